@@ -1,0 +1,59 @@
+"""heliorestore: restore images of the Sun; in napari, in a notebook and on the command line.
+
+>>> burst = heliorestore.read("scan.fits")
+>>> for snapshot in heliorestore.stream(burst, heliorestore.RichardsonLucySettings()):
+...     print(snapshot.step, dict(snapshot.losses))
+>>> heliorestore.write(snapshot, "restored.fits")
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heliorestore.burst import Burst
+    from heliorestore.fits.reader import read
+    from heliorestore.fits.writer import write
+    from heliorestore.instrument import Instrument
+    from heliorestore.methods.base import restore, stream
+    from heliorestore.methods.richardson_lucy import RichardsonLucySettings
+    from heliorestore.snapshot import Snapshot, StopReason
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Burst": "burst",
+    "Instrument": "instrument",
+    "RichardsonLucySettings": "methods.richardson_lucy",
+    "Snapshot": "snapshot",
+    "StopReason": "snapshot",
+    "read": "fits.reader",
+    "restore": "methods.base",
+    "stream": "methods.base",
+    "write": "fits.writer",
+}
+
+__all__ = [
+    "Burst",
+    "Instrument",
+    "RichardsonLucySettings",
+    "Snapshot",
+    "StopReason",
+    "__version__",
+    "read",
+    "restore",
+    "stream",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module when it is first used: importing the package stays fast."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'heliorestore' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"heliorestore.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

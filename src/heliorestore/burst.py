@@ -1,0 +1,164 @@
+"""What was observed: a burst of short exposures, ordered object, frame, y, x."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from heliorestore.errors import BurstError, SettingsError
+from heliorestore.instrument import Instrument
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class Frames(Protocol):
+    """Any array that slices: numpy, a memory map, dask, or the lazy frames of a FITS file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file that pixels came from, as it was when it was opened."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Source:
+        stat = path.stat()
+        return cls(path=path.absolute(), size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Burst:
+    """Frames (object, frame, y, x) with what is known about them; NaN marks a bad pixel.
+
+    `instruments`, `labels` and `headers` have one entry per object, `times` one per frame (UTC, NaT where unknown).
+    `object_range` and `frame_range` say which part of the file this is. `layout` names the row of the file table.
+    """
+
+    frames: Frames
+    instruments: tuple[Instrument, ...] = ()
+    labels: tuple[str, ...] = ()
+    headers: tuple[Header, ...] = ()
+    times: npt.NDArray[np.datetime64] | None = None
+    unit: str = ""
+    sources: tuple[Source, ...] = ()
+    layout: str = "array"
+    object_range: range = field(default=range(0))
+    frame_range: range = field(default=range(0))
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.frames.shape)
+        if len(shape) != 4 or 0 in shape:
+            raise BurstError(f"A burst has four axes (object, frame, y, x), none of them empty; this array has the shape {shape}.")
+        objects, frames = shape[:2]
+        fill: dict[str, Any] = {
+            "instruments": self.instruments or (Instrument(),) * objects,
+            "labels": self.labels or tuple(f"object {i}" for i in range(objects)),
+            "object_range": self.object_range or range(objects),
+            "frame_range": self.frame_range or range(frames),
+        }
+        for name, value in fill.items():
+            object.__setattr__(self, name, value)
+        for name, wanted in (
+            ("instruments", objects), ("labels", objects), ("object_range", objects), ("frame_range", frames),
+            ("headers", objects if self.headers else 0), ("times", frames),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and len(value) != wanted:
+                raise BurstError(f"The burst has shape {shape} but {len(value)} {name}; there must be {wanted}.")
+
+    @classmethod
+    def from_array(cls, images: npt.ArrayLike, instrument: Instrument | None = None, **known: Any) -> Burst:
+        """Make a burst of an array (y, x), (frame, y, x) or (object, frame, y, x)."""
+        array = np.asarray(images)
+        if not 2 <= array.ndim <= 4:
+            raise BurstError(f"An image has 2 to 4 axes, (object, frame, y, x) at most; this array has {array.ndim}.")
+        array = array.reshape((1,) * (4 - array.ndim) + array.shape)
+        instruments = (instrument or Instrument(),) * array.shape[0]
+        return cls(**{"frames": array, "instruments": instruments} | known)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Numbers of objects, frames, rows and columns."""
+        objects, frames, rows, columns = self.frames.shape
+        return objects, frames, rows, columns
+
+    def image(self, object_: int, frame: int) -> FloatArray:
+        """One frame as native float32, NaN where the pixel is bad."""
+        image = np.asarray(self.frames[object_, frame])
+        return np.ascontiguousarray(image, dtype=np.float32)
+
+    def images(self) -> Iterator[tuple[int, int, FloatArray]]:
+        """Every frame with its object and frame number, one at a time."""
+        for object_ in range(self.shape[0]):
+            for frame in range(self.shape[1]):
+                yield object_, frame, self.image(object_, frame)
+
+    def count_bad_pixels(self) -> int:
+        """Pixels that are NaN, infinite or BLANK in the file; reads every frame, one at a time."""
+        return sum(int(np.count_nonzero(~np.isfinite(image))) for _, _, image in self.images())
+
+    def select(self, objects: slice = slice(None), frames: slice = slice(None)) -> Burst:
+        """Return the part of the burst that Python slices of objects and frames choose; nothing is read."""
+        shape = self.shape
+        chosen = range(shape[0])[objects], range(shape[1])[frames]
+        for name, part, total in zip(("objects", "frames"), chosen, shape[:2], strict=True):
+            if not part:
+                raise SettingsError(f"No {name} are left: the burst has {total}, numbered 0 to {total - 1}.")
+        if chosen == (range(shape[0]), range(shape[1])):
+            return self
+        return dataclasses.replace(
+            self,
+            frames=_Part(self.frames, *chosen),
+            instruments=self.instruments[objects],
+            labels=self.labels[objects],
+            headers=self.headers[objects],
+            times=None if self.times is None else self.times[frames],
+            object_range=self.object_range[objects],
+            frame_range=self.frame_range[frames],
+        )
+
+    def with_instrument(self, text: str) -> Burst:
+        """Return the burst with every object's instrument replaced or changed as `Instrument.parse` reads it."""
+        return dataclasses.replace(self, instruments=tuple(Instrument.parse(text, known) for known in self.instruments))
+
+
+class _Part:
+    """The objects and frames of a `Frames` that a selection keeps, read only when asked for."""
+
+    def __init__(self, frames: Frames, objects: range, numbers: range) -> None:
+        self._frames, self._objects, self._numbers = frames, objects, numbers
+        self.shape = (len(objects), len(numbers), *frames.shape[2:])
+        self.dtype = frames.dtype
+        self.ndim = 4
+
+    def __getitem__(self, key: Any) -> Any:
+        keys = key if isinstance(key, tuple) else (key,)
+        if Ellipsis in keys:
+            at = keys.index(Ellipsis)
+            keys = keys[:at] + (slice(None),) * (4 - len(keys) + 1) + keys[at + 1 :]
+        keys += (slice(None),) * (4 - len(keys))
+        picked = [r[k] for r, k in zip((self._objects, self._numbers), keys[:2], strict=True)]
+        return self._frames[(*(_as_slice(p) if isinstance(p, range) else p for p in picked), *keys[2:])]
+
+
+def _as_slice(part: range) -> slice:
+    """The slice that picks the numbers of a range, also when it runs backwards to the first element."""
+    return slice(part.start, part.stop if part.stop >= 0 else None, part.step)

@@ -1,0 +1,24 @@
+"""The mistakes a user can meet, each one helpful sentence.
+
+None is a RuntimeError: torch and Qt raise those, and a caller must be able to tell them apart.
+"""
+
+
+class HeliorestoreError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class BurstError(HeliorestoreError):
+    """The data cannot be read or used: the sentence names the file, what was found and what is possible."""
+
+
+class SettingsError(HeliorestoreError):
+    """A setting is unknown, out of range, or contradicts another one or the data."""
+
+
+class WeightsError(HeliorestoreError):
+    """Network weights are missing, damaged, or do not belong to the network or the data."""
+
+
+class RestorationError(HeliorestoreError):
+    """A restoration could not go on or could not be saved."""

@@ -1,0 +1,118 @@
+"""What a method is, and the one loop that everybody drives: `stream`, and `restore`, which drains it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections import deque
+from collections.abc import Generator
+from contextlib import closing
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from heliorestore.burst import Burst
+from heliorestore.errors import RestorationError, SettingsError
+from heliorestore.methods import METHODS
+from heliorestore.settings import Settings, options
+from heliorestore.snapshot import Run, Snapshot
+
+Stream = Generator[Snapshot, Settings | None, None]
+
+
+class Method(Protocol):
+    """A restoration: yields a Snapshot per iteration, takes live settings by `send`, cleans up in `finally`."""
+
+    name: str
+    settings: type[Settings]
+
+    def stream(
+        self, burst: Burst, settings: Any, *, device: torch.device, seed: int, start: Snapshot | None = None
+    ) -> Generator[Snapshot, Any, None]: ...
+
+
+def load(name: str) -> Method:
+    """Return the method of that name, loading its module."""
+    if name not in METHODS:
+        raise SettingsError(f"No method is called {name!r}; there are {', '.join(METHODS)}.")
+    module, _, attribute = METHODS[name].target.partition(":")
+    method: Method = getattr(importlib.import_module(module), attribute)
+    return method
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` takes a GPU where there is one."""
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available[:0] = ["cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
+    elif torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if name == "auto":
+        return torch.device(available[0])
+    if name not in available:
+        raise SettingsError(f"The device {name!r} is not available here; available: auto, {', '.join(available)}.")
+    return torch.device(name)
+
+
+def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int = 0, start: Snapshot | None = None) -> Stream:
+    """Restore the burst, one Snapshot per iteration; `send` a copy of the settings to change live ones.
+
+    Every snapshot carries the record of the run and the history of losses and live settings, so that any
+    of them can be written to a file. Where the GPU's memory ends, the run goes on on the CPU and says so.
+    """
+    method = load(settings.method)
+    place = pick_device(device)
+    run = Run.of(burst, settings, str(place), seed)
+    history = _History(settings, start)
+    source = method.stream(burst, settings, device=place, seed=seed, start=start)
+    messages: tuple[str, ...] = ()
+    sent: Settings | None = None
+    last = start
+    while True:
+        with closing(source):
+            try:
+                while True:
+                    snapshot = source.send(sent)
+                    history.add(snapshot, settings)
+                    last = dataclasses.replace(snapshot, run=run, history=history.columns, messages=messages + snapshot.messages)
+                    sent = yield last
+                    if sent is not None:
+                        sent = settings = settings.with_live(sent)
+            except StopIteration:
+                return
+            except torch.OutOfMemoryError as error:
+                if place.type == "cpu":
+                    raise RestorationError(f"The memory is not enough for a burst of {burst.shape}: {error}") from error
+        # The GPU is full: its tensors went with the generator; go on from the last snapshot on the CPU.
+        messages += (f"{place} has no memory left: the run goes on on the CPU.",)
+        torch.cuda.empty_cache()
+        place = torch.device("cpu")
+        run = dataclasses.replace(run, device=f"{run.device}, cpu")
+        source = method.stream(burst, settings, device=place, seed=seed, start=last)
+        sent = None
+
+
+def restore(burst: Burst, settings: Settings, *, device: str = "auto", seed: int = 0, start: Snapshot | None = None) -> Snapshot:
+    """Return the last snapshot of `stream`."""
+    last = deque(stream(burst, settings, device=device, seed=seed, start=start), maxlen=1)
+    if not last:
+        raise RestorationError(f"{settings.method} gave no result.")
+    return last[0]
+
+
+class _History:
+    """One row per iteration: its losses, and the live settings it was made with."""
+
+    def __init__(self, settings: Settings, start: Snapshot | None) -> None:
+        self._live = [o.name for o in options(type(settings)) if o.live and o.type in (int, float)]
+        before = start.history if start is not None and start.run and type(start.run.settings) is type(settings) else {}
+        self.columns: dict[str, Any] = dict(before)
+
+    def add(self, snapshot: Snapshot, settings: Settings) -> None:
+        row = {"step": float(snapshot.step), "seconds": snapshot.elapsed_s} | dict(snapshot.losses)
+        row |= {name: float(getattr(settings, name)) for name in self._live if getattr(settings, name) is not None}
+        length = len(self.columns.get("step", ()))
+        for name in {**self.columns, **row}:
+            column = self.columns.get(name, np.full(length, np.nan))
+            self.columns[name] = np.append(column, row.get(name, np.nan))

@@ -1,0 +1,211 @@
+"""Settings of a method: one frozen dataclass, from which form, CLI flags, batch plan and FITS table are derived.
+
+A field is declared with `option`; nothing here knows any method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+from heliorestore.errors import SettingsError
+
+T = TypeVar("T")
+
+
+def option(
+    default: T,
+    *,
+    help: str,  # noqa: A002 - the word of argparse and of the SETTINGS table
+    unit: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    live: bool = False,
+    log: bool = False,
+) -> T:
+    """Declare a setting: its default, one sentence of help, unit and range; `live` may change while running."""
+    metadata = {"help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "live": live, "log": log}
+    declared: T = dataclasses.field(default=default, metadata=metadata)
+    return declared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One setting as form, command line and table see it."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    live: bool = False
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+    optional: bool = False
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def label(self) -> str:
+        return self.name.replace("_", " ") + (f" [{self.unit}]" if self.unit else "")
+
+    @property
+    def range_text(self) -> str:
+        """The permitted values in words: `one of a, b`, `1 to 500`, `at least 0`."""
+        if self.choices:
+            return "one of " + ", ".join(map(str, self.choices))
+        low, high = self.minimum, self.maximum
+        if low is not None and high is not None:
+            return f"{low:g} to {high:g}"
+        return f"at least {low:g}" if low is not None else f"at most {high:g}" if high is not None else ""
+
+    def check(self, value: Any) -> Any:
+        """Return the value in its own type, or say what is wrong with it."""
+        if value is None and self.optional:
+            return None
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if self.type is float and number:
+            value = float(value)
+        if self.type is int and number and float(value).is_integer():
+            value = int(value)
+        if type(value) is not self.type or (self.type is float and not math.isfinite(value)):
+            wanted = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}[self.type]
+            raise SettingsError(f"{self.name} is {value!r}; it must be {wanted}.")
+        too_low = self.minimum is not None and value < self.minimum
+        too_high = self.maximum is not None and value > self.maximum
+        if too_low or too_high or (self.choices and value not in self.choices):
+            raise SettingsError(f"{self.name} is {value!r}; it must be {self.range_text}{' ' + self.unit if self.unit else ''}.")
+        return value
+
+    def parse(self, text: str) -> Any:
+        """Read the value from the text of a flag or a FITS table."""
+        if self.optional and text.lower() in ("none", ""):
+            return None
+        try:
+            if self.type is bool:
+                return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+            value = self.type(text)
+        except (KeyError, ValueError):
+            value = text
+        return self.check(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base of every method's settings: checked when made, never changed afterwards."""
+
+    method: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for opt in options(type(self)):
+            object.__setattr__(self, opt.name, opt.check(getattr(self, opt.name)))
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some settings changed; an unknown name is a SettingsError."""
+        known = {opt.name for opt in options(type(self))}
+        for name in changes:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}."
+                raise SettingsError(f"{self.method or type(self).__name__} has no setting {name!r}{hint}")
+        return dataclasses.replace(self, **changes)
+
+    def with_live(self, changed: Settings) -> Self:
+        """Return these settings with the live values of `changed`; a change elsewhere is a SettingsError."""
+        frozen = [o.name for o in options(type(self)) if not o.live and getattr(self, o.name) != getattr(changed, o.name, None)]
+        if type(changed) is not type(self) or frozen:
+            raise SettingsError(
+                f"{', '.join(frozen) or type(changed).__name__} cannot change while {self.method} runs: start again with it."
+            )
+        return dataclasses.replace(self, **{o.name: getattr(changed, o.name) for o in options(type(self)) if o.live})
+
+
+def options(cls: type[Settings]) -> tuple[Option, ...]:
+    """The settings of a class in the order in which they are declared."""
+    hints = typing.get_type_hints(cls)
+    return tuple(_option(f, hints[f.name]) for f in dataclasses.fields(cls))
+
+
+def _option(declared: dataclasses.Field[Any], hint: Any) -> Option:
+    arguments = typing.get_args(hint)
+    optional = isinstance(hint, types.UnionType) and type(None) in arguments
+    if optional:
+        (hint,) = (a for a in arguments if a is not type(None))
+    choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+    kind = type(choices[0]) if choices else hint
+    if kind not in (int, float, bool, str) or "help" not in declared.metadata:
+        raise TypeError(f"{declared.name}: declare a setting with option(), as int, float, bool, str or Literal, not {hint}.")
+    return Option(name=declared.name, type=kind, default=declared.default, choices=choices, optional=optional, **declared.metadata)
+
+
+# -- settings <-> text: command line and FITS table -------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser, cls: type[Settings]) -> None:
+    """Add one flag per setting; a flag that is not given leaves the default."""
+    for opt in options(cls):
+        explained = [opt.help]
+        if opt.range_text and not opt.choices:
+            explained.append(opt.range_text + (f" {opt.unit}" if opt.unit else ""))
+        elif opt.unit:
+            explained.append(opt.unit)
+        explained.append(f"default {opt.default}")
+        text = " ".join([explained[0], f"({'; '.join(explained[1:])})"]).replace("%", "%%")
+        if opt.type is bool:
+            parser.add_argument(opt.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            metavar = "{" + ",".join(map(str, opt.choices)) + "}" if opt.choices else opt.type.__name__.upper()
+            parser.add_argument(opt.flag, metavar=metavar, default=None, help=text)
+
+
+def from_arguments(cls: type[Settings], arguments: argparse.Namespace) -> Settings:
+    """Make settings from what `add_arguments` parsed."""
+    given = {o: getattr(arguments, o.name) for o in options(cls) if getattr(arguments, o.name) is not None}
+    return cls(**{o.name: value if isinstance(value, bool) else o.parse(value) for o, value in given.items()})
+
+
+def to_flags(settings: Settings) -> list[str]:
+    """The flags that make these settings; defaults are left out."""
+    flags: list[str] = []
+    for opt in options(type(settings)):
+        value = getattr(settings, opt.name)
+        if value == opt.default:
+            continue
+        if opt.type is bool:
+            flags.append(opt.flag if value else opt.flag.replace("--", "--no-", 1))
+        else:
+            flags += [opt.flag, to_text(value)]
+    return flags
+
+
+def to_text(value: Any) -> str:
+    """A value as text from which `Option.parse` reads the same value back, to the last bit."""
+    return value if isinstance(value, str) else "none" if value is None else json.dumps(value)
+
+
+def to_rows(settings: Settings) -> list[tuple[str, str, str, str]]:
+    """(name, value, unit, help) of every setting, for a table."""
+    return [(o.name, to_text(getattr(settings, o.name)), o.unit, o.help) for o in options(type(settings))]
+
+
+def from_rows(cls: type[Settings], rows: Iterable[tuple[str, str]]) -> Settings:
+    """Make settings from names and texts; a name that this version does not know is a SettingsError."""
+    known: Mapping[str, Option] = {o.name: o for o in options(cls)}
+    values = {}
+    for name, text in rows:
+        if name not in known:
+            raise SettingsError(f"{cls.method} of this version has no setting {name!r}; it has {', '.join(known)}.")
+        values[name] = known[name].parse(text)
+    return cls(**values)
