@@ -1,0 +1,18 @@
+"""The small files that come with the package, to try things on."""
+
+from pathlib import Path
+
+SAMPLES = {
+    "hmi_continuum.fits": "HMI-like continuum image (synthetic)",
+    "small_burst.fits": "Sunspot burst, CRISP-like, 2 objects x 6 frames (synthetic)",
+}
+"""File names with the titles that a menu shows."""
+
+
+def sample_path(name: str) -> Path:
+    """Where the sample lies: inside the installed package, or at the top of a source checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "sample_data", package.parents[1] / "sample_data"):
+        if (folder / name).exists():
+            return folder / name
+    raise FileNotFoundError(f"The sample {name} is not installed; there are {', '.join(SAMPLES)}.")
