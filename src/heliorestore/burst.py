@@ -32,11 +32,12 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file that pixels came from, as it was when it was opened."""
+    """A file that pixels came from, as it was when it was opened; the checksum is known once a result was written."""
 
     path: Path
     size: int
     mtime_ns: int
+    sha256: str = ""
 
     @classmethod
     def of(cls, path: Path) -> Source:

@@ -132,6 +132,17 @@ class Settings:
         return dataclasses.replace(self, **{o.name: getattr(changed, o.name) for o in options(type(self)) if o.live})
 
 
+@dataclass(frozen=True)
+class SavedSettings:
+    """Settings as a file keeps them, the method's module not loaded; rows are (name, value, unit, help).
+
+    `methods.base.settings_of` makes the method's settings of it.
+    """
+
+    method: str
+    rows: tuple[tuple[str, str, str, str], ...]
+
+
 def options(cls: type[Settings]) -> tuple[Option, ...]:
     """The settings of a class in the order in which they are declared."""
     hints = typing.get_type_hints(cls)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from heliorestore.burst import FloatArray, Source
 from heliorestore.errors import RestorationError
 from heliorestore.instrument import Instrument
-from heliorestore.settings import Settings
+from heliorestore.settings import SavedSettings, Settings
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -34,9 +34,12 @@ class StopReason(Enum):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """What was run on what: all that is needed to document a restoration, and to repeat it."""
+    """What was run on what: all that is needed to document a restoration, and to repeat it.
 
-    settings: Settings
+    A run read back from a file holds SavedSettings, and sources with the checksums that the file keeps.
+    """
+
+    settings: Settings | SavedSettings
     device: str
     seed: int
     instruments: tuple[Instrument, ...]
@@ -44,6 +47,7 @@ class Run:
     unit: str = ""
     headers: tuple[Header, ...] = ()
     sources: tuple[Source, ...] = ()
+    times: npt.NDArray[np.datetime64] | None = None
     object_range: range = range(0)
     frame_range: range = range(0)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError, SettingsError
 from heliorestore.methods import METHODS
-from heliorestore.settings import Settings, options
+from heliorestore.settings import Option, Settings, from_rows, options
 from heliorestore.snapshot import Run, Snapshot
 
 Stream = Generator[Snapshot, Settings | None, None]
@@ -93,6 +94,46 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
         sent = None
 
 
+def settings_of(run: Run) -> Settings:
+    """Return the settings of a run, also when it was read back from a file."""
+    if isinstance(run.settings, Settings):
+        return run.settings
+    return from_rows(load(run.settings.method).settings, [(name, value) for name, value, *_ in run.settings.rows])
+
+
+def replay(
+    burst: Burst, settings: Settings, history: Mapping[str, npt.NDArray[np.float64]], *, device: str = "auto", seed: int = 0
+) -> Stream:
+    """Run again as `history` tells: its live settings at every iteration, and as many iterations as it has rows."""
+    rows = [_with_row(settings, history, number) for number in range(len(history.get("step", ())))]
+    if not rows:
+        raise RestorationError("The restored file keeps no iteration: there is nothing to repeat.")
+    with closing(stream(burst, rows[0], device=device, seed=seed)) as source:
+        sent: Settings | None = None
+        for following in [*rows[1:], None]:
+            try:
+                yield source.send(sent)
+            except StopIteration:
+                return
+            sent = following
+
+
+def _with_row(settings: Settings, history: Mapping[str, npt.NDArray[np.float64]], number: int) -> Settings:
+    """The settings with the live values of one row of the history; an optional one that is missing there was None."""
+    values: dict[str, Any] = {}
+    for opt in options(type(settings)):
+        if _is_numeric_knob(opt) and opt.name in history:
+            value = history[opt.name][number]
+            if opt.optional or not np.isnan(value):
+                values[opt.name] = None if np.isnan(value) else opt.type(value)
+    return settings.replace(**values)
+
+
+def _is_numeric_knob(opt: Option) -> bool:
+    """Whether a live setting fits into a column of numbers."""
+    return opt.live and opt.type in (int, float, bool)
+
+
 def restore(burst: Burst, settings: Settings, *, device: str = "auto", seed: int = 0, start: Snapshot | None = None) -> Snapshot:
     """Return the last snapshot of `stream`."""
     last = deque(stream(burst, settings, device=device, seed=seed, start=start), maxlen=1)
@@ -105,8 +146,8 @@ class _History:
     """One row per iteration: its losses, and the live settings it was made with."""
 
     def __init__(self, settings: Settings, start: Snapshot | None) -> None:
-        self._live = [o.name for o in options(type(settings)) if o.live and o.type in (int, float)]
-        before = start.history if start is not None and start.run and type(start.run.settings) is type(settings) else {}
+        self._live = [o.name for o in options(type(settings)) if _is_numeric_knob(o)]
+        before = start.history if start is not None and start.run and start.run.settings.method == settings.method else {}
         self.columns: dict[str, Any] = dict(before)
 
     def add(self, snapshot: Snapshot, settings: Settings) -> None:

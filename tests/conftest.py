@@ -1,0 +1,14 @@
+"""What several tests share."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of reference data beside the repository; it is on the developers' machines only."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the reference data are not at {folder.name!r} beside the repository")
+    return folder
