@@ -124,11 +124,11 @@ class Settings:
 
     def with_live(self, changed: Settings) -> Self:
         """Return these settings with the live values of `changed`; a change elsewhere is a SettingsError."""
-        frozen = [o.name for o in options(type(self)) if not o.live and getattr(self, o.name) != getattr(changed, o.name, None)]
-        if type(changed) is not type(self) or frozen:
-            raise SettingsError(
-                f"{', '.join(frozen) or type(changed).__name__} cannot change while {self.method} runs: start again with it."
-            )
+        if type(changed) is not type(self):
+            raise SettingsError(f"{self.method} is running: it takes {type(self).__name__}, not {type(changed).__name__}.")
+        frozen = [o.name for o in options(type(self)) if not o.live and getattr(self, o.name) != getattr(changed, o.name)]
+        if frozen:
+            raise SettingsError(f"{', '.join(frozen)} cannot change while {self.method} runs: start again with it.")
         return dataclasses.replace(self, **{o.name: getattr(changed, o.name) for o in options(type(self)) if o.live})
 
 

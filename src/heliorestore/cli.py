@@ -1,0 +1,280 @@
+"""The command `heliorestore`: every mistake of a user is one line and exit 2, Ctrl-C keeps what there is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from heliorestore import __version__
+from heliorestore.errors import HeliorestoreError, RestorationError, SettingsError
+from heliorestore.methods import METHODS
+
+if TYPE_CHECKING:
+    from heliorestore.burst import Burst
+    from heliorestore.settings import Settings
+    from heliorestore.snapshot import Snapshot
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parsed = _parser(arguments).parse_args(arguments)
+    try:
+        status: int = parsed.run(parsed)
+    except HeliorestoreError as error:
+        return _fail(parsed, error, str(error), 2)
+    except KeyboardInterrupt:
+        return _fail(parsed, None, "interrupted before there was anything to write", 130)
+    except BrokenPipeError:  # the reader of our output has gone, as in `heliorestore info FILE | head -1`
+        sys.stdout = None  # type: ignore[assignment] # nothing to flush at exit
+        return 1
+    except Exception as error:  # a fault of ours: still one line, and how to see more
+        return _fail(parsed, error, f"internal error, {type(error).__name__}: {error} (--debug shows where)", 1)
+    return status
+
+
+def _fail(parsed: argparse.Namespace, error: Exception | None, message: str, status: int) -> int:
+    if error is not None and parsed.debug:
+        raise error
+    print("heliorestore:", " ".join(message.split()), file=sys.stderr)
+    return status
+
+
+# -- the parser ------------------------------------------------------------------------------------------------
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser; only the method that is asked for is loaded, so that `--help` is quick."""
+    parser = _Parser(prog="heliorestore", description="Restore images of the Sun.")
+    parser.add_argument("--version", action="version", version=f"heliorestore {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    asked = next((word for word in arguments if not word.startswith("-")), None)
+
+    info = _command(commands, "info", "Say what a file holds and what is unknown about it.", _info)
+    info.add_argument("file", metavar="FILE", nargs="+", type=Path, help="file, folder, or files of one burst")
+    info.add_argument("--json", action="store_true", help="end with one line of JSON")
+
+    for name, entry in METHODS.items():
+        command = _command(commands, name, entry.summary, _restore)
+        if name == asked:
+            _add_method_arguments(command, name)
+
+    rerun = _command(commands, "rerun", "Repeat the run that made a restored file.", _rerun)
+    rerun.add_argument("restored", metavar="RESTORED.fits", type=Path, help="a file that heliorestore wrote")
+    _add_output_arguments(rerun)
+
+    view = _command(commands, "view", "Open napari with the files.", _view)
+    view.add_argument("file", metavar="FILE", nargs="*", type=Path, help="file, folder, or files of one burst")
+    view.add_argument("--method", choices=METHODS, help="the method whose form is shown")
+    return parser
+
+
+def _command(commands: Any, name: str, summary: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the FITS file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON: output, seconds, iterations, losses, contrast")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_method_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    from heliorestore.instrument import KNOWN
+    from heliorestore.methods.base import load
+    from heliorestore.settings import add_arguments
+
+    parser.add_argument("input", metavar="IN", nargs="+", type=Path, help="file, folder, or files of one burst")
+    _add_output_arguments(parser)
+    add_arguments(parser.add_argument_group("settings of the method"), load(name).settings)
+    common = parser.add_argument_group("data and machine")
+    common.add_argument(
+        "--instrument", default="", help=f"what took the images: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)"
+    )
+    common.add_argument("--frames", metavar="A:B", type=_slice, default=slice(None), help="frames to use, a Python slice")
+    common.add_argument("--objects", metavar="A:B", type=_slice, default=slice(None), help="objects to restore, a Python slice")
+    common.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
+    common.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
+
+
+def _slice(text: str) -> slice:
+    """Read `A:B`, `A:B:C` or a single number."""
+    parts = text.split(":")
+    try:
+        numbers = [int(part) if part.strip() else None for part in parts]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 3 or numbers == [None]:
+        raise argparse.ArgumentTypeError(f"{text!r} is no slice; write A:B, as in 0:6")
+    if len(numbers) == 1 and (n := numbers[0]) is not None:
+        return slice(n, n + 1 or None)
+    return slice(*numbers)
+
+
+# -- the commands ----------------------------------------------------------------------------------------------
+
+
+def _view(parsed: argparse.Namespace) -> int:
+    try:
+        from heliorestore.plugin.launch import view
+    except ImportError as error:
+        raise SettingsError(f'napari is not installed ({error}): pip install "heliorestore[napari]" adds it.') from error
+    view(parsed.file, parsed.method)
+    return 0
+
+
+def _restore(parsed: argparse.Namespace) -> int:
+    from heliorestore.fits.reader import read_burst
+    from heliorestore.methods.base import load, pick_device, stream
+    from heliorestore.settings import from_arguments
+
+    settings = from_arguments(load(parsed.command).settings, parsed)
+    pick_device(parsed.device)
+    _check_output(parsed)
+    burst = read_burst(parsed.input[0] if len(parsed.input) == 1 else parsed.input)
+    burst = burst.with_instrument(parsed.instrument).select(parsed.objects, parsed.frames)
+    return _finish(parsed, burst, settings, stream(burst, settings, device=parsed.device, seed=parsed.seed))
+
+
+def _check_output(parsed: argparse.Namespace) -> None:
+    """Refuse before hours of work what would fail after them."""
+    if parsed.output.exists() and not parsed.overwrite:
+        raise RestorationError(f"{parsed.output} exists: choose another name or allow --overwrite.")
+    if not parsed.output.absolute().parent.is_dir():
+        raise RestorationError(f"The folder {parsed.output.absolute().parent} does not exist: make it first.")
+
+
+def _finish(parsed: argparse.Namespace, burst: Burst, settings: Settings, snapshots: Any) -> int:
+    """Drain the stream with a progress bar, write the last snapshot, and say what came out."""
+    import dataclasses
+
+    from heliorestore.fits.writer import write
+    from heliorestore.snapshot import StopReason
+
+    began = time.perf_counter()
+    progress = _Progress(None if parsed.quiet else sys.stderr, settings.method)
+    snapshot: Snapshot | None = None
+    with _interruptible() as interrupted, closing(snapshots), closing(progress):
+        for snapshot in snapshots:
+            progress.show(snapshot)
+            if interrupted:
+                break
+    if snapshot is None:
+        raise KeyboardInterrupt
+    if interrupted and snapshot.stop is None:
+        snapshot = dataclasses.replace(snapshot, stop=StopReason.USER)
+    for message in dict.fromkeys(snapshot.messages):
+        print("heliorestore:", message, file=sys.stderr)
+    written = write(snapshot, parsed.output, overwrite=parsed.overwrite)
+    if not parsed.quiet:
+        print(f"{written}: {snapshot.step} iterations. {snapshot.stop.value if snapshot.stop else ''}", file=sys.stderr)
+    if parsed.json:
+        print(json.dumps(_report(burst, snapshot, written, time.perf_counter() - began)))
+    return 130 if interrupted else 0
+
+
+def _report(burst: Burst, snapshot: Snapshot, written: Path, seconds: float) -> dict[str, Any]:
+    """What `--json` says; contrasts are per object, before for the first frame."""
+    from heliorestore.quality import contrast
+
+    return {
+        "output": str(written),
+        "seconds": round(seconds, 3),
+        "iterations": snapshot.step,
+        "stop": snapshot.stop.name.lower() if snapshot.stop else None,
+        "losses": dict(snapshot.losses),
+        "contrast_before": [contrast(burst.image(k, 0)) for k in range(burst.shape[0])],
+        "contrast_after": [contrast(image) for image in snapshot.images],
+    }
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Collect Ctrl-C in a list for the loop to see; a second Ctrl-C ends the program at once."""
+    caught: list[int] = []
+
+    def catch(number: int, frame: Any) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+        print("\nheliorestore: stopping after this step; once more Ctrl-C gives it up", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, catch)
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Progress:
+    """A line that is written over: bar, step, losses and time left; nothing where nobody looks at a terminal."""
+
+    def __init__(self, stream: TextIO | None, title: str) -> None:
+        self._stream = stream if stream is not None and stream.isatty() else None
+        self._title, self._began, self._shown, self._first = title, time.perf_counter(), 0.0, 0
+
+    def show(self, snapshot: Snapshot) -> None:
+        now = time.perf_counter()
+        self._first = self._first or snapshot.step
+        if self._stream is None or (now - self._shown < 0.1 and snapshot.step < snapshot.total):
+            return
+        self._shown = now
+        done = snapshot.step / max(snapshot.total, 1)
+        bar = "#" * round(20 * done)
+        rate = (snapshot.step - self._first + 1) / (now - self._began)
+        left = (snapshot.total - snapshot.step) / rate
+        losses = "  ".join(f"{name} {value:.3g}" for name, value in snapshot.losses.items())
+        line = f"{self._title} [{bar:<20}] {snapshot.step}/{snapshot.total}  {losses}  {left:.0f} s left"
+        self._stream.write(f"\r{line[:119]:<119}")
+        self._stream.flush()
+
+    def close(self) -> None:
+        if self._stream is not None and self._shown:
+            self._stream.write("\n")
+
+
+def _info(parsed: argparse.Namespace) -> int:
+    from heliorestore.fits.reader import describe, read
+
+    facts = describe(read(parsed.file[0] if len(parsed.file) == 1 else parsed.file))
+    for name, value in facts.items():
+        for number, line in enumerate(_lines(value)):
+            print(f"{name.replace('_', ' ') if number == 0 else '':<14} {line}")
+    if parsed.json:
+        print(json.dumps(facts))
+    return 0
+
+
+def _lines(value: Any) -> list[str]:
+    """A fact in words, a line per entry."""
+    if isinstance(value, dict):
+        return [", ".join(f"{name.replace('_', ' ')} {'unknown' if entry is None else entry}" for name, entry in value.items())]
+    if isinstance(value, list) and any(isinstance(entry, (dict, str)) for entry in value):
+        return [line for entry in value for line in _lines(entry)]
+    if isinstance(value, list):
+        return [" x ".join(map(str, value))]
+    return ["unknown" if value is None else str(value)]
+
+
+def _rerun(parsed: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+if __name__ == "__main__":
+    sys.exit(main())

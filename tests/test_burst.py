@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from heliorestore import Burst, Instrument
+from heliorestore.errors import BurstError, SettingsError
+
+
+def numbered(objects: int = 2, frames: int = 5) -> Burst:
+    return Burst.from_array(np.arange(objects * frames * 12, dtype=np.int32).reshape(objects, frames, 3, 4))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (5, 3, 4), (2, 5, 3, 4)])
+def test_leading_axes_are_added_in_front(shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).random(shape)
+    burst = Burst.from_array(array)
+    assert burst.shape == (1, 1, 1, 1)[: 4 - len(shape)] + shape
+    np.testing.assert_array_equal(np.asarray(burst.frames).reshape(shape), array)
+
+
+@pytest.mark.parametrize("array", [np.zeros(3), np.zeros((1, 1, 1, 2, 2)), np.zeros((0, 3))])
+def test_what_is_no_image_is_refused(array: np.ndarray) -> None:
+    with pytest.raises(BurstError, match="axes"):
+        Burst.from_array(array)
+
+
+def test_records_must_fit_the_frames() -> None:
+    with pytest.raises(BurstError, match="2 labels; there must be 1"):
+        Burst(frames=np.zeros((1, 1, 2, 2)), labels=("a", "b"))
+
+
+def test_an_image_is_native_float32_whatever_the_file_holds() -> None:
+    image = Burst.from_array(np.arange(6, dtype=">i2").reshape(2, 3)).image(0, 0)
+    assert image.dtype == np.dtype("float32")
+    assert image.dtype.isnative
+    np.testing.assert_array_equal(image, [[0, 1, 2], [3, 4, 5]])
+
+
+def test_bad_pixels_are_counted() -> None:
+    frames = np.ones((2, 2, 3, 3))
+    frames[0, 1, 0, 0], frames[1, 0, 2, 2], frames[1, 1, 1, 1] = np.nan, np.inf, -np.inf
+    assert Burst.from_array(frames).count_bad_pixels() == 3
+
+
+@pytest.mark.parametrize("objects", [slice(None), slice(1, 2), slice(None, None, -1)])
+@pytest.mark.parametrize("frames", [slice(None), slice(1, 4), slice(None, None, 2), slice(3, None, -2), slice(-1, None)])
+def test_a_selection_is_what_numpy_slices(objects: slice, frames: slice) -> None:
+    burst = numbered()
+    chosen = burst.select(objects, frames)
+    expected = np.asarray(burst.frames)[objects, frames]
+    assert chosen.shape == expected.shape
+    for object_, frame, image in chosen.images():
+        np.testing.assert_array_equal(image, expected[object_, frame])
+    np.testing.assert_array_equal(chosen.frames[:], expected)
+    np.testing.assert_array_equal(chosen.frames[..., 1:3], expected[..., 1:3])
+    np.testing.assert_array_equal(chosen.frames[0, -1, 2], expected[0, -1, 2])
+
+
+def test_a_selection_of_a_selection_remembers_its_place_in_the_file() -> None:
+    part = numbered().select(frames=slice(1, 5)).select(slice(1, 2), slice(0, None, 2))
+    assert (part.object_range, part.frame_range) == (range(1, 2), range(1, 5, 2))
+    np.testing.assert_array_equal(part.image(0, 1), np.asarray(numbered().frames)[1, 3])
+    assert part.labels == ("object 1",)
+
+
+def test_an_empty_selection_says_what_there_is() -> None:
+    with pytest.raises(SettingsError, match="frames are left: the burst has 5"):
+        numbered().select(frames=slice(7, 9))
+
+
+def test_selecting_reads_nothing() -> None:
+    class Untouchable:
+        shape, dtype, ndim = (1, 1000, 2048, 2048), np.dtype("f4"), 4
+
+        def __getitem__(self, key: object) -> None:
+            raise AssertionError("read")
+
+    assert Burst(frames=Untouchable()).select(frames=slice(0, 10)).shape == (1, 10, 2048, 2048)
+
+
+def test_the_instrument_can_be_told() -> None:
+    burst = numbered().with_instrument("crisp-8542,pixel_arcsec=0.06")
+    assert {i.pixel_arcsec for i in burst.instruments} == {0.06}
+    assert numbered().instruments == (Instrument(), Instrument())
