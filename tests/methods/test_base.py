@@ -138,6 +138,6 @@ def test_no_result_is_an_error(burst: Burst) -> None:
 def test_unknown_names_say_what_exists() -> None:
     with pytest.raises(SettingsError, match="richardson-lucy"):
         load("richardson")
-    with pytest.raises(SettingsError, match="available: auto, .*cpu"):
+    with pytest.raises(SettingsError, match=r"available: auto, .*cpu"):
         pick_device("tpu")
     assert pick_device("cpu").type == "cpu"

@@ -1,0 +1,205 @@
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+import heliorestore
+import heliorestore.errors
+from heliorestore import cli
+from heliorestore.samples import sample_path
+
+HMI = str(sample_path("hmi_continuum.fits"))
+BURST = str(sample_path("small_burst.fits"))
+RL = ("richardson-lucy", HMI, "--device", "cpu")
+COMMAND = [sys.executable, "-m", "heliorestore.cli"]
+
+
+def run(*arguments: object) -> int:
+    """The exit status of the command."""
+    try:
+        return cli.main([str(argument) for argument in arguments])
+    except SystemExit as exited:
+        return int(exited.code or 0)
+
+
+def test_info_ends_with_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", BURST, "--json") == 0
+    lines = capsys.readouterr().out.splitlines()
+    facts = json.loads(lines[-1])
+    assert facts["shape"] == [2, 6, 128, 128]
+    assert facts["layout"]
+    assert any("CRISP 8542" in line for line in lines[:-1])
+    assert any("2 x 6 x 128 x 128" in line for line in lines[:-1])
+
+
+def test_info_without_json_has_no_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", HMI) == 0
+    assert "{" not in capsys.readouterr().out
+
+
+def test_a_restoration_reports_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.fits"
+    assert run(*RL, "-o", out, "--iterations", 4, "--upsampling", 2, "--json") == 0
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert report["output"] == str(out)
+    assert (report["iterations"], report["stop"]) == (4, "done")
+    assert report["contrast_after"][0] > report["contrast_before"][0] > 0
+    assert report["seconds"] > 0
+    assert set(report["losses"]) == {"residual"}
+    assert fits.getdata(out).shape == (1, 400, 400)
+
+
+def test_the_command_gives_the_pixels_of_python(tmp_path: Path) -> None:
+    settings = heliorestore.RichardsonLucySettings(iterations=3, damping=1.0)
+    expected = heliorestore.restore(heliorestore.read(HMI), settings, device="cpu").images
+    assert run(*RL, "-o", tmp_path / "out.fits", "--iterations", 3, "--damping", 1.0, "--quiet") == 0
+    np.testing.assert_array_equal(heliorestore.read(tmp_path / "out.fits").images, expected)
+
+
+def test_parts_of_a_burst_are_python_slices(tmp_path: Path) -> None:
+    out = tmp_path / "out.fits"
+    arguments = ("richardson-lucy", BURST, "-o", out, "--iterations", 1, "--quiet")
+    assert run(*arguments, "--objects", "1", "--frames=-3:") == 0
+    snapshot = heliorestore.read(out)
+    assert snapshot.images.shape == (1, 128, 128)
+    assert (snapshot.run.object_range, snapshot.run.frame_range) == (range(1, 2), range(3, 6))
+
+
+def test_rerun_gives_the_same_pixels(tmp_path: Path) -> None:
+    first, again = tmp_path / "first.fits", tmp_path / "again.fits"
+    arguments = ("--iterations", 3, "--instrument", "crisp-8542,pixel_arcsec=0.0605", "--frames", "1:5:2", "--device", "cpu", "--quiet")
+    assert run("richardson-lucy", BURST, "-o", first, *arguments) == 0
+    assert run("rerun", first, "-o", again, "--quiet") == 0
+    np.testing.assert_array_equal(heliorestore.read(first).images, heliorestore.read(again).images)
+
+
+def test_rerun_replays_turned_knobs(tmp_path: Path) -> None:
+    running = heliorestore.stream(heliorestore.read(HMI), heliorestore.RichardsonLucySettings(iterations=9), device="cpu")
+    next(running)
+    running.send(heliorestore.RichardsonLucySettings(iterations=9, damping=4.0))
+    next(running)
+    last = running.send(heliorestore.RichardsonLucySettings(iterations=4, damping=2.0))
+    assert last.step == 4
+    heliorestore.write(last, tmp_path / "turned.fits")
+    assert run("rerun", tmp_path / "turned.fits", "-o", tmp_path / "again.fits", "--quiet") == 0
+    again = heliorestore.read(tmp_path / "again.fits")
+    np.testing.assert_array_equal(again.images, last.images)
+    np.testing.assert_array_equal(again.history["damping"], [0, 4, 4, 2])
+
+
+def test_rerun_refuses_a_changed_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, out = tmp_path / "image.fits", tmp_path / "out.fits"
+    fits.writeto(image, np.ones((20, 20), np.float32))
+    assert run("richardson-lucy", image, "-o", out, "--instrument", "hmi-6173", "--iterations", 1, "--quiet") == 0
+    fits.writeto(image, np.zeros((20, 20), np.float32), overwrite=True)
+    assert run("rerun", out, "-o", tmp_path / "again.fits") == 2
+    assert "image.fits" in capsys.readouterr().err
+    assert not (tmp_path / "again.fits").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((*RL, "-o", "OUT", "--iterations", "0"), "iterations is 0; it must be 1 to 10000."),
+        ((*RL, "-o", "OUT", "--iterations", "many"), "must be a whole number"),
+        ((*RL, "-o", "OUT", "--upsampling", "3"), "must be one of 1, 2"),
+        ((*RL, "-o", "OUT", "--instrument", "crips-8542"), "did you mean crisp-8542"),
+        ((*RL, "-o", "OUT", "--device", "tpu"), "device 'tpu' is not available"),
+        ((*RL, "-o", "OUT", "--frames", "3:9"), "No frames are left: the burst has 1"),
+        ((*RL, "-o", "OUT", "--frames", "a:b"), "no slice; write A:B"),
+        ((*RL, "-o", "OUT", "--speed", "9"), "unrecognized arguments: --speed 9"),
+        ((*RL,), "required: -o/--output"),
+        ((*RL, "-o", "nowhere/out.fits"), "nowhere does not exist"),
+        (("info", "absent.fits"), "absent.fits"),
+        (("info", __file__), "test_cli.py"),
+        (("rerun", HMI, "-o", "OUT"), "hmi_continuum.fits"),
+        (("restore", HMI), "invalid choice: 'restore'"),
+        ((), "required: COMMAND"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_a_mistake_is_one_line_and_exit_2(
+    arguments: tuple[str, ...], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*(str(tmp_path / "out.fits") if word == "OUT" else word for word in arguments)) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_is_not_overwritten_by_accident(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.fits"
+    out.write_text("precious")
+    assert run(*RL, "-o", out) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert out.read_text() == "precious"
+    assert run(*RL, "-o", out, "--overwrite", "--iterations", 1, "--quiet") == 0
+    assert heliorestore.read(out).step == 1
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(heliorestore.errors.BurstError):
+        cli.main(["info", str(tmp_path / "absent.fits"), "--debug"])
+
+
+def test_a_fault_of_ours_is_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fault(*args: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("heliorestore.fits.reader.read", fault)
+    assert run("info", HMI) == 1
+    assert capsys.readouterr().err == "heliorestore: internal error, ZeroDivisionError: by zero (--debug shows where)\n"
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == f"heliorestore {heliorestore.__version__}"
+    assert run("richardson-lucy", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "1 to 10000; default 20" in text
+    assert "--stop-at-noise, --no-stop-at-noise" in text
+
+
+def test_ctrl_c_writes_what_there_is(tmp_path: Path) -> None:
+    out = tmp_path / "out.fits"
+    command = [*COMMAND, "richardson-lucy", BURST, "-o", str(out), "--iterations", "10000", "--device", "cpu", "--json"]
+    master, slave = pty.openpty()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=slave, text=True)
+    os.close(slave)
+    shown = ""
+    while "s left" not in shown:  # the bar moves: it is running
+        shown += os.read(master, 4096).decode()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    os.close(master)
+    assert process.returncode == 130
+    report = json.loads(output)
+    assert report["stop"] == "user"
+    assert 1 <= report["iterations"] < 10000
+    assert heliorestore.read(out).stop is heliorestore.StopReason.USER
+    assert "richardson-lucy [" in shown
+    assert "residual" in shown
+
+
+def test_output_cut_off_by_the_reader_is_no_error() -> None:
+    ran = subprocess.run(f"{' '.join(COMMAND)} info {HMI} | head -1", shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in ran.stderr
+    assert "Broken" not in ran.stderr
+
+
+def test_view_without_napari_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "heliorestore.plugin.launch", None)
+    assert run("view") == 2
+    assert 'pip install "heliorestore[napari]"' in capsys.readouterr().err

@@ -1,0 +1,59 @@
+"""Every code block of the README and the docs runs: Python blocks of a page share a namespace, commands are really called."""
+
+import re
+import shlex
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHOWN_ONLY = {"make": "the tests themselves run under make", "pip": "installing is tried with the wheel"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with the sample data beside it, as a reader of the page has it."""
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.usefixtures("folder")
+def test_the_code_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # dataclasses and the method table look names up there
+    methods = __import__("heliorestore.methods", fromlist=["METHODS"]).METHODS
+    monkeypatch.setattr("heliorestore.methods.METHODS", methods)
+    before = dict(methods)
+    try:
+        for language, code in BLOCK.findall(page.read_text()):
+            if language == "python":
+                exec(compile(code, f"{page.name}", "exec"), module.__dict__)
+            elif language == "bash":
+                for line in code.splitlines():
+                    run_command(line)
+    finally:
+        methods.clear()
+        methods.update(before)
+
+
+def run_command(line: str) -> None:
+    name, *arguments = shlex.split(line, comments=True)
+    if name in SHOWN_ONLY:
+        return
+    assert name == "heliorestore", f"the page shows a command that is not ours: {line}"
+    ran = subprocess.run([sys.executable, "-m", "heliorestore.cli", *arguments], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, f"{line}\n{ran.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_exist(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} points to {target}"
