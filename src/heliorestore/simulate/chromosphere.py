@@ -1,0 +1,81 @@
+"""The chromosphere in the core of a strong line: fibrils along the magnetic field, bright network, a dim umbra."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from heliorestore.simulate.granulation import granulation
+from heliorestore.simulate.lattice import Array, bilinear, rise, smooth_noise
+from heliorestore.simulate.magnetic import canopy_direction
+from heliorestore.simulate.patch import Patch, network
+from heliorestore.simulate.sunspot import place_in_spot
+
+_STEP_MM = 0.09  # along a fibril
+FIVE_MINUTES_S = 300.0
+
+
+def chromosphere(patch: Patch) -> Array:
+    """Intensity (y, x) near the core of Ca II 8542 A, in units of the quiet Sun's mean there."""
+    x, y, seed, t = patch.x, patch.y, patch.seed, patch.time_s / FIVE_MINUTES_S
+    angle = canopy_direction(patch)
+    fine = _along(patch, angle, 0.10, 2.6, seed + 201, 3 * t)
+    middle = _along(patch, angle, 0.30, 4.2, seed + 202, 2 * t)
+    broad = _along(patch, angle, 0.85, 5.0, seed + 203, t)
+    clouds = smooth_noise(x, y, 2.4, seed + 204, octaves=3, persistence=0.6, time=t)
+    dense = network(x, y, patch)
+    dotted = _along(patch, angle, 0.22, 0.5, seed + 205, 3 * t)
+    # Fibrils stand out where the field is ordered; far from flux the pattern is grainy.
+    order = np.clip(0.45 + 0.8 * _neighbourhood(patch), 0.45, 1)
+    if patch.spot is not None:  # in the umbra the field stands upright and shows no fibrils
+        order = order * rise(place_in_spot(x, y, patch.spot, seed).depth, -0.45, 0.35)
+    log_light = order * (0.065 * fine + 0.09 * middle + 0.09 * broad) + 0.09 * clouds + (0.04 + 0.12 * (1 - order)) * dotted
+    log_light = log_light + 0.42 * dense * np.clip(0.55 + 0.5 * dotted, 0, 1.6) - 0.06
+    reversed_ = granulation(x, y, seed, time_s=patch.time_s - 120.0).intensity - 1
+    image: Array = np.exp(log_light) * (1 - 0.10 * reversed_ * (1 - order))
+    if patch.spot is not None:
+        place = place_in_spot(x, y, patch.spot, seed)
+        ragged = place.depth + 0.10 * broad + 0.05 * middle
+        dim = 0.27 + 0.45 * rise(ragged, -0.35, 0.45) + 0.28 * rise(ragged, 0.35, 1.25)
+        flashes = 1 + 0.25 * np.clip(smooth_noise(x, y, 0.5, seed + 206, octaves=2, time=4 * t), 0, 2) * (place.depth < 0)
+        image = image * dim * flashes
+    return image
+
+
+def _neighbourhood(patch: Patch) -> Array:
+    """How near strong flux is, 0 to 1."""
+    near = smooth_noise(patch.x, patch.y, 5.0, patch.seed + 207, octaves=2) * 0.35 + 0.4
+    if patch.spot is not None:
+        distance = np.hypot(patch.x - patch.spot.x_mm, patch.y - patch.spot.y_mm) / patch.spot.outer_mm
+        near = near + np.exp(-((distance / 1.6) ** 2))
+    return np.clip(near + 0.5 * network(patch.x, patch.y, patch), 0, 1)
+
+
+def _along(patch: Patch, angle: Array, width_mm: float, length_mm: float, seed: int, t: float) -> Array:
+    """Unit-variance noise averaged along the field: a line integral convolution (Cabral & Leedom 1993, doi:10.1145/166117.166151)."""
+    noise = smooth_noise(patch.x, patch.y, width_mm, seed, octaves=2, persistence=0.4, time=t)
+    cos, sin = np.cos(angle), np.sin(angle)
+    step = max(_STEP_MM, 0.3 * width_mm) / patch.pixel_mm
+    count = max(1, round(length_mm / 2 / (step * patch.pixel_mm)))
+    rows, columns = (np.arange(n, dtype=np.float64) for n in patch.shape)
+    total = noise.copy()
+    weight_sum = 1.0
+    for sense in (1.0, -1.0):
+        row = np.broadcast_to(rows[:, None], patch.shape).copy()
+        column = np.broadcast_to(columns[None, :], patch.shape).copy()
+        heading_x, heading_y = sense * cos, sense * sin
+        for n in range(1, count + 1):
+            column += step * heading_x
+            row += step * heading_y
+            i, j = np.rint(row).astype(np.int64), np.rint(column).astype(np.int64)
+            np.clip(i, 0, patch.shape[0] - 1, out=i)
+            np.clip(j, 0, patch.shape[1] - 1, out=j)
+            turn = np.where(cos[i, j] * heading_x + sin[i, j] * heading_y < 0, -1.0, 1.0)  # a direction has no sign
+            heading_x, heading_y = turn * cos[i, j], turn * sin[i, j]
+            weight = math.cos(0.5 * math.pi * n / (count + 1)) ** 2
+            total += weight * bilinear(noise, row, column)
+            weight_sum += weight
+    total = total / weight_sum
+    spread = float(total.std())
+    return (total - float(total.mean())) / spread if spread > 0 else total

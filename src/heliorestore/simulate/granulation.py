@@ -1,0 +1,103 @@
+"""Granulation: competing cells of hot gas with dark lanes between them, each cell with its own life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from heliorestore.simulate.lattice import Array, smooth_noise, uniform
+
+CELL_MM = 0.95  # mean distance of granules' centres, dying and newborn ones included
+LIFETIME_S = 520.0  # of a typical granule
+
+
+@dataclass(frozen=True)
+class Granules:
+    """Intensity (mean 1, about 15 % rms) and the distance from the nearest lane in Mm, both (y, x)."""
+
+    intensity: Array
+    lane_mm: Array
+
+
+def granulation(x: Array, y: Array, seed: int, *, time_s: float = 0.0) -> Granules:
+    """Granulation at the places (x, y) in Mm; granules are born, grow, drift and die within minutes.
+
+    The cells are those of a power diagram, whose weights are the granules' strengths: a strong one pushes its
+    neighbours' lanes away, as in the model of Schrijver et al. (1997), doi:10.1086/303587.
+    """
+    t = time_s / LIFETIME_S
+    x, y = _warp(x, y, seed, t)
+    lane_mm, cell, rim, crowd = _cells(x, y, CELL_MM, seed, t)
+    fine_mm, *_ = _cells(x, y, 0.42 * CELL_MM, seed + 101, 1.7 * t)
+    ragged = smooth_noise(x, y, 0.5, seed + 11, octaves=3, persistence=0.7, time=t)
+    lane = np.exp(-((np.maximum(lane_mm - 0.025 * ragged, 0) / np.maximum(0.13 + 0.03 * ragged, 0.06)) ** 1.6))
+    # Dark bites: cold gas that the lanes draw out of the granules, and the notches between their fragments.
+    blotch = smooth_noise(x, y, 0.27, seed + 12, octaves=2, time=1.5 * t)
+    near = np.exp(-((lane_mm / 0.36) ** 2))
+    notch = np.exp(-((fine_mm / 0.085) ** 1.5)) * np.clip(0.5 + 0.6 * smooth_noise(x, y, 0.9, seed + 13, time=t), 0, 1.3)
+    bite = np.clip(0.75 * notch + 0.7 * np.clip(blotch - 0.55, 0, 1.2), 0, 1) * (0.12 + 0.88 * near)
+    texture = smooth_noise(x, y, 0.8, seed + 14, octaves=4, persistence=0.66, time=t)
+    bright = 1.06 + 0.06 * cell + 0.062 * texture
+    shine = np.clip(0.35 + 0.75 * rim + 0.5 * smooth_noise(x, y, 0.45, seed + 15, octaves=2, time=t), 0, 1.8)
+    bright += 0.17 * np.exp(-(((lane_mm - 0.24) / 0.12) ** 2)) * shine
+    bright -= 0.26 * np.clip(lane_mm - 0.36, 0, 0.40)
+    dark = 0.735 + 0.05 * smooth_noise(x, y, 0.35, seed + 16, octaves=2, time=t) - 0.05 * np.clip(crowd - 1.25, 0, 1.2)
+    floor = np.minimum(dark, bright - 0.08)
+    intensity = bright + (floor - bright) * (1 - (1 - lane) * (1 - 0.85 * bite))
+    return Granules(1 + 1.147 * (intensity - 0.924), lane_mm)
+
+
+def _warp(x: Array, y: Array, seed: int, t: float) -> tuple[Array, Array]:
+    """Bend the straight borders of the power diagram as turbulence does, strongest on granular scale."""
+    shift = [
+        0.10 * smooth_noise(x, y, 0.75, seed + s, time=t) + 0.058 * smooth_noise(x, y, 0.27, seed + s + 1, octaves=3, time=2 * t)
+        for s in (21, 23)
+    ]
+    return x + shift[0], y + shift[1]
+
+
+def _cells(x: Array, y: Array, spacing: float, seed: int, t: float) -> tuple[Array, Array, Array, Array]:
+    """Distance to the nearest border [Mm]; brightness (-1..1) of the own cell; rim contrast; crowd of borders."""
+    u, v = x / spacing, y / spacing
+    column, row = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
+    reach = range(-2, 3)
+    best = np.full(u.shape, np.inf)
+    own = [np.zeros(u.shape) for _ in range(4)]  # centre x, centre y, weight, brightness
+    seeds = []
+    for b in reach:
+        for a in reach:
+            px, py, weight, light = _granule(column + a, row + b, seed, t)
+            power = (u - px) ** 2 + (v - py) ** 2 - weight
+            seeds.append((px, py, power))
+            nearer = power < best
+            best = np.where(nearer, power, best)
+            own = [np.where(nearer, new, old) for new, old in zip((px, py, weight, light), own, strict=True)]
+    border = np.full(u.shape, np.inf)
+    crowd = np.zeros(u.shape)
+    for px, py, power in seeds:
+        apart = np.hypot(px - own[0], py - own[1])
+        distance = np.where(apart > 1e-9, (power - best) / (2 * np.maximum(apart, 1e-9)), np.inf)
+        border = np.minimum(border, distance)
+        crowd += np.exp(-((distance * spacing / 0.16) ** 2))
+    du, dv = u - own[0], v - own[1]
+    angle = 2 * np.pi * own[3]
+    rim = (du * np.cos(angle) + dv * np.sin(angle)) / np.maximum(np.hypot(du, dv), 1e-3)
+    return border * spacing, 2 * own[3] - 1, rim, crowd
+
+
+def _granule(column: np.ndarray, row: np.ndarray, seed: int, t: float) -> tuple[Array, Array, Array, Array]:
+    """Place, power weight and brightness (0..1) of the granule that lives now in a lattice cell."""
+    i0, j0 = int(column.min()), int(row.min())
+    columns, rows = np.arange(i0, column.max() + 1)[None, :], np.arange(j0, row.max() + 1)[:, None]
+    life = 0.6 + 0.9 * uniform(seed + 1, rows, columns)
+    age = t / life + uniform(seed + 2, rows, columns)
+    generation = np.floor(age).astype(np.int64)
+    age = age - generation
+    draw = [uniform(seed + n, rows, columns, generation) for n in range(3, 8)]
+    px = columns + draw[0] + 0.12 * (draw[3] - 0.5) * (age - 0.5)
+    py = rows + draw[1] + 0.12 * (draw[4] - 0.5) * (age - 0.5)
+    grown = np.sin(np.pi * age) ** 0.7
+    weight = 0.75 * grown * (0.25 + draw[2]) - 0.45 * (1 - grown)
+    pick = (row - j0) * columns.size + (column - i0)
+    return tuple(table.ravel()[pick] for table in (px, py, weight, draw[3]))
