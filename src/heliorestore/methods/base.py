@@ -42,13 +42,16 @@ def load(name: str) -> Method:
     return method
 
 
+def devices() -> tuple[str, ...]:
+    """The devices of this machine by name, the one that `auto` takes first."""
+    if torch.cuda.is_available():
+        return ("cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count())), "cpu")
+    return ("mps", "cpu") if torch.backends.mps.is_available() else ("cpu",)
+
+
 def pick_device(name: str) -> torch.device:
     """The device of that name; `auto` takes a GPU where there is one."""
-    available = ["cpu"]
-    if torch.cuda.is_available():
-        available[:0] = ["cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
-    elif torch.backends.mps.is_available():
-        available.insert(0, "mps")
+    available = devices()
     if name == "auto":
         return torch.device(available[0])
     if name not in available:
