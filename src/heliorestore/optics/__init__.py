@@ -1,1 +1,15 @@
-"""Physics only: arrays in, arrays out; device and dtype are arguments."""
+"""Physics only: arrays in, arrays out; device and dtype are arguments. Conventions are in docs/optics.md.
+
+pupil       Aperture(diameter_m, obscuration_m, vanes, vane_width_m, vane_angle_deg); Aperture.of(instrument)
+            sampling(instrument) -> D p / lambda; check_sampling(instrument); cutoff(instrument) in cycles per pixel
+            pupil_coordinates(diameter_px) -> (n,); transmission(aperture, diameter_px) -> (y, x)
+modes       make_basis(count, aperture, kind="kl" | "kl-tilt" | "zernike") -> Basis: variances, tilts, sample(y, x) -> (mode, ...)
+            noll(j) -> (n, m); zernike(j, y, x); kolmogorov_covariance(count); noll_residual(removed)
+mode_cache  sampled_modes(basis, diameter_px, dtype) -> (mode, y, x)
+psf         make_optics(instrument, size, basis, *, reference_nm, defocus_waves, device, dtype) -> Optics
+            psf(optics, coefficients, mode_axis=-1) -> (..., y, x), centred in pixel n // 2, unit sum
+            psf_of_phase(optics, phase) -> (..., y, x); pupil_axis(optics) -> (side,)
+            otf(psfs, shape) -> (..., ky, kx // 2 + 1); light_outside(psfs, size); strehl(psfs, optics); fwhm(psfs)
+            fitting_size(instrument, coefficients, *, basis, lost, smallest, largest) -> (size, light lost); fast_length(n)
+            telescope_psf(instrument, shape); airy(r, obscuration); wachter(r)
+"""

@@ -1,13 +1,226 @@
-"""Point spread functions of a telescope without an atmosphere, in closed form."""
+"""Point spread functions: of a wavefront, expanded in modes, and of a telescope without an atmosphere in closed form.
+
+A PSF stands on a square grid with its centre in pixel [n // 2, n // 2] and has unit sum.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import RADIAN_ARCSEC, Instrument
+from heliorestore.optics.mode_cache import sampled_modes
+from heliorestore.optics.modes import Basis, make_basis
+from heliorestore.optics.pupil import Aperture, check_sampling, pupil_coordinates, transmission
+
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+
+
+@dataclass(frozen=True, eq=False)
+class Optics:
+    """How the wavefronts of one instrument become PSFs of `size` pixels; tensors share one device and one dtype.
+
+    `amplitude` (point) of the lit pupil box, so scaled that the light sums to 1 - `far`; `modes` (mode, point) and `offset` (point)
+    in rad at the instrument's wavelength, the offset being a known aberration and the ramp that centres the PSF; `side` is the
+    box's edge and `diameter` the pupil's, in pupil pixels; `field` is the grid on which the light is computed: larger than `size`
+    for pixels coarser than critical.
+
+    `far` is the light that a pupil sharp at its edge throws far out, and one with antialiased edges does not (3 % for a pupil of
+    21 pixels). Spread evenly over the PSF it makes the OTF right at all frequencies but zero, where its cusp had been rounded.
+    """
+
+    instrument: Instrument
+    basis: Basis
+    size: int
+    field: int
+    diameter: float
+    far: float
+    amplitude: torch.Tensor
+    modes: torch.Tensor
+    offset: torch.Tensor
+
+    @property
+    def side(self) -> int:
+        return math.isqrt(self.amplitude.numel())
+
+    @property
+    def centre(self) -> int:
+        """The pixel, along both axes, in which an unaberrated PSF peaks."""
+        return self.size // 2
+
+
+def make_optics(
+    instrument: Instrument,
+    size: int,
+    basis: Basis | int = 44,
+    *,
+    reference_nm: float | None = None,
+    defocus_waves: float = 0.0,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Optics:
+    """The optics of an instrument for PSFs of `size` pixels and the modes of `basis` (a number means that many KL modes).
+
+    Coefficients are rad at `reference_nm` (the instrument's own wavelength by default): the same wavefront has the phase
+    reference / wavelength times as large. `defocus_waves` is a known defocus in waves from centre to edge of the aperture, at
+    the instrument's wavelength, as phase diversity uses it.
+
+    Where the pixels are coarser than critical the light is computed on a finer grid and the OTF cut at the pixels' Nyquist
+    frequency: what lies beyond is not folded back onto lower frequencies.
+    """
+    if isinstance(basis, int):
+        basis = make_basis(basis, Aperture.of(instrument))
+    if size < 4:
+        raise SettingsError(f"The PSF grid has {size} pixels; it needs at least 4.")
+    if not math.isclose(basis.aperture.diameter_m, instrument.require().diameter_m or 0.0, rel_tol=1e-6):
+        raise SettingsError(
+            f"The modes are those of an aperture of {basis.aperture.diameter_m:g} m, but {instrument.name} has one of "
+            f"{instrument.diameter_m:g} m: make them with Aperture.of(instrument)."
+        )
+    diameter = check_sampling(instrument) * size
+    axis = pupil_coordinates(diameter)
+    field = size if 2 * axis.size - 1 <= size else fast_length(2 * axis.size - 1)
+    y, x = np.meshgrid(axis, axis, indexing="ij")
+    # exp(2 pi i k c / n) moves the PSF to its centre c; k counts the pixels of the box.
+    ramp = 2 * math.pi * (size // 2) / size * np.add.outer(np.arange(axis.size), np.arange(axis.size))
+    offset = np.remainder(2 * math.pi * defocus_waves * (y**2 + x**2) + ramp, 2 * math.pi)
+    amplitude = transmission(basis.aperture, diameter)
+    far = 1 - float(np.square(amplitude).sum() / amplitude.sum())
+    amplitude /= field * math.sqrt(amplitude.sum())
+    scale = (reference_nm or instrument.wavelength_nm or 1.0) / (instrument.wavelength_nm or 1.0)
+    modes = sampled_modes(basis, diameter, _NUMPY[dtype]) * scale
+    tensors = [torch.as_tensor(part).to(device, dtype) for part in (amplitude.ravel(), modes.reshape(len(modes), -1), offset.ravel())]
+    return Optics(instrument, basis, size, field, diameter, far, *tensors)
+
+
+def psf(optics: Optics, coefficients: torch.Tensor, mode_axis: int = -1) -> torch.Tensor:
+    """PSFs (..., y, x) of mode coefficients in rad, whose axis `mode_axis` holds the modes; the other axes stay in front.
+
+    A map (frame, mode, gy, gx) with `mode_axis=1` gives (frame, gy, gx, y, x). Fewer coefficients than modes are the first ones.
+    """
+    moved = coefficients.movedim(mode_axis, -1)
+    modes = optics.modes[: moved.shape[-1]]
+    if moved.shape[-1] > len(optics.modes):
+        raise SettingsError(f"There are {moved.shape[-1]} coefficients but the optics have {len(optics.modes)} modes.")
+    phase = torch.addmm(optics.offset, moved.reshape(-1, modes.shape[0]), modes)
+    return _intensity(optics, phase).reshape(*moved.shape[:-1], optics.size, optics.size)
+
+
+def psf_of_phase(optics: Optics, phase: torch.Tensor) -> torch.Tensor:
+    """PSFs (..., y, x) of phases (..., py, px) in rad at the instrument's wavelength, on the pixels of the pupil box."""
+    flat = phase.reshape(-1, optics.side**2) + optics.offset
+    return _intensity(optics, flat).reshape(*phase.shape[:-2], optics.size, optics.size)
+
+
+def pupil_axis(optics: Optics) -> torch.Tensor:
+    """Positions of the pupil box's pixels along y, and along x, in units of the aperture's radius."""
+    return torch.as_tensor(pupil_coordinates(optics.diameter)).to(optics.modes)
+
+
+def otf(psfs: torch.Tensor, shape: tuple[int, int] | None = None) -> torch.Tensor:
+    """Transfer functions (..., ky, kx // 2 + 1) of PSFs (..., y, x) on an FFT grid of `shape` (their own by default), centre at 0."""
+    n = psfs.shape[-1]
+    rows, columns = shape or (n, n)
+    if min(rows, columns) < n:
+        raise SettingsError(f"A PSF of {n} pixels does not fit on a grid of {rows} x {columns}.")
+    padded = torch.nn.functional.pad(psfs, (0, columns - n, 0, rows - n))
+    transfer: torch.Tensor = torch.fft.rfft2(padded.roll((-(n // 2), -(n // 2)), (-2, -1)))
+    return transfer
+
+
+def light_outside(psfs: torch.Tensor, size: int) -> torch.Tensor:
+    """Fraction (...) of each PSF's light that falls outside the central `size` pixels."""
+    first = psfs.shape[-1] // 2 - size // 2
+    return 1 - psfs[..., first : first + size, first : first + size].sum((-2, -1)) / psfs.sum((-2, -1))
+
+
+def fitting_size(
+    instrument: Instrument,
+    coefficients: torch.Tensor,
+    *,
+    basis: Basis | None = None,
+    lost: float = 0.03,
+    smallest: int = 32,
+    largest: int = 512,
+) -> tuple[int, float]:
+    """Smallest PSF grid that holds all but the fraction `lost` of the light of wavefronts (..., mode), and what it does lose.
+
+    The light outside a grid is not gone: a PSF computed there has it folded back inside. At `largest` the grid stops growing.
+    """
+    size = smallest
+    while True:
+        wide = make_optics(instrument, 2 * size, basis or coefficients.shape[-1], dtype=torch.float32)
+        batches = torch.split(coefficients.detach().to(wide.modes).reshape(-1, coefficients.shape[-1]), 64)
+        outside = float(torch.cat([light_outside(psf(wide, batch), size) for batch in batches]).mean())
+        if outside <= lost or size >= largest:
+            return size, outside
+        size = min(largest, 2 * fast_length(math.ceil(0.6 * size)))
+
+
+def strehl(psfs: torch.Tensor, optics: Optics) -> torch.Tensor:
+    """Peak (...) of PSFs (..., y, x) over the peak of the unaberrated one, both between pixels as well."""
+    plain = _intensity(optics, optics.modes.new_zeros(1, optics.side**2))[0]
+    return _zoomed(psfs, 4).amax((-2, -1)) / _zoomed(plain, 4).amax()
+
+
+def fwhm(psfs: torch.Tensor) -> torch.Tensor:
+    """Full width at half maximum (...) of PSFs in pixels: the diameter of a circle as large as the area above half the peak."""
+    zoom = 8
+    fine = _zoomed(psfs, zoom)
+    area = (fine >= 0.5 * fine.amax((-2, -1), keepdim=True)).sum((-2, -1)).to(psfs.dtype) / zoom**2
+    return 2 * torch.sqrt(area / math.pi)
+
+
+def fast_length(n: int) -> int:
+    """The next length whose only prime factors are 2, 3 and 5."""
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 1
+
+
+def _intensity(optics: Optics, phase: torch.Tensor) -> torch.Tensor:
+    """|F(A e^{i phi})|^2 (batch, y, x) of phases (batch, point).
+
+    F has exp(-2 pi i k x), so that a phase that rises along +y moves the light to +y.
+    """
+    amplitude = optics.amplitude.expand_as(phase)
+    light = torch.polar(amplitude, phase).reshape(-1, optics.side, optics.side)
+    waves = torch.fft.fft2(light, s=(optics.field, optics.field))
+    intensity = torch.view_as_real(waves).square().sum(-1)
+    return (intensity if optics.field == optics.size else _coarser(intensity, optics.size)) + optics.far / optics.size**2
+
+
+def _coarser(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Images (..., m, m) on `size` < m pixels of the same field, without the frequencies those cannot carry."""
+    field = images.shape[-1]
+    spectrum = torch.fft.rfft2(images)
+    reach = (size - 1) // 2  # the Nyquist frequency of an even grid has no sign and is left out
+    kept = torch.zeros((*images.shape[:-2], size, size // 2 + 1), dtype=spectrum.dtype, device=images.device)
+    kept[..., : reach + 1, : reach + 1] = spectrum[..., : reach + 1, : reach + 1]
+    kept[..., size - reach :, : reach + 1] = spectrum[..., field - reach :, : reach + 1]
+    coarse: torch.Tensor = torch.fft.irfft2(kept, s=(size, size))
+    return coarse
+
+
+def _zoomed(images: torch.Tensor, zoom: int) -> torch.Tensor:
+    """Images (..., n, n) on `zoom` times finer pixels, by Fourier interpolation."""
+    n = images.shape[-1]
+    spectrum = torch.fft.rfft2(images)
+    reach = (n - 1) // 2
+    fine = torch.zeros((*images.shape[:-2], n * zoom, n * zoom // 2 + 1), dtype=spectrum.dtype, device=images.device)
+    fine[..., : reach + 1, : reach + 1] = spectrum[..., : reach + 1, : reach + 1]
+    fine[..., n * zoom - reach :, : reach + 1] = spectrum[..., n - reach :, : reach + 1]
+    zoomed: torch.Tensor = torch.fft.irfft2(fine, s=(n * zoom, n * zoom)) * zoom**2
+    return zoomed
 
 
 def telescope_psf(
@@ -18,7 +231,7 @@ def telescope_psf(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """PSF (y, x) of unit sum, its peak in pixel [0, 0] and wrapped around, as an FFT wants it.
+    """PSF (y, x) in closed form, of unit sum, its peak in pixel [0, 0] and wrapped around, as an FFT wants it.
 
     `oversampling` grid pixels make one pixel of the instrument.
     """
