@@ -13,6 +13,7 @@ from typing import Any
 from heliorestore.errors import SettingsError
 
 RADIAN_ARCSEC = 180 / math.pi * 3600
+SUN_ARCSEC = 959.63  # the Sun's radius at one astronomical unit
 _METRE_PER_UNIT = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "micron": 1e-6, "nm": 1e-9, "angstrom": 1e-10, "aa": 1e-10, "a": 1e-10}
 _ARCSEC_PER_UNIT = {"arcsec": 1.0, "deg": 3600.0, "degree": 3600.0, "arcmin": 60.0, "mas": 1e-3, "rad": RADIAN_ARCSEC}
 
@@ -194,5 +195,8 @@ def _pixel_arcsec(header: Mapping[str, Any]) -> float | None:
     if not scale:
         return None
     arcsec = abs(scale) * _ARCSEC_PER_UNIT[unit]
+    if str(header.get("CTYPE1", "")).strip().upper()[:4] in ("CRLN", "HGLN"):
+        # Degrees on the Sun, not on the sky: what they are at the disc's centre.
+        arcsec *= (_number(header, "RSUN_OBS") or SUN_ARCSEC) / RADIAN_ARCSEC
     # CDELT1 = 1 without any unit is the FITS default for "pixels", not a measured scale.
     return None if scale == 1 and "CUNIT1" not in header else round(arcsec, 9)

@@ -1,0 +1,177 @@
+"""What the axes of an image mean, by their CTYPE names and by their number: pure functions of headers.
+
+Axes are counted as numpy does, slowest first; the WCS keywords of axis k of n end in n - k.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heliorestore.errors import BurstError
+from heliorestore.fits.hdus import Image
+
+WAVE = ("WAVE", "AWAV", "FREQ", "ENER", "WAVELENGTH", "WAVELEN", "LAMBDA")
+TIME = ("TIME", "UTC", "TAI", "TT", "UT1", "TDB", "TCB", "TCG", "GPS", "LOCAL")
+_STOKES = {1: "I", 2: "Q", 3: "U", 4: "V", -1: "RR", -2: "LL", -3: "RL", -4: "LR", -5: "XX", -6: "YY", -7: "XY", -8: "YX"}
+_NM_PER_UNIT = {"m": 1e9, "mm": 1e6, "um": 1e3, "micron": 1e3, "nm": 1.0, "angstrom": 0.1, "a": 0.1, "aa": 0.1}
+_SECONDS_PER_UNIT = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0, "hr": 3600.0, "d": 86400.0}
+_MOST_AXES = 4
+
+Coordinates = Mapping[int, npt.NDArray[np.float64]]
+"""Tabulated coordinates (-TAB) by FITS axis number, where the file has them."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Which axis of an image is y, x and frame, and which ones together number the objects."""
+
+    y: int
+    x: int
+    frame: int | None = None
+    objects: tuple[int, ...] = ()
+    named: bool = False
+
+
+def axes_of(image: Image) -> Axes:
+    """Say what the axes are: by name where CTYPE names wavelength, Stokes or time, else by position."""
+    shape = image.shape
+    if len(shape) < 2:
+        raise BurstError(f"{image.path}: HDU {image.number} has {len(shape)} axis, and an image needs y and x.")
+    kinds = [_kind(image.cards, len(shape) - axis) for axis in range(len(shape))]
+    sky = [axis for axis, kind in enumerate(kinds) if kind in ("", "x", "y")]
+    if len(shape) > 2 and len(sky) >= 2 and len(sky) < len(shape):
+        return _named(image, kinds, sky)
+    longer = [axis for axis in range(len(shape) - 2) if shape[axis] > 1]
+    if len(longer) + 2 > _MOST_AXES:
+        raise BurstError(
+            f"{image.path}: HDU {image.number} has the shape {shape}, more axes than (object, frame, y, x), and no CTYPE that "
+            f"names them; CTYPEn may be WAVE, STOKES or TIME."
+        )
+    last = len(shape)
+    leading = list(range(last - 2))[-2:] if len(longer) < 2 else longer
+    frame = leading[-1] if leading else None
+    return Axes(last - 2, last - 1, frame, tuple(longer_axis for longer_axis in longer if longer_axis != frame))
+
+
+def _kind(cards: Mapping[str, Any], number: int) -> str:
+    """What CTYPE says of a FITS axis: wave, stokes, time, x, y, or nothing known."""
+    ctype = str(cards.get(f"CTYPE{number}") or "").strip().upper()
+    word = ctype.partition("-")[0]
+    if word in WAVE:
+        return "wave"
+    if word == "STOKES":
+        return "stokes"
+    if word in TIME:
+        return "time"
+    if word in ("RA", "SOLX", "SOLARX", "SOLAR_X") or word[2:4] == "LN" or ctype == "SOLAR-X":
+        return "x"
+    if word in ("DEC", "SOLY", "SOLARY", "SOLAR_Y") or word[2:4] == "LT" or ctype == "SOLAR-Y":
+        return "y"
+    return ""
+
+
+def _named(image: Image, kinds: Sequence[str], sky: list[int]) -> Axes:
+    shape = image.shape
+    objects = tuple(axis for axis, kind in enumerate(kinds) if kind in ("wave", "stokes") and shape[axis] > 1)
+    times = [axis for axis, kind in enumerate(kinds) if kind == "time" and shape[axis] > 1]
+    # The named sky axes come first, then the longer ones; what is left of length 1 does not matter.
+    plane = sorted(sorted(sky, key=lambda axis: (kinds[axis] == "", shape[axis] == 1, -axis))[:2])
+    frames = times + [axis for axis in sky if axis not in plane and shape[axis] > 1]
+    if len(frames) > 1:
+        names = [str(image.cards.get(f"CTYPE{len(shape) - axis}", "")).strip() or "unnamed" for axis in range(len(shape))]
+        raise BurstError(
+            f"{image.path}: HDU {image.number} has the shape {shape} with the axes {', '.join(names)}: "
+            f"more axes than wavelength, Stokes, time, y and x."
+        )
+    y, x = plane
+    if kinds[y] == "x" or kinds[x] == "y":
+        y, x = x, y
+    return Axes(y, x, frames[0] if frames else None, objects, named=True)
+
+
+def world_values(image: Image, axis: int, coordinates: Coordinates) -> npt.NDArray[np.float64] | None:
+    """The coordinate of every pixel along an axis in the header's unit, or None where the header does not say it."""
+    number, length = len(image.shape) - axis, image.shape[axis]
+    if str(image.cards.get(f"CTYPE{number}", "")).strip().upper().endswith("-TAB"):
+        values = coordinates.get(number)
+        return values if values is not None and len(values) == length else None
+    numbers = [_number(image.cards, f"{key}{number}") for key in ("CRVAL", "CRPIX", "CDELT")]
+    if numbers[2] is None:
+        numbers[2] = _number(image.cards, f"CD{number}_{number}")
+    start, reference, step = numbers
+    if start is None or step is None:
+        return None
+    pixels = np.arange(1, length + 1, dtype=np.float64) - (1.0 if reference is None else reference)
+    values = np.asarray(start + step * pixels, np.float64)
+    return values if bool(np.isfinite(values).all()) else None
+
+
+def object_labels(image: Image, axes: Axes, coordinates: Coordinates) -> list[tuple[str, float | None]]:
+    """Label and wavelength in nm of every object that the image's axes number, the slowest axis first."""
+    parts: list[list[tuple[str, float | None]]] = []
+    for axis in axes.objects:
+        kind = _kind(image.cards, len(image.shape) - axis)
+        length = image.shape[axis]
+        values = world_values(image, axis, coordinates) if kind else None
+        if kind == "wave":
+            parts.append(_wave_labels(_in_nm(image, axis, values), length))
+        elif kind == "stokes":
+            stokes = np.arange(1, length + 1) if values is None or length > len(_STOKES) else values
+            parts.append([(_STOKES.get(round(float(s)), f"Stokes {i}"), None) for i, s in enumerate(stokes)])
+        else:
+            parts.append([(f"object {i}", None) for i in range(length)])
+    # Wavelength is named before Stokes, whatever the order of the axes.
+    front = sorted(range(len(parts)), key=lambda i: _kind(image.cards, len(image.shape) - axes.objects[i]) != "wave")
+    shape = tuple(len(part) for part in parts)
+    found = []
+    for flat in range(math.prod(shape)):
+        where = np.unravel_index(flat, shape) if shape else ()
+        chosen = [parts[i][int(where[i])] for i in front]
+        found.append((", ".join(label for label, _ in chosen), next((w for _, w in chosen if w is not None), None)))
+    return found
+
+
+def _wave_labels(waves_nm: npt.NDArray[np.float64] | None, length: int) -> list[tuple[str, float | None]]:
+    if waves_nm is None:
+        return [(f"wavelength {i}", None) for i in range(length)]
+    digits = 2
+    while digits < 6 and len({f"{wave:.{digits}f}" for wave in waves_nm}) < length:
+        digits += 1
+    return [(f"{wave:.{digits}f} nm", round(float(wave), 6)) for wave in waves_nm]
+
+
+def _in_nm(image: Image, axis: int, values: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
+    """Wavelengths in nm; frequencies and energies, and numbers that no optical wavelength has, are not known."""
+    number = len(image.shape) - axis
+    word = str(image.cards.get(f"CTYPE{number}", "")).strip().upper().partition("-")[0]
+    if values is None or word in ("FREQ", "ENER"):
+        return None
+    unit = str(image.cards.get(f"CUNIT{number}") or "").strip().lower()
+    factor = _NM_PER_UNIT.get(unit)
+    if factor is None and not unit:
+        middle = abs(float(np.median(values)))
+        factor = 1e9 if middle < 1e-3 else 0.1 if middle > 2000 else 1.0
+    waves = values * factor if factor is not None else None
+    return waves if waves is not None and bool((waves > 0).all()) else None
+
+
+def seconds_along(image: Image, axis: int, coordinates: Coordinates) -> npt.NDArray[np.float64] | None:
+    """Seconds of every pixel along a time axis, counted from where the header counts, or None."""
+    if not _kind(image.cards, len(image.shape) - axis):
+        return None
+    values = world_values(image, axis, coordinates)
+    unit = str(image.cards.get(f"CUNIT{len(image.shape) - axis}") or "s").strip().lower()
+    return values * _SECONDS_PER_UNIT[unit] if values is not None and unit in _SECONDS_PER_UNIT else None
+
+
+def _number(cards: Mapping[str, Any], key: str) -> float | None:
+    value = cards.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -1,0 +1,97 @@
+"""Bytes of a file, plain or gzipped, by offset: nothing stays open, and a damaged stream is one BurstError."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from heliorestore.errors import BurstError
+
+MOST_GUNZIPPED = 512 * 2**20  # bytes; a stream cannot be read in parts, so all of it must fit into memory
+_GZIP_MAGIC = b"\x1f\x8b"
+_PIECE = 2**20
+_astropy = threading.RLock()
+
+
+class Gunzip:
+    """Opens files of which gzipped ones are decompressed in memory; the last of them is kept for the next call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: tuple[Path, int, bytes] | None = None
+
+    def open(self, path: Path) -> BinaryIO:
+        """Return the file, open for reading, with a gzipped one already decompressed."""
+        try:
+            file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise BurstError(f"{path} cannot be opened: {error.strerror or error}.") from error
+        try:
+            if file.read(2) != _GZIP_MAGIC:
+                return file
+        except OSError as error:
+            file.close()
+            raise BurstError(f"{path} cannot be read: {error.strerror or error}.") from error
+        with file:
+            return io.BytesIO(self._unpacked(path, file))
+
+    def _unpacked(self, path: Path, file: io.FileIO) -> bytes:
+        changed = os.fstat(file.fileno()).st_mtime_ns
+        with self._lock:
+            if self._kept is None or self._kept[:2] != (path, changed):
+                self._kept = None  # let go of the old one first
+                self._kept = (path, changed, _gunzip(path, file))
+            return self._kept[2]
+
+
+def _gunzip(path: Path, file: io.FileIO) -> bytes:
+    file.seek(0)
+    pieces, size = [], 0
+    try:
+        with gzip.GzipFile(fileobj=file) as stream:
+            while piece := stream.read(_PIECE):
+                pieces.append(piece)
+                size += len(piece)
+                if size > MOST_GUNZIPPED:
+                    raise BurstError(
+                        f"{path} holds more than {MOST_GUNZIPPED >> 20} MiB, and a gzipped file must fit into memory: gunzip it first."
+                    )
+    except (OSError, EOFError, zlib.error) as error:
+        raise BurstError(f"{path} is gzipped but damaged or cut off ({error}): copy it again.") from error
+    return b"".join(pieces)
+
+
+def read_exactly(file: BinaryIO, offset: int, size: int, path: Path) -> bytes:
+    """Return `size` bytes from `offset`; a file that ends before is a BurstError."""
+    pieces = []
+    try:
+        file.seek(offset)
+        while size > 0 and (piece := file.read(size)):
+            pieces.append(piece)
+            size -= len(piece)
+    except OSError as error:
+        raise BurstError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if size:
+        raise BurstError(f"{path} ends {size} bytes too early: it was cut off or changed while it was read; open it again.")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def length_of(file: BinaryIO) -> int:
+    """The number of bytes of an open file."""
+    return file.seek(0, io.SEEK_END)
+
+
+@contextmanager
+def silent_astropy() -> Iterator[None]:
+    """Let astropy read what others wrote without a warning per odd card; one thread at a time, as filters are global."""
+    with _astropy, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

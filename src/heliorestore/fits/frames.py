@@ -1,0 +1,163 @@
+"""The frames of files as an array that reads only what is sliced: native float32, NaN where a pixel is bad."""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from heliorestore.burst import FloatArray, Source
+from heliorestore.errors import BurstError
+from heliorestore.fits import ana
+from heliorestore.fits.files import Gunzip, length_of, read_exactly, silent_astropy
+from heliorestore.fits.hdus import Image
+from heliorestore.fits.layouts import Plan
+
+_AT_ONCE = 16 * 2**20  # bytes read in one go, so that an odd order of axes costs no memory
+_DTYPE = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+
+
+class FileFrames:
+    """Array (object, frame, y, x) over files; any thread may slice it, and no file stays open.
+
+    Indices are whole numbers, slices and Ellipsis. A file that vanished or changed is a BurstError.
+    """
+
+    dtype = np.dtype(np.float32)
+    ndim = 4
+
+    def __init__(self, plan: Plan, sources: Sequence[Source], gunzip: Gunzip) -> None:
+        self.plan = plan
+        self.shape = plan.shape
+        self._sizes = {source.path: source.size for source in sources}
+        self._gunzip = gunzip
+        self._lock = threading.Lock()
+        self._ana: tuple[Path, npt.NDArray[Any]] | None = None
+
+    def __getitem__(self, key: Any) -> FloatArray:
+        objects, frames, rows, columns = ranges = self._ranges(key)
+        out = np.empty([len(r) for r in ranges], np.float32)
+        if out.size:
+            for i, object_ in enumerate(objects):
+                for j, frame in enumerate(frames):
+                    out[i, j] = self._part(object_, frame, _as_slice(rows), _as_slice(columns))
+        return out[tuple(slice(None) if isinstance(k, slice) else 0 for k in self._full(key))]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return self[...].astype(dtype or self.dtype, copy=False)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _full(self, key: Any) -> tuple[Any, ...]:
+        """The key with one entry per axis."""
+        keys = key if isinstance(key, tuple) else (key,)
+        dots = [i for i, k in enumerate(keys) if k is Ellipsis]
+        given = len(keys) - len(dots)
+        if len(dots) > 1 or given > self.ndim or not all(isinstance(k, (slice, int, np.integer)) for k in keys if k is not Ellipsis):
+            raise IndexError(f"Frames take up to {self.ndim} whole numbers, slices and one Ellipsis as index; got {key!r}.")
+        at = dots[0] if dots else len(keys)
+        return (*keys[:at], *(slice(None),) * (self.ndim - given), *keys[at + 1 :])
+
+    def _ranges(self, key: Any) -> list[range]:
+        ranges = []
+        for size, k in zip(self.shape, self._full(key), strict=True):
+            if isinstance(k, slice):
+                ranges.append(range(size)[k])
+            else:
+                number = range(size)[k]  # an index out of range is the IndexError that an array raises
+                ranges.append(range(number, number + 1))
+        return ranges
+
+    def _part(self, object_: int, frame: int, rows: slice, columns: slice) -> FloatArray:
+        piece, inner, number = self.plan.find(object_, frame)
+        image, key = piece.image, piece.key(inner, number, rows, columns)
+        values = self._read(image, key)
+        if piece.axes.y > piece.axes.x:
+            values = values.T
+        return to_float32(values, image.cards, image.bitpix)
+
+    def _read(self, image: Image, key: tuple[int | slice, ...]) -> npt.NDArray[Any]:
+        """The raw numbers of a part of an image, in the file's own type and order of axes."""
+        if image.code == "ana":
+            with self._lock:
+                if self._ana is None or self._ana[0] != image.path:
+                    self._ana = None
+                    self._ana = (image.path, ana.read(image))
+                return self._ana[1][key]
+        with self._gunzip.open(image.path) as file:
+            end = length_of(file)
+            plain = not isinstance(file, io.BytesIO)
+            if plain and end != self._sizes.get(image.path, end):
+                raise BurstError(f"{image.path} has another size than when it was opened: it was written to meanwhile; open it again.")
+            if image.code:
+                return _read_tiles(file, image, key, plain)
+            if image.data_at + math.prod(image.shape) * abs(image.bitpix) // 8 > end:
+                raise BurstError(f"{image.path} is shorter than when it was opened; open it again.")
+            return _read_block(file, image.data_at, image.shape, np.dtype(_DTYPE[image.bitpix]), key, image.path)
+
+
+def _read_block(
+    file: BinaryIO, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], key: tuple[int | slice, ...], path: Path
+) -> npt.NDArray[Any]:
+    """Read what `key` selects of the array at `offset`, in runs of at most `_AT_ONCE` bytes where one entry fits."""
+    first, rest = key[0], key[1:]
+    entry = math.prod(shape[1:]) * dtype.itemsize
+    if isinstance(first, int):
+        if len(shape) > 1:
+            return _read_block(file, offset + first * entry, shape[1:], dtype, rest, path)
+        return np.frombuffer(read_exactly(file, offset + first * entry, entry, path), dtype)[0]  # type: ignore[no-any-return]
+    wanted = range(shape[0])[first]
+    many = max(1, _AT_ONCE // entry // abs(wanted.step))
+    if entry > _AT_ONCE and len(shape) > 1:
+        parts = [_read_block(file, offset + i * entry, shape[1:], dtype, rest, path)[None] for i in wanted]
+        return np.concatenate(parts)
+    parts = []
+    for at in range(0, len(wanted), many):
+        run = wanted[at : at + many]
+        low, high = min(run), max(run) + 1
+        data = read_exactly(file, offset + low * entry, (high - low) * entry, path)
+        block = np.frombuffer(data, dtype).reshape(high - low, *shape[1:])
+        part = block[(slice(None, None, run.step), *rest)]
+        parts.append(part if part.size * 4 > block.size else part.copy())
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _read_tiles(file: BinaryIO, image: Image, key: tuple[int | slice, ...], plain: bool) -> npt.NDArray[Any]:
+    """Decompress the tiles that a part of an image touches."""
+    from astropy.io import fits
+
+    try:
+        file.seek(0)
+        with silent_astropy(), fits.open(file, memmap=plain, lazy_load_hdus=True, do_not_scale_image_data=True) as hdus:
+            return np.array(hdus[image.number].section[key])
+    except Exception as error:  # a damaged stream makes astropy raise almost anything
+        raise BurstError(f"{image.path}: the compressed pixels of HDU {image.number} are damaged ({error}); copy it again.") from error
+
+
+def to_float32(values: npt.NDArray[Any], cards: Mapping[str, Any], bitpix: int) -> FloatArray:
+    """Apply BSCALE, BZERO and BLANK; what is not finite as float32 becomes NaN."""
+    scale, zero = _number(cards, "BSCALE", 1.0), _number(cards, "BZERO", 0.0)
+    blank = cards.get("BLANK", cards.get("ZBLANK")) if bitpix > 0 and values.dtype.kind in "iu" else None
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = values if scale == 1 and zero == 0 else values.astype(np.float64) * scale + zero
+        images = np.array(scaled, np.float32)
+        images[~np.isfinite(images)] = np.nan
+    if isinstance(blank, int):
+        images[values == blank] = np.nan
+    return images
+
+
+def _number(cards: Mapping[str, Any], key: str, default: float) -> float:
+    value = cards.get(key)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else default
+
+
+def _as_slice(part: range) -> slice:
+    return slice(part.start, part.stop if part.stop >= 0 else None, part.step)

@@ -1,0 +1,295 @@
+"""How a restoration came about: the record of a run as FITS cards and tables, and back again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+import heliorestore
+from heliorestore.burst import Source
+from heliorestore.errors import BurstError
+from heliorestore.instrument import Instrument
+from heliorestore.settings import SavedSettings, options, to_rows
+from heliorestore.snapshot import Run, Snapshot, StopReason
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+
+Card = tuple[str, Any, str]
+
+_STEPS = {
+    "richardson-lucy": "RICHARDSON-LUCY-DECONVOLUTION",
+    "enhance": "SUPER-RESOLUTION-DECONVOLUTION",
+    "mfbd": "NEURAL-MFBD",
+    "momfbd": "MOMFBD",
+    "sv-momfbd": "SPATIALLY-VARIANT-MOMFBD",
+    "noise2noise": "NOISE-FILTERING",
+}
+"""What SOLARNET's PRSTEPn says of a method, after the words that its recommendations list."""
+
+_LIBRARIES = ("heliorestore", "torch", "numpy", "astropy")
+_OWN_STEP = "heliorestore "
+_STEP_CARD = re.compile(r"PR(?:STEP|PROC|PVER|MODE|PARA|REF|LOG|ENV|LIB|VER|HSH|BRA)([1-9]\d*)[A-Z]?\Z")
+
+
+# -- text in FITS, which is printable ASCII ------------------------------------------------------------------------
+
+
+def to_ascii(text: str) -> str:
+    """Write any text as printable ASCII, what is beyond it as JSON would; `from_ascii` gives it back."""
+    return json.dumps(text)[1:-1].replace("\x7f", "\\u007f")
+
+
+def from_ascii(text: str) -> str:
+    """The text that `to_ascii` wrote."""
+    read: str = json.loads(f'"{text}"', strict=False)
+    return read
+
+
+# -- the processing step -------------------------------------------------------------------------------------------
+
+
+def version_of(library: str) -> str:
+    """The version of an installed library, without importing it."""
+    if library == "heliorestore":
+        return heliorestore.__version__
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def last_step(keywords: Iterable[str]) -> int:
+    """The number of the last processing step that a header tells of, 0 if of none."""
+    return max(map(step_number, keywords), default=0)
+
+
+def step_number(keyword: str) -> int:
+    """The processing step that a keyword belongs to, 0 if to none."""
+    found = _STEP_CARD.match(keyword)
+    return int(found[1]) if found else 0
+
+
+def step_cards(snapshot: Snapshot, run: Run, number: int) -> list[Card]:
+    """The SOLARNET keywords of this restoration as processing step `number`."""
+    method = run.settings.method
+    cards: list[Card] = [
+        (f"PRSTEP{number}", _STEPS.get(method, method.upper()), "Processing step type"),
+        (f"PRPROC{number}", f"{_OWN_STEP}{method}", "Name of the procedure"),
+        (f"PRPVER{number}", version_of("heliorestore"), "Version of the procedure"),
+        (f"PRMODE{number}", "TURNED" if _was_turned(snapshot, run) else "FIXED", "TURNED: settings were changed while it ran"),
+        (f"PRPARA{number}", json.dumps(_parameters(run), ensure_ascii=True), "Settings (units in SETTINGS)"),
+    ]
+    if run.sources:
+        names = ",".join(to_ascii(source.path.name) for source in run.sources[:20])
+        more = f" and {len(run.sources) - 20} more" if len(run.sources) > 20 else ""
+        cards.append((f"PRREF{number}", names + more, "Input files (checksums in INPUTS)"))
+    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, device {run.device}"
+    cards.append((f"PRENV{number}", to_ascii(machine), "Processing environment"))
+    for letter, library in zip("ABCDEFGH", _LIBRARIES, strict=False):
+        cards.append((f"PRLIB{number}{letter}", library, "Software library"))
+        cards.append((f"PRVER{number}{letter}", version_of(library), f"Version of PRLIB{number}{letter}"))
+    return cards
+
+
+def _parameters(run: Run) -> dict[str, Any]:
+    if isinstance(run.settings, SavedSettings):
+        return {name: value for name, value, *_ in run.settings.rows}
+    return {opt.name: getattr(run.settings, opt.name) for opt in options(type(run.settings))}
+
+
+def _was_turned(snapshot: Snapshot, run: Run) -> bool:
+    """Whether a live setting has more than one value in the history."""
+    columns = [snapshot.history[name] for name, *_ in setting_rows(run) if name in snapshot.history]
+    return any(len(np.unique(column)) > 1 for column in columns)
+
+
+def setting_rows(run: Run) -> Sequence[tuple[str, str, str, str]]:
+    """(name, value, unit, help) of every setting of a run."""
+    return run.settings.rows if isinstance(run.settings, SavedSettings) else to_rows(run.settings)
+
+
+# -- the tables ----------------------------------------------------------------------------------------------------
+
+
+def tables(snapshot: Snapshot) -> list[fits.BinTableHDU]:
+    """LOSS, SETTINGS, OBJECTS, INPUTS and, where times are known, FRAMES."""
+    run = snapshot.run
+    found = [_loss_table(snapshot)]
+    if run is None:
+        return found
+    found += [
+        _table("SETTINGS", dict(zip(("NAME", "VALUE", "UNIT", "HELP"), _columns(setting_rows(run), 4), strict=True)), _run_cards(run)),
+        _table("OBJECTS", {"LABEL": run.labels, "INSTRUMENT": [str(i) for i in run.instruments]}),
+    ]
+    if run.sources:
+        checked = [checked_source(source) for source in run.sources]
+        columns: dict[str, Any] = {
+            "FILE": [str(source.path) for source in run.sources],
+            "SIZE": np.array([source.size for source in run.sources], np.int64),
+            "MODIFIED": [str(np.datetime64(source.mtime_ns, "ns")) for source in run.sources],
+            "SHA256": [sha256 for sha256, _ in checked],
+            "NOTE": [note for _, note in checked],
+        }
+        found.append(_table("INPUTS", columns))
+    if run.times is not None:
+        times = [str(time) for time in run.times]
+        found.append(_table("FRAMES", {"TIME": times}, [("TIMESYS", "UTC", "time system of TIME")]))
+    return found
+
+
+def _columns(rows: Sequence[tuple[str, ...]], width: int) -> list[list[str]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def _run_cards(run: Run) -> list[Card]:
+    return [
+        ("METHOD", run.settings.method, "method of the restoration"),
+        ("SEED", run.seed, "seed of the random numbers"),
+        ("DEVICE", run.device, "where it was computed"),
+        ("DATAUNIT", to_ascii(run.unit), "unit of the images"),
+        ("OBJSEL", _slice_text(run.object_range), "objects of the input, start:stop:step"),
+        ("FRAMSEL", _slice_text(run.frame_range), "frames of the input, start:stop:step"),
+    ]
+
+
+def _slice_text(part: range) -> str:
+    return f"{part.start}:{part.stop}:{part.step}"
+
+
+def _loss_table(snapshot: Snapshot) -> fits.BinTableHDU:
+    cards: list[Card] = [
+        ("STEP", snapshot.step, "iterations done"),
+        ("TOTAL", snapshot.total, "iterations wanted"),
+        ("ELAPSED", snapshot.elapsed_s, "[s] computing time"),
+        ("ZOOM", snapshot.zoom, "pixels of the images per pixel of the input"),
+        ("STOP", snapshot.stop.name if snapshot.stop else "", "why it stopped"),
+        ("STOPTEXT", snapshot.stop.value if snapshot.stop else "It had not stopped.", ""),
+        ("LASTLOSS", json.dumps(dict(snapshot.losses)), "losses of the last step"),
+    ]
+    cards += [(f"MSG{number}", to_ascii(text), "") for number, text in enumerate(snapshot.messages, 1)]
+    return _table("LOSS", {to_ascii(name): np.asarray(column) for name, column in snapshot.history.items()}, cards)
+
+
+def _table(name: str, columns: dict[str, Any], cards: Sequence[Card] = ()) -> fits.BinTableHDU:
+    """A binary table of texts and numbers by column name."""
+    from astropy.io import fits
+
+    made = []
+    for title, values in columns.items():
+        if isinstance(values, np.ndarray):
+            made.append(fits.Column(title, "K" if values.dtype.kind == "i" else "D", array=values))
+        else:
+            texts = [to_ascii(value) for value in values]
+            width = max([1, *map(len, texts)])
+            made.append(fits.Column(title, f"{width}A", array=np.array(texts, f"S{width}")))
+    hdu = fits.BinTableHDU.from_columns(made, name=name)
+    for card in cards:
+        hdu.header.append(card, end=True)
+    return hdu
+
+
+def checked_source(source: Source) -> tuple[str, str]:
+    """SHA-256 of an input file and a note; no checksum, but the reason, if the file is not the one that was opened."""
+    try:
+        now = Source.of(source.path)
+        if (now.size, now.mtime_ns) == (source.size, source.mtime_ns):
+            return _sha256(now), ""
+        note = "changed since it was opened"
+    except OSError:
+        note = "not found when this was written"
+    return (source.sha256, note) if source.sha256 else ("", f"{note}: no checksum")
+
+
+@lru_cache(maxsize=1024)
+def _sha256(source: Source) -> str:
+    """The checksum of a file in that state; a long run is exported many times and hashes its inputs once."""
+    with source.path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# -- and back ------------------------------------------------------------------------------------------------------
+
+
+def read_tables(hdus: fits.HDUList) -> dict[str, Any]:
+    """The fields of a Snapshot, without images and maps, from the tables of a restored file."""
+    loss = hdus["LOSS"]
+    card = loss.header
+    stop = card["STOP"]
+    names = loss.columns.names
+    return {
+        "step": int(card["STEP"]),
+        "total": int(card["TOTAL"]),
+        "elapsed_s": float(card["ELAPSED"]),
+        "zoom": int(card["ZOOM"]),
+        "stop": StopReason[stop] if stop else None,
+        "losses": json.loads(card["LASTLOSS"]),
+        "messages": tuple(from_ascii(card[f"MSG{n}"]) for n in range(1, 1 + sum(key.startswith("MSG") for key in card))),
+        "history": {from_ascii(name): np.array(loss.data[name], np.float64) for name in names},
+        "run": _read_run(hdus) if "SETTINGS" in hdus else None,
+    }
+
+
+def _read_run(hdus: fits.HDUList) -> Run:
+    settings, objects = hdus["SETTINGS"], hdus["OBJECTS"]
+    card = settings.header
+    rows = zip(*(_texts(settings, name) for name in ("NAME", "VALUE", "UNIT", "HELP")), strict=True)
+    return Run(
+        settings=SavedSettings(card["METHOD"], tuple(rows)),
+        device=card["DEVICE"],
+        seed=int(card["SEED"]),
+        instruments=tuple(Instrument.parse(text) for text in _texts(objects, "INSTRUMENT")),
+        labels=tuple(_texts(objects, "LABEL")),
+        unit=from_ascii(card["DATAUNIT"]),
+        sources=_read_sources(hdus) if "INPUTS" in hdus else (),
+        times=_read_times(hdus) if "FRAMES" in hdus else None,
+        object_range=_range(card["OBJSEL"]),
+        frame_range=_range(card["FRAMSEL"]),
+    )
+
+
+def _texts(table: fits.BinTableHDU, column: str) -> list[str]:
+    return [from_ascii(str(text)) for text in table.data[column]]
+
+
+def _read_sources(hdus: fits.HDUList) -> tuple[Source, ...]:
+    table = hdus["INPUTS"]
+    rows = zip(_texts(table, "FILE"), table.data["SIZE"], _texts(table, "MODIFIED"), _texts(table, "SHA256"), strict=True)
+    return tuple(
+        Source(path=Path(file), size=int(size), mtime_ns=int(np.datetime64(modified, "ns").astype(np.int64)), sha256=sha256)
+        for file, size, modified, sha256 in rows
+    )
+
+
+def _read_times(hdus: fits.HDUList) -> npt.NDArray[np.datetime64]:
+    return np.array(_texts(hdus["FRAMES"], "TIME"), "datetime64[us]")
+
+
+def _range(text: str) -> range:
+    start, stop, step = (int(part) for part in text.split(":"))
+    return range(start, stop, step)
+
+
+def find_source(source: Source, beside: Path) -> Path:
+    """The input file where it was, or beside the restored one; its checksum must be the recorded one."""
+    places = [source.path, beside / source.path.name]
+    found = [place for place in dict.fromkeys(places) if place.is_file()]
+    if not found:
+        raise BurstError(f"The input {source.path} is not there any more: put it back, or beside the restored file in {beside}.")
+    for place in found:
+        if not source.sha256 or _sha256(Source.of(place)) == source.sha256:
+            return place
+    raise BurstError(
+        f"{found[0]} is not the file that was restored: its SHA-256 differs from the recorded {source.sha256[:12]}...; "
+        f"put the original into {beside}."
+    )

@@ -1,0 +1,260 @@
+"""Read files as a Burst, or one of our own restored files as a Snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heliorestore.burst import Burst, Source
+from heliorestore.errors import BurstError, SettingsError
+from heliorestore.fits import ana
+from heliorestore.fits.files import Gunzip, read_exactly, silent_astropy
+from heliorestore.fits.frames import FileFrames
+from heliorestore.fits.hdus import header_of, images_of, scan
+from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natural, plan_file, plan_files
+from heliorestore.fits.tables import tabulated_axes
+from heliorestore.fits.wcs import planar
+from heliorestore.instrument import Instrument
+from heliorestore.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+Paths = str | PathLike[str] | Iterable[str | PathLike[str]]
+
+SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz", ".f0", ".ana")
+"""What the names of files end in that a folder is searched for."""
+
+_SMALL = 2**22  # pixels that are read at opening, to say at once that none of them is valid
+_MOST_COUNTED = 2**28  # pixels that `describe` reads to count the bad ones
+
+
+def read(path: Paths) -> Burst | Snapshot:
+    """Read a file, a list of files or a folder as a Burst; a restored file comes back as its Snapshot."""
+    burst = read_burst(path)
+    if burst.layout != "restored":
+        return burst
+    from heliorestore.fits.restored import read_snapshot
+
+    return read_snapshot(burst.sources[0].path)
+
+
+def read_burst(path: Paths) -> Burst:
+    """Read a file, a list of files or a folder as a Burst; a restored file is a burst of one frame of its images.
+
+    Headers are read now, pixels when the frames are sliced. See `layouts.LAYOUTS` for what files may hold.
+    """
+    files = _files(path)
+    gunzip = Gunzip()
+    plan = plan_files([_plan_of(file, gunzip) for file in files])
+    try:
+        sources = tuple(Source.of(file) for file in dict.fromkeys(piece.image.path for piece in plan.pieces))
+        burst = _burst_of(plan, sources, gunzip)
+    except OSError as error:
+        raise BurstError(f"{error.filename or files[0]} cannot be read: {error.strerror or error}.") from error
+    if int(np.prod(burst.shape, dtype=np.int64)) <= _SMALL and not any(np.isfinite(image).any() for _, _, image in burst.images()):
+        raise BurstError(f"{files[0]} has no valid pixel: every value is NaN or blank.")
+    return burst
+
+
+def _files(path: Paths) -> list[Path]:
+    """The files that are meant, with a folder's images listed."""
+    if isinstance(path, (str, PathLike)):
+        folder = Path(path)
+        if not folder.is_dir():
+            return [_absolute(folder)]
+        try:
+            found = sorted(
+                (p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES) and not p.name.startswith(".") and p.is_file()),
+                key=lambda p: natural(p.name),
+            )
+        except OSError as error:
+            raise BurstError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
+        if not found:
+            raise BurstError(f"The folder {folder} holds no images: none of its files ends in {', '.join(SUFFIXES)}.")
+        return [p.absolute() for p in found]
+    given = [Path(p) for p in path]
+    if not given:
+        raise BurstError("No file is given: name a FITS or ANA file, several of them, or a folder.")
+    if len(given) == 1:
+        return _files(given[0])
+    return [_absolute(p) for p in given]
+
+
+def _absolute(path: Path) -> Path:
+    if path.is_dir():
+        raise BurstError(f"{path} is a folder: give one folder alone, or files.")
+    if not path.exists():
+        raise BurstError(f"{path} does not exist.")
+    if not path.is_file():
+        raise BurstError(f"{path} is no regular file: copy its data to disk first.")
+    return path.absolute()
+
+
+def _plan_of(path: Path, gunzip: Gunzip) -> Plan:
+    with gunzip.open(path) as file:
+        if ana.is_ana(read_exactly(file, 0, 4, path) if file.seek(0, 2) >= 4 else b""):
+            return plan_file([ana.image_of(file, path)])
+        hdus = scan(file, path)
+    images = images_of(hdus, path)
+    if not images:
+        tables = sum(hdu.kind in ("TABLE", "BINTABLE") for hdu in hdus)
+        found = f"{tables} table{'s' * (tables != 1)}" if tables else "only headers without data"
+        raise BurstError(f"{path} holds no image, {found}; an image has at least two axes.")
+    return plan_file(images)
+
+
+def _burst_of(plan: Plan, sources: tuple[Source, ...], gunzip: Gunzip) -> Burst:
+    named = labels_of(plan, [tabulated_axes(group[0], gunzip) for group in plan.groups])
+    headers: list[Header] = []
+    instruments: list[Instrument] = []
+    for group in plan.groups:
+        header = _header(group[0], gunzip)
+        for _ in range(group[0].shape[0]):
+            wave_nm = named[len(instruments)][1]
+            headers.append(header)
+            instruments.append(_instrument(header, wave_nm, group[0].image.path))
+    times = np.concatenate([frame_times(piece, tabulated_axes(piece, gunzip)) for piece in plan.groups[0]])
+    burst = Burst(
+        frames=FileFrames(plan, sources, gunzip),
+        instruments=tuple(instruments),
+        labels=tuple(label for label, _ in named),
+        headers=tuple(headers),
+        times=None if np.isnat(times).all() else times,
+        unit=str(plan.pieces[0].image.cards.get("BUNIT") or "").strip(),
+        sources=sources,
+        layout=plan.layout,
+    )
+    if plan.layout != "restored":
+        return burst
+    from heliorestore.fits.restored import as_burst
+
+    return as_burst(burst)
+
+
+def _header(piece: Piece, gunzip: Gunzip) -> Header:
+    """The header of a piece's images, its WCS that of their plane: x is axis 1 and y axis 2."""
+    from astropy.io.fits import Header
+
+    image = piece.image
+    if image.code == "ana":
+        header = Header()
+        text = "".join(c if " " <= c <= "~" else " " for c in image.cards.get("ANATEXT", ""))
+        if text.strip():
+            header.add_history(text)
+        return header
+    with gunzip.open(image.path) as file:
+        header = header_of(file, image)
+    with silent_astropy():
+        return planar(header, len(image.shape) - piece.axes.x, len(image.shape) - piece.axes.y)
+
+
+def _instrument(header: Header, wave_nm: float | None, path: Path) -> Instrument:
+    """What took an object's images; a wavelength that an axis tells goes before the header's."""
+    cards: dict[str, Any] = {key: header[key] for key in header if key not in ("COMMENT", "HISTORY", "")}
+    if wave_nm is not None:
+        cards |= {"WAVELNTH": wave_nm, "WAVEUNIT": -9}
+    try:
+        return Instrument.from_header(cards)
+    except SettingsError as error:
+        raise BurstError(f"{path}: the header describes an impossible instrument: {error}") from error
+
+
+# -- what a file holds, in words ------------------------------------------------------------------------------------
+
+
+def describe(data: Burst | Snapshot) -> dict[str, Any]:
+    """What `heliorestore info` says of a burst or a restored file; the values go into JSON as they are."""
+    if isinstance(data, Snapshot):
+        return _describe_snapshot(data)
+    known = data.times[~np.isnat(data.times)] if data.times is not None else np.array([], "datetime64[us]")
+    countable = int(np.prod(data.shape, dtype=np.int64)) <= _MOST_COUNTED
+    return {
+        "layout": data.layout,
+        "shape": list(data.shape),
+        **_stored(data),
+        "unit": data.unit,
+        "labels": list(data.labels),
+        "instruments": [_describe_instrument(instrument) for instrument in data.instruments],
+        "pixel_arcsec": data.instruments[0].pixel_arcsec,
+        "times": {"first": _time_text(known, np.min), "last": _time_text(known, np.max), "known": len(known)},
+        "bad_pixels": data.count_bad_pixels() if countable else None,
+        "files": [str(source.path) for source in data.sources],
+    }
+
+
+def _stored(burst: Burst) -> dict[str, Any]:
+    """Type of number, storage and number of bytes in the file."""
+    frames = burst.frames
+    if not isinstance(frames, FileFrames):
+        return {"dtype": str(frames.dtype), "storage": "memory"}
+    image = frames.plan.pieces[0].image
+    kinds = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
+    dtype = kinds[image.bitpix]
+    half = 2.0 ** (image.bitpix - 1) if image.bitpix > 8 else -128.0
+    if image.bitpix > 0 and image.cards.get("BZERO") == half and image.cards.get("BSCALE", 1) == 1:
+        dtype = "int8" if image.bitpix == 8 else f"u{dtype}"
+    storage = "plain" if not image.code else "ANA" if image.code == "ana" else f"tile-compressed ({image.code})"
+    return {"dtype": dtype, "storage": storage}
+
+
+def _describe_instrument(instrument: Instrument) -> dict[str, Any]:
+    import dataclasses
+
+    return dataclasses.asdict(instrument) | {"unknown": list(instrument.unknown)}
+
+
+def _time_text(times: npt.NDArray[np.datetime64], pick: Any) -> str | None:
+    return str(np.datetime_as_string(pick(times), unit="ms")) if len(times) else None
+
+
+def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    from heliorestore.settings import SavedSettings, to_rows
+
+    run = snapshot.run
+    objects, rows, columns = snapshot.images.shape
+    facts: dict[str, Any] = {
+        "layout": "restored",
+        "shape": [objects, 1, rows, columns],
+        "dtype": "float32",
+        "storage": "plain",
+        "unit": run.unit if run else "",
+        "labels": list(run.labels) if run else [],
+        "instruments": [_describe_instrument(i) for i in run.instruments] if run else [],
+        "pixel_arcsec": _zoomed(run.instruments[0].pixel_arcsec, snapshot.zoom) if run else None,
+        "times": {"first": None, "last": None, "known": 0},
+        "bad_pixels": int(np.count_nonzero(~np.isfinite(snapshot.images))),
+        "files": [],
+        "zoom": snapshot.zoom,
+        "step": snapshot.step,
+        "total": snapshot.total,
+        "seconds": snapshot.elapsed_s,
+        "stop": snapshot.stop.value if snapshot.stop else None,
+        "losses": dict(snapshot.losses),
+        "maps": {name: list(array.shape) for name, array in snapshot.maps.items()},
+        "messages": list(snapshot.messages),
+    }
+    if run is None:
+        return facts
+    rows_ = run.settings.rows if isinstance(run.settings, SavedSettings) else to_rows(run.settings)
+    known = run.times[~np.isnat(run.times)] if run.times is not None else np.array([], "datetime64[us]")
+    return facts | {
+        "times": {"first": _time_text(known, np.min), "last": _time_text(known, np.max), "known": len(known)},
+        "method": run.settings.method,
+        "settings": {name: value for name, value, *_ in rows_},
+        "device": run.device,
+        "seed": run.seed,
+        "inputs": [{"file": str(source.path), "size": source.size, "sha256": source.sha256} for source in run.sources],
+    }
+
+
+def _zoomed(pixel_arcsec: float | None, zoom: int) -> float | None:
+    return None if pixel_arcsec is None else pixel_arcsec / zoom
+
+
+__all__: Sequence[str] = ["SUFFIXES", "describe", "read", "read_burst"]

@@ -1,0 +1,72 @@
+"""World coordinates of an image plane: reduced to its two axes when read, moved to finer pixels when written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+_ONE_AXIS = re.compile(r"(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA|CNAME|CRDER|CSYER|CRDATE|CZPHS|CPERI)(\d+)([A-Z]?)\Z")
+_TWO_AXES = re.compile(r"(PC|CD)(\d+)_(\d+)([A-Z]?)\Z")
+_PARAMETER = re.compile(r"(PV|PS)(\d+)_(\d+[A-Z]?)\Z")
+_NUMBER_OF_AXES = re.compile(r"WCSAXES[A-Z]?\Z")
+
+
+def planar(header: Header, x: int = 1, y: int = 2) -> Header:
+    """Return the header with the WCS of FITS axes x and y alone, as axes 1 and 2; all other cards stay."""
+    from astropy.io.fits import Header
+
+    axes = {str(x): "1", str(y): "2"}
+    kept = Header()
+    for card in header.cards:
+        keyword = _renamed(card.keyword, axes)
+        if keyword == card.keyword:
+            kept.append(card, bottom=True)
+        elif keyword:
+            kept.append((keyword, card.value, card.comment), bottom=True)
+    return kept
+
+
+def _renamed(keyword: str, axes: Mapping[str, str]) -> str:
+    """The keyword with its axis numbers exchanged, or nothing if it speaks of another axis."""
+    if _NUMBER_OF_AXES.match(keyword):
+        return ""
+    if found := _ONE_AXIS.match(keyword):
+        return f"{found[1]}{axes[found[2]]}{found[3]}" if found[2] in axes else ""
+    if found := _TWO_AXES.match(keyword):
+        both = found[2] in axes and found[3] in axes
+        return f"{found[1]}{axes[found[2]]}_{axes[found[3]]}{found[4]}" if both else ""
+    if found := _PARAMETER.match(keyword):
+        return f"{found[1]}{axes[found[2]]}_{found[3]}" if found[2] in axes else ""
+    return keyword
+
+
+def zoomed(header: Header, zoom: float) -> Header:
+    """Return the planar header for `zoom` pixels in the place of one, in every of its coordinate systems.
+
+    Pixel centres are whole numbers, so the first image edge lies at 1/2 in both: CRPIX' = zoom CRPIX - (zoom - 1)/2.
+    The scale goes into CDELT, or into the CD matrix, and never into PC.
+    """
+    fine = header.copy()
+    for letter in _systems(header) if zoom != 1 else ():
+        matrix = [key for key in header if (found := _TWO_AXES.match(key)) and found[1] == "CD" and found[4] == letter]
+        scales = [f"CDELT{axis}{letter}" for axis in (1, 2)]
+        for key in matrix + [key for key in scales if not matrix or key in header]:
+            fine[key] = _number(header, key, 1.0) / zoom
+        for axis in (1, 2):
+            fine[f"CRPIX{axis}{letter}"] = zoom * _number(header, f"CRPIX{axis}{letter}", 0.0) - (zoom - 1) / 2
+    return fine
+
+
+def _systems(header: Header) -> list[str]:
+    """The letters of the coordinate systems that a header describes, the primary one being the empty letter."""
+    found = {m[3] for key in header if (m := _ONE_AXIS.match(key)) and m[1] in ("CTYPE", "CRVAL", "CRPIX", "CDELT")}
+    return sorted(found | {m[4] for key in header if (m := _TWO_AXES.match(key))})
+
+
+def _number(header: Header, key: str, default: float) -> float:
+    value = header.get(key, default)
+    return float(value) if isinstance(value, (int, float)) else default

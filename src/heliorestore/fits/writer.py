@@ -1,0 +1,231 @@
+"""Write a Snapshot with all that is known about how it came about into one FITS file, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import itertools
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from heliorestore.burst import FloatArray
+from heliorestore.errors import RestorationError
+from heliorestore.fits.files import silent_astropy
+from heliorestore.fits.hdus import STRUCTURE
+from heliorestore.fits.layouts import OWN_FORMAT
+from heliorestore.fits.provenance import Card, last_step, step_cards, tables, to_ascii
+from heliorestore.fits.restored import FORMAT, HEADER_EXTENSION, MAP_CARD, finer
+from heliorestore.fits.wcs import planar, zoomed
+from heliorestore.snapshot import Run, Snapshot
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+    from astropy.io.fits import Header
+
+_MAP_AXES = {"modes": ("X", "Y", "MODE", "FRAME")}
+_STALE = ("EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT", "DATAMIN", "DATAMAX", OWN_FORMAT)  # true of the old array only
+_MOST_NUMBERED = 999  # objects whose label finds room in a keyword; the OBJECTS table has all of them
+
+
+def write(snapshot: Snapshot, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write the snapshot as FITS (gzipped if the name ends in .gz) and return the file's path.
+
+    The file appears under its name when it is complete; until then, and on any failure, what was there stays.
+    """
+    from astropy.io import fits
+
+    target = Path(path).absolute()
+    _check(target, snapshot.run, overwrite)
+    records = tables(snapshot)  # reads the inputs once for their checksums, before other readers have to wait
+    with silent_astropy():
+        hdus = fits.HDUList([*image_hdus(snapshot), *records])
+        with _replacing(target) as file:
+            hdus.writeto(file, checksum=True, output_verify="exception")
+    return target
+
+
+def image_hdus(snapshot: Snapshot) -> Iterator[fits.PrimaryHDU | fits.ImageHDU]:
+    """The images, the maps, and the headers of further objects."""
+    from astropy.io import fits
+
+    yield fits.PrimaryHDU(snapshot.images, primary_header(snapshot))
+    for name, array in snapshot.maps.items():
+        yield _map_hdu(snapshot, name, array)
+    yield from _further_headers(snapshot.run)
+
+
+# -- headers -------------------------------------------------------------------------------------------------------
+
+
+def primary_header(snapshot: Snapshot) -> Header:
+    """The first object's input header with the WCS of the restored images, and what was done to them."""
+    run = snapshot.run
+    header = _base(run, snapshot.zoom)
+    number = last_step(header) + 1
+    added: list[Card] = [
+        (OWN_FORMAT, FORMAT, "format of a file restored by heliorestore"),
+        ("DATE", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "when this file was written (UTC)"),
+    ]
+    if run is not None:
+        added += [*_time_cards(run), *_object_cards(run)]
+        if run.unit:
+            added.append(("BUNIT", to_ascii(run.unit), "unit of the images"))
+        added += step_cards(snapshot, run, number)
+    for keyword, value, comment in added:
+        if keyword in header:
+            header.remove(keyword, remove_all=True)
+        header.append((keyword, value, comment), bottom=True)
+    return header
+
+
+def _base(run: Run | None, zoom: int) -> Header:
+    """The input header as the images have it: planar WCS on their pixels, and the object as third axis."""
+    from astropy.io.fits import Header
+
+    header = cleaned(run.headers[0]) if run is not None and run.headers else Header()
+    header = zoomed(header, zoom)
+    scale = None if run is None else finer(run.instruments[0], zoom).pixel_arcsec
+    if scale is not None and not any(key.startswith(("CDELT", "CD1_")) for key in header):
+        for axis in (1, 2):
+            header[f"CDELT{axis}"] = (scale, "pixel scale of the instrument")
+            header[f"CUNIT{axis}"] = "arcsec"
+    for keyword, value, comment in (
+        ("CTYPE3", "OBJECT", "channel, camera or wavelength"), ("CRPIX3", 1.0, ""), ("CRVAL3", 0.0, "objects are numbered from 0"),
+        ("CDELT3", 1.0, ""),
+    ):  # fmt: skip
+        header[keyword] = (value, comment)
+    return header
+
+
+def cleaned(header: Header) -> Header:
+    """A header's cards that hold for any copy of the image: nothing about bytes, scaling, checksums or compression."""
+    from astropy.io.fits import Header
+
+    kept = Header()
+    for card in planar(header).cards:
+        if not STRUCTURE.match(card.keyword) and card.keyword not in _STALE:
+            kept.append(card, bottom=True)
+    return kept
+
+
+def _time_cards(run: Run) -> list[Card]:
+    known = run.times[~np.isnat(run.times)] if run.times is not None else ()
+    if not len(known):
+        return []
+    first, last = (str(np.datetime_as_string(pick(known), unit="us")) for pick in (np.min, np.max))
+    return [("DATE-BEG", first, "time of the first frame used"), ("DATE-END", last, "time of the last frame used")]
+
+
+def _object_cards(run: Run) -> Iterator[Card]:
+    for number, (label, instrument) in enumerate(zip(run.labels[:_MOST_NUMBERED], run.instruments, strict=False), 1):
+        yield f"LABEL{number}", to_ascii(label), f"object {number - 1}"
+        if instrument.wavelength_nm is not None:
+            yield f"WLNM{number}", instrument.wavelength_nm, f"[nm] wavelength of object {number - 1}"
+
+
+def _further_headers(run: Run | None) -> Iterator[fits.ImageHDU]:
+    """The headers of objects that are not the first one's, each once, in extensions without data."""
+    from astropy.io import fits
+
+    if run is None or not run.headers:
+        return
+    others = [k for k, header in enumerate(run.headers) if header is not run.headers[0] and header != run.headers[0]]
+    # Objects of one file share their header, so runs of the same header are written once.
+    for number, (_, same) in enumerate(itertools.groupby(others, key=lambda k: run.headers[k].tostring()), 1):
+        objects = list(same)
+        hdu = fits.ImageHDU(header=cleaned(run.headers[objects[0]]), name=HEADER_EXTENSION, ver=number)
+        hdu.header["OBJECTS"] = (",".join(map(str, objects)), "objects of this header, from 0")
+        yield hdu
+
+
+def _map_hdu(snapshot: Snapshot, name: str, array: FloatArray) -> fits.ImageHDU:
+    """A map with the WCS of its own pixels: the restored image's, the input's, or none."""
+    from astropy.io import fits
+
+    run, plane, zoom = snapshot.run, array.shape[-2:], snapshot.zoom
+    header = fits.Header()
+    if array.ndim == 3 and plane == snapshot.images.shape[1:]:
+        header = _coordinates(_base(run, zoom))
+    elif array.ndim == 3 and tuple(n * zoom for n in plane) == snapshot.images.shape[1:]:
+        header = _coordinates(_base(run, 1))
+    else:
+        for axis, word in enumerate(_MAP_AXES.get(name, ())[: array.ndim], 1):
+            header[f"CNAME{axis}"] = f"{word} of the grid" if word in ("X", "Y") else word
+    header[MAP_CARD] = (name, "name of the map")
+    if unit := "rad" if name == "modes" else to_ascii(run.unit) if run and name in ("residual", "uncertainty") else "":
+        header["BUNIT"] = unit
+    if name == "modes":
+        header["COMMENT"] = "Coefficients (frame, mode, grid y, grid x) of the modes of the wavefront; SETTINGS names the basis."
+    return fits.ImageHDU(array, header, name=to_ascii(name).upper())
+
+
+def _coordinates(header: Header) -> Header:
+    """The cards of a header that say where its pixels are."""
+    from astropy.io.fits import Header
+
+    axes = ("CTYPE", "CUNIT", "CRVAL", "CRPIX", "CDELT", "CROTA", "PC", "CD", "PV", "LONPOLE", "LATPOLE", "WCSNAME")
+    observer = ("RSUN_REF", "DSUN_OBS", "HGLN_OBS", "HGLT_OBS", "CRLN_OBS", "CRLT_OBS", "DATE-OBS", "DATE-BEG", "RADESYS", "TIMESYS")
+    kept = Header()
+    for card in header.cards:
+        if card.keyword in observer or (card.keyword.startswith(axes) and card.keyword.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")[-1:].isdigit()):
+            kept.append(card, bottom=True)
+    return kept
+
+
+# -- the file itself -----------------------------------------------------------------------------------------------
+
+
+def _check(target: Path, run: Run | None, overwrite: bool) -> None:
+    if target.is_dir():
+        raise RestorationError(f"{target} is a folder: give the name of a file in it.")
+    if not target.parent.is_dir():
+        raise RestorationError(f"The folder {target.parent} does not exist: make it first.")
+    if not target.exists():
+        return
+    if run is not None and any(source.path.exists() and target.samefile(source.path) for source in run.sources):
+        raise RestorationError(f"{target} is an input of this restoration and is not overwritten: choose another name.")
+    if not overwrite:
+        raise RestorationError(f"{target} exists: choose another name or allow --overwrite.")
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[IO[bytes]]:
+    """A file to write into that takes the target's name once it is complete and on the disk."""
+    target = target.resolve()  # a link stays a link to the new file
+    part = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.part")
+    try:
+        try:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb") as file:
+                if target.suffix.lower() == ".gz":
+                    with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4) as packed:
+                        yield packed  # type: ignore[misc]  # writes bytes like any other file
+                else:
+                    yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise RestorationError(
+            f"{target} could not be written ({error.strerror or error}); what was there before is unchanged. "
+            f"Free some space or choose another folder with -o."
+        ) from error
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name survive a power cut, where the system can do that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
