@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail(parsed, None, "interrupted before there was anything to write", 130)
     except BrokenPipeError:  # the reader of our output has gone, as in `heliorestore info FILE | head -1`
-        sys.stdout = None  # type: ignore[assignment] # nothing to flush at exit
+        sys.stdout = None  # nothing to flush at exit
         return 1
     except Exception as error:  # a fault of ours: still one line, and how to see more
         return _fail(parsed, error, f"internal error, {type(error).__name__}: {error} (--debug shows where)", 1)
@@ -74,6 +74,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     rerun = _command(commands, "rerun", "Repeat the run that made a restored file.", _rerun)
     rerun.add_argument("restored", metavar="RESTORED.fits", type=Path, help="a file that heliorestore wrote")
     _add_output_arguments(rerun)
+    rerun.add_argument("--device", default="", help="auto, cpu, cuda, cuda:N or mps (default: the one of the first run)")
 
     view = _command(commands, "view", "Open napari with the files.", _view)
     view.add_argument("file", metavar="FILE", nargs="*", type=Path, help="file, folder, or files of one burst")
@@ -273,7 +274,16 @@ def _lines(value: Any) -> list[str]:
 
 
 def _rerun(parsed: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from heliorestore.fits.restored import reopen
+    from heliorestore.methods.base import pick_device, replay, settings_of
+
+    _check_output(parsed)
+    burst, snapshot = reopen(parsed.restored)
+    run = snapshot.run
+    assert run is not None  # `reopen` has checked
+    settings, device = settings_of(run), parsed.device or run.device.partition(",")[0]
+    pick_device(device)
+    return _finish(parsed, burst, settings, replay(burst, settings, snapshot.history, device=device, seed=run.seed))
 
 
 if __name__ == "__main__":

@@ -74,7 +74,8 @@ class _Problem:
 
     def pad(self, image: torch.Tensor) -> torch.Tensor:
         below, right = (n - self.margin - m for n, m in zip(self.grid, image.shape[-2:], strict=True))
-        return torch.nn.functional.pad(image, (self.margin, right, self.margin, below))
+        padded: torch.Tensor = torch.nn.functional.pad(image, (self.margin, right, self.margin, below))
+        return padded
 
 
 class RichardsonLucy:
