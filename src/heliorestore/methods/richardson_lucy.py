@@ -66,7 +66,8 @@ class _Problem:
     def adjoint(self, images: torch.Tensor) -> torch.Tensor:
         """H^T, so that <H u, v> = <u, H^T v>."""
         spread = _repeat(images, self.zoom) / self.zoom**2
-        return torch.fft.irfft2(torch.fft.rfft2(self.pad(spread)) * self.otf.conj(), s=self.grid)
+        felt: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(self.pad(spread)) * self.otf.conj(), s=self.grid)
+        return felt
 
     def crop(self, grid: torch.Tensor) -> torch.Tensor:
         rows, columns = (n * self.zoom for n in self.data.shape[-2:])
