@@ -40,6 +40,7 @@ def test_a_custom_instrument_survives_being_written_as_text() -> None:
         ({"CDELT1": 1.0, "WAVELNTH": 304}, "unknown", None, None, None),
         ({"CDELT1": float("nan"), "WAVELNTH": "soft", "WAVEUNIT": True}, "unknown", None, None, None),
         ({"CDELT1": 5.0, "CUNIT1": "km"}, "unknown", None, None, None),
+        ({"CTYPE1": "CRLN-CEA", "CDELT1": 0.03, "CUNIT1": "degree", "RSUN_OBS": 972.0}, "unknown", 0.508938, None, None),
     ],
 )  # fmt: skip
 def test_what_headers_say(cards: dict, name: str, pixel_arcsec: float, wavelength_nm: float, diameter_m: float) -> None:

@@ -254,23 +254,44 @@ def _info(parsed: argparse.Namespace) -> int:
     from heliorestore.fits.reader import describe, read
 
     facts = describe(read(parsed.file[0] if len(parsed.file) == 1 else parsed.file))
-    for name, value in facts.items():
-        for number, line in enumerate(_lines(value)):
-            print(f"{name.replace('_', ' ') if number == 0 else '':<14} {line}")
+    for name, value in _in_words(facts):
+        print(f"{name:<12} {value}")
     if parsed.json:
         print(json.dumps(facts))
     return 0
 
 
-def _lines(value: Any) -> list[str]:
-    """A fact in words, a line per entry."""
-    if isinstance(value, dict):
-        return [", ".join(f"{name.replace('_', ' ')} {'unknown' if entry is None else entry}" for name, entry in value.items())]
-    if isinstance(value, list) and any(isinstance(entry, (dict, str)) for entry in value):
-        return [line for entry in value for line in _lines(entry)]
-    if isinstance(value, list):
-        return [" x ".join(map(str, value))]
-    return ["unknown" if value is None else str(value)]
+def _in_words(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The facts of `describe` as lines for a reader; runs of like objects are one line."""
+    from heliorestore.fits.layouts import LAYOUTS
+
+    files, times = facts["files"], facts["times"]
+    yield "file", (files[0] + (f" and {len(files) - 1} more" if len(files) > 1 else "")) if files else "-"
+    yield "layout", f"{facts['layout']}, {LAYOUTS[facts['layout']]}"
+    yield "shape", " x ".join(map(str, facts["shape"])) + " (object, frame, y, x)"
+    bad = "too many pixels to count the bad ones" if facts["bad_pixels"] is None else f"{facts['bad_pixels']} bad pixels"
+    yield "pixels", f"{facts['dtype']}, {facts['storage']}, {facts['unit'] or 'unit unknown'}, {bad}"
+    known = f"{times['first']} to {times['last']}" if times["known"] > 1 else times["first"]
+    yield "times", f"{known} UTC, known of {times['known']} of {facts['shape'][1]} frames" if times["known"] else "unknown"
+    lines = [f"{label}: {_instrument_text(i)}" for label, i in zip(facts["labels"], facts["instruments"], strict=True)]
+    for line in lines if len(lines) < 9 else [*lines[:4], f"... {len(lines) - 8} more ...", *lines[-4:]]:
+        yield "object", line
+    if unknown := sorted({name for instrument in facts["instruments"] for name in instrument["unknown"]}):
+        yield "unknown", f"{', '.join(unknown)}: say it with --instrument"
+    for name in ("method", "settings", "step", "stop", "losses", "device", "seed", "messages"):
+        if facts.get(name) not in (None, [], {}):
+            value = facts[name]
+            yield name, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+    for source in facts.get("inputs", ()):
+        yield "input", f"{source['file']} (SHA-256 {source['sha256'][:12] or 'unknown'})"
+
+
+def _instrument_text(instrument: dict[str, Any]) -> str:
+    known = [f"{instrument[name]:g} {unit}" for name, unit in _INSTRUMENT_UNITS.items() if instrument[name] is not None]
+    return ", ".join([instrument["name"] if instrument["name"] != "unknown" else "instrument unknown", *known])
+
+
+_INSTRUMENT_UNITS = {"diameter_m": "m aperture", "pixel_arcsec": "arcsec per pixel", "wavelength_nm": "nm"}
 
 
 def _rerun(parsed: argparse.Namespace) -> int:
