@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from heliorestore.fits.layouts import LAYOUTS
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -57,3 +59,9 @@ def test_links_and_pictures_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+def test_the_page_on_opening_lists_every_layout() -> None:
+    page = (ROOT / "docs" / "opening.md").read_text()
+    for name, meaning in LAYOUTS.items():
+        assert f"| `{name}` | {meaning} |" in page
