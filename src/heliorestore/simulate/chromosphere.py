@@ -38,7 +38,7 @@ def chromosphere(patch: Patch) -> Array:
         place = place_in_spot(x, y, patch.spot, seed)
         ragged = place.depth + 0.10 * broad + 0.05 * middle
         dim = 0.27 + 0.45 * rise(ragged, -0.35, 0.45) + 0.28 * rise(ragged, 0.35, 1.25)
-        flashes = 1 + 0.25 * np.clip(smooth_noise(x, y, 0.5, seed + 206, octaves=2, time=4 * t), 0, 2) * (place.depth < 0)
+        flashes = 1 + 0.25 * np.clip(smooth_noise(x, y, 0.5, seed + 206, octaves=2, time=4 * t), 0, 2) * rise(-place.depth, 0.05, 0.4)
         image = image * dim * flashes
     return image
 
@@ -58,19 +58,19 @@ def _along(patch: Patch, angle: Array, width_mm: float, length_mm: float, seed: 
     cos, sin = np.cos(angle), np.sin(angle)
     step = max(_STEP_MM, 0.3 * width_mm) / patch.pixel_mm
     count = max(1, round(length_mm / 2 / (step * patch.pixel_mm)))
-    rows, columns = (np.arange(n, dtype=np.float64) for n in patch.shape)
+    rows, columns = (np.arange(n, dtype=np.float64) for n in patch.grid)
     total = noise.copy()
     weight_sum = 1.0
     for sense in (1.0, -1.0):
-        row = np.broadcast_to(rows[:, None], patch.shape).copy()
-        column = np.broadcast_to(columns[None, :], patch.shape).copy()
+        row = np.broadcast_to(rows[:, None], patch.grid).copy()
+        column = np.broadcast_to(columns[None, :], patch.grid).copy()
         heading_x, heading_y = sense * cos, sense * sin
         for n in range(1, count + 1):
             column += step * heading_x
             row += step * heading_y
             i, j = np.rint(row).astype(np.int64), np.rint(column).astype(np.int64)
-            np.clip(i, 0, patch.shape[0] - 1, out=i)
-            np.clip(j, 0, patch.shape[1] - 1, out=j)
+            np.clip(i, 0, patch.grid[0] - 1, out=i)
+            np.clip(j, 0, patch.grid[1] - 1, out=j)
             turn = np.where(cos[i, j] * heading_x + sin[i, j] * heading_y < 0, -1.0, 1.0)  # a direction has no sign
             heading_x, heading_y = turn * cos[i, j], turn * sin[i, j]
             weight = math.cos(0.5 * math.pi * n / (count + 1)) ** 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -55,21 +54,22 @@ def _with_spot(field: Array, patch: Patch) -> Array:
 
 def canopy_direction(patch: Patch) -> Array:
     """Angle (y, x) of the horizontal potential field above the patch's flux, radian from +x to +y."""
-    rows, columns = (math.ceil((size + 2 * _AROUND_MM) / _COARSE_MM) for size in patch.size_mm)
-    coarse = dataclasses.replace(patch, shape=(rows, columns), pixel_arcsec=patch.pixel_arcsec * _COARSE_MM / patch.pixel_mm)
-    x, y = coarse.x - _AROUND_MM, coarse.y - _AROUND_MM
+    height, width = (size + 2 * patch.margin * patch.pixel_mm + 2 * _AROUND_MM for size in patch.size_mm)
+    corner = -patch.margin * patch.pixel_mm - _AROUND_MM
+    rows, columns = math.ceil(height / _COARSE_MM), math.ceil(width / _COARSE_MM)
+    y, x = np.meshgrid(*(corner + (np.arange(n) + 0.5) * _COARSE_MM for n in (rows, columns)), indexing="ij")
     flux = 420.0 * network(x, y, patch) * polarity(x, y, patch) + 12.0 * smooth_noise(x, y, 1.5, patch.seed + 89, octaves=2)
     spot = patch.spot
     if spot is not None:
         reach = np.hypot(x - spot.x_mm, y - spot.y_mm) / spot.outer_mm
         flux = flux + 2500.0 * np.exp(-((reach / 0.62) ** 2))
     # B = -grad of the potential of the flux below (Nakagawa & Raadu 1972): (Bx, By) = -i (kx, ky)/k Bz exp(-k h).
-    ky, kx = (2 * math.pi * np.fft.fftfreq(n, _COARSE_MM) for n in coarse.shape)
+    ky, kx = (2 * math.pi * np.fft.fftfreq(n, _COARSE_MM) for n in flux.shape)
     k = np.hypot(ky[:, None], kx[None, :])
     damped = np.fft.fft2(flux - flux.mean()) * np.exp(-k * CANOPY_MM) / np.where(k == 0, 1, k)
     bx = np.fft.ifft2(-1j * kx[None, :] * damped).real
     by = np.fft.ifft2(-1j * ky[:, None] * damped).real
-    row, column = ((place + _AROUND_MM) / _COARSE_MM - 0.5 for place in (patch.y, patch.x))
+    row, column = ((place - corner) / _COARSE_MM - 0.5 for place in (patch.y, patch.x))
     swirl = 0.12 * smooth_noise(patch.x, patch.y, 4.0, patch.seed + 90, octaves=2, time=patch.time_s / 1200)
     angle: Array = np.arctan2(bilinear(by, row, column), bilinear(bx, row, column)) + swirl
     return angle

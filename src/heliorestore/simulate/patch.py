@@ -19,13 +19,17 @@ SceneName = Literal["sunspot", "granulation"]
 
 @dataclass(frozen=True, kw_only=True)
 class Patch:
-    """A field of view on the simulated Sun: `shape` (rows, columns), pixel size, what there is to see, seed and time."""
+    """A field of view on the simulated Sun: `shape` (rows, columns), pixel size, what there is to see, seed and time.
+
+    A grid has `margin` further pixels on every side, with what lies around the field.
+    """
 
     shape: tuple[int, int]
     pixel_arcsec: float
     scene: SceneName = "sunspot"
     seed: int = 0
     time_s: float = 0.0
+    margin: int = 0
 
     def __post_init__(self) -> None:
         if self.scene not in ("sunspot", "granulation"):
@@ -37,15 +41,20 @@ class Patch:
     def pixel_mm(self) -> float:
         return self.pixel_arcsec * ARCSEC_MM
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns with the margin."""
+        return self.shape[0] + 2 * self.margin, self.shape[1] + 2 * self.margin
+
     @cached_property
     def x(self) -> Array:
-        """Distance of every pixel's centre from the left edge in Mm, (y, x)."""
-        return np.broadcast_to((np.arange(self.shape[1]) + 0.5) * self.pixel_mm, self.shape).copy()
+        """Distance of every pixel's centre from the field's left edge in Mm, (y, x)."""
+        return np.broadcast_to((np.arange(self.grid[1]) + 0.5 - self.margin) * self.pixel_mm, self.grid).copy()
 
     @cached_property
     def y(self) -> Array:
-        """Distance of every pixel's centre from the lower edge in Mm, (y, x)."""
-        return np.broadcast_to(((np.arange(self.shape[0]) + 0.5) * self.pixel_mm)[:, None], self.shape).copy()
+        """Distance of every pixel's centre from the field's lower edge in Mm, (y, x)."""
+        return np.broadcast_to(((np.arange(self.grid[0]) + 0.5 - self.margin) * self.pixel_mm)[:, None], self.grid).copy()
 
     @property
     def size_mm(self) -> tuple[float, float]:
@@ -54,13 +63,25 @@ class Patch:
 
     @property
     def spot(self) -> Spot | None:
-        """The sunspot: as large as the field lets it show umbra, penumbra and quiet Sun, between 4.5 and 13 Mm."""
+        """The sunspot: as large as the field lets it show umbra, penumbra and quiet Sun, between 4.5 and 13 Mm.
+
+        A field that cannot hold so much lies across the inner penumbra.
+        """
         if self.scene != "sunspot":
             return None
         height, width = self.size_mm
         outer = float(np.clip(0.43 * min(height, width), 4.5, 13.0))
-        place = 0.60 + 0.04 * (uniform(self.seed + 900, np.arange(2)) - 0.5)
-        return Spot(x_mm=float(place[0]) * width, y_mm=float(place[1]) * height, umbra_mm=0.43 * outer, outer_mm=outer, bridge=outer > 5)
+        umbra = 0.43 * outer
+        whole = min(1.0, min(height, width) / (2.33 * outer))
+        away = (1 - whole) * (umbra + 0.3 * (outer - umbra)) + whole * 0.14 * min(height, width)
+        angle = math.pi / 4 + 0.5 * (float(uniform(self.seed + 900, 0)) - 0.5)
+        return Spot(
+            x_mm=width / 2 + away * math.cos(angle),
+            y_mm=height / 2 + away * math.sin(angle),
+            umbra_mm=umbra,
+            outer_mm=outer,
+            bridge=outer > 5,
+        )
 
     @property
     def pores(self) -> tuple[tuple[float, float, float], ...]:

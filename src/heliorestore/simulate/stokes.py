@@ -58,7 +58,7 @@ def stokes(patch: Patch, line: str, offsets_pm: Sequence[float]) -> Array:
     rising = np.clip(6.0 * (continuum - 1), -2.0, 2.0) / (1 + (strength / 800.0) ** 2)
     centre = -rising / _LIGHT_KM_S * known.wavelength_nm * 1e3
     depth = known.depth * (0.55 + 0.45 * np.clip(continuum, 0, 1)) * continuum
-    cube = np.empty((4, len(offsets_pm), *patch.shape))
+    cube = np.empty((4, len(offsets_pm), *patch.grid))
     for n, offset in enumerate(offsets_pm):
         pi, red, blue = (np.exp(-(((offset - centre + s * shift) / known.sigma_pm) ** 2) / 2) for s in (0, -1, 1))
         linear = -depth / 2 * (pi - (red + blue) / 2) * (1 - cos**2)

@@ -1,0 +1,170 @@
+"""Simulated bursts: a scene of the Sun, seen through the atmosphere and a telescope, with the truth behind it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from astropy.io.fits import Header
+
+from heliorestore.burst import Burst, FloatArray
+from heliorestore.errors import SettingsError
+from heliorestore.instrument import Instrument
+from heliorestore.simulate.chromosphere import chromosphere
+from heliorestore.simulate.lattice import Array
+from heliorestore.simulate.patch import Patch
+from heliorestore.simulate.photosphere import photosphere
+from heliorestore.simulate.stokes import stokes
+from heliorestore.simulate.view import SimulationSettings, View, make_view
+
+SCENES = ("sunspot", "granulation")
+LABELS = ("wide band", "narrow band")
+_BEGIN = np.datetime64("2026-01-01T09:00:00.000")
+_PHOTON_SHARE = 0.8  # of the noise variance at the mean intensity; the rest is read noise
+_CHROMOSPHERIC_NM = (393.4, 396.8, 656.3, 854.2)
+_FINEST_ARCSEC = 0.13  # coarser pixels are averages of finer ones
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """A simulated burst and the truth behind it.
+
+    `scene` (object, y, x) is the Sun as it is, `truth` (object, y, x) as the telescope shows it without air and noise, both
+    registered with the frames, in units of the quiet Sun's mean in the band. `view` gives the true PSFs.
+    """
+
+    burst: Burst
+    scene: FloatArray
+    truth: FloatArray
+    view: View
+
+    def truth_burst(self) -> Burst:
+        """The truth as a burst of one frame per object, ready to be written."""
+        headers = tuple(header.copy() for header in self.burst.headers)
+        for header in headers:
+            header["BUNIT"] = "I/Ic"
+            header["HISTORY"] = "truth: the scene at the telescope's diffraction limit, without atmosphere and noise"
+        times = None if self.burst.times is None else self.burst.times[:1]
+        return replace(self.burst, frames=self.truth[:, None], headers=headers, times=times, frame_range=range(1), unit="I/Ic")
+
+
+def simulate_burst(
+    settings: SimulationSettings,
+    instrument: Instrument,
+    *,
+    seed: int = 0,
+    scene: FloatArray | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Simulation:
+    """Simulate a burst; the same settings and seed give the same bytes on a CPU.
+
+    `scene` (object, y, x) takes the place of the simulated Sun: its centre is used, mirrored where it is smaller than the
+    frames and their surroundings. `progress` is told the number of frames done and in all.
+    """
+    view = make_view(settings, instrument, seed)
+    around = make_scene(settings, instrument, view.margin, seed) if scene is None else _around(scene, settings, view.margin)
+    objects = torch.from_numpy(np.ascontiguousarray(around, np.float32))
+    frames = torch.empty((len(objects), settings.frames, settings.size, settings.size))
+    for frame in range(settings.frames):
+        frames[:, frame] = view.expose(objects, frame)
+        if progress is not None:
+            progress(frame + 1, settings.frames)
+    counts = detect(frames, settings, seed)
+    inner = slice(view.margin, view.margin + settings.size)
+    seen = np.ascontiguousarray(objects[:, inner, inner].numpy())
+    return Simulation(_burst(settings, instrument, counts, seed), seen, view.truth(objects).numpy(), view)
+
+
+def make_scene(settings: SimulationSettings, instrument: Instrument, margin: int, seed: int) -> Array:
+    """The Sun (object, y, x) in the bands of an instrument, with a margin of so many pixels around the frame."""
+    if settings.scene not in SCENES:
+        raise SettingsError(f"The scene is {settings.scene!r}; possible are {', '.join(SCENES)}, or a FITS file with an image.")
+    pixel = instrument.pixel_arcsec or 1.0
+    finer = math.ceil(pixel / _FINEST_ARCSEC)
+    patch = Patch(
+        shape=(settings.size * finer, settings.size * finer),
+        pixel_arcsec=pixel / finer,
+        scene="sunspot" if settings.scene == "sunspot" else "granulation",
+        seed=seed,
+        margin=margin * finer,
+    )
+    bands = [wide_band(patch, instrument), narrow_band(patch, instrument)][: settings.objects]
+    return np.stack([bin_pixels(band, finer) for band in bands])
+
+
+def wide_band(patch: Patch, instrument: Instrument) -> Array:
+    """The wide-band scene (y, x): the continuum, with calmer granules where the band is full of a broad line's wings."""
+    wavelength_nm = instrument.wavelength_nm or 600.0
+    return photosphere(patch, wavelength_nm, granular_gain=0.62 if _chromospheric(wavelength_nm) else 1.0)
+
+
+def narrow_band(patch: Patch, instrument: Instrument) -> Array:
+    """The narrow-band scene (y, x): the chromosphere in a strong line, else the flank of a photospheric line, of quiet mean 1."""
+    if _chromospheric(instrument.wavelength_nm or 600.0):
+        return chromosphere(patch)
+    return np.asarray(stokes(patch, "fe-6302", [6.0])[0, 0] / 0.68)
+
+
+def bin_pixels(image: npt.NDArray[np.floating], factor: int) -> Array:
+    """Means of factor x factor pixels of an image (..., y, x)."""
+    *lead, rows, columns = image.shape
+    means: Array = image.reshape(*lead, rows // factor, factor, columns // factor, factor).mean((-3, -1))
+    return means
+
+
+def detect(frames: torch.Tensor, settings: SimulationSettings, seed: int) -> FloatArray:
+    """Add flat-field errors, photon and read noise, gain and offset to frames (object, frame, y, x)."""
+    generator = torch.Generator().manual_seed(seed + 1_000_003)
+    if settings.flat_rms:
+        frames = frames * (1 + settings.flat_rms * torch.randn(frames.shape[2:], generator=generator))
+    if settings.noise:
+        mean = frames.mean((1, 2, 3), keepdim=True)
+        variance = _PHOTON_SHARE * (frames / mean).clamp(min=0) + 1 - _PHOTON_SHARE
+        frames = frames + settings.noise * mean * variance.sqrt() * torch.randn(frames.shape, generator=generator)
+    detected: FloatArray = (frames * settings.gain + settings.offset).numpy()
+    return detected
+
+
+def _chromospheric(wavelength_nm: float) -> bool:
+    return any(abs(wavelength_nm - line) < 2 for line in _CHROMOSPHERIC_NM)
+
+
+def _around(scene: FloatArray, settings: SimulationSettings, margin: int) -> FloatArray:
+    """The centre of an image (object, y, x) with its surroundings, mirrored where they end."""
+    if scene.ndim != 3 or not np.isfinite(scene).all():
+        raise SettingsError(f"A scene has the axes (object, y, x) and no bad pixels; this one has the shape {scene.shape}.")
+    places = []
+    for length in scene.shape[1:]:
+        index = (np.arange(-margin, settings.size + margin) + (length - settings.size) // 2) % (2 * length)
+        places.append(np.where(index < length, index, 2 * length - 1 - index))
+    return np.asarray(scene[: settings.objects, places[0][:, None], places[1][None, :]], np.float32)
+
+
+def _burst(settings: SimulationSettings, instrument: Instrument, frames: FloatArray, seed: int) -> Burst:
+    unit = "I/Ic" if (settings.gain, settings.offset) == (1.0, 0.0) else "count"
+    times = _BEGIN + np.round(np.arange(settings.frames) * settings.cadence_s * 1000).astype("timedelta64[ms]")
+    labels = LABELS[: len(frames)]
+    headers = tuple(_header(settings, instrument, label, unit, seed) for label in labels)
+    return Burst(frames=frames, instruments=(instrument,) * len(labels), labels=labels, headers=headers, times=times, unit=unit)
+
+
+def _header(settings: SimulationSettings, instrument: Instrument, label: str, unit: str, seed: int) -> Header:
+    telescope, _, camera = instrument.name.partition("/")
+    header = Header()
+    header["TELESCOP"], header["INSTRUME"] = telescope, (camera.split() or [telescope])[0]
+    header["WAVELNTH"], header["WAVEUNIT"] = (instrument.wavelength_nm, "[nm]"), (-9, "WAVELNTH is in 10**WAVEUNIT metre")
+    for axis, kind in ((1, "HPLN-TAN"), (2, "HPLT-TAN")):
+        header[f"CTYPE{axis}"], header[f"CUNIT{axis}"], header[f"CDELT{axis}"] = kind, "arcsec", instrument.pixel_arcsec
+        header[f"CRPIX{axis}"], header[f"CRVAL{axis}"] = (settings.size + 1) / 2, 0.0
+    header["BUNIT"], header["OBJECT"] = unit, label
+    header["DATE-OBS"] = header["DATE-BEG"] = str(_BEGIN)
+    header["CADENCE"] = (settings.cadence_s, "[s] from frame to frame")
+    header["ORIGIN"] = ("heliorestore", "synthetic: simulated, not an observation")
+    header["SIMR0"], header["SIMSEED"] = (settings.r0_cm, "[cm] Fried parameter at WAVELNTH"), (seed, "seed of the simulation")
+    header["SIMAO"], header["SIMNOISE"] = (settings.ao, "adaptive optics"), (settings.noise, "noise sigma / mean intensity")
+    header["HISTORY"] = f"simulated by heliorestore: {settings.scene}, {settings.frames} frames"
+    return header
