@@ -46,7 +46,8 @@ def image_of(file: BinaryIO, path: Path) -> Image:
             f"{path} is cut off: its ANA header tells of {sizes} pixels, but only {end - _HEADER} bytes follow; copy it again."
         )
     text = block[256:].partition(b"\0")[0].decode("ascii", "replace").strip()
-    return Image(path, 0, {"ANATEXT": text} if text else {}, tuple(reversed(sizes)), _BITPIX[kind], _HEADER, "ana")
+    cards = {"ANATEXT": text} if text else {}
+    return Image(path, cards=cards, shape=tuple(reversed(sizes)), bitpix=_BITPIX[kind], data_at=_HEADER, code="ana")
 
 
 def read(image: Image) -> npt.NDArray[Any]:

@@ -15,9 +15,10 @@ import numpy.typing as npt
 from heliorestore.burst import FloatArray, Source
 from heliorestore.errors import BurstError
 from heliorestore.fits import ana
-from heliorestore.fits.files import Gunzip, length_of, read_exactly, silent_astropy
+from heliorestore.fits.files import Gunzip, length_of, read_exactly
 from heliorestore.fits.hdus import Image
 from heliorestore.fits.layouts import Plan
+from heliorestore.fits.tiles import read_tiles
 
 _AT_ONCE = 16 * 2**20  # bytes read in one go, so that an odd order of axes costs no memory
 _DTYPE = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -93,11 +94,10 @@ class FileFrames:
                 return self._ana[1][key]
         with self._gunzip.open(image.path) as file:
             end = length_of(file)
-            plain = not isinstance(file, io.BytesIO)
-            if plain and end != self._sizes.get(image.path, end):
+            if not isinstance(file, io.BytesIO) and end != self._sizes.get(image.path, end):
                 raise BurstError(f"{image.path} has another size than when it was opened: it was written to meanwhile; open it again.")
             if image.code:
-                return _read_tiles(file, image, key, plain)
+                return read_tiles(file, image, key)
             if image.data_at + math.prod(image.shape) * abs(image.bitpix) // 8 > end:
                 raise BurstError(f"{image.path} is shorter than when it was opened; open it again.")
             return _read_block(file, image.data_at, image.shape, np.dtype(_DTYPE[image.bitpix]), key, image.path)
@@ -127,18 +127,6 @@ def _read_block(
         part = block[(slice(None, None, run.step), *rest)]
         parts.append(part if part.size * 4 > block.size else part.copy())
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _read_tiles(file: BinaryIO, image: Image, key: tuple[int | slice, ...], plain: bool) -> npt.NDArray[Any]:
-    """Decompress the tiles that a part of an image touches."""
-    from astropy.io import fits
-
-    try:
-        file.seek(0)
-        with silent_astropy(), fits.open(file, memmap=plain, lazy_load_hdus=True, do_not_scale_image_data=True) as hdus:
-            return np.array(hdus[image.number].section[key])
-    except Exception as error:  # a damaged stream makes astropy raise almost anything
-        raise BurstError(f"{image.path}: the compressed pixels of HDU {image.number} are damaged ({error}); copy it again.") from error
 
 
 def to_float32(values: npt.NDArray[Any], cards: Mapping[str, Any], bitpix: int) -> FloatArray:

@@ -22,6 +22,7 @@ _MOST_TILED_PIXELS = 2**26  # of one plane or tile of a small compressed file: 2
 _PIXELS_PER_BYTE = 500  # no image with content compresses further
 _TILE_CODES = ("GZIP_1", "GZIP_2", "RICE_1", "RICE_ONE", "PLIO_1", "HCOMPRESS_1", "NOCOMPRESS")
 _STRING = re.compile(r"\s*'((?:[^']|'')*)'")
+_KEYWORD = re.compile(r"[A-Z0-9_ .-]*\Z")
 _INTEGER = re.compile(r"[+-]?\d{1,30}\Z")
 STRUCTURE = re.compile(
     r"(SIMPLE|XTENSION|BITPIX|BSCALE|BZERO|BLANK|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|TFIELDS|THEAP|CHECKSUM|DATASUM|END"
@@ -45,6 +46,7 @@ class Image:
     shape: tuple[int, ...] = ()
     bitpix: int = -32
     data_at: int = 0
+    data_size: int = 0
     code: str = ""
     header_at: tuple[tuple[int, int], ...] = ()
 
@@ -188,11 +190,23 @@ def images_of(hdus: list[Hdu], path: Path) -> list[Image]:
         where = [hdu] if hdu is primary else [hdu, primary]
         found.append(
             Image(
-                path, hdu.number, inherited | dict(hdu.cards), shape, _bitpix(hdu.cards, path, hdu.number, prefix), hdu.data_at,
-                _tile_code(hdu, shape, path) if tiled else "", tuple((h.header_at, h.header_size) for h in where),
+                path=path,
+                number=hdu.number,
+                cards=inherited | dict(hdu.cards),
+                shape=shape,
+                bitpix=_bitpix(hdu.cards, path, hdu.number, prefix),
+                data_at=hdu.data_at,
+                data_size=hdu.data_size,
+                code=_tile_code(hdu, shape, path) if tiled else "",
+                header_at=tuple((h.header_at, h.header_size) for h in where),
             )
-        )  # fmt: skip
+        )
     return found
+
+
+def tile_shape(cards: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a compressed image's tiles in numpy's order; by default they are rows."""
+    return tuple(cards.get(f"ZTILE{axis}", shape[-1] if axis == 1 else 1) for axis in range(len(shape), 0, -1))
 
 
 def _tile_code(hdu: Hdu, shape: tuple[int, ...], path: Path) -> str:
@@ -200,8 +214,7 @@ def _tile_code(hdu: Hdu, shape: tuple[int, ...], path: Path) -> str:
     code = str(hdu.cards.get("ZCMPTYPE", "")).strip()
     if code not in _TILE_CODES:
         raise BurstError(f"{path}: the compression {code!r} of HDU {hdu.number} is unknown; readable are {', '.join(_TILE_CODES)}.")
-    last = len(shape)
-    tile = tuple(hdu.cards.get(f"ZTILE{axis}", shape[-1] if axis == 1 else 1) for axis in range(last, 0, -1))
+    tile = tile_shape(hdu.cards, shape)
     if not all(isinstance(n, int) and n > 0 for n in tile):
         raise BurstError(f"{path} is damaged: the tiles of HDU {hdu.number} have the shape {tile}.")
     tiles = math.prod(math.ceil(n / t) for n, t in zip(shape, tile, strict=True))
@@ -239,6 +252,8 @@ def _is_sound(card: Any) -> bool:
     """Whether astropy can read the card and write it again."""
     try:
         value = card.value
+        if not _KEYWORD.match(card.keyword):
+            return False
         card.verify("exception")
         str(card)
     except Exception:  # a damaged card fails in many ways; it is left out

@@ -1,0 +1,62 @@
+"""FITS files of every layout for tests, small, with a value of its own in every voxel."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from astropy.io import fits
+
+
+def voxels(*shape: int, dtype: str = "f4") -> npt.NDArray[Any]:
+    """Numbers that are all different, starting with 1."""
+    return np.arange(1, 1 + int(np.prod(shape)), dtype=dtype).reshape(shape)
+
+
+def smooth(*shape: int, dtype: str = "f4") -> npt.NDArray[Any]:
+    """A granulation-like pattern, which compresses as images do."""
+    y, x = np.mgrid[: shape[-2], : shape[-1]]
+    pattern = 1000 + 100 * np.sin(x / 3) * np.cos(y / 4)
+    return np.broadcast_to(pattern, shape).astype(dtype) + np.arange(np.prod(shape[:-2]), dtype=dtype).reshape(*shape[:-2], 1, 1)
+
+
+def ana_bytes(image: npt.NDArray[Any], text: str = "") -> bytes:
+    """An uncompressed ANA file."""
+    kind = {"i1": 0, "i2": 1, "i4": 2, "f4": 3, "f8": 4}[image.dtype.str[1:]]
+    header = bytearray(512)
+    header[0:4] = b"\x55\x55\xaa\xaa"
+    header[6:9] = bytes((1, kind, image.ndim))
+    header[192 : 192 + 4 * image.ndim] = struct.pack(f"<{image.ndim}i", *reversed(image.shape))
+    header[256 : 256 + len(text)] = text.encode("ascii")
+    return bytes(header) + image.astype(image.dtype.newbyteorder("<")).tobytes()
+
+
+def seeds(folder: Path) -> None:
+    """The files that the fuzz test damages."""
+    header = fits.Header({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 8542.0, "WAVEUNIT": -10, "DATE-OBS": "2026-05-01T08:00:00"})
+    fits.PrimaryHDU(voxels(30, 40, dtype="u2"), header).writeto(folder / "seed-u16.fits")
+    scaled = fits.PrimaryHDU(voxels(2, 3, 10, 12, dtype="i2"), header)
+    scaled.header["BLANK"] = 5
+    scaled.header["BSCALE"], scaled.header["BZERO"] = 0.5, 100.0
+    scaled.writeto(folder / "seed-scaled.fits", output_verify="ignore")
+    named = header.copy()
+    for axis, (ctype, unit, value, step) in enumerate(
+        (("HPLN-TAN", "arcsec", 0, 0.06), ("HPLT-TAN", "arcsec", 0, 0.06), ("WAVE", "nm", 854.2, 0.01), ("STOKES", "", 1, 1), ("UTC", "s", 0, 5)), 1
+    ):
+        named[f"CTYPE{axis}"], named[f"CUNIT{axis}"], named[f"CRVAL{axis}"] = ctype, unit, value
+        named[f"CDELT{axis}"], named[f"CRPIX{axis}"] = step, 1
+    fits.PrimaryHDU(voxels(2, 4, 3, 5, 6), named).writeto(folder / "seed-named.fits")
+    frames = [fits.ImageHDU(voxels(8, 9) + 100 * n, name="WB" if n % 2 else "NB") for n in range(4)]
+    table = fits.BinTableHDU.from_columns([fits.Column("TIME", "D", array=np.arange(4.0))], name="TIMES")
+    fits.HDUList([fits.PrimaryHDU(header=header), *frames, table]).writeto(folder / "seed-extensions.fits")
+    for code in ("RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"):
+        cube = smooth(3, 24, 20, dtype="i2" if code == "PLIO_1" else "i4")
+        tiled = fits.CompImageHDU(cube, header, compression_type=code, tile_shape=(1, 24, 20) if code == "HCOMPRESS_1" else None)
+        tiled.writeto(folder / f"seed-{code.lower()}.fits")
+    quantised = fits.CompImageHDU(smooth(24, 20), header, compression_type="RICE_1", quantize_level=16)
+    quantised.writeto(folder / "seed-quantised.fits.gz")
+    fits.PrimaryHDU(voxels(3, 20, 20), header).writeto(folder / "seed-gzipped.fits.gz")
+    (folder / "seed-ana.f0").write_bytes(ana_bytes(voxels(12, 14, dtype="i2"), "2026-05-01 frame 1"))
