@@ -1,0 +1,85 @@
+"""napari with files and the panel: for `heliorestore view`, and a run of the whole chain without hands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heliorestore.errors import RestorationError
+from heliorestore.plugin.readers import load_layers
+
+if TYPE_CHECKING:
+    from heliorestore.plugin.widgets.restore import RestoreWidget
+
+_SIZE = (1400, 900)  # of the window of `demo`
+
+
+def view(paths: Sequence[str | Path], method: str | None = None) -> None:
+    """Open napari with the files as one burst and the panel docked; returns when the window is closed."""
+    import napari
+
+    # What cannot be read is said before a window opens.
+    layers = load_layers(paths) if paths else []
+    viewer = napari.Viewer(title="heliorestore")
+    dock(viewer, layers, method)
+    napari.run()
+
+
+def demo(path: str | Path, out_fits: str | Path, out_png: str | Path, method: str | None = None) -> None:
+    """Open a file in a real viewer, restore it with the panel's own Run, export FITS, save a screenshot, close."""
+    import napari
+
+    layers = load_layers([path])
+    viewer = napari.Viewer(title="heliorestore")
+    try:
+        viewer.window.resize(*_SIZE)
+        widget = dock(viewer, layers, method)
+        ended: list[Any] = []
+        widget.run_panel.ended.connect(ended.append)
+        wait(lambda: widget.form is not None, "the method to load")
+        widget.run_panel.run_button.click()
+        wait(lambda: bool(ended) or bool(widget.run_panel.problem.text()), "the restoration to end")
+        if widget.run_panel.problem.text():
+            raise RestorationError(widget.run_panel.problem.text())
+        written = Path(out_fits)
+        written.unlink(missing_ok=True)
+        widget.export(written)
+        wait(lambda: written.exists() and not widget.run_panel.messages.text().startswith("Writing"), "the export to end")
+        process_events(0.3)
+        viewer.screenshot(str(out_png), canvas_only=False, flash=False)
+    finally:
+        viewer.close()
+
+
+def dock(viewer: Any, layers: Sequence[tuple[Any, ...]], method: str | None = None) -> RestoreWidget:
+    """Add layers to an empty viewer and the panel beside them, with the method chosen."""
+    from napari.layers import Layer
+
+    for data in layers:
+        viewer.add_layer(Layer.create(*data))
+    viewer.dims.current_step = (0,) * viewer.dims.ndim
+    _, widget = viewer.window.add_plugin_dock_widget("heliorestore", "Restore")
+    if method is not None:
+        widget.method_choice.setCurrentIndex(widget.method_choice.findData(method))
+    made: RestoreWidget = widget
+    return made
+
+
+def wait(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
+    """Let the application work until the condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise RestorationError(f"Waited {seconds:.0f} s for {what}, in vain.")
+        process_events(0.02)
+
+
+def process_events(seconds: float) -> None:
+    """Let the application work for a while."""
+    from qtpy.QtCore import QEventLoop, QTimer
+
+    loop = QEventLoop()
+    QTimer.singleShot(round(1000 * seconds), loop.quit)
+    loop.exec()

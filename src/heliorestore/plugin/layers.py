@@ -1,0 +1,313 @@
+"""Burst and Snapshot to napari layers and back: pure functions, no Qt.
+
+Every layer lies in the same world: the corner of its first pixel is the corner of the first pixel of the image
+that was observed, so that a result with twice as many pixels covers its input exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heliorestore.burst import Burst
+from heliorestore.errors import BurstError
+from heliorestore.instrument import Instrument
+from heliorestore.settings import Settings, to_rows
+from heliorestore.snapshot import Snapshot
+
+LayerData = tuple[Any, dict[str, Any], str]
+Key = tuple[str, int]  # which picture of a snapshot: ("image", object), ("residual", object), ("modes", 0), ...
+
+TAG = "heliorestore"  # metadata key that holds the Burst or Snapshot a layer shows
+_CUTS = (0.5, 99.5)  # percent of the pixels below the lower and the upper contrast limit
+_SAMPLES = 512  # pixels along an axis that are looked at for the contrast limits
+_DIVERGING = ("residual", "modes")
+_COLORMAPS = {"image": "gray", "residual": "coolwarm", "modes": "coolwarm", "uncertainty": "inferno", "coverage": "viridis"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where the pixels (y, x) of an observed image lie in the world, in `units`."""
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    translate: tuple[float, float] = (0.0, 0.0)
+    rotate: npt.NDArray[np.float64] = field(default_factory=lambda: np.eye(2))
+    units: tuple[str, str] = ("pixel", "pixel")
+
+    @classmethod
+    def of_instrument(cls, instrument: Instrument) -> Placement:
+        """Arcsec where the pixel size is known, pixels where it is not."""
+        if instrument.pixel_arcsec is None:
+            return cls()
+        return cls(scale=(instrument.pixel_arcsec,) * 2, units=("arcsec", "arcsec"))
+
+    @classmethod
+    def of_layer(cls, layer: Any) -> Placement:
+        """The place of a layer's last two axes, without its frame axis."""
+        scale, translate = ((float(values[-2]), float(values[-1])) for values in (layer.scale, layer.translate))
+        rotate = np.asarray(layer.rotate, float)[-2:, -2:]
+        return cls(scale=scale, translate=translate, rotate=rotate, units=(str(layer.units[-2]), str(layer.units[-1])))
+
+    def of_grid(self, observed: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any]:
+        """Layer arguments that spread a grid (y, x) of `shape` over the observed image, corner on corner."""
+        zoom = np.array([n / m for n, m in zip(shape, observed, strict=True)])
+        scale = np.array(self.scale) / zoom
+        # The centre of the first pixel is half a pixel from the common corner.
+        shift = self.rotate @ (scale / 2 - np.array(self.scale) / 2)
+        return {"scale": scale, "translate": np.array(self.translate) + shift, "rotate": self.rotate, "units": self.units}
+
+
+def burst_layers(burst: Burst, name: str = "") -> list[LayerData]:
+    """One layer per object, (t, y, x) or, for a single frame, (y, x); read only as far as it is shown."""
+    stem = name or (burst.sources[0].path.name.partition(".")[0] if burst.sources else "")
+    layers = []
+    for object_, (instrument, label) in enumerate(zip(burst.instruments, burst.labels, strict=True)):
+        data = _frames_of_object(burst, object_)
+        place = Placement.of_instrument(instrument)
+        still = burst.shape[1] == 1
+        limits = cuts(burst.image(object_, 0))
+        pixels = data[0] if still else data
+        arguments: dict[str, Any] = {
+            "name": _layer_name(stem, label, burst.shape[0]),
+            "scale": place.scale if still else (1.0, *place.scale),
+            "units": place.units if still else ("pixel", *place.units),
+            "axis_labels": ("y", "x") if still else ("t", "y", "x"),
+            "contrast_limits": limits,
+            "colormap": "gray",
+            "visible": object_ == 0,
+            "metadata": {TAG: burst, "object": object_, "header": _header(burst, object_), "pixels": pixels},
+        }
+        layers.append((pixels, arguments, "image"))
+    return layers
+
+
+def snapshot_layers(snapshot: Snapshot, name: str = "", placement: Placement | None = None) -> list[LayerData]:
+    """The restored images, and hidden above them the residual and the other maps; modes are one layer."""
+    return [snapshot_layer(key, array, snapshot, name, placement) for key, array in pictures(snapshot).items()]
+
+
+def pictures(snapshot: Snapshot) -> dict[Key, npt.NDArray[np.float32]]:
+    """Every array of a snapshot that becomes a layer, in the order in which they are added."""
+    found: dict[Key, npt.NDArray[np.float32]] = {}
+    for name, maps in snapshot.maps.items():
+        if maps.ndim == 4:
+            found[name, 0] = maps
+        elif maps.ndim == 3:
+            found |= {(name, object_): plane for object_, plane in enumerate(maps)}
+    # The images come last, so that they lie on top; the first object on top of the others.
+    return found | {("image", object_): snapshot.images[object_] for object_ in reversed(range(len(snapshot.images)))}
+
+
+def snapshot_layer(
+    key: Key, array: npt.NDArray[np.float32], snapshot: Snapshot, name: str = "", placement: Placement | None = None
+) -> LayerData:
+    """The layer of one picture of a snapshot, placed over the image that was observed."""
+    kind, object_ = key
+    observed = (snapshot.images.shape[1] // snapshot.zoom, snapshot.images.shape[2] // snapshot.zoom)
+    if placement is None:
+        placement = Placement.of_instrument(snapshot.run.instruments[0]) if snapshot.run else Placement()
+    arguments = placement.of_grid(observed, (array.shape[-2], array.shape[-1]))
+    if array.ndim == 4:  # (frame, mode, y, x)
+        arguments["scale"] = (1.0, 1.0, *arguments["scale"])
+        arguments["translate"] = (0.0, 0.0, *arguments["translate"])
+        arguments["units"] = ("pixel", "pixel", *arguments["units"])
+        turn = np.eye(4)
+        turn[2:, 2:] = arguments["rotate"]
+        arguments["rotate"] = turn
+    label = snapshot.run.labels[object_] if snapshot.run else f"object {object_}"
+    objects = 1 if array.ndim == 4 else len(snapshot.images)
+    title = _layer_name(name, label, objects)
+    arguments |= {
+        "name": title if kind == "image" else f"{title} {kind}",
+        "axis_labels": ("t", "k", "y", "x")[-array.ndim :] if array.ndim == 4 else ("y", "x"),
+        "contrast_limits": symmetric_cuts(array) if kind in _DIVERGING else cuts(array),
+        "colormap": _COLORMAPS.get(kind, "viridis"),
+        "visible": kind == "image" and object_ == 0,
+        "metadata": snapshot_metadata(key, array, snapshot),
+    }
+    return array, arguments, "image"
+
+
+def snapshot_metadata(key: Key, array: npt.NDArray[np.float32], snapshot: Snapshot) -> dict[str, Any]:
+    """What a restored layer tells about itself; the snapshot holds the settings, the losses and the run."""
+    kind, object_ = key
+    run = snapshot.run
+    rows = [] if run is None else to_rows(run.settings) if isinstance(run.settings, Settings) else run.settings.rows
+    header = dict(run.headers[object_]) if run and object_ < len(run.headers) else {}
+    return {
+        TAG: snapshot, "object": object_, "kind": kind, "pixels": array, "header": header,
+        "settings": {name: text for name, text, *_ in rows}, "losses": dict(snapshot.losses), "run": run,
+    }  # fmt: skip
+
+
+# -- and back --------------------------------------------------------------------------------------------------
+
+
+def burst_of(layers: Sequence[Any]) -> Burst:
+    """The burst that layers show: their own one if nobody changed it, else one made of their pixels, an object each."""
+    if not layers:
+        raise BurstError("No image layer is chosen: tick one in the list, or open a file.")
+    if (whole := common_burst(layers)) is not None:
+        return whole.select(objects=_as_slice(sorted(layer.metadata["object"] for layer in layers)))
+    planes = [_planes(layer) for layer in layers]
+    if len({plane.shape for plane in planes}) > 1:
+        shapes = ", ".join(f"{layer.name} {'x'.join(map(str, layer.data.shape))}" for layer in layers)
+        raise BurstError(f"The chosen layers differ in shape ({shapes}): choose layers of one shape, they become the objects of a burst.")
+    known = [_known(layer) for layer in layers]
+    headers = tuple(k["header"] for k in known)
+    return Burst(
+        frames=_LayerFrames(planes),
+        instruments=tuple(k["instrument"] for k in known),
+        labels=tuple(str(layer.name) for layer in layers),
+        headers=headers if all(h is not None for h in headers) else (),
+        unit=known[0]["unit"],
+        layout="layer",
+    )
+
+
+def common_burst(layers: Sequence[Any]) -> Burst | None:
+    """The one burst whose objects these layers show unchanged, or None; its files then say all about the input."""
+    burst = layers[0].metadata.get(TAG) if layers else None
+    if not isinstance(burst, Burst):
+        return None
+    same = all(layer.metadata.get(TAG) is burst and layer.data is layer.metadata.get("pixels") for layer in layers)
+    objects = sorted(layer.metadata.get("object", 0) for layer in layers)
+    steps = {b - a for a, b in itertools.pairwise(objects)}
+    return burst if same and len(steps) <= 1 and 0 not in steps else None
+
+
+def hint(layer: Any) -> str:
+    """What a user should know about this layer before restoring it, or nothing."""
+    path = str(getattr(layer.source, "path", None) or "")
+    foreign = TAG not in layer.metadata and layer.source.reader_plugin in ("napari", "builtins")
+    if foreign and path.lower().endswith((".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")):
+        return (
+            f"{layer.name} was opened by napari's own reader, which shows only the first plane of a cube and drops the header: "
+            "open the file with Open FITS... instead."
+        )
+    return ""
+
+
+def is_restorable(layer: Any) -> bool:
+    """Whether a layer can be the input of a restoration: an image of two or three axes that is not a map of ours."""
+    kind = layer.metadata.get("kind", "image")
+    return type(layer).__name__ == "Image" and not layer.rgb and 2 <= layer.ndim <= 3 and kind == "image"
+
+
+# -- contrast --------------------------------------------------------------------------------------------------
+
+
+def cuts(image: npt.NDArray[Any]) -> tuple[float, float]:
+    """Contrast limits between which nearly all pixels lie; NaN and infinity do not count."""
+    values = _finite_sample(image)
+    if not values.size:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(values, _CUTS))
+    return (low, high) if high > low else (low - 0.5 * max(abs(low), 1e-6), low + 0.5 * max(abs(low), 1e-6))
+
+
+def symmetric_cuts(image: npt.NDArray[Any]) -> tuple[float, float]:
+    """Contrast limits around zero, for maps that have a sign."""
+    values = _finite_sample(image)
+    high = float(np.percentile(np.abs(values), _CUTS[1])) if values.size else 0.0
+    return (-high, high) if high > 0 else (-1.0, 1.0)
+
+
+def _finite_sample(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    step = tuple(slice(None, None, max(1, n // _SAMPLES)) for n in image.shape)
+    sample = np.asarray(image[step])
+    return sample[np.isfinite(sample)]
+
+
+# -- details ---------------------------------------------------------------------------------------------------
+
+
+def _frames_of_object(burst: Burst, object_: int) -> Any:
+    """(frame, y, x) of one object: numpy as it is, everything else through dask, a frame at a time."""
+    frames = burst.frames
+    if isinstance(frames, np.ndarray) and frames.dtype.isnative:
+        return frames[object_]
+    import dask.array as da
+
+    def read(block_info: Mapping[Any, Any]) -> npt.NDArray[np.float32]:
+        frame = block_info[None]["chunk-location"][0]
+        return burst.image(object_, frame)[None]
+
+    _, count, rows, columns = burst.shape
+    # dask would call `read` once to learn the type, were it not told.
+    return da.map_blocks(read, chunks=((1,) * count, (rows,), (columns,)), dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
+
+
+def _layer_name(stem: str, label: str, objects: int) -> str:
+    """File name and label; a lone object without a label of its own needs only the name."""
+    if objects == 1 and stem and (label.startswith("object ") or label == stem):
+        return stem
+    return f"{stem} {label}".strip() if label not in stem else stem
+
+
+def _header(burst: Burst, object_: int) -> dict[str, Any]:
+    return dict(burst.headers[object_]) if burst.headers else {}
+
+
+def _as_slice(objects: Sequence[int]) -> slice:
+    step = objects[1] - objects[0] if len(objects) > 1 else 1
+    return slice(objects[0], objects[-1] + 1, step)
+
+
+def _planes(layer: Any) -> Any:
+    """The pixels of a layer as (frame, y, x)."""
+    if not is_restorable(layer):
+        axes = "colours" if layer.rgb else f"{layer.ndim} axes"
+        raise BurstError(f"{layer.name} is no burst: it has {axes}; an image (y, x) or a series (frame, y, x) can be restored.")
+    data = layer.data[0] if layer.multiscale else layer.data
+    return data[None] if data.ndim == 2 else data
+
+
+def _known(layer: Any) -> dict[str, Any]:
+    """Instrument, header and unit of a layer's pixels, from its metadata or, failing that, from its scale."""
+    record, object_ = layer.metadata.get(TAG), layer.metadata.get("object", 0)
+    if isinstance(record, Burst):
+        header = record.headers[object_] if record.headers else None
+        return {"instrument": record.instruments[object_], "header": header, "unit": record.unit}
+    if isinstance(record, Snapshot) and record.run is not None:
+        instrument = record.run.instruments[object_]
+        if instrument.pixel_arcsec is not None:
+            instrument = dataclasses.replace(instrument, pixel_arcsec=instrument.pixel_arcsec / record.zoom)
+        return {"instrument": instrument, "header": None, "unit": record.run.unit}
+    header = layer.metadata.get("header")
+    instrument = Instrument.from_header(header) if isinstance(header, Mapping) else Instrument()
+    if instrument.pixel_arcsec is None and (pixel := _pixel_arcsec(layer)) is not None:
+        instrument = dataclasses.replace(instrument, pixel_arcsec=pixel)
+    return {"instrument": instrument, "header": None, "unit": ""}
+
+
+def _pixel_arcsec(layer: Any) -> float | None:
+    """The pixel size, where the layer's unit is an angle."""
+    unit, scale = layer.units[-1], float(layer.scale[-1])
+    if str(unit) in ("pixel", "") or not unit.is_compatible_with("arcsec"):
+        return None
+    arcsec = float((scale * unit).to("arcsec").magnitude)
+    return arcsec if math.isfinite(arcsec) and arcsec > 0 else None
+
+
+class _LayerFrames:
+    """The `Frames` of several layers, an object each, read only when asked for."""
+
+    def __init__(self, planes: Sequence[Any]) -> None:
+        self._planes = planes
+        self.shape = (len(planes), *planes[0].shape)
+        self.dtype = np.dtype(planes[0].dtype)
+        self.ndim = 4
+
+    def __getitem__(self, key: Any) -> Any:
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        if isinstance(first, slice):
+            return np.stack([self._planes[k][tuple(rest)] for k in range(*first.indices(len(self._planes)))])
+        return self._planes[first][tuple(rest)]

@@ -1,0 +1,24 @@
+"""What the user set for this plugin on its page of napari's preferences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """Machine defaults, not settings of a run."""
+
+    device: str = "auto"
+    refresh_hz: float = 10.0
+
+
+def preferences() -> Preferences:
+    """The preferences as they stand; the defaults where napari does not know the plugin, as without its manifest."""
+    from napari.settings import get_plugin_settings
+
+    try:
+        page = get_plugin_settings("heliorestore").restoration
+        return Preferences(device=str(page.device), refresh_hz=float(page.refresh_hz))
+    except (KeyError, AttributeError, ValueError):
+        return Preferences()

@@ -1,0 +1,95 @@
+"""The loss curve: a few lines over the iterations on a logarithmic axis, in the colours of the theme."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+_DASHES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
+_MARGIN = 6
+_POINTS = 400  # a curve has no more points than a panel has pixels
+
+
+class LossCurve(QWidget):
+    """Losses by name over the step; positive values only, NaN and what is not positive leave a gap."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._steps: npt.NDArray[np.float64] = np.empty(0)
+        self._curves: dict[str, npt.NDArray[np.float64]] = {}
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setToolTip("The losses of every iteration, on a logarithmic axis. A curve that has become flat gains no more.")
+
+    def sizeHint(self) -> QSize:
+        return QSize(280, 110)
+
+    def set_history(self, history: Mapping[str, npt.NDArray[np.float64]], losses: tuple[str, ...]) -> None:
+        """Show the named columns of a snapshot's history over its `step` column."""
+        steps = history.get("step", np.empty(0))
+        every = max(1, len(steps) // _POINTS)
+        self._steps = steps[::every]
+        self._curves = {name: history[name][::every] for name in losses if name in history}
+        self.update()
+
+    def clear(self) -> None:
+        """Forget the curves."""
+        self.set_history({}, ())
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        ink = self.palette().color(self.foregroundRole())
+        text_height = painter.fontMetrics().height()
+        area = QRectF(self.rect()).adjusted(_MARGIN, _MARGIN + text_height, -_MARGIN, -_MARGIN - text_height)
+        faint = ink
+        faint.setAlphaF(0.4)
+        painter.setPen(QPen(faint, 1))
+        painter.drawRect(area)
+        ink.setAlphaF(1.0)
+        painter.setPen(ink)
+        values = np.concatenate(list(self._curves.values())) if self._curves else np.empty(0)
+        values = values[np.isfinite(values) & (values > 0)]
+        if not values.size:
+            painter.drawText(area, Qt.AlignmentFlag.AlignCenter, "loss")
+            return
+        low, high = math.log10(values.min()), math.log10(values.max())
+        if high - low < 0.02:  # a flat curve lies in the middle instead of being noise from edge to edge
+            low, high = low - 0.01, high + 0.01
+        top = QRectF(area.left(), 0, area.width(), _MARGIN + text_height)
+        bottom = QRectF(area.left(), area.bottom(), area.width(), text_height + _MARGIN)
+        right, left, middle = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignVCenter
+        painter.drawText(top, left | middle, f"{values.max():.3g}")
+        painter.drawText(top, right | middle, self._legend())
+        painter.drawText(bottom, left | middle, f"{values.min():.3g}")
+        painter.drawText(bottom, right | middle, f"iteration {self._steps[-1]:.0f}")
+        for number, curve in enumerate(self._curves.values()):
+            painter.setPen(QPen(ink, 1.5, _DASHES[number % len(_DASHES)]))
+            for line in self._lines(curve, area, low, high):
+                painter.drawPolyline(line)
+
+    def _legend(self) -> str:
+        """The names of the curves, each with the kind of its line when there are several."""
+        signs = ("—", "- -", "···", "- ·")
+        if len(self._curves) == 1:
+            return next(iter(self._curves))
+        return "   ".join(f"{signs[n % len(signs)]} {name}" for n, name in enumerate(self._curves))
+
+    def _lines(self, curve: npt.NDArray[np.float64], area: QRectF, low: float, high: float) -> list[QPolygonF]:
+        """The curve in pixels, cut where a value is missing."""
+        first, last = float(self._steps[0]), float(self._steps[-1])
+        span = max(last - first, 1.0)
+        lines: list[list[QPointF]] = [[]]
+        for step, value in zip(self._steps, curve, strict=True):
+            if not (np.isfinite(value) and value > 0):
+                lines.append([])
+                continue
+            x = area.left() + area.width() * (step - first) / span
+            y = area.bottom() - area.height() * (math.log10(value) - low) / (high - low)
+            lines[-1].append(QPointF(x, y))
+        return [QPolygonF(points) for points in lines if len(points) > 1]

@@ -1,0 +1,155 @@
+"""The form of any method, made from its settings class alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QWidget
+
+from heliorestore.errors import SettingsError
+from heliorestore.plugin.widgets.numbers import FloatBox, IntBox, LogNumber
+from heliorestore.plugin.widgets.parts import note, say
+from heliorestore.settings import Option, Settings, options
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting in the form: its editor, how to read and write it, and the line for what is wrong with it."""
+
+    option: Option
+    editor: QWidget
+    label: QLabel
+    get: Callable[[], Any]
+    set: Callable[[Any], None]
+    error: QLabel
+
+
+class SettingsForm(QWidget):
+    """Editors for every setting of a class; `changed` tells that one of them was moved."""
+
+    changed = Signal()
+
+    def __init__(self, settings_class: type[Settings], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.settings_class = settings_class
+        self.fields: dict[str, Field] = {}
+        self._rows = QFormLayout(self)
+        self._rows.setContentsMargins(0, 0, 0, 0)
+        self._rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        self._rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for option in options(settings_class):
+            self._add(option)
+        self.reset()
+
+    def settings(self) -> Settings:
+        """The settings as they stand; what is wrong with a field is shown under it and raised."""
+        values = {}
+        first: SettingsError | None = None
+        for name, field in self.fields.items():
+            try:
+                values[name] = field.option.check(field.get())
+                self._show_error(field, "")
+            except SettingsError as error:
+                self._show_error(field, str(error))
+                first = first or error
+        if first is not None:
+            raise first
+        return self.settings_class(**values)
+
+    def set_settings(self, settings: Settings) -> None:
+        """Show these settings."""
+        for name, field in self.fields.items():
+            field.set(getattr(settings, name))
+            self._show_error(field, "")
+        self.changed.emit()
+
+    def reset(self) -> None:
+        """Show the defaults."""
+        self.set_settings(self.settings_class())
+
+    def set_running(self, running: bool) -> None:
+        """While a method runs only the live settings can be moved."""
+        for field in self.fields.values():
+            field.editor.setEnabled(field.option.live or not running)
+
+    def _add(self, option: Option) -> None:
+        editor, get, set_ = _editor(option, self._edited)
+        if option.optional:
+            editor, get, set_ = _optional(option, editor, get, set_, self._edited)
+        editor.setToolTip(tooltip(option))
+        label = QLabel(option.label)
+        label.setToolTip(tooltip(option))
+        label.setBuddy(editor)
+        error = note("What is wrong with this setting.")
+        self._rows.addRow(label, editor)
+        self._rows.addRow(error)
+        self.fields[option.name] = Field(option, editor, label, get, set_, error)
+
+    def _edited(self, *_: Any) -> None:
+        self.changed.emit()
+
+    def _show_error(self, field: Field, text: str) -> None:
+        say(field.error, text and f"⚠ {text}")
+
+
+def tooltip(option: Option) -> str:
+    """What a setting does, with its range, unit and default, and whether it acts while running."""
+    unit = f" {option.unit}" if option.unit else ""
+    facts = [f"{option.range_text}{unit}" if option.range_text else option.unit, f"default {option.default}{unit}"]
+    if option.live:
+        facts.append("acts while running, from the next iteration on")
+    return f"{option.help}\n({'; '.join(filter(None, facts))})"
+
+
+Editor = tuple[QWidget, Callable[[], Any], Callable[[Any], None]]
+
+
+def _editor(option: Option, changed: Callable[..., None]) -> Editor:
+    """The widget for the type of a setting, with its getter and setter."""
+    if option.choices:
+        combo = QComboBox()
+        for choice in option.choices:
+            combo.addItem(str(choice), choice)
+        combo.currentIndexChanged.connect(changed)
+        return combo, combo.currentData, lambda value: combo.setCurrentIndex(combo.findData(value))
+    if option.type is bool:
+        check = QCheckBox()
+        check.toggled.connect(changed)
+        return check, check.isChecked, check.setChecked
+    if option.type is str:
+        line = QLineEdit()
+        line.editingFinished.connect(changed)
+        return line, line.text, line.setText
+    if option.log:
+        default = option.default if option.default is not None else option.minimum or 1.0
+        log = LogNumber(option.minimum, option.maximum, float(default), whole=option.type is int)
+        log.valueChanged.connect(changed)
+        return log, log.value, log.setValue
+    box: IntBox | FloatBox = (IntBox if option.type is int else FloatBox)(option.minimum, option.maximum)
+    box.valueChanged.connect(changed)
+    return box, box.value, box.setValue
+
+
+def _optional(option: Option, editor: QWidget, get: Callable[[], Any], set_: Callable[[Any], None], changed: Callable[..., None]) -> Editor:
+    """The editor with a check box before it: unchecked is None."""
+    whole = QWidget()
+    given = QCheckBox()
+    layout = QHBoxLayout(whole)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(given)
+    layout.addWidget(editor, 1)
+    for part in (given, editor):
+        part.setToolTip(f"{tooltip(option)}\nUnticked: none.")
+
+    def write(value: Any) -> None:
+        given.setChecked(value is not None)
+        editor.setEnabled(value is not None)
+        if value is not None:
+            set_(value)
+
+    given.toggled.connect(editor.setEnabled)
+    given.toggled.connect(changed)
+    return whole, lambda: get() if given.isChecked() else None, write

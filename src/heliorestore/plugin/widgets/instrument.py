@@ -1,0 +1,117 @@
+"""The instrument in the panel: from the file, a known one or a custom one, every number editable."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QWidget
+
+from heliorestore.burst import Burst
+from heliorestore.errors import SettingsError
+from heliorestore.instrument import KNOWN, Instrument
+from heliorestore.plugin.widgets.parts import note, say
+
+_CUSTOM = "custom"
+_NUMBERS = {
+    "diameter_m": ("aperture [m]", "Diameter of the telescope's aperture in metres; with the wavelength it sets the diffraction limit."),
+    "obscuration_m": ("obscuration [m]", "Diameter of the central obscuration in metres; 0 for a clear aperture."),
+    "pixel_arcsec": ("pixel [arcsec]", "Size of a pixel on the sky in arcseconds."),
+    "wavelength_nm": ("wavelength [nm]", "Wavelength of the observation in nanometres."),
+}
+
+
+class InstrumentBox(QWidget):
+    """Chooses the instrument of a burst; what neither the file nor the user has told is marked."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._burst: Burst | None = None
+        self._base: dict[str, str] = dict.fromkeys(_NUMBERS, "")
+        self.choice = QComboBox()
+        self.choice.setToolTip(
+            "What took the images. 'from the file' uses the header; a known instrument replaces all numbers; "
+            "each number below can be changed."
+        )
+        self.choice.addItem("from the file", "")
+        for key, known in KNOWN.items():
+            self.choice.addItem(known.name, key)
+        self.choice.addItem("custom", _CUSTOM)
+        self.choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.choice.setMinimumContentsLength(12)
+        rows = QFormLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addRow("instrument", self.choice)
+        self.numbers: dict[str, QLineEdit] = {}
+        for name, (title, tip) in _NUMBERS.items():
+            edit = QLineEdit()
+            edit.setToolTip(tip)
+            edit.editingFinished.connect(self._tell)
+            rows.addRow(title, edit)
+            self.numbers[name] = edit
+        self.missing = note("What a restoration still needs to know about the instrument.")
+        rows.addRow(self.missing)
+        self.choice.currentIndexChanged.connect(self._choose)
+
+    def set_burst(self, burst: Burst | None) -> None:
+        """Show what the headers of another burst say; for the same burst leave what the user entered."""
+        before = self._burst
+        self._burst = burst
+        if burst is None or (before is not None and before.instruments == burst.instruments):
+            self._show_missing()
+            return
+        names = list(dict.fromkeys(instrument.name for instrument in burst.instruments))
+        with QSignalBlocker(self.choice):
+            self.choice.setItemText(0, f"from the file: {', '.join(names)}")
+            self.choice.setCurrentIndex(0)
+        self._choose()
+
+    def text(self) -> str:
+        """The instrument as `Instrument.parse` and `--instrument` take it; empty where the file's own is used."""
+        key = self.choice.currentData()
+        changed = [
+            f"{name}={edit.text().strip()}"
+            for name, edit in self.numbers.items()
+            if edit.text().strip() and (key == _CUSTOM or edit.text() != self._base[name])
+        ]
+        base = ["name=custom", "psf=airy"] if key == _CUSTOM else [key] if key else []
+        return ",".join(base + changed)
+
+    def apply(self, burst: Burst) -> Burst:
+        """The burst with the chosen instrument; what is still unknown is a SettingsError that says where to tell it."""
+        text = self.text()
+        told = burst.with_instrument(text) if text else burst
+        unknown = dict.fromkeys(name for instrument in told.instruments for name in instrument.unknown)
+        if unknown:
+            raise SettingsError(self._sentence(list(unknown)))
+        return told
+
+    def _choose(self) -> None:
+        """Fill in the numbers of the instrument that has been chosen; custom starts from those that are there."""
+        key = self.choice.currentData()
+        if key != _CUSTOM:
+            instruments = (KNOWN[key],) if key else self._burst.instruments if self._burst else (Instrument(),)
+            for name, edit in self.numbers.items():
+                values = list(dict.fromkeys(getattr(instrument, name) for instrument in instruments))
+                self._base[name] = f"{values[0]:.10g}" if len(values) == 1 and values[0] is not None else ""
+                edit.setText(self._base[name])
+                several = ", ".join("?" if v is None else f"{v:.10g}" for v in values)
+                edit.setPlaceholderText(several if len(values) > 1 else "unknown: please fill in")
+        self._tell()
+
+    def _tell(self) -> None:
+        self._show_missing()
+        self.changed.emit()
+
+    def _show_missing(self) -> None:
+        text = ""
+        if self._burst is not None:
+            try:
+                self.apply(self._burst)
+            except SettingsError as error:
+                text = f"⚠ {error}"
+        say(self.missing, text)
+
+    def _sentence(self, unknown: list[str]) -> str:
+        wanted = " and the ".join(_NUMBERS[name][0].partition(" [")[0] for name in unknown)
+        return f"The file does not say the {wanted}: choose the instrument, or fill in the number."

@@ -1,0 +1,321 @@
+"""The generic restoration panel: it knows no method by name; a panel for one method names it and adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from napari.utils.history import get_open_history, get_save_history, update_open_history, update_save_history
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLineEdit, QScrollArea, QVBoxLayout, QWidget
+
+from heliorestore.burst import Burst
+from heliorestore.errors import HeliorestoreError
+from heliorestore.methods import METHODS
+from heliorestore.plugin.display import ResultLayers, next_name
+from heliorestore.plugin.layers import Placement, burst_of, common_burst, hint
+from heliorestore.plugin.preferences import preferences
+from heliorestore.plugin.repeat import as_command, as_python
+from heliorestore.plugin.widgets.form import SettingsForm
+from heliorestore.plugin.widgets.inputs import LayerList, parse_slice
+from heliorestore.plugin.widgets.instrument import InstrumentBox
+from heliorestore.plugin.widgets.numbers import IntBox
+from heliorestore.plugin.widgets.parts import Section, button, note, row, say
+from heliorestore.plugin.widgets.parts import form as form_rows
+from heliorestore.plugin.widgets.run import RunPanel, explain, notify
+from heliorestore.plugin.worker import End, Job, Outcome, start_task
+from heliorestore.settings import Settings, options
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_MINIMUM_WIDTH = 320
+_FILES = "Solar images (*.fits *.fit *.fts *.fits.gz *.fit.gz *.fts.gz *.fits.fz *.f0 *.fz);;All files (*)"
+
+
+class RestoreWidget(QWidget):
+    """Input, instrument, settings, run, result; a subclass sets `method` and may override `make_layers`."""
+
+    method: ClassVar[str | None] = None  # the method of the panel; None lets the user choose
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.form: SettingsForm | None = None
+        self.setMinimumWidth(_MINIMUM_WIDTH)
+        self._build()
+        self.layer_list.changed.connect(self._input_changed)
+        self.instrument.changed.connect(self._input_changed)
+        self.run_panel.wanted.connect(self.start)
+        self.run_panel.state_changed.connect(self._state_changed)
+        self.destroyed.connect(_disconnector(self.layer_list))
+        self._choose_method()
+        self._input_changed()
+
+    # -- what is asked for
+
+    @property
+    def method_name(self) -> str:
+        return self.method or str(self.method_choice.currentData())
+
+    def whole_burst(self) -> Burst:
+        """The burst of the ticked layers."""
+        return burst_of(self.layer_list.chosen())
+
+    def burst(self) -> Burst:
+        """The part of it that is to be restored, with the instrument as it was told."""
+        part = self.whole_burst().select(parse_slice(self.objects.text(), "objects"), parse_slice(self.frames.text(), "frames"))
+        return self.instrument.apply(part)
+
+    def job(self) -> Job:
+        """The restoration as the panel stands; what is missing or wrong is raised as a sentence."""
+        if self.form is None:
+            raise HeliorestoreError(f"{self.method_name} is still being loaded: try again in a moment.")
+        return Job(burst=self.burst(), settings=self.form.settings(), device=self.device.currentText().strip(), seed=int(self.seed.value()))
+
+    def start(self, paused: bool = False) -> None:
+        """Start a new run into new layers; what is wrong is said in the panel."""
+        if self.run_panel.busy:
+            return
+        try:
+            job = self.job()
+        except HeliorestoreError as error:
+            self.run_panel.say(str(error))
+            return
+        self.run_panel.start(job, self.make_layers(job), paused=paused)
+
+    def make_layers(self, job: Job) -> ResultLayers:
+        """Where the results of this run are shown: over the input, under a name of its own."""
+        chosen = self.layer_list.chosen()
+        sources = job.burst.sources
+        stem = sources[0].path.name.partition(".")[0] if sources and common_burst(chosen) else str(chosen[0].name)
+        name = next_name(self.viewer, f"{stem} {self.method_name}")
+        return ResultLayers(self.viewer, name, Placement.of_layer(chosen[0]))
+
+    # -- files
+
+    def open_files(self) -> None:
+        """Ask for files and open them with this plugin's reader, whichever reader napari would take."""
+        names, _ = QFileDialog.getOpenFileNames(self, "Open FITS", get_open_history()[0], _FILES)
+        if names:
+            update_open_history(names[0])
+            self.open_paths(names)
+
+    def open_paths(self, paths: list[str]) -> None:
+        """Read the files in a thread and add their layers; several files are one burst."""
+        from heliorestore.plugin.readers import load_layers
+
+        start_task(f"Open {Path(paths[0]).name}", lambda: load_layers(paths), self._opened, listed=False)
+
+    def export(self, path: str | Path | None = None) -> None:
+        """Write the latest result with its provenance, in a thread; without a path ask for one."""
+        snapshot = self.run_panel.snapshot
+        if snapshot is None:
+            return
+        if path is None:
+            suggestion = Path(get_save_history()[0]) / f"{self.method_name}_{snapshot.step}.fits"
+            # The dialog asks before an existing file is replaced.
+            path, _ = QFileDialog.getSaveFileName(self, "Export FITS", str(suggestion), "FITS (*.fits *.fits.gz)")
+            if not path:
+                return
+        target = Path(path) if Path(path).suffix else Path(f"{path}.fits")
+        update_save_history(str(target))
+
+        def write() -> Path:
+            from heliorestore.fits.writer import write
+
+            return write(snapshot, target, overwrite=True)
+
+        self.run_panel.report(f"Writing {target.name}…")
+        start_task(f"Write {target.name}", write, self._written)
+
+    def copy_command(self) -> None:
+        """Put the command that repeats this run into the clipboard."""
+        self._copy(as_command)
+
+    def copy_python(self) -> None:
+        """Put the Python lines that repeat this run into the clipboard."""
+        self._copy(as_python)
+
+    def _copy(self, make: Callable[..., str]) -> None:
+        try:
+            job = self.job()
+            text = make(self.whole_file(), job.burst, job.settings, instrument=self.instrument.text(), device=job.device, seed=job.seed)
+        except HeliorestoreError as error:
+            self.run_panel.say(str(error))
+            return
+        self.run_panel.say("")
+        if (clipboard := QApplication.clipboard()) is not None:
+            clipboard.setText(text)
+        self.run_panel.report(f"Copied:\n{text}")
+
+    def whole_file(self) -> Burst:
+        """All objects and frames of the files that the input came from."""
+        return common_burst(self.layer_list.chosen()) or self.whole_burst()
+
+    # -- what happens
+
+    def _choose_method(self) -> None:
+        """Load the chosen method in a thread, since that imports torch, then show its form."""
+        name = self.method_name
+        self.summary.setText(METHODS[name].summary)
+
+        def load_method() -> tuple[str, type[Settings], tuple[str, ...]]:
+            from heliorestore.methods.base import devices, load
+
+            return name, load(name).settings, devices()
+
+        self._show_form(None)
+        self.loading.setText(f"Loading {name}…")
+        start_task(f"Load {name}", load_method, self._loaded, listed=False)
+
+    def _loaded(self, outcome: Outcome) -> None:
+        if outcome.end is not End.FINISHED:
+            self.loading.setText("")
+            self._failed(outcome)
+            return
+        name, settings_class, devices = outcome.value
+        if name != self.method_name:  # another one has been chosen meanwhile
+            return
+        known = {self.device.itemText(n) for n in range(self.device.count())}
+        self.device.addItems([device for device in devices if device not in known])
+        form = SettingsForm(settings_class)
+        form.changed.connect(self._settings_changed)
+        self._show_form(form)
+
+    def _show_form(self, form: SettingsForm | None) -> None:
+        if self.form is not None:
+            self.form_place.removeWidget(self.form)
+            self.form.deleteLater()
+        self.form = form
+        self.loading.setVisible(form is None)
+        if form is not None:
+            self.form_place.addWidget(form)
+        self.run_panel.set_ready(form is not None)  # also sets what is enabled here
+
+    def _settings_changed(self) -> None:
+        if self.form is None:
+            return
+        try:
+            settings = self.form.settings()
+        except HeliorestoreError:
+            return  # the form shows it under the field
+        self.run_panel.say("")
+        self.run_panel.send(settings, tuple(option.name for option in options(type(settings)) if option.live))
+
+    def _input_changed(self) -> None:
+        chosen = self.layer_list.chosen()
+        text = "\n".join(filter(None, map(hint, chosen)))
+        burst = None
+        if chosen:
+            try:
+                burst = self.whole_burst()
+            except HeliorestoreError as error:
+                text = f"{text}\n{error}".strip()
+        self.instrument.set_burst(burst)
+        say(self.hint, text and f"⚠ {text}")
+
+    def _state_changed(self) -> None:
+        busy = self.run_panel.busy
+        self.method_choice.setEnabled(not busy)
+        self.export_button.setEnabled(self.run_panel.snapshot is not None)
+        self.reset_button.setEnabled(self.form is not None and not busy)
+        if self.form is not None:
+            self.form.set_running(busy)
+
+    def _opened(self, outcome: Outcome) -> None:
+        from napari.layers import Layer
+
+        if outcome.end is not End.FINISHED:
+            self._failed(outcome)
+            return
+        first = not len(self.viewer.layers)
+        added = [self.viewer.add_layer(Layer.create(*data)) for data in outcome.value]
+        if first:  # napari would open a series in its middle
+            self.viewer.dims.current_step = (0,) * self.viewer.dims.ndim
+        self.layer_list.choose([layer for layer in added if layer.metadata.get("kind", "image") == "image"])
+
+    def _written(self, outcome: Outcome) -> None:
+        if outcome.end is End.FINISHED:
+            self.run_panel.report(f"Written: {outcome.value}")
+        else:
+            self.run_panel.report("")
+            self._failed(outcome)
+
+    def _failed(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self.run_panel.say(explain(outcome.error))
+            notify(outcome.error)
+
+    # -- how it looks
+
+    def _build(self) -> None:
+        self.layer_list = LayerList(self.viewer)
+        self.hint = note("What to know about the chosen layers.")
+        self.instrument = InstrumentBox()
+        self.run_panel = RunPanel()
+        self.method_choice = QComboBox()
+        self.method_choice.setToolTip("The method of restoration.")
+        for name in METHODS:
+            self.method_choice.addItem(name, name)
+        self.method_choice.currentIndexChanged.connect(self._choose_method)
+        self.summary = note("What the method does.")
+        self.summary.show()
+        self.loading = note("The method is being loaded; the first time this takes a few seconds.")
+        self.form_place = QVBoxLayout()
+        self.form_place.addWidget(self.loading)
+        form_holder = QWidget()
+        form_holder.setLayout(self.form_place)
+        self.form_place.setContentsMargins(0, 0, 0, 0)
+        self.reset_button = button("Reset to defaults", "Set every setting of the method back to its default.", self._reset)
+        self.export_button = button(
+            "Export FITS…", "Write the latest result with header, WCS, losses, settings and provenance.", self.export
+        )
+        open_button = button("Open FITS…", "Open files with this plugin's reader: every frame, header and scale.", self.open_files)
+        command = button("Copy as command line", "The heliorestore command that repeats this run without napari.", self.copy_command)
+        python = button("Copy as Python", "Python lines that repeat this run in a script or notebook.", self.copy_python)
+
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(6, 4, 6, 4)
+        column.addWidget(Section("Input", open_button, self.layer_list, self.hint, self._selection()))
+        column.addWidget(Section("Instrument", self.instrument))
+        method = [] if self.method else [self.method_choice]
+        column.addWidget(Section("Method", *method, self.summary, form_holder, self.reset_button))
+        column.addWidget(Section("Run", self._machine(), self.run_panel))
+        column.addWidget(Section("Result", self.export_button, row(command, python)))
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setWidget(inside)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll)
+
+    def _selection(self) -> QWidget:
+        self.frames, self.objects = QLineEdit(), QLineEdit()
+        for edit, what in ((self.frames, "frames"), (self.objects, "objects")):
+            edit.setPlaceholderText("all")
+            edit.setToolTip(f"The {what} to use as a Python slice, such as 0:6 or ::2, numbered from 0. Empty: all {what}.")
+        return form_rows(("frames", self.frames), ("objects", self.objects))
+
+    def _machine(self) -> QWidget:
+        self.device = QComboBox()
+        self.device.setEditable(True)
+        self.device.addItems(["auto", "cpu"])
+        self.device.setCurrentText(preferences().device)
+        self.device.setToolTip("Where to compute: auto takes a GPU where there is one. The default is set in the preferences.")
+        self.seed = IntBox(0)
+        self.seed.setToolTip("Seed of the random numbers; the same seed gives the same result.")
+        return form_rows(("device", self.device), ("seed", self.seed))
+
+    def _reset(self) -> None:
+        if self.form is not None:
+            self.form.reset()
+
+
+def _disconnector(layer_list: LayerList) -> Callable[..., None]:
+    return lambda *_: layer_list.disconnect_viewer()
