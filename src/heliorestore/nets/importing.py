@@ -1,0 +1,60 @@
+"""`heliorestore weights import`: weights that others published, made ours: safetensors with a record."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from torch import nn
+
+from heliorestore.errors import WeightsError
+from heliorestore.nets import keras
+from heliorestore.nets.weights import ARCHITECTURES, WeightsRecord, build, folders, save
+
+_KERAS = (".h5", ".hdf5", ".keras")
+_KINDS = {"continuum": "continuum", "intensity": "continuum", "magnetogram": "magnetogram", "blos": "magnetogram"}
+_ENHANCE_UNIT = {"continuum": "quiet Sun", "magnetogram": "kG", "": "quiet Sun, or kG"}
+
+
+def import_file(
+    path: Path, name: str, *, input_scale: float | None = None, input_mean: float | None = None, folder: Path | None = None
+) -> Path:
+    """Convert a weights file, recognise its network by its layers, and keep it under `name` in the user's folder.
+
+    `input_scale` or `input_mean` say to what the network's input was normalised where it is not the network's usual unit.
+    """
+    if not path.is_file():
+        raise WeightsError(f"There is no file {path} to import.")
+    if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
+        raise WeightsError(f"{name!r} cannot name weights: letters, digits, '-', '_' and '.' make a name.")
+    if path.suffix.lower() not in _KERAS:
+        raise WeightsError(f"{path.name} is of no kind that can be imported: possible are Keras files ({', '.join(_KERAS)}).")
+    architecture, net = _recognise(path, keras.read_layers(path))
+    kind = next((kind for word, kind in _KINDS.items() if word in name.lower()), "")
+    unit = _ENHANCE_UNIT[kind] if architecture.startswith("enhance") else ""
+    if input_scale is not None or input_mean is not None:
+        unit = f"times {input_scale:g}" if input_scale is not None else f"mean {input_mean:g}"
+    record = WeightsRecord(
+        name=name,
+        architecture=architecture,
+        kind=kind,
+        normalisation=unit,
+        instrument="SDO/HMI 6173" if architecture.startswith("enhance") else "",
+        pixel_arcsec=(0.45, 0.56) if architecture.startswith("enhance") else (0.0, 1e3),
+        origin=f"imported from {path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}",
+    )
+    return save(net, record, folder or folders()[0])
+
+
+def _recognise(path: Path, layers: list[keras.KerasLayer]) -> tuple[str, nn.Module]:
+    """The network whose layers these are, filled with them."""
+    reasons = []
+    for architecture in ARCHITECTURES:
+        net = build(architecture)
+        try:
+            keras.fill(net, layers)
+        except WeightsError as error:
+            reasons.append(f"{architecture}: {error}")
+        else:
+            return architecture, net
+    raise WeightsError(f"{path.name} fits none of the networks. {' '.join(reasons)}")

@@ -1,0 +1,157 @@
+"""Weights of networks: a safetensors file and, beside it, a record of where they come from and what they are for.
+
+The package brings some; what a user imports or trains lies in the user's data folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from torch import nn
+
+from heliorestore.errors import WeightsError
+
+ARCHITECTURES: Mapping[str, str] = {
+    "enhance": "heliorestore.nets.enhance:full",
+    "enhance-small": "heliorestore.nets.enhance:small",
+}
+"""The function that builds each network, by the name that records give it."""
+
+_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsRecord:
+    """What is known about weights; it lies as JSON beside them.
+
+    `kind` is what the network was trained on (`continuum`, `magnetogram`); the network's input is the image in the unit that
+    `normalisation` names. `pixel_arcsec` is the range of pixels it may be given. `data`, `training` and `recipe` say how it was
+    trained, `quality` what it scored, as measured by `quality_note`.
+    """
+
+    name: str
+    architecture: str
+    sha256: str = ""
+    kind: str = ""
+    normalisation: str = ""
+    instrument: str = ""
+    pixel_arcsec: tuple[float, float] = (0.0, 1e3)
+    seed: int | None = None
+    data: str = ""
+    training: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, float] = field(default_factory=dict)
+    quality_note: str = ""
+    origin: str = ""
+
+
+def build(architecture: str) -> nn.Module:
+    """The untrained network of that name."""
+    if architecture not in ARCHITECTURES:
+        raise WeightsError(f"No network is called {architecture!r}; there are {', '.join(ARCHITECTURES)}.")
+    module, _, maker = ARCHITECTURES[architecture].partition(":")
+    net: nn.Module = getattr(importlib.import_module(module), maker)()
+    return net
+
+
+def folders() -> tuple[Path, Path]:
+    """Where weights are looked for: the user's folder first, then the package's."""
+    own = Path(platformdirs.user_data_dir("heliorestore", appauthor=False)) / "weights"
+    return own, Path(str(resources.files("heliorestore") / "weights"))
+
+
+def names() -> list[str]:
+    """The names of all weights at hand; those of the user hide the package's of the same name."""
+    return sorted({path.stem for folder in folders() for path in folder.glob(f"*{_SUFFIX}")})
+
+
+def find(name: str) -> Path:
+    """The safetensors file of that name, or the file itself if a path is given."""
+    candidates = [Path(name)] if name.endswith(_SUFFIX) else [folder / f"{name}{_SUFFIX}" for folder in folders()]
+    for path in candidates:
+        if path.is_file():
+            return path
+    near = difflib.get_close_matches(name, names(), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise WeightsError(f"There are no weights {name!r}: at hand are {', '.join(names()) or 'none'}{hint}")
+
+
+def read_record(path: Path) -> WeightsRecord:
+    """The record beside a safetensors file."""
+    beside = path.with_suffix(".json")
+    try:
+        table = json.loads(beside.read_text(encoding="utf-8"))
+        known = {f.name for f in dataclasses.fields(WeightsRecord)}
+        values: dict[str, Any] = {name: tuple(value) if name == "pixel_arcsec" else value for name, value in table.items() if name in known}
+        return WeightsRecord(**values)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path} has no record {beside.name} beside it: weights and record belong together.") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(f"The record {beside} cannot be read: {error}.") from error
+
+
+def load(name: str) -> tuple[nn.Module, WeightsRecord]:
+    """The network with the weights of that name (or file), ready for inference, and their record; the checksum is verified."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load as parse
+
+    path = find(name)
+    record = read_record(path)
+    try:
+        content = path.read_bytes()
+        tensors = parse(content)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"The weights {path} are damaged ({error}): install or import them again.") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != record.sha256:
+        raise WeightsError(f"The weights {path} are not those of their record: sha256 {found[:12]}..., recorded {record.sha256[:12]}...")
+    net = build(record.architecture)
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).split("\n")[1:2] or [str(error)]
+        raise WeightsError(f"The weights {path} do not fit the network {record.architecture}: {first[0].strip()}") from error
+    return net.eval(), record
+
+
+def save(net: nn.Module, record: WeightsRecord, folder: Path) -> Path:
+    """Write weights and record under the record's name, each whole or not at all; return the safetensors file."""
+    from safetensors.torch import save as serialise
+
+    folder.mkdir(parents=True, exist_ok=True)
+    content = serialise({name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()})
+    table = dataclasses.asdict(dataclasses.replace(record, sha256=hashlib.sha256(content).hexdigest()))
+    path = folder / f"{record.name}{_SUFFIX}"
+    _replace(path.with_suffix(".json"), (json.dumps(table, indent=1) + "\n").encode())
+    _replace(path, content)
+    return path
+
+
+def check(name: str) -> WeightsRecord:
+    """Load the weights, look for values that are no numbers, and run the network once; return the record."""
+    net, record = load(name)
+    bad = [key for key, value in net.state_dict().items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
+    if bad:
+        raise WeightsError(f"The weights {name} hold values that are no numbers, in {', '.join(bad[:3])}.")
+    return record
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,120 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from heliorestore.cli import main
+from heliorestore.errors import WeightsError
+from heliorestore.nets import weights
+from heliorestore.nets.enhance import small
+from heliorestore.nets.report import lines
+
+RECORD = weights.WeightsRecord(
+    name="mine",
+    architecture="enhance-small",
+    kind="continuum",
+    seed=3,
+    recipe={"steps": 5},
+    quality={"validation_mse": 1e-3},
+    training="5 steps",
+)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder of weights, and an empty one for those of the package."""
+    folder, package = tmp_path / "own", tmp_path / "package"
+    monkeypatch.setattr(weights, "folders", lambda: (folder, package))
+    return folder
+
+
+def test_what_is_saved_is_loaded(own: Path) -> None:
+    torch.manual_seed(0)
+    net = small()
+    path = weights.save(net, RECORD, own)
+    loaded, record = weights.load("mine")
+    assert not loaded.training
+    assert record == dataclasses.replace(RECORD, sha256=record.sha256)
+    for name, value in net.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    assert sorted(p.name for p in own.iterdir()) == ["mine.json", "mine.safetensors"]
+    assert weights.load(str(path))[1] == record
+
+
+def test_a_users_weights_hide_the_packages(own: Path) -> None:
+    weights.save(small(), RECORD, weights.folders()[1])
+    assert weights.find("mine").parent == weights.folders()[1]
+    weights.save(small(), RECORD, own)
+    assert weights.find("mine").parent == own
+    assert weights.names() == ["mine"]
+
+
+def test_a_changed_file_is_refused(own: Path) -> None:
+    path = weights.save(small(), RECORD, own)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="are not those of their record"):
+        weights.load("mine")
+
+
+def test_a_truncated_file_is_refused(own: Path) -> None:
+    path = weights.save(small(), RECORD, own)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="damaged"):
+        weights.load("mine")
+
+
+def test_weights_of_another_network_are_refused(own: Path) -> None:
+    path = weights.save(small(), RECORD, own)
+    beside = path.with_suffix(".json")
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {"architecture": "enhance"}))
+    with pytest.raises(WeightsError, match="do not fit the network enhance"):
+        weights.load("mine")
+
+
+def test_a_record_must_be_there_and_be_json(own: Path) -> None:
+    path = weights.save(small(), RECORD, own)
+    path.with_suffix(".json").write_text("{")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        weights.load("mine")
+    path.with_suffix(".json").unlink()
+    with pytest.raises(WeightsError, match="no record mine.json"):
+        weights.load("mine")
+
+
+def test_an_unknown_name_says_which_there_are(own: Path) -> None:
+    weights.save(small(), RECORD, own)
+    with pytest.raises(WeightsError, match=r"no weights 'mime': at hand are mine; did you mean mine"):
+        weights.load("mime")
+
+
+def test_an_unknown_network_says_which_there_are() -> None:
+    with pytest.raises(WeightsError, match="there are enhance, enhance-small"):
+        weights.build("unet")
+
+
+def test_check_finds_values_that_are_no_numbers(own: Path) -> None:
+    net = small()
+    weights.save(net, RECORD, own)
+    assert list(lines("check", "")) == [f"mine: whole, sha256 {weights.load('mine')[1].sha256[:12]}..., network enhance-small"]
+    with torch.no_grad():
+        net.first.weight[0] = torch.nan
+    weights.save(net, RECORD, own)
+    with pytest.raises(WeightsError, match=r"no numbers, in first\.weight"):
+        list(lines("check", "mine"))
+
+
+def test_the_command_lists_and_shows(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights.save(small(), RECORD, own)
+    assert main(["weights", "list"]) == 0
+    assert "enhance-small    continuum    5 steps" in capsys.readouterr().out
+    assert main(["weights", "show", "mine"]) == 0
+    shown = capsys.readouterr().out
+    assert "validation mse 0.001" in shown
+    assert "steps = 5" in shown
+    assert main(["weights", "show"]) == 2
+    assert main(["weights", "import", "x.h5"]) == 2
+    assert "--as NAME" in capsys.readouterr().err
