@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 XVFB := xvfb-run --auto-servernum --server-args "-screen 0 1600x1000x24"
-# Windows open on a screen where there is one; tests never use it.
-SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,$(XVFB))
+# Empty where there is a screen.
+SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,virtual)
+DEMO_SAMPLE := sample_data/hmi_continuum.fits
+DEMO_METHOD := richardson-lucy
 
 .PHONY: setup system demo test lint wheel docs bench clean
 .DEFAULT_GOAL := setup
@@ -29,10 +31,18 @@ setup: .venv/.setup
 system:
 	@sh .ci/system $$(grep -v '^#' apt.txt)
 
-# Restores the bundled sample: in a napari window where there is a screen, else into demo/.
+# Restores the bundled sample; where there is a screen, napari opens on it and stays.
 demo: .venv/.setup system
 	@mkdir -p demo
-	$(SCREEN) $(BIN)/python -m heliorestore.plugin.launch demo $(if $(SCREEN),,--stay)
+ifeq ($(SCREEN),)
+	$(BIN)/heliorestore $(DEMO_METHOD) $(DEMO_SAMPLE) -o demo/restored.fits --overwrite
+	$(BIN)/heliorestore view $(DEMO_SAMPLE) --method $(DEMO_METHOD)
+else
+	$(XVFB) $(BIN)/python -c 'from heliorestore.plugin.launch import demo; \
+	  demo("$(DEMO_SAMPLE)", "demo/restored.fits", "demo/screenshot.png", "$(DEMO_METHOD)")'
+	@echo "No screen: napari ran on a virtual one. Look at $(CURDIR)/demo/screenshot.png"
+endif
+	@echo "The restored image is $(CURDIR)/demo/restored.fits"
 
 test: .venv/.test system
 	$(XVFB) $(BIN)/python -m pytest
