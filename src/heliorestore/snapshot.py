@@ -52,7 +52,7 @@ class Run:
     frame_range: range = range(0)
 
     @classmethod
-    def of(cls, burst: Burst, settings: Settings, device: str, seed: int) -> Run:
+    def of(cls, burst: Burst, settings: Settings | SavedSettings, device: str, seed: int) -> Run:
         shared = {f.name: getattr(burst, f.name) for f in dataclasses.fields(cls) if hasattr(burst, f.name)}
         return cls(settings=settings, device=device, seed=seed, **shared)
 

@@ -10,6 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
+from heliorestore.fits.reader import read_burst
+from heliorestore.settings import SavedSettings
+from heliorestore.snapshot import Run, Snapshot, StopReason
+
 
 def voxels(*shape: int, dtype: str = "f4") -> npt.NDArray[Any]:
     """Numbers that are all different, starting with 1."""
@@ -34,6 +38,48 @@ def ana_bytes(image: npt.NDArray[Any], text: str = "") -> bytes:
     return bytes(header) + image.astype(image.dtype.newbyteorder("<")).tobytes()
 
 
+def small_snapshot(folder: Path, zoom: int = 2) -> Snapshot:
+    """A snapshot of two objects with every kind of map, as if it came from a run on a file."""
+    source = folder / "observed.fits"
+    header = fits.Header({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 8542.0, "WAVEUNIT": -10, "BUNIT": "DN"})
+    cards = {
+        "CTYPE": ("HPLN-TAN", "HPLT-TAN"),
+        "CUNIT": ("arcsec",) * 2,
+        "CRVAL": (12.0, -300.0),
+        "CRPIX": (4.0, 3.5),
+        "CDELT": (0.06, 0.06),
+    }
+    header.update({f"{key}{axis}": pair[axis - 1] for key, pair in cards.items() for axis in (1, 2)})
+    fits.PrimaryHDU(voxels(2, 5, 8, 9), header).writeto(source, overwrite=True)
+    burst = read_burst(source).with_instrument("crisp-8542").select(frames=slice(1, None, 2))
+    rows = (("iterations", "3", "", "how many"), ("lambda_object", "0.1", "", "weight of the object's prior"))
+    run = Run.of(burst, SavedSettings("sv-momfbd", rows), "cpu", 7)
+    history = {
+        "step": np.arange(1.0, 4),
+        "seconds": np.arange(3.0) / 7,
+        "loss": np.array([3.0, 2.0, np.pi]),
+        "lambda_object": np.full(3, 0.1),
+    }
+    return Snapshot(
+        step=3,
+        total=3,
+        images=voxels(2, 8 * zoom, 9 * zoom),
+        maps={
+            "modes": voxels(2, 4, 3, 3),
+            "residual": voxels(2, 8, 9),
+            "uncertainty": voxels(2, 8 * zoom, 9 * zoom),
+            "coverage": voxels(2, 8 * zoom, 9 * zoom),
+        },
+        losses={"loss": np.pi},
+        history=history,
+        elapsed_s=1 / 3,
+        zoom=zoom,
+        stop=StopReason.CONVERGED,
+        messages=("the GPU is full: \u03bb stays", 'a "quoted" \\ line'),
+        run=run,
+    )
+
+
 def seeds(folder: Path) -> None:
     """The files that the fuzz test damages."""
     header = fits.Header({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 8542.0, "WAVEUNIT": -10, "DATE-OBS": "2026-05-01T08:00:00"})
@@ -44,7 +90,14 @@ def seeds(folder: Path) -> None:
     scaled.writeto(folder / "seed-scaled.fits", output_verify="ignore")
     named = header.copy()
     for axis, (ctype, unit, value, step) in enumerate(
-        (("HPLN-TAN", "arcsec", 0, 0.06), ("HPLT-TAN", "arcsec", 0, 0.06), ("WAVE", "nm", 854.2, 0.01), ("STOKES", "", 1, 1), ("UTC", "s", 0, 5)), 1
+        (
+            ("HPLN-TAN", "arcsec", 0, 0.06),
+            ("HPLT-TAN", "arcsec", 0, 0.06),
+            ("WAVE", "nm", 854.2, 0.01),
+            ("STOKES", "", 1, 1),
+            ("UTC", "s", 0, 5),
+        ),
+        1,
     ):
         named[f"CTYPE{axis}"], named[f"CUNIT{axis}"], named[f"CRVAL{axis}"] = ctype, unit, value
         named[f"CDELT{axis}"], named[f"CRPIX{axis}"] = step, 1

@@ -27,8 +27,25 @@ from heliorestore.fits.reader import describe, read
 MOST_BYTES = 2**30
 MOST_SECONDS = 10
 CARD = 80
-NUMBERS = [b"0", b"-1", b"1", b"7", b"1000", b"65537", b"2147483647", b"4294967297", b"9223372036854775807", b"1E400", b"NaN", b"T", b"'x'", b""]
-STRUCTURAL = re.compile(rb"(Z?NAXIS\d*|Z?BITPIX|ZTILE\d|[PG]COUNT|TFIELDS|TFORM\d|THEAP|ZVAL\d|TSCAL\d|BZERO|BSCALE|BLANK|CRPIX\d|CDELT\d|STEP|ZOOM|HELIOFMT)\s*=")
+NUMBERS = [
+    b"0",
+    b"-1",
+    b"1",
+    b"7",
+    b"1000",
+    b"65537",
+    b"2147483647",
+    b"4294967297",
+    b"9223372036854775807",
+    b"1E400",
+    b"NaN",
+    b"T",
+    b"'x'",
+    b"",
+]
+STRUCTURAL = re.compile(
+    rb"(Z?NAXIS\d*|Z?BITPIX|ZTILE\d|[PG]COUNT|TFIELDS|TFORM\d|THEAP|ZVAL\d|TSCAL\d|BZERO|BSCALE|BLANK|CRPIX\d|CDELT\d|STEP|ZOOM|HELIOFMT)\s*="
+)
 
 
 class Hang(BaseException):
@@ -146,13 +163,17 @@ def main() -> None:
         try:
             counts[outcome(path)] += 1
         except (Exception, Hang) as error:
-            print(json.dumps({"case": case, "of": original.name, "error": repr(error)[:300], "where": traceback.format_exc()[-1500:]}), flush=True)
+            print(
+                json.dumps({"case": case, "of": original.name, "error": repr(error)[:300], "where": traceback.format_exc()[-1500:]}),
+                flush=True,
+            )
             counts["failed"] += 1
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         slowest = max(slowest, time.perf_counter() - began)
         path.unlink()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Unlike ru_maxrss, VmHWM does not count what the parent held when it started this process.
+    peak = int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
     print(json.dumps({"summary": dict(counts), "slowest_s": round(slowest, 3), "peak_mib": round(peak)}))
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 BLOCK = 2880
 CARD = 80
 _LONGEST_HEADER = 8 * 2**20
-_MOST_TILED_PIXELS = 2**26  # of one plane or tile of a small compressed file: 256 MiB as float32
-_PIXELS_PER_BYTE = 500  # no image with content compresses further
+_MOST_TILED_PIXELS = 2**24  # of one plane or tile of a small compressed file: 64 MiB as float32
+_PIXELS_PER_BYTE = 100  # no image with content compresses further
 _TILE_CODES = ("GZIP_1", "GZIP_2", "RICE_1", "RICE_ONE", "PLIO_1", "HCOMPRESS_1", "NOCOMPRESS")
 _STRING = re.compile(r"\s*'((?:[^']|'')*)'")
 _KEYWORD = re.compile(r"[A-Z0-9_ .-]*\Z")

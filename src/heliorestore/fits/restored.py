@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heliorestore.burst import Burst
-from heliorestore.errors import BurstError, HeliorestoreError
+from heliorestore.errors import BurstError
 from heliorestore.fits.files import Gunzip, silent_astropy
 from heliorestore.fits.hdus import header_of, images_of, scan
 from heliorestore.fits.layouts import OWN_FORMAT
@@ -57,7 +57,7 @@ def _opened(path: Path) -> Iterator[fits.HDUList]:
             file.seek(0)
             with silent_astropy(), fits.open(file, memmap=False) as hdus:
                 yield hdus
-    except HeliorestoreError:
+    except BurstError:
         raise
     except Exception as error:  # a damaged table makes astropy, numpy or json raise almost anything
         raise BurstError(f"{path} is a restored file, but damaged: {error}; only its images may be readable by other software.") from error
