@@ -76,6 +76,22 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _add_output_arguments(rerun)
     rerun.add_argument("--device", default="", help="auto, cpu, cuda, cuda:N or mps (default: the one of the first run)")
 
+    train = _command(commands, "train", "Train a network as a recipe says.", _train)
+    train.add_argument("method", metavar="METHOD", help="the method whose network is trained: enhance")
+    train.add_argument("--recipe", metavar="RECIPE.toml", required=True, help="a recipe's file, or the name of one that comes along")
+    train.add_argument("-o", "--output", metavar="FOLDER", type=Path, help="where checkpoint and weights go (default: training/RECIPE)")
+    train.add_argument("--data", metavar="FOLDER", type=Path, default=Path(), help="where the recipe's files lie (default: here)")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the output folder")
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
+
+    weights = _command(commands, "weights", "List, show, import or check the weights of networks.", _weights)
+    weights.add_argument("action", choices=("list", "show", "import", "check"), help="what to do")
+    weights.add_argument("name", metavar="NAME|FILE", nargs="?", default="", help="weights to show or check, or the file to import")
+    weights.add_argument("--as", dest="alias", metavar="NAME", default="", help="the name under which imported weights are kept")
+    scale = weights.add_mutually_exclusive_group()
+    scale.add_argument("--input-scale", metavar="FACTOR", type=float, help="imported weights take the image times FACTOR")
+    scale.add_argument("--input-mean", metavar="VALUE", type=float, help="imported weights take the image scaled to this mean")
+
     view = _command(commands, "view", "Open napari with the files.", _view)
     view.add_argument("file", metavar="FILE", nargs="*", type=Path, help="file, folder, or files of one burst")
     view.add_argument("--method", choices=METHODS, help="the method whose form is shown")
@@ -305,6 +321,29 @@ def _rerun(parsed: argparse.Namespace) -> int:
     settings, device = settings_of(run), parsed.device or run.device.partition(",")[0]
     pick_device(device)
     return _finish(parsed, burst, settings, replay(burst, settings, snapshot.history, device=device, seed=run.seed))
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    from heliorestore.methods.base import pick_device
+    from heliorestore.train.command import run
+
+    device = pick_device(parsed.device)
+    folder = parsed.output or Path("training") / Path(parsed.recipe).stem
+    written = run(parsed.method, parsed.recipe, folder, data=parsed.data, device=device, resume=parsed.resume, say=_say)
+    print(written)
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _weights(parsed: argparse.Namespace) -> int:
+    from heliorestore.nets.report import lines
+
+    for line in lines(parsed.action, parsed.name, alias=parsed.alias, input_scale=parsed.input_scale, input_mean=parsed.input_mean):
+        print(line)
+    return 0
 
 
 if __name__ == "__main__":

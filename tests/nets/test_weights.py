@@ -81,7 +81,7 @@ def test_a_record_must_be_there_and_be_json(own: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be read"):
         weights.load("mine")
     path.with_suffix(".json").unlink()
-    with pytest.raises(WeightsError, match="no record mine.json"):
+    with pytest.raises(WeightsError, match=r"no record mine\.json"):
         weights.load("mine")
 
 

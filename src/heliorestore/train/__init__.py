@@ -1,0 +1,1 @@
+"""Recipes and loops that train the networks; nothing else imports them."""

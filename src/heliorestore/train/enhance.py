@@ -1,0 +1,196 @@
+"""Training Enhance: scenes seen by HMI and by a telescope of twice its aperture (Diaz Baso & Asensio Ramos 2018, section 2.6)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from heliorestore.burst import Burst
+from heliorestore.errors import SettingsError
+from heliorestore.methods.richardson_lucy import RichardsonLucy, RichardsonLucySettings
+from heliorestore.nets.enhance import Enhance, start_linear
+from heliorestore.nets.weights import WeightsRecord
+from heliorestore.train.recipe import Recipe
+from heliorestore.train.scenes import Kind, Scene, SceneFile, field_of_darkness, read, simulated
+from heliorestore.train.views import HMI, SAMPLES, Views, observe
+
+VALIDATION_SEED = 100_000  # the simulator's validation scenes begin here, far from the training scenes' seeds
+_LEVELS = (0.9, 1.1)  # what an imperfect normalisation and limb darkening do to the quiet Sun
+_CONTRASTS = (0.75, 1.2)
+_STRENGTHS = (0.5, 1.4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnhanceRecipe(Recipe):
+    """A recipe with scenes; `noise` is in units of the quiet Sun, or in kG.
+
+    files and validation_files are tables with the fields of SceneFile.
+    """
+
+    kind: str = "continuum"
+    noise: float = 1e-3
+    scenes: int = 24
+    validation_scenes: int = 4
+    files: tuple[Any, ...] = ()
+    validation_files: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind not in ("continuum", "magnetogram"):
+            raise SettingsError(f"The recipe's kind is {self.kind!r}; possible are 'continuum' and 'magnetogram'.")
+        if self.noise < 0 or self.validation_scenes + len(self.validation_files) < 1 or self.scenes + len(self.files) < 1:
+            raise SettingsError("The recipe needs scenes to train on, others to validate with, and a noise that is not negative.")
+        for name in ("files", "validation_files"):
+            object.__setattr__(self, name, tuple(_scene_file(table) for table in getattr(self, name)))
+
+    @property
+    def physical_kind(self) -> Kind:
+        return "continuum" if self.kind == "continuum" else "magnetogram"
+
+
+class EnhanceTask:
+    """Random registered pairs of the training scenes, and the validation scenes whole."""
+
+    def __init__(self, recipe: EnhanceRecipe, folder: Path) -> None:
+        self.recipe = recipe
+        self.training = _views(recipe, "training", folder)
+        self.validation = _views(recipe, "validation", folder)
+        for views in self.training:
+            if min(views.room) < recipe.patch:
+                raise SettingsError(f"The scene {views.name} has room for {views.room} HMI pixels, less than patches of {recipe.patch}.")
+        areas = np.array([views.low.numel() for views in self.training], float)
+        self._chances = areas / areas.sum()
+
+    def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pairs (batch, 1, y, x) and (batch, 1, 2 y, 2 x), turned and mirrored, with noise in the input."""
+        pairs = [self._pair(random, patch) for _ in range(size)]
+        low, high = (torch.stack(side)[:, None] for side in zip(*pairs, strict=True))
+        noise = torch.from_numpy(random.standard_normal(low.shape, np.float32)) * self.recipe.noise
+        return low + noise, high
+
+    def validate(self, net: nn.Module) -> Mapping[str, float]:
+        """Mean squared error on the validation scenes, and the error (rms) relative to bicubic interpolation's."""
+        device = next(net.parameters()).device
+        errors, bicubic = [], []
+        with torch.inference_mode():
+            for low, high in validation_pairs(self.validation, self.recipe.noise):
+                errors.append(float((net(low.to(device)).cpu() - high).square().mean()))
+                plain = nn.functional.interpolate(low, scale_factor=2, mode="bicubic")
+                bicubic.append(float((plain - high).square().mean()))
+        ratios = np.sqrt(np.array(errors) / np.array(bicubic))
+        return {"loss": float(np.mean(errors)), "relative_to_bicubic": float(np.mean(ratios))}
+
+    def _pair(self, random: np.random.Generator, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        pair = self._cut(random, patch)
+        if self.recipe.kind == "continuum":
+            level, contrast = random.uniform(*_LEVELS), random.uniform(*_CONTRASTS)
+            low, high = (level * (1 + contrast * (image - 1)) for image in pair)
+            return low, high
+        # Fields superpose, and so do their images: a second scene brings opposite polarities near to each other.
+        strength = random.uniform(*_STRENGTHS) * random.choice((-1, 1))
+        low, high = (strength * image for image in pair)
+        if random.random() < 0.5:
+            strength = random.uniform(*_STRENGTHS) * random.choice((-1, 1))
+            more = self._cut(random, patch)
+            low, high = low + strength * more[0], high + strength * more[1]
+        return low, high
+
+    def _cut(self, random: np.random.Generator, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        views = self.training[random.choice(len(self.training), p=self._chances)]
+        row, column = (int(random.integers(0, n - SAMPLES * patch + 1)) for n in views.low.shape)
+        turns, mirror = int(random.integers(4)), bool(random.integers(2))
+        low, high = (torch.rot90(image, turns, (0, 1)) for image in views.cut(row, column, (patch, patch)))
+        return (low.flip(0), high.flip(0)) if mirror else (low, high)
+
+
+def validation_pairs(scenes: list[Views], noise: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Whole pairs (1, 1, y, x) and (1, 1, 2 y, 2 x) with always the same noise."""
+    pairs = []
+    for number, views in enumerate(scenes):
+        low, high = views.whole()
+        random = np.random.default_rng((VALIDATION_SEED, number))
+        noisy = low + noise * torch.from_numpy(random.standard_normal(low.shape, np.float32))
+        pairs.append((noisy[None, None], high[None, None].contiguous()))
+    return pairs
+
+
+def _views(recipe: EnhanceRecipe, part: Literal["training", "validation"], folder: Path) -> list[Views]:
+    """The recipe's scenes of one part as both telescopes see them."""
+    validation = part == "validation"
+    count, files = (recipe.validation_scenes, recipe.validation_files) if validation else (recipe.scenes, recipe.files)
+    seed = VALIDATION_SEED if validation else 1 + 10_000 * recipe.seed
+    scenes: list[Scene] = [*simulated(recipe.physical_kind, count, seed), *(read(file, folder) for file in files)]
+    views = []
+    for number, (name, image, pixel_arcsec) in enumerate(scenes):
+        from_light = recipe.kind == "magnetogram" and number >= count
+        views.append(observe(name, field_of_darkness(image) if from_light else image, pixel_arcsec))
+    return views
+
+
+def _scene_file(table: Mapping[str, Any] | SceneFile) -> SceneFile:
+    if isinstance(table, SceneFile):
+        return table
+    known = [field.name for field in dataclasses.fields(SceneFile)]
+    if not set(table) <= set(known) or not {"file", "pixel_arcsec"} <= set(table):
+        raise SettingsError(
+            f"A scene file of the recipe has {', '.join(table)}; it needs file and pixel_arcsec, and may have {', '.join(known)}."
+        )
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+    return SceneFile(**values)
+
+
+class EnhanceTrainer:
+    """How Enhance's networks are trained, as `train.command` wants to know it."""
+
+    recipe = EnhanceRecipe
+
+    def task(self, recipe: EnhanceRecipe, folder: Path) -> EnhanceTask:
+        return EnhanceTask(recipe, folder)
+
+    def start(self, net: nn.Module) -> None:
+        if isinstance(net, Enhance):
+            start_linear(net)
+
+    def record(self, net: nn.Module, task: EnhanceTask, recipe: EnhanceRecipe) -> WeightsRecord:
+        """Errors (rms) relative to bicubic interpolation and to the best Richardson-Lucy, averaged over the validation scenes."""
+        figures = dict(task.validate(net))
+        pairs = validation_pairs(task.validation, recipe.noise)
+        with torch.inference_mode():
+            errors = [float((net(low) - high).square().mean().sqrt()) for low, high in pairs]
+        lucy = [best_richardson_lucy(low[0, 0], high[0, 0]) for low, high in pairs]
+        ratios = [error / best for error, best in zip(errors, lucy, strict=True)]
+        return WeightsRecord(
+            name=recipe.name,
+            architecture=recipe.architecture,
+            kind=recipe.kind,
+            normalisation="quiet Sun" if recipe.kind == "continuum" else "kG",
+            instrument=HMI.name,
+            pixel_arcsec=(0.45, 0.56),
+            quality={
+                "validation_mse": figures["loss"],
+                "error_relative_to_bicubic": figures["relative_to_bicubic"],
+                "error_relative_to_best_richardson_lucy": float(np.mean(ratios)),
+            },
+            quality_note=(
+                f"means over {len(pairs)} simulated HMI images with known truth, of scenes that were not trained on: "
+                f"{', '.join(views.name for views in task.validation)}; noise {recipe.noise}"
+            ),
+        )
+
+
+def best_richardson_lucy(low: torch.Tensor, high: torch.Tensor, iterations: int = 60) -> float:
+    """The smallest error (rms) against `high` that Richardson-Lucy with the true PSF has after any number of iterations."""
+    burst = Burst.from_array(low.numpy(), HMI)
+    settings = RichardsonLucySettings(iterations=iterations, upsampling=2)
+    steps = RichardsonLucy().stream(burst, settings, device=torch.device("cpu"), seed=0)
+    return min(float((torch.tensor(snapshot.images[0]) - high).square().mean().sqrt()) for snapshot in steps)
+
+
+TRAINER = EnhanceTrainer()

@@ -1,0 +1,140 @@
+"""The training loop: resumable to the bit, its checkpoints written atomically, the best network kept."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from heliorestore.errors import RestorationError
+from heliorestore.train.recipe import Recipe
+
+CHECKPOINT = "checkpoint.pt"
+_FORMAT = 1
+
+
+class Task(Protocol):
+    """What a network is to learn."""
+
+    def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets of one step."""
+        ...
+
+    def validate(self, net: nn.Module) -> Mapping[str, float]:
+        """Figures on scenes that no batch shows; `loss` decides which network is the best."""
+        ...
+
+
+@dataclass
+class Progress:
+    """How far a training has come; it is what a checkpoint keeps beside the tensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = float("inf")
+    best_step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(
+    net: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+) -> Progress:
+    """Train `net` to the recipe's last step and leave the best weights in it; what is in `folder` allows to go on.
+
+    The random numbers of a step come from the seed and the step's number, so that a resumed run takes the same steps.
+    """
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
+    optimiser = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, weight_decay=2 * recipe.l2)
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = Progress()
+    best = _copy(net)
+    if resume:
+        progress, best = _load(folder / CHECKPOINT, net, optimiser)
+        say(f"going on after step {progress.step} of {recipe.steps}")
+    elif (folder / CHECKPOINT).exists():
+        raise RestorationError(f"{folder / CHECKPOINT} exists: go on with --resume, or choose another folder with -o.")
+    began, before = time.perf_counter(), progress.seconds
+    total, count = 0.0, 0
+    while progress.step < recipe.steps:
+        total += _step(net, task, recipe, optimiser, progress.step, device)
+        count += 1
+        progress.step += 1
+        progress.seconds = before + time.perf_counter() - began
+        if progress.step % recipe.validate_every and progress.step < recipe.steps:
+            continue
+        net.eval()
+        figures = dict(task.validate(net))
+        net.train()
+        progress.history.append({"step": progress.step, "seconds": round(progress.seconds, 1), "training_loss": total / count} | figures)
+        total, count = 0.0, 0
+        if figures["loss"] < progress.best:
+            progress.best, progress.best_step, best = figures["loss"], progress.step, _copy(net)
+        _save(folder / CHECKPOINT, net, optimiser, progress, best)
+        say(_line(progress, recipe, best_now=progress.best_step == progress.step))
+    net.load_state_dict(best)
+    net.eval()
+    return progress
+
+
+def _step(net: nn.Module, task: Task, recipe: Recipe, optimiser: torch.optim.Optimizer, number: int, device: torch.device) -> float:
+    random = np.random.default_rng((recipe.seed, number))
+    inputs, targets = (part.to(device) for part in task.batch(random, recipe.batch, recipe.patch))
+    for group in optimiser.param_groups:
+        group["lr"] = recipe.rate(number)
+    optimiser.zero_grad(set_to_none=True)
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        outputs = net(inputs.to(memory_format=torch.channels_last))
+    loss = nn.functional.mse_loss(outputs.float(), targets)
+    loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+    optimiser.step()
+    return float(loss.detach())
+
+
+def _line(progress: Progress, recipe: Recipe, *, best_now: bool) -> str:
+    now = progress.history[-1]
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in now.items() if name not in ("step", "seconds"))
+    left = (recipe.steps - progress.step) * progress.seconds / max(progress.step, 1)
+    return f"step {progress.step}/{recipe.steps}  {figures}{'  best' if best_now else ''}  {progress.seconds:.0f} s, {left:.0f} s left"
+
+
+def _copy(net: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
+
+
+def _save(path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress, best: dict[str, torch.Tensor]) -> None:
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        state = {"format": _FORMAT, "net": _copy(net), "optimiser": optimiser.state_dict(), "progress": vars(progress), "best": best}
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _load(path: Path, net: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Progress, dict[str, torch.Tensor]]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise RestorationError(f"There is no {path} to resume from: start without --resume.") from error
+    except Exception as error:  # torch raises a dozen kinds for a damaged file
+        raise RestorationError(f"{path} cannot be resumed from ({type(error).__name__}: {error}): start without --resume.") from error
+    try:
+        net.load_state_dict(state["net"])
+        optimiser.load_state_dict(state["optimiser"])
+        return Progress(**state["progress"]), state["best"]
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise RestorationError(f"{path} belongs to another network or recipe: start without --resume in another folder.") from error

@@ -1,0 +1,94 @@
+"""A recipe: everything that decides how a network is trained, read from a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from heliorestore.errors import SettingsError
+
+R = TypeVar("R", bound="Recipe")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What every training needs; a network's own recipe adds its data.
+
+    The learning rate rises over `warmup` steps, stays, and falls to zero over the last `cooldown` fraction of the steps:
+    a run that was stopped goes on under a recipe with more or fewer steps.
+    """
+
+    name: str
+    architecture: str
+    seed: int = 0
+    steps: int = 10_000
+    batch: int = 8
+    patch: int = 50
+    learning_rate: float = 1e-4
+    warmup: int = 200
+    cooldown: float = 0.3
+    l2: float = 0.0
+    precision: str = "float32"
+    validate_every: int = 500
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "patch", "validate_every"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"The recipe's {name} is {getattr(self, name)}; it must be at least 1.")
+        if not self.learning_rate > 0 or not 0 <= self.cooldown <= 1 or self.warmup < 0 or self.l2 < 0:
+            raise SettingsError(
+                f"The recipe has learning_rate {self.learning_rate}, warmup {self.warmup}, cooldown {self.cooldown} and l2 {self.l2}; "
+                "the rate must be positive, the cooldown between 0 and 1, the others not negative."
+            )
+        if self.precision not in ("float32", "bfloat16"):
+            raise SettingsError(f"The recipe's precision is {self.precision!r}; possible are 'float32' and 'bfloat16'.")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        rising = (step + 1) / self.warmup if step < self.warmup else 1.0
+        tail = max(1, round(self.cooldown * self.steps))
+        return self.learning_rate * max(0.0, min(rising, (self.steps - step) / tail))
+
+
+def bundled() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    folder = Path(str(resources.files("heliorestore") / "train" / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def read_table(source: str | Path) -> dict[str, Any]:
+    """The table of a TOML file, or of the bundled recipe of that name."""
+    path = bundled().get(str(source), Path(source))
+    try:
+        with path.open("rb") as file:
+            return {"name": path.stem} | tomllib.load(file)
+    except FileNotFoundError as error:
+        raise SettingsError(f"There is no recipe {source}: give a TOML file or one of {', '.join(bundled())}.") from error
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"The recipe {path} cannot be read: {error}.") from error
+
+
+def from_table(cls: type[R], table: dict[str, Any]) -> R:
+    """Make a recipe of a table; an unknown name or a value of the wrong kind is a SettingsError."""
+    known = {field.name: field for field in dataclasses.fields(cls)}
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known)}."
+            raise SettingsError(f"A recipe has no {name!r}{hint}")
+        default = known[name].default
+        wanted = str if default is dataclasses.MISSING else type(default)
+        values[name] = float(value) if wanted is float and type(value) is int else tuple(value) if wanted is tuple else value
+        if type(values[name]) is not wanted:
+            raise SettingsError(f"The recipe's {name} is {value!r}; it must be of the kind {wanted.__name__}.")
+    missing = [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in table]
+    if missing:
+        raise SettingsError(f"The recipe does not say {', '.join(missing)}.")
+    return cls(**values)

@@ -1,0 +1,80 @@
+"""Two telescopes look at one scene: what HMI sees, and what one of twice its aperture would see on half the pixels.
+
+Both images are kept on a grid of four samples per HMI pixel, from which registered pairs are cut without interpolation:
+samples 4i + 1 and 4i + 3 are the output pixels that lie within the input pixel centred on sample 4i + 2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heliorestore.errors import BurstError
+from heliorestore.instrument import KNOWN
+from heliorestore.optics.psf import telescope_psf
+
+HMI = KNOWN["hmi-6173"]
+TWICE = dataclasses.replace(HMI, name="twice HMI's aperture", diameter_m=0.28, pixel_arcsec=0.252, psf="airy")
+SAMPLES = 4  # per HMI pixel
+_GRID_ARCSEC = 0.504 / SAMPLES
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """One scene as HMI (`low`) and as the telescope of twice its aperture (`high`) see it, (y, x) at four samples per HMI pixel."""
+
+    name: str
+    low: torch.Tensor
+    high: torch.Tensor
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """Numbers of HMI pixels that fit along y and x, whatever sample the cut starts from."""
+        rows, columns = self.low.shape
+        return (rows - SAMPLES) // SAMPLES, (columns - SAMPLES) // SAMPLES
+
+    def cut(self, row: int, column: int, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Input (y, x) of `size` HMI pixels from the sample (row, column) on, and its target (2 y, 2 x)."""
+        rows, columns = (SAMPLES * n for n in size)
+        part = slice(row, row + rows), slice(column, column + columns)
+        return self.low[part][2::SAMPLES, 2::SAMPLES], self.high[part][1::2, 1::2]
+
+    def whole(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The largest pair."""
+        return self.cut(0, 0, self.room)
+
+
+def observe(name: str, scene: npt.NDArray[np.floating], pixel_arcsec: float) -> Views:
+    """Look at a scene (y, x) with both telescopes; its mirror images surround it.
+
+    The point-spread functions hold for the centres of the pixels: the constants of HMI's were chosen so that simulations
+    have the power spectrum of HMI images with all that the detector does (Diaz Baso & Asensio Ramos 2018, section 2.6).
+    """
+    if scene.ndim != 2 or not np.isfinite(scene).all():
+        raise BurstError(f"The scene {name} has the shape {scene.shape} and must be one image without NaN.")
+    shape = tuple(round(n * pixel_arcsec / _GRID_ARCSEC) for n in scene.shape)
+    if min(shape) < 2 * SAMPLES:
+        raise BurstError(f"The scene {name} has {scene.shape} pixels of {pixel_arcsec} arcsec: it is smaller than two HMI pixels.")
+    mirrored = torch.from_numpy(np.pad(scene.astype(np.float64), [(0, n) for n in scene.shape], mode="symmetric"))
+    spectrum = torch.fft.rfft2(mirrored)
+    views = []
+    for telescope in (HMI, TWICE):
+        psf = telescope_psf(dataclasses.replace(telescope, pixel_arcsec=pixel_arcsec), (mirrored.shape[0], mirrored.shape[1]))
+        blurred = _resample(spectrum * torch.fft.rfft2(psf.double()), mirrored.shape[1], (2 * shape[0], 2 * shape[1]))
+        views.append(blurred[: shape[0], : shape[1]].float().contiguous())
+    return Views(name, *views)
+
+
+def _resample(spectrum: torch.Tensor, columns: int, shape: tuple[int, int]) -> torch.Tensor:
+    """The image of an rfft2 `spectrum`, `columns` wide, on a grid of `shape`: frequencies are cut off or filled with zeros."""
+    rows = spectrum.shape[0]
+    down, across = (min(rows, shape[0]) - 1) // 2, (min(columns, shape[1]) - 1) // 2
+    kept = torch.zeros((shape[0], shape[1] // 2 + 1), dtype=spectrum.dtype)
+    kept[: down + 1, : across + 1] = spectrum[: down + 1, : across + 1]
+    kept[shape[0] - down :, : across + 1] = spectrum[rows - down :, : across + 1]
+    image: torch.Tensor = torch.fft.irfft2(kept, s=shape)
+    return image * (shape[0] * shape[1] / (rows * columns))
