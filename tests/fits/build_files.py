@@ -31,7 +31,7 @@ def ana_bytes(image: npt.NDArray[Any], text: str = "") -> bytes:
     """An uncompressed ANA file."""
     kind = {"i1": 0, "i2": 1, "i4": 2, "f4": 3, "f8": 4}[image.dtype.str[1:]]
     header = bytearray(512)
-    header[0:4] = b"\x55\x55\xaa\xaa"
+    header[0:4] = b"\xaa\xaa\x55\x55"
     header[6:9] = bytes((1, kind, image.ndim))
     header[192 : 192 + 4 * image.ndim] = struct.pack(f"<{image.ndim}i", *reversed(image.shape))
     header[256 : 256 + len(text)] = text.encode("ascii")

@@ -450,6 +450,27 @@ def test_compressed_images_that_claim_absurd_sizes_are_refused(tmp_path):
     refused(claim(path, ZNAXIS1=40, ZTILE1=20), "has 1 tiles, but an image")
 
 
+@pytest.mark.parametrize(
+    ("code", "at", "rubbish", "words"),
+    [
+        ("PLIO_1", 6, b"\x7f\xff\x7f\xff", "a line list of .* words claims the words"),
+        ("HCOMPRESS_1", 2, b"\x00\x01\x00\x00", "an HCOMPRESS stream is made for"),
+        ("HCOMPRESS_1", 0, b"\x00", "an HCOMPRESS stream has no head"),
+        ("HCOMPRESS_1", 22, b"\xff", "of up to 255 bits"),
+    ],
+)
+def test_streams_that_would_lead_the_decoder_astray_do_not_reach_it(tmp_path, code, at, rubbish, words):
+    path = tmp_path / "a.fits"
+    fits.CompImageHDU(smooth(24, 20, dtype="i4"), compression_type=code, tile_shape=(24, 20)).writeto(path)
+    with fits.open(path, disable_image_compression=True) as hdus:
+        header = hdus[1].header
+        heap = hdus[1].fileinfo()["datLoc"] + header["NAXIS1"] * header["NAXIS2"]
+    data = bytearray(path.read_bytes())
+    data[heap + at : heap + at + len(rubbish)] = rubbish
+    path.write_bytes(data)
+    assert "the compressed pixels of HDU 1 are damaged" in refused(path, words)
+
+
 @pytest.mark.parametrize("cards", [{"BITPIX": 17}, {"NAXIS": -2}, {"NAXIS1": "'six'"}, {"NAXIS": 1000}, {"NAXIS1": "6.0"}])
 def test_impossible_structures_are_refused(tmp_path, cards):
     refused(claim(plain(tmp_path / "a.fits", 5, 6), **cards), "a.fits is damaged")

@@ -14,7 +14,7 @@ from heliorestore.errors import BurstError
 from heliorestore.fits.files import length_of, read_exactly
 from heliorestore.fits.hdus import Image
 
-_MAGIC = {b"\x55\x55\xaa\xaa": "<", b"\xaa\xaa\x55\x55": ">"}
+_MAGIC = {b"\xaa\xaa\x55\x55": "<", b"\x55\x55\xaa\xaa": ">"}
 _HEADER = 512  # bytes of the first block: four of magic, flags, sizes from byte 192, text from byte 256
 _BITPIX = (8, 16, 32, -32, -64, 64)
 _MOST_PIXELS = 2**28  # anaio reads the whole array
@@ -40,8 +40,8 @@ def image_of(file: BinaryIO, path: Path) -> Image:
     if min(sizes) <= 0 or pixels > _MOST_PIXELS:
         raise BurstError(f"{path} is damaged or too large: its ANA header tells of {sizes} pixels; possible are up to {_MOST_PIXELS}.")
     size = pixels * abs(_BITPIX[kind]) // 8
-    # Rice compression of 8 to 32 bits spends at least a bit per pixel.
-    if end - _HEADER < (pixels // 8 if compressed else size):
+    # ANA's compressions never reach a ratio of 100, whatever the image.
+    if end - _HEADER < (size // 100 if compressed else size):
         raise BurstError(
             f"{path} is cut off: its ANA header tells of {sizes} pixels, but only {end - _HEADER} bytes follow; copy it again."
         )

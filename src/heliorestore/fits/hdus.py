@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BLOCK = 2880
 CARD = 80
+_MOST_COLUMNS = 999
 _LONGEST_HEADER = 8 * 2**20
 _MOST_TILED_PIXELS = 2**24  # of one plane or tile of a small compressed file: 64 MiB as float32
 _PIXELS_PER_BYTE = 100  # no image with content compresses further
@@ -82,6 +83,8 @@ def scan(file: BinaryIO, path: Path) -> list[Hdu]:
             break
         text, size = _header_text(file, at, end, path, len(hdus))
         cards = parse_cards(text)
+        if _count(cards, "TFIELDS", path, len(hdus), 0) > _MOST_COLUMNS:
+            raise BurstError(f"{path} is damaged: HDU {len(hdus)} has {cards['TFIELDS']} columns; FITS knows at most {_MOST_COLUMNS}.")
         data_at = at + size
         data_size = _data_size(cards, path, len(hdus))
         if data_at + data_size > end:
