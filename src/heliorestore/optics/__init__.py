@@ -12,4 +12,10 @@ psf         make_optics(instrument, size, basis, *, reference_nm, defocus_waves,
             otf(psfs, shape) -> (..., ky, kx // 2 + 1); light_outside(psfs, size); strehl(psfs, optics); fwhm(psfs)
             fitting_size(instrument, coefficients, *, basis, lost, smallest, largest) -> (size, light lost); fast_length(n)
             telescope_psf(instrument, shape); airy(r, obscuration); wachter(r)
+convolve    ForwardModel: (objects (object, y, x), modes (frame, mode, gy, gx)) -> images (object, frame, y, x)
+            convolve(objects, psfs, borders="reflect" | "periodic" | "given"); convolve_adjoint(images, psfs, borders)
+            extend(images, size, borders); node_grid(shape, step); interpolate(maps, shape, step); at_nodes(maps, step)
+            PerPixelSum(optics=, shape=, borders=, batch=): the exact ForwardModel, modes (frame, mode, y, x)
+filter_flow FilterFlow(optics=[one per object], shape=, step=16, borders=, node_batch=, checkpoint=): the fast ForwardModel
+            .grid, .object_shape; .psfs(modes, object_); .transfer(modes), .apply(objects, transfer), .adjoint(images, transfer)
 """

@@ -104,7 +104,7 @@ def cutoff(instrument: Instrument) -> float:
 def pupil_coordinates(diameter_px: float) -> FloatArray:
     """Positions of the pupil's pixels along one axis, in units of its radius, symmetric about 0; just enough to hold it."""
     n = max(1, math.ceil(diameter_px - 1e-9))
-    return (np.arange(n) - (n - 1) / 2) * (2 / diameter_px)
+    return (np.arange(n, dtype=np.float64) - (n - 1) / 2) * (2 / diameter_px)
 
 
 def transmission(aperture: Aperture, diameter_px: float, *, subpixels: int | None = None) -> FloatArray:
