@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ from heliorestore.snapshot import Snapshot
 class ResultLayers:
     """Shows the snapshots of one run in a viewer; contrast, colours, camera and sliders are left to the user.
 
-    A layer that the user deletes stays deleted. Only the GUI thread may call this.
+    `inputs` are the layers that are restored, one per object: results lie over the first one, in cuts no narrower
+    than the input's. A layer that the user deletes stays deleted. Only the GUI thread may call this.
     """
 
-    def __init__(self, viewer: Any, name: str, placement: Placement | None) -> None:
+    def __init__(self, viewer: Any, name: str, inputs: Sequence[Any]) -> None:
         self._viewer = viewer
         self._name = name
-        self._placement = placement
+        self._placement = Placement.of_layer(inputs[0])
+        self._cuts = [tuple(layer.contrast_limits) for layer in inputs]
         self.layers: dict[Key, Any] = {}
         self.last: Snapshot | None = None
 
@@ -40,8 +43,11 @@ class ResultLayers:
         step = self._viewer.dims.current_step
         data, arguments, kind = snapshot_layer(key, array, snapshot, self._name, self._placement)
         layer = self._viewer.add_layer(Layer.create(data, arguments, kind))
-        layer.contrast_limits_range = _wide_range(array, arguments["contrast_limits"])
-        layer.contrast_limits = arguments["contrast_limits"]
+        low, high = arguments["contrast_limits"]
+        if key[0] == "image":  # the first iterations may be flat: the cuts of the input fit what will come
+            low, high = min(low, self._cuts[key[1]][0]), max(high, self._cuts[key[1]][1])
+        layer.contrast_limits_range = _wide_range(array, (low, high))
+        layer.contrast_limits = (low, high)
         # A layer with more axes than the viewer had prepends some: the sliders that were there keep their places.
         added = self._viewer.dims.ndim - before
         self._viewer.dims.current_step = (0,) * added + tuple(step)

@@ -247,9 +247,9 @@ def _frames_of_object(burst: Burst, object_: int) -> Any:
 
 def _layer_name(stem: str, label: str, objects: int) -> str:
     """File name and label; a lone object without a label of its own needs only the name."""
-    if objects == 1 and stem and (label.startswith("object ") or label == stem):
+    if objects == 1 and stem and (label.startswith("object ") or label in stem):
         return stem
-    return f"{stem} {label}".strip() if label not in stem else stem
+    return f"{stem} {label}".strip()
 
 
 def _header(burst: Burst, object_: int) -> dict[str, Any]:

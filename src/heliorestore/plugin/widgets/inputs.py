@@ -11,7 +11,7 @@ from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.plugin.layers import TAG, is_restorable
 
-_ROWS_SHOWN = 4
+_ROWS_SHOWN = 3
 
 
 class LayerList(QListWidget):

@@ -8,14 +8,15 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QWidget
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import KNOWN, Instrument
-from heliorestore.plugin.widgets.parts import note, say
+from heliorestore.plugin.widgets.parts import note, row, say
 
 _CUSTOM = "custom"
+_ROWS = {"D, obscuration [m]": ("diameter_m", "obscuration_m"), "pixel [arcsec], λ [nm]": ("pixel_arcsec", "wavelength_nm")}
 _NUMBERS = {
-    "diameter_m": ("aperture [m]", "Diameter of the telescope's aperture in metres; with the wavelength it sets the diffraction limit."),
-    "obscuration_m": ("obscuration [m]", "Diameter of the central obscuration in metres; 0 for a clear aperture."),
-    "pixel_arcsec": ("pixel [arcsec]", "Size of a pixel on the sky in arcseconds."),
-    "wavelength_nm": ("wavelength [nm]", "Wavelength of the observation in nanometres."),
+    "diameter_m": ("aperture", "Diameter of the telescope's aperture in metres; with the wavelength it sets the diffraction limit."),
+    "obscuration_m": ("obscuration", "Diameter of the central obscuration in metres; 0 for a clear aperture."),
+    "pixel_arcsec": ("pixel size", "Size of a pixel on the sky in arcseconds."),
+    "wavelength_nm": ("wavelength", "Wavelength of the observation in nanometres."),
 }
 
 
@@ -43,12 +44,13 @@ class InstrumentBox(QWidget):
         rows.setContentsMargins(0, 0, 0, 0)
         rows.addRow("instrument", self.choice)
         self.numbers: dict[str, QLineEdit] = {}
-        for name, (title, tip) in _NUMBERS.items():
-            edit = QLineEdit()
-            edit.setToolTip(tip)
-            edit.editingFinished.connect(self._tell)
-            rows.addRow(title, edit)
-            self.numbers[name] = edit
+        for title, names in _ROWS.items():
+            for name in names:
+                edit = QLineEdit()
+                edit.setToolTip(_NUMBERS[name][1])
+                edit.editingFinished.connect(self._tell)
+                self.numbers[name] = edit
+            rows.addRow(title, row(*(self.numbers[name] for name in names)))
         self.missing = note("What a restoration still needs to know about the instrument.")
         rows.addRow(self.missing)
         self.choice.currentIndexChanged.connect(self._choose)
@@ -96,7 +98,7 @@ class InstrumentBox(QWidget):
                 self._base[name] = f"{values[0]:.10g}" if len(values) == 1 and values[0] is not None else ""
                 edit.setText(self._base[name])
                 several = ", ".join("?" if v is None else f"{v:.10g}" for v in values)
-                edit.setPlaceholderText(several if len(values) > 1 else "unknown: please fill in")
+                edit.setPlaceholderText(several if len(values) > 1 else "unknown")
         self._tell()
 
     def _tell(self) -> None:
@@ -113,5 +115,5 @@ class InstrumentBox(QWidget):
         say(self.missing, text)
 
     def _sentence(self, unknown: list[str]) -> str:
-        wanted = " and the ".join(_NUMBERS[name][0].partition(" [")[0] for name in unknown)
+        wanted = " and the ".join(_NUMBERS[name][0] for name in unknown)
         return f"The file does not say the {wanted}: choose the instrument, or fill in the number."

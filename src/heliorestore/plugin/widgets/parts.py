@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 
 class Section(QWidget):
@@ -45,21 +45,11 @@ def say(label: QLabel, text: str) -> None:
     label.setVisible(bool(text))
 
 
-def form(*rows: tuple[str, QWidget]) -> QWidget:
-    """Editors with their titles."""
-    widget = QWidget()
-    layout = QFormLayout(widget)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for title, editor in rows:
-        layout.addRow(title, editor)
-    return widget
-
-
-def row(*widgets: QWidget) -> QWidget:
-    """Widgets side by side."""
+def row(*widgets: QWidget | str) -> QWidget:
+    """Widgets side by side, with their titles before them."""
     whole = QWidget()
     layout = QHBoxLayout(whole)
     layout.setContentsMargins(0, 0, 0, 0)
     for widget in widgets:
-        layout.addWidget(widget)
+        layout.addWidget(QLabel(widget) if isinstance(widget, str) else widget)
     return whole

@@ -14,7 +14,7 @@ from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
 from heliorestore.methods import METHODS
 from heliorestore.plugin.display import ResultLayers, next_name
-from heliorestore.plugin.layers import Placement, burst_of, common_burst, hint
+from heliorestore.plugin.layers import burst_of, common_burst, hint
 from heliorestore.plugin.preferences import preferences
 from heliorestore.plugin.repeat import as_command, as_python
 from heliorestore.plugin.widgets.form import SettingsForm
@@ -22,7 +22,6 @@ from heliorestore.plugin.widgets.inputs import LayerList, parse_slice
 from heliorestore.plugin.widgets.instrument import InstrumentBox
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.parts import Section, button, note, row, say
-from heliorestore.plugin.widgets.parts import form as form_rows
 from heliorestore.plugin.widgets.run import RunPanel, explain, notify
 from heliorestore.plugin.worker import End, Job, Outcome, start_task
 from heliorestore.settings import Settings, options
@@ -88,10 +87,13 @@ class RestoreWidget(QWidget):
     def make_layers(self, job: Job) -> ResultLayers:
         """Where the results of this run are shown: over the input, under a name of its own."""
         chosen = self.layer_list.chosen()
-        sources = job.burst.sources
-        stem = sources[0].path.name.partition(".")[0] if sources and common_burst(chosen) else str(chosen[0].name)
-        name = next_name(self.viewer, f"{stem} {self.method_name}")
-        return ResultLayers(self.viewer, name, Placement.of_layer(chosen[0]))
+        together = common_burst(chosen) is not None
+        numbered = {layer.metadata["object"] if together else number: layer for number, layer in enumerate(chosen)}
+        inputs = [numbered[number] for number in job.burst.object_range]
+        name = next_name(self.viewer, job.settings.method)
+        if len(inputs) == 1:
+            name = f"{name} {inputs[0].name}"
+        return ResultLayers(self.viewer, name, inputs)
 
     # -- files
 
@@ -300,7 +302,7 @@ class RestoreWidget(QWidget):
         for edit, what in ((self.frames, "frames"), (self.objects, "objects")):
             edit.setPlaceholderText("all")
             edit.setToolTip(f"The {what} to use as a Python slice, such as 0:6 or ::2, numbered from 0. Empty: all {what}.")
-        return form_rows(("frames", self.frames), ("objects", self.objects))
+        return row("frames", self.frames, "objects", self.objects)
 
     def _machine(self) -> QWidget:
         self.device = QComboBox()
@@ -310,7 +312,7 @@ class RestoreWidget(QWidget):
         self.device.setToolTip("Where to compute: auto takes a GPU where there is one. The default is set in the preferences.")
         self.seed = IntBox(0)
         self.seed.setToolTip("Seed of the random numbers; the same seed gives the same result.")
-        return form_rows(("device", self.device), ("seed", self.seed))
+        return row("device", self.device, "seed", self.seed)
 
     def _reset(self) -> None:
         if self.form is not None:

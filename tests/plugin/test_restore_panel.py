@@ -1,0 +1,360 @@
+"""The panel in a real viewer: what a user does, and what must not happen meanwhile."""
+
+import gc
+import shlex
+import weakref
+
+import numpy as np
+import pytest
+
+from heliorestore.methods.base import restore
+from heliorestore.snapshot import StopReason
+
+from .conftest import FakeSettings, choose_method, set_fields, wait_for_threads
+
+
+@pytest.fixture
+def notices():
+    """What napari would show as notifications during the test."""
+    from napari.utils.notifications import notification_manager
+
+    seen = []
+    notification_manager.notification_ready.connect(seen.append)
+    yield seen
+    notification_manager.notification_ready.disconnect(seen.append)
+
+
+def results(viewer):
+    return {layer.name: layer for layer in viewer.layers if layer.name.startswith("fake")}
+
+
+def test_a_run_makes_layers_with_the_headless_result(panel, viewer, burst, finish):
+    outcome = finish(panel, panel.run_panel.run_button.click)
+    alone = restore(burst, FakeSettings(), device="cpu")
+    layers = results(viewer)
+    assert outcome.end.value == "finished"
+    assert set(layers) == {"fake 1 WB", "fake 1 NB", "fake 1 WB residual", "fake 1 NB residual"}
+    np.testing.assert_array_equal(layers["fake 1 WB"].data, alone.images[0])
+    np.testing.assert_array_equal(layers["fake 1 NB"].data, alone.images[1])
+    assert layers["fake 1 WB"].metadata["heliorestore"].stop is StopReason.DONE
+    assert not layers["fake 1 WB residual"].visible
+    assert panel.run_panel.progress.value() == panel.run_panel.progress.maximum() == 5
+    assert "All iterations are done" in panel.run_panel.messages.text()
+    assert all(str(layer.units[-1]) == "arcsecond" for layer in viewer.layers)
+
+
+def test_a_second_run_is_a_new_version_and_leaves_the_first_alone(panel, viewer, finish):
+    finish(panel, panel.run_panel.run_button.click)
+    first = np.array(results(viewer)["fake 1 WB"].data)
+    set_fields(panel, strength=1.0)
+    finish(panel, panel.run_panel.run_button.click)
+    np.testing.assert_array_equal(results(viewer)["fake 1 WB"].data, first)
+    assert results(viewer)["fake 2 WB"].data.mean() > first.mean()
+    assert len(results(viewer)) == 8
+
+
+def test_view_is_not_moved_and_layers_are_not_replaced_by_updates(panel, viewer, finish, qtbot):
+    viewer.dims.current_step = (3, 0, 0)
+    viewer.scene.camera.zoom = 7.0
+    set_fields(panel, iterations=400, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    layer = results(viewer)["fake 1 WB"]
+    layer.contrast_limits, layer.colormap = (9.0, 11.0), "inferno"
+    before = {name: id(each) for name, each in results(viewer).items()}
+    centre = viewer.scene.camera.center
+    seen = layer.metadata["heliorestore"].step
+    qtbot.waitUntil(lambda: layer.metadata["heliorestore"].step > seen, timeout=20_000)
+    outcome = finish(panel, panel.run_panel.stop)
+    assert outcome.end.value == "stopped"
+    assert tuple(layer.contrast_limits) == (9.0, 11.0)
+    assert layer.colormap.name == "inferno"
+    assert viewer.dims.current_step[0] == 3
+    assert viewer.scene.camera.zoom == 7.0
+    assert viewer.scene.camera.center == centre
+    assert {name: id(each) for name, each in results(viewer).items()} == before
+
+
+def test_only_few_snapshots_are_drawn_and_the_last_one_always(panel, viewer, finish, monkeypatch):
+    from heliorestore.plugin.display import ResultLayers
+
+    drawn = []
+    show = ResultLayers.show
+    monkeypatch.setattr(ResultLayers, "show", lambda self, snapshot: (drawn.append(snapshot.step), show(self, snapshot)))
+    set_fields(panel, iterations=2000)
+    finish(panel, panel.run_panel.run_button.click)
+    assert drawn == sorted(drawn)
+    assert drawn[-1] == 2000
+    assert len(drawn) < 200
+
+
+@pytest.mark.parametrize(
+    ("how", "words"), [("runtime", "shapes do not fit"), ("memory", "memory is not enough"), ("gpu", "memory is not enough")]
+)
+def test_an_error_reaches_the_user_and_the_next_run_works(panel, viewer, finish, notices, how, words):
+    set_fields(panel, fail=how)
+    outcome = finish(panel, panel.run_panel.run_button.click)
+    assert outcome.end.value == "failed"
+    assert words in panel.run_panel.problem.text()
+    assert len(notices) == 1
+    assert panel.run_panel.run_button.isEnabled()
+    assert not panel.run_panel.stop_button.isEnabled()
+    assert panel.run_panel.progress.maximum() > 0  # no bar that runs for ever
+    set_fields(panel, fail="")
+    assert finish(panel, panel.run_panel.run_button.click).end.value == "finished"
+    assert panel.run_panel.problem.text() == ""
+
+
+def test_pause_step_and_go_on(panel, finish, qtbot):
+    run = panel.run_panel
+    run.step_button.click()
+    qtbot.waitUntil(lambda: run.state.name == "PAUSED" and run.snapshot is not None, timeout=20_000)
+    assert run.snapshot.step == 1
+    assert (run.run_button.isEnabled(), run.pause_button.isEnabled(), run.stop_button.isEnabled()) == (True, False, True)
+    assert run.run_button.text() == "Go on"
+    run.step_button.click()
+    qtbot.waitUntil(lambda: run.snapshot.step == 2, timeout=20_000)
+    assert finish(panel, run.run_button.click).end.value == "finished"
+    assert run.snapshot.step == 5
+    assert run.run_button.text() == "Run"
+
+
+def test_live_settings_act_and_a_slider_storm_leaves_the_last_value(panel, fake, finish, qtbot):
+    run = panel.run_panel
+    run.step_button.click()
+    qtbot.waitUntil(lambda: run.state.name == "PAUSED", timeout=20_000)
+    assert not panel.form.fields["offset"].editor.isEnabled()
+    slider = panel.form.fields["strength"].editor.slider
+    for tick in range(30):
+        slider.setValue(slider.maximum() - 29 + tick)
+    finish(panel, run.run_button.click)
+    assert fake.strengths == [0.1, 10.0, 10.0, 10.0, 10.0]
+    assert run.snapshot.history["strength"].tolist() == fake.strengths
+    assert panel.form.fields["offset"].editor.isEnabled()
+
+
+def test_a_layer_that_is_deleted_meanwhile_stays_deleted(panel, viewer, finish, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    viewer.layers.remove("fake 1 WB")
+    viewer.layers.remove("sun WB")  # the input too
+    step = panel.run_panel.snapshot.step
+    qtbot.waitUntil(lambda: panel.run_panel.snapshot.step > step, timeout=20_000)
+    assert finish(panel, panel.run_panel.stop_button.click).end.value == "stopped"
+    assert "fake 1 WB" not in results(viewer)
+    assert results(viewer)["fake 1 NB"].metadata["heliorestore"].stop is StopReason.USER
+    assert panel.run_panel.problem.text() == ""
+
+
+def test_deleting_every_layer_meanwhile_is_safe(panel, viewer, finish, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    viewer.layers.clear()
+    finish(panel, panel.run_panel.stop_button.click)
+    panel.run_panel.run_button.click()
+    assert "No image layer is chosen" in panel.run_panel.problem.text()
+
+
+def test_closing_the_window_ends_the_run(panel, viewer, fake, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    viewer.close()
+    wait_for_threads()
+    qtbot.waitUntil(lambda: fake.closed == 1, timeout=20_000)
+    gc.collect()
+    assert fake.made[0]() is None
+
+
+def test_a_running_restoration_is_in_naparis_task_list(panel, make_napari_viewer_proxy, finish, qtbot):
+    from napari.viewer import current_viewer
+
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: panel.run_panel.snapshot is not None, timeout=20_000)
+    tasks = current_viewer().window._task_status_manager  # there is no public way to ask
+    assert any("fake of 2 x 4 images of 30 x 24 pixels" in text for text in tasks.get_status())
+    finish(panel, panel.run_panel.stop)
+    assert not tasks.is_busy()
+
+
+def test_destroying_the_dock_ends_the_run(panel, viewer, fake, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    viewer.window.remove_dock_widget(panel)
+    panel.deleteLater()
+    qtbot.waitUntil(lambda: fake.closed == 1, timeout=20_000)
+    viewer.add_image(np.ones((4, 4)), scale=(0.05, 0.05), units=("arcsec", "arcsec"))  # nobody listens any more, nothing breaks
+    assert len(viewer.layers) == 7
+
+
+def test_hiding_the_dock_lets_the_run_go_on(panel, viewer, finish, qtbot):
+    set_fields(panel, iterations=60, pace_s=0.002)
+    dock = panel.parent()
+    assert finish(panel, lambda: (panel.run_panel.run_button.click(), dock.hide())).end.value == "finished"
+
+
+def test_updates_leave_no_memory_behind(panel, viewer, finish, qtbot):
+    set_fields(panel, iterations=100_000)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    old = weakref.ref(panel.run_panel.snapshot)
+    pictures = weakref.ref(panel.run_panel.snapshot.images)
+    step = panel.run_panel.snapshot.step
+    qtbot.waitUntil(lambda: panel.run_panel.snapshot.step > step, timeout=20_000)
+    finish(panel, panel.run_panel.stop)
+    gc.collect()
+    assert old() is None
+    assert pictures() is None
+
+
+def test_what_is_unknown_is_asked_for_in_the_panel(panel, viewer, finish):
+    from napari.layers import Layer
+
+    viewer.add_layer(Layer.create(np.random.default_rng(0).normal(5, 1, (20, 20)), {"name": "plain"}, "image"))
+    panel.layer_list.choose([viewer.layers["plain"]])
+    panel.run_panel.run_button.click()
+    assert "does not say the aperture and the pixel size and the wavelength" in panel.run_panel.problem.text()
+    assert not panel.instrument.missing.isHidden()
+    panel.instrument.choice.setCurrentIndex(panel.instrument.choice.findData("crisp-8542"))
+    panel.instrument.numbers["pixel_arcsec"].setText("0.06")
+    panel.instrument.numbers["pixel_arcsec"].editingFinished.emit()
+    assert panel.instrument.missing.isHidden()
+    assert panel.instrument.text() == "crisp-8542,pixel_arcsec=0.06"
+    assert finish(panel, panel.run_panel.run_button.click).end.value == "finished"
+    assert panel.run_panel.snapshot.run.instruments[0].pixel_arcsec == 0.06
+    assert "fake 1 plain" in results(viewer)
+
+
+def test_a_custom_instrument_has_only_the_numbers_that_are_given(panel):
+    box = panel.instrument
+    box.choice.setCurrentIndex(box.choice.findText("custom"))
+    box.numbers["diameter_m"].setText("0.5")
+    (instrument, _) = panel.burst().instruments
+    assert (instrument.name, instrument.diameter_m, instrument.wavelength_nm) == ("custom", 0.5, 630.0)
+    box.numbers["diameter_m"].setText("half")
+    panel.run_panel.run_button.click()
+    assert "diameter_m is 'half'; it must be a number" in panel.run_panel.problem.text()
+
+
+def test_frames_and_objects_are_chosen_by_slices(panel, finish):
+    panel.frames.setText("1:3")
+    panel.objects.setText("1")
+    finish(panel, panel.run_panel.run_button.click)
+    run = panel.run_panel.snapshot.run
+    assert (run.labels, run.frame_range, run.object_range) == (("NB",), range(1, 3), range(1, 2))
+    panel.frames.setText("9:")
+    panel.run_panel.run_button.click()
+    assert "the burst has 4, numbered 0 to 3" in panel.run_panel.problem.text()
+    panel.frames.setText("first")
+    panel.run_panel.run_button.click()
+    assert "write a Python slice such as 0:6" in panel.run_panel.problem.text()
+
+
+def test_the_list_of_inputs_follows_the_viewer(panel, viewer):
+    def shown():
+        return [(panel.layer_list.item(n).text(), panel.layer_list.item(n).checkState().value) for n in range(panel.layer_list.count())]
+
+    assert shown() == [("sun WB", 2), ("sun NB", 2)]
+    viewer.layers["sun NB"].name = "line"
+    viewer.add_image(np.ones((24, 30)), name="other", scale=(0.05, 0.05), units=("arcsec", "arcsec"))
+    viewer.add_points(np.zeros((1, 2)), scale=(0.05, 0.05), units=("arcsec", "arcsec"))
+    assert shown() == [("sun WB", 2), ("line", 2), ("other", 0)]
+    viewer.layers.remove("sun WB")
+    assert shown() == [("line", 2), ("other", 0)]
+    assert panel.burst().labels == ("NB",)
+
+
+def test_the_command_line_repeats_the_run(panel, viewer, burst, tmp_path, qtbot):
+    import dataclasses
+
+    from napari.layers import Layer
+
+    from heliorestore.burst import Source
+    from heliorestore.plugin.layers import burst_layers
+
+    panel.copy_command()
+    assert "save the layer to FITS" in panel.run_panel.problem.text()
+    path = tmp_path / "my scan.fits"
+    path.write_bytes(b"")
+    from_file = dataclasses.replace(burst, sources=(Source.of(path),))
+    layers = [viewer.add_layer(Layer.create(*data)) for data in burst_layers(from_file, "scan")]
+    panel.layer_list.choose(layers)
+    panel.frames.setText("::2")
+    panel.objects.setText("1")
+    panel.instrument.numbers["pixel_arcsec"].setText("0.06")
+    panel.device.setCurrentText("cpu")
+    panel.seed.setValue(7)
+    set_fields(panel, strength=0.25, text="it's")
+    from qtpy.QtWidgets import QApplication
+
+    panel.copy_command()
+    words = shlex.split(QApplication.clipboard().text())
+    assert words[:3] == ["heliorestore", "fake", str(path)]
+    assert words[words.index("-o") + 1] == "my scan_restored.fits"
+    assert words[words.index("--instrument") + 1] == "pixel_arcsec=0.06"
+    assert {"--frames=0:4:2", "--objects=1:2"} <= set(words)
+    assert words[words.index("--device") + 1 : words.index("--device") + 4] == ["cpu", "--seed", "7"]
+    assert words[-4:] == ["--strength", "0.25", "--text", "it's"]
+    panel.copy_python()
+    text = QApplication.clipboard().text()
+    compile(text, "copied", "exec")
+    assert ".select(objects=slice(1, 2, 1), frames=slice(0, 4, 2)).with_instrument('pixel_arcsec=0.06')" in text
+    assert 'strength=0.25, text="it\'s"' in text
+
+
+def test_reset_shows_the_defaults_again(panel):
+    set_fields(panel, iterations=9, flag=True)
+    panel.reset_button.click()
+    assert panel.form.settings() == FakeSettings()
+
+
+def test_every_control_explains_itself(panel):
+    from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QListWidget, QScrollBar
+
+    silent = [
+        child
+        for kind in (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QListWidget)
+        for child in panel.findChildren(kind)
+        if not child.toolTip()
+        and not isinstance(child, QScrollBar)
+        and not isinstance(child.parent(), (QAbstractSpinBox, QComboBox))  # Qt's own parts of a control
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_loss_curve_is_drawn_in_the_ink_of_the_theme(panel, viewer, finish, qtbot, theme):
+    viewer.theme = theme
+    finish(panel, panel.run_panel.run_button.click)
+    picture = panel.run_panel.curve.grab().toImage()
+    values = [picture.pixelColor(x, y).lightness() for x in range(picture.width()) for y in range(picture.height())]
+    background = np.median(values)
+    assert (background < 128) == (theme == "dark")
+    ink = max(values) if theme == "dark" else min(values)
+    assert abs(ink - background) > 100
+
+
+def test_the_panel_scrolls_and_keeps_its_width(panel, viewer, qtbot):
+    assert panel.minimumWidth() == 320
+    assert panel.minimumSizeHint().height() < 300
+
+
+def test_another_method_can_be_chosen_and_brings_its_own_form(panel, qtbot):
+    choose_method(panel, "richardson-lucy", qtbot)
+    assert set(panel.form.fields) >= {"iterations", "damping", "upsampling"}
+    assert panel.device.findText("cpu") >= 0
+    assert len({panel.device.itemText(n) for n in range(panel.device.count())}) == panel.device.count()
+
+
+def test_a_method_that_cannot_be_loaded_is_explained(panel, notices, qtbot, monkeypatch):
+    from heliorestore.methods import METHODS, Entry
+
+    monkeypatch.setitem(METHODS, "fake", Entry("heliorestore.no_such_module:METHOD", "Not there."))
+    panel._choose_method()
+    qtbot.waitUntil(lambda: "no_such_module" in panel.run_panel.problem.text(), timeout=20_000)
+    assert len(notices) == 1
+    assert not panel.run_panel.run_button.isEnabled()
