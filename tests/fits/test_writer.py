@@ -174,6 +174,19 @@ def test_dates_are_those_of_the_frames_used(tmp_path):
         assert opened[0].header["DATE-END"].startswith("2026-05-01T08:00:03")
 
 
+def test_dates_of_another_time_system_stay_as_they_are(tmp_path):
+    burst = observed(tmp_path / "a.fits", fits.Header({"TIMESYS": "TAI", "DATE-BEG": "2026-05-01T08:00:37"}))
+    assert str(burst.times[0]).startswith("2026-05-01T08:00:00")
+    with fits.open(write(restored(burst), tmp_path / "out.fits")) as opened:
+        assert opened[0].header["DATE-BEG"] == "2026-05-01T08:00:37"
+        assert "DATE-END" not in opened[0].header
+
+
+def test_messages_are_the_log_of_the_processing_step(hdus, snapshot):
+    assert hdus[0].header["PRLOG1"].startswith("the GPU is full")
+    assert hdus["LOSS"].header["MSG2"]
+
+
 def test_an_image_without_wcs_gets_the_scale_of_its_instrument(tmp_path):
     burst = Burst.from_array(voxels(8, 9), KNOWN["crisp-8542"])
     with fits.open(write(restored(burst), tmp_path / "out.fits")) as opened:

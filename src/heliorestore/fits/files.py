@@ -54,19 +54,18 @@ class Gunzip:
 
 def _gunzip(path: Path, file: io.FileIO) -> bytes:
     file.seek(0)
-    pieces, size = [], 0
+    unpacked = io.BytesIO()  # grows in place and gives its bytes without a copy
     try:
         with gzip.GzipFile(fileobj=file) as stream:
             while piece := stream.read(_PIECE):
-                pieces.append(piece)
-                size += len(piece)
-                if size > MOST_GUNZIPPED:
+                unpacked.write(piece)
+                if unpacked.tell() > MOST_GUNZIPPED:
                     raise BurstError(
                         f"{path} holds more than {MOST_GUNZIPPED >> 20} MiB, and a gzipped file must fit into memory: gunzip it first."
                     )
     except (OSError, EOFError, zlib.error) as error:
         raise BurstError(f"{path} is gzipped but damaged or cut off ({error}): copy it again.") from error
-    return b"".join(pieces)
+    return unpacked.getvalue()
 
 
 def read_exactly(file: BinaryIO, offset: int, size: int, path: Path) -> bytes:

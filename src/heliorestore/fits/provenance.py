@@ -96,6 +96,8 @@ def step_cards(snapshot: Snapshot, run: Run, number: int) -> list[Card]:
         cards.append((f"PRREF{number}", names + more, "Input files (checksums in INPUTS)"))
     machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, device {run.device}"
     cards.append((f"PRENV{number}", to_ascii(machine), "Processing environment"))
+    if snapshot.messages:
+        cards.append((f"PRLOG{number}", to_ascii(" ".join(dict.fromkeys(snapshot.messages))), "Messages of the procedure"))
     for letter, library in zip("ABCDEFGH", _LIBRARIES, strict=False):
         cards.append((f"PRLIB{number}{letter}", library, "Software library"))
         cards.append((f"PRVER{number}{letter}", version_of(library), f"Version of PRLIB{number}{letter}"))

@@ -214,10 +214,12 @@ def _time_text(times: npt.NDArray[np.datetime64], pick: Any) -> str | None:
 
 
 def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
-    from heliorestore.settings import SavedSettings, to_rows
+    from heliorestore.fits.provenance import setting_rows
+    from heliorestore.fits.restored import finer
 
     run = snapshot.run
     objects, rows, columns = snapshot.images.shape
+    instruments = [finer(instrument, snapshot.zoom) for instrument in run.instruments] if run else []
     facts: dict[str, Any] = {
         "layout": "restored",
         "shape": [objects, 1, rows, columns],
@@ -225,8 +227,8 @@ def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "storage": "plain",
         "unit": run.unit if run else "",
         "labels": list(run.labels) if run else [],
-        "instruments": [_describe_instrument(i) for i in run.instruments] if run else [],
-        "pixel_arcsec": _zoomed(run.instruments[0].pixel_arcsec, snapshot.zoom) if run else None,
+        "instruments": [_describe_instrument(instrument) for instrument in instruments],
+        "pixel_arcsec": instruments[0].pixel_arcsec if instruments else None,
         "times": {"first": None, "last": None, "known": 0},
         "bad_pixels": int(np.count_nonzero(~np.isfinite(snapshot.images))),
         "files": [],
@@ -241,20 +243,15 @@ def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
     }
     if run is None:
         return facts
-    rows_ = run.settings.rows if isinstance(run.settings, SavedSettings) else to_rows(run.settings)
     known = run.times[~np.isnat(run.times)] if run.times is not None else np.array([], "datetime64[us]")
     return facts | {
         "times": {"first": _time_text(known, np.min), "last": _time_text(known, np.max), "known": len(known)},
         "method": run.settings.method,
-        "settings": {name: value for name, value, *_ in rows_},
+        "settings": {name: value for name, value, *_ in setting_rows(run)},
         "device": run.device,
         "seed": run.seed,
         "inputs": [{"file": str(source.path), "size": source.size, "sha256": source.sha256} for source in run.sources],
     }
-
-
-def _zoomed(pixel_arcsec: float | None, zoom: int) -> float | None:
-    return None if pixel_arcsec is None else pixel_arcsec / zoom
 
 
 __all__: Sequence[str] = ["SUFFIXES", "describe", "read", "read_burst"]

@@ -74,7 +74,9 @@ def primary_header(snapshot: Snapshot) -> Header:
         ("DATE", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "when this file was written (UTC)"),
     ]
     if run is not None:
-        added += [*_time_cards(run), *_object_cards(run)]
+        if str(header.get("TIMESYS") or "UTC").strip() == "UTC":  # the times of frames are UTC
+            added += _time_cards(run)
+        added += _object_cards(run)
         if run.unit:
             added.append(("BUNIT", to_ascii(run.unit), "unit of the images"))
         added += step_cards(snapshot, run, number)
