@@ -18,4 +18,9 @@ convolve    ForwardModel: (objects (object, y, x), modes (frame, mode, gy, gx)) 
             PerPixelSum(optics=, shape=, borders=, batch=): the exact ForwardModel, modes (frame, mode, y, x)
 filter_flow FilterFlow(optics=[one per object], shape=, step=16, borders=, node_batch=, checkpoint=): the fast ForwardModel
             .grid, .object_shape; .psfs(modes, object_); .transfer(modes), .apply(objects, transfer), .adjoint(images, transfer)
+filters     frequency(grid); flat_top(frequencies, cutoff, width=1.8, smoothness=20) (eq. 16)
+            filtered(images, transfer, borders="reflect" | "periodic") on filter_grid(shape, borders)
+            noise_filter(power, noise, columns); loefdahl_scharmer(spectra, otfs, sigma, columns)
+noise       estimate_sigma(image); estimate_noise(image, cutoff) -> Noise(sigma, correlation_px), .power(frequency)
+tiles       apodisation(shape, width); Tiling(shape, tile, overlap, margin, zoom): extract, blend, weights, and their adjoints
 """

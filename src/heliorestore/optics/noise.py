@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
+FloatArray = npt.NDArray[np.float64]
+
+_FEWEST = 64  # frequencies beyond the cut-off without which nothing is said about the noise there
+_BINS = 8
 _GAUSSIAN_MAD = 0.6744897501960817  # median |x| of a unit Gaussian
 
 
@@ -21,3 +27,62 @@ def estimate_sigma(image: npt.NDArray[np.floating]) -> float:
     rough = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
     rough = np.abs(rough[np.isfinite(rough)])
     return float(np.median(rough) / (6 * _GAUSSIAN_MAD)) if rough.size else 0.0
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of an image: standard deviation of a pixel, and the sigma in pixels of a Gaussian that would have smoothed it (0 is white)."""
+
+    sigma: float
+    correlation_px: float = 0.0
+
+    def power(self, frequency: FloatArray) -> FloatArray:
+        """Variance per frequency at cycles per pixel; its mean over all frequencies of an image is sigma^2."""
+        shape = _smoothing_power(frequency, self.correlation_px)
+        axis = (np.arange(256) - 127.5) / 256
+        mean = float(np.mean(_smoothing_power(np.hypot(axis[:, None], axis[None, :]), self.correlation_px)))
+        return self.sigma**2 * shape / mean
+
+
+def estimate_noise(image: npt.NDArray[np.floating], cutoff: float | None = None) -> Noise:
+    """Noise of an image (y, x) from its power beyond the telescope's cut-off (cycles per pixel), where there is no signal.
+
+    Noise that was smoothed, by interpolation or by the detector, falls there as exp(-(2 pi s k)^2) and is continued inwards.
+    Without a cut-off, or where the pixels leave no room beyond it, the noise is taken as white: `estimate_sigma`.
+    """
+    rows, columns = image.shape
+    good = np.isfinite(image)
+    frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None, :])
+    beyond = frequency > (cutoff if cutoff is not None else 1.0) * 1.05 + 2 / min(rows, columns)
+    if beyond.sum() < _FEWEST or good.mean() < 0.5:
+        return Noise(estimate_sigma(image))
+    values = np.where(good, image, 0.0).astype(np.float64)
+    window = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[None, 1:-1] * good
+    values = np.where(good, values - np.average(values, weights=window), 0.0)
+    power = np.abs(np.fft.rfft2(values * window)) ** 2 / np.sum(window**2)
+    square, level = _levels(frequency[beyond] ** 2, power[beyond])
+    if not level.all():
+        return Noise(float(np.sqrt(level.mean())))
+    slope, slope_error = _line(square, np.log(level))
+    if slope > -max(3 * slope_error, 0.5):
+        return Noise(float(np.sqrt(np.exp(np.mean(np.log(level))))))
+    correlation = float(np.sqrt(-slope) / (2 * np.pi))
+    at_zero = np.exp(np.mean(np.log(level)) - slope * square.mean())
+    return Noise(float(np.sqrt(at_zero * np.mean(_smoothing_power(frequency, correlation)))), correlation)
+
+
+def _smoothing_power(frequency: FloatArray, correlation_px: float) -> FloatArray:
+    return np.exp(-((2 * np.pi * correlation_px * frequency) ** 2))
+
+
+def _levels(square: FloatArray, power: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean squared frequency and mean power in bins of equal number; the median of an exponential distribution is ln 2 of its mean."""
+    order = np.array_split(np.argsort(square), _BINS)
+    return np.array([square[i].mean() for i in order]), np.array([np.median(power[i]) for i in order]) / np.log(2)
+
+
+def _line(x: FloatArray, y: FloatArray) -> tuple[float, float]:
+    """Slope of the straight line through y(x), and its standard error."""
+    dx, dy = x - x.mean(), y - y.mean()
+    slope = float(dx @ dy / (dx @ dx))
+    return slope, float(np.sqrt(np.sum((dy - slope * dx) ** 2) / (len(x) - 2) / (dx @ dx)))

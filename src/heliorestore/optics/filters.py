@@ -1,0 +1,99 @@
+"""Filters in the Fourier plane: real factors (ky, kx // 2 + 1) for the grid of `torch.fft.rfft2`."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+
+from heliorestore.errors import SettingsError
+
+
+def frequency(grid: tuple[int, int], *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Spatial frequency (ky, kx) in cycles per pixel, 0 to 0.71."""
+    rows, columns = torch.fft.fftfreq(grid[0], device=device, dtype=dtype), torch.fft.rfftfreq(grid[1], device=device, dtype=dtype)
+    return torch.hypot(rows[:, None], columns[None, :])
+
+
+def flat_top(frequencies: torch.Tensor, cutoff: float, *, width: float = 1.8, smoothness: float = 20.0) -> torch.Tensor:
+    """Flat-top filter, 1/2 {erf[n (v + w/2)] - erf[n (v - w/2)]} with v in units of the diffraction cut-off (cycles per pixel).
+
+    Eq. 16 of Asensio Ramos (2024), SV-MOMFBD: w = 1.8 to 1.85 ends a little below the cut-off, n = 20 makes the edge.
+    """
+    if not (cutoff > 0 and width > 0 and smoothness > 0):
+        raise SettingsError(f"The filter has cut-off {cutoff}, width {width} and smoothness {smoothness}; all must be positive.")
+    v = frequencies / cutoff
+    return 0.5 * (torch.erf(smoothness * (v + width / 2)) - torch.erf(smoothness * (v - width / 2)))
+
+
+def filter_grid(shape: tuple[int, int], borders: Literal["periodic", "reflect"] = "reflect") -> tuple[int, int]:
+    """The FFT grid on which `filtered` needs its filter: twice the image where it is mirrored."""
+    return shape if borders == "periodic" else (2 * shape[0], 2 * shape[1])
+
+
+def filtered(images: torch.Tensor, transfer: torch.Tensor, borders: Literal["periodic", "reflect"] = "reflect") -> torch.Tensor:
+    """Images (..., y, x) with their spectrum multiplied by an even filter on `filter_grid(images, borders)`; its own adjoint.
+
+    Mirrored at their edges, images that do not repeat get no ringing from one border to the other.
+    """
+    rows, columns = images.shape[-2:]
+    grid = filter_grid((rows, columns), borders)
+    if tuple(transfer.shape[-2:]) != (grid[0], grid[1] // 2 + 1):
+        raise SettingsError(
+            f"The filter has the shape {tuple(transfer.shape)}; images of {rows} x {columns} with {borders} borders need {grid}."
+        )
+    if borders == "reflect":
+        images = torch.cat([images, images.flip(-2)], dim=-2)
+        images = torch.cat([images, images.flip(-1)], dim=-1)
+    whole = torch.fft.irfft2(torch.fft.rfft2(images) * transfer, s=grid)
+    result: torch.Tensor = whole[..., :rows, :columns]
+    return result
+
+
+def noise_filter(
+    power: torch.Tensor, noise: torch.Tensor | float, columns: int, *, smoothing: float = 2.0, lowest: float = 0.2
+) -> torch.Tensor:
+    """Optimum filter of Loefdahl & Scharmer (1994, A&AS 107, 243): H = 1 - noise / signal power, of a deconvolved spectrum.
+
+    `power` (ky, kx) of signal with noise is smoothed over `smoothing` frequency pixels (rms of a Gaussian); `noise` is its
+    expected part. What falls below `lowest` is set to zero, and so is every island that does not hang together with the origin:
+    there noise has risen above its mean. `columns` is the image's number of columns.
+    """
+    rows = power.shape[-2]
+    # Smoothing a spectrum is windowing its autocorrelation.
+    y, x = (torch.fft.fftfreq(n, device=power.device, dtype=power.dtype) for n in (rows, columns))
+    window = torch.exp(-2 * (math.pi * smoothing) ** 2 * (y[:, None] ** 2 + x[None, :] ** 2))
+    autocorrelation = torch.fft.irfft2(torch.complex(power, torch.zeros_like(power)), s=(rows, columns))
+    smooth = torch.fft.rfft2(autocorrelation * window).real
+    optimum = (1 - noise / smooth.clamp(min=torch.finfo(power.dtype).tiny)).clamp(0, 1)
+    return torch.where(_around_origin(optimum > lowest, columns), optimum, torch.zeros_like(optimum))
+
+
+def loefdahl_scharmer(
+    spectra: torch.Tensor, otfs: torch.Tensor, sigma: torch.Tensor | float, columns: int, *, smoothing: float = 2.0
+) -> torch.Tensor:
+    """The noise filter of the deconvolution sum_j conj(S_j) D_j / sum_j |S_j|^2 of frames (frame, ky, kx) with OTFs S_j.
+
+    `sigma` is the noise of a pixel, of all frames or (frame, 1, 1); D_j are unnormalised transforms of images with `columns`
+    columns. Noise of power N sigma^2 in D_j has N sum_j sigma_j^2 |S_j|^2 in the sum.
+    """
+    pixels = spectra.shape[-2] * columns
+    signal = (spectra * otfs.conj()).sum(0).abs().square()
+    noise = pixels * (otfs.abs().square() * torch.as_tensor(sigma, device=otfs.device) ** 2).sum(0)
+    return noise_filter(signal, noise, columns, smoothing=smoothing)
+
+
+def _around_origin(mask: torch.Tensor, columns: int) -> torch.Tensor:
+    """The part of a mask (ky, kx // 2 + 1) that hangs together with frequency zero."""
+    rows, half = mask.shape
+    mirrored = mask[:, 1 : (columns + 1) // 2].flip(1).roll(-1, 0).flip(0)  # H(-k) = H(k)
+    whole = torch.cat([mask, mirrored], dim=1).roll((rows // 2, columns // 2), (0, 1)).float()[None, None]
+    reached = torch.zeros_like(whole)
+    reached[..., rows // 2, columns // 2] = 1
+    reached *= whole
+    count = -1.0
+    while float(reached.sum()) != count:
+        count = float(reached.sum())
+        reached = torch.nn.functional.max_pool2d(reached, 3, stride=1, padding=1) * whole
+    return reached[0, 0].roll((-(rows // 2), -(columns // 2)), (0, 1))[:, :half] > 0
