@@ -99,14 +99,14 @@ def make_scene(settings: SimulationSettings, instrument: Instrument, margin: int
 def wide_band(patch: Patch, instrument: Instrument) -> Array:
     """The wide-band scene (y, x): the continuum, with calmer granules where the band is full of a broad line's wings."""
     wavelength_nm = instrument.wavelength_nm or 600.0
-    return photosphere(patch, wavelength_nm, granular_gain=0.62 if _chromospheric(wavelength_nm) else 1.0)
+    return photosphere(patch, wavelength_nm, granular_gain=0.55 if _chromospheric(wavelength_nm) else 1.0)
 
 
 def narrow_band(patch: Patch, instrument: Instrument) -> Array:
     """The narrow-band scene (y, x): the chromosphere in a strong line, else the flank of a photospheric line, of quiet mean 1."""
     if _chromospheric(instrument.wavelength_nm or 600.0):
         return chromosphere(patch)
-    return np.asarray(stokes(patch, "fe-6302", [6.0])[0, 0] / 0.68)
+    return np.asarray(stokes(patch, "fe-6302", [8.0])[0, 0] / 0.80)
 
 
 def bin_pixels(image: npt.NDArray[np.floating], factor: int) -> Array:

@@ -19,18 +19,20 @@ FIVE_MINUTES_S = 300.0
 def chromosphere(patch: Patch) -> Array:
     """Intensity (y, x) near the core of Ca II 8542 A, in units of the quiet Sun's mean there."""
     x, y, seed, t = patch.x, patch.y, patch.seed, patch.time_s / FIVE_MINUTES_S
-    angle = canopy_direction(patch)
-    fine = _along(patch, angle, 0.10, 2.6, seed + 201, 3 * t)
-    middle = _along(patch, angle, 0.30, 4.2, seed + 202, 2 * t)
-    broad = _along(patch, angle, 0.85, 5.0, seed + 203, t)
-    clouds = smooth_noise(x, y, 2.4, seed + 204, octaves=3, persistence=0.6, time=t)
-    dense = network(x, y, patch)
-    dotted = _along(patch, angle, 0.22, 0.5, seed + 205, 3 * t)
-    # Fibrils stand out where the field is ordered; far from flux the pattern is grainy.
+    # Fibrils stand out where the field is ordered; far from flux the pattern is tangled and grainy.
     order = np.clip(0.45 + 0.8 * _neighbourhood(patch), 0.45, 1)
+    angle = canopy_direction(patch) + 0.9 * (1 - order) * smooth_noise(x, y, 1.1, seed + 208, octaves=2, time=t)
     if patch.spot is not None:  # in the umbra the field stands upright and shows no fibrils
         order = order * rise(place_in_spot(x, y, patch.spot, seed).depth, -0.45, 0.35)
-    log_light = order * (0.065 * fine + 0.09 * middle + 0.09 * broad) + 0.09 * clouds + (0.04 + 0.12 * (1 - order)) * dotted
+    fine = _along(patch, angle, 0.085, 1.6, seed + 201, 3 * t)
+    middle = _along(patch, angle, 0.28, 3.4, seed + 202, 2 * t)
+    broad = _along(patch, angle, 0.85, 5.0, seed + 203, t)
+    dotted = _along(patch, angle, 0.20, 0.5, seed + 205, 3 * t)
+    clouds = smooth_noise(x, y, 2.4, seed + 204, octaves=3, persistence=0.6, time=t)
+    dense = network(x, y, patch)
+    here = np.clip(0.75 + 0.65 * smooth_noise(x, y, 1.5, seed + 209, octaves=2, time=t), 0.35, 2.2)
+    fibrils = here * (0.3 + 0.7 * order) * (0.11 * fine + 0.09 * middle) + order * 0.08 * broad
+    log_light = fibrils + 0.15 * clouds + (0.05 + 0.10 * (1 - order)) * here * dotted
     log_light = log_light + 0.42 * dense * np.clip(0.55 + 0.5 * dotted, 0, 1.6) - 0.06
     reversed_ = granulation(x, y, seed, time_s=patch.time_s - 120.0).intensity - 1
     image: Array = np.exp(log_light) * (1 - 0.10 * reversed_ * (1 - order))

@@ -8,8 +8,8 @@ import numpy as np
 
 from heliorestore.simulate.lattice import Array, smooth_noise, uniform
 
-CELL_MM = 0.95  # mean distance of granules' centres, dying and newborn ones included
-LIFETIME_S = 520.0  # of a typical granule
+CELL_MM = 0.98  # mean distance of granules' centres, dying and newborn ones included
+LIFETIME_S = 650.0  # of a typical granule
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def granulation(x: Array, y: Array, seed: int, *, time_s: float = 0.0) -> Granul
     dark = 0.735 + 0.05 * smooth_noise(x, y, 0.35, seed + 16, octaves=2, time=t) - 0.05 * np.clip(crowd - 1.25, 0, 1.2)
     floor = np.minimum(dark, bright - 0.08)
     intensity = bright + (floor - bright) * (1 - (1 - lane) * (1 - 0.85 * bite))
-    return Granules(1 + 1.147 * (intensity - 0.924), lane_mm)
+    return Granules(1 + 1.155 * (intensity - 0.924), lane_mm)
 
 
 def _warp(x: Array, y: Array, seed: int, t: float) -> tuple[Array, Array]:

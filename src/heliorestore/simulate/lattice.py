@@ -36,7 +36,7 @@ def normal(seed: int, *coordinates: npt.ArrayLike) -> Array:
 def smooth_noise(x: Array, y: Array, scale: float, seed: int, *, octaves: int = 1, persistence: float = 0.5, time: float = 0.0) -> Array:
     """Smooth noise of zero mean and unit variance at the places (x, y); `scale` is the lattice spacing in their unit.
 
-    Each octave halves the scale and multiplies the amplitude by `persistence`. `time` runs in lattice steps:
+    Each octave halves the scale, multiplies the amplitude by `persistence` and changes 1.4 times faster. `time` runs in lattice steps:
     fields one step apart are independent.
     """
     total = np.zeros(np.broadcast_shapes(x.shape, y.shape))
@@ -45,8 +45,8 @@ def smooth_noise(x: Array, y: Array, scale: float, seed: int, *, octaves: int = 
         amplitude = persistence**octave
         power += amplitude**2
         layer = seed * 31 + octave * 7919
-        step = math.floor(time * 2**octave)
-        phase = (time * 2**octave - step) * math.pi / 2
+        step = math.floor(time * 1.4**octave)
+        phase = (time * 1.4**octave - step) * math.pi / 2
         field = math.cos(phase) * _spline(x, y, scale / 2**octave, layer, step)
         if phase:
             field = field + math.sin(phase) * _spline(x, y, scale / 2**octave, layer, step + 1)

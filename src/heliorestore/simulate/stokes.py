@@ -55,7 +55,7 @@ def stokes(patch: Patch, line: str, offsets_pm: Sequence[float]) -> Array:
     azimuth = np.arctan2(field[1], field[0])
     shift = splitting_pm(known, strength)
     # Hot gas rises, cool gas sinks; in strong field nothing moves.
-    rising = np.clip(6.0 * (continuum - 1), -2.0, 2.0) / (1 + (strength / 800.0) ** 2)
+    rising = np.clip(3.5 * (continuum - 1), -1.5, 1.5) / (1 + (strength / 800.0) ** 2)
     centre = -rising / _LIGHT_KM_S * known.wavelength_nm * 1e3
     depth = known.depth * (0.55 + 0.45 * np.clip(continuum, 0, 1)) * continuum
     cube = np.empty((4, len(offsets_pm), *patch.grid))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -44,6 +45,7 @@ def _density(fy: torch.Tensor, fx: torch.Tensor, r0_m: float, outer_scale_m: flo
     return density
 
 
+@functools.lru_cache(maxsize=4096)
 def _cell_density(fy: float, fx: float, step: tuple[float, float], r0_m: float, outer_scale_m: float) -> float:
     """The density that gives the wave in a cell's centre the mean square slope of all waves in the cell."""
     fraction = (torch.arange(16, dtype=torch.float64) + 0.5) / 16 - 0.5

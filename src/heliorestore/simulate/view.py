@@ -139,7 +139,7 @@ def _telescope(settings: SimulationSettings, optics: Optics, seed: int) -> Teles
         diameter_m=diameter,
         field_arcsec=(settings.size + 2 * _LARGEST_STEP) * (instrument.pixel_arcsec or 1.0),
         duration_s=settings.frames * settings.cadence_s,
-        pitch_m=diameter / optics.diameter,
+        pitch_m=0.5 * diameter / optics.diameter,  # finer than the pupil's pixels, or interpolation would smooth them
         seed=seed,
     )
     correction = AdaptiveOptics(modes=settings.ao_modes, gain=settings.ao_gain) if settings.ao else None
