@@ -56,7 +56,7 @@ def test_a_second_run_is_a_new_version_and_leaves_the_first_alone(panel, viewer,
 def test_view_is_not_moved_and_layers_are_not_replaced_by_updates(panel, viewer, finish, qtbot):
     viewer.dims.current_step = (3, 0, 0)
     viewer.scene.camera.zoom = 7.0
-    set_fields(panel, iterations=400, pace_s=0.002)
+    set_fields(panel, iterations=100_000, pace_s=0.002)
     panel.run_panel.run_button.click()
     qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
     layer = results(viewer)["fake 1 WB"]
@@ -358,3 +358,20 @@ def test_a_method_that_cannot_be_loaded_is_explained(panel, notices, qtbot, monk
     qtbot.waitUntil(lambda: "no_such_module" in panel.run_panel.problem.text(), timeout=20_000)
     assert len(notices) == 1
     assert not panel.run_panel.run_button.isEnabled()
+
+
+def test_hidden_layers_wait_until_they_are_shown(panel, viewer, finish, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    layers = results(viewer)
+    hidden, shown = layers["fake 1 WB residual"], layers["fake 1 WB"]
+    stale = hidden.metadata["heliorestore"].step
+    qtbot.waitUntil(lambda: shown.metadata["heliorestore"].step > stale, timeout=20_000)
+    assert hidden.metadata["heliorestore"].step == stale
+    hidden.visible = True
+    assert hidden.metadata["heliorestore"] is panel.run_panel.snapshot
+    finish(panel, panel.run_panel.stop)
+    assert {layer.metadata["heliorestore"].step for layer in results(viewer).values()} == {panel.run_panel.snapshot.step}
+    assert [layer.name for layer in viewer.layers][-4:] == ["fake 1 WB residual", "fake 1 NB residual", "fake 1 NB", "fake 1 WB"]
+    assert viewer.layers.selection.active.name == "fake 1 WB"

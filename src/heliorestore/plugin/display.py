@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer
 
-from heliorestore.plugin.layers import Key, Placement, pictures, snapshot_layer, snapshot_metadata
+from heliorestore.plugin.layers import TAG, Key, Placement, pictures, snapshot_layer, snapshot_metadata
 from heliorestore.snapshot import Snapshot
 
 
@@ -28,30 +28,70 @@ class ResultLayers:
         self.last: Snapshot | None = None
 
     def show(self, snapshot: Snapshot) -> None:
-        """Put the pictures of a snapshot into their layers."""
+        """Put the pictures of a snapshot into their layers; a hidden layer costs nothing until it is shown.
+
+        napari takes long to make a layer: each call makes one at most, the first object's image first.
+        """
         self.last = snapshot
+        self._add_one()
+        self._update_visible(snapshot)
+
+    def complete(self) -> bool:
+        """Make one of the layers that are still missing, or bring the hidden ones up to date; whether that was all."""
+        if self.last is None:
+            return True
+        if self._add_one():
+            return False
+        for key, array in pictures(self.last).items():
+            self._update(key, array, self.last)
+        return True
+
+    def _add_one(self) -> bool:
+        if self.last is None:
+            return False
+        missing = [item for item in pictures(self.last).items() if item[0] not in self.layers]
+        if missing:
+            key, array = missing[-1]
+            self.layers[key] = self._add(key, array, self.last)
+        return bool(missing)
+
+    def _update_visible(self, snapshot: Snapshot) -> None:
         for key, array in pictures(snapshot).items():
-            layer = self.layers.get(key)
-            if layer is None:
-                self.layers[key] = self._add(key, array, snapshot)
-            elif layer in self._viewer.layers:
-                layer.data = array
-                layer.metadata = snapshot_metadata(key, array, snapshot)
+            if key in self.layers and self.layers[key].visible:
+                self._update(key, array, snapshot)
+
+    def _update(self, key: Key, array: Any, snapshot: Snapshot) -> None:
+        layer = self.layers.get(key)
+        if layer is not None and layer in self._viewer.layers and layer.metadata.get(TAG) is not snapshot:
+            layer.data = array
+            layer.metadata = snapshot_metadata(key, array, snapshot)
 
     def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
         before = self._viewer.dims.ndim
         step = self._viewer.dims.current_step
         data, arguments, kind = snapshot_layer(key, array, snapshot, self._name, self._placement)
-        layer = self._viewer.add_layer(Layer.create(data, arguments, kind))
+        ours = [self._viewer.layers.index(each) for each in self.layers.values() if each in self._viewer.layers]
+        active = self._viewer.layers.selection.active
+        place = min(ours, default=len(self._viewer.layers))
+        self._viewer.layers.insert(place, Layer.create(data, arguments, kind))
+        layer = self._viewer.layers[place]
+        if ours:  # napari selects what is new; the first one, which is the result, stays selected
+            self._viewer.layers.selection.active = active
         low, high = arguments["contrast_limits"]
         if key[0] == "image":  # the first iterations may be flat: the cuts of the input fit what will come
             low, high = min(low, self._cuts[key[1]][0]), max(high, self._cuts[key[1]][1])
+        layer.events.visible.connect(self._shown)
         layer.contrast_limits_range = _wide_range(array, (low, high))
         layer.contrast_limits = (low, high)
         # A layer with more axes than the viewer had prepends some: the sliders that were there keep their places.
         added = self._viewer.dims.ndim - before
         self._viewer.dims.current_step = (0,) * added + tuple(step)
         return layer
+
+    def _shown(self, event: Any = None) -> None:
+        """Some layer was shown or hidden: what is visible now shows the last snapshot."""
+        if self.last is not None:
+            self._update_visible(self.last)
 
 
 def next_name(viewer: Any, name: str) -> str:

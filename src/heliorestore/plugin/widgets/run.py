@@ -46,6 +46,7 @@ class RunPanel(QWidget):
         self._worker: RestoreWorker | None = None
         self._settings: Settings | None = None
         self._layers: ResultLayers | None = None
+        self._outcome = Outcome(End.FINISHED)
         self._ready = False
         self._due = 0.0
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
@@ -53,6 +54,9 @@ class RunPanel(QWidget):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._draw)
+        self._completer = QTimer(self)
+        self._completer.setSingleShot(True)
+        self._completer.timeout.connect(self._complete)
         # A closed panel must not leave its run behind; the list outlives the widget.
         self._running: list[RestoreWorker] = []
         self.destroyed.connect(_quitter(self._running))
@@ -164,6 +168,15 @@ class RunPanel(QWidget):
     def _ended(self, outcome: Outcome) -> None:
         self._timer.stop()
         self._draw()
+        self._outcome = outcome
+        self._complete()
+
+    def _complete(self) -> None:
+        """Make the layers that are still missing, one per turn of the event loop, then be ready for the next run."""
+        if self._layers is not None and not self._layers.complete():
+            self._completer.start()
+            return
+        outcome = self._outcome
         self._worker, self._layers = None, None
         self._running.clear()
         self.progress.setRange(0, max(self.progress.maximum(), 1))

@@ -1,0 +1,127 @@
+"""The longest stall of napari's event loop while snapshots stream at full rate.
+
+    xvfb-run -a python benchmarks/gui_stall.py [--size 2048] [--seconds 8]
+
+A 1 ms timer runs in the GUI thread; the longest gap between two of its ticks is what a user feels as a hang. Under
+Xvfb everything is drawn by software, on the CPU cores that the restoration uses too.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from types import ModuleType
+from typing import ClassVar
+
+import napari
+import numpy as np
+from napari.layers import Layer
+from qtpy.QtCore import Qt, QTimer
+
+from heliorestore.burst import Burst
+from heliorestore.instrument import find
+from heliorestore.methods import METHODS, Entry
+from heliorestore.plugin import launch
+from heliorestore.plugin.display import ResultLayers
+from heliorestore.plugin.layers import burst_layers
+from heliorestore.settings import Settings, option
+from heliorestore.snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSettings(Settings):
+    method: ClassVar[str] = "stream"
+
+    iterations: int = option(1_000_000, minimum=1, live=True, help="Snapshots.")
+
+
+class StreamMethod:
+    """Yields ready-made images as fast as they are taken."""
+
+    name = "stream"
+    settings = StreamSettings
+
+    def stream(self, burst, settings, *, device, seed, start=None):
+        first = burst.image(0, 0)
+        images = [np.ascontiguousarray(first * factor)[None] for factor in np.linspace(0.9, 1.1, 8, dtype=np.float32)]
+        for step in range(1, settings.iterations + 1):
+            image = images[step % len(images)]
+            yield Snapshot(step=step, total=settings.iterations, images=image, maps={"residual": image}, losses={"loss": 1 / step})
+
+
+class Ticks:
+    """The gaps between the ticks of a timer, in milliseconds."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self.gaps: list[float] = []
+        self._timer = QTimer()
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._tick)
+        self._timer.start(1)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.gaps.append(1000 * (now - self._last))
+        self._last = now
+
+    def report(self, title: str) -> None:
+        gaps = np.array(self.gaps)
+        late = np.percentile(gaps, 99.9) if gaps.size else float("nan")
+        print(f"{title:<34} longest stall {gaps.max():7.1f} ms   99.9 % below {late:7.1f} ms   {len(gaps)} ticks", flush=True)
+        self.gaps.clear()
+        self._last = time.perf_counter()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=2048)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    arguments = parser.parse_args()
+
+    module = ModuleType("heliorestore_stream_method")
+    module.METHOD = StreamMethod()  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = module
+    METHODS["stream"] = Entry(f"{module.__name__}:METHOD", "Stream.")
+
+    shows: list[float] = []
+    show = ResultLayers.show
+
+    def timed(self: ResultLayers, snapshot: Snapshot) -> None:
+        began = time.perf_counter()
+        show(self, snapshot)
+        shows.append(1000 * (time.perf_counter() - began))
+
+    ResultLayers.show = timed  # type: ignore[method-assign]
+
+    image = np.random.default_rng(0).normal(1, 0.1, (arguments.size,) * 2).astype(np.float32)
+    viewer = napari.Viewer()
+    ticks = Ticks()
+    launch.process_events(2)
+    ticks.report("nothing happens")
+    for data in burst_layers(Burst.from_array(image, find("crisp-8542")), "sun"):
+        viewer.add_layer(Layer.create(*data))
+    launch.process_events(1)
+    ticks.report("add the image")
+    widget = launch.dock(viewer, [], "stream")
+    launch.wait(lambda: widget.form is not None, "the form")
+    launch.process_events(1)
+    ticks.report("open the panel, import torch")
+    widget.run_panel.run_button.click()
+    launch.wait(lambda: widget.run_panel.snapshot is not None, "the first snapshot")
+    launch.process_events(1)
+    ticks.report("first snapshot, layers are made")
+    first, drawn = widget.run_panel.snapshot.step, len(shows)
+    launch.process_events(arguments.seconds)
+    ticks.report("streaming")
+    made = widget.run_panel.snapshot.step - first
+    count = len(shows) - drawn
+    print(f"{made} snapshots made, {count} drawn, {np.median(shows[drawn:]):.1f} ms in the median to hand one over")
+    widget.run_panel.stop()
+    launch.wait(lambda: not widget.run_panel.busy, "the stop")
+    ticks.report("stop")
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()
