@@ -387,7 +387,7 @@ def test_the_file_is_complete_whenever_it_can_be_seen(snapshot, tmp_path):
     path = tmp_path / "out.fits"
     write(snapshot, path)
     body = """
-        for _ in range(30):
+        for _ in range(12):
             write(snapshot, folder / "out.fits", overwrite=True)
     """
     with child(tmp_path, body) as process:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heliorestore.errors import BurstError
-from heliorestore.fits.files import length_of, read_exactly
+from heliorestore.fits.files import in_one_line, length_of, read_exactly
 from heliorestore.fits.hdus import Image
 
 _MAGIC = {b"\xaa\xaa\x55\x55": "<", b"\x55\x55\xaa\xaa": ">"}
@@ -59,7 +59,7 @@ def read(image: Image) -> npt.NDArray[Any]:
     try:
         data = np.asarray(anaio.fzread(str(image.path))["data"])
     except Exception as error:  # anaio does not say what it raises
-        raise BurstError(f"{image.path} cannot be read as an ANA file: {error}.") from error
+        raise BurstError(f"{image.path} cannot be read as an ANA file: {in_one_line(error)}.") from error
     if data.shape != image.shape:
         raise BurstError(f"{image.path} changed while it was read: {data.shape} pixels instead of {image.shape}; open it again.")
     return data

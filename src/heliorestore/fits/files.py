@@ -64,7 +64,7 @@ def _gunzip(path: Path, file: io.FileIO) -> bytes:
                         f"{path} holds more than {MOST_GUNZIPPED >> 20} MiB, and a gzipped file must fit into memory: gunzip it first."
                     )
     except (OSError, EOFError, zlib.error) as error:
-        raise BurstError(f"{path} is gzipped but damaged or cut off ({error}): copy it again.") from error
+        raise BurstError(f"{path} is gzipped but damaged or cut off ({in_one_line(error)}): copy it again.") from error
     return unpacked.getvalue()
 
 
@@ -81,6 +81,11 @@ def read_exactly(file: BinaryIO, offset: int, size: int, path: Path) -> bytes:
     if size:
         raise BurstError(f"{path} ends {size} bytes too early: it was cut off or changed while it was read; open it again.")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an error of another library says, without its line breaks."""
+    return " ".join(str(error).split())
 
 
 def length_of(file: BinaryIO) -> int:

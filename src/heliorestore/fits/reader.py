@@ -39,7 +39,7 @@ def read(path: Paths) -> Burst | Snapshot:
     burst = read_burst(path)
     if burst.layout != "restored":
         return burst
-    from heliorestore.fits.restored import read_snapshot
+    from heliorestore.fits.readback import read_snapshot
 
     return read_snapshot(burst.sources[0].path)
 
@@ -132,7 +132,7 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], gunzip: Gunzip) -> Burst:
     )
     if plan.layout != "restored":
         return burst
-    from heliorestore.fits.restored import as_burst
+    from heliorestore.fits.readback import as_burst
 
     return as_burst(burst)
 
@@ -215,7 +215,7 @@ def _time_text(times: npt.NDArray[np.datetime64], pick: Any) -> str | None:
 
 def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
     from heliorestore.fits.provenance import setting_rows
-    from heliorestore.fits.restored import finer
+    from heliorestore.fits.readback import finer
 
     run = snapshot.run
     objects, rows, columns = snapshot.images.shape

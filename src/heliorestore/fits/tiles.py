@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heliorestore.errors import BurstError
-from heliorestore.fits.files import read_exactly
+from heliorestore.fits.files import in_one_line, read_exactly
 from heliorestore.fits.hdus import BLOCK, Image, tile_shape
 
 _AT_ONCE = 2**24  # pixels that are decoded in one go
@@ -52,7 +52,9 @@ def read_tiles(file: BinaryIO, image: Image, key: tuple[int | slice, ...]) -> np
     except BurstError:
         raise
     except Exception as error:  # a damaged stream makes astropy raise almost anything
-        raise BurstError(f"{image.path}: the compressed pixels of HDU {image.number} are damaged ({error}); copy it again.") from error
+        raise BurstError(
+            f"{image.path}: the compressed pixels of HDU {image.number} are damaged ({in_one_line(error)}); copy it again."
+        ) from error
 
 
 def _read(file: BinaryIO, image: Image, key: tuple[int | slice, ...]) -> npt.NDArray[Any]:

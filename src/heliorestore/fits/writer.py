@@ -21,7 +21,7 @@ from heliorestore.fits.files import silent_astropy
 from heliorestore.fits.hdus import STRUCTURE
 from heliorestore.fits.layouts import OWN_FORMAT
 from heliorestore.fits.provenance import Card, last_step, step_cards, tables, to_ascii
-from heliorestore.fits.restored import FORMAT, HEADER_EXTENSION, MAP_CARD, finer
+from heliorestore.fits.readback import FORMAT, HEADER_EXTENSION, MAP_CARD, finer
 from heliorestore.fits.wcs import planar, zoomed
 from heliorestore.snapshot import Run, Snapshot
 

@@ -1,0 +1,113 @@
+"""Read back what `writer.write` wrote: as the Snapshot it was, or as a burst of its images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heliorestore.burst import Burst
+from heliorestore.errors import BurstError
+from heliorestore.fits.files import Gunzip, in_one_line, silent_astropy
+from heliorestore.fits.hdus import header_of, images_of, scan
+from heliorestore.fits.layouts import OWN_FORMAT
+from heliorestore.fits.provenance import last_step, read_tables, step_number
+from heliorestore.fits.wcs import planar, zoomed
+from heliorestore.instrument import Instrument
+from heliorestore.snapshot import Run, Snapshot
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+    from astropy.io.fits import Header
+
+FORMAT = 1
+"""The version of the layout of restored files that this module writes and reads."""
+
+MAP_CARD = "HELIOMAP"  # the name of a map, in its extension
+HEADER_EXTENSION = "HEADER"  # of the second and later objects
+OWN_CARDS = ("LABEL", "WLNM")  # with the object's number, in the primary header
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Read a restored file; the settings stay text until `methods.base.settings_of` is asked."""
+    with _opened(path) as hdus:
+        fields = read_tables(hdus)
+        images = np.array(hdus[0].data, np.float32)
+        maps = {h.header[MAP_CARD]: np.array(h.data, np.float32) for h in hdus[1:] if MAP_CARD in h.header}
+        run = fields.pop("run")
+        if run is not None:
+            run = dataclasses.replace(run, headers=_input_headers(path, hdus, run, fields["zoom"]))
+        return Snapshot(images=images, maps=maps, run=run, **fields)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[fits.HDUList]:
+    """The file as astropy has it, after a check of its sizes; damage of any kind is a BurstError."""
+    from astropy.io import fits
+
+    try:
+        with Gunzip().open(path) as file:
+            format_ = scan(file, path)[0].cards.get(OWN_FORMAT)
+            if format_ != FORMAT:
+                raise BurstError(f"{path} was written by another heliorestore (format {format_}); this one reads format {FORMAT}.")
+            file.seek(0)
+            with silent_astropy(), fits.open(file, memmap=False) as hdus:
+                yield hdus
+    except BurstError:
+        raise
+    except Exception as error:  # a damaged table makes astropy, numpy or json raise almost anything
+        raise BurstError(
+            f"{path} is a restored file, but damaged: {in_one_line(error)}; only its images may be readable by other software."
+        ) from error
+
+
+def _input_headers(path: Path, hdus: fits.HDUList, run: Run, zoom: int) -> tuple[Header, ...]:
+    """The headers of the input as they were, one per object: without this step's cards, and on the input's pixels."""
+    with Gunzip().open(path) as file:
+        found = scan(file, path)
+        primary = dataclasses.replace(images_of(found, path)[0], header_at=((found[0].header_at, found[0].header_size),))
+        first = without_own_cards(zoomed(planar(header_of(file, primary)), 1 / zoom))
+        headers = [first] * len(run.labels)
+        for hdu in found[1:]:
+            if hdu.cards.get("EXTNAME") == HEADER_EXTENSION:
+                stored = dataclasses.replace(primary, header_at=((hdu.header_at, hdu.header_size),))
+                header = without_own_cards(header_of(file, stored))
+                for number in _objects_of(str(hdus[hdu.number].header["OBJECTS"])):
+                    headers[number] = header
+    return tuple(headers)
+
+
+def _objects_of(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def without_own_cards(header: Header) -> Header:
+    """The header without what `writer.write` adds to it, so that writing again adds it once."""
+    kept = header.copy()
+    step = last_step(kept)
+    own = {OWN_FORMAT, "EXTNAME", "EXTVER", "OBJECTS"}
+    for key in set(kept):
+        numbered = key.rstrip("0123456789") in OWN_CARDS and key[-1:].isdigit()
+        if key in own or numbered or (step and step_number(key) == step):
+            kept.remove(key, remove_all=True)
+    return kept
+
+
+def as_burst(burst: Burst) -> Burst:
+    """A restored file's images as a burst of one frame: labels and instruments are those of the restoration."""
+    path = burst.sources[0].path
+    with _opened(path) as hdus:
+        fields = read_tables(hdus)
+    run, zoom = fields["run"], fields["zoom"]
+    if run is None or len(run.labels) != burst.shape[0]:
+        return burst
+    return dataclasses.replace(burst, instruments=tuple(finer(i, zoom) for i in run.instruments), labels=run.labels, unit=run.unit)
+
+
+def finer(instrument: Instrument, zoom: int) -> Instrument:
+    """The instrument with `zoom` pixels in the place of one."""
+    return dataclasses.replace(instrument, pixel_arcsec=instrument.pixel_arcsec / zoom) if instrument.pixel_arcsec else instrument
