@@ -42,3 +42,7 @@ def test_twice_the_aperture_resolves_twice_as_much() -> None:
     fine = twice_the_aperture(HMI)
     assert (fine.diameter_m, fine.pixel_arcsec) == (0.28, 0.252)
     assert fine.resolution_arcsec == pytest.approx((HMI.resolution_arcsec or 0) / 2)
+
+
+def test_the_smallest_images_are_seen_too() -> None:
+    np.testing.assert_allclose(reobserved(np.full((4, 6), 2.0), HMI), np.full((2, 3), 2.0), rtol=1e-5)

@@ -140,7 +140,7 @@ def save(net: nn.Module, record: WeightsRecord, folder: Path) -> Path:
 
 
 def check(name: str) -> WeightsRecord:
-    """Load the weights, look for values that are no numbers, and run the network once; return the record."""
+    """Load the weights, which verifies checksum and layers, and look for values that are no numbers; return the record."""
     net, record = load(name)
     bad = [key for key, value in net.state_dict().items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
     if bad:
