@@ -77,7 +77,7 @@ def quiet_sun(image: npt.NDArray[np.floating], mu: Array | None = None) -> Quiet
     for _ in range(8):
         if keep.sum() < 16:
             break
-        fit = np.linalg.lstsq(rows[keep], values[keep], rcond=None)[0]
+        fit = np.asarray(np.linalg.lstsq(rows[keep], values[keep], rcond=None)[0], np.float64)
         misfit = np.abs(values - rows @ fit)
         keep = misfit <= max(_CLIP * 1.4826 * float(np.median(misfit[keep])), 1e-6 * float(values.max()))
     fitted = np.asarray(sum(coefficient * term for coefficient, term in zip(fit, terms, strict=True)))
