@@ -87,7 +87,9 @@ def seeds(folder: Path) -> None:
     scaled = fits.PrimaryHDU(voxels(2, 3, 10, 12, dtype="i2"), header)
     scaled.header["BLANK"] = 5
     scaled.header["BSCALE"], scaled.header["BZERO"] = 0.5, 100.0
-    scaled.writeto(folder / "seed-scaled.fits", output_verify="ignore")
+    dates = [f"2026-05-01T08:00:0{n}" for n in range(3)]
+    times = fits.BinTableHDU.from_columns([fits.Column("DATE-OBS", "19A", array=dates)], name="FRAMES")
+    fits.HDUList([scaled, times]).writeto(folder / "seed-scaled.fits", output_verify="ignore")
     named = header.copy()
     for axis, (ctype, unit, value, step) in enumerate(
         (

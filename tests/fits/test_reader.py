@@ -170,6 +170,18 @@ def test_tabulated_axes_name_objects_and_frames(tmp_path):
     assert [str(time)[17:21] for time in burst.times] == ["00.0", "07.5", "30.0"]
 
 
+@pytest.mark.parametrize("rows", [3, 2])
+def test_a_table_of_frames_tells_their_times(tmp_path, rows):
+    dates = [f"2026-05-01T08:00:0{n}.250" for n in range(rows)]
+    table = fits.BinTableHDU.from_columns([fits.Column("DATE-OBS", "23A", array=dates)], name="FRAMES")
+    fits.HDUList([fits.PrimaryHDU(voxels(2, 3, 5, 6)), table]).writeto(tmp_path / "a.fits")
+    times = read_burst(tmp_path / "a.fits").times
+    if rows == 3:
+        assert [str(time)[17:22] for time in times] == ["00.25", "01.25", "02.25"]
+    else:  # a table of other frames says nothing
+        assert times is None
+
+
 @pytest.mark.parametrize("tiled", [False, True])
 def test_alternating_extensions_are_two_objects_with_their_frames(tmp_path, tiled):
     make = fits.CompImageHDU if tiled else fits.ImageHDU

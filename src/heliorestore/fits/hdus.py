@@ -38,7 +38,8 @@ STRUCTURE = re.compile(
 class Image:
     """An image in a file: `shape` in numpy's order (slowest axis first), `cards` its own over those of the primary header.
 
-    `code` is the compression of its tiles, empty where the pixels lie plainly at `data_at`.
+    `code` is the compression of its tiles, empty where the pixels lie plainly at `data_at`; `frames_table` the number
+    of the table FRAMES that the file has beside it, 0 for none.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Image:
     data_size: int = 0
     code: str = ""
     header_at: tuple[tuple[int, int], ...] = ()
+    frames_table: int = 0
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ def images_of(hdus: list[Hdu], path: Path) -> list[Image]:
     """The images among the HDUs, plain and tile-compressed, whatever their shape."""
     found = []
     primary = hdus[0]
+    frames_table = next((hdu.number for hdu in hdus if hdu.kind == "BINTABLE" and hdu.cards.get("EXTNAME") == "FRAMES"), 0)
     for hdu in hdus:
         tiled = hdu.kind == "BINTABLE" and hdu.cards.get("ZIMAGE") is True
         if not tiled and (hdu.kind not in ("IMAGE", "IUEIMAGE") or not hdu.data_size or hdu.cards.get("GROUPS") is True):
@@ -202,6 +205,7 @@ def images_of(hdus: list[Hdu], path: Path) -> list[Image]:
                 data_size=hdu.data_size,
                 code=_tile_code(hdu, shape, path) if tiled else "",
                 header_at=tuple((h.header_at, h.header_size) for h in where),
+                frames_table=frames_table,
             )
         )
     return found

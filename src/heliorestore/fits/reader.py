@@ -17,7 +17,7 @@ from heliorestore.fits.files import Gunzip, read_exactly, silent_astropy
 from heliorestore.fits.frames import FileFrames
 from heliorestore.fits.hdus import header_of, images_of, scan
 from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natural, plan_file, plan_files
-from heliorestore.fits.tables import tabulated_axes
+from heliorestore.fits.tables import tabulated_axes, tabulated_times
 from heliorestore.fits.wcs import planar
 from heliorestore.instrument import Instrument
 from heliorestore.snapshot import Snapshot
@@ -119,7 +119,7 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], gunzip: Gunzip) -> Burst:
             wave_nm = named[len(instruments)][1]
             headers.append(header)
             instruments.append(_instrument(header, wave_nm, group[0].image.path))
-    times = np.concatenate([frame_times(piece, tabulated_axes(piece, gunzip)) for piece in plan.groups[0]])
+    times = np.concatenate([_times(piece, gunzip) for piece in plan.groups[0]])
     burst = Burst(
         frames=FileFrames(plan, sources, gunzip),
         instruments=tuple(instruments),
@@ -135,6 +135,11 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], gunzip: Gunzip) -> Burst:
     from heliorestore.fits.readback import as_burst
 
     return as_burst(burst)
+
+
+def _times(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.datetime64]:
+    tabulated = tabulated_times(piece, gunzip)
+    return frame_times(piece, tabulated_axes(piece, gunzip)) if tabulated is None else tabulated
 
 
 def _header(piece: Piece, gunzip: Gunzip) -> Header:

@@ -1,8 +1,9 @@
-"""Tabulated coordinates of axes (CTYPE ending in -TAB), read from the table that the header names."""
+"""What tables tell of images: coordinates of axes (CTYPE ending in -TAB), and the times of frames (table FRAMES)."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from heliorestore.errors import BurstError
 from heliorestore.fits.axes import Coordinates
 from heliorestore.fits.files import Gunzip, silent_astropy
-from heliorestore.fits.layouts import Piece
+from heliorestore.fits.layouts import Piece, parse_time
 
 _LARGEST = 32 * 2**20  # bytes of a coordinate table that is worth reading to name the axes
 
@@ -31,12 +32,20 @@ def tabulated_axes(piece: Piece, gunzip: Gunzip) -> Coordinates:
     return found
 
 
-def _column(path: Path, cards: Any, number: int, gunzip: Gunzip) -> npt.NDArray[np.float64] | None:
-    """The coordinate PVi_3 of the array in table PSi_0, column PSi_1, along its own axis, at the start of the others."""
-    table, column = (str(cards.get(f"PS{number}_{k}") or "").strip() for k in (0, 1))
-    which = cards.get(f"PV{number}_3", 1)
-    if not table or not column or not isinstance(which, (int, float)):
+def tabulated_times(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.datetime64] | None:
+    """The times that a table FRAMES gives for every frame in its column DATE-OBS, DATE-BEG or TIME, or None."""
+    image = piece.image
+    if not image.frames_table:
         return None
+    texts = _table_column(image.path, image.frames_table, ("DATE-OBS", "DATE-BEG", "TIME"), "A", gunzip)
+    if texts is None or len(texts) != piece.shape[1]:
+        return None
+    times = [parse_time(str(text)) for text in texts]
+    return np.array([np.datetime64("NaT") if time is None else time for time in times], "datetime64[us]")
+
+
+def _table_column(path: Path, table: str | int, names: Sequence[str], kinds: str, gunzip: Gunzip) -> npt.NDArray[Any] | None:
+    """The first of the named columns of a table, if it has the kind of a form letter and no absurd size."""
     from astropy.io import fits
 
     try:
@@ -44,13 +53,26 @@ def _column(path: Path, cards: Any, number: int, gunzip: Gunzip) -> npt.NDArray[
             file.seek(0)
             with silent_astropy(), fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
                 hdu = hdus[table]
-                if hdu.size > _LARGEST or not re.match(r"\d*[EDIJK]", str(hdu.columns[column].format)):
+                name = next(name for name in names if name in hdu.columns.names)
+                if hdu.size > _LARGEST or not re.match(rf"\d*[{kinds}]", str(hdu.columns[name].format)):
                     return None
-                array = np.asarray(hdu.data[column][0], np.float64)
+                return np.array(hdu.data[name])
     except BurstError:
         raise
-    except Exception:  # a table that astropy cannot read only costs the names of the axes
+    except Exception:  # a table that astropy cannot read only costs names and times
         return None
+
+
+def _column(path: Path, cards: Any, number: int, gunzip: Gunzip) -> npt.NDArray[np.float64] | None:
+    """The coordinate PVi_3 of the array in table PSi_0, column PSi_1, along its own axis, at the start of the others."""
+    table, column = (str(cards.get(f"PS{number}_{k}") or "").strip() for k in (0, 1))
+    which = cards.get(f"PV{number}_3", 1)
+    if not table or not column or not isinstance(which, (int, float)):
+        return None
+    found = _table_column(path, table, (column,), "EDIJK", gunzip)
+    if found is None or not len(found):
+        return None
+    array = np.asarray(found[0], np.float64)
     return _along(array, round(which))
 
 
