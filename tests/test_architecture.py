@@ -27,10 +27,11 @@ ALLOWED = {
     "quality": RECORDS,
     "fits": RECORDS | {"heliorestore"},
 }
-TOPS = {"batch", "cli", "plugin", "train"}  # may import everything but one another
+TOPS = {"batch", "cli", "plugin", "simulation", "train"}  # may import everything but one another
 TOP_EXCEPTIONS = {
     ("cli", "plugin"): "the sub-command `view` opens napari",
     ("cli", "train"): "the sub-command `train` runs a recipe",
+    ("cli", "simulation"): "the sub-command `simulate` joins simulate and fits",
     ("cli", "batch"): "the sub-command `batch` drains many streams",
 }
 GUI = {"qtpy", "PyQt5", "PyQt6", "PySide6", "napari", "magicgui", "superqt", "vispy", "npe2"}

@@ -71,6 +71,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if name == asked:
             _add_method_arguments(command, name)
 
+    simulate = _command(commands, "simulate", "Simulate a burst of the Sun seen through air and telescope, with the truth.", _simulate)
+    if asked == "simulate":
+        from heliorestore.simulation import add_simulation_arguments
+
+        add_simulation_arguments(simulate)
+
     rerun = _command(commands, "rerun", "Repeat the run that made a restored file.", _rerun)
     rerun.add_argument("restored", metavar="RESTORED.fits", type=Path, help="a file that heliorestore wrote")
     _add_output_arguments(rerun)
@@ -169,12 +175,26 @@ def _restore(parsed: argparse.Namespace) -> int:
     return _finish(parsed, burst, settings, stream(burst, settings, device=parsed.device, seed=parsed.seed))
 
 
-def _check_output(parsed: argparse.Namespace) -> None:
+def _check_output(parsed: argparse.Namespace, *others: Path) -> None:
     """Refuse before hours of work what would fail after them."""
-    if parsed.output.exists() and not parsed.overwrite:
-        raise RestorationError(f"{parsed.output} exists: choose another name or allow --overwrite.")
-    if not parsed.output.absolute().parent.is_dir():
-        raise RestorationError(f"The folder {parsed.output.absolute().parent} does not exist: make it first.")
+    for output in (parsed.output, *others):
+        if output.exists() and not parsed.overwrite:
+            raise RestorationError(f"{output} exists: choose another name or allow --overwrite.")
+        if not output.absolute().parent.is_dir():
+            raise RestorationError(f"The folder {output.absolute().parent} does not exist: make it first.")
+
+
+def _simulate(parsed: argparse.Namespace) -> int:
+    from heliorestore.simulation import outputs, run
+
+    _check_output(parsed, *outputs(parsed)[1:])
+    with closing(_Progress(None if parsed.quiet else sys.stderr, "simulate")) as bar:
+        facts = run(parsed, bar.show)
+    if not parsed.quiet:
+        print(*(facts[name] for name in ("output", "truth", "psfs") if name in facts), sep="\n", file=sys.stderr)
+    if parsed.json:
+        print(json.dumps(facts))
+    return 0
 
 
 def _finish(parsed: argparse.Namespace, burst: Burst, settings: Settings, snapshots: Any) -> int:

@@ -125,7 +125,7 @@ def object_labels(image: Image, axes: Axes, coordinates: Coordinates) -> list[tu
             stokes = np.arange(1, length + 1) if values is None or length > len(_STOKES) else values
             parts.append([(_STOKES.get(round(float(s)), f"Stokes {i}"), None) for i, s in enumerate(stokes)])
         else:
-            parts.append([(f"object {i}", None) for i in range(length)])
+            parts.append([(str(image.cards.get(f"LABEL{i + 1}") or f"object {i}"), None) for i in range(length)])
     # Wavelength is named before Stokes, whatever the order of the axes.
     front = sorted(range(len(parts)), key=lambda i: _kind(image.cards, len(image.shape) - axes.objects[i]) != "wave")
     shape = tuple(len(part) for part in parts)

@@ -14,6 +14,7 @@ from astropy.io.fits import Header
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument
+from heliorestore.settings import to_flags
 from heliorestore.simulate.chromosphere import chromosphere
 from heliorestore.simulate.lattice import Array
 from heliorestore.simulate.patch import Patch
@@ -166,5 +167,6 @@ def _header(settings: SimulationSettings, instrument: Instrument, label: str, un
     header["ORIGIN"] = ("heliorestore", "synthetic: simulated, not an observation")
     header["SIMR0"], header["SIMSEED"] = (settings.r0_cm, "[cm] Fried parameter at WAVELNTH"), (seed, "seed of the simulation")
     header["SIMAO"], header["SIMNOISE"] = (settings.ao, "adaptive optics"), (settings.noise, "noise sigma / mean intensity")
-    header["HISTORY"] = f"simulated by heliorestore: {settings.scene}, {settings.frames} frames"
+    flags = [*to_flags(settings), "--instrument", str(instrument).replace(" ", "_"), "--seed", str(seed)]
+    header["HISTORY"] = " ".join(["heliorestore simulate", *flags])
     return header

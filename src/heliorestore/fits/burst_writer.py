@@ -1,0 +1,73 @@
+"""Write a Burst, as the simulation makes one, into one FITS file (object, frame, y, x), whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heliorestore.burst import Burst
+from heliorestore.fits.files import silent_astropy
+from heliorestore.fits.provenance import to_ascii
+from heliorestore.fits.writer import _check, _replacing
+from heliorestore.instrument import Instrument
+
+_UNDATED = "checksum of this HDU"  # without the date that astropy would note: equal bursts are equal files
+
+
+def write_burst(
+    burst: Burst, path: str | PathLike[str], *, overwrite: bool = False, extensions: Mapping[str, npt.NDArray[np.float32]] | None = None
+) -> Path:
+    """Write the frames with the first object's header, labels and the times of the frames, and return the file's path.
+
+    `extensions` are further images by name. The file appears under its name when it is complete.
+    """
+    from astropy.io import fits
+
+    target = Path(path).absolute()
+    _check(target, None, overwrite)
+    header = burst.headers[0].copy() if burst.headers else fits.Header()
+    header["BUNIT"] = to_ascii(burst.unit)
+    for number, label in enumerate(burst.labels, 1):
+        header[f"LABEL{number}"] = (to_ascii(label), f"object {number - 1}")
+    hdus = [fits.PrimaryHDU(np.asarray(burst.frames[:, :]), header)]
+    hdus += [fits.ImageHDU(array, name=name) for name, array in (extensions or {}).items()]
+    if burst.times is not None:
+        dates = np.datetime_as_string(burst.times, unit="ms")
+        column = fits.Column("DATE-OBS", f"{max(map(len, dates))}A", array=dates)
+        hdus.append(fits.BinTableHDU.from_columns([column], name="FRAMES"))
+    return _write(hdus, target)
+
+
+def write_psfs(
+    psfs: npt.NDArray[np.float32], path: str | PathLike[str], instrument: Instrument, step: int, *, overwrite: bool = False
+) -> Path:
+    """Write PSFs (frame, grid y, grid x, y, x) at every `step`-th pixel, from the middle of the first cell on."""
+    from astropy.io import fits
+
+    target = Path(path).absolute()
+    _check(target, None, overwrite)
+    header = fits.Header()
+    header["PSFSTEP"] = (step, "[pixel] from one PSF to the next")
+    header["PSFFIRST"] = (step / 2 - 0.5, "[pixel] place of the first PSF, counted from 0")
+    header["PSFPIXEL"] = (instrument.pixel_arcsec, "[arcsec] pixel of a PSF, whose centre is at n // 2")
+    for axis, word in enumerate(("PSF X", "PSF Y", "GRID X", "GRID Y", "FRAME"), 1):
+        header[f"CNAME{axis}"] = word
+    return _write([fits.PrimaryHDU(psfs, header)], target)
+
+
+def _write(hdus: list[Any], target: Path) -> Path:
+    from astropy.io import fits
+
+    with silent_astropy():
+        whole = fits.HDUList(hdus)
+        whole.update_extend()
+        for hdu in whole:
+            hdu.add_checksum(when=_UNDATED)
+        with _replacing(target) as file:
+            whole.writeto(file, output_verify="exception")
+    return target
