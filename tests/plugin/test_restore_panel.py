@@ -217,7 +217,7 @@ def test_what_is_unknown_is_asked_for_in_the_panel(panel, viewer, finish):
     viewer.add_layer(Layer.create(np.random.default_rng(0).normal(5, 1, (20, 20)), {"name": "plain"}, "image"))
     panel.layer_list.choose([viewer.layers["plain"]])
     panel.run_panel.run_button.click()
-    assert "does not say the aperture and the pixel size and the wavelength" in panel.run_panel.problem.text()
+    assert "does not say the aperture, the pixel size and the wavelength" in panel.run_panel.problem.text()
     assert not panel.instrument.missing.isHidden()
     panel.instrument.choice.setCurrentIndex(panel.instrument.choice.findData("crisp-8542"))
     panel.instrument.numbers["pixel_arcsec"].setText("0.06")
@@ -266,6 +266,9 @@ def test_the_list_of_inputs_follows_the_viewer(panel, viewer):
     viewer.layers.remove("sun WB")
     assert shown() == [("line", 2), ("other", 0)]
     assert panel.burst().labels == ("NB",)
+    viewer.layers.clear()
+    viewer.add_image(np.ones((24, 30)), name="new", scale=(0.05, 0.05), units=("arcsec", "arcsec"))
+    assert shown() == [("new", 2)]
 
 
 def test_the_command_line_repeats_the_run(panel, viewer, burst, tmp_path, qtbot):

@@ -78,8 +78,8 @@ class ResultLayers:
         if ours:  # napari selects what is new; the first one, which is the result, stays selected
             self._viewer.layers.selection.active = active
         low, high = arguments["contrast_limits"]
-        if key[0] == "image":  # the first iterations may be flat: the cuts of the input fit what will come
-            low, high = min(low, self._cuts[key[1]][0]), max(high, self._cuts[key[1]][1])
+        if key[0] == "image":  # the first iterations may be flat: what will come has more contrast than the input
+            low, high = _room(self._cuts[key[1]], (low, high), array)
         layer.events.visible.connect(self._shown)
         layer.contrast_limits_range = _wide_range(array, (low, high))
         layer.contrast_limits = (low, high)
@@ -101,6 +101,13 @@ def next_name(viewer: Any, name: str) -> str:
     while any(existing == f"{name} {number}" or existing.startswith(f"{name} {number} ") for existing in names):
         number += 1
     return f"{name} {number}"
+
+
+def _room(first: tuple[float, float], second: tuple[float, float], array: Any) -> tuple[float, float]:
+    """Contrast limits around both pairs, a fifth wider; positive images keep positive limits."""
+    low, high = min(first[0], second[0]), max(first[1], second[1])
+    margin = 0.2 * (high - low)
+    return (max(low - margin, 0.0) if low >= 0 and np.nanmin(array) >= 0 else low - margin), high + margin
 
 
 def _wide_range(array: Any, limits: tuple[float, float]) -> tuple[float, float]:

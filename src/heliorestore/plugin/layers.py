@@ -198,7 +198,8 @@ def hint(layer: Any) -> str:
 def is_restorable(layer: Any) -> bool:
     """Whether a layer can be the input of a restoration: an image of two or three axes that is not a map of ours."""
     kind = layer.metadata.get("kind", "image")
-    return type(layer).__name__ == "Image" and not layer.rgb and 2 <= layer.ndim <= 3 and kind == "image"
+    # `__class__` sees through the proxy that napari hands to plugins, `type` does not.
+    return layer.__class__.__name__ == "Image" and not layer.rgb and 2 <= layer.ndim <= 3 and kind == "image"
 
 
 # -- contrast --------------------------------------------------------------------------------------------------

@@ -31,10 +31,9 @@ class InstrumentBox(QWidget):
         self._base: dict[str, str] = dict.fromkeys(_NUMBERS, "")
         self.choice = QComboBox()
         self.choice.setToolTip(
-            "What took the images. 'from the file' uses the header; a known instrument replaces all numbers; "
-            "each number below can be changed."
+            "What took the images. 'file' uses the header; a known instrument replaces all numbers; each number below can be changed."
         )
-        self.choice.addItem("from the file", "")
+        self.choice.addItem("from file", "")
         for key, known in KNOWN.items():
             self.choice.addItem(known.name, key)
         self.choice.addItem("custom", _CUSTOM)
@@ -64,7 +63,7 @@ class InstrumentBox(QWidget):
             return
         names = list(dict.fromkeys(instrument.name for instrument in burst.instruments))
         with QSignalBlocker(self.choice):
-            self.choice.setItemText(0, f"from the file: {', '.join(names)}")
+            self.choice.setItemText(0, f"file: {', '.join(names)}")
             self.choice.setCurrentIndex(0)
         self._choose()
 
@@ -115,5 +114,6 @@ class InstrumentBox(QWidget):
         say(self.missing, text)
 
     def _sentence(self, unknown: list[str]) -> str:
-        wanted = " and the ".join(_NUMBERS[name][0] for name in unknown)
-        return f"The file does not say the {wanted}: choose the instrument, or fill in the number."
+        *first, last = (f"the {_NUMBERS[name][0]}" for name in unknown)
+        wanted = f"{', '.join(first)} and {last}" if first else last
+        return f"The file does not say {wanted}: choose the instrument, or fill in the number."

@@ -1,0 +1,115 @@
+"""Take the pictures of the documentation from the real application.
+
+xvfb-run -a -s '-screen 0 1600x1000x24' python docs/make_pictures.py [FOLDER]
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import napari
+from qtpy.QtGui import QImage
+
+from heliorestore.plugin import launch
+from heliorestore.plugin.readers import load_layers
+from heliorestore.samples import sample_path
+
+SIZE = (1400, 900)
+
+
+def main() -> None:
+    """Take all pictures."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    result_of_a_run(folder)
+    burst_paused(folder)
+    unknown_instrument(folder)
+
+
+def result_of_a_run(folder: Path) -> None:
+    """The continuum sample restored on twice as many pixels, with the panel; then both images side by side."""
+    viewer, widget = opened("hmi_continuum.fits")
+    take(viewer, folder / "opened.png")
+    widget.form.fields["upsampling"].set(2)
+    widget.form.fields["iterations"].set(30)
+    ended: list[Any] = []
+    widget.run_panel.ended.connect(ended.append)
+    widget.run_panel.run_button.click()
+    launch.wait(lambda: bool(ended), "the restoration")
+    show_curve(widget)
+    take(viewer, folder / "restored.png")
+    viewer.canvas.grid.enabled = True
+    before, after = viewer.layers["hmi_continuum"], viewer.layers[-1]
+    before.contrast_limits = after.contrast_limits  # the same cuts, or the eye compares the cuts
+    for layer in list(viewer.layers):
+        if not layer.visible:
+            viewer.layers.remove(layer)
+    viewer.fit_to_view()
+    take(viewer, folder / "side_by_side.png")
+    viewer.close()
+
+
+def burst_paused(folder: Path) -> None:
+    """The burst of two objects, paused in the middle of a run."""
+    viewer, widget = opened("small_burst.fits")
+    widget.run_panel.step_button.click()
+    launch.wait(lambda: widget.run_panel.state.name == "PAUSED", "the first step")
+    for step in range(2, 9):
+        widget.run_panel.step_button.click()
+        launch.wait(lambda step=step: widget.run_panel.snapshot.step == step, "a step")
+    launch.process_events(0.5)
+    show_curve(widget)
+    take(viewer, folder / "paused.png")
+    widget.run_panel.stop()
+    launch.wait(lambda: not widget.run_panel.busy, "the stop")
+    viewer.close()
+
+
+def unknown_instrument(folder: Path) -> None:
+    """The panel asks for what an image without a header does not say."""
+    viewer, widget = opened("small_burst.fits")
+    image = viewer.layers[0].data[0]
+    viewer.layers.clear()
+    viewer.add_image(image, name="image without header")
+    widget.run_panel.run_button.click()
+    launch.process_events(0.5)
+    save(widget.grab().toImage(), folder / "unknown_instrument.png")
+    viewer.close()
+
+
+def opened(sample: str) -> tuple[Any, Any]:
+    """A viewer with a sample and the panel, ready to run."""
+    viewer = napari.Viewer(title="heliorestore")
+    viewer.window.resize(*SIZE)
+    widget = launch.dock(viewer, load_layers([sample_path(sample)]), "richardson-lucy")
+    launch.wait(lambda: widget.form is not None, "the method")
+    launch.process_events(0.5)
+    viewer.fit_to_view()
+    return viewer, widget
+
+
+def show_curve(widget: Any) -> None:
+    """Scroll the panel to its end, where the buttons, the progress and the curve are."""
+    from qtpy.QtWidgets import QScrollArea
+
+    launch.process_events(0.2)
+    bar = widget.findChild(QScrollArea).verticalScrollBar()
+    bar.setValue(bar.maximum())
+
+
+def take(viewer: Any, path: Path) -> None:
+    """Save a picture of the whole window."""
+    launch.process_events(1.0)
+    shot = viewer.screenshot(canvas_only=False, flash=False)
+    height, width, _ = shot.shape
+    save(QImage(shot.tobytes(), width, height, 4 * width, QImage.Format.Format_RGBA8888), path)
+
+
+def save(image: QImage, path: Path) -> None:
+    """Write a picture and say how large it is."""
+    image.convertToFormat(QImage.Format.Format_RGB888).save(str(path), quality=0)  # for PNG: the smallest file
+    print(path, path.stat().st_size // 1000, "kB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The whole chain in a napari of its own, as the demonstration runs it."""
+
+import subprocess
+import sys
+
+import pytest
+from astropy.io import fits
+
+import heliorestore
+from heliorestore.samples import sample_path
+
+from .conftest import HAS_DISPLAY
+
+pytestmark = pytest.mark.skipif(not HAS_DISPLAY, reason="napari's window needs a display; under Linux use xvfb-run -a")
+
+
+def test_demo_opens_restores_exports_and_takes_a_picture(tmp_path):
+    out, picture = tmp_path / "out.fits", tmp_path / "out.png"
+    code = (
+        "import torch; torch.set_num_threads(1);"
+        "from heliorestore.plugin.launch import demo;"
+        f"demo({str(sample_path('hmi_continuum.fits'))!r}, {str(out)!r}, {str(picture)!r}, 'richardson-lucy')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=200)
+    snapshot = heliorestore.read(out)
+    assert snapshot.run.settings.method == "richardson-lucy"
+    assert fits.getval(out, "PRPROC1")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_bad_file_is_told_before_a_window_opens(tmp_path):
+    from heliorestore.errors import BurstError
+    from heliorestore.plugin.launch import view
+
+    with pytest.raises(BurstError, match=r"nothing\.fits"):
+        view([tmp_path / "nothing.fits"])
