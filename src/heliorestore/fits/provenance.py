@@ -37,6 +37,7 @@ _STEPS = {
 }
 """What SOLARNET's PRSTEPn says of a method, after the words that its recommendations list."""
 
+_MOST_ZOOM = 64
 _LIBRARIES = ("heliorestore", "torch", "numpy", "astropy")
 _OWN_STEP = "heliorestore "
 _STEP_CARD = re.compile(r"PR(?:STEP|PROC|PVER|MODE|PARA|REF|LOG|ENV|LIB|VER|HSH|BRA)([1-9]\d*)[A-Z]?\Z")
@@ -229,11 +230,14 @@ def read_tables(hdus: fits.HDUList) -> dict[str, Any]:
     card = loss.header
     stop = card["STOP"]
     names = loss.columns.names
+    zoom = int(card["ZOOM"])
+    if not 1 <= zoom <= _MOST_ZOOM:
+        raise ValueError(f"ZOOM is {zoom}")
     return {
         "step": int(card["STEP"]),
         "total": int(card["TOTAL"]),
         "elapsed_s": float(card["ELAPSED"]),
-        "zoom": int(card["ZOOM"]),
+        "zoom": zoom,
         "stop": StopReason[stop] if stop else None,
         "losses": json.loads(card["LASTLOSS"]),
         "messages": tuple(from_ascii(card[f"MSG{n}"]) for n in range(1, 1 + sum(key.startswith("MSG") for key in card))),

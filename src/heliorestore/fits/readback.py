@@ -102,10 +102,10 @@ def as_burst(burst: Burst) -> Burst:
     path = burst.sources[0].path
     with _opened(path) as hdus:
         fields = read_tables(hdus)
-    run, zoom = fields["run"], fields["zoom"]
-    if run is None or len(run.labels) != burst.shape[0]:
-        return burst
-    return dataclasses.replace(burst, instruments=tuple(finer(i, zoom) for i in run.instruments), labels=run.labels, unit=run.unit)
+        run, zoom = fields["run"], fields["zoom"]
+        if run is None or len(run.labels) != burst.shape[0]:
+            return burst
+        return dataclasses.replace(burst, instruments=tuple(finer(i, zoom) for i in run.instruments), labels=run.labels, unit=run.unit)
 
 
 def finer(instrument: Instrument, zoom: int) -> Instrument:
