@@ -87,6 +87,16 @@ def test_a_cube_opens_whole_with_scale_and_header(viewer, tmp_path):
     assert layer.metadata["header"]["INSTRUME"] == "CRISP"
 
 
+def test_several_files_or_a_folder_open_as_one_burst(viewer, tmp_path):
+    for number in range(3):
+        write_cube(tmp_path / f"frame_{number}.fits", (8, 9))
+    paths = [str(tmp_path / f"frame_{number}.fits") for number in range(3)]
+    (stack,) = viewer.open(paths, stack=True, plugin="heliorestore")
+    (folder,) = viewer.open(str(tmp_path), plugin="heliorestore")
+    assert stack.data.shape == folder.data.shape == (3, 8, 9)
+    assert folder.name == tmp_path.name
+
+
 @pytest.mark.parametrize("content", [b"", b"not FITS", b"SIMPLE  =                    T" + b" " * 50])
 def test_a_bad_file_is_one_notification_and_no_layer(viewer, tmp_path, errors, content):
     bad = tmp_path / "bad.fits"
@@ -104,7 +114,7 @@ def test_the_samples_open(viewer):
     assert [layer.data.shape for layer in viewer.open_sample("heliorestore", "small_burst")] == [(6, 128, 128)] * 2
 
 
-def test_the_command_makes_us_the_reader_of_fits(viewer, tmp_path):
+def test_the_command_makes_us_the_reader_of_fits(viewer, tmp_path, errors):
     from napari.settings import get_settings
 
     from heliorestore.plugin.commands import use_for_fits
@@ -114,6 +124,10 @@ def test_the_command_makes_us_the_reader_of_fits(viewer, tmp_path):
     data = write_cube(tmp_path / "cube.fits")
     (layer,) = viewer.open(str(tmp_path / "cube.fits"), plugin=None)
     assert layer.data.shape == data.shape
+    assert errors[0].severity.value == "info"
+    (tmp_path / "bad.fits").write_bytes(b"not FITS")
+    assert list(viewer.open(str(tmp_path / "bad.fits"), plugin=None)) == []
+    assert [notice.severity.value for notice in errors] == ["info", "error"]
 
 
 def test_a_plain_layer_is_saved_with_header_and_scale(viewer, tmp_path):

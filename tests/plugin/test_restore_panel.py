@@ -378,3 +378,53 @@ def test_hidden_layers_wait_until_they_are_shown(panel, viewer, finish, qtbot):
     assert {layer.metadata["heliorestore"].step for layer in results(viewer).values()} == {panel.run_panel.snapshot.step}
     assert [layer.name for layer in viewer.layers][-4:] == ["fake 1 WB residual", "fake 1 NB residual", "fake 1 NB", "fake 1 WB"]
     assert viewer.layers.selection.active.name == "fake 1 WB"
+
+
+def test_closing_the_window_before_the_layers_are_made_is_safe(panel, viewer, fake, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: bool(fake.strengths), timeout=20_000)
+    viewer.close()
+    wait_for_threads()
+    assert fake.closed == 1
+
+
+def test_closing_the_window_while_a_method_is_loaded_is_safe(panel, viewer, qtbot):
+    panel.method_choice.setCurrentIndex(panel.method_choice.findData("richardson-lucy"))
+    assert panel.form is None
+    viewer.close()
+    wait_for_threads()
+
+
+def test_mode_maps_give_sliders_and_no_word_about_units(panel, viewer, burst):
+    from napari.layers import Layer
+
+    from heliorestore.plugin.layers import snapshot_layers
+    from heliorestore.snapshot import Run, Snapshot
+
+    maps = {"modes": np.random.default_rng(0).normal(size=(4, 6, 3, 4))}
+    snapshot = Snapshot(step=1, total=1, images=np.ones((2, 24, 30)), maps=maps, run=Run.of(burst, FakeSettings(), "cpu", 0))
+    for data in snapshot_layers(snapshot, "r"):
+        viewer.add_layer(Layer.create(*data))
+    assert viewer.dims.ndim == 4
+    viewer.dims.current_step = (3, 5, 0, 0)
+    np.testing.assert_array_equal(viewer.layers["r WB modes"].data[3, 5], maps["modes"].astype(np.float32)[3, 5])
+
+
+def test_the_export_dialog_starts_where_the_last_one_ended(panel, finish, qtbot, tmp_path, monkeypatch):
+    from heliorestore.plugin.widgets import restore as module
+
+    asked = []
+
+    def answer(parent, title, start, *_):
+        asked.append(start)
+        return str(tmp_path / "chosen"), ""
+
+    monkeypatch.setattr(module.QFileDialog, "getSaveFileName", answer)
+    finish(panel, panel.run_panel.run_button.click)
+    panel.export_button.click()
+    qtbot.waitUntil(lambda: panel.run_panel.messages.text().startswith("Written"), timeout=20_000)
+    assert (tmp_path / "chosen.fits").exists()
+    panel.export_button.click()
+    assert asked[1].startswith(str(tmp_path))
+    qtbot.waitUntil(lambda: panel.run_panel.messages.text().startswith("Written"), timeout=20_000)

@@ -12,6 +12,26 @@ def open_continuum() -> list[LayerData]:
     return load_layers([sample_path("hmi_continuum.fits")])
 
 
+def open_magnetogram() -> list[LayerData]:
+    """Layers of the magnetogram."""
+    return load_layers([sample_path("hmi_magnetogram.fits")])
+
+
 def open_burst() -> list[LayerData]:
     """Layers of the small burst, one per object."""
     return load_layers([sample_path("small_burst.fits")])
+
+
+def open_sunspot() -> list[LayerData]:
+    """Layers of the larger burst, one per object."""
+    return load_layers([sample_path("sunspot_burst.fits")])
+
+
+def open_truth() -> list[LayerData]:
+    """Layers of what the larger burst shows without air and noise."""
+    return load_layers([sample_path("sunspot_truth.fits")])
+
+
+def open_stokes() -> list[LayerData]:
+    """Layers of the Stokes series, one per wavelength and Stokes parameter."""
+    return load_layers([sample_path("stokes_series.fits")])
