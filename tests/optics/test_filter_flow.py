@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -142,37 +142,18 @@ def test_both_models_are_forward_models(optics: Optics) -> None:
 # -- agreement with the exact sum for a field that varies ----------------------------------------------------------------
 
 
-def texture(size: int, seed: int = 0) -> torch.Tensor:
-    """Something like granulation: a power law down to the pixels, cells of 20 pixels, contrast 16 %."""
-    frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :]).double()
-    noise = torch.fft.rfft2(random(size, size, seed=seed))
-    image = torch.fft.irfft2(noise * (frequency**2 + 0.05**2) ** -1.0, s=(size, size))
-    return 1 + 0.16 * (image - image.mean()) / image.std()
-
-
-def wandering_modes(optics: Optics, size: int, strength: float, sigma_px: float, seed: int = 1) -> torch.Tensor:
-    """Kolmogorov modes (1, mode, y, x): white noise smoothed by a Gaussian, so that their correlation is exp(-r^2 / 4 sigma^2)."""
-    wide = int(size + 8 * sigma_px)
-    frequency = torch.hypot(torch.fft.fftfreq(wide)[:, None], torch.fft.rfftfreq(wide)[None, :]).double()
-    smooth = torch.exp(-2 * (math.pi * sigma_px * frequency) ** 2)
-    maps = torch.fft.irfft2(torch.fft.rfft2(random(len(optics.modes), wide, wide, seed=seed)) * smooth, s=(wide, wide))
-    maps = maps[:, :size, :size] / maps.square().mean((1, 2), keepdim=True).sqrt()
-    sigma = torch.as_tensor(optics.basis.variances**0.5) * strength ** (5 / 6)
-    return (maps * sigma[:, None, None])[None]
-
-
 @pytest.mark.parametrize(
     ("strength", "sigma_arcsec", "limits"),
     [(10, 5.0, {32: 5.3e-5, 16: 6.3e-6, 8: 4.9e-7}), (20, 3.0, {32: 1.4e-4, 16: 3.9e-5, 8: 5.8e-6})],
 )
-def test_agrees_with_the_exact_sum(strength: float, sigma_arcsec: float, limits: dict[int, float]) -> None:
+def test_agrees_with_the_exact_sum(strength: float, sigma_arcsec: float, limits: dict[int, float], wandering: SimpleNamespace) -> None:
     size = 48
     optics = make_optics(CRISP, 64, 20, dtype=torch.float64)
-    object_ = texture(size)[None]
-    modes = wandering_modes(optics, size, strength, sigma_arcsec / 0.059)
+    object_ = wandering.texture(size)[None]
+    modes = wandering.wandering_modes(optics, size, strength, sigma_arcsec / 0.059)
     exact = PerPixelSum(optics=[optics], shape=(size, size))(object_, modes)
     errors = {}
     for step in limits:
         image = FilterFlow(optics=[optics], shape=(size, size), step=step)(object_, at_nodes(modes, step))
-        errors[step] = float((image - exact).square().sum() / exact.square().sum())
+        errors[step] = wandering.nmse(image, exact)
     assert all(errors[step] <= limits[step] for step in limits), errors

@@ -123,7 +123,7 @@ class PerPixelSum:
     optics: Sequence[Optics]
     shape: tuple[int, int]
     borders: Borders = "reflect"
-    batch: int = 1024
+    batch: int = 64
 
     @property
     def grid(self) -> tuple[int, int]:
