@@ -105,7 +105,9 @@ def psf(optics: Optics, coefficients: torch.Tensor, mode_axis: int = -1) -> torc
     moved = coefficients.movedim(mode_axis, -1)
     if moved.shape[-1] > len(optics.modes):
         raise SettingsError(f"There are {moved.shape[-1]} coefficients but the optics have {len(optics.modes)} modes.")
-    images = intensity(optics, light(optics, moved.reshape(-1, moved.shape[-1]))[1])
+    # A few at a time: what fits into a CPU's cache takes half the time.
+    parts = torch.split(moved.reshape(-1, moved.shape[-1]), 64 if moved.device.type == "cpu" else 4096)
+    images = torch.cat([intensity(optics, light(optics, part)[1]) for part in parts])
     return images.reshape(*moved.shape[:-1], optics.size, optics.size)
 
 

@@ -1,0 +1,137 @@
+"""The geometry of filter flow: which piece of the object a node sees, and how what it makes of it goes into the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from heliorestore.optics.convolve import given_shape, node_grid
+from heliorestore.optics.psf import Optics, fast_length
+
+
+@dataclass(frozen=True)
+class NodePatches:
+    """Geometry of one model, along y and x: an image of `shape` is covered by `grid` nodes every `step` pixels.
+
+    A node sees a patch of `length` object pixels of which it makes 2 `step` image pixels, beginning `step` before the node.
+    """
+
+    shape: tuple[int, int]
+    step: int
+    size: int
+    batch: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return node_grid(self.shape, self.step)
+
+    @property
+    def length(self) -> int:
+        return fast_length(self.size - 1 + 2 * self.step)
+
+    @property
+    def valid(self) -> slice:
+        return slice(self.size - 1, self.size - 1 + 2 * self.step)
+
+    def row_batches(self) -> Iterator[slice]:
+        """Rows of nodes that are done together: at least one, about `batch` nodes."""
+        rows, columns = self.grid
+        some = max(1, min(rows, self.batch // columns))
+        return (slice(row, min(row + some, rows)) for row in range(0, rows, some))
+
+    def frame_batches(self, frames: int) -> Iterator[slice]:
+        """Frames that are done together: several where the field has few nodes."""
+        rows, columns = self.grid
+        some = max(1, self.batch // (columns * max(1, min(rows, self.batch // columns))))
+        return (slice(frame, min(frame + some, frames)) for frame in range(0, frames, some))
+
+    def values_kept(self, optics: Optics) -> int:
+        """Complex numbers per frame that a gradient without `checkpoint` finds ready."""
+        rows, columns = self.grid
+        return rows * columns * (self.length * (self.length // 2 + 1) + optics.field**2 + optics.side**2)
+
+    def window(self, like: torch.Tensor) -> torch.Tensor:
+        """Hat function (2 step, 2 step) of a node; those of neighbours sum to one."""
+        rising = torch.arange(self.step, device=like.device, dtype=like.dtype) / self.step
+        hat = torch.cat([rising, 1 - rising])
+        return hat[:, None] * hat[None, :]
+
+    # -- object <-> patches: a canvas begins `step` pixels before the extended object, so that node j's patch begins at j step --
+
+    def canvas(self, extended: torch.Tensor) -> torch.Tensor:
+        rows, columns = ((g - 1) * self.step + self.length for g in self.grid)
+        bottom, right = rows - self.step - extended.shape[-2], columns - self.step - extended.shape[-1]
+        return torch.nn.functional.pad(extended, (self.step, right, self.step, bottom))
+
+    def canvas_adjoint(self, canvas: torch.Tensor) -> torch.Tensor:
+        rows, columns = given_shape(self.shape, self.size)
+        return canvas[..., self.step : self.step + rows, self.step : self.step + columns]
+
+    def spectra(self, canvas: torch.Tensor, rows: slice) -> torch.Tensor:
+        """Transforms (object, gy, gx, ky, kx) of the patches of some rows of nodes."""
+        patches = canvas.unfold(-2, self.length, self.step).unfold(-2, self.length, self.step)[:, rows]
+        spectra: torch.Tensor = torch.fft.rfft2(patches)
+        return spectra
+
+    def add_patches(self, canvas: torch.Tensor, patches: torch.Tensor, rows: slice) -> None:
+        """Add patches (object, gy, gx, y, x) back where `spectra` took them from; the adjoint of taking them."""
+        s, n = self.step, self.length
+        columns = self.grid[1]
+        count = rows.stop - rows.start
+        for top in range(0, n, s):
+            for left in range(0, n, s):
+                part = patches[..., top : top + s, left : left + s]
+                high, wide = part.shape[-2:]
+                first, begin = rows.start * s + top, left
+                place = canvas[:, first : first + (count - 1) * s + high, begin : begin + (columns - 1) * s + wide]
+                place.unfold(1, high, s).unfold(2, wide, s).add_(part)
+
+    # -- images <-> blended patches: a sheet of blocks of step x step pixels, one more than nodes along each axis --------------
+
+    def sheet(self, like: torch.Tensor, objects: int, frames: int) -> torch.Tensor:
+        rows, columns = self.grid
+        return like.new_zeros(objects, frames, rows + 1, self.step, columns + 1, self.step)
+
+    def images(self, sheet: torch.Tensor) -> torch.Tensor:
+        flat = sheet.flatten(4, 5).flatten(2, 3)
+        return flat[..., self.step : self.step + self.shape[0], self.step : self.step + self.shape[1]]
+
+    def images_adjoint(self, images: torch.Tensor) -> torch.Tensor:
+        sheet = self.sheet(images, *images.shape[:2])
+        self.images(sheet.view(sheet.shape)).copy_(images)
+        return sheet
+
+    def blend(self, sheet: torch.Tensor, patches: torch.Tensor, rows: slice, frames: slice) -> None:
+        """Add weighted patches (object, frame, gy, gx, 2 step, 2 step) to the four blocks around their nodes."""
+        s, columns = self.step, self.grid[1]
+        for a in (0, 1):
+            for b in (0, 1):
+                block = patches[..., a * s : (a + 1) * s, b * s : (b + 1) * s].transpose(-3, -2)
+                sheet[:, frames, rows.start + a : rows.stop + a, :, b : b + columns] += block
+
+    def blend_adjoint(self, sheet: torch.Tensor, rows: slice, frames: slice) -> torch.Tensor:
+        """Patches (object, frame, gy, gx, 2 step, 2 step) of the four blocks around each node."""
+        columns = self.grid[1]
+        halves = [torch.cat([sheet[:, frames, rows.start + a : rows.stop + a, :, b : b + columns] for b in (0, 1)], dim=-1) for a in (0, 1)]
+        return torch.cat(halves, dim=-3).transpose(-3, -2)
+
+    # -- transforms that skip what is known to be zero or will be cut off ------------------------------------------------------
+
+    def transform(self, images: torch.Tensor, before: int = 0) -> torch.Tensor:
+        """Transforms of images (..., m, m) in the corner, or `before` pixels from it, of a patch."""
+        n = self.length
+        if before:
+            images = torch.nn.functional.pad(images, (before, 0))
+        rows = torch.fft.rfft(images, n, dim=-1)
+        if before:
+            rows = torch.nn.functional.pad(rows, (0, 0, before, 0))
+        spectra: torch.Tensor = torch.fft.fft(rows, n, dim=-2)
+        return spectra
+
+    def back(self, spectra: torch.Tensor, kept: slice) -> torch.Tensor:
+        """The pixels `kept`, along y and x, of patches with these transforms."""
+        rows = torch.fft.ifft(spectra, dim=-2)[..., kept, :]
+        patches: torch.Tensor = torch.fft.irfft(rows, self.length, dim=-1)[..., kept]
+        return patches
