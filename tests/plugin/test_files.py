@@ -10,6 +10,7 @@ import pytest
 from astropy.io import fits
 
 import heliorestore
+from heliorestore.fits.reader import SUFFIXES
 from heliorestore.methods.base import restore
 from heliorestore.plugin import readers
 from heliorestore.plugin.layers import snapshot_layers
@@ -46,7 +47,7 @@ def test_the_manifest_is_valid_and_every_command_can_be_imported():
     for command in manifest.contributions.commands:
         module, _, name = command.python_name.partition(":")
         assert callable(getattr(importlib.import_module(module), name))
-    assert set(manifest.contributions.readers[0].filename_patterns) == {f"*{suffix}" for suffix in readers.SUFFIXES}
+    assert set(manifest.contributions.readers[0].filename_patterns) == {f"*{suffix}" for suffix in SUFFIXES}
     assert [sample.display_name for sample in manifest.contributions.sample_data] == list(SAMPLES.values())
 
 

@@ -428,3 +428,29 @@ def test_the_export_dialog_starts_where_the_last_one_ended(panel, finish, qtbot,
     panel.export_button.click()
     assert asked[1].startswith(str(tmp_path))
     qtbot.waitUntil(lambda: panel.run_panel.messages.text().startswith("Written"), timeout=20_000)
+
+
+def test_a_panel_for_one_method_has_no_choice_of_methods(viewer, fake, qtbot):
+    from heliorestore.plugin.widgets.restore import RestoreWidget
+
+    class FakePanel(RestoreWidget):
+        method = "fake"
+
+    widget = FakePanel(viewer)
+    viewer.window.add_dock_widget(widget, name="Fake")
+    qtbot.waitUntil(lambda: widget.form is not None, timeout=20_000)
+    assert widget.form.settings_class is FakeSettings
+    assert widget.method_choice.parent() is None
+    assert widget.summary.text() == "Add a number."
+
+
+def test_a_layer_of_naparis_own_reader_is_pointed_out(panel, viewer, tmp_path):
+    from napari.layers import Layer
+    from napari.layers._source import layer_source
+
+    with layer_source(path=str(tmp_path / "cube.fits"), reader_plugin="napari"):  # as napari marks what it has read itself
+        layer = Layer.create(np.ones((20, 20)), {"name": "cube", "scale": (0.05, 0.05), "units": ("arcsec", "arcsec")}, "image")
+    viewer.add_layer(layer)
+    panel.layer_list.choose([viewer.layers["cube"]])
+    assert "opened by napari's own reader" in panel.hint.text()
+    assert not panel.hint.isHidden()

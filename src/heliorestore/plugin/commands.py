@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heliorestore.plugin.readers import SUFFIXES
+from heliorestore.fits.reader import SUFFIXES
 
 FITS_PATTERNS = tuple(f"*{suffix}" for suffix in SUFFIXES if suffix.startswith((".fit", ".fts")))
 

@@ -15,14 +15,14 @@ from heliorestore.snapshot import Snapshot
 class ResultLayers:
     """Shows the snapshots of one run in a viewer; contrast, colours, camera and sliders are left to the user.
 
-    `inputs` are the layers that are restored, one per object: results lie over the first one, in cuts no narrower
+    `inputs` are the layers that are restored, one per object: each result lies over its own, in cuts no narrower
     than the input's. A layer that the user deletes stays deleted. Only the GUI thread may call this.
     """
 
     def __init__(self, viewer: Any, name: str, inputs: Sequence[Any]) -> None:
         self._viewer = viewer
         self._name = name
-        self._placement = Placement.of_layer(inputs[0])
+        self._placements = [Placement.of_layer(layer) for layer in inputs]
         self._cuts = [tuple(layer.contrast_limits) for layer in inputs]
         self.layers: dict[Key, Any] = {}
         self.last: Snapshot | None = None
@@ -69,7 +69,7 @@ class ResultLayers:
     def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
         before = self._viewer.dims.ndim
         step = self._viewer.dims.current_step
-        data, arguments, kind = snapshot_layer(key, array, snapshot, self._name, self._placement)
+        data, arguments, kind = snapshot_layer(key, array, snapshot, self._name, self._placements[key[1]])
         ours = [self._viewer.layers.index(each) for each in self.layers.values() if each in self._viewer.layers]
         active = self._viewer.layers.selection.active
         place = min(ours, default=len(self._viewer.layers))

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from heliorestore.errors import HeliorestoreError
+from heliorestore.fits.reader import SUFFIXES, read
 from heliorestore.plugin.layers import LayerData, burst_layers, snapshot_layers
+from heliorestore.snapshot import Snapshot
 
-SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".f0", ".fz")
 NOTHING: list[tuple[None]] = [(None,)]  # npe2's way to say that a file was handled but gave no layer
 
 
@@ -33,9 +34,6 @@ def read_layers(path: str | Sequence[str]) -> Sequence[tuple[object, ...]]:
 
 def load_layers(paths: Sequence[str | Path]) -> list[LayerData]:
     """Read one file or folder, or several files as one burst, into layers."""
-    from heliorestore.fits.reader import read
-    from heliorestore.snapshot import Snapshot
-
     record = read(paths[0] if len(paths) == 1 else [Path(p) for p in paths])
     name = Path(paths[0]).resolve().name.partition(".")[0]
     if isinstance(record, Snapshot):

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLineEdit, QScr
 
 from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
+from heliorestore.fits.reader import SUFFIXES
 from heliorestore.methods import METHODS
 from heliorestore.plugin.display import ResultLayers, next_name
 from heliorestore.plugin.layers import burst_of, common_burst, hint
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _MINIMUM_WIDTH = 320
-_FILES = "Solar images (*.fits *.fit *.fts *.fits.gz *.fit.gz *.fts.gz *.fits.fz *.f0 *.fz);;All files (*)"
+_FILES = f"Solar images ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;All files (*)"
 
 
 class RestoreWidget(QWidget):
