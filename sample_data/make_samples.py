@@ -1,100 +1,130 @@
-"""Make the sample files: `python sample_data/make_samples.py`. Fixed seeds; nothing in them was observed."""
+"""Make the sample files: `python sample_data/make_samples.py [FOLDER]`. Fixed seeds; nothing in them was observed.
+
+On one machine the files come out byte for byte the same; elsewhere a count may differ by one.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from astropy.io import fits
 
 from heliorestore.instrument import KNOWN, Instrument
 from heliorestore.optics.psf import telescope_psf
+from heliorestore.simulate.burst import bin_pixels, simulate_burst, wide_band
+from heliorestore.simulate.magnetic import magnetic_field
+from heliorestore.simulate.patch import Patch
+from heliorestore.simulate.stokes import LINES, stokes
+from heliorestore.simulate.view import SimulationSettings
 
 HERE = Path(__file__).parent
+HMI, CRISP, IRON = KNOWN["hmi-6173"], KNOWN["crisp-8542"], KNOWN["crisp-6302"]
+HMI_SIZE, HMI_MARGIN, FINER = 200, 25, 4  # HMI pixels, and scene pixels per HMI pixel
+
+Array = npt.NDArray[np.floating]
 
 
-def pattern(size: int, grain: float, seed: int) -> np.ndarray:
-    """A cellular pattern: distance to the nearest of many seeds, periodic; bright cells with dark lanes, mean 1."""
-    rng = np.random.default_rng(seed)
-    count = int((size / grain) ** 2)
-    seeds = rng.uniform(0, size, (count, 2))
-    y, x = np.mgrid[:size, :size]
-    nearest = np.full((2, size, size), np.inf)
-    for sy, sx in seeds:
-        dy, dx = (np.abs(a - b) for a, b in ((y, sy), (x, sx)))
-        distance = np.hypot(np.minimum(dy, size - dy), np.minimum(dx, size - dx))
-        nearest = np.sort(np.concatenate([nearest, distance[None]]), axis=0)[:2]
-    lanes = np.clip((nearest[1] - nearest[0]) / (0.35 * grain), 0, 1)
-    image = 0.75 + 0.35 * lanes + 0.05 * rng.standard_normal((size, size))
-    return image / image.mean()
+def write(path: Path, values: Array, cards: fits.Header, scale: float = 1e-4) -> None:
+    """Write values as 16-bit counts of `scale`."""
+    counts = np.clip(np.round(values / scale), -32767, 32767).astype(np.int16)
+    hdu = fits.PrimaryHDU(counts, cards)
+    hdu.header["BSCALE"], hdu.header["BZERO"] = scale, 0.0
+    hdu.writeto(path, overwrite=True)
 
 
-def spot(image: np.ndarray, radius: float) -> np.ndarray:
-    """Put a dark umbra and a striped penumbra into the middle of the pattern."""
-    size = len(image)
-    y, x = np.mgrid[:size, :size] - size / 2
-    r, angle = np.hypot(y, x), np.arctan2(y, x)
-    stripes = 0.75 + 0.12 * np.sin(24 * angle + 3 * np.sin(5 * angle) + r / 6)
-    inside = 1 / (1 + np.exp((r - 2.2 * radius) / (0.05 * radius)))
-    umbra = 1 / (1 + np.exp((r - radius) / (0.05 * radius)))
-    return (image * (1 - inside) + stripes * inside) * (1 - umbra) + (0.12 + 0.05 * image) * umbra
-
-
-def blur(image: np.ndarray, psf: torch.Tensor) -> np.ndarray:
-    return torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(image)) * torch.fft.rfft2(psf.double()), s=image.shape).numpy()
-
-
-def header(instrument: Instrument, **cards: object) -> fits.Header:
+def header(instrument: Instrument, shape: tuple[int, ...], **cards: object) -> fits.Header:
+    """The cards that say what took an image of that shape, and that nothing did."""
     telescope, _, rest = instrument.name.partition("/")
     made = fits.Header()
     made["TELESCOP"], made["INSTRUME"] = telescope, rest.split()[0]
     made["WAVELNTH"], made["WAVEUNIT"] = instrument.wavelength_nm, -9
     for axis, kind in ((1, "HPLN-TAN"), (2, "HPLT-TAN")):
         made[f"CTYPE{axis}"], made[f"CUNIT{axis}"], made[f"CDELT{axis}"] = kind, "arcsec", instrument.pixel_arcsec
-    made["BUNIT"], made["DATE-BEG"] = "I/Ic", "2026-01-01T09:00:00"
-    made["ORIGIN"] = ("heliorestore", "synthetic: not an observation")
+        made[f"CRPIX{axis}"], made[f"CRVAL{axis}"] = (shape[-axis] + 1) / 2, 0.0
+    made["DATE-OBS"] = made["DATE-BEG"] = "2026-01-01T09:00:00.000"
+    made["ORIGIN"] = ("heliorestore", "synthetic: simulated, not an observation")
     made.update(cards)
     return made
 
 
-def write(name: str, image: np.ndarray, cards: fits.Header) -> None:
-    for axis, length in ((1, image.shape[-1]), (2, image.shape[-2])):
-        cards[f"CRPIX{axis}"], cards[f"CRVAL{axis}"] = (length + 1) / 2, 0.0
-    counts = np.round(image * 20000).astype(np.int16)
-    hdu = fits.PrimaryHDU(counts, cards)
-    hdu.header["BSCALE"], hdu.header["BZERO"] = 1 / 20000, 0.0
-    hdu.writeto(HERE / name, overwrite=True, checksum=False)
+def through(instrument: Instrument, images: Array, oversampling: int = 1) -> Array:
+    """Images (..., y, x) through the telescope alone; what wraps around belongs to the margin."""
+    psf = telescope_psf(instrument, (images.shape[-2], images.shape[-1]), oversampling=oversampling, dtype=torch.float64)
+    spectra = torch.fft.rfft2(torch.from_numpy(images)) * torch.fft.rfft2(psf)
+    return torch.fft.irfft2(spectra, s=psf.shape).numpy()
 
 
-def hmi_continuum() -> None:
-    """200 x 200 pixels of a spot through Wachter's PSF, on HMI's pixels."""
-    instrument = KNOWN["hmi-6173"]
-    scene = spot(pattern(400, 6.0, 1), 40)
-    seen = blur(scene, telescope_psf(instrument, scene.shape, oversampling=2))
-    image = seen.reshape(200, 2, 200, 2).mean((1, 3)) + np.random.default_rng(2).normal(0, 1e-3, (200, 200))
-    write("hmi_continuum.fits", image, header(instrument))
+def hmi_images(folder: Path) -> None:
+    """A sunspot's continuum and magnetogram through Wachter's PSF, averaged over HMI's pixels."""
+    patch = Patch(
+        shape=(HMI_SIZE * FINER, HMI_SIZE * FINER),
+        pixel_arcsec=(HMI.pixel_arcsec or 1.0) / FINER,
+        seed=11,
+        margin=HMI_MARGIN * FINER,
+    )
+    inner = slice(HMI_MARGIN, HMI_MARGIN + HMI_SIZE)
+    sun = np.stack([wide_band(patch, HMI), magnetic_field(patch)[2]])
+    continuum, field = bin_pixels(through(HMI, sun, FINER), FINER)[:, inner, inner]
+    noise = np.random.default_rng(2).standard_normal((2, HMI_SIZE, HMI_SIZE))
+    shape = continuum.shape
+    write(folder / "hmi_continuum.fits", continuum + 1e-3 * noise[0], header(HMI, shape, CONTENT="CONTINUUM INTENSITY", BUNIT="I/Ic"))
+    write(folder / "hmi_magnetogram.fits", field + 10 * noise[1], header(HMI, shape, CONTENT="MAGNETOGRAM", BUNIT="Gauss"), 0.1)
 
 
-def small_burst() -> None:
-    """2 objects x 6 frames of 128 x 128 pixels: each frame shaken and blurred by a random wavefront."""
-    instrument = KNOWN["crisp-8542"]
-    size, rng = 128, np.random.default_rng(3)
-    wide = spot(pattern(size, 18.0, 4), 18)
-    objects = [wide, 0.6 * wide**2 + 0.2 * spot(pattern(size, 11.0, 5), 22)]
-    telescope = torch.fft.rfft2(telescope_psf(instrument, (size, size)).double())
-    frames = np.empty((2, 6, size, size))
-    fy, fx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None]
-    for frame in range(6):
-        shift, width = rng.normal(0, 0.8, 2), rng.uniform(0.6, 1.6)
-        seeing = np.exp(-2j * np.pi * (fy * shift[0] + fx * shift[1]) - 2 * (np.pi * width) ** 2 * (fy**2 + fx**2))
-        for index, image in enumerate(objects):
-            seen = torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(image)) * telescope * torch.from_numpy(seeing), s=(size, size))
-            frames[index, frame] = seen.numpy() + rng.normal(0, 2e-3, (size, size))
-    cards = header(instrument, CADENCE=(0.5, "[s] from frame to frame"))
-    write("small_burst.fits", np.clip(frames, 0, 1.6), cards)
+def burst(folder: Path, name: str, settings: SimulationSettings, seed: int, truth: str = "") -> None:
+    """A burst of CRISP's wide and narrow band at 8542, and its truth."""
+    made = simulate_burst(settings, CRISP, seed=seed)
+    labels = {f"LABEL{n}": label for n, label in enumerate(made.burst.labels, 1)}
+    cards = made.burst.headers[0].copy()
+    cards.update(labels)
+    write(folder / name, np.asarray(made.burst.frames), cards)
+    if truth:
+        cards = made.truth_burst().headers[0].copy()
+        cards.update(labels)
+        write(folder / truth, made.truth[:, None], cards)
+
+
+def small_burst(folder: Path) -> None:
+    """A burst small enough for a quick look."""
+    burst(folder, "small_burst.fits", SimulationSettings(size=128, frames=6, psf_size=96, ao=True), 4)
+
+
+def sunspot_burst(folder: Path) -> None:
+    """A burst worth restoring, with its truth in a file beside it."""
+    burst(folder, "sunspot_burst.fits", SimulationSettings(ao=True), 1, "sunspot_truth.fits")
+
+
+def stokes_series(folder: Path) -> None:
+    """Eight Stokes images of network fields at three wavelengths of Fe I 6302 (time, stokes, wavelength, y, x), with noise 3e-3."""
+    size, margin, cadence_s, offsets_pm = 96, 24, 6.0, (-8.0, 0.0, 8.0)
+    frames = []
+    for number in range(8):
+        patch = Patch(
+            shape=(size, size),
+            pixel_arcsec=IRON.pixel_arcsec or 1.0,
+            scene="granulation",
+            seed=33,
+            margin=margin,
+            time_s=number * cadence_s,
+        )
+        cube = through(IRON, stokes(patch, "fe-6302", offsets_pm))
+        frames.append(cube[..., margin:-margin, margin:-margin])
+    series = np.stack(frames)
+    series += 3e-3 * np.random.default_rng(7).standard_normal(series.shape)
+    cards = header(IRON, series.shape, BUNIT="I/Ic")
+    axes = (("WAVE", "nm", LINES["fe-6302"].wavelength_nm - 0.008, 0.008), ("STOKES", "", 1.0, 1.0), ("TIME", "s", 0.0, cadence_s))
+    for axis, (kind, unit, first, step) in enumerate(axes, 3):
+        cards[f"CTYPE{axis}"], cards[f"CUNIT{axis}"], cards[f"CRPIX{axis}"] = kind, unit, 1.0
+        cards[f"CRVAL{axis}"], cards[f"CDELT{axis}"] = first, step
+    write(folder / "stokes_series.fits", series, cards)
 
 
 if __name__ == "__main__":
-    hmi_continuum()
-    small_burst()
+    torch.set_num_threads(1)
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
+    for make in (hmi_images, small_burst, sunspot_burst, stokes_series):
+        make(target)

@@ -4,7 +4,11 @@ from pathlib import Path
 
 SAMPLES = {
     "hmi_continuum.fits": "HMI-like continuum image (synthetic)",
+    "hmi_magnetogram.fits": "HMI-like magnetogram (synthetic)",
     "small_burst.fits": "Sunspot burst, CRISP-like, 2 objects x 6 frames (synthetic)",
+    "sunspot_burst.fits": "Larger sunspot burst, CRISP-like, 2 objects x 12 frames (synthetic)",
+    "sunspot_truth.fits": "The truth behind the larger sunspot burst (synthetic)",
+    "stokes_series.fits": "Noisy Stokes time series, Fe I 6302 (synthetic)",
 }
 """File names with the titles that a menu shows."""
 

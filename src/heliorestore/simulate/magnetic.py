@@ -23,10 +23,10 @@ def magnetic_field(patch: Patch) -> Array:
     x, y, seed = patch.x, patch.y, patch.seed
     granules = granulation(x, y, seed, time_s=patch.time_s)
     elements = bright_points(x, y, granules.lane_mm, patch)
-    salt = smooth_noise(x, y, 0.55, seed + 85, octaves=3, persistence=0.7, time=patch.time_s / 400)
+    salt = smooth_noise(x, y, 0.55, seed + 85, octaves=3, persistence=0.7, time=patch.time_s / 1200)
     lanes = np.exp(-((granules.lane_mm / 0.25) ** 2))
     vertical = 2300.0 * np.clip(elements, 0, 0.6) * polarity(x, y, patch) + 22.0 * salt * np.abs(salt) * (0.3 + lanes)
-    tilt = [55.0 * smooth_noise(x, y, 0.5, seed + s, octaves=2, time=patch.time_s / 400) * (0.3 + 0.7 * lanes) for s in (86, 87)]
+    tilt = [55.0 * smooth_noise(x, y, 0.5, seed + s, octaves=2, time=patch.time_s / 1200) * (0.3 + 0.7 * lanes) for s in (86, 87)]
     field = np.stack([*tilt, vertical])
     for px, py, radius in patch.pores:
         inside = 1 / (1 + (np.hypot(x - px, y - py) / (1.15 * radius)) ** 6)

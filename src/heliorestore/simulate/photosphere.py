@@ -33,7 +33,7 @@ def photosphere(patch: Patch, wavelength_nm: float = REFERENCE_NM, *, granular_g
 
 def bright_points(x: Array, y: Array, lane_mm: Array, patch: Patch) -> Array:
     """What magnetic elements add in the lanes: dots and ribbons some 0.15 Mm wide, up to 0.6 above their surroundings."""
-    beads = smooth_noise(x, y, 0.24, patch.seed + 70, octaves=2, time=patch.time_s / 300)
+    beads = smooth_noise(x, y, 0.24, patch.seed + 70, octaves=2, time=patch.time_s / 900)
     dense = network(x, y, patch)
     points: Array = 0.55 * np.exp(-((lane_mm / 0.085) ** 2)) * np.clip(1.35 * beads + 1.7 * dense - 0.95, 0, 1.3) * (dense > 0.05)
     if patch.spot is not None:

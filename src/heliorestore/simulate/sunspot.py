@@ -43,8 +43,9 @@ def place_in_spot(x: Array, y: Array, spot: Spot, seed: int) -> SpotPlace:
     radius, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
     cos, sin = np.cos(angle), np.sin(angle)
     lobes = 0.13 * smooth_noise(cos, sin, 0.8, seed + 1, octaves=3, persistence=0.6)
-    umbra = spot.umbra_mm * (1 + lobes)
-    outer = spot.outer_mm * (1 + 0.055 * smooth_noise(cos, sin, 0.55, seed + 2, octaves=3, persistence=0.6))
+    turned = 2 * (angle - math.pi * float(uniform(seed + 12, 0)))
+    umbra = spot.umbra_mm * (1 + lobes + 0.10 * np.cos(turned))
+    outer = spot.outer_mm * (1 + 0.05 * np.cos(turned) + 0.055 * smooth_noise(cos, sin, 0.55, seed + 2, octaves=3, persistence=0.6))
     umbra = np.minimum(umbra, 0.85 * outer)
     return SpotPlace(radius, angle, (radius - umbra) / (outer - umbra), umbra, outer)
 
@@ -169,7 +170,7 @@ def _paint_filament(image: Array, x: Array, y: Array, head: tuple[float, float, 
     x_mm, y_mm, direction = head
     length, width, bend, glow, core, head_light = shape
     cos, sin = math.cos(direction), math.sin(direction)
-    part = _window(x, y, x_mm + cos * length / 2, y_mm + sin * length / 2, length / 2 + width)
+    part = _window(x, y, x_mm + cos * length / 2, y_mm + sin * length / 2, length * (0.5 + abs(bend)) + width)
     if part is None:
         return
     dx, dy = x[part] - x_mm, y[part] - y_mm
