@@ -1,6 +1,7 @@
 """Reader, writer, samples, commands and the manifest, as napari meets them."""
 
 import importlib
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from heliorestore.plugin.writers import save
 from heliorestore.samples import SAMPLES
 from heliorestore.snapshot import Snapshot
 
-from .conftest import FakeSettings, set_fields
+from .conftest import FakeSettings, choose_method, set_fields
 
 MANIFEST = Path(heliorestore.__file__).parent / "napari.yaml"
 
@@ -249,3 +250,29 @@ def test_preferences_come_from_the_plugins_page(viewer):
         assert preferences().refresh_hz == 4
     finally:
         page.refresh_hz = 10
+
+
+def test_what_is_copied_gives_the_result_of_the_panel(panel, viewer, finish, qtbot, tmp_path, monkeypatch):
+    from qtpy.QtWidgets import QApplication
+
+    from heliorestore import cli
+
+    monkeypatch.chdir(tmp_path)
+    choose_method(panel, "richardson-lucy", qtbot)
+    panel.layer_list.choose(viewer.open_sample("heliorestore", "small_burst"))
+    panel.frames.setText("1:4")
+    panel.objects.setText("1")
+    panel.device.setCurrentText("cpu")
+    panel.instrument.numbers["pixel_arcsec"].setText("0.06")
+    set_fields(panel, iterations=3, upsampling=2)
+    finish(panel, panel.run_panel.run_button.click)
+    mine = panel.run_panel.snapshot
+    panel.copy_command()
+    assert cli.main([*shlex.split(QApplication.clipboard().text())[1:], "--quiet"]) == 0
+    by_command = heliorestore.read("small_burst_restored.fits")
+    np.testing.assert_array_equal(by_command.images, mine.images)
+    assert by_command.run.instruments == mine.run.instruments
+    Path("small_burst_restored.fits").unlink()
+    panel.copy_python()
+    exec(compile(QApplication.clipboard().text(), "copied", "exec"), {})
+    np.testing.assert_array_equal(heliorestore.read("small_burst_restored.fits").images, mine.images)
