@@ -8,6 +8,7 @@ The object is the first image of a FITS file (a piece of 128 x 128 pixels from i
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import re
 import runpy
@@ -57,8 +58,9 @@ def timing(threads: int, runs: int) -> str:
     found = runpy.run_path(str(ROOT / "benchmarks" / "optics.py"))["timings"]("cpu", runs)
     lines = ["| | wall clock, median | processor time, least |", "|---|---|---|"]
     lines += [f"| {t.what} | {t.wall * 1e3:.3g} ms | {t.processor * 1e3:.3g} ms |" for t in found]
-    machine = f"{platform.machine()}, torch {torch.__version__}, {threads} thread{'s' * (threads > 1)}, {runs} runs"
-    return "\n".join([*lines, "", f"Measured on {machine}; times are per frame, or per thing named."])
+    machine = f"{os.cpu_count()} cores ({platform.machine()}) under a load of {os.getloadavg()[0]:.1f}, torch {torch.__version__}"
+    how = f"{threads} thread{'s' * (threads > 1)}, {runs} runs; times are per frame, or per thing named."
+    return "\n".join([*lines, "", f"Measured on {machine}, {how}"])
 
 
 def replace(name: str, table: str) -> None:

@@ -148,6 +148,15 @@ def test_single_precision_agrees_with_double(optics: Optics) -> None:
     torch.testing.assert_close(single(object_.float(), modes.float()).double(), double(object_, modes), atol=2e-6, rtol=1e-5)
 
 
+def test_mixed_precision_around_it_does_not_reach_in() -> None:
+    model = FilterFlow(optics=[make_optics(CRISP, 16, 5)], shape=(24, 24), step=8)
+    object_, modes = random(1, 24, 24).float(), random(1, 5, *model.grid).float().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        images = model(object_, modes)
+    images.sum().backward()
+    torch.testing.assert_close(images, model(object_, modes))
+
+
 def test_wrong_shapes_say_what_is_needed(optics: Optics) -> None:
     model = FilterFlow(optics=[optics], shape=(24, 24), step=8, borders="given")
     with pytest.raises(SettingsError, match=r"\(1, 39, 39\)"):

@@ -243,6 +243,11 @@ def test_modes_of_another_telescope_are_refused() -> None:
         make_optics(CRISP, 32, make_basis(4, Aperture.of(HIFI)))
 
 
+def test_half_precision_is_refused() -> None:
+    with pytest.raises(SettingsError, match="float32 and float64"):
+        make_optics(CRISP, 32, 4, dtype=torch.float16)
+
+
 def test_closed_form_and_wavefront_agree() -> None:
     optics = make_optics(CRISP, 256, 3, dtype=torch.float64)
     computed = psf(optics, torch.zeros(3, dtype=torch.float64)).roll((-128, -128), (0, 1))

@@ -96,7 +96,8 @@ class FilterFlow:
         kept = 8 * len(modes) * sum(group.plan.values_kept(group.optics) for group in self._groups)
         again = self.checkpoint if self.checkpoint is not None else kept > _KEPT_BYTES
         flow: Any = _Flow.apply  # torch gives it no types
-        return self._ordered([flow(self._canvas(objects, g), coefficients, g.optics, g.plan, again) for g in self._groups])
+        with torch.autocast(modes.device.type, enabled=False):  # no FFT has half precision everywhere
+            return self._ordered([flow(self._canvas(objects, g), coefficients, g.optics, g.plan, again) for g in self._groups])
 
     def psfs(self, modes: torch.Tensor, object_: int = 0) -> torch.Tensor:
         """PSFs (frame, gy, gx, y, x) of an object at the nodes."""

@@ -76,6 +76,8 @@ def make_optics(
         basis = make_basis(basis, Aperture.of(instrument))
     if size < 4:
         raise SettingsError(f"The PSF grid has {size} pixels; it needs at least 4.")
+    if dtype not in _NUMPY:
+        raise SettingsError(f"The optics are to be of type {dtype}; possible are float32 and float64.")
     if not math.isclose(basis.aperture.diameter_m, instrument.require().diameter_m or 0.0, rel_tol=1e-6):
         raise SettingsError(
             f"The modes are those of an aperture of {basis.aperture.diameter_m:g} m, but {instrument.name} has one of "
@@ -93,7 +95,7 @@ def make_optics(
     amplitude /= field * math.sqrt(amplitude.sum())
     scale = (reference_nm or instrument.wavelength_nm or 1.0) / (instrument.wavelength_nm or 1.0)
     modes = sampled_modes(basis, diameter, _NUMPY[dtype]) * scale
-    tensors = [torch.as_tensor(part).to(device, dtype) for part in (amplitude.ravel(), modes.reshape(len(modes), -1), offset.ravel())]
+    tensors = [torch.as_tensor(part).to(dtype).to(device) for part in (amplitude.ravel(), modes.reshape(len(modes), -1), offset.ravel())]
     return Optics(instrument, basis, size, field, diameter, far, *tensors)
 
 
