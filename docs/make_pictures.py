@@ -31,7 +31,7 @@ def result_of_a_run(folder: Path) -> None:
     viewer, widget = opened("hmi_continuum.fits")
     take(viewer, folder / "opened.png")
     widget.form.fields["upsampling"].set(2)
-    widget.form.fields["iterations"].set(30)
+    widget.form.fields["iterations"].set(15)
     ended: list[Any] = []
     widget.run_panel.ended.connect(ended.append)
     widget.run_panel.run_button.click()
