@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from heliorestore.instrument import KNOWN
+from heliorestore.optics.filter_flow import FilterFlow
+from heliorestore.optics.psf import make_optics, psf
 from heliorestore.simulate.exposure import convolve_everywhere, convolve_per_node, convolve_still
 from heliorestore.simulate.patch import Patch
 from heliorestore.simulate.photosphere import photosphere
@@ -72,3 +74,17 @@ def test_the_two_roads_agree_under_a_real_atmosphere() -> None:
     assert misfit[1] < 1e-3
     assert misfit[2] < 1e-4
     assert misfit[0] > 3 * misfit[1] > 9 * misfit[2]
+
+
+def test_the_simulations_operator_is_the_methods_one_where_they_mean_the_same() -> None:
+    optics = make_optics(KNOWN["crisp-8542"], 32, 10)
+    model = FilterFlow(optics=[optics], shape=(40, 40), step=8, borders="given")
+    modes = 0.5 * torch.randn((1, 10, *model.grid), generator=torch.Generator().manual_seed(5))
+    at_nodes = psf(optics, modes, 1)[0]
+    objects = scene(1, 40, 32)
+
+    def psfs_at(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        return at_nodes[(rows / 8).long(), (columns / 8).long()]
+
+    ours = convolve_per_node(objects, psfs_at, 40, 8)
+    torch.testing.assert_close(ours, model(objects[:, 1:, 1:], modes)[:, 0], rtol=1e-4, atol=1e-5)
