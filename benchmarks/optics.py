@@ -49,7 +49,7 @@ def timed(what: str, run: Callable[[], object], runs: int, per: int = 1) -> Timi
 def flow_timings(optics: Optics, size: int, frames: int, step: int, runs: int) -> list[Timing]:
     """Filter flow: forward, forward and backward, and forward with known PSFs; seconds per frame."""
     model = FilterFlow(optics=[optics], shape=(size, size), step=step)
-    quick = FilterFlow(optics=[optics], shape=(size, size), step=step, checkpoint=False)
+    lean = FilterFlow(optics=[optics], shape=(size, size), step=step, checkpoint=True)
     like = {"device": optics.modes.device, "dtype": optics.modes.dtype}
     object_ = torch.rand(1, size, size, **like).requires_grad_()
     modes = torch.randn(frames, 44, *model.grid, **like).requires_grad_()
@@ -63,7 +63,7 @@ def flow_timings(optics: Optics, size: int, frames: int, step: int, runs: int) -
     return [
         timed(f"{name}: forward", forward, runs, frames),
         timed(f"{name}: forward + backward", lambda: model(object_, modes).square().sum().backward(), runs, frames),
-        timed(f"{name}: forward + backward, spectra kept", lambda: quick(object_, modes).square().sum().backward(), runs, frames),
+        timed(f"{name}: forward + backward, checkpointed", lambda: lean(object_, modes).square().sum().backward(), runs, frames),
         timed(f"{name}: forward, PSFs known", lambda: model.apply(object_.detach(), transfer), runs, frames),
         timed(f"{name}: adjoint, PSFs known", lambda: model.adjoint(torch.ones(1, frames, size, size, **like), transfer), runs, frames),
     ]

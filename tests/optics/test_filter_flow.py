@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from astropy.io import fits
 
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import KNOWN
@@ -191,3 +193,14 @@ def test_agrees_with_the_exact_sum(strength: float, sigma_arcsec: float, limits:
         image = FilterFlow(optics=[optics], shape=(size, size), step=step)(object_, at_nodes(modes, step))
         errors[step] = wandering.nmse(image, exact)
     assert all(errors[step] <= limits[step] for step in limits), errors
+
+
+def test_agrees_with_the_exact_sum_on_simulated_granulation(shared_data: Path, wandering: SimpleNamespace) -> None:
+    image = fits.getdata(shared_data / "truth" / "mhd_granulation.fits")
+    object_ = torch.as_tensor(image[300:364, 500:564].astype("float32"))[None]
+    optics = make_optics(CRISP, 64, 44)
+    modes = wandering.wandering_modes(optics, 64, 10.0, 5 / 0.059, seed=3)
+    exact = PerPixelSum(optics=[optics], shape=(64, 64))(object_, modes)
+    approximate = FilterFlow(optics=[optics], shape=(64, 64), step=16)(object_, at_nodes(modes, 16))
+    assert wandering.nmse(approximate, exact) < 6.3e-6
+    assert wandering.nmse(object_, exact) > 1e-3

@@ -111,7 +111,7 @@ def transmission(aperture: Aperture, diameter_px: float, *, subpixels: int | Non
     """Open fraction of each pupil pixel (y, x), 0 to 1: the edges are antialiased by `subpixels` samples per axis."""
     centres = pupil_coordinates(diameter_px)
     n = centres.size
-    k = subpixels or max(4, min(32, 2048 // n))
+    k = subpixels or max(4, min(64, 4096 // n))
     fine = (centres[:, None] + ((np.arange(k) + 0.5) / k - 0.5) * (2 / diameter_px)).ravel()
     open_ = np.empty((n, n))
     for row in range(n):  # a row of pixels at a time: a pupil of 1000 pixels would need gigabytes at once
