@@ -1,14 +1,15 @@
 """Optics: seconds of the forward models, their gradients, PSFs and modes on this machine.
 
-    python benchmarks/optics.py [--threads 2] [--runs 9] [--device cpu]
+    python benchmarks/optics.py [--threads 2] [--runs 9] [--device cpu] [--memory]
 
 Geometry of SST/CRISP at 854.2 nm, 44 modes, PSFs of 64 pixels, single precision. Printed are the median wall-clock time, and the
-least processor time, which others on the machine disturb less (with one thread it is what a run costs undisturbed).
+least processor time, which others on the machine disturb less (with one thread: waiting threads count as busy).
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -85,13 +86,28 @@ def timings(device: str, runs: int) -> list[Timing]:
     return found
 
 
+def memory() -> str:
+    """Peak memory of the process for a gradient of 20 frames and two objects of 512^2, which a machine of 8 GB must bear."""
+    optics = make_optics(CRISP, 64, 44)
+    model = FilterFlow(optics=[optics, optics], shape=(512, 512), step=16)
+    objects, modes = torch.rand(2, 512, 512).requires_grad_(), torch.randn(20, 44, *model.grid).requires_grad_()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    model(objects, modes).square().sum().backward()
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return f"20 frames, 2 objects of 512^2, step 16, forward + backward: peak {after:.0f} MB, {before:.0f} MB of it before"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory instead of times")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.memory:
+        print(memory())
+        return
     print(f"torch {torch.__version__}, {arguments.device}, {arguments.threads} threads, {arguments.runs} runs")
     print(f"{'':62} {'wall, median':>14} {'processor, least':>17}")
     for timing in timings(arguments.device, arguments.runs):
