@@ -165,6 +165,8 @@ def test_wrong_shapes_say_what_is_needed(optics: Optics) -> None:
         model(torch.zeros(1, 24, 24), torch.zeros(1, 5, 4, 4))
     with pytest.raises(SettingsError, match=r"\(frame, mode, 4, 4\)"):
         model(torch.zeros(1, 39, 39), torch.zeros(1, 5, 3, 3))
+    with pytest.raises(SettingsError, match="made for 5"):
+        model(torch.zeros(1, 39, 39), torch.zeros(1, 6, 4, 4))
     with pytest.raises(SettingsError, match="at least"):
         FilterFlow(optics=[], shape=(24, 24))
 
