@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from heliorestore.fits.writer import write
     from heliorestore.instrument import Instrument
     from heliorestore.methods.base import restore, stream
+    from heliorestore.methods.enhance import EnhanceSettings
     from heliorestore.methods.richardson_lucy import RichardsonLucySettings
     from heliorestore.snapshot import Snapshot, StopReason
 
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Burst": "burst",
+    "EnhanceSettings": "methods.enhance",
     "Instrument": "instrument",
     "RichardsonLucySettings": "methods.richardson_lucy",
     "Snapshot": "snapshot",
@@ -34,6 +36,7 @@ _HOME = {
 
 __all__ = [
     "Burst",
+    "EnhanceSettings",
     "Instrument",
     "RichardsonLucySettings",
     "Snapshot",

@@ -12,7 +12,12 @@ class Entry:
 
 
 METHODS = {
+    "momfbd": Entry("heliorestore.methods.momfbd:METHOD", "Restore a burst by blind deconvolution in overlapping patches (MOMFBD)."),
     "richardson-lucy": Entry(
         "heliorestore.methods.richardson_lucy:METHOD", "Deconvolve with the instrument's PSF (damped Richardson-Lucy)."
     ),
+    "sv-momfbd": Entry(
+        "heliorestore.methods.sv_momfbd:METHOD", "Restore a burst by blind deconvolution with a blur that varies from place to place."
+    ),
+    "enhance": Entry("heliorestore.methods.enhance:METHOD", "Deconvolve HMI continuum images and magnetograms to twice the resolution."),
 }

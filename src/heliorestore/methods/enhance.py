@@ -1,0 +1,240 @@
+"""Enhance: deconvolve HMI images and double their resolution with a trained network, tile by tile.
+
+Diaz Baso & Asensio Ramos (2018), doi:10.1051/0004-6361/201731344. The network's continuum is in units of the quiet Sun,
+its magnetogram in kilogauss.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heliorestore.burst import Burst, FloatArray
+from heliorestore.errors import SettingsError, WeightsError
+from heliorestore.methods.richardson_lucy import average_frames
+from heliorestore.nets import weights
+from heliorestore.nets.enhance import Enhance
+from heliorestore.optics.quiet_sun import limb_cosine, quiet_sun
+from heliorestore.optics.reobserve import reobserved
+from heliorestore.settings import Settings, option
+from heliorestore.snapshot import Snapshot, StopReason
+
+ZOOM = 2
+TILE = 256  # input pixels
+_LIMB_MU = 0.4  # nearer to the limb the authors found artefacts
+_MOST_FLUX = 1.029  # unsigned, relative to the input's
+_GAUSS = {"g": 1e-3, "gauss": 1e-3, "mx/cm^2": 1e-3, "mx cm-2": 1e-3, "mx/cm2": 1e-3, "kg": 1.0, "t": 10.0, "mt": 1e-2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnhanceSettings(Settings):
+    """Settings of Enhance."""
+
+    method: ClassVar[str] = "enhance"
+
+    kind: Literal["auto", "continuum", "magnetogram"] = option("auto", help="What the image is; auto asks the header, then the sign.")
+    network: Literal["full", "small"] = option("full", help="The published architecture, or one with a ninth of its arithmetic.")
+    keep_flux: bool = option(
+        True,
+        help="Scale a magnetogram down where its unsigned flux has grown by more than 2.9 %: mixed polarities, once resolved, add some.",
+    )
+    weights: str = option("", help="Name or file of weights to use instead of the ones that come with the program.")
+
+
+@dataclass(frozen=True, eq=False)
+class _Input:
+    """One object ready for the network: `image` (y, x) normalised and free of NaN, `unit` what its values times it are in the burst."""
+
+    image: FloatArray
+    unit: FloatArray
+    hole: npt.NDArray[np.bool_]
+    kind: str
+    net: Enhance
+    messages: tuple[str, ...]
+
+
+class EnhanceMethod:
+    """The method as `methods.base` loads it."""
+
+    name = EnhanceSettings.method
+    settings = EnhanceSettings
+
+    def stream(
+        self, burst: Burst, settings: EnhanceSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+    ) -> Generator[Snapshot, EnhanceSettings | None, None]:
+        """Yield a snapshot per row of tiles; `start` goes on where an earlier snapshot of the same images ended."""
+        began = time.perf_counter() - (start.elapsed_s if start else 0.0)
+        observed, _ = average_frames(burst)
+        inputs = [prepare(burst, k, observed[k], settings, device) for k in range(len(observed))]
+        images, coverage = _begin(observed, start)
+        messages = tuple(dict.fromkeys(text for prepared in inputs for text in prepared.messages))
+        tops = range(0, observed.shape[1], TILE)
+        total, step = len(tops) * len(inputs), 0
+        for number, prepared in enumerate(inputs):
+            for top in tops:
+                step += 1
+                rows = slice(top, min(top + TILE, observed.shape[1]))
+                if coverage[number, rows].all():
+                    continue
+                fine = slice(ZOOM * rows.start, ZOOM * rows.stop)
+                images[number, fine] = _restored(prepared, rows, device)
+                coverage[number, rows] = 1
+                if step < total:
+                    yield Snapshot(
+                        step=step, total=total, images=images, maps={"coverage": coverage}, messages=messages,
+                        elapsed_s=time.perf_counter() - began, zoom=ZOOM,
+                    )  # fmt: skip
+        if settings.keep_flux:
+            messages += tuple(
+                filter(None, (_keep_flux(observed[k], images[k]) for k, each in enumerate(inputs) if each.kind == "magnetogram"))
+            )
+        residual, losses = _reconvolution(burst, observed, images)
+        yield Snapshot(
+            step=total, total=total, images=images, maps={"coverage": coverage, "residual": residual}, losses=losses,
+            messages=messages, elapsed_s=time.perf_counter() - began, zoom=ZOOM, stop=StopReason.DONE,
+        )  # fmt: skip
+
+
+METHOD = EnhanceMethod()
+
+
+def kind_of(burst: Burst, number: int, image: FloatArray) -> str:
+    """`continuum` or `magnetogram`, by the header's words and unit, else by whether the image has two signs."""
+    header = burst.headers[number] if burst.headers else {}
+    words = " ".join(str(header.get(key, "")) for key in ("CONTENT", "BTYPE", "OBJECT", "BUNIT", "DATATYPE")).lower()
+    unit = str(header.get("BUNIT", burst.unit)).strip().lower()
+    if unit in ("m/s", "cm/s", "km/s") or "doppler" in words:
+        raise SettingsError(f"{burst.labels[number]} is in {unit or 'm/s'}: Enhance restores continuum images and magnetograms.")
+    if "magnetogram" in words or unit in _GAUSS:
+        return "magnetogram"
+    if "continuum" in words or "intensity" in words:
+        return "continuum"
+    return "magnetogram" if np.nanmean(image < 0) > 0.05 else "continuum"
+
+
+def prepare(burst: Burst, number: int, image: FloatArray, settings: EnhanceSettings, device: torch.device) -> _Input:
+    """Normalise one object (y, x) for its network, and say what a user should know about it."""
+    kind = settings.kind if settings.kind != "auto" else kind_of(burst, number, image)
+    net, record = _network(kind, settings)
+    pixel = burst.instruments[number].require().pixel_arcsec or 0.0
+    low, high = record.pixel_arcsec
+    if not low <= pixel <= high:
+        raise SettingsError(
+            f"{burst.labels[number]} has pixels of {pixel:g} arcsec; the weights {record.name} are for {low:g} to {high:g} arcsec "
+            f"({record.instrument or 'their instrument'}). If the header is wrong, say --instrument hmi-6173,pixel_arcsec=..."
+        )
+    if min(image.shape) < 2:
+        raise SettingsError(f"{burst.labels[number]} has {image.shape[0]} x {image.shape[1]} pixels; Enhance needs at least 2 x 2.")
+    messages = [f"Weights {record.name}, sha256 {record.sha256}."]
+    if burst.shape[1] > 1:
+        messages.append(f"Enhance restores one image: the mean of the {burst.shape[1]} frames.")
+    if kind == "magnetogram":
+        unit, empty = np.full(image.shape, _per_kilogauss(burst, number, image), np.float32), 0.0
+    else:
+        header = burst.headers[number] if burst.headers else {}
+        mu = limb_cosine(header, (image.shape[0], image.shape[1]))
+        quiet = quiet_sun(image, mu)
+        messages += _about_limb(mu, quiet.lowest)
+        image = np.where(np.isfinite(mu), image, np.nan) if mu is not None else image
+        unit, empty = quiet.brightness, 1.0
+    hole = ~np.isfinite(image)
+    normalised = np.where(hole, empty, image / unit).astype(np.float32)
+    return _Input(normalised, unit, hole, kind, _placed(net, device), tuple(messages))
+
+
+def _network(kind: str, settings: EnhanceSettings) -> tuple[Enhance, weights.WeightsRecord]:
+    name = settings.weights or f"enhance-{kind}" + ("-small" if settings.network == "small" else "")
+    net, record = weights.load(name)
+    if not isinstance(net, Enhance):
+        raise WeightsError(f"The weights {name} are of the network {record.architecture}; Enhance needs weights of its own networks.")
+    if record.kind and record.kind != kind:
+        raise WeightsError(
+            f"The weights {name} are for a {record.kind}, but the image is taken for a {kind}: choose others, or --kind {record.kind}."
+        )
+    return net, record
+
+
+def _placed(net: Enhance, device: torch.device) -> Enhance:
+    """The network on the device, its kernels in the layout in which convolutions are fastest."""
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
+    return net
+
+
+def _per_kilogauss(burst: Burst, number: int, image: FloatArray) -> float:
+    """What a kilogauss is in the image's unit; without a unit, fields above 20 are in gauss."""
+    header = burst.headers[number] if burst.headers else {}
+    unit = str(header.get("BUNIT", burst.unit)).strip().lower()
+    return 1 / _GAUSS[unit] if unit in _GAUSS else 1000.0 if np.nanmax(np.abs(image)) > 20 else 1.0
+
+
+def _about_limb(mu: npt.NDArray[np.float64] | None, lowest: float) -> list[str]:
+    if mu is None and lowest < 0.9:
+        return [
+            f"The quiet Sun falls to {lowest:.0%} of its brightness within the field: limb darkening, which was divided out for the "
+            "network and put back. Near the limb the result is less reliable."
+        ]
+    if mu is not None and (nearest := float(np.nanmin(mu))) < _LIMB_MU:
+        return [
+            f"The field reaches mu = {nearest:.2f}: limb darkening was divided out for the network and put back, and what lies off the "
+            f"limb is left out. Below mu = {_LIMB_MU} the contrast is too small for the network: expect artefacts there."
+        ]
+    return []
+
+
+def _begin(observed: FloatArray, start: Snapshot | None) -> tuple[FloatArray, FloatArray]:
+    """Images on the finer grid, the observed ones until a tile is done, and what part of them is done (object, y, x)."""
+    coverage = np.zeros(observed.shape, np.float32)
+    images = observed.repeat(ZOOM, 1).repeat(ZOOM, 2)
+    if start is not None and start.images.shape == images.shape and start.maps.get("coverage", images).shape == observed.shape:
+        return start.images.copy(), start.maps["coverage"].copy()
+    return images, coverage
+
+
+def _restored(prepared: _Input, rows: slice, device: torch.device) -> FloatArray:
+    """The restored rows (2 y, 2 x) in the burst's unit, from tiles that overlap by the network's reach; holes stay as they are."""
+    width = prepared.image.shape[1]
+    reach = prepared.net.reach
+    top = max(0, rows.start - reach)
+    band = prepared.image[top : rows.stop + reach]
+    result = np.empty((ZOOM * (rows.stop - rows.start), ZOOM * width), np.float32)
+    with torch.inference_mode():
+        for left in range(0, width, TILE):
+            right, first = min(left + TILE, width), max(0, left - reach)
+            tile = torch.from_numpy(band[:, first : right + reach])[None, None].to(device).contiguous(memory_format=torch.channels_last)
+            fine = prepared.net(tile)[0, 0].cpu().numpy()
+            inner = slice(ZOOM * (rows.start - top), ZOOM * (rows.stop - top)), slice(ZOOM * (left - first), ZOOM * (right - first))
+            result[:, ZOOM * left : ZOOM * right] = fine[inner]
+    unit, hole = (_repeated(part[rows]) for part in (prepared.unit, prepared.hole))
+    return np.where(hole, np.nan, result * unit)
+
+
+def _keep_flux(observed: FloatArray, image: FloatArray) -> str:
+    """Scale the restored field in place if its mean modulus has grown too much; what was done, in words."""
+    growth = float(np.nanmean(np.abs(image))) / max(float(np.nanmean(np.abs(observed))), 1e-30)
+    if growth <= _MOST_FLUX:
+        return ""
+    image *= np.float32(_MOST_FLUX / growth)
+    return (
+        f"The unsigned flux had grown by {growth - 1:.1%}: the field was scaled by {_MOST_FLUX / growth:.3f} to keep it within "
+        f"{_MOST_FLUX - 1:.1%} (--no-keep-flux leaves it as the network gave it)."
+    )
+
+
+def _repeated(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return image.repeat(ZOOM, 0).repeat(ZOOM, 1)
+
+
+def _reconvolution(burst: Burst, observed: FloatArray, images: FloatArray) -> tuple[FloatArray, dict[str, float]]:
+    """What the restored images, seen again by the telescope, leave of the observed ones (object, y, x), and its rms.
+
+    The rms is relative to the rms of what the observed image has beyond its mean.
+    """
+    residual = np.stack([observed[k] - reobserved(images[k], burst.instruments[k]) for k in range(len(observed))])
+    parts = [np.nanstd(left) / max(float(np.nanstd(image)), 1e-30) for left, image in zip(residual, observed, strict=True)]
+    return residual, {"reconvolution": float(np.mean(parts))}

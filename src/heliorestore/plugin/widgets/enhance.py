@@ -1,0 +1,137 @@
+"""The panel of Enhance: a before/after split over the result, and Richardson-Lucy on a button to compare with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from napari.layers import Image
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QPushButton, QScrollArea, QSlider
+
+from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.layers import Placement
+from heliorestore.plugin.widgets.numbers import IntBox
+from heliorestore.plugin.widgets.parts import Section, button, row
+from heliorestore.plugin.widgets.restore import RestoreWidget
+from heliorestore.plugin.worker import Job
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_STEPS = 1000  # of the slider
+
+
+class Split:
+    """A layer on top of all that shows the observed image left of a border, and nothing right of it."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._layer: Any = None
+        self._image = np.zeros((0, 0), np.float32)
+
+    def take(self, image: np.ndarray, over: Any) -> None:
+        """Make the layer of the image (y, x), at the place and in the cuts of the layer `over`."""
+        self.drop()
+        self._image = image
+        place = Placement.of_layer(over).of_grid(image.shape, image.shape)
+        self._layer = Image(
+            np.full_like(image, np.nan), name=f"{over.name} before", contrast_limits=over.contrast_limits, colormap=over.colormap,
+            interpolation2d="nearest", metadata={"kind": "split"}, axis_labels=("y", "x"), **place,
+        )  # fmt: skip
+        self._viewer.add_layer(self._layer)
+
+    @property
+    def stands(self) -> bool:
+        """Whether there is a layer that the user has not deleted."""
+        return self._layer is not None and self._layer in self._viewer.layers
+
+    def move(self, part: float) -> None:
+        """Show the left `part` of the image, 0 to 1."""
+        if self.stands:
+            border = round(part * self._image.shape[1])
+            shown = self._image.copy()
+            shown[:, border:] = np.nan
+            self._layer.data = shown
+            self._layer.visible = border > 0
+
+    def drop(self) -> None:
+        """Take the layer away."""
+        if self.stands:
+            self._viewer.layers.remove(self._layer)
+        self._layer = None
+
+
+class EnhanceWidget(RestoreWidget):
+    """Enhance, with ways to see what it did."""
+
+    method: ClassVar[str | None] = "enhance"
+    before: QSlider
+    lucy_iterations: IntBox
+    lucy_button: QPushButton
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        self.split = Split(napari_viewer)
+        self._split_inputs: list[Any] = []
+        super().__init__(napari_viewer)
+        self.run_panel.state_changed.connect(self._compare_when_idle)
+        self.layer_list.changed.connect(self._forget_split)
+        self._compare_when_idle()
+
+    def compare_with_lucy(self) -> None:
+        """Run Richardson-Lucy on the same input into layers of its own, on the same finer pixels."""
+        if self.run_panel.busy:
+            return
+        from heliorestore.methods.richardson_lucy import RichardsonLucySettings
+
+        try:
+            ours = self.job()
+        except HeliorestoreError as error:
+            self.run_panel.say(str(error))
+            return
+        settings = RichardsonLucySettings(iterations=int(self.lucy_iterations.value()), upsampling=2)
+        job = Job(burst=ours.burst, settings=settings, device=ours.device, seed=ours.seed)
+        self.run_panel.start(job, self.make_layers(job))
+
+    def show_before(self, value: int) -> None:
+        """Draw the border between before and after at this step of the slider."""
+        chosen = self.layer_list.chosen()
+        if not self.split.stands:
+            if not value or len(chosen) == 0:
+                return
+            try:
+                burst = self.burst()
+            except HeliorestoreError as error:
+                self.run_panel.say(str(error))
+                return
+            self._split_inputs = chosen
+            self.split.take(burst.image(0, 0), chosen[0])
+        self.split.move(value / _STEPS)
+
+    def _forget_split(self) -> None:
+        """Another input: the border starts anew, and the layer of the old one goes."""
+        if self.split.stands and self.layer_list.chosen() != self._split_inputs:
+            self.split.drop()
+            self.before.setValue(0)
+
+    def _compare_when_idle(self) -> None:
+        self.lucy_button.setEnabled(self.form is not None and not self.run_panel.busy)
+
+    def _build(self) -> None:
+        super()._build()
+        self.lucy_iterations = IntBox(1, 10_000)
+        self.lucy_iterations.setValue(20)
+        self.lucy_iterations.setToolTip("Iterations of Richardson-Lucy: more sharpen further and amplify noise.")
+        self.lucy_button = button(
+            "Compare with Richardson-Lucy",
+            "Restore the same input with Richardson-Lucy, which knows the telescope and nothing about the Sun: structure that both show "
+            "comes from the data.",
+            self.compare_with_lucy,
+        )
+        self.before = QSlider(Qt.Orientation.Horizontal)
+        self.before.setRange(0, _STEPS)
+        self.before.setToolTip("How much of the image, from the left, shows the input instead of the result.")
+        self.before.valueChanged.connect(self.show_before)
+        column: Any = self.findChild(QScrollArea).widget().layout()  # type: ignore[union-attr] # the panel was just built
+        compare = Section("Compare", row(self.lucy_button, self.lucy_iterations), row("before", self.before, "after"))
+        column.insertWidget(column.count() - 1, compare)

@@ -1,0 +1,180 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+
+from heliorestore import Burst, restore, stream
+from heliorestore.errors import SettingsError, WeightsError
+from heliorestore.instrument import KNOWN
+from heliorestore.methods import enhance
+from heliorestore.methods.enhance import EnhanceSettings
+from heliorestore.nets import weights
+from heliorestore.nets.enhance import small
+from heliorestore.snapshot import StopReason
+
+HMI = KNOWN["hmi-6173"]
+SMALL = EnhanceSettings(network="small")
+
+
+@pytest.fixture
+def random_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Small networks that were never trained, under the names of the package's."""
+    torch.manual_seed(0)
+    net = small()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_var, 0.1, 0.5)
+    for kind in ("continuum", "magnetogram"):
+        record = weights.WeightsRecord(
+            name=f"enhance-{kind}-small", architecture="enhance-small", kind=kind, pixel_arcsec=(0.45, 0.56), instrument=HMI.name
+        )
+        weights.save(net, record, tmp_path)
+    monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
+    return tmp_path
+
+
+def sun(rows: int = 60, columns: int = 50, seed: int = 0) -> np.ndarray:
+    """Something like an image of granulation in counts, with a dark pore."""
+    rng = np.random.default_rng(seed)
+    image = 6e4 * (1 + 0.04 * rng.standard_normal((rows, columns)))
+    image[rows // 3 : rows // 2, columns // 3 : columns // 2] *= 0.3
+    return image.astype(np.float32)
+
+
+def header(**cards: object) -> fits.Header:
+    made = fits.Header()
+    made.update(cards)
+    return made
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_tiles_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    burst = Burst.from_array(sun(), HMI)
+    whole = restore(burst, SMALL, device="cpu")
+    monkeypatch.setattr(enhance, "TILE", 16)
+    tiled = list(stream(burst, SMALL, device="cpu"))
+    assert [s.step for s in tiled] == [1, 2, 3, 4]
+    np.testing.assert_allclose(tiled[-1].images, whole.images, rtol=0, atol=1e-5 * 6e4)
+    assert whole.images.shape == (1, 120, 100)
+    assert whole.zoom == 2
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_coverage_grows_and_what_is_not_covered_is_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enhance, "TILE", 25)
+    image = sun()
+    snapshots = list(stream(Burst.from_array(np.stack([image, image])[:, None], HMI), SMALL, device="cpu"))
+    parts = [float(s.maps["coverage"].mean()) for s in snapshots]
+    assert parts == pytest.approx([50 / 240, 100 / 240, 0.5, 170 / 240, 220 / 240, 1.0], abs=1e-6)
+    np.testing.assert_array_equal(snapshots[0].images[0, 50:], image.repeat(2, 0).repeat(2, 1)[50:])
+    assert [s.stop for s in snapshots] == [None] * 5 + [StopReason.DONE]
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_it_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enhance, "TILE", 20)
+    burst = Burst.from_array(sun(), HMI)
+    snapshots = list(stream(burst, SMALL, device="cpu"))
+    resumed = list(stream(burst, SMALL, device="cpu", start=snapshots[0]))
+    assert len(resumed) == 2
+    np.testing.assert_array_equal(resumed[-1].images, snapshots[-1].images)
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_the_unit_does_not_matter() -> None:
+    image = sun()
+    one = restore(Burst.from_array(image, HMI), SMALL, device="cpu").images
+    np.testing.assert_allclose(restore(Burst.from_array(image / 6e4, HMI), SMALL, device="cpu").images * 6e4, one, rtol=1e-4, atol=1.0)
+    field = np.random.default_rng(0).normal(0, 300, (20, 20)).astype(np.float32)
+    gauss = restore(Burst.from_array(field, HMI, headers=(header(BUNIT="Gauss"),)), SMALL, device="cpu").images
+    for unit, factor in (("kG", 1e-3), ("mT", 0.1), ("T", 1e-4)):
+        other = restore(Burst.from_array(field * factor, HMI, headers=(header(BUNIT=unit),)), SMALL, device="cpu").images
+        np.testing.assert_allclose(other / factor, gauss, rtol=1e-3, atol=0.1)
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_holes_stay_holes_and_harm_nobody() -> None:
+    image = sun()
+    image[5:8, 40:44] = np.nan
+    restored = restore(Burst.from_array(image, HMI), SMALL, device="cpu")
+    hole = np.isnan(restored.images[0])
+    assert hole.sum() == 4 * 12
+    assert hole[10:16, 80:88].all()
+    assert np.isnan(restored.maps["residual"][0]).sum() == 12
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_frames_are_averaged() -> None:
+    frames = np.stack([sun(seed=1), sun(seed=2)])
+    both = restore(Burst.from_array(frames, HMI), SMALL, device="cpu")
+    np.testing.assert_allclose(both.images, restore(Burst.from_array(frames.mean(0), HMI), SMALL, device="cpu").images, rtol=1e-5)
+    assert any("mean of the 2 frames" in text for text in both.messages)
+
+
+def kind(image: np.ndarray, **cards: object) -> str:
+    return enhance.kind_of(Burst.from_array(image, HMI, headers=(header(**cards),)), 0, image)
+
+
+def test_the_kind_is_found_by_header_then_by_sign() -> None:
+    field, light = np.array([[-5.0, 3.0], [2.0, -1.0]], np.float32), np.ones((2, 2), np.float32)
+    assert kind(light, CONTENT="MAGNETOGRAM") == kind(light, BUNIT="Mx/cm^2") == kind(light, BUNIT="Gauss") == kind(field) == "magnetogram"
+    assert kind(light, CONTENT="CONTINUUM INTENSITY") == kind(light, BUNIT="DN/s") == kind(light) == "continuum"
+    assert enhance.kind_of(Burst.from_array(field, HMI), 0, field) == "magnetogram"
+    with pytest.raises(SettingsError, match="is in m/s"):
+        kind(field, BUNIT="m/s")
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_pixels_must_be_hmis() -> None:
+    burst = Burst.from_array(sun(), dataclasses.replace(HMI, pixel_arcsec=0.059))
+    with pytest.raises(SettingsError, match=r"pixels of 0.059 arcsec; the weights enhance-continuum-small are for 0.45 to 0.56"):
+        restore(burst, SMALL, device="cpu")
+    with pytest.raises(SettingsError, match="does not say the instrument's diameter_m, pixel_arcsec"):
+        restore(Burst.from_array(sun()), SMALL, device="cpu")
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_weights_of_the_other_kind_are_refused() -> None:
+    with pytest.raises(WeightsError, match="are for a magnetogram, but the image is taken for a continuum"):
+        restore(Burst.from_array(sun(), HMI), EnhanceSettings(weights="enhance-magnetogram-small"), device="cpu")
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_the_limb_is_noticed_and_left_out() -> None:
+    size = 100
+    disc = {
+        "CRPIX1": -30.5, "CRPIX2": 50.5, "CRVAL1": 900.0, "CRVAL2": 0.0, "CDELT1": 0.504, "CDELT2": 0.504, "RSUN_OBS": 960.0,
+        "CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": "arcsec", "CUNIT2": "arcsec",
+    }  # fmt: skip
+    mu = enhance.limb_cosine(disc, (size, size))
+    assert mu is not None
+    image = np.nan_to_num(6e4 * (0.4 + 0.6 * mu)).astype(np.float32)
+    restored = restore(Burst.from_array(image, HMI, headers=(header(**disc),)), SMALL, device="cpu")
+    assert any("limb darkening was divided out" in text for text in restored.messages)
+    np.testing.assert_array_equal(np.isnan(restored.images[0])[::2, ::2], np.isnan(mu))
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_weights_are_named_in_the_messages() -> None:
+    sha256 = weights.load("enhance-continuum-small")[1].sha256
+    assert f"Weights enhance-continuum-small, sha256 {sha256}." in restore(Burst.from_array(sun(), HMI), SMALL, device="cpu").messages
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_the_unsigned_flux_does_not_grow() -> None:
+    net, record = weights.load("enhance-magnetogram-small")
+    with torch.no_grad():
+        net.out.weight *= 200 / net(torch.randn(1, 1, 20, 20)).std()  # an untrained network that exaggerates
+    weights.save(net, record, weights.folders()[0])
+    burst = Burst.from_array(np.random.default_rng(0).normal(0, 300, (30, 30)).astype(np.float32), HMI)
+    free = restore(burst, SMALL.replace(keep_flux=False), device="cpu")
+    kept = restore(burst, SMALL, device="cpu")
+    before = np.abs(burst.image(0, 0)).mean()
+    assert np.abs(free.images).mean() > 1.1 * before
+    assert np.abs(kept.images).mean() == pytest.approx(1.029 * before, rel=1e-4)
+    np.testing.assert_allclose(kept.images / kept.images.std(), free.images / free.images.std(), rtol=1e-3, atol=1e-5)
+    assert any("unsigned flux had grown" in text for text in kept.messages)
+    assert not any("unsigned flux" in text for text in free.messages)

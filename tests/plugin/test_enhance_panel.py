@@ -1,0 +1,92 @@
+"""The panel of Enhance: result over the input, the split, and Richardson-Lucy beside it."""
+
+import numpy as np
+import pytest
+
+from heliorestore.burst import Burst
+from heliorestore.instrument import KNOWN
+from heliorestore.nets import weights
+from heliorestore.nets.enhance import small
+
+from .conftest import set_fields, wait_for_threads
+
+IMAGE = (6e4 * (1 + 0.04 * np.random.default_rng(0).standard_normal((24, 30)))).astype(np.float32)
+
+
+@pytest.fixture
+def enhance_panel(viewer, tmp_path, monkeypatch, qtbot):
+    """The panel with an HMI image, and small networks that were never trained."""
+    from napari.layers import Layer
+
+    from heliorestore.plugin.layers import burst_layers
+    from heliorestore.plugin.widgets.enhance import EnhanceWidget
+
+    for kind in ("continuum", "magnetogram"):
+        record = weights.WeightsRecord(name=f"enhance-{kind}-small", architecture="enhance-small", kind=kind, pixel_arcsec=(0.45, 0.56))
+        weights.save(small(), record, tmp_path)
+    monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
+    for data in burst_layers(Burst.from_array(IMAGE, KNOWN["hmi-6173"]), "sun"):
+        viewer.add_layer(Layer.create(*data))
+    widget = EnhanceWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Enhance")
+    qtbot.waitUntil(lambda: widget.form is not None, timeout=30_000)
+    set_fields(widget, network="small")
+    yield widget
+    wait_for_threads()
+
+
+def extent(layer) -> np.ndarray:
+    """World coordinates of the layer's outer corners."""
+    corners = np.array([[-0.5, -0.5], [layer.data.shape[-2] - 0.5, layer.data.shape[-1] - 0.5]])
+    return np.array([layer.data_to_world(corner) for corner in corners])
+
+
+def test_the_result_overlays_the_input_exactly(enhance_panel, viewer, finish):
+    assert enhance_panel.method_name == "enhance"
+    outcome = finish(enhance_panel, enhance_panel.run_panel.run_button.click)
+    assert outcome.end.value == "finished"
+    result = viewer.layers["enhance 1 sun"]
+    assert result.data.shape == (48, 60)
+    np.testing.assert_allclose(extent(result), extent(viewer.layers["sun"]), atol=1e-9)
+    assert "Weights enhance-continuum-small" in enhance_panel.run_panel.messages.text()
+
+
+def test_the_split_shows_the_input_left_of_the_border(enhance_panel, viewer):
+    enhance_panel.before.setValue(500)
+    before = viewer.layers["sun before"]
+    np.testing.assert_array_equal(before.data[:, :15], IMAGE[:, :15])
+    assert np.isnan(before.data[:, 15:]).all()
+    np.testing.assert_allclose(extent(before), extent(viewer.layers["sun"]), atol=1e-9)
+    enhance_panel.before.setValue(0)
+    assert not before.visible
+    np.testing.assert_array_equal(viewer.layers["sun"].data, IMAGE)
+    assert enhance_panel.layer_list.chosen() == [viewer.layers["sun"]]  # the split is no input
+
+
+def test_a_deleted_split_comes_back_and_goes_with_its_input(enhance_panel, viewer):
+    enhance_panel.before.setValue(300)
+    viewer.layers.remove(viewer.layers["sun before"])
+    enhance_panel.before.setValue(600)
+    assert "sun before" in viewer.layers
+    viewer.layers.remove(viewer.layers["sun"])
+    assert "sun before" not in viewer.layers
+    assert enhance_panel.before.value() == 0
+
+
+def test_richardson_lucy_runs_beside_it(enhance_panel, viewer, finish):
+    enhance_panel.lucy_iterations.setValue(3)
+    outcome = finish(enhance_panel, enhance_panel.lucy_button.click, seconds=60)
+    assert outcome.end.value == "finished"
+    result = viewer.layers["richardson-lucy 1 sun"]
+    assert result.data.shape == (48, 60)
+    np.testing.assert_allclose(extent(result), extent(viewer.layers["sun"]), atol=1e-9)
+    assert enhance_panel.lucy_button.isEnabled()
+    assert enhance_panel.form.settings().method == "enhance"
+
+
+def test_what_is_missing_is_said(enhance_panel, viewer):
+    viewer.layers.clear()
+    enhance_panel.lucy_button.click()
+    assert enhance_panel.run_panel.problem.text()
+    enhance_panel.before.setValue(500)
+    assert len(viewer.layers) == 0
