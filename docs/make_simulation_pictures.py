@@ -60,7 +60,7 @@ def draw_scenes() -> None:
             ("Ca II 8542, near the core", narrow_band(patch, CRISP), 0.2, 1.8),
             ("vertical field, -1.5 to 1.5 kG", magnetic_field(patch)[2], -1500, 1500),
         ]
-    panels("sim_scenes.png", shown, 3, 2.6)
+    panels("sim_scenes.png", shown, 3, 2.5)
 
 
 def draw_burst() -> None:

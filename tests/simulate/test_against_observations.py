@@ -58,14 +58,15 @@ def test_the_wide_band_at_8542_has_the_spectrum_of_a_restored_observation(shared
     assert np.mean([i.std() / i.mean() for i in ours]) == pytest.approx(0.052, abs=0.01)
     ratio = np.mean([spectrum(i) for i in ours], 0) / np.mean([spectrum(i) for i in wanted], 0)
     # The last ring lies where the observation's restoration filter and its noise decide.
-    np.testing.assert_allclose(ratio[:-1], 1, atol=0.3)
+    np.testing.assert_allclose(ratio[:-1], 1, atol=0.25)
 
 
 def test_the_narrow_band_at_8542_is_like_an_observation_within_a_factor_of_two(shared_data: Path) -> None:
     crisp = KNOWN["crisp-8542"]
     wanted = parts(shared_data, "crisp_8542_quiet_nb.fits", 512)
-    ours = [through(crisp, narrow_band(Patch(shape=(560, 560), pixel_arcsec=0.059, scene="granulation", seed=s), crisp)) for s in (1, 2)]
+    ours = [
+        through(crisp, narrow_band(Patch(shape=(560, 560), pixel_arcsec=0.059, scene="granulation", seed=s), crisp)) for s in range(1, 5)
+    ]
     assert np.mean([i.std() / i.mean() for i in ours]) == pytest.approx(0.174, abs=0.05)
     ratio = np.mean([spectrum(i) for i in ours], 0) / np.mean([spectrum(i) for i in wanted], 0)
-    coarse = EDGES[1:] < 0.13
-    assert (np.abs(np.log2(ratio[coarse])) < 1.2).all()
+    assert (np.abs(np.log2(ratio[:-1])) < 1).all()

@@ -100,7 +100,7 @@ def make_scene(settings: SimulationSettings, instrument: Instrument, margin: int
 def wide_band(patch: Patch, instrument: Instrument) -> Array:
     """The wide-band scene (y, x): the continuum, with calmer granules where the band is full of a broad line's wings."""
     wavelength_nm = instrument.wavelength_nm or 600.0
-    return photosphere(patch, wavelength_nm, granular_gain=0.55 if _chromospheric(wavelength_nm) else 1.0)
+    return photosphere(patch, wavelength_nm, granular_gain=0.53 if _chromospheric(wavelength_nm) else 1.0)
 
 
 def narrow_band(patch: Patch, instrument: Instrument) -> Array:

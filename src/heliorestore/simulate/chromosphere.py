@@ -24,15 +24,15 @@ def chromosphere(patch: Patch) -> Array:
     angle = canopy_direction(patch) + 0.9 * (1 - order) * smooth_noise(x, y, 1.1, seed + 208, octaves=2, time=t)
     if patch.spot is not None:  # in the umbra the field stands upright and shows no fibrils
         order = order * rise(place_in_spot(x, y, patch.spot, seed).depth, -0.45, 0.35)
-    fine = _along(patch, angle, 0.085, 1.6, seed + 201, 3 * t)
+    fine = _along(patch, angle, 0.07, 1.5, seed + 201, 3 * t)
     middle = _along(patch, angle, 0.28, 3.4, seed + 202, 2 * t)
     broad = _along(patch, angle, 0.85, 5.0, seed + 203, t)
     dotted = _along(patch, angle, 0.20, 0.5, seed + 205, 3 * t)
     clouds = smooth_noise(x, y, 2.4, seed + 204, octaves=3, persistence=0.6, time=t)
     dense = network(x, y, patch)
     here = np.clip(0.75 + 0.65 * smooth_noise(x, y, 1.5, seed + 209, octaves=2, time=t), 0.35, 2.2)
-    fibrils = here * (0.3 + 0.7 * order) * (0.11 * fine + 0.09 * middle) + order * 0.08 * broad
-    log_light = fibrils + 0.15 * clouds + (0.05 + 0.10 * (1 - order)) * here * dotted
+    fibrils = here * (0.3 + 0.7 * order) * (0.13 * fine + 0.045 * middle) + order * 0.075 * broad
+    log_light = fibrils + 0.16 * clouds + (0.035 + 0.09 * (1 - order)) * here * dotted
     log_light = log_light + 0.42 * dense * np.clip(0.55 + 0.5 * dotted, 0, 1.6) - 0.06
     reversed_ = granulation(x, y, seed, time_s=patch.time_s - 120.0).intensity - 1
     image: Array = np.exp(log_light) * (1 - 0.10 * reversed_ * (1 - order))
