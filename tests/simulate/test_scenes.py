@@ -60,6 +60,11 @@ def test_the_same_sun_is_on_every_grid() -> None:
     np.testing.assert_allclose(photosphere(fine)[1::3, 1::3], photosphere(coarse), atol=1e-9)
 
 
+def test_the_chromosphere_is_nearly_the_same_on_every_grid() -> None:
+    fine, coarse = (chromosphere(Patch(shape=(n, n), pixel_arcsec=12 / n, seed=3)) for n in (240, 80))
+    assert np.corrcoef(fine[1::3, 1::3].ravel(), coarse.ravel())[0, 1] > 0.97
+
+
 def test_a_margin_shows_more_of_the_same_sun() -> None:
     inner, outer = photosphere(SPOT), photosphere(dataclasses.replace(SPOT, margin=12))
     assert outer.shape == (244, 244)
