@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from heliorestore.instrument import Instrument
     from heliorestore.methods.base import restore, stream
     from heliorestore.methods.enhance import EnhanceSettings
+    from heliorestore.methods.momfbd import MomfbdSettings
     from heliorestore.methods.richardson_lucy import RichardsonLucySettings
+    from heliorestore.methods.sv_momfbd import SvMomfbdSettings
     from heliorestore.snapshot import Snapshot, StopReason
 
 __version__ = "0.1.0"
@@ -25,9 +27,11 @@ _HOME = {
     "Burst": "burst",
     "EnhanceSettings": "methods.enhance",
     "Instrument": "instrument",
+    "MomfbdSettings": "methods.momfbd",
     "RichardsonLucySettings": "methods.richardson_lucy",
     "Snapshot": "snapshot",
     "StopReason": "snapshot",
+    "SvMomfbdSettings": "methods.sv_momfbd",
     "read": "fits.reader",
     "restore": "methods.base",
     "stream": "methods.base",
@@ -38,9 +42,11 @@ __all__ = [
     "Burst",
     "EnhanceSettings",
     "Instrument",
+    "MomfbdSettings",
     "RichardsonLucySettings",
     "Snapshot",
     "StopReason",
+    "SvMomfbdSettings",
     "__version__",
     "read",
     "restore",

@@ -1,0 +1,150 @@
+"""Blind deconvolution against the truth: simulated bursts through every method; writes a JSON file that docs/make_momfbd_tables.py reads.
+
+python benchmarks/momfbd.py -o momfbd.json [--size 128] [--cases ao no-ao spot two-objects] [--methods mean frame momfbd sv-momfbd paper oracle]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from heliorestore.instrument import find
+from heliorestore.methods.base import stream
+from heliorestore.methods.momfbd import MomfbdSettings
+from heliorestore.methods.objects import Flow, Knobs, solve_objects
+from heliorestore.methods.observation import observe
+from heliorestore.methods.sv_momfbd import SvMomfbdSettings
+from heliorestore.methods.wavefronts import centre_tilts, make_wavefronts
+from heliorestore.optics.filters import filtered
+from heliorestore.quality import contrast
+from heliorestore.settings import Settings
+from heliorestore.simulate.burst import Simulation, simulate_burst
+from heliorestore.simulate.view import SimulationSettings
+
+CASES: dict[str, dict[str, Any]] = {
+    "ao": {"scene": "granulation", "objects": 1, "r0_cm": 10.0, "ao": True},
+    "no-ao": {"scene": "granulation", "objects": 1, "r0_cm": 10.0, "ao": False},
+    "ao-7cm": {"scene": "granulation", "objects": 1, "r0_cm": 7.0, "ao": True},
+    "ao-15cm": {"scene": "granulation", "objects": 1, "r0_cm": 15.0, "ao": True},
+    "spot": {"scene": "sunspot", "objects": 1, "r0_cm": 10.0, "ao": True},
+    "two-objects": {"scene": "sunspot", "objects": 2, "r0_cm": 10.0, "ao": True},
+}
+METHODS: dict[str, Callable[[], Settings]] = {
+    "momfbd": MomfbdSettings,
+    "sv-momfbd": SvMomfbdSettings,
+    "paper": SvMomfbdSettings.paper,
+}
+BORDER = 16
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--cases", nargs="+", default=["ao", "no-ao"], choices=list(CASES))
+    parser.add_argument("--methods", nargs="+", default=["mean", "frame", *METHODS, "oracle"])
+    arguments = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for case in arguments.cases:
+        settings = SimulationSettings(size=arguments.size, frames=12, noise=2e-3, **CASES[case])
+        simulation = simulate_burst(settings, find("crisp-8542"), seed=1)
+        for method in arguments.methods:
+            began = time.perf_counter()
+            images, iterations = restored(method, simulation)
+            row = {"case": case, "method": method, "size": arguments.size, "iterations": iterations}
+            row |= {"seconds": time.perf_counter() - began} | compared(images[0], simulation.truth[0])
+            row["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+            rows.append(row)
+            arguments.output.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            print(row, flush=True)
+
+
+def restored(method: str, simulation: Simulation) -> tuple[np.ndarray, int]:
+    """Images (object, y, x) of a method, and its number of iterations."""
+    frames = np.asarray(simulation.burst.frames)
+    if method == "mean":
+        return frames.mean(1), 0
+    if method == "frame":
+        best = max(range(frames.shape[1]), key=lambda frame: contrast(frames[0, frame]))
+        return frames[:, best], 0
+    if method == "oracle":
+        return oracle(simulation), 0
+    last = list(stream(simulation.burst, METHODS[method](), device="cpu"))[-1]
+    return np.asarray(last.images), last.step
+
+
+def oracle(simulation: Simulation, modes: int = 200, step: int = 16, psf: int = 64) -> np.ndarray:
+    """The objects that the solver finds when it is told the true wavefronts, as far as so many modes can say them."""
+    view, burst = simulation.view, simulation.burst
+    assert view.telescope is not None
+    observation = observe(burst, torch.device("cpu"), align=False)
+    wavefronts = make_wavefronts(burst.instruments, modes, view.settings.r0_cm, (0.0,) * burst.shape[0], torch.device("cpu"))
+    flow = Flow(observation, wavefronts, psf, step, 4e9)
+    pupil = wavefronts.optics(int(view.still.shape[-1]))[0]
+    lit = pupil.amplitude / pupil.amplitude.max()
+    basis = torch.cat([torch.ones_like(lit)[None], pupil.modes])
+    sensor = torch.linalg.solve(((basis * lit).double() @ basis.double().T), (basis * lit).double())[1:].float()
+    rows, columns = torch.meshgrid(*(torch.arange(n) * float(step) for n in flow.grid), indexing="ij")
+    places = (torch.stack([rows.flatten(), columns.flatten()], -1) - (view.settings.size - 1) / 2) * (
+        burst.instruments[0].pixel_arcsec or 0
+    )
+    telescope = view.telescope
+    found = [telescope.wavefronts(places, f * view.settings.cadence_s).flatten(1) @ sensor.T for f in range(burst.shape[1])]
+    coefficients = centre_tilts(torch.stack(found).permute(0, 2, 1).reshape(burst.shape[1], modes, *flow.grid))
+    knobs = Knobs(weights=torch.ones(burst.shape[0]))
+    objects = solve_objects(flow.transfers(coefficients), flow.surround(observation.frames.mean(1)), knobs, 15)
+    return np.asarray(filtered(objects, flow.filters(knobs))[(slice(None), *flow.inner)] * observation.scales[:, None, None])
+
+
+def compared(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Error in units of the truth's variance after one shift and one gain, that gain, SSIM, contrast ratio and power ratios by band."""
+    wanted, moved = registered(image, truth)
+    gain = float((moved * wanted).sum() / (moved * moved).sum())
+    result = {"nmse": float(((gain * moved - wanted) ** 2).sum() / (wanted**2).sum()), "gain": gain}
+    result["contrast_ratio"] = contrast(image[BORDER:-BORDER, BORDER:-BORDER]) / contrast(truth[BORDER:-BORDER, BORDER:-BORDER])
+    covariance, (a, b) = float((moved * wanted).mean()), (float(moved.var()), float(wanted.var()))
+    result["ssim"] = (2 * covariance + 1e-6) / (a + b + 1e-6)
+    power = [np.abs(np.fft.rfft2(part * np.hanning(part.shape[0])[:, None] * np.hanning(part.shape[1]))) ** 2 for part in (moved, wanted)]
+    v = np.hypot(np.fft.fftfreq(wanted.shape[0])[:, None], np.fft.rfftfreq(wanted.shape[1])[None])
+    for low, high in ((0.02, 0.1), (0.1, 0.2), (0.2, 0.3)):
+        band = (v >= low) & (v < high)
+        result[f"power_{low:g}_{high:g}"] = float(power[0][band].sum() / power[1][band].sum())
+    return result
+
+
+def registered(image: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and image without their means and borders, the image moved by the sub-pixel shift that fits best."""
+    inner = (slice(BORDER, -BORDER),) * 2
+    wanted = truth[inner] - truth[inner].mean()
+    spectrum = np.fft.rfft2(image - image.mean())
+    ky, kx = np.fft.fftfreq(image.shape[0])[:, None], np.fft.rfftfreq(image.shape[1])[None]
+
+    def at(y: float, x: float) -> np.ndarray:
+        part = np.fft.irfft2(spectrum * np.exp(-2j * np.pi * (ky * y + kx * x)), s=image.shape)[inner]
+        return part - part.mean()
+
+    def places(middle: tuple[float, float], reach: float, steps: int) -> Iterator[tuple[float, float]]:
+        offsets = np.linspace(-reach, reach, steps)
+        return ((middle[0] + dy, middle[1] + dx) for dy in offsets for dx in offsets)
+
+    def likeness(place: tuple[float, float]) -> float:
+        part = at(*place)
+        return float((part * wanted).sum() / np.sqrt((part * part).sum()))
+
+    best = (0.0, 0.0)
+    for reach, steps in ((12.0, 25), (0.8, 9), (0.15, 7)):
+        best = max(places(best, reach, steps), key=likeness)
+    return wanted, at(*best)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    main()

@@ -1,0 +1,197 @@
+"""Objects and modes refined on the space-variant model: in turns, or both at once as in the paper.
+
+In turns the objects are solved for with the modes held, and the modes take a step on the residual that is left: at the minimum in
+the objects the gradient in the modes alone is that of the loss with the objects eliminated (variable projection).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from heliorestore.burst import FloatArray
+from heliorestore.methods.descent import Moments, descend, fresh
+from heliorestore.methods.objects import Flow, Knobs, Transfers, solve_objects
+from heliorestore.methods.patches import Patches
+from heliorestore.methods.regularisers import penalty
+from heliorestore.methods.roughness import roughness
+from heliorestore.methods.wavefronts import Wavefronts, centre_tilts
+from heliorestore.optics.filters import filtered
+
+_FIRST_SOLVE, _SOLVE = 12, 4  # conjugate-gradient steps: from the average, and from the last iteration's objects
+_STALLED = 0.005  # a residual that falls by less than this fraction stands still
+
+
+@dataclass(frozen=True, eq=False)
+class FlowProblem:
+    """The forward model and the wavefronts it is given."""
+
+    flow: Flow
+    wavefronts: Wavefronts
+
+    def radian(self, modes: torch.Tensor) -> torch.Tensor:
+        return modes * self.wavefronts.sigmas[:, None, None]
+
+
+@dataclass(frozen=True, eq=False)
+class FlowState:
+    """Objects (object, y, x) with their surroundings, whitened modes (frame, mode, gy, gx), and the moments of both.
+
+    `residual` is the rms of model minus data, `stalled` for how many iterations it has not fallen, `solved` whether the objects
+    were ever solved for.
+    """
+
+    objects: torch.Tensor
+    modes: torch.Tensor
+    object_moments: Moments
+    mode_moments: Moments
+    residual: float = float("inf")
+    stalled: int = 0
+    solved: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a state shows: filtered images (object, y, x), the residual (object, y, x), and the losses by term."""
+
+    images: torch.Tensor
+    residual: torch.Tensor
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Images (object, y, x) in the burst's units and modes (frame, mode, gy, gx) in radian of an earlier result, where it has them."""
+
+    images: FloatArray | None
+    modes: FloatArray | None
+
+
+def begin(problem: FlowProblem, earlier: Earlier | None = None) -> FlowState:
+    """The mean of the frames and no aberrations, or what an earlier result on the same grid knows."""
+    observation = problem.flow.observation
+    images = observation.frames.mean(1)
+    frames = int(observation.frames.shape[1])
+    modes = torch.zeros((frames, problem.wavefronts.count, *problem.flow.grid), device=images.device)
+    solved = False
+    if earlier is not None and earlier.images is not None and earlier.images.shape == tuple(images.shape):
+        images = torch.from_numpy(np.nan_to_num(earlier.images)).to(images) / observation.scales[:, None, None]
+        solved = True
+    if earlier is not None and earlier.modes is not None and len(earlier.modes) == frames:
+        count = min(earlier.modes.shape[1], modes.shape[1])
+        radian = torch.from_numpy(earlier.modes[:, :count].copy()).to(modes)
+        if radian.shape[2:] != modes.shape[2:]:
+            radian = torch.nn.functional.interpolate(radian, modes.shape[2:], mode="bilinear", align_corners=True)
+        modes[:, :count] = radian / problem.wavefronts.sigmas[:count, None, None]
+    objects = problem.flow.surround(images)
+    return FlowState(objects, modes, fresh(objects), fresh(modes), solved=solved)
+
+
+def add_patch_modes(problem: FlowProblem, state: FlowState, patches: Patches, modes: torch.Tensor) -> FlowState:
+    """The state with the modes (patch, frame, mode) that the patches found, interpolated to the nodes."""
+    rows, columns = (torch.arange(n, device=modes.device) * problem.flow.step for n in problem.flow.grid)
+    found = centre_tilts(patches.at(modes, rows, columns))
+    return replace(state, modes=found, mode_moments=fresh(found), solved=False)
+
+
+def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowState:
+    """Solve for the objects; from the second time on the modes take a step first."""
+    modes, moments = state.modes, state.mode_moments
+    if state.solved:
+        gradient = mode_gradient(problem, state, knobs)
+        # Strong modes, the tilts above all, are steep: no mode moves by more than the rate in radian.
+        rates = (knobs.rate_modes / problem.wavefronts.sigmas).clamp(max=knobs.rate_modes)[:, None, None]
+        modes, moments = descend(modes, gradient, moments, rates)
+        modes = centre_tilts(modes)
+    transfers = problem.flow.transfers(problem.radian(modes))
+    objects = solve_objects(transfers, state.objects, knobs, _SOLVE if state.solved else _FIRST_SOLVE)
+    residual = _rms(problem.flow, transfers, objects, knobs)
+    stalled = state.stalled + 1 if residual > state.residual * (1 - _STALLED) else 0
+    return replace(state, objects=objects, modes=modes, mode_moments=moments, residual=residual, stalled=stalled, solved=True)
+
+
+def mode_gradient(problem: FlowProblem, state: FlowState, knobs: Knobs) -> torch.Tensor:
+    """Gradient in the whitened modes of [sum |r|^2 / N + prior |a|^2 + coupling |difference of neighbours|^2] / 2.
+
+    N is the level of the residual as it stands: what the model cannot explain is noise to it.
+    """
+    flow, observation = problem.flow, problem.flow.observation
+    sharp = flow.blurred(filtered(state.objects, flow.filters(knobs)))
+    gradient = torch.zeros_like(state.modes)
+    noise = max(state.residual**2, float(observation.sigmas.square().mean()))
+    gamma = knobs.weights[:, None, None, None]
+    for frames in flow.batches():
+        modes = state.modes[frames].detach().requires_grad_(True)
+        residual = (flow.model(sharp, problem.radian(modes)) - observation.frames[:, frames]) * observation.weights[:, frames]
+        (gradient[frames],) = torch.autograd.grad((residual.square() * gamma).sum() / (2 * noise), modes)
+    _, rough = roughness(state.modes)
+    return gradient + knobs.prior * state.modes + knobs.coupling * rough
+
+
+def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowState:
+    """One step of AdamW on objects and modes (in radian) at once, on the loss of eq. 17."""
+    flow, observation = problem.flow, problem.flow.observation
+    sigmas = problem.wavefronts.sigmas[:, None, None]
+    pixels = observation.shape[0] * observation.shape[1]
+    gamma = knobs.weights[:, None, None, None]
+    transfer_filter = flow.filters(knobs)
+    in_objects, in_modes, square = torch.zeros_like(state.objects), torch.zeros_like(state.modes), 0.0
+    for frames in flow.batches():
+        objects = state.objects.detach().requires_grad_(True)
+        modes = (state.modes[frames] * sigmas).detach().requires_grad_(True)
+        images = flow.model(flow.blurred(filtered(objects, transfer_filter)), modes)
+        residual = (images - observation.frames[:, frames]) * observation.weights[:, frames]
+        part, in_modes[frames] = torch.autograd.grad((residual.square() * gamma).sum() / pixels, (objects, modes))
+        in_objects += part
+        square += float(residual.detach().square().sum())
+    with torch.no_grad():
+        _, half = penalty(filtered(state.objects, transfer_filter), knobs.regulariser, positive=knobs.positive)
+        smooth = half(filtered(state.objects, transfer_filter))
+        in_objects += 2 * knobs.lambda_object * filtered(knobs.weights[:, None, None] * smooth, transfer_filter)
+        radian = state.modes * sigmas
+        _, rough = roughness(radian)
+        in_modes += 2 * knobs.lambda_modes * rough / radian[0].numel()
+    objects, object_moments = descend(state.objects, in_objects, state.object_moments, knobs.rate_objects, decay=0.01, second=0.999)
+    radian, mode_moments = descend(radian, in_modes, state.mode_moments, knobs.rate_modes, decay=0.01, second=0.999)
+    residual_rms = (square / max(1.0, float(observation.weights.sum()))) ** 0.5
+    return replace(
+        state, objects=objects, modes=centre_tilts(radian) / sigmas, object_moments=object_moments, mode_moments=mode_moments,
+        residual=residual_rms,
+    )  # fmt: skip
+
+
+def measure(problem: FlowProblem, state: FlowState, knobs: Knobs, frame: int | None) -> Measured:
+    """Images, losses by term as in eq. 17, and the residual: its rms over the frames, or that of one frame as it is."""
+    flow, observation = problem.flow, problem.flow.observation
+    with torch.no_grad():
+        sharp = filtered(state.objects, flow.filters(knobs))
+        seen, square, data = None, torch.zeros_like(observation.frames[:, 0]), 0.0
+        transfers = flow.transfers(problem.radian(state.modes))
+        for frames, residual in transfers.residuals(sharp):
+            square += residual.square().sum(1)
+            data += float((residual.square() * knobs.weights[:, None, None, None]).sum())
+            if frame is not None and frames.start <= frame < frames.stop:
+                seen = residual[:, frame - frames.start]
+        smooth, _ = penalty(sharp, knobs.regulariser, positive=knobs.positive)
+        rough, _ = roughness(problem.radian(state.modes))
+    count = observation.weights.sum(1).clamp(min=1)
+    data /= observation.shape[0] * observation.shape[1]
+    object_term = knobs.lambda_object * float(smooth)
+    mode_term = knobs.lambda_modes * rough / state.modes[0].numel()
+    losses = {
+        "loss": data + object_term + mode_term,
+        "data": data,
+        "object": object_term,
+        "modes": mode_term,
+        "residual": (float(square.sum()) / max(1.0, float(observation.weights.sum()))) ** 0.5,
+        "noise": float(observation.sigmas.square().mean().sqrt()),
+    }
+    return Measured(sharp[(slice(None), *flow.inner)], (square / count).sqrt() if seen is None else seen, losses)
+
+
+def _rms(flow: Flow, transfers: Transfers, objects: torch.Tensor, knobs: Knobs) -> float:
+    sharp = filtered(objects, flow.filters(knobs))
+    square = sum(float(residual.square().sum()) for _, residual in transfers.residuals(sharp))
+    return float((square / max(1.0, float(flow.observation.weights.sum()))) ** 0.5)

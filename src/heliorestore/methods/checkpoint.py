@@ -1,0 +1,104 @@
+"""The state of a run in a file, so that a run that was cut off goes on as if it had not been."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from heliorestore.burst import Burst
+from heliorestore.errors import RestorationError, SettingsError
+from heliorestore.settings import Settings, options
+
+State = TypeVar("State")
+
+INTERVAL_S = 60.0
+
+
+class Saver:
+    """Writes a state to a file now and then, whole or not at all; without a path it does nothing."""
+
+    def __init__(self, path: str, burst: Burst, settings: Settings, interval_s: float = INTERVAL_S) -> None:
+        self.path = Path(path).expanduser() if path else None
+        self.key = _fingerprint(burst, settings) if path else ""
+        self._interval, self._saved = interval_s, time.monotonic()
+
+    def save(self, state: Any) -> None:
+        if self.path is not None and time.monotonic() - self._saved >= self._interval:
+            self.write(state)
+
+    def write(self, state: Any) -> None:
+        """Save now."""
+        if self.path is None:
+            return
+        try:
+            handle, name = tempfile.mkstemp(dir=self.path.parent, suffix=".part")
+            os.close(handle)
+            try:
+                torch.save({"key": self.key, "state": _flat(state)}, name)
+                Path(name).replace(self.path)
+            finally:
+                Path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise RestorationError(f"The checkpoint {self.path} cannot be written ({error}); choose another with --checkpoint.") from error
+        self._saved = time.monotonic()
+
+    def done(self) -> None:
+        """The run has ended by itself: nothing is left to go on with."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def resume(saver: Saver, state: State) -> State:
+    """The state that the saver's file holds, or the given one where there is no file; another run's file is a SettingsError."""
+    if saver.path is None or not saver.path.exists():
+        return state
+    try:
+        found = torch.load(saver.path, weights_only=True, map_location="cpu")
+        key, values = found["key"], found["state"]
+    except Exception as error:  # a damaged pickle raises almost anything
+        raise SettingsError(f"The checkpoint {saver.path} cannot be read ({error}): delete it, or choose another file.") from error
+    if key != saver.key:
+        raise SettingsError(f"The checkpoint {saver.path} belongs to another burst or other settings: delete it, or choose another file.")
+    return _filled(state, values, "")
+
+
+def _flat(state: Any, prefix: str = "") -> dict[str, Any]:
+    """The fields of nested records of tensors and numbers, by dotted name; None is left out."""
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(state):
+        value = getattr(state, field.name)
+        if dataclasses.is_dataclass(value):
+            flat |= _flat(value, f"{prefix}{field.name}.")
+        elif value is not None:
+            flat[prefix + field.name] = value.detach().cpu() if isinstance(value, torch.Tensor) else value
+    return flat
+
+
+def _filled(state: State, values: dict[str, Any], prefix: str) -> State:
+    """The record with the values of `_flat`."""
+    assert dataclasses.is_dataclass(state)
+    assert not isinstance(state, type)
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(state):
+        before = getattr(state, field.name)
+        if dataclasses.is_dataclass(before):
+            changes[field.name] = _filled(before, values, f"{prefix}{field.name}.")
+        else:
+            value = values.get(prefix + field.name)
+            changes[field.name] = value.to(before.device) if isinstance(value, torch.Tensor) and before is not None else value
+    return dataclasses.replace(state, **changes)
+
+
+def _fingerprint(burst: Burst, settings: Settings) -> str:
+    """What a checkpoint must agree with: the shape and the first frame of the burst, and the settings that cannot change."""
+    frozen = [(o.name, getattr(settings, o.name)) for o in options(type(settings)) if not o.live and o.name != "checkpoint"]
+    digest = hashlib.sha256(repr((settings.method, burst.shape, frozen, burst.instruments)).encode())
+    digest.update(burst.image(0, 0).tobytes())
+    return digest.hexdigest()

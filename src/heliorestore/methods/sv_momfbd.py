@@ -1,0 +1,207 @@
+"""SV-MOMFBD: blind deconvolution with PSFs that vary from place to place, objects and a grid of modes sought together.
+
+Asensio Ramos (2024), the loss of eq. 17 with the filter of eq. 16; the forward model is filter flow. By default the patches of
+`momfbd` give the modes, conjugate gradients the objects, and both are then refined in turns on the space-variant model; the
+paper's recipe, both at once by AdamW from the average, is there too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from astropy.io import fits
+
+from heliorestore.burst import Burst
+from heliorestore.errors import SettingsError
+from heliorestore.methods.alternation import Earlier, FlowProblem, FlowState, add_patch_modes, begin, joint_step, measure, refine_step
+from heliorestore.methods.blind import BlindSettings, alignment_message
+from heliorestore.methods.checkpoint import Saver, resume
+from heliorestore.methods.memory import budget_bytes
+from heliorestore.methods.momfbd import PatchState, advanced, evaluate, initial, make_problem, patch_images
+from heliorestore.methods.objects import Flow, Knobs
+from heliorestore.methods.observation import observe
+from heliorestore.methods.regularisers import Kind
+from heliorestore.settings import option
+from heliorestore.snapshot import Snapshot, StopReason
+
+_RATES = (10**-1.7, 10**-0.5)  # of objects and modes in the paper's recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class SvMomfbdSettings(BlindSettings):
+    """Settings of the spatially variant MOMFBD."""
+
+    method: ClassVar[str] = "sv-momfbd"
+
+    lambda_object: float = option(
+        0.1,
+        minimum=0.0,
+        maximum=10.0,
+        live=True,
+        log=True,
+        help="Smoothness of the object: 0.01 to 0.1 is useful, 1 damps.",
+    )
+    lambda_modes: float = option(
+        0.01, minimum=0.0, maximum=10.0, live=True, log=True, help="Smoothness of the wavefronts from node to node of their grid."
+    )
+    iterations: int = option(20, minimum=1, maximum=10_000, live=True, help="Iterations, on patches and on the whole field.")
+    patch_iterations: int = option(15, minimum=0, maximum=10_000, help="How many of the iterations are on patches.")
+    start: str = option("patches", help="Where to begin: average, patches, or a FITS file with an earlier result.")
+    optimiser: Literal["alternating", "adamw"] = option(
+        "alternating", help="Objects solved for in every iteration, or the paper's AdamW on objects and modes at once."
+    )
+    forward: Literal["filter-flow"] = option("filter-flow", help="Model of the space-variant blur.")
+    grid_step: int = option(16, unit="px", minimum=4, maximum=256, help="Distance of the nodes at which wavefronts are sought.")
+    psf: int = option(64, unit="px", minimum=16, maximum=512, help="Side of the PSFs: larger for strong turbulence.")
+    rate_objects: float = option(
+        0.02, minimum=1e-4, maximum=1.0, live=True, log=True, help="Step of the objects with adamw, mean intensity 1."
+    )
+    regulariser: Literal["tikhonov", "total-variation", "wavelet"] = option("tikhonov", help="What lambda_object weighs.")
+    positive: bool = option(False, help="Let a negative intensity cost.")
+    residual_frame: int | None = option(None, minimum=0, live=True, help="Show model minus data of this frame instead of the frames' rms.")
+    stop_early: bool = option(True, live=True, help="Stop when the residual no longer falls, or has reached the noise.")
+
+    def knobs(self, weights: torch.Tensor) -> Knobs:
+        """The part of the settings that the object solver takes."""
+        kind: Kind = self.regulariser
+        return Knobs(
+            weights=weights, lambda_object=self.lambda_object, filter_width=self.filter_width,
+            filter_smoothness=self.filter_smoothness, regulariser=kind, positive=self.positive, lambda_modes=self.lambda_modes,
+            prior=self.prior, rate_modes=self.rate_modes, rate_objects=self.rate_objects,
+        )  # fmt: skip
+
+    @classmethod
+    def paper(cls, **changes: Any) -> SvMomfbdSettings:
+        """The recipe of the paper: AdamW from the average with its rates, 30 iterations, modes not whitened."""
+        recipe = {"optimiser": "adamw", "start": "average", "iterations": 30, "rate_objects": _RATES[0], "rate_modes": _RATES[1]}
+        return cls(**{**recipe, "prior": 0.0, "left_out": 0.0, **changes})
+
+
+@dataclass(frozen=True, eq=False)
+class SvState:
+    """Iterations done, and where patches and flow stand."""
+
+    step: int
+    patches: PatchState
+    flow: FlowState
+
+
+class SvMomfbd:
+    """The method as `methods.base` loads it."""
+
+    name = SvMomfbdSettings.method
+    settings = SvMomfbdSettings
+
+    def stream(
+        self, burst: Burst, settings: SvMomfbdSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+    ) -> Generator[Snapshot, SvMomfbdSettings | None, None]:
+        """Yield a snapshot per iteration; nothing is random. `start` is an earlier result, as `settings.start` names in a file."""
+        began = time.perf_counter() - (start.elapsed_s if start else 0.0)
+        restoration = _Restoration(burst, settings, device, start)
+        saver = Saver(settings.checkpoint, burst, settings)
+        state = resume(saver, restoration.initial())
+        messages, stop = alignment_message(restoration.observation), None
+        while stop is None:
+            state, snapshot = restoration.iterate(state, settings)
+            stop = snapshot.stop
+            sent = yield replace(snapshot, elapsed_s=time.perf_counter() - began, messages=messages)
+            settings, messages = sent or settings, ()
+            if stop is None:
+                saver.save(state)
+        saver.done()
+
+
+METHOD = SvMomfbd()
+
+
+class _Restoration:
+    """What does not change while a burst is restored: data, optics, and the two problems."""
+
+    def __init__(self, burst: Burst, settings: SvMomfbdSettings, device: torch.device, start: Snapshot | None) -> None:
+        memory = budget_bytes(settings.memory_gb, device)
+        earlier = Earlier(start.images, start.maps.get("modes")) if start is not None else _earlier(settings.start)
+        self.began_at = start.step if start is not None else 0
+        self.wavefronts = settings.wavefronts(burst.instruments, device)
+        self.observation = observe(burst, device, align=settings.align)
+        self.flow = FlowProblem(Flow(self.observation, self.wavefronts, settings.psf, settings.grid_step, memory / 3), self.wavefronts)
+        # A tile of patches costs a tenth of a second: none where the run does not begin with them.
+        wanted = settings.start == "patches" and settings.optimiser == "alternating" and earlier is None
+        self.patch_iterations = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0
+        self.problem = make_problem(self.observation, self.wavefronts, (settings.patch, settings.patch // 2), memory / 3)
+        self.earlier = earlier
+
+    def initial(self) -> SvState:
+        return SvState(self.began_at, initial(self.problem), begin(self.flow, self.earlier))
+
+    def iterate(self, state: SvState, settings: SvMomfbdSettings) -> tuple[SvState, Snapshot]:
+        """One iteration, and what it shows."""
+        weights = settings.weights(len(self.observation.frames), self.observation.frames.device)
+        knobs = settings.knobs(weights)
+        done = state.step - self.began_at
+        if done < self.patch_iterations:
+            return self._on_patches(state, settings, weights)
+        if settings.optimiser == "adamw":
+            flow = joint_step(self.flow, state.flow, knobs)
+        else:
+            flow = state.flow
+            if done == self.patch_iterations and self.patch_iterations > 0:
+                flow = add_patch_modes(self.flow, flow, self.problem.patches, state.patches.modes)
+            flow = refine_step(self.flow, flow, knobs)
+        state = replace(state, step=state.step + 1, flow=flow)
+        measured = measure(self.flow, flow, knobs, settings.residual_frame)
+        snapshot = self._snapshot(
+            state, settings, measured.images, self.flow.radian(flow.modes), measured.losses, residual=measured.residual
+        )
+        return state, replace(snapshot, stop=self._reason(state, settings))
+
+    def _on_patches(self, state: SvState, settings: SvMomfbdSettings, weights: torch.Tensor) -> tuple[SvState, Snapshot]:
+        coupling = settings.lambda_modes / 0.01
+        evaluation = evaluate(self.problem, state.patches, weights, settings.prior, coupling)
+        images = patch_images(self.problem.patches, evaluation.restored, settings.filter_width, settings.filter_smoothness)
+        patches = advanced(self.problem, state.patches, evaluation, settings.rate_modes)
+        rows, columns = (torch.arange(n, device=images.device) * settings.grid_step for n in self.flow.flow.grid)
+        modes = self.problem.patches.at(state.patches.modes * self.wavefronts.sigmas, rows, columns)
+        state = replace(state, step=state.step + 1, patches=patches)
+        return state, self._snapshot(state, settings, images, modes, evaluation.losses)
+
+    def _snapshot(
+        self, state: SvState, settings: SvMomfbdSettings, images: torch.Tensor, modes: torch.Tensor, losses: dict[str, float],
+        *, residual: torch.Tensor | None = None,
+    ) -> Snapshot:  # fmt: skip
+        scales = self.observation.scales[:, None, None]
+        maps = {"modes": modes.cpu().numpy()}
+        if residual is not None:
+            maps["residual"] = (residual * scales).cpu().numpy()
+        total = max(self.began_at + settings.iterations, state.step)
+        return Snapshot(step=state.step, total=total, images=(images * scales).cpu().numpy(), maps=maps, losses=losses)
+
+    def _reason(self, state: SvState, settings: SvMomfbdSettings) -> StopReason | None:
+        if state.step - self.began_at >= settings.iterations:
+            return StopReason.DONE
+        if not settings.stop_early or settings.optimiser == "adamw":
+            return None
+        if state.flow.residual <= float(self.observation.sigmas.square().mean().sqrt()):
+            return StopReason.NOISE
+        return StopReason.CONVERGED if state.flow.stalled >= 3 else None
+
+
+def _earlier(start: str) -> Earlier | None:
+    """The result that a start setting names, or None where it is one of the words."""
+    if start in ("average", "patches"):
+        return None
+    path = Path(start).expanduser()
+    try:
+        with fits.open(path) as file:
+            images = np.asarray(file[0].data, np.float32)
+            modes = np.asarray(file["MODES"].data, np.float32) if "MODES" in file else None
+    except (OSError, TypeError, ValueError) as error:
+        raise SettingsError(
+            f"start is {start!r}: it must be average, patches, or a FITS file that heliorestore wrote with an earlier result ({error})."
+        ) from error
+    return Earlier(images.reshape(-1, *images.shape[-2:]) if images.ndim >= 2 else None, modes)
