@@ -1,6 +1,6 @@
-"""Blind deconvolution against the truth: simulated bursts through every method; writes a JSON file that docs/make_momfbd_tables.py reads.
+"""Blind deconvolution against the truth: simulated bursts through every method, into a JSON file for docs/make_momfbd_tables.py.
 
-python benchmarks/momfbd.py -o momfbd.json [--size 128] [--cases ao no-ao spot two-objects] [--methods mean frame momfbd sv-momfbd paper oracle]
+python benchmarks/momfbd.py -o momfbd.json [--size 192] [--cases ao no-ao spot] [--methods mean frame momfbd sv-momfbd paper oracle]
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from heliorestore.methods.observation import observe
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.methods.wavefronts import centre_tilts, make_wavefronts
 from heliorestore.optics.filters import filtered
+from heliorestore.optics.psf import telescope_psf
 from heliorestore.quality import contrast
 from heliorestore.settings import Settings
 from heliorestore.simulate.burst import Simulation, simulate_burst
@@ -48,7 +49,7 @@ BORDER = 16
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--cases", nargs="+", default=["ao", "no-ao"], choices=list(CASES))
     parser.add_argument("--methods", nargs="+", default=["mean", "frame", *METHODS, "oracle"])
     arguments = parser.parse_args()
@@ -60,7 +61,10 @@ def main() -> None:
             began = time.perf_counter()
             images, iterations = restored(method, simulation)
             row = {"case": case, "method": method, "size": arguments.size, "iterations": iterations}
-            row |= {"seconds": time.perf_counter() - began} | compared(images[0], simulation.truth[0])
+            row["seconds"] = time.perf_counter() - began
+            # A deconvolved image is that of the Sun, sharper than any telescope shows it: it is looked at through the telescope again.
+            seen = images[0] if method in ("mean", "frame") else reobserved(images[0])
+            row |= compared(seen, simulation.truth[0])
             row["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
             rows.append(row)
             arguments.output.write_text(json.dumps(rows, indent=1), encoding="utf-8")
@@ -102,6 +106,12 @@ def oracle(simulation: Simulation, modes: int = 200, step: int = 16, psf: int = 
     knobs = Knobs(weights=torch.ones(burst.shape[0]))
     objects = solve_objects(flow.transfers(coefficients), flow.surround(observation.frames.mean(1)), knobs, 15)
     return np.asarray(filtered(objects, flow.filters(knobs))[(slice(None), *flow.inner)] * observation.scales[:, None, None])
+
+
+def reobserved(image: np.ndarray) -> np.ndarray:
+    """An image (y, x) through the telescope without an atmosphere."""
+    transfer = torch.fft.rfft2(telescope_psf(find("crisp-8542"), image.shape)).numpy()
+    return np.fft.irfft2(np.fft.rfft2(image) * transfer, s=image.shape)
 
 
 def compared(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -146,5 +156,5 @@ def registered(image: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     main()

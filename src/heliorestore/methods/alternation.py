@@ -70,15 +70,13 @@ class Earlier:
 
 
 def begin(problem: FlowProblem, earlier: Earlier | None = None) -> FlowState:
-    """The mean of the frames and no aberrations, or what an earlier result on the same grid knows."""
+    """The mean of the frames and no aberrations, or what an earlier result knows; objects are solved for before a mode moves."""
     observation = problem.flow.observation
     images = observation.frames.mean(1)
     frames = int(observation.frames.shape[1])
     modes = torch.zeros((frames, problem.wavefronts.count, *problem.flow.grid), device=images.device)
-    solved = False
     if earlier is not None and earlier.images is not None and earlier.images.shape == tuple(images.shape):
         images = torch.from_numpy(np.nan_to_num(earlier.images)).to(images) / observation.scales[:, None, None]
-        solved = True
     if earlier is not None and earlier.modes is not None and len(earlier.modes) == frames:
         count = min(earlier.modes.shape[1], modes.shape[1])
         radian = torch.from_numpy(earlier.modes[:, :count].copy()).to(modes)
@@ -86,7 +84,7 @@ def begin(problem: FlowProblem, earlier: Earlier | None = None) -> FlowState:
             radian = torch.nn.functional.interpolate(radian, modes.shape[2:], mode="bilinear", align_corners=True)
         modes[:, :count] = radian / problem.wavefronts.sigmas[:count, None, None]
     objects = problem.flow.surround(images)
-    return FlowState(objects, modes, fresh(objects), fresh(modes), solved=solved)
+    return FlowState(objects, modes, fresh(objects), fresh(modes))
 
 
 def add_patch_modes(problem: FlowProblem, state: FlowState, patches: Patches, modes: torch.Tensor) -> FlowState:

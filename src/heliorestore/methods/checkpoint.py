@@ -24,13 +24,13 @@ INTERVAL_S = 60.0
 class Saver:
     """Writes a state to a file now and then, whole or not at all; without a path it does nothing."""
 
-    def __init__(self, path: str, burst: Burst, settings: Settings, interval_s: float = INTERVAL_S) -> None:
+    def __init__(self, path: str, burst: Burst, settings: Settings) -> None:
         self.path = Path(path).expanduser() if path else None
         self.key = _fingerprint(burst, settings) if path else ""
-        self._interval, self._saved = interval_s, time.monotonic()
+        self._saved = time.monotonic()
 
     def save(self, state: Any) -> None:
-        if self.path is not None and time.monotonic() - self._saved >= self._interval:
+        if self.path is not None and time.monotonic() - self._saved >= INTERVAL_S:
             self.write(state)
 
     def write(self, state: Any) -> None:

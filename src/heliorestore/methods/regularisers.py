@@ -16,7 +16,7 @@ Kind = Literal["tikhonov", "total-variation", "wavelet"]
 Operator = Callable[[torch.Tensor], torch.Tensor]
 
 _SCALE = 0.03  # of the mean intensity: a gradient per pixel, or a wavelet coefficient, that counts as an edge
-_NEGATIVE = 10.0  # how much more than lambda a negative pixel costs
+_NEGATIVE = 100.0  # how much more than lambda a negative pixel costs
 
 
 def penalty(objects: torch.Tensor, kind: Kind, *, positive: bool = False) -> tuple[torch.Tensor, Operator]:

@@ -40,25 +40,22 @@ class SvMomfbdSettings(BlindSettings):
     method: ClassVar[str] = "sv-momfbd"
 
     lambda_object: float = option(
-        0.1,
-        minimum=0.0,
-        maximum=10.0,
-        live=True,
-        log=True,
-        help="Smoothness of the object: 0.01 to 0.1 is useful, 1 damps.",
+        0.1, minimum=0.0, maximum=10.0, live=True, log=True, help="Smoothness of the object: 0.01 to 0.1 is useful, 1 damps."
     )
     lambda_modes: float = option(
         0.01, minimum=0.0, maximum=10.0, live=True, log=True, help="Smoothness of the wavefronts from node to node of their grid."
     )
-    iterations: int = option(20, minimum=1, maximum=10_000, live=True, help="Iterations, on patches and on the whole field.")
-    patch_iterations: int = option(15, minimum=0, maximum=10_000, help="How many of the iterations are on patches.")
+    iterations: int = option(60, minimum=1, maximum=10_000, live=True, help="Iterations, on patches and on the whole field.")
+    patch_iterations: int = option(12, minimum=0, maximum=10_000, help="How many of the iterations are on patches.")
     start: str = option("patches", help="Where to begin: average, patches, or a FITS file with an earlier result.")
     optimiser: Literal["alternating", "adamw"] = option(
         "alternating", help="Objects solved for in every iteration, or the paper's AdamW on objects and modes at once."
     )
     forward: Literal["filter-flow"] = option("filter-flow", help="Model of the space-variant blur.")
-    grid_step: int = option(16, unit="px", minimum=4, maximum=256, help="Distance of the nodes at which wavefronts are sought.")
-    psf: int = option(64, unit="px", minimum=16, maximum=512, help="Side of the PSFs: larger for strong turbulence.")
+    grid_step: int = option(32, unit="px", minimum=4, maximum=256, help="Distance of the nodes at which wavefronts are sought.")
+    patch: int = option(96, unit="px", minimum=16, maximum=512, help="Side of the patches that give the start.")
+    psf: int = option(96, unit="px", minimum=16, maximum=512, help="Side of the PSFs: larger for strong turbulence.")
+    rate_modes: float = option(0.2, minimum=1e-3, maximum=1.0, live=True, log=True, help="Step of the modes per iteration, in sigmas.")
     rate_objects: float = option(
         0.02, minimum=1e-4, maximum=1.0, live=True, log=True, help="Step of the objects with adamw, mean intensity 1."
     )

@@ -1,0 +1,291 @@
+"""SV-MOMFBD: operators and their adjoints, the object solver, the start, live settings, memory, and what it restores."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+from blind_bursts import CPU, INSTRUMENT, PSF, nmse, simulate
+
+from heliorestore.burst import Burst
+from heliorestore.errors import SettingsError
+from heliorestore.methods import objects as solver
+from heliorestore.methods.alternation import FlowProblem, begin, measure, mode_gradient, refine_step
+from heliorestore.methods.base import stream
+from heliorestore.methods.momfbd import METHOD as MOMFBD
+from heliorestore.methods.momfbd import MomfbdSettings
+from heliorestore.methods.objects import Flow, Knobs, solve_objects
+from heliorestore.methods.observation import observe
+from heliorestore.methods.regularisers import gradient, gradient_adjoint, penalty
+from heliorestore.methods.remainder import remainder
+from heliorestore.methods.sv_momfbd import METHOD, SvMomfbdSettings
+from heliorestore.methods.wavefronts import psfs_at
+from heliorestore.optics.filters import filtered
+from heliorestore.optics.modes import make_basis, noll_residual
+from heliorestore.optics.psf import make_optics, psf
+from heliorestore.snapshot import Snapshot, StopReason
+
+SMALL = SvMomfbdSettings(
+    grid_step=16, modes=8, r0_cm=20.0, left_out=0.0, patch=32, psf=PSF, iterations=16, patch_iterations=5, stop_early=False
+)
+
+
+def run(burst: Burst, settings: SvMomfbdSettings, start: Snapshot | None = None) -> list[Snapshot]:
+    return list(METHOD.stream(burst, settings, device=CPU, seed=0, start=start))
+
+
+@pytest.fixture(scope="module")
+def case():
+    return simulate(varying=0.3, noise=2e-3)
+
+
+@pytest.fixture(scope="module")
+def problem(case):
+    return FlowProblem(Flow(observe(case.burst, CPU, align=False), case.wavefronts, PSF, 16, 1e9), case.wavefronts)
+
+
+def knobs(**changes: float) -> Knobs:
+    return Knobs(**{"weights": torch.ones(1), **changes})
+
+
+def state_of(problem: FlowProblem, case) -> object:
+    started = begin(problem)
+    return type(started)(started.objects, case.modes / case.wavefronts.sigmas[:, None, None], started.object_moments, started.mode_moments)
+
+
+def test_with_the_true_wavefronts_the_solver_finds_the_object(problem, case):
+    flow = problem.flow
+    objects = solve_objects(flow.transfers(case.modes), flow.surround(flow.observation.frames.mean(1)), knobs(lambda_object=0.05), 30)
+    image = filtered(objects, flow.filters(knobs()))[(slice(None), *flow.inner)] * flow.observation.scales
+    error, gain = nmse(image[0].numpy() / 1000, case.truth[0])
+    assert error < 0.004
+    assert gain == pytest.approx(1, abs=0.03)
+
+
+def test_the_solver_minimises_the_loss(problem, case):
+    flow, turned = problem.flow, knobs(lambda_object=0.05)
+    state = state_of(problem, case)
+    transfers = flow.transfers(case.modes)
+    objects = state.objects
+    losses = []
+    for _ in range(3):
+        measured = measure(problem, type(state)(objects, state.modes, state.object_moments, state.mode_moments), turned, None).losses
+        losses.append(measured["data"] + measured["object"])
+        objects = solve_objects(transfers, objects, turned, 8)
+    assert losses[0] > losses[1] > losses[2] * 0.999
+    assert losses[1] < 0.1 * losses[0]
+
+
+def test_the_gradient_in_the_modes_is_the_slope_of_the_loss(problem, case):
+    state, turned = state_of(problem, case), knobs(prior=0.7, lambda_modes=0.02)
+    state = type(state)(state.objects, 0.5 * state.modes, state.object_moments, state.mode_moments, residual=0.05)
+    direction = torch.randn(state.modes.shape, generator=torch.Generator().manual_seed(3))
+
+    def loss(step: float) -> float:
+        moved = type(state)(state.objects, state.modes + step * direction, state.object_moments, state.mode_moments)
+        measured = measure(problem, moved, turned, None).losses
+        pixels = problem.flow.observation.shape[0] * problem.flow.observation.shape[1]
+        data = measured["data"] * pixels / (2 * 0.05**2)
+        rough = sum(float(moved.modes.diff(dim=axis).square().sum()) for axis in (-2, -1))
+        return data + 0.5 * turned.prior * float(moved.modes.square().sum()) + 0.5 * turned.coupling * rough
+
+    slope = (loss(3e-3) - loss(-3e-3)) / 6e-3
+    assert slope == pytest.approx(float((mode_gradient(problem, state, turned) * direction).sum()), rel=0.02)
+
+
+def test_a_variable_blur_is_restored_better_than_by_patches_and_the_photometry_is_kept(case):
+    last = run(case.burst, SMALL)[-1]
+    patches = MomfbdSettings(modes=8, r0_cm=20.0, left_out=0.0, patch=32, patch_step=16, iterations=16, stop_early=False)
+    other = list(MOMFBD.stream(case.burst, patches, device=CPU, seed=0))[-1]
+    mean = np.asarray(case.burst.frames)[0].mean(0)
+    error, gain = nmse(last.images[0] / 1000, case.truth[0])
+    assert error < 0.1 * nmse(mean / 1000, case.truth[0], deconvolved=False)[0]
+    assert error < nmse(other.images[0] / 1000, case.truth[0])[0]
+    assert 0.9 < gain < 1.12
+    assert last.images.mean() == pytest.approx(mean.mean(), rel=0.01)
+
+
+def test_the_paper_s_recipe_lowers_its_loss(case):
+    snapshots = run(case.burst, SvMomfbdSettings.paper(modes=8, grid_step=16, psf=PSF, iterations=12, filter_width=1.85))
+    losses = [s.losses["loss"] for s in snapshots]
+    assert losses[-1] < 0.5 * max(losses[:3])
+    assert snapshots[-1].step == 12
+
+
+def test_frames_in_batches_and_transfer_functions_made_again_give_the_same(case):
+    whole = run(case.burst, SMALL.replace(iterations=7))[-1]
+    tight = Flow(observe(case.burst, CPU), case.wavefronts, PSF, 16, 1.0)
+    assert len(list(tight.batches())) == case.burst.shape[1]
+    assert len(list(Flow(observe(case.burst, CPU), case.wavefronts, PSF, 16, 1e9).batches())) == 1
+    little = run(case.burst, SMALL.replace(iterations=7, memory_gb=0.1))[-1]
+    np.testing.assert_allclose(whole.images, little.images, rtol=1e-3)
+    transfers = tight.transfers(case.modes)
+    objects = tight.surround(tight.observation.frames.mean(1))
+    kept = Flow(tight.observation, case.wavefronts, PSF, 16, 1e9)
+    ones = torch.ones(1)[:, None, None, None]
+    torch.testing.assert_close(transfers.normal(objects, ones), kept.transfers(case.modes).normal(objects, ones), rtol=1e-4, atol=1e-4)
+
+
+def test_bad_pixels_weigh_nothing(problem, case):
+    seen = problem.flow.observation
+    weights = seen.weights.clone()
+    weights[0, 1, 10:14, 40:44] = 0
+    weights[0, :, 30:33, 30:33] = 0
+    images = []
+    for filling in (0.0, 50.0):
+        frames = torch.where(weights > 0, seen.frames, filling)
+        flow = Flow(type(seen)(frames, weights, seen.scales, seen.sigmas, seen.shifts), case.wavefronts, PSF, 16, 1e9)
+        objects = solve_objects(flow.transfers(case.modes), flow.surround(seen.frames.mean(1)), knobs(), 20)
+        images.append(filtered(objects, flow.filters(knobs()))[(slice(None), *flow.inner)])
+    assert torch.equal(images[0], images[1])
+    assert nmse((images[0] * seen.scales)[0].numpy() / 1000, case.truth[0])[0] < 0.02
+
+
+def test_a_burst_with_bad_pixels_is_restored(case):
+    frames = np.asarray(case.burst.frames).copy()
+    frames[0, :, 30:33, 30:33] = np.nan
+    frames[0, 1, 10:12, 40:42] = np.nan
+    last = run(Burst(frames=frames, instruments=case.burst.instruments), SMALL.replace(iterations=10))[-1]
+    assert np.isfinite(last.images).all()
+    mean = np.asarray(case.burst.frames)[0].mean(0)
+    assert nmse(last.images[0] / 1000, case.truth[0])[0] < 0.2 * nmse(mean / 1000, case.truth[0], deconvolved=False)[0]
+
+
+def test_live_settings_act_at_the_next_iteration_and_are_written_down(case):
+    settings = SMALL.replace(start="average", iterations=5)
+    source = stream(case.burst, settings, device="cpu")
+    next(source)
+    free = source.send(settings.replace(lambda_object=0.001))
+    damped = source.send(settings.replace(lambda_object=5.0))
+    assert np.diff(damped.images).std() < 0.9 * np.diff(free.images).std()
+    assert list(damped.history["lambda_object"]) == [0.1, 0.001, 5.0]
+    last = source.send(settings.replace(iterations=4, residual_frame=2))
+    assert last.stop is StopReason.DONE
+    assert last.maps["residual"].min() < 0 < last.maps["residual"].max()
+
+
+def test_a_run_is_deterministic_and_goes_on_from_an_earlier_result(case, tmp_path: Path):
+    first = run(case.burst, SMALL)
+    np.testing.assert_array_equal(first[-1].images, run(case.burst, SMALL)[-1].images)
+    onwards = run(case.burst, SMALL.replace(iterations=3), start=first[-1])
+    assert onwards[0].step == first[-1].step + 1
+    assert onwards[0].losses["residual"] < 1.5 * first[-1].losses["residual"]
+    path = tmp_path / "earlier.fits"
+    fits.HDUList([fits.PrimaryHDU(first[-1].images), fits.ImageHDU(first[-1].maps["modes"], name="MODES")]).writeto(path)
+    from_file = run(case.burst, SMALL.replace(start=str(path), iterations=2))
+    assert from_file[0].losses["residual"] == pytest.approx(onwards[0].losses["residual"], rel=1e-3)
+    with pytest.raises(SettingsError, match="average, patches, or a FITS file"):
+        run(case.burst, SMALL.replace(start=str(tmp_path / "missing.fits")))
+
+
+def test_a_checkpoint_goes_on_as_if_the_run_had_not_stopped(case, tmp_path: Path, monkeypatch):
+    settings = SMALL.replace(iterations=9, patch_iterations=3)
+    whole = run(case.burst, settings)
+    monkeypatch.setattr("heliorestore.methods.checkpoint.INTERVAL_S", 0.0)
+    kept = settings.replace(checkpoint=str(tmp_path / "state.pt"))
+    source = METHOD.stream(case.burst, kept, device=CPU, seed=0)
+    for _ in range(6):
+        next(source)
+    source.close()
+    resumed = run(case.burst, kept)
+    assert 4 <= resumed[0].step <= 7
+    assert resumed[-1].losses["loss"] == whole[-1].losses["loss"]
+    np.testing.assert_array_equal(resumed[-1].images, whole[-1].images)
+
+
+def test_two_objects_of_two_wavelengths_share_the_wavefronts():
+    case = simulate(objects=2, wavelengths=(854.2, 630.2), noise=3e-3, varying=0.2)
+    last = run(case.burst, SMALL.replace(iterations=12))[-1]
+    for object_ in range(2):
+        mean = np.asarray(case.burst.frames)[object_].mean(0)
+        # The second object's truth belongs to a finer diffraction limit; what matters is the gain on the frames.
+        assert (
+            nmse(last.images[object_] / 1000, case.truth[object_])[0] < 0.5 * nmse(mean / 1000, case.truth[object_], deconvolved=False)[0]
+        )
+
+
+def test_the_run_stops_by_itself_when_the_residual_stands_still(case):
+    last = run(case.burst, SMALL.replace(stop_early=True, iterations=300, rate_modes=0.3))[-1]
+    assert last.stop in (StopReason.CONVERGED, StopReason.NOISE)
+    assert last.step < 300
+
+
+@pytest.mark.parametrize("kind", ["tikhonov", "total-variation", "wavelet"])
+@pytest.mark.parametrize("positive", [False, True])
+def test_a_penalty_s_operator_is_half_its_gradient(kind, positive):
+    objects = 0.2 * torch.randn((2, 12, 13), generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    direction = torch.randn(objects.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    _, half = penalty(objects, kind, positive=positive)
+    slope = (
+        penalty(objects + 1e-6 * direction, kind, positive=positive)[0] - penalty(objects - 1e-6 * direction, kind, positive=positive)[0]
+    )
+    assert float(slope / 2e-6) == pytest.approx(2 * float((half(objects) * direction).sum()), rel=1e-4)
+    assert float((half(direction) * objects).sum()) == pytest.approx(float((direction * half(objects)).sum()), rel=1e-10)
+
+
+def test_sobel_measures_the_slope_of_a_plane_and_has_its_transpose():
+    y, x = torch.meshgrid(torch.arange(9.0), torch.arange(8.0), indexing="ij")
+    parts = gradient((2 * y - 3 * x)[None])
+    assert torch.allclose(parts[0][0, 1:-1, 1:-1], torch.tensor(2.0))
+    assert torch.allclose(parts[1][0, 1:-1, 1:-1], torch.tensor(-3.0))
+    image, other = torch.randn((1, 9, 8)), torch.randn((2, 1, 9, 8))
+    assert float((gradient(image) * other).sum()) == pytest.approx(float((image * gradient_adjoint(other)).sum()), rel=1e-4)
+
+
+def test_positivity_and_total_variation_act(problem, case):
+    flow = problem.flow
+    dark = flow.observation.frames - 0.9
+    observation = type(flow.observation)(
+        dark, flow.observation.weights, flow.observation.scales, flow.observation.sigmas, flow.observation.shifts
+    )
+    shaded = Flow(observation, case.wavefronts, PSF, 16, 1e9)
+    lowest = []
+    for positive in (False, True):
+        turned = Knobs(weights=torch.ones(1), lambda_object=0.1, positive=positive)
+        objects = shaded.surround(dark.mean(1))
+        for _ in range(3):
+            objects = solve_objects(shaded.transfers(case.modes), objects, turned, 10)
+        lowest.append(float(filtered(objects, shaded.filters(turned)).min()))
+    assert lowest[0] < 0
+    assert abs(lowest[1]) < 0.5 * abs(lowest[0])
+
+
+def test_the_remainder_scatters_what_the_theory_says():
+    basis = make_basis(44, kind="kl-tilt")
+    far = remainder(basis, 10.0, 1.0, torch.tensor([0.0, 0.5]))
+    assert float(far[0]) == 1
+    # Far apart the modes left out are independent: exp(-sigma^2), and their variance is Noll's.
+    assert float(far[1]) == pytest.approx(np.exp(-noll_residual(45) * 10 ** (5 / 3)), rel=0.1)
+    assert float(remainder(basis, 10.0, 2.0, torch.tensor([0.5]))[0]) == pytest.approx(float(far[1]) ** 4, rel=0.01)
+
+
+def test_psfs_are_read_off_the_maps_of_a_result():
+    modes = torch.zeros((2, 8, 3, 3))
+    modes[1, 2, 2, 2] = 1.0
+    found = psfs_at(modes, (65, 65), (INSTRUMENT,), [(0.0, 0.0), (64.0, 64.0)], size=32)
+    assert found.shape == (2, 2, 32, 32)
+    optics = make_optics(INSTRUMENT, 32, make_basis(8, kind="kl-tilt"))
+    still = psf(optics, torch.zeros(8))
+    torch.testing.assert_close(found[1, 0], still, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(found[1, 1], psf(optics, modes[1, :, 2, 2]), atol=1e-6, rtol=1e-4)
+    assert float((found[1, 1] - still).abs().max()) > 1e-3
+
+
+def test_flow_products_are_symmetric(problem, case):
+    transfers = problem.flow.transfers(case.modes)
+    one, other = (torch.randn_like(problem.flow.surround(problem.flow.observation.frames.mean(1))) for _ in range(2))
+    gamma = torch.ones(1)[:, None, None, None]
+    left, right = (transfers.normal(one, gamma) * other).sum(), (one * transfers.normal(other, gamma)).sum()
+    assert float(left) == pytest.approx(float(right), rel=1e-3)
+    assert solver.Transfers is type(transfers)
+
+
+def test_refining_lowers_the_residual(problem, case):
+    state = begin(problem)
+    residuals = []
+    for _ in range(8):
+        state = refine_step(problem, state, knobs())
+        residuals.append(state.residual)
+    assert residuals[-1] < 0.85 * residuals[0]
+    assert float(state.modes[:, :2].mean(0).abs().max()) < 1e-5
