@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -180,17 +181,24 @@ class EnhanceTrainer:
             },
             quality_note=(
                 f"means over {len(pairs)} simulated HMI images with known truth, of scenes that were not trained on: "
-                f"{', '.join(views.name for views in task.validation)}; noise {recipe.noise}"
+                f"{', '.join(views.name for views in task.validation)}; noise {recipe.noise}; Richardson-Lucy at its best of 300 iterations"
             ),
         )
 
 
-def best_richardson_lucy(low: torch.Tensor, high: torch.Tensor, iterations: int = 60) -> float:
-    """The smallest error (rms) against `high` that Richardson-Lucy with the true PSF has after any number of iterations."""
+def best_richardson_lucy(low: torch.Tensor, high: torch.Tensor, iterations: int = 300) -> float:
+    """The smallest error (rms) against `high` that Richardson-Lucy has after any number of iterations.
+
+    It knows the PSF with which `low` was made, at the pixels' centres, and is interpolated to the finer pixels.
+    """
     burst = Burst.from_array(low.numpy(), HMI)
-    settings = RichardsonLucySettings(iterations=iterations, upsampling=2)
-    steps = RichardsonLucy().stream(burst, settings, device=torch.device("cpu"), seed=0)
-    return min(float((torch.tensor(snapshot.images[0]) - high).square().mean().sqrt()) for snapshot in steps)
+    steps = RichardsonLucy().stream(burst, RichardsonLucySettings(iterations=iterations), device=torch.device("cpu"), seed=0)
+    return min(float((_doubled(snapshot.images[0]) - high).square().mean().sqrt()) for snapshot in steps)
+
+
+def _doubled(image: npt.NDArray[np.float32]) -> torch.Tensor:
+    """The image by bicubic interpolation on pixels of half the size."""
+    return nn.functional.interpolate(torch.tensor(image)[None, None], scale_factor=2, mode="bicubic")[0, 0]
 
 
 TRAINER = EnhanceTrainer()
