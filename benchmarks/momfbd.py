@@ -1,11 +1,12 @@
 """Blind deconvolution against the truth: simulated bursts through every method, into a JSON file for docs/make_momfbd_tables.py.
 
-python benchmarks/momfbd.py -o momfbd.json [--size 192] [--cases ao no-ao spot] [--methods mean frame momfbd sv-momfbd paper oracle]
+python benchmarks/momfbd.py -o momfbd.json [--size 192] [--cases ao no-ao spot] [--methods mean momfbd sv-momfbd | --methods variants]
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import resource
 import time
@@ -43,6 +44,20 @@ METHODS: dict[str, Callable[[], Settings]] = {
     "sv-momfbd": SvMomfbdSettings,
     "paper": SvMomfbdSettings.paper,
 }
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as by default": {},
+    "without what the modes leave out": {"left_out": 0.0},
+    "from the average": {"start": "average"},
+    "PSFs of 64 px": {"psf": 64},
+    "start from patches of 64 px": {"patch": 64},
+    "nodes every 16 px": {"grid_step": 16},
+    "80 modes": {"modes": 80},
+    "prior 3": {"prior": 3.0},
+    "lambda_object 0.03": {"lambda_object": 0.03},
+    "total variation": {"regulariser": "total-variation"},
+}
+METHODS |= {name: functools.partial(SvMomfbdSettings, **changes) for name, changes in VARIANTS.items()}
+PLAIN = ["mean", "frame", "momfbd", "sv-momfbd", "paper", "oracle"]
 BORDER = 16
 
 
@@ -51,13 +66,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--cases", nargs="+", default=["ao", "no-ao"], choices=list(CASES))
-    parser.add_argument("--methods", nargs="+", default=["mean", "frame", *METHODS, "oracle"])
+    parser.add_argument("--methods", nargs="+", default=PLAIN, help="also: variants")
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for case in arguments.cases:
         settings = SimulationSettings(size=arguments.size, frames=12, noise=2e-3, **CASES[case])
         simulation = simulate_burst(settings, find("crisp-8542"), seed=1)
-        for method in arguments.methods:
+        for method in list(VARIANTS) if arguments.methods == ["variants"] else arguments.methods:
             began = time.perf_counter()
             images, iterations = restored(method, simulation)
             row = {"case": case, "method": method, "size": arguments.size, "iterations": iterations}

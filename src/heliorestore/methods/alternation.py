@@ -21,6 +21,7 @@ from heliorestore.methods.wavefronts import Wavefronts, centre_tilts
 from heliorestore.optics.filters import filtered
 
 _FIRST_SOLVE, _SOLVE = 12, 4  # conjugate-gradient steps: from the average, and from the last iteration's objects
+_WARM_UP = 6  # steps of the modes until they have their full rate
 _STALLED = 0.005  # a residual that falls by less than this fraction stands still
 
 
@@ -99,8 +100,10 @@ def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowSta
     modes, moments = state.modes, state.mode_moments
     if state.solved:
         gradient = mode_gradient(problem, state, knobs)
+        # Adam's first steps are as large as the rate whatever the slope, and would undo a good start.
+        rate = knobs.rate_modes * min(1.0, (moments.steps + 1) / _WARM_UP)
         # Strong modes, the tilts above all, are steep: no mode moves by more than the rate in radian.
-        rates = (knobs.rate_modes / problem.wavefronts.sigmas).clamp(max=knobs.rate_modes)[:, None, None]
+        rates = (rate / problem.wavefronts.sigmas).clamp(max=rate)[:, None, None]
         modes, moments = descend(modes, gradient, moments, rates)
         modes = centre_tilts(modes)
     transfers = problem.flow.transfers(problem.radian(modes))

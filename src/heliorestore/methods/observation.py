@@ -43,7 +43,7 @@ def observe(burst: Burst, device: torch.device, *, align: bool = True) -> Observ
     objects, count = burst.shape[:2]
     frames = torch.empty(burst.shape, dtype=torch.float32)
     for object_, frame, image in burst.images():
-        frames[object_, frame] = torch.from_numpy(image)
+        frames[object_, frame] = torch.tensor(image)
     frames[~torch.isfinite(frames)] = math.nan
     shifts = np.zeros((count, 2), np.int64)
     if align and count > 1:
