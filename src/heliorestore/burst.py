@@ -157,9 +157,9 @@ class _Part:
             keys = keys[:at] + (slice(None),) * (4 - len(keys) + 1) + keys[at + 1 :]
         keys += (slice(None),) * (4 - len(keys))
         picked = [r[k] for r, k in zip((self._objects, self._numbers), keys[:2], strict=True)]
-        return self._frames[(*(_as_slice(p) if isinstance(p, range) else p for p in picked), *keys[2:])]
+        return self._frames[(*(as_slice(p) if isinstance(p, range) else p for p in picked), *keys[2:])]
 
 
-def _as_slice(part: range) -> slice:
+def as_slice(part: range) -> slice:
     """The slice that picks the numbers of a range, also when it runs backwards to the first element."""
     return slice(part.start, part.stop if part.stop >= 0 else None, part.step)

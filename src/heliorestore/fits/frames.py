@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from heliorestore.burst import FloatArray, Source
+from heliorestore.burst import FloatArray, Source, as_slice
 from heliorestore.errors import BurstError
 from heliorestore.fits import ana
 from heliorestore.fits.files import Gunzip, length_of, read_exactly
@@ -47,7 +47,7 @@ class FileFrames:
         if out.size:
             for i, object_ in enumerate(objects):
                 for j, frame in enumerate(frames):
-                    out[i, j] = self._part(object_, frame, _as_slice(rows), _as_slice(columns))
+                    out[i, j] = self._part(object_, frame, as_slice(rows), as_slice(columns))
         return out[tuple(slice(None) if isinstance(k, slice) else 0 for k in self._full(key))]
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
@@ -145,7 +145,3 @@ def to_float32(values: npt.NDArray[Any], cards: Mapping[str, Any], bitpix: int) 
 def _number(cards: Mapping[str, Any], key: str, default: float) -> float:
     value = cards.get(key)
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else default
-
-
-def _as_slice(part: range) -> slice:
-    return slice(part.start, part.stop if part.stop >= 0 else None, part.step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from heliorestore.burst import Burst
+from heliorestore.burst import Burst, as_slice
 from heliorestore.errors import BurstError
 from heliorestore.fits.provenance import find_source
 from heliorestore.fits.reader import read, read_burst
@@ -25,13 +25,9 @@ def reopen(path: Path) -> tuple[Burst, Snapshot]:
         raise BurstError(f"{path} was restored from an array in memory, not from files: the run cannot be repeated.")
     files = [find_source(source, Path(path).absolute().parent) for source in run.sources]
     burst = read_burst(files)
-    selected = burst.select(_as_slice(run.object_range), _as_slice(run.frame_range))
+    selected = burst.select(as_slice(run.object_range), as_slice(run.frame_range))
     if len(selected.labels) != len(run.instruments):
         raise BurstError(
             f"{path} has {len(run.instruments)} objects, but its input now {len(selected.labels)}: the run cannot be repeated."
         )
     return dataclasses.replace(selected, instruments=run.instruments, labels=run.labels), snapshot
-
-
-def _as_slice(part: range) -> slice:
-    return slice(part.start, part.stop if part.stop >= 0 else None, part.step)

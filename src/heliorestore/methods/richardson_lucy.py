@@ -19,7 +19,7 @@ import torch
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import BurstError
 from heliorestore.optics.noise import estimate_sigma
-from heliorestore.optics.psf import telescope_psf
+from heliorestore.optics.psf import fast_length, telescope_psf
 from heliorestore.settings import Settings, option
 from heliorestore.snapshot import Snapshot, StopReason
 
@@ -143,7 +143,7 @@ def prepare(burst: Burst, images: FloatArray, signed: bool, zoom: int, device: t
     """Put data, weights and OTFs on the device; the grid has a margin as wide as the PSF is felt."""
     resolution = max((i.require().resolution_arcsec or 0.0) / (i.pixel_arcsec or 1.0) for i in burst.instruments)
     margin = zoom * min(max(16, math.ceil(12 * resolution)), max(images.shape[1:]))
-    rows, columns = (_fast_length(n * zoom + 2 * margin) for n in images.shape[1:])
+    rows, columns = (fast_length(n * zoom + 2 * margin) for n in images.shape[1:])
     grid = (rows, columns)
     otf = torch.stack([
         torch.fft.rfft2(telescope_psf(i, grid, oversampling=zoom, device="cpu")) for i in burst.instruments
@@ -200,15 +200,3 @@ def _reason(number: int, settings: RichardsonLucySettings, rms: FloatArray, sigm
     if settings.stop_at_noise and bool(np.all(rms <= sigma)):
         return StopReason.NOISE
     return StopReason.DONE if number >= settings.iterations else None
-
-
-def _fast_length(n: int) -> int:
-    """The next length whose only prime factors are 2, 3 and 5."""
-    while True:
-        rest = n
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
-        n += 1
