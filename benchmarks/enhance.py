@@ -1,6 +1,6 @@
 """Enhance: seconds for 400 x 400 pixels, the rate against a plain convolution's on this machine, and a full disc's memory.
 
-    python benchmarks/enhance.py [--disc]
+    python benchmarks/enhance.py [--threads N] [--disc]
 
 The floor is a 3 x 3 convolution of 64 to 64 channels in channels-last layout, repeated: what the network mostly consists of.
 """
@@ -59,8 +59,9 @@ def image(size: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--disc", action="store_true", help="restore 4096 x 4096 pixels too")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads to compute with (default: all)")
     asked = parser.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(asked.threads)
     wall_floor, busy_floor = floor()
     print(
         f"{torch.get_num_threads()} threads; plain convolution {wall_floor:.0f} GFLOP/s of wall clock, {busy_floor:.0f} of processor time"
