@@ -51,7 +51,7 @@ class Enhance(nn.Module):
         x = self.last_bn(self.last(self.blocks(x0))) + x0
         x = torch.relu(self.fine(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")))
         # An intensity of 1 with a contrast of some percent needs more digits than half precision has.
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):  # not every torch knows autocast on mps
             out: torch.Tensor = self.out(x.to(self.out.weight.dtype))
         return out
 
