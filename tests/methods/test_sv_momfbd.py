@@ -284,8 +284,8 @@ def test_flow_products_are_symmetric(problem, case):
 def test_refining_lowers_the_residual(problem, case):
     state = begin(problem)
     residuals = []
-    for _ in range(8):
+    for _ in range(14):
         state = refine_step(problem, state, knobs())
         residuals.append(state.residual)
-    assert residuals[-1] < 0.85 * residuals[0]
+    assert residuals[-1] < 0.75 * residuals[0]
     assert float(state.modes[:, :2].mean(0).abs().max()) < 1e-5

@@ -56,6 +56,8 @@ class Flow:
     memory_bytes: float
     optics: list[Optics] = field(init=False, repr=False)
     model: FilterFlow = field(init=False, repr=False)
+    _halo: list[torch.Tensor] = field(init=False, repr=False, default_factory=list)
+    _last: list[Transfers] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "optics", self.wavefronts.optics(self.psf_size))
@@ -80,7 +82,10 @@ class Flow:
         return (slice(first, min(first + some, frames)) for first in range(0, frames, some))
 
     def transfers(self, modes: torch.Tensor) -> Transfers:
-        return Transfers(self, modes, keep=self._bytes_per_frame() * len(modes) <= self.memory_bytes)
+        """The model with these modes; the last one asked for is kept, for an iteration asks for it again to be measured."""
+        if not self._last or not torch.equal(self._last[0].modes, modes):
+            self._last[:] = [Transfers(self, modes, keep=self._bytes_per_frame() * len(modes) <= self.memory_bytes)]
+        return self._last[0]
 
     def surround(self, images: torch.Tensor) -> torch.Tensor:
         """Objects for a start: images (object, y, x), mirrored at their borders."""
@@ -98,10 +103,12 @@ class Flow:
         """Objects in the halo of the turbulence beyond the modes: one blur for the whole field, so that it commutes with the PSFs."""
         if self.wavefronts.left_out == 0:
             return objects
-        rows, columns = self.model.object_shape
-        frequencies = frequency(filter_grid((rows, columns)), device=objects.device)
-        v = torch.stack([(frequencies / cutoff(o.instrument)).clamp(max=1) for o in self.optics])
-        return filtered(objects, self.wavefronts.remainders(v))
+        if not self._halo:
+            rows, columns = self.model.object_shape
+            frequencies = frequency(filter_grid((rows, columns)), device=objects.device)
+            v = torch.stack([(frequencies / cutoff(o.instrument)).clamp(max=1) for o in self.optics])
+            self._halo.append(self.wavefronts.remainders(v))
+        return filtered(objects, self._halo[0])
 
     def _bytes_per_frame(self) -> float:
         rows, columns = self.grid
@@ -113,13 +120,13 @@ class Transfers:
     """The model with one set of modes: transfer functions of all frames, kept or made again batch by batch."""
 
     def __init__(self, flow: Flow, modes: torch.Tensor, *, keep: bool) -> None:
-        self.flow, self._modes, self._keep = flow, modes, keep
+        self.flow, self.modes, self._keep = flow, modes, keep
         self._kept: dict[int, Spectra] = {}
 
     def of(self, frames: slice) -> Spectra:
         if frames.start in self._kept:
             return self._kept[frames.start]
-        made = self.flow.model.transfer(self._modes[frames])
+        made = self.flow.model.transfer(self.modes[frames])
         if self._keep:
             self._kept[frames.start] = made
         return made
