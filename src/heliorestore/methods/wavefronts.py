@@ -6,7 +6,6 @@ with a weak Gaussian prior the photometry is kept.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,10 +16,8 @@ from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument
 from heliorestore.methods.remainder import remainder
 from heliorestore.optics.modes import Basis, make_basis
-from heliorestore.optics.psf import Optics, light_outside, make_optics, psf
+from heliorestore.optics.psf import Optics, make_optics, psf
 from heliorestore.optics.pupil import Aperture, cutoff
-
-_LARGEST_PSF = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +44,6 @@ class Wavefronts:
         """The highest diffraction limit of all objects in cycles per pixel."""
         return max(cutoff(i) for i in self.instruments)
 
-    @property
-    def pixels_per_radian(self) -> float:
-        """How far 1 rad rms of tilt moves the image at the reference wavelength."""
-        return 2 / (math.pi * cutoff(self.instruments[0]))
-
     def optics(self, size: int, *, zoom: float = 1.0) -> list[Optics]:
         """Optics per object with PSFs on `size` pixels, each `zoom` detector pixels wide; equal ones are the same object."""
         made: dict[tuple[Instrument, float], Optics] = {}
@@ -70,11 +62,6 @@ class Wavefronts:
         strength = self.d_over_r0 * self.left_out ** (3 / 5)
         scales = [reference / (i.wavelength_nm or 1.0) for i in self.instruments]
         return torch.stack([remainder(self.basis, strength, scale, at) for scale, at in zip(scales, v, strict=True)])
-
-    def tilts(self, shifts: torch.Tensor) -> torch.Tensor:
-        """Whitened coefficients (..., mode) of wavefronts that move the image by `shifts` (..., [y, x]) pixels."""
-        directions = torch.as_tensor(self.basis.tilts, dtype=shifts.dtype, device=shifts.device)
-        return shifts @ directions / self.pixels_per_radian / self.sigmas
 
 
 def make_wavefronts(
@@ -102,33 +89,18 @@ def centre_tilts(modes: torch.Tensor) -> torch.Tensor:
     return torch.cat([modes[:, :2] - modes[:, :2].mean(0), modes[:, 2:]], dim=1)
 
 
-def psf_size(wavefronts: Wavefronts, patch: int, modes: torch.Tensor | None = None, *, lost: float = 0.02) -> int:
-    """Pixels of the PSF grid: no smaller than `patch`, and large enough that typical modes (frame, mode, ...) lose little light."""
-    size = patch
-    if modes is None:
-        return size
-    sample = modes.detach().movedim(1, -1).reshape(-1, modes.shape[1])
-    sample = sample[:: max(1, len(sample) // 64)]
-    while size < _LARGEST_PSF:
-        psfs = psf(wavefronts.optics(2 * size)[0], sample)
-        if float(light_outside(psfs, size).mean()) < lost:
-            break
-        size *= 2
-    return size
-
-
 def psfs_at(
-    modes: torch.Tensor, grid_px: tuple[float, float], instruments: Sequence[Instrument], places: Sequence[tuple[float, float]], *,
-    object_: int = 0, size: int = 64,
+    modes: torch.Tensor, step: int, instruments: Sequence[Instrument], places: Sequence[tuple[float, float]], *,
+    object_: int = 0, size: int = 96,
 ) -> torch.Tensor:  # fmt: skip
-    """PSFs (frame, place, y, x) at places (y, x) in pixels, from the mode maps (frame, mode, gy, gx) of a result, bilinear between.
+    """PSFs (frame, place, y, x) at places (y, x) in pixels, from SV-MOMFBD's mode maps (frame, mode, gy, gx) in radian.
 
-    `grid_px` are the rows and columns of the image: the first and last nodes stand on its first and last pixels.
+    The maps' nodes stand every `step` pixels from pixel 0 on (the setting grid_step), linear in between. These are the PSFs of the
+    fitted wavefronts, without the halo of the turbulence beyond the modes.
     """
-    count = modes.shape[1]
-    wavefronts = make_wavefronts(instruments, count, 10.0, (0.0,) * len(instruments), modes.device)
+    wavefronts = make_wavefronts(instruments, modes.shape[1], 10.0, (0.0,) * len(instruments), modes.device)
     at = torch.tensor(places, dtype=modes.dtype, device=modes.device)
-    extent = torch.tensor(grid_px, dtype=modes.dtype, device=modes.device) - 1
-    where = (2 * at / extent - 1).flip(-1)[None, None].expand(len(modes), -1, -1, -1)
+    last = (torch.tensor(modes.shape[2:], dtype=modes.dtype, device=modes.device) - 1).clamp(min=1) * step
+    where = (2 * at / last - 1).flip(-1)[None, None].expand(len(modes), -1, -1, -1)
     found = torch.nn.functional.grid_sample(modes, where, mode="bilinear", padding_mode="border", align_corners=True)[:, :, 0]
     return psf(wavefronts.optics(size)[object_], found.movedim(1, -1))
