@@ -5,8 +5,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 XVFB := xvfb-run --auto-servernum --server-args "-screen 0 1600x1000x24"
 # Empty where there is a screen.
 SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,virtual)
-DEMO_SAMPLE := sample_data/hmi_continuum.fits
-DEMO_METHOD := richardson-lucy
+DEMO_SAMPLE := sample_data/sunspot_burst.fits
+DEMO_METHOD := momfbd
 
 .PHONY: setup system demo test lint wheel docs bench clean
 .DEFAULT_GOAL := setup
@@ -44,8 +44,9 @@ else
 endif
 	@echo "The restored image is $(CURDIR)/demo/restored.fits"
 
+# The images of the tests are small: a second thread would only wait for the first.
 test: .venv/.test system
-	$(XVFB) $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest
 
 lint: .venv/.lint
 	$(BIN)/ruff check

@@ -21,9 +21,27 @@ def main() -> None:
     """Take all pictures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
+    sunspot(folder)
     result_of_a_run(folder)
     burst_paused(folder)
     unknown_instrument(folder)
+
+
+def sunspot(folder: Path) -> None:
+    """The sunspot burst beside what MOMFBD makes of it: what `make demo` runs."""
+    viewer, widget = opened("sunspot_burst.fits", "momfbd")
+    ended: list[Any] = []
+    widget.run_panel.ended.connect(ended.append)
+    widget.run_panel.run_button.click()
+    launch.wait(lambda: bool(ended), "the restoration", seconds=900)
+    for layer in [layer for layer in viewer.layers if not layer.visible]:
+        viewer.layers.remove(layer)
+    viewer.layers[0].contrast_limits = viewer.layers[-1].contrast_limits
+    viewer.canvas.grid.enabled = True
+    show_curve(widget)
+    viewer.fit_to_view()
+    take(viewer, folder / "sunspot.png")
+    viewer.close()
 
 
 def result_of_a_run(folder: Path) -> None:
@@ -77,11 +95,11 @@ def unknown_instrument(folder: Path) -> None:
     viewer.close()
 
 
-def opened(sample: str) -> tuple[Any, Any]:
+def opened(sample: str, method: str = "richardson-lucy") -> tuple[Any, Any]:
     """A viewer with a sample and the panel, ready to run."""
     viewer = napari.Viewer(title="heliorestore")
     viewer.window.resize(*SIZE)
-    widget = launch.dock(viewer, load_layers([sample_path(sample)]), "richardson-lucy")
+    widget = launch.dock(viewer, load_layers([sample_path(sample)]), method)
     launch.wait(lambda: widget.form is not None, "the method")
     launch.process_events(0.5)
     viewer.fit_to_view()

@@ -40,7 +40,7 @@ def demo(path: str | Path, out_fits: str | Path, out_png: str | Path, method: st
         widget.run_panel.ended.connect(ended.append)
         wait(lambda: widget.form is not None, "the method to load")
         widget.run_panel.run_button.click()
-        wait(lambda: bool(ended) or bool(widget.run_panel.problem.text()), "the restoration to end")
+        wait(lambda: bool(ended) or bool(widget.run_panel.problem.text()), "the restoration to end", seconds=900)
         if widget.run_panel.problem.text():
             raise RestorationError(widget.run_panel.problem.text())
         written = Path(out_fits)
