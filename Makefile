@@ -6,7 +6,7 @@ XVFB := xvfb-run --auto-servernum --server-args "-screen 0 1600x1000x24"
 # Empty where there is a screen.
 SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,virtual)
 DEMO_SAMPLE := sample_data/sunspot_burst.fits
-DEMO_METHOD := momfbd
+DEMO_METHOD := sv-momfbd
 
 .PHONY: setup system demo test lint wheel docs bench clean
 .DEFAULT_GOAL := setup

@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def sunspot(folder: Path) -> None:
-    """The sunspot burst beside what MOMFBD makes of it: what `make demo` runs."""
+    """The sunspot burst beside what MOMFBD makes of it."""
     viewer, widget = opened("sunspot_burst.fits", "momfbd")
     ended: list[Any] = []
     widget.run_panel.ended.connect(ended.append)
