@@ -56,6 +56,8 @@ def test_a_restoration_reports_what_it_did(tmp_path: Path, capsys: pytest.Captur
     assert report["seconds"] > 0
     assert set(report["losses"]) == {"residual"}
     assert fits.getdata(out).shape == (1, 400, 400)
+    assert run("info", out) == 0
+    assert capsys.readouterr().out.startswith(f"file         {out}\n")
 
 
 def test_the_command_gives_the_pixels_of_python(tmp_path: Path) -> None:

@@ -290,7 +290,8 @@ def _info(parsed: argparse.Namespace) -> int:
     from heliorestore.fits.reader import describe, read
 
     facts = describe(read(parsed.file[0] if len(parsed.file) == 1 else parsed.file))
-    for name, value in _in_words(facts):
+    shown = facts | {"files": facts["files"] or [str(file) for file in parsed.file]}
+    for name, value in _in_words(shown):
         print(f"{name:<12} {value}")
     if parsed.json:
         print(json.dumps(facts))
@@ -302,7 +303,7 @@ def _in_words(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     from heliorestore.fits.layouts import LAYOUTS
 
     files, times = facts["files"], facts["times"]
-    yield "file", (files[0] + (f" and {len(files) - 1} more" if len(files) > 1 else "")) if files else "-"
+    yield "file", files[0] + (f" and {len(files) - 1} more" if len(files) > 1 else "")
     yield "layout", f"{facts['layout']}, {LAYOUTS[facts['layout']]}"
     yield "shape", " x ".join(map(str, facts["shape"])) + " (object, frame, y, x)"
     bad = "too many pixels to count the bad ones" if facts["bad_pixels"] is None else f"{facts['bad_pixels']} bad pixels"
