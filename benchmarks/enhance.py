@@ -68,7 +68,7 @@ def main() -> None:
     )
     burst = Burst.from_array(image(400), HMI)
     for network, kernels, blocks in (("full", 64, 5), ("small", 32, 1)):
-        settings = EnhanceSettings(network=network)  # type: ignore[arg-type] # one of the two words
+        settings = EnhanceSettings(network=network)
         wall, busy = fastest(lambda settings=settings: list(stream(burst, settings, device="cpu")), 4)
         work = flops(400**2, kernels, blocks) / 1e9
         print(

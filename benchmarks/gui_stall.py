@@ -82,7 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     module = ModuleType("heliorestore_stream_method")
-    module.METHOD = StreamMethod()  # type: ignore[attr-defined] # a module made for this measurement
+    module.METHOD = StreamMethod()
     sys.modules[module.__name__] = module
     METHODS["stream"] = Entry(f"{module.__name__}:METHOD", "Stream.")
 
@@ -94,7 +94,7 @@ def main() -> None:
         show(self, snapshot)
         shows.append(1000 * (time.perf_counter() - began))
 
-    ResultLayers.show = timed  # type: ignore[method-assign] # a stopwatch around the real one
+    ResultLayers.show = timed
 
     image = np.random.default_rng(0).normal(1, 0.1, (arguments.size,) * 2).astype(np.float32)
     viewer = napari.Viewer()

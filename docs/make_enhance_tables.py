@@ -50,7 +50,7 @@ def enhance(network: str) -> Callable[[Image, str], Image]:
     """Enhance with one of its networks."""
 
     def run(image: Image, kind: str) -> Image:
-        settings = EnhanceSettings(kind=kind, network=network)  # type: ignore[arg-type] # one of the two words
+        settings = EnhanceSettings(kind=kind, network=network)
         unit = {"magnetogram": "kG"}.get(kind, "")
         return restore(Burst.from_array(image, HMI, unit=unit), settings, device="cpu").images[0]
 
@@ -74,7 +74,7 @@ def best_lucy(image: Image, truth: Image) -> tuple[float, int]:
     """The smallest error against the truth that Richardson-Lucy reaches, on the image's pixels or finer ones, and when."""
     found = []
     for upsampling, iterations in ((1, 300), (2, 80)):  # on the image's own pixels it takes longer to reach its best
-        settings = RichardsonLucySettings(iterations=iterations, upsampling=upsampling)  # type: ignore[arg-type] # 1 or 2
+        settings = RichardsonLucySettings(iterations=iterations, upsampling=upsampling)
         for snapshot in stream(Burst.from_array(image, HMI), settings, device="cpu"):
             restored = snapshot.images[0] if upsampling == 2 else bicubic(snapshot.images[0], "")
             found.append((rms(restored - truth), snapshot.step))
@@ -89,7 +89,7 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
 
 def simulated_table(kind: str) -> tuple[str, list[Image]]:
     """Errors relative to bicubic interpolation's on six new scenes of known truth; and one scene as everybody shows it."""
-    views = [observe(name, image, pixel) for name, image, pixel in simulated(kind, 6, TEST_SEED)]  # type: ignore[arg-type] # one of the two words
+    views = [observe(name, image, pixel) for name, image, pixel in simulated(kind, 6, TEST_SEED)]
     pairs = [(low[0, 0].numpy(), high[0, 0].numpy()) for low, high in validation_pairs(views, NOISE[kind])]
     rows, plain = [], [rms(bicubic(low, kind) - high) for low, high in pairs]
     shown = [pairs[0][0]]

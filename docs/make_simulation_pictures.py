@@ -54,7 +54,7 @@ def draw_scenes() -> None:
     """A sunspot and quiet Sun in both bands, with their fields."""
     shown = []
     for scene, seed in (("sunspot", 11), ("granulation", 7)):
-        patch = Patch(shape=(380, 380), pixel_arcsec=0.059, scene=scene, seed=seed)  # type: ignore[arg-type] # one of the two words
+        patch = Patch(shape=(380, 380), pixel_arcsec=0.059, scene=scene, seed=seed)
         shown += [
             ("continuum, 600 nm", photosphere(patch), 0.05, 1.45),
             ("Ca II 8542, near the core", narrow_band(patch, CRISP), 0.2, 1.8),
@@ -155,7 +155,7 @@ def spectrum(image: Image) -> Image:
 
 def through_sst(image: Image) -> Image:
     """The image through a 1 m telescope at 854.2 nm; its border, where it wraps around, is cut off."""
-    transfer = torch.fft.rfft2(telescope_psf(CRISP, image.shape, dtype=torch.float64))  # type: ignore[arg-type] # two numbers
+    transfer = torch.fft.rfft2(telescope_psf(CRISP, image.shape, dtype=torch.float64))
     return torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(image)) * transfer, s=image.shape).numpy()[24:-24, 24:-24]
 
 

@@ -74,7 +74,7 @@ def test_a_wrong_setting_is_one_sentence(changes: dict[str, object], says: str) 
 
 
 def test_numbers_take_their_own_type() -> None:
-    settings = Example(count=4.0, weight=2)  # type: ignore[arg-type]
+    settings = Example(count=4.0, weight=2)
     assert (type(settings.count), type(settings.weight)) == (int, float)
 
 

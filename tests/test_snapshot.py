@@ -16,7 +16,7 @@ def test_nobody_can_write_into_a_snapshot() -> None:
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 3
     with pytest.raises(TypeError):
-        snapshot.losses["data"] = 1  # type: ignore[index]
+        snapshot.losses["data"] = 1
 
 
 def test_a_view_of_somebody_elses_array_is_copied() -> None:

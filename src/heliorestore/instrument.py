@@ -160,7 +160,7 @@ def _recognise(header: Mapping[str, Any], wavelength_nm: float | None) -> Instru
 def _number(header: Mapping[str, Any], key: str) -> float | None:
     """The card as a finite number, or None."""
     try:
-        value = float(header.get(key))  # type: ignore[arg-type]
+        value = float(header.get(key))  # type: ignore[arg-type] # what float refuses is caught below
     except (TypeError, ValueError):
         return None
     return value if math.isfinite(value) else None

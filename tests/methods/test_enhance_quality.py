@@ -25,7 +25,7 @@ def rms(values: np.ndarray) -> float:
 
 
 def enhanced(image: np.ndarray, **settings: str | bool) -> np.ndarray:
-    return restore(Burst.from_array(image, HMI), EnhanceSettings(**settings), device="cpu").images[0]  # type: ignore[arg-type] # names of choices
+    return restore(Burst.from_array(image, HMI), EnhanceSettings(**settings), device="cpu").images[0]
 
 
 def bicubic(image: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ def bicubic(image: np.ndarray) -> np.ndarray:
 @lru_cache
 def scene(kind: str, noise: float) -> tuple[np.ndarray, np.ndarray]:
     """A simulated HMI image and its truth, 53 arcsec of granulation around a spot cut to its middle."""
-    name, image, pixel = next(simulated(kind, 1, SEED))  # type: ignore[arg-type] # one of the two words
+    name, image, pixel = next(simulated(kind, 1, SEED))
     [(low, high)] = validation_pairs([observe(name, image[150:490, 150:490], pixel)], noise)
     return low[0, 0].numpy(), high[0, 0].numpy()
 

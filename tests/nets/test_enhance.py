@@ -37,7 +37,7 @@ def test_any_size_is_doubled(shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("maker", [full, small])
 def test_nothing_beyond_reach_matters_and_something_at_reach_does(maker: object) -> None:
-    net = alive(maker())  # type: ignore[operator] # a function that makes a network
+    net = alive(maker())
     size = 2 * net.reach + 5
     image = torch.rand(1, 1, size, size)
     other = image.clone()

@@ -103,7 +103,7 @@ def test_given_borders_must_be_there() -> None:
 
 def test_unknown_borders_are_named() -> None:
     with pytest.raises(SettingsError, match="'zero'"):
-        extend(torch.zeros(5, 5), 4, "zero")  # type: ignore[arg-type] # the mistake
+        extend(torch.zeros(5, 5), 4, "zero")
 
 
 # -- fields of modes ------------------------------------------------------------------------------------------------

@@ -44,8 +44,8 @@ def test_impossible_filters(wrong: dict[str, float]) -> None:
 @pytest.mark.parametrize("borders", ["periodic", "reflect"])
 def test_filtering_is_its_own_adjoint_and_keeps_the_mean(borders: str) -> None:
     a, b = random(2, 15, 18), random(2, 15, 18, seed=1)
-    transfer = flat_top(frequency(filter_grid((15, 18), borders), dtype=torch.float64), 0.3)  # type: ignore[arg-type] # parametrised literal
-    fa, fb = (filtered(x, transfer, borders) for x in (a, b))  # type: ignore[arg-type] # parametrised literal
+    transfer = flat_top(frequency(filter_grid((15, 18), borders), dtype=torch.float64), 0.3)
+    fa, fb = (filtered(x, transfer, borders) for x in (a, b))
     assert abs(float((fa * b).sum() - (a * fb).sum())) < 1e-10
     torch.testing.assert_close(fa.mean((-2, -1)), a.mean((-2, -1)))
     assert float(fa.var()) < 0.5 * float(a.var())

@@ -107,7 +107,7 @@ def test_truncation_of_the_covariance_does_not_matter(count: int) -> None:
 @pytest.mark.parametrize("aperture", [CIRCLE, GREGOR, SPIDER], ids=["circle", "annulus", "spider"])
 def test_modes_are_orthonormal_over_the_aperture_in_use(aperture: Aperture, kind: str) -> None:
     y, x, weight = polar_points(aperture, 1500, 100) if aperture.vanes else polar_points(aperture)
-    values = make_basis(20, aperture, kind).sample(y, x)  # type: ignore[arg-type] # parametrised literal
+    values = make_basis(20, aperture, kind).sample(y, x)
     tolerance = 5e-3 if aperture.vanes else 1e-3
     np.testing.assert_allclose((values * weight) @ values.T, np.eye(20), atol=tolerance)
     np.testing.assert_allclose(values @ weight, 0, atol=tolerance)

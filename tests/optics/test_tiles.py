@@ -78,7 +78,7 @@ def test_an_image_smaller_than_a_tile_is_one_tile() -> None:
 @pytest.mark.parametrize("wrong", [((10, 10), 8, 8, 0), ((10, 10), 8, 4, 3), ((0, 10), 8, 4, 0), ((10, 10), 8, 4, 2, 0)])
 def test_impossible_tilings(wrong: tuple[int, ...]) -> None:
     with pytest.raises(SettingsError):
-        Tiling(*wrong)  # type: ignore[arg-type] # positional numbers of several kinds
+        Tiling(*wrong)
 
 
 def test_apodisation_is_flat_inside_and_falls_at_the_edges() -> None:

@@ -117,7 +117,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeMethod:
     """The fake method, known to `heliorestore.methods` as `fake`."""
     module = ModuleType("heliorestore_fake_method")
     method = FakeMethod()
-    module.METHOD = method  # type: ignore[attr-defined] # a module made for this test
+    module.METHOD = method
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(METHODS, "fake", Entry(f"{module.__name__}:METHOD", "Add a number."))
     return method

@@ -18,7 +18,7 @@ def scene(objects: int = 1, size: int = SIZE, n: int = N) -> torch.Tensor:
     return torch.rand((objects, size + 2 * (n // 2), size + 2 * (n // 2)), generator=torch.Generator().manual_seed(1)) + 0.5
 
 
-def fixed(psf: torch.Tensor):  # type: ignore[no-untyped-def] # a closure for the two space-variant roads
+def fixed(psf: torch.Tensor):
     return lambda rows, columns: psf.expand(len(rows), -1, -1)
 
 

@@ -194,7 +194,7 @@ def test_a_field_too_small_for_a_spot_lies_across_its_border() -> None:
 
 def test_bad_patches_are_refused() -> None:
     with pytest.raises(SettingsError, match="'sunspot' and 'granulation'"):
-        Patch(shape=(8, 8), pixel_arcsec=0.1, scene="plage")  # type: ignore[arg-type] # the mistake under test
+        Patch(shape=(8, 8), pixel_arcsec=0.1, scene="plage")
     with pytest.raises(SettingsError, match="is empty"):
         Patch(shape=(0, 8), pixel_arcsec=0.1)
 

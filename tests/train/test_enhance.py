@@ -33,7 +33,7 @@ def recipe(**changes: object) -> EnhanceRecipe:
         "name": "test", "architecture": "enhance-small", "steps": 4, "validate_every": 2, "batch": 2, "patch": 16, "scenes": 0,
         "validation_scenes": 0, "files": (scene,), "validation_files": (scene,), "noise": 0.0,
     }  # fmt: skip
-    return EnhanceRecipe(**(fields | changes))  # type: ignore[arg-type] # the fields of the recipe
+    return EnhanceRecipe(**(fields | changes))
 
 
 @pytest.mark.parametrize("kind", ["continuum", "magnetogram"])

@@ -112,7 +112,8 @@ def _read_block(
     if isinstance(first, int):
         if len(shape) > 1:
             return _read_block(file, offset + first * entry, shape[1:], dtype, rest, path)
-        return np.frombuffer(read_exactly(file, offset + first * entry, entry, path), dtype)[0]  # type: ignore[no-any-return]
+        value: npt.NDArray[Any] = np.frombuffer(read_exactly(file, offset + first * entry, entry, path), dtype)[0]
+        return value
     wanted = range(shape[0])[first]
     many = max(1, _AT_ONCE // entry // abs(wanted.step))
     if entry > _AT_ONCE and len(shape) > 1:

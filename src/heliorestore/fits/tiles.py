@@ -75,7 +75,7 @@ def _read(file: BinaryIO, image: Image, key: tuple[int | slice, ...]) -> npt.NDA
         sizes = [min(t, n - f * t) for t, n, f in zip(tile, shape, fixed, strict=False)]
         sizes += [min(stop * tile[lead], shape[lead]) - edge, *shape[lead + 1 :]]
         block = _decode(file, image, range((before + start) * rest, (before + stop) * rest), tuple(sizes))
-        inside = [int(k) - f * t for k, f, t in zip(key[:lead], fixed, tile, strict=False)]  # type: ignore[arg-type]
+        inside = [int(k) - f * t for k, f, t in zip(key[:lead], fixed, tile, strict=False)]  # type: ignore[arg-type]  # as above
         parts.append(block[(*inside, slice(max(low - edge, 0), high - edge), *key[lead + 1 :])])
     joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return joined[:: wanted.step]
