@@ -19,8 +19,9 @@ import torch
 
 from heliorestore.instrument import find
 from heliorestore.methods.base import stream
+from heliorestore.methods.flow import Flow
 from heliorestore.methods.momfbd import MomfbdSettings
-from heliorestore.methods.objects import Flow, Knobs, solve_objects
+from heliorestore.methods.objects import Knobs, solve_objects
 from heliorestore.methods.observation import observe
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.methods.wavefronts import centre_tilts, make_wavefronts

@@ -12,9 +12,10 @@ from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.methods.alternation import FlowProblem, begin, measure, mode_gradient, refine_step
 from heliorestore.methods.base import stream
+from heliorestore.methods.flow import Flow
 from heliorestore.methods.momfbd import METHOD as MOMFBD
 from heliorestore.methods.momfbd import MomfbdSettings
-from heliorestore.methods.objects import Flow, Knobs, solve_objects
+from heliorestore.methods.objects import Knobs, solve_objects
 from heliorestore.methods.observation import observe
 from heliorestore.methods.regularisers import gradient, gradient_adjoint, penalty
 from heliorestore.methods.remainder import remainder

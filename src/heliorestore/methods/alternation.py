@@ -13,7 +13,8 @@ import torch
 
 from heliorestore.burst import FloatArray
 from heliorestore.methods.descent import Moments, descend, fresh
-from heliorestore.methods.objects import Flow, Knobs, Transfers, solve_objects
+from heliorestore.methods.flow import Flow, Transfers
+from heliorestore.methods.objects import Knobs, solve_objects
 from heliorestore.methods.patches import Patches
 from heliorestore.methods.regularisers import penalty
 from heliorestore.methods.roughness import roughness

@@ -22,9 +22,10 @@ from heliorestore.errors import SettingsError
 from heliorestore.methods.alternation import Earlier, FlowProblem, FlowState, add_patch_modes, begin, joint_step, measure, refine_step
 from heliorestore.methods.blind import BlindSettings, alignment_message
 from heliorestore.methods.checkpoint import Saver, resume
+from heliorestore.methods.flow import Flow
 from heliorestore.methods.memory import budget_bytes
 from heliorestore.methods.momfbd import PatchState, advanced, evaluate, initial, make_problem, patch_images
-from heliorestore.methods.objects import Flow, Knobs
+from heliorestore.methods.objects import Knobs
 from heliorestore.methods.observation import observe
 from heliorestore.methods.regularisers import Kind
 from heliorestore.settings import option
