@@ -118,3 +118,43 @@ def test_half_precision_learns_too(tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, precision="bfloat16", steps=120, learning_rate=1e-2, validate_every=20)
     history: Progress = train(tiny(), Doubling(), recipe, tmp_path, device=CPU, say=lambda _: None)
     assert history.history[-1]["loss"] < 0.7 * history.history[0]["loss"]
+
+
+class Product(torch.nn.Module):
+    """A network of two inputs, one of them no image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        return self.factor * images * factors[:, :, None, None]
+
+
+class TwoInputs:
+    """A task with several inputs and a loss of its own, that is told where to work."""
+
+    device = torch.device("meta")
+
+    def to(self, device: torch.device) -> None:
+        self.device = device
+
+    def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
+        images = torch.from_numpy(random.random((size, 1, patch, patch), np.float32)).to(self.device)
+        factors = torch.full((size, 1), 2.0, device=self.device)
+        return (images, factors), 6 * images
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs - 2 * targets).abs().mean()  # its minimum is not that of the mean squared error
+
+    def validate(self, net: torch.nn.Module) -> Mapping[str, float]:
+        return {"loss": float((net.factor - 6).abs())}
+
+
+def test_a_task_may_have_several_inputs_and_its_own_loss(tmp_path: Path) -> None:
+    net, task = Product(), TwoInputs()
+    train(
+        net, task, dataclasses.replace(RECIPE, steps=400, learning_rate=0.1, validate_every=100), tmp_path, device=CPU, say=lambda _: None
+    )
+    assert task.device == CPU
+    assert float(net.factor.detach()) == pytest.approx(6, abs=0.1)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,16 +20,34 @@ CHECKPOINT = "checkpoint.pt"
 _FORMAT = 1
 
 
+Inputs = torch.Tensor | tuple[torch.Tensor, ...]
+"""What a network is called with: one tensor, or several."""
+
+
 class Task(Protocol):
     """What a network is to learn."""
 
-    def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[Inputs, torch.Tensor]:
         """Inputs and targets of one step."""
         ...
 
     def validate(self, net: nn.Module) -> Mapping[str, float]:
         """Figures on scenes that no batch shows; `loss` decides which network is the best."""
         ...
+
+
+@runtime_checkable
+class WithLoss(Protocol):
+    """A task whose loss is not the mean squared error."""
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor: ...
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """A task that makes its batches where the network is."""
+
+    def to(self, device: torch.device) -> None: ...
 
 
 @dataclass
@@ -58,6 +76,8 @@ def train(
     The random numbers of a step come from the seed and the step's number, so that a resumed run takes the same steps.
     """
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
+    if isinstance(task, OnDevice):
+        task.to(device)
     optimiser = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, weight_decay=2 * recipe.l2)
     folder.mkdir(parents=True, exist_ok=True)
     progress = Progress()
@@ -92,16 +112,22 @@ def train(
 
 def _step(net: nn.Module, task: Task, recipe: Recipe, optimiser: torch.optim.Optimizer, number: int, device: torch.device) -> float:
     random = np.random.default_rng((recipe.seed, number))
-    inputs, targets = (part.to(device) for part in task.batch(random, recipe.batch, recipe.patch))
+    inputs, targets = task.batch(random, recipe.batch, recipe.patch)
+    targets = targets.to(device)
     for group in optimiser.param_groups:
         group["lr"] = recipe.rate(number)
     optimiser.zero_grad(set_to_none=True)
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        outputs = net(inputs.to(memory_format=torch.channels_last))
-    loss = nn.functional.mse_loss(outputs.float(), targets)
+        outputs = net(*(_placed(part, device) for part in (inputs if isinstance(inputs, tuple) else (inputs,)))).float()
+    loss = task.loss(outputs, targets) if isinstance(task, WithLoss) else nn.functional.mse_loss(outputs, targets)
     loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
     optimiser.step()
     return float(loss.detach())
+
+
+def _placed(part: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on the device, images with their channels last."""
+    return part.to(device, memory_format=torch.channels_last) if part.ndim == 4 else part.to(device)
 
 
 def _line(progress: Progress, recipe: Recipe, *, best_now: bool) -> str:
