@@ -194,6 +194,25 @@ def test_a_checkpoint_goes_on_as_if_the_run_had_not_stopped(case, tmp_path: Path
     np.testing.assert_array_equal(resumed[-1].images, whole[-1].images)
 
 
+def test_a_closed_run_leaves_its_state_and_settings_sent_after_the_end_go_on_from_it(case, tmp_path: Path):
+    settings = SMALL.replace(iterations=5, patch_iterations=3)
+    further = settings.replace(iterations=7, lambda_object=0.03)
+    source = METHOD.stream(case.burst, settings, device=CPU, seed=0)
+    assert [next(source).stop for _ in range(5)][-1] is StopReason.DONE
+    held = [source.send(further), next(source)]
+    assert next(source, None) is None
+    path = tmp_path / "state.pt"
+    source = METHOD.stream(case.burst, settings.replace(checkpoint=str(path)), device=CPU, seed=0)
+    for _ in range(5):
+        next(source)
+    source.close()
+    resumed = run(case.burst, further.replace(checkpoint=str(path)))
+    assert [s.step for s in resumed] == [s.step for s in held] == [6, 7]
+    assert resumed[-1].losses == held[-1].losses
+    np.testing.assert_array_equal(resumed[-1].images, held[-1].images)
+    assert not path.exists()  # nothing is left to go on with
+
+
 def test_two_objects_of_two_wavelengths_share_the_wavefronts():
     case = simulate(objects=2, wavelengths=(854.2, 630.2), noise=3e-3, varying=0.2)
     last = run(case.burst, SMALL.replace(iterations=12))[-1]

@@ -99,19 +99,29 @@ class SvMomfbd:
     def stream(
         self, burst: Burst, settings: SvMomfbdSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
     ) -> Generator[Snapshot, SvMomfbdSettings | None, None]:
-        """Yield a snapshot per iteration; nothing is random. `start` is an earlier result, as `settings.start` names in a file."""
+        """Yield a snapshot per iteration; nothing is random. `start` is an earlier result, as `settings.start` names in a file.
+
+        Whoever sends settings after the last snapshot gets further iterations from there. A generator that is closed leaves its
+        state in the checkpoint, also after the last snapshot; one that is exhausted leaves none.
+        """
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
         restoration = _Restoration(burst, settings, device, start)
         saver = Saver(settings.checkpoint, burst, settings)
         state = resume(saver, restoration.initial())
-        messages, stop = alignment_message(restoration.observation), None
-        while stop is None:
-            state, snapshot = restoration.iterate(state, settings)
-            stop = snapshot.stop
-            sent = yield replace(snapshot, elapsed_s=time.perf_counter() - began, messages=messages)
-            settings, messages = sent or settings, ()
-            if stop is None:
+        messages = alignment_message(restoration.observation)
+        try:
+            while True:
+                state, snapshot = restoration.iterate(state, settings)
+                if snapshot.stop is not None:  # to go on is to be given time again until nothing changes
+                    state = replace(state, flow=replace(state.flow, stalled=0))
+                sent = yield replace(snapshot, elapsed_s=time.perf_counter() - began, messages=messages)
+                if snapshot.stop is not None and sent is None:
+                    break
+                settings, messages = sent or settings, ()
                 saver.save(state)
+        except GeneratorExit:
+            saver.write(state)
+            raise
         saver.done()
 
 
