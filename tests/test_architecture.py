@@ -25,13 +25,17 @@ ALLOWED = {
     "simulate": RECORDS | {"optics"},
     "methods": RECORDS | {"optics", "nets", "quality"},
     "quality": RECORDS,
+    "charts": set(),
+    "pillow_pen": {"charts"},
+    "measures": RECORDS | {"optics", "quality", "charts"},
     "fits": RECORDS | {"heliorestore"},
 }
-TOPS = {"batch", "cli", "plugin", "simulation", "train"}  # may import everything but one another
+TOPS = {"batch", "cli", "plugin", "quality_command", "simulation", "train"}  # may import everything but one another
 TOP_EXCEPTIONS = {
     ("cli", "plugin"): "the sub-command `view` opens napari",
     ("cli", "train"): "the sub-command `train` runs a recipe",
     ("cli", "simulation"): "the sub-command `simulate` joins simulate and fits",
+    ("cli", "quality_command"): "the sub-command `quality` joins measures and fits",
     ("cli", "batch"): "the sub-command `batch` drains many streams",
 }
 GUI = {"qtpy", "PyQt5", "PyQt6", "PySide6", "napari", "magicgui", "superqt", "vispy", "npe2"}

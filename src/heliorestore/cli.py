@@ -82,6 +82,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _add_output_arguments(rerun)
     rerun.add_argument("--device", default="", help="auto, cpu, cuda, cuda:N or mps (default: the one of the first run)")
 
+    quality = _command(commands, "quality", "Measure an image: contrast, noise, power spectrum, and its likeness to a reference.", _quality)
+    if asked == "quality":
+        from heliorestore.quality_command import add_quality_arguments
+
+        add_quality_arguments(quality)
+
     train = _command(commands, "train", "Train a network as a recipe says.", _train)
     train.add_argument("method", metavar="METHOD", help="the method whose network is trained: enhance")
     train.add_argument("--recipe", metavar="RECIPE.toml", required=True, help="a recipe's file, or the name of one that comes along")
@@ -178,10 +184,14 @@ def _restore(parsed: argparse.Namespace) -> int:
 def _check_output(parsed: argparse.Namespace, *others: Path) -> None:
     """Refuse before hours of work what would fail after them."""
     for output in (parsed.output, *others):
-        if output.exists() and not parsed.overwrite:
-            raise RestorationError(f"{output} exists: choose another name or allow --overwrite.")
-        if not output.absolute().parent.is_dir():
-            raise RestorationError(f"The folder {output.absolute().parent} does not exist: make it first.")
+        _check_new(output, parsed.overwrite)
+
+
+def _check_new(output: Path, overwrite: bool) -> None:
+    if output.exists() and not overwrite:
+        raise RestorationError(f"{output} exists: choose another name or allow --overwrite.")
+    if not output.absolute().parent.is_dir():
+        raise RestorationError(f"The folder {output.absolute().parent} does not exist: make it first.")
 
 
 def _simulate(parsed: argparse.Namespace) -> int:
@@ -192,6 +202,19 @@ def _simulate(parsed: argparse.Namespace) -> int:
         facts = run(parsed, bar.show)
     if not parsed.quiet:
         print(*(facts[name] for name in ("output", "truth", "psfs") if name in facts), sep="\n", file=sys.stderr)
+    if parsed.json:
+        print(json.dumps(facts))
+    return 0
+
+
+def _quality(parsed: argparse.Namespace) -> int:
+    from heliorestore.quality_command import lines, run
+
+    if parsed.plot is not None:
+        _check_new(parsed.plot, parsed.overwrite)
+    facts = run(parsed)
+    for line in lines(facts):
+        print(line)
     if parsed.json:
         print(json.dumps(facts))
     return 0

@@ -1,0 +1,77 @@
+"""heliorestore quality: figures, JSON, a chart, and mistakes in one line."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heliorestore.cli import main
+from heliorestore.samples import sample_path
+
+BURST, TRUTH = sample_path("sunspot_burst.fits"), sample_path("sunspot_truth.fits")
+
+
+def last_json(capsys) -> dict:
+    return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+
+
+def test_every_object_is_measured(capsys) -> None:
+    assert main(["quality", str(BURST), "--json"]) == 0
+    facts = last_json(capsys)
+    wide = facts["objects"][0]
+    assert [found["name"] for found in facts["objects"]] == ["wide band", "narrow band"]
+    assert 0.2 < wide["contrast"] < 0.3
+    assert wide["noise_of_mean"] == pytest.approx(2e-3, rel=0.3)  # as it was simulated
+    assert wide["resolution_arcsec"] == pytest.approx(854.2e-9 * 206264.8, rel=1e-3)
+    frequency, power = (np.array(wide["spectrum"][name]) for name in ("frequency", "power"))
+    beyond = frequency > 1.1 / wide["resolution_arcsec"]
+    # Photon noise follows the intensity, so that a median over the field and its mean power differ.
+    assert 0.5 < power[beyond].mean() / (wide["noise_of_mean"] * wide["pixel_arcsec"]) ** 2 < 2
+
+
+def test_an_image_is_compared_with_a_reference_and_drawn(capsys, tmp_path) -> None:
+    pytest.importorskip("PIL")
+    png = tmp_path / "chart.png"
+    assert main(["quality", str(BURST), "--reference", str(TRUTH), "--frame", "3", "--plot", str(png), "--json"]) == 0
+    out = capsys.readouterr().out
+    against = json.loads(out.strip().splitlines()[-1])["objects"][1]["reference"]
+    assert 0 < against["nmse"] < 0.3
+    assert against["gain"] > 1  # a blurred image is too flat
+    assert against["within_factor_2"] > 0.95
+    assert "NMSE" in out
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert main(["quality", str(BURST), "--plot", str(png)]) == 2
+    assert "chart.png exists" in capsys.readouterr().err
+
+
+def test_a_perfect_image_equals_its_reference(capsys) -> None:
+    assert main(["quality", str(TRUTH), "--reference", str(TRUTH), "--json"]) == 0
+    against = last_json(capsys)["objects"][0]["reference"]
+    assert against["shift_px"] == [0, 0]
+    assert (against["gain"], against["ssim"]) == (pytest.approx(1), pytest.approx(1))
+    assert against["nmse"] < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([str(BURST), "--frame", "99"], "has 12, numbered from 0"),
+        ([str(BURST), "--reference", str(sample_path("hmi_continuum.fits"))], "a whole multiple"),
+        (["no_such.fits"], "no_such.fits"),
+        ([str(BURST), "--plot", "no/such/chart.png"], "does not exist: make it first"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], words: str, capsys) -> None:
+    assert main(["quality", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_without_pillow_the_chart_is_explained(capsys, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.delitem(sys.modules, "heliorestore.pillow_pen", raising=False)
+    assert main(["quality", str(BURST), "--plot", str(tmp_path / "chart.png")]) == 2
+    assert 'pip install "heliorestore[plot]"' in capsys.readouterr().err
