@@ -25,6 +25,7 @@ ALLOWED = {
     "simulate": RECORDS | {"optics"},
     "methods": RECORDS | {"optics", "nets", "quality"},
     "quality": RECORDS,
+    "presets": RECORDS,
     "charts": set(),
     "pillow_pen": {"charts"},
     "measures": RECORDS | {"optics", "quality", "charts"},

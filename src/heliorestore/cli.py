@@ -131,7 +131,9 @@ def _add_method_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
     parser.add_argument("input", metavar="IN", nargs="+", type=Path, help="file, folder, or files of one burst")
     _add_output_arguments(parser)
-    add_arguments(parser.add_argument_group("settings of the method"), load(name).settings)
+    settings = parser.add_argument_group("settings of the method")
+    settings.add_argument("--preset", metavar="NAME|FILE.toml", help="begin with these settings; the flags below win over them")
+    add_arguments(settings, load(name).settings)
     common = parser.add_argument_group("data and machine")
     common.add_argument(
         "--instrument", default="", help=f"what took the images: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)"
@@ -171,14 +173,18 @@ def _view(parsed: argparse.Namespace) -> int:
 def _restore(parsed: argparse.Namespace) -> int:
     from heliorestore.fits.reader import read_burst
     from heliorestore.methods.base import load, pick_device, stream
+    from heliorestore.presets import find_preset
     from heliorestore.settings import from_arguments
 
-    settings = from_arguments(load(parsed.command).settings, parsed)
+    method = load(parsed.command).settings
+    preset = find_preset(parsed.preset, parsed.command) if parsed.preset else None
+    settings = from_arguments(method, parsed, preset.settings(method) if preset else None)
     pick_device(parsed.device)
     _check_output(parsed)
     burst = read_burst(parsed.input[0] if len(parsed.input) == 1 else parsed.input)
     burst = burst.with_instrument(parsed.instrument).select(parsed.objects, parsed.frames)
-    return _finish(parsed, burst, settings, stream(burst, settings, device=parsed.device, seed=parsed.seed))
+    notes = (f"Begun with the preset {preset.name}.",) if preset else ()
+    return _finish(parsed, burst, settings, stream(burst, settings, device=parsed.device, seed=parsed.seed), notes)
 
 
 def _check_output(parsed: argparse.Namespace, *others: Path) -> None:
@@ -220,8 +226,8 @@ def _quality(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _finish(parsed: argparse.Namespace, burst: Burst, settings: Settings, snapshots: Any) -> int:
-    """Drain the stream with a progress bar, write the last snapshot, and say what came out."""
+def _finish(parsed: argparse.Namespace, burst: Burst, settings: Settings, snapshots: Any, notes: tuple[str, ...] = ()) -> int:
+    """Drain the stream with a progress bar, write the last snapshot with the notes, and say what came out."""
     import dataclasses
 
     from heliorestore.fits.writer import write
@@ -239,6 +245,7 @@ def _finish(parsed: argparse.Namespace, burst: Burst, settings: Settings, snapsh
         raise KeyboardInterrupt
     if interrupted and snapshot.stop is None:
         snapshot = dataclasses.replace(snapshot, stop=StopReason.USER)
+    snapshot = dataclasses.replace(snapshot, messages=snapshot.messages + notes)
     for message in dict.fromkeys(snapshot.messages):
         print("heliorestore:", message, file=sys.stderr)
     written = write(snapshot, parsed.output, overwrite=parsed.overwrite)

@@ -181,10 +181,10 @@ def add_arguments(parser: argparse._ActionsContainer, cls: type[Settings]) -> No
             parser.add_argument(opt.flag, metavar=metavar, default=None, help=text)
 
 
-def from_arguments(cls: type[Settings], arguments: argparse.Namespace) -> Settings:
-    """Make settings from what `add_arguments` parsed."""
+def from_arguments(cls: type[Settings], arguments: argparse.Namespace, base: Settings | None = None) -> Settings:
+    """Make settings from what `add_arguments` parsed; what was not given is that of `base`, or the default."""
     given = {o: getattr(arguments, o.name) for o in options(cls) if getattr(arguments, o.name) is not None}
-    return cls(**{o.name: value if isinstance(value, bool) else o.parse(value) for o, value in given.items()})
+    return (base or cls()).replace(**{o.name: value if isinstance(value, bool) else o.parse(value) for o, value in given.items()})
 
 
 def to_flags(settings: Settings) -> list[str]:
