@@ -120,7 +120,7 @@ def oracle(simulation: Simulation, modes: int = 200, step: int = 16, psf: int = 
     found = [telescope.wavefronts(places, f * view.settings.cadence_s).flatten(1) @ sensor.T for f in range(burst.shape[1])]
     coefficients = centre_tilts(torch.stack(found).permute(0, 2, 1).reshape(burst.shape[1], modes, *flow.grid))
     knobs = Knobs(weights=torch.ones(burst.shape[0]))
-    objects = solve_objects(flow.transfers(coefficients), flow.surround(observation.frames.mean(1)), knobs, 15)
+    objects = solve_objects(flow.transfers(coefficients), flow.surround(observation.mean), knobs, 15)
     return np.asarray(filtered(objects, flow.filters(knobs))[(slice(None), *flow.inner)] * observation.scales[:, None, None])
 
 

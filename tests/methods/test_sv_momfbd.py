@@ -1,5 +1,6 @@
 """SV-MOMFBD: operators and their adjoints, the object solver, the start, live settings, memory, and what it restores."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from heliorestore.methods.flow import Flow
 from heliorestore.methods.momfbd import METHOD as MOMFBD
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.objects import Knobs, solve_objects
-from heliorestore.methods.observation import observe
+from heliorestore.methods.observation import Held, Pixels, observe
 from heliorestore.methods.regularisers import gradient, gradient_adjoint, penalty
 from heliorestore.methods.remainder import remainder
 from heliorestore.methods.sv_momfbd import METHOD, SvMomfbdSettings
@@ -56,7 +57,7 @@ def state_of(problem: FlowProblem, case) -> object:
 
 def test_with_the_true_wavefronts_the_solver_finds_the_object(problem, case):
     flow = problem.flow
-    objects = solve_objects(flow.transfers(case.modes), flow.surround(flow.observation.frames.mean(1)), knobs(lambda_object=0.05), 30)
+    objects = solve_objects(flow.transfers(case.modes), flow.surround(flow.observation.mean), knobs(lambda_object=0.05), 30)
     image = filtered(objects, flow.filters(knobs()))[(slice(None), *flow.inner)] * flow.observation.scales
     error, gain = nmse(image[0].numpy() / 1000, case.truth[0])
     assert error < 0.004
@@ -116,12 +117,14 @@ def test_the_paper_s_recipe_lowers_its_loss(case):
 def test_frames_in_batches_and_transfer_functions_made_again_give_the_same(case):
     whole = run(case.burst, SMALL.replace(iterations=7))[-1]
     tight = Flow(observe(case.burst, CPU), case.wavefronts, PSF, 16, 1.0)
-    assert len(list(tight.batches())) == case.burst.shape[1]
-    assert len(list(Flow(observe(case.burst, CPU), case.wavefronts, PSF, 16, 1e9).batches())) == 1
+    assert tight.layout.at_once == 1
+    assert tight.layout.tiles == (2, 2)
+    assert tight.layout.kept == 0
+    assert Flow(observe(case.burst, CPU), case.wavefronts, PSF, 16, 1e9).layout.count == 1
     little = run(case.burst, SMALL.replace(iterations=7, memory_gb=0.1))[-1]
     np.testing.assert_allclose(whole.images, little.images, rtol=1e-3)
     transfers = tight.transfers(case.modes)
-    objects = tight.surround(tight.observation.frames.mean(1))
+    objects = tight.surround(tight.observation.mean)
     kept = Flow(tight.observation, case.wavefronts, PSF, 16, 1e9)
     ones = torch.ones(1)[:, None, None, None]
     torch.testing.assert_close(transfers.normal(objects, ones), kept.transfers(case.modes).normal(objects, ones), rtol=1e-4, atol=1e-4)
@@ -129,14 +132,14 @@ def test_frames_in_batches_and_transfer_functions_made_again_give_the_same(case)
 
 def test_bad_pixels_weigh_nothing(problem, case):
     seen = problem.flow.observation
-    weights = seen.weights.clone()
-    weights[0, 1, 10:14, 40:44] = 0
-    weights[0, :, 30:33, 30:33] = 0
+    good = torch.ones(seen.source.shape, dtype=torch.bool)
+    good[0, 1, 10:14, 40:44] = False
+    good[0, :, 30:33, 30:33] = False
     images = []
     for filling in (0.0, 50.0):
-        frames = torch.where(weights > 0, seen.frames, filling)
-        flow = Flow(type(seen)(frames, weights, seen.scales, seen.sigmas, seen.shifts), case.wavefronts, PSF, 16, 1e9)
-        objects = solve_objects(flow.transfers(case.modes), flow.surround(seen.frames.mean(1)), knobs(), 20)
+        frames = torch.where(good, seen.read().images, filling)
+        flow = Flow(replace(seen, source=Held(Pixels(frames, good), CPU), counts=good.sum(1)), case.wavefronts, PSF, 16, 1e9)
+        objects = solve_objects(flow.transfers(case.modes), flow.surround(seen.mean), knobs(), 20)
         images.append(filtered(objects, flow.filters(knobs()))[(slice(None), *flow.inner)])
     assert torch.equal(images[0], images[1])
     assert nmse((images[0] * seen.scales)[0].numpy() / 1000, case.truth[0])[0] < 0.02
@@ -254,10 +257,8 @@ def test_sobel_measures_the_slope_of_a_plane_and_has_its_transpose():
 
 def test_positivity_and_total_variation_act(problem, case):
     flow = problem.flow
-    dark = flow.observation.frames - 0.9
-    observation = type(flow.observation)(
-        dark, flow.observation.weights, flow.observation.scales, flow.observation.sigmas, flow.observation.shifts
-    )
+    dark = flow.observation.read().images - 0.9
+    observation = replace(flow.observation, source=Held(Pixels(dark), CPU), mean=dark.mean(1))
     shaded = Flow(observation, case.wavefronts, PSF, 16, 1e9)
     lowest = []
     for positive in (False, True):
@@ -293,7 +294,7 @@ def test_psfs_are_read_off_the_maps_of_a_result():
 
 def test_flow_products_are_symmetric(problem, case):
     transfers = problem.flow.transfers(case.modes)
-    one, other = (torch.randn_like(problem.flow.surround(problem.flow.observation.frames.mean(1))) for _ in range(2))
+    one, other = (torch.randn_like(problem.flow.surround(problem.flow.observation.mean)) for _ in range(2))
     gamma = torch.ones(1)[:, None, None, None]
     left, right = (transfers.normal(one, gamma) * other).sum(), (one * transfers.normal(other, gamma)).sum()
     assert float(left) == pytest.approx(float(right), rel=1e-3)

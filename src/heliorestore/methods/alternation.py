@@ -13,7 +13,7 @@ import torch
 
 from heliorestore.burst import FloatArray
 from heliorestore.methods.descent import Moments, descend, fresh
-from heliorestore.methods.flow import Flow, Transfers
+from heliorestore.methods.flow import Flow
 from heliorestore.methods.objects import Knobs, solve_objects
 from heliorestore.methods.patches import Patches
 from heliorestore.methods.regularisers import penalty
@@ -74,8 +74,7 @@ class Earlier:
 def begin(problem: FlowProblem, earlier: Earlier | None = None) -> FlowState:
     """The mean of the frames and no aberrations, or what an earlier result knows; objects are solved for before a mode moves."""
     observation = problem.flow.observation
-    images = observation.frames.mean(1)
-    frames = int(observation.frames.shape[1])
+    images, frames = observation.mean, observation.frames
     modes = torch.zeros((frames, problem.wavefronts.count, *problem.flow.grid), device=images.device)
     if earlier is not None and earlier.images is not None and earlier.images.shape == tuple(images.shape):
         images = torch.from_numpy(np.nan_to_num(earlier.images)).to(images) / observation.scales[:, None, None]
@@ -109,7 +108,8 @@ def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowSta
         modes = centre_tilts(modes)
     transfers = problem.flow.transfers(problem.radian(modes))
     objects = solve_objects(transfers, state.objects, knobs, _SOLVE if state.solved else _FIRST_SOLVE)
-    residual = _rms(problem.flow, transfers, objects, knobs)
+    square = float(transfers.squares(filtered(objects, problem.flow.filters(knobs))).sum())
+    residual = (square / max(1.0, problem.flow.observation.values)) ** 0.5
     stalled = state.stalled + 1 if residual > state.residual * (1 - _STALLED) else 0
     return replace(state, objects=objects, modes=modes, mode_moments=moments, residual=residual, stalled=stalled, solved=True)
 
@@ -120,14 +120,9 @@ def mode_gradient(problem: FlowProblem, state: FlowState, knobs: Knobs) -> torch
     N is the level of the residual as it stands: what the model cannot explain is noise to it.
     """
     flow, observation = problem.flow, problem.flow.observation
-    sharp = flow.blurred(filtered(state.objects, flow.filters(knobs)))
-    gradient = torch.zeros_like(state.modes)
     noise = max(state.residual**2, float(observation.sigmas.square().mean()))
-    gamma = knobs.weights[:, None, None, None]
-    for frames in flow.batches():
-        modes = state.modes[frames].detach().requires_grad_(True)
-        residual = (flow.model(sharp, problem.radian(modes)) - observation.frames[:, frames]) * observation.weights[:, frames]
-        (gradient[frames],) = torch.autograd.grad((residual.square() * gamma).sum() / (2 * noise), modes)
+    slope = flow.slope(filtered(state.objects, flow.filters(knobs)), problem.radian(state.modes), knobs.weights)
+    gradient = problem.radian(slope.modes) / (2 * noise)
     _, rough = roughness(state.modes)
     return gradient + knobs.prior * state.modes + knobs.coupling * rough
 
@@ -137,27 +132,21 @@ def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowStat
     flow, observation = problem.flow, problem.flow.observation
     sigmas = problem.wavefronts.sigmas[:, None, None]
     pixels = observation.shape[0] * observation.shape[1]
-    gamma = knobs.weights[:, None, None, None]
     transfer_filter = flow.filters(knobs)
-    in_objects, in_modes, square = torch.zeros_like(state.objects), torch.zeros_like(state.modes), 0.0
-    for frames in flow.batches():
-        objects = state.objects.detach().requires_grad_(True)
-        modes = (state.modes[frames] * sigmas).detach().requires_grad_(True)
-        images = flow.model(flow.blurred(filtered(objects, transfer_filter)), modes)
-        residual = (images - observation.frames[:, frames]) * observation.weights[:, frames]
-        part, in_modes[frames] = torch.autograd.grad((residual.square() * gamma).sum() / pixels, (objects, modes))
-        in_objects += part
-        square += float(residual.detach().square().sum())
+    sharp = filtered(state.objects, transfer_filter)
+    slope = flow.slope(sharp, state.modes * sigmas, knobs.weights / pixels, in_objects=True)
+    assert slope.objects is not None
+    in_objects, in_modes = filtered(slope.objects, transfer_filter), slope.modes
     with torch.no_grad():
-        _, half = penalty(filtered(state.objects, transfer_filter), knobs.regulariser, positive=knobs.positive)
-        smooth = half(filtered(state.objects, transfer_filter))
+        _, half = penalty(sharp, knobs.regulariser, positive=knobs.positive)
+        smooth = half(sharp)
         in_objects += 2 * knobs.lambda_object * filtered(knobs.weights[:, None, None] * smooth, transfer_filter)
         radian = state.modes * sigmas
         _, rough = roughness(radian)
         in_modes += 2 * knobs.lambda_modes * rough / radian[0].numel()
     objects, object_moments = descend(state.objects, in_objects, state.object_moments, knobs.rate_objects, decay=0.01, second=0.999)
     radian, mode_moments = descend(radian, in_modes, state.mode_moments, knobs.rate_modes, decay=0.01, second=0.999)
-    residual_rms = (square / max(1.0, float(observation.weights.sum()))) ** 0.5
+    residual_rms = (slope.square / max(1.0, observation.values)) ** 0.5
     return replace(
         state, objects=objects, modes=centre_tilts(radian) / sigmas, object_moments=object_moments, mode_moments=mode_moments,
         residual=residual_rms,
@@ -169,17 +158,13 @@ def measure(problem: FlowProblem, state: FlowState, knobs: Knobs, frame: int | N
     flow, observation = problem.flow, problem.flow.observation
     with torch.no_grad():
         sharp = filtered(state.objects, flow.filters(knobs))
-        seen, square, data = None, torch.zeros_like(observation.frames[:, 0]), 0.0
         transfers = flow.transfers(problem.radian(state.modes))
-        for frames, residual in transfers.residuals(sharp):
-            square += residual.square().sum(1)
-            data += float((residual.square() * knobs.weights[:, None, None, None]).sum())
-            if frame is not None and frames.start <= frame < frames.stop:
-                seen = residual[:, frame - frames.start]
+        square = transfers.squares(sharp)
+        seen = transfers.residual(sharp, frame) if frame is not None and frame < observation.frames else None
         smooth, _ = penalty(sharp, knobs.regulariser, positive=knobs.positive)
         rough, _ = roughness(problem.radian(state.modes))
-    count = observation.weights.sum(1).clamp(min=1)
-    data /= observation.shape[0] * observation.shape[1]
+    count = observation.frames if observation.counts is None else observation.counts.clamp(min=1)
+    data = float((square * knobs.weights[:, None, None]).sum()) / (observation.shape[0] * observation.shape[1])
     object_term = knobs.lambda_object * float(smooth)
     mode_term = knobs.lambda_modes * rough / state.modes[0].numel()
     losses = {
@@ -187,13 +172,7 @@ def measure(problem: FlowProblem, state: FlowState, knobs: Knobs, frame: int | N
         "data": data,
         "object": object_term,
         "modes": mode_term,
-        "residual": (float(square.sum()) / max(1.0, float(observation.weights.sum()))) ** 0.5,
+        "residual": (float(square.sum()) / max(1.0, observation.values)) ** 0.5,
         "noise": float(observation.sigmas.square().mean().sqrt()),
     }
     return Measured(sharp[(slice(None), *flow.inner)], (square / count).sqrt() if seen is None else seen, losses)
-
-
-def _rms(flow: Flow, transfers: Transfers, objects: torch.Tensor, knobs: Knobs) -> float:
-    sharp = filtered(objects, flow.filters(knobs))
-    square = sum(float(residual.square().sum()) for _, residual in transfers.residuals(sharp))
-    return float((square / max(1.0, float(flow.observation.weights.sum()))) ** 0.5)

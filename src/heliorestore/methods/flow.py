@@ -1,20 +1,50 @@
-"""The forward model of an observation: frames stream through it in batches, and so do its adjoint and its normal operator."""
+"""The forward model of an observation: tiles of the field and batches of frames stream through it, its adjoint and its gradient.
+
+Objects and modes stay whole. A tile takes from them what its pixels see, and gives back what belongs there; neighbours share the
+nodes on their border, so that the sum over all tiles is that of the undivided field, to rounding: there is nothing to blend.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
+from heliorestore.methods.layout import Layout, Part, make_layout
 from heliorestore.methods.observation import Observation
 from heliorestore.methods.wavefronts import Wavefronts
-from heliorestore.optics.convolve import extend, margins
-from heliorestore.optics.filter_flow import FilterFlow, Spectra
+from heliorestore.optics.convolve import extend, margins, node_grid
+from heliorestore.optics.filter_flow import FilterFlow
 from heliorestore.optics.filters import filter_grid, filtered, flat_top, frequency
 from heliorestore.optics.psf import Optics, fast_length
 from heliorestore.optics.pupil import cutoff
+
+
+class Model(Protocol):
+    """What a space-variant model of one tile offers; `FilterFlow` does.
+
+    Images (object, frame, y, x) are made of objects (object, y, x), which reach beyond the image by the margins of the PSFs (the
+    model's borders are "given"), and of modes (frame, mode, gy, gx) in radian at the nodes. A call is differentiable in both.
+    `transfer` gives what can be kept while the modes stay as they are, whatever that is; `apply` makes images with it, and
+    `adjoint` is the transpose of `apply`, summed over the frames (of a model that is not linear in the objects: of its slope).
+    A model must be local, images seeing no further than the margins, for tiles to be what the whole field is.
+    """
+
+    def __call__(self, objects: torch.Tensor, modes: torch.Tensor) -> torch.Tensor: ...
+    def transfer(self, modes: torch.Tensor) -> Any: ...
+    def apply(self, objects: torch.Tensor, transfer: Any) -> torch.Tensor: ...
+    def adjoint(self, images: torch.Tensor, transfer: Any) -> torch.Tensor: ...
+
+
+# Of the optics of each object, the shape of the image, the distance of the nodes, and bytes that a gradient may keep.
+MakeModel = Callable[[Sequence[Optics], tuple[int, int], int, float], Model]
+
+
+def filter_flow(optics: Sequence[Optics], shape: tuple[int, int], step: int, memory_bytes: float) -> Model:
+    """The model that is used by default."""
+    return FilterFlow(optics=optics, shape=shape, step=step, borders="given", kept_bytes=memory_bytes)
 
 
 class Filter(Protocol):
@@ -27,11 +57,19 @@ class Filter(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Slope:
+    """The gradient of sum gamma r^2 in objects (object, y, x), where asked for, and in modes; `square` is sum r^2."""
+
+    square: float
+    modes: torch.Tensor
+    objects: torch.Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
 class Flow:
     """The forward model of an observation: objects (object, y, x) with their surroundings, modes (frame, mode, gy, gx) in radian.
 
-    Frames go through in batches whose transfer functions keep within `memory_bytes`; they are kept from one product to the next
-    where those of all frames do.
+    The work keeps within `memory_bytes`; `make` makes the model of a tile.
     """
 
     observation: Observation
@@ -39,47 +77,79 @@ class Flow:
     psf_size: int
     step: int
     memory_bytes: float
+    make: MakeModel = filter_flow
     optics: list[Optics] = field(init=False, repr=False)
-    model: FilterFlow = field(init=False, repr=False)
+    layout: Layout = field(init=False, repr=False)
+    _models: dict[tuple[int, int], Model] = field(init=False, repr=False, default_factory=dict)
     _halo: list[torch.Tensor] = field(init=False, repr=False, default_factory=list)
     _last: list[Transfers] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
+        seen = self.observation
         object.__setattr__(self, "optics", self.wavefronts.optics(self.psf_size))
-        model = FilterFlow(optics=self.optics, shape=self.observation.shape, step=self.step, borders="given")
-        object.__setattr__(self, "model", model)
+        layout = make_layout(
+            (seen.objects, seen.frames, *seen.shape), step=self.step, psf=self.psf_size, optics=len({id(o) for o in self.optics}),
+            memory_bytes=self.memory_bytes, device=seen.device,
+        )  # fmt: skip
+        object.__setattr__(self, "layout", layout)
 
     @property
     def grid(self) -> tuple[int, int]:
-        return self.model.grid
+        return node_grid(self.observation.shape, self.step)
+
+    @property
+    def object_shape(self) -> tuple[int, int]:
+        """Shape of an object with its surroundings, a little larger where that makes its transforms fast."""
+        rows, columns = (fast_length(n + self.psf_size - 1) for n in self.observation.shape)
+        return rows, columns
 
     @property
     def inner(self) -> tuple[slice, slice]:
         """Where the image lies in an object with its surroundings."""
-        before = margins(self.optics[0].size)[0]
+        before = margins(self.psf_size)[0]
         rows, columns = self.observation.shape
         return slice(before, before + rows), slice(before, before + columns)
 
-    def batches(self) -> Iterator[slice]:
-        """Frames that are done together."""
-        frames = int(self.observation.frames.shape[1])
-        some = max(1, min(frames, int(self.memory_bytes / self._bytes_per_frame())))
-        return (slice(first, min(first + some, frames)) for first in range(0, frames, some))
+    def model(self, part: Part) -> Model:
+        """The model of a tile."""
+        if part.shape not in self._models:
+            self._models[part.shape] = self.make(self.optics, part.shape, self.step, self.memory_bytes / 4)
+        return self._models[part.shape]
 
     def transfers(self, modes: torch.Tensor) -> Transfers:
         """The model with these modes; the last one asked for is kept, for an iteration asks for it again to be measured."""
         if not self._last or not torch.equal(self._last[0].modes, modes):
-            self._last[:] = [Transfers(self, modes, keep=self._bytes_per_frame() * len(modes) <= self.memory_bytes)]
+            self._last[:] = [Transfers(self, modes)]
         return self._last[0]
+
+    def slope(self, objects: torch.Tensor, modes: torch.Tensor, gamma: torch.Tensor, *, in_objects: bool = False) -> Slope:
+        """The gradient of the misfit sum gamma r^2 of filtered objects and modes in radian; gamma (object)."""
+        sharp = self.blurred(objects)
+        to_modes, square = torch.zeros_like(modes), 0.0
+        to_objects = torch.zeros_like(objects) if in_objects else None
+        for part in self.layout.parts():
+            seen = sharp[:, *part.seen].detach().requires_grad_(in_objects)
+            own = modes[part.frames, :, *part.nodes].detach().requires_grad_(True)
+            pixels = self.observation.read(part.frames, *part.pixels)
+            residual = pixels.masked(self.model(part)(seen, own) - pixels.images)
+            misfit = (residual.square() * gamma[:, None, None, None]).sum()
+            found = torch.autograd.grad(misfit, (own, seen) if in_objects else (own,))
+            to_modes[part.frames, :, *part.nodes] += found[0]
+            if to_objects is not None:
+                to_objects[:, *part.seen] += found[1]
+            square += float(residual.detach().square().sum())
+        return Slope(square, to_modes, None if to_objects is None else self.blurred(to_objects))
 
     def surround(self, images: torch.Tensor) -> torch.Tensor:
         """Objects for a start: images (object, y, x), mirrored at their borders."""
-        return extend(images, self.optics[0].size, "reflect")
+        wide = extend(images, self.psf_size, "reflect")
+        below, right = (n - m for n, m in zip(self.object_shape, wide.shape[-2:], strict=True))
+        surrounded: torch.Tensor = torch.nn.functional.pad(wide, (0, right, 0, below), mode="replicate")
+        return surrounded
 
     def filters(self, knobs: Filter) -> torch.Tensor:
         """The filter of eq. 16 (object, ky, kx) for objects with their surroundings."""
-        rows, columns = self.model.object_shape
-        frequencies = frequency(filter_grid((rows, columns)), device=self.observation.frames.device)
+        frequencies = frequency(filter_grid(self.object_shape), device=self.observation.device)
         return torch.stack([
             flat_top(frequencies, cutoff(o.instrument), width=knobs.filter_width, smoothness=knobs.filter_smoothness) for o in self.optics
         ])  # fmt: skip
@@ -89,57 +159,69 @@ class Flow:
         if self.wavefronts.left_out == 0:
             return objects
         if not self._halo:
-            rows, columns = self.model.object_shape
-            frequencies = frequency(filter_grid((rows, columns)), device=objects.device)
+            frequencies = frequency(filter_grid(self.object_shape), device=objects.device)
             v = torch.stack([(frequencies / cutoff(o.instrument)).clamp(max=1) for o in self.optics])
             self._halo.append(self.wavefronts.remainders(v))
         return filtered(objects, self._halo[0])
 
-    def _bytes_per_frame(self) -> float:
-        rows, columns = self.grid
-        length = fast_length(self.optics[0].size - 1 + 2 * self.step)
-        return 8.0 * len({id(o) for o in self.optics}) * rows * columns * length * (length // 2 + 1)
-
 
 class Transfers:
-    """The model with one set of modes: transfer functions of all frames, kept or made again batch by batch."""
+    """The model with one set of modes: what it keeps of them, part by part, or makes again where the memory is too small."""
 
-    def __init__(self, flow: Flow, modes: torch.Tensor, *, keep: bool) -> None:
-        self.flow, self.modes, self._keep = flow, modes, keep
-        self._kept: dict[int, Spectra] = {}
+    def __init__(self, flow: Flow, modes: torch.Tensor) -> None:
+        self.flow, self.modes = flow, modes
+        self._kept: dict[int, Any] = {}
+        self._seen: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def of(self, frames: slice) -> Spectra:
-        if frames.start in self._kept:
-            return self._kept[frames.start]
-        made = self.flow.model.transfer(self.modes[frames])
-        if self._keep:
-            self._kept[frames.start] = made
-        return made
+    def parts(self) -> Iterator[tuple[Part, Model, Any]]:
+        """Every part, its model, and what `Model.transfer` made of its modes."""
+        for number, part in enumerate(self.flow.layout.parts()):
+            model = self.flow.model(part)
+            known = self._kept.get(number)
+            if known is None:
+                known = model.transfer(self.modes[part.frames, :, *part.nodes])
+            if number < self.flow.layout.kept:
+                self._kept[number] = known
+            yield part, model, known
 
-    def residuals(self, objects: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Model minus frames (object, frame, y, x), 0 where a pixel is bad, of one batch of frames after the other."""
-        observation = self.flow.observation
+    def residuals(self, objects: torch.Tensor) -> Iterator[tuple[Part, torch.Tensor]]:
+        """Model minus frames (object, frame, y, x), 0 where a pixel is bad, of one part after the other."""
         objects = self.flow.blurred(objects)
-        for frames in self.flow.batches():
-            residual = self.flow.model.apply(objects, self.of(frames)) - observation.frames[:, frames]
-            yield frames, residual * observation.weights[:, frames]
+        for part, model, known in self.parts():
+            pixels = self.flow.observation.read(part.frames, *part.pixels)
+            yield part, pixels.masked(model.apply(objects[:, *part.seen], known) - pixels.images)
+
+    def squares(self, objects: torch.Tensor) -> torch.Tensor:
+        """Sum over the frames of the squared residuals (object, y, x); the last one asked for is kept."""
+        if self._seen is None or not torch.equal(self._seen[0], objects):
+            total = torch.zeros_like(self.flow.observation.mean)
+            for part, residual in self.residuals(objects):
+                total[:, *part.pixels] += residual.square().sum(1)
+            self._seen = objects, total
+        return self._seen[1]
+
+    def residual(self, objects: torch.Tensor, frame: int) -> torch.Tensor:
+        """Model minus data (object, y, x) of one frame."""
+        seen = torch.zeros_like(self.flow.observation.mean)
+        for part, residual in self.residuals(objects):
+            if part.frames.start <= frame < part.frames.stop:
+                seen[:, *part.pixels] = residual[:, frame - part.frames.start]
+        return seen
 
     def normal(self, objects: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
-        """Sum over frames of F^T gamma F o."""
+        """Sum over frames of F^T gamma F o; gamma broadcasts against images (object, frame, y, x)."""
         total, objects = torch.zeros_like(objects), self.flow.blurred(objects)
-        for frames in self.flow.batches():
-            transfer = self.of(frames)
-            seen = self.flow.model.apply(objects, transfer) * self.flow.observation.weights[:, frames] * gamma
-            total += self.flow.model.adjoint(seen, transfer)
+        for part, model, known in self.parts():
+            images = model.apply(objects[:, *part.seen], known) * gamma
+            good = self.flow.observation.good(part.frames, *part.pixels)
+            total[:, *part.seen] += model.adjoint(images if good is None else images * good, known)
         return self.flow.blurred(total)
 
     def back(self, gamma: torch.Tensor) -> torch.Tensor:
         """Sum over frames of F^T gamma d."""
         observation = self.flow.observation
-        total = None
-        for frames in self.flow.batches():
-            seen = observation.frames[:, frames] * observation.weights[:, frames] * gamma
-            part = self.flow.model.adjoint(seen, self.of(frames))
-            total = part if total is None else total + part
-        assert total is not None
+        total = torch.zeros((observation.objects, *self.flow.object_shape), device=observation.device)
+        for part, model, known in self.parts():
+            pixels = observation.read(part.frames, *part.pixels)
+            total[:, *part.seen] += model.adjoint(pixels.masked(pixels.images) * gamma, known)
         return self.flow.blurred(total)

@@ -17,7 +17,7 @@ from heliorestore.errors import SettingsError
 from heliorestore.methods.blind import BlindSettings, alignment_message, numbers
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.methods.descent import Moments, descend, fresh
-from heliorestore.methods.memory import budget_bytes
+from heliorestore.methods.layout import budget_bytes
 from heliorestore.methods.observation import Observation, observe
 from heliorestore.methods.patches import Levels, Patches, Tally, blend, make_patches
 from heliorestore.methods.roughness import roughness
@@ -119,7 +119,7 @@ def make_problem(
     if step >= patch:
         raise SettingsError(f"Patches of {patch} pixels every {step} pixels leave gaps: patch_step must be smaller than patch.")
     patches = make_patches(observation, wavefronts, patch=patch, step=step, memory_bytes=memory_bytes / 3, one_object=one_object)
-    frames = observation.frames.shape[0] * observation.frames.shape[1]
+    frames = observation.objects * observation.frames
     keep = patches.count * frames * 8 * patches.grid * (patches.grid // 2 + 1) <= memory_bytes / 3
     return PatchProblem(patches, tuple(patches.spectra(some) for some in patches.batches()) if keep else None)
 
@@ -127,8 +127,8 @@ def make_problem(
 def initial(problem: PatchProblem, start: Snapshot | None = None) -> PatchState:
     """No aberrations, or those of an earlier result on the same patches."""
     patches = problem.patches
-    frames = int(patches.frames.shape[1])
-    modes = torch.zeros((patches.count, frames, patches.wavefronts.count), device=patches.frames.device)
+    frames = patches.observation.frames
+    modes = torch.zeros((patches.count, frames, patches.wavefronts.count), device=patches.mean.device)
     step = 0
     found = None if start is None else start.maps.get("modes")
     if found is not None and found.shape == (frames, patches.wavefronts.count, *patches.tiling.grid):

@@ -1,118 +1,214 @@
-"""A burst made ready for blind deconvolution: normalised, aligned to whole pixels, its bad pixels known, its noise measured."""
+"""A burst made ready for blind deconvolution: normalised, aligned to whole pixels, its bad pixels known, its noise measured.
+
+Frames are held in memory where they fit, and else made ready again whenever a part of them is read.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from heliorestore.burst import Burst
+from heliorestore.burst import Burst, Frames
 from heliorestore.errors import BurstError
-from heliorestore.optics.filters import frequency
+from heliorestore.methods.alignment import frame_shifts
 from heliorestore.optics.noise import estimate_sigma
+
+_ALL = slice(None)
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Images (object, frame, y, x) and where they are `good`, a mask of the same shape, None where all are.
+
+    Bad pixels hold the mean of the other frames there, so that transforms see no holes.
+    """
+
+    images: torch.Tensor
+    good: torch.Tensor | None = None
+
+    def masked(self, values: torch.Tensor) -> torch.Tensor:
+        """Values (object, frame, y, x), 0 where the pixel is bad."""
+        return values if self.good is None else values * self.good
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Frames that are made ready whenever they are read: moved, divided by `scales` (object), bad pixels filled from `fill`."""
+
+    frames: Frames
+    shifts: npt.NDArray[np.int64]
+    device: torch.device
+    scales: npt.NDArray[np.float64]
+    fill: torch.Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        objects, frames, rows, columns = self.frames.shape
+        return objects, frames, rows, columns
+
+    def read(self, frames: slice, rows: slice, columns: slice) -> Pixels:
+        """A part of the frames on the device."""
+        numbers = range(self.shape[1])[frames]
+        images = torch.stack([torch.stack([self.image(k, f, rows, columns) for f in numbers]) for k in range(self.shape[0])])
+        images = images.to(self.device)
+        good = torch.isfinite(images)
+        if bool(good.all()):
+            return Pixels(images)
+        assert self.fill is not None
+        return Pixels(torch.where(good, images, self.fill[:, None, rows, columns]), good)
+
+    def image(self, object_: int, frame: int, rows: slice = _ALL, columns: slice = _ALL) -> torch.Tensor:
+        """A part of one frame (y, x); NaN where the pixel is bad, or lies outside after the frame was moved."""
+        places = [range(n)[part] for n, part in zip(self.shape[2:], (rows, columns), strict=True)]
+        image = torch.full([len(place) for place in places], math.nan)
+        taken, put = [], []
+        for place, shift, n in zip(places, self.shifts[frame], self.shape[2:], strict=True):
+            first, last = max(0, place.start + int(shift)), min(n, place.stop + int(shift))
+            taken.append(slice(first, max(first, last)))
+            put.append(slice(first - int(shift) - place.start, max(first, last) - int(shift) - place.start))
+        if all(part.stop > part.start for part in taken):
+            seen = np.asarray(self.frames[(object_, frame, *taken)])
+            image[put[0], put[1]] = torch.tensor(np.asarray(seen, dtype=np.float32))
+        image[~torch.isfinite(image)] = math.nan
+        return image / float(self.scales[object_])
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Frames (object, frame, y, x) that are ready in memory, with their mask of good pixels."""
+
+    pixels: Pixels
+    device: torch.device
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        objects, frames, rows, columns = self.pixels.images.shape
+        return objects, frames, rows, columns
+
+    def read(self, frames: slice, rows: slice, columns: slice) -> Pixels:
+        """A part of the frames on the device."""
+        images, good = self.pixels.images, self.pixels.good
+        part = (_ALL, frames, rows, columns)
+        return Pixels(images[part].to(self.device), None if good is None else good[part].to(self.device))
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """Frames (object, frame, y, x) in units of each object's mean `scales` (object), with weights of the same shape, 0 or 1.
+    """Frames (object, frame, y, x) in units of each object's mean `scales` (object), read part by part.
 
-    `sigmas` (object) is the noise in the same units. `shifts` (frame, [y, x]) whole pixels have been taken off every frame.
-    Bad pixels hold the mean of the other frames there, so that transforms see no holes.
+    `mean` (object, y, x) is that of the good frames at each pixel, 1 where there is none; `counts` of the same shape says how many
+    they are, None where all are good. `sigmas` (object) is the noise in the same units. `shifts` (frame, [y, x]) whole pixels have
+    been taken off every frame.
     """
 
-    frames: torch.Tensor
-    weights: torch.Tensor
+    source: Stream | Held
+    mean: torch.Tensor
+    counts: torch.Tensor | None
     scales: torch.Tensor
     sigmas: torch.Tensor
     shifts: npt.NDArray[np.int64]
 
     @property
-    def shape(self) -> tuple[int, int]:
-        return int(self.frames.shape[-2]), int(self.frames.shape[-1])
+    def objects(self) -> int:
+        return self.source.shape[0]
 
     @property
-    def all_good(self) -> bool:
-        return bool((self.weights == 1).all())
+    def frames(self) -> int:
+        return self.source.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.source.shape[2:]
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    @property
+    def values(self) -> float:
+        """How many good values there are in all frames."""
+        return float(math.prod(self.source.shape)) if self.counts is None else float(self.counts.sum(dtype=torch.float64))
+
+    def read(self, frames: slice = _ALL, rows: slice = _ALL, columns: slice = _ALL) -> Pixels:
+        """A part of the frames, in the units of the mean."""
+        return self.source.read(frames, rows, columns)
+
+    def good(self, frames: slice = _ALL, rows: slice = _ALL, columns: slice = _ALL) -> torch.Tensor | None:
+        """Where a part of the frames is good, None where all of the burst is."""
+        return None if self.counts is None else self.read(frames, rows, columns).good
 
 
-def observe(burst: Burst, device: torch.device, *, align: bool = True) -> Observation:
-    """Read every frame once; `align` moves each by whole pixels onto the mean, the uncovered border then weighs nothing."""
-    objects, count = burst.shape[:2]
-    frames = torch.empty(burst.shape, dtype=torch.float32)
-    for object_, frame, image in burst.images():
-        frames[object_, frame] = torch.tensor(image)
-    frames[~torch.isfinite(frames)] = math.nan
-    shifts = np.zeros((count, 2), np.int64)
-    if align and count > 1:
+def observe(burst: Burst, device: torch.device, *, align: bool = True, hold_bytes: float = math.inf) -> Observation:
+    """Make the frames ready; `align` moves each by whole pixels onto the mean, the uncovered border then weighs nothing.
+
+    Frames that take no more than `hold_bytes` are read once and held; others are read part by part, whenever they are wanted.
+    """
+    held = _read(burst) if 4.0 * math.prod(burst.shape) <= hold_bytes else None
+    frames: Frames = burst.frames if held is None else held
+    shifts = np.zeros((burst.shape[1], 2), np.int64)
+    if align and burst.shape[1] > 1:
         shifts = frame_shifts(frames)
-        for frame, (dy, dx) in enumerate(shifts):
-            frames[:, frame] = _moved(frames[:, frame], -int(dy), -int(dx))
-    weights = torch.isfinite(frames).to(torch.float32)
-    scales, sigmas = torch.empty(objects), torch.empty(objects)
+    stream = Stream(frames, shifts, device, np.ones(burst.shape[0]))
+    observation = _measured(burst, stream)
+    return observation if held is None else replace(observation, source=_settled(observation.source, held, observation.counts is None))
+
+
+def _read(burst: Burst) -> npt.NDArray[np.float32]:
+    """All frames (object, frame, y, x)."""
+    frames = np.empty(burst.shape, np.float32)
+    for object_, frame, image in burst.images():
+        frames[object_, frame] = image
+    return frames
+
+
+def _measured(burst: Burst, stream: Stream) -> Observation:
+    """Mean, good pixels and noise of frames as they come, and the stream in units of the mean."""
+    objects, frames, rows, columns = stream.shape
+    mean, counts = torch.ones(objects, rows, columns), torch.zeros(objects, rows, columns, dtype=torch.int16)
+    scales, sigmas = np.ones(objects), np.zeros(objects)
     for object_ in range(objects):
-        good = weights[object_] > 0
-        if not bool(good.any()):
+        total, noise = torch.zeros(rows, columns), []
+        for frame in range(frames):
+            image = stream.image(object_, frame)
+            noise.append(estimate_sigma(image.numpy()))
+            good = torch.isfinite(image)
+            total += torch.where(good, image, 0.0)
+            counts[object_] += good
+        seen = int(counts[object_].sum(dtype=torch.int64))
+        if not seen:
             raise BurstError(f"{burst.labels[object_]} has no valid pixel: every value is NaN.")
-        scales[object_] = frames[object_][good].mean()
-        if not float(scales[object_]) > 0:
+        scale = float(total.sum(dtype=torch.float64)) / seen
+        if not scale > 0:
             raise BurstError(
-                f"{burst.labels[object_]} has a mean of {float(scales[object_]):.4g}; blind deconvolution needs an intensity image: "
+                f"{burst.labels[object_]} has a mean of {scale:.4g}; blind deconvolution needs an intensity image: "
                 "choose others with --objects."
             )
-        sigmas[object_] = float(np.median([estimate_sigma(image.numpy()) for image in frames[object_]])) / scales[object_]
-        frames[object_] = _filled(frames[object_] / scales[object_], good)
+        scales[object_], sigmas[object_] = scale, float(np.median(noise)) / scale
+        mean[object_] = torch.where(counts[object_] > 0, total / (scale * counts[object_].clamp(min=1)), 1.0)
+    mean = mean.to(stream.device)
     # A burst without any noise would make the data weigh infinitely much.
-    sigmas = sigmas.clamp(min=1e-5)
-    return Observation(frames.to(device), weights.to(device), scales.to(device), sigmas.to(device), shifts)
+    measured = [torch.tensor(values, dtype=torch.float32, device=stream.device) for values in (scales, sigmas.clip(min=1e-5))]
+    whole = bool((counts == frames).all())
+    ready = replace(stream, scales=scales, fill=mean)
+    return Observation(ready, mean, None if whole else counts.to(stream.device), measured[0], measured[1], stream.shifts)
 
 
-def frame_shifts(frames: torch.Tensor) -> npt.NDArray[np.int64]:
-    """Whole-pixel displacements (frame, [y, x]) of frames (object, frame, y, x) from their mean, by cross-correlation.
-
-    The mean is made again of the aligned frames once, for the first one is blurred by the motion itself.
-    """
-    count, rows, columns = frames.shape[1:]
-    images = torch.nan_to_num(frames - torch.nanmean(frames, dim=(-2, -1), keepdim=True))
-    window = torch.hann_window(rows, periodic=False)[:, None] * torch.hann_window(columns, periodic=False)
-    spectra = torch.fft.rfft2(images * window)
-    # Granules are smooth against the noise: frequencies above a quarter of the sampling say nothing on large motions.
-    spectra = spectra * (frequency((rows, columns)) < 0.25)
-    reach = max(1, min(rows, columns) // 4)
-    shifts = torch.zeros((count, 2), dtype=torch.int64)
-    for _ in range(3):
-        reference = (spectra * _turned(shifts, (rows, columns)).conj()).mean(1, keepdim=True)
-        correlation = torch.fft.irfft2((spectra * reference.conj()).sum(0), s=(rows, columns))
-        near = torch.cat([correlation[..., -reach:, :], correlation[..., : reach + 1, :]], dim=-2)
-        near = torch.cat([near[..., -reach:], near[..., : reach + 1]], dim=-1)
-        peak = near.flatten(1).argmax(1)
-        shifts = torch.stack([peak // near.shape[-1] - reach, peak % near.shape[-1] - reach], dim=1)
-        shifts = shifts - shifts.float().mean(0).round().long()
-    found: npt.NDArray[np.int64] = shifts.numpy()
-    return found
-
-
-def _turned(shifts: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Transfer functions (frame, ky, kx) of displacements (frame, [y, x]) in pixels."""
-    ky, kx = torch.fft.fftfreq(shape[0])[:, None], torch.fft.rfftfreq(shape[1])[None, :]
-    phase = -2 * math.pi * (shifts[:, 0, None, None] * ky + shifts[:, 1, None, None] * kx)
-    return torch.polar(torch.ones_like(phase), phase)
-
-
-def _moved(images: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
-    """Images (..., y, x) moved by whole pixels; what comes in from outside is NaN."""
-    moved = torch.full_like(images, math.nan)
-    rows, columns = images.shape[-2:]
-    to_y, to_x = slice(max(0, dy), rows + min(0, dy)), slice(max(0, dx), columns + min(0, dx))
-    from_y, from_x = slice(max(0, -dy), rows + min(0, -dy)), slice(max(0, -dx), columns + min(0, -dx))
-    moved[..., to_y, to_x] = images[..., from_y, from_x]
-    return moved
-
-
-def _filled(frames: torch.Tensor, good: torch.Tensor) -> torch.Tensor:
-    """Frames (frame, y, x) whose bad pixels hold the mean of the good frames there, or 1 where no frame is good."""
-    count = good.sum(0)
-    mean = torch.where(good, frames, 0.0).sum(0) / count.clamp(min=1)
-    return torch.where(good, frames, torch.where(count > 0, mean, 1.0))
+def _settled(stream: Stream | Held, frames: npt.NDArray[np.float32], all_good: bool) -> Held:
+    """The frames made ready once and for all, in the memory that they were read into."""
+    objects, count = frames.shape[:2]
+    good = None if all_good else torch.ones(frames.shape, dtype=torch.bool)
+    assert isinstance(stream, Stream)
+    assert stream.fill is not None
+    fill = stream.fill.cpu()
+    for object_ in range(objects):
+        for frame in range(count):
+            image = stream.image(object_, frame)
+            if good is not None:
+                good[object_, frame] = torch.isfinite(image)
+                image = torch.where(good[object_, frame], image, fill[object_])
+            frames[object_, frame] = image.numpy()
+    return Held(Pixels(torch.from_numpy(frames).to(stream.device), None if good is None else good.to(stream.device)), stream.device)

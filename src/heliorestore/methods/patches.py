@@ -81,7 +81,7 @@ class Patches:
     margin: int
     batch: int
     one_object: bool = False
-    frames: torch.Tensor = field(init=False, repr=False)
+    mean: torch.Tensor = field(init=False, repr=False)
     grid: int = field(init=False)
     optics: list[Optics] = field(init=False, repr=False)
     window: torch.Tensor = field(init=False, repr=False)
@@ -92,11 +92,11 @@ class Patches:
     noise: torch.Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        n, device = self.size, self.observation.frames.device
+        n, device = self.size, self.observation.device
         half = math.ceil(self.wavefronts.cutoff * n)
         grid = min(n, 2 * fast_length(half + 1))
         put = object.__setattr__
-        put(self, "frames", _mirrored(self.observation.frames, self.margin))
+        put(self, "mean", _mirrored(self.observation.mean, self.margin))
         put(self, "grid", grid)
         put(self, "optics", self.wavefronts.optics(grid, zoom=n / grid))
         hann = torch.hann_window(n, periodic=True, device=device)
@@ -133,7 +133,7 @@ class Patches:
         """Rows and columns of the image, in pixels, in which the patches have their centres."""
         rows = torch.tensor([place.start for place, _ in self.tiling.places()[:: self.tiling.grid[1]]])
         columns = torch.tensor([place.start for _, place in self.tiling.places()[: self.tiling.grid[1]]])
-        device = self.frames.device
+        device = self.mean.device
         return (rows + self.size / 2 - self.margin).to(device), (columns + self.size / 2 - self.margin).to(device)
 
     def maps(self, modes: torch.Tensor) -> torch.Tensor:
@@ -150,7 +150,23 @@ class Patches:
 
     def pixels(self, some: slice) -> torch.Tensor:
         """Patches (patch, object, frame, y, x)."""
-        return torch.stack([self.frames[..., rows, columns] for rows, columns in self.tiling.places()[some]])
+        places = self.tiling.places()[some]
+        # One piece that holds them all is read, for a file gives neighbouring pixels at the price of one.
+        rows, columns = (_around([place[axis] for place in places]) for axis in (0, 1))
+        frames = self._read(rows, columns)
+        return torch.stack([frames[..., _within(rows, place[0]), _within(columns, place[1])] for place in places])
+
+    def _read(self, rows: slice, columns: slice) -> torch.Tensor:
+        """A piece of the frames (object, frame, y, x) in pixels of the image with its mirrored margin."""
+        wanted = [
+            _reflected(torch.arange(part.start, part.stop) - self.margin, n)
+            for part, n in zip((rows, columns), self.observation.shape, strict=True)
+        ]
+        low, high = [int(index.min()) for index in wanted], [int(index.max()) + 1 for index in wanted]
+        images = self.observation.read(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True))).images
+        for axis, index, first in zip((-2, -1), wanted, low, strict=True):
+            images = images.index_select(axis, (index - first).to(images.device))
+        return images
 
     def spectra(self, some: slice) -> torch.Tensor:
         """Spectra (patch, object, frame, ky, kx) of patches without their mean, windowed, up to the diffraction limit."""
@@ -212,7 +228,7 @@ class Patches:
 
     def levels(self, tally: Tally) -> Levels:
         """Object power (signal - noise) / transfer and noise misfit / degrees of freedom, bin by bin."""
-        frames = self.frames.shape[1] * (self.frames.shape[0] if self.one_object else 1)
+        frames = self.observation.frames * (self.observation.objects if self.one_object else 1)
         floor = self.noise[:, None]
         # One level of noise for all frequencies: a level per bin would let the fit give up the large scales, which carry the tilts.
         noise = (tally.misfit.sum(1) / (tally.count.sum(1) * max(1, frames - 1))).clamp(min=0)[:, None]
@@ -222,7 +238,7 @@ class Patches:
 
     def log_noise(self, levels: Levels, object_weights: torch.Tensor) -> float:
         """Sum log N over all patches, frames and fitted frequencies, with N in units of the detector's noise."""
-        frames = self.frames.shape[1] * (self.frames.shape[0] if self.one_object else 1)
+        frames = self.observation.frames * (self.observation.objects if self.one_object else 1)
         logarithm = torch.log(_spread(levels.noise / self.noise[:, None], self.bins)) * self.used * ~self.held_out
         total = logarithm.sum((1, 2)) * object_weights[: len(self.used)]
         return float(total.sum()) * frames * self.count * self.independent
@@ -277,10 +293,10 @@ def make_patches(
     margin = size // 4  # mirrored pixels around the image, so that its border lies where the windows are open
     rows, columns = observation.shape
     tiling = Tiling((rows + 2 * margin, columns + 2 * margin), size, size - min(step, size - 1))
-    frames = observation.frames.shape[0] * observation.frames.shape[1]
+    frames = observation.objects * observation.frames
     # Per frame of a patch some ten complex arrays of the patch's size are alive in a gradient.
     batch = max(1, int(memory_bytes / (10 * 8 * size**2 * frames)))
-    return Patches(observation, wavefronts, tiling, margin, min(batch, 64 if observation.frames.device.type == "cpu" else 4096), one_object)
+    return Patches(observation, wavefronts, tiling, margin, min(batch, 64 if observation.device.type == "cpu" else 4096), one_object)
 
 
 def blend(patches: Patches, restored: torch.Tensor) -> torch.Tensor:
@@ -289,10 +305,10 @@ def blend(patches: Patches, restored: torch.Tensor) -> torch.Tensor:
     Every patch gives sum(w (w s + w m)) and the sum of w^2 divides it: patches that agree leave no seam.
     """
     window = patches.window
-    image = restored.new_zeros(len(patches.frames), *patches.tiling.shape)
+    image = restored.new_zeros(len(patches.mean), *patches.tiling.shape)
     weight = image.new_zeros(patches.tiling.shape)
     for number, (rows, columns) in enumerate(patches.tiling.places()):
-        mean = (patches.frames[..., rows, columns].mean(1) * window).sum((-2, -1), keepdim=True) / window.sum()
+        mean = (patches.mean[..., rows, columns] * window).sum((-2, -1), keepdim=True) / window.sum()
         image[:, rows, columns] += (restored[number] + mean * window) * window
         weight[rows, columns] += window.square()
     whole = image / weight.clamp(min=1e-6)
@@ -300,10 +316,25 @@ def blend(patches: Patches, restored: torch.Tensor) -> torch.Tensor:
     return whole[:, m : m + height, m : m + width]
 
 
-def _mirrored(frames: torch.Tensor, margin: int) -> torch.Tensor:
-    """Frames (..., y, x) with `margin` mirrored pixels on every side."""
-    padded: torch.Tensor = torch.nn.functional.pad(frames, (margin,) * 4, mode="reflect")
+def _mirrored(images: torch.Tensor, margin: int) -> torch.Tensor:
+    """Images (object, y, x) with `margin` mirrored pixels on every side."""
+    padded: torch.Tensor = torch.nn.functional.pad(images, (margin,) * 4, mode="reflect")
     return padded
+
+
+def _reflected(index: torch.Tensor, n: int) -> torch.Tensor:
+    """The pixels, of n along an axis, that stand at these places when the image is mirrored at its border pixels."""
+    return (n - 1) - ((n - 1) - index.abs()).abs()
+
+
+def _around(places: list[slice]) -> slice:
+    """What holds all these places along an axis."""
+    return slice(min(place.start for place in places), max(place.stop for place in places))
+
+
+def _within(whole: slice, part: slice) -> slice:
+    """A part of a whole, counted from its beginning."""
+    return slice(part.start - whole.start, part.stop - whole.start)
 
 
 def _between(centres: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ from heliorestore.methods.alternation import Earlier, FlowProblem, FlowState, ad
 from heliorestore.methods.blind import BlindSettings, alignment_message
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.methods.flow import Flow
-from heliorestore.methods.memory import budget_bytes
+from heliorestore.methods.layout import budget_bytes
 from heliorestore.methods.momfbd import PatchState, advanced, evaluate, initial, make_problem, patch_images
 from heliorestore.methods.objects import Knobs
 from heliorestore.methods.observation import observe
@@ -149,7 +149,7 @@ class _Restoration:
 
     def iterate(self, state: SvState, settings: SvMomfbdSettings) -> tuple[SvState, Snapshot]:
         """One iteration, and what it shows."""
-        weights = settings.weights(len(self.observation.frames), self.observation.frames.device)
+        weights = settings.weights(self.observation.objects, self.observation.device)
         knobs = settings.knobs(weights)
         done = state.step - self.began_at
         if done < self.patch_iterations:

@@ -28,7 +28,6 @@ Spectra = tuple[torch.Tensor, ...]
 
 _CPU_BATCH_BYTES = 1_600_000
 _GPU_BATCH_BYTES = 150_000_000
-_KEPT_BYTES = 256_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ class FilterFlow:
 
     `node_batch` nodes are done at once (0: as suits the device). With `checkpoint` light and transfer functions are made again
     for the gradient, without it they are kept: 10 to 25 % faster, 21 MB per frame of 256 x 256 at step 16. None keeps them as
-    long as they take less than 256 MB.
+    long as they take no more than `kept_bytes`.
     """
 
     optics: Sequence[Optics]
@@ -58,6 +57,7 @@ class FilterFlow:
     borders: Borders = "reflect"
     node_batch: int = 0
     checkpoint: bool | None = None
+    kept_bytes: float = 512e6
     _groups: tuple[_Group, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class FilterFlow:
         self._check(objects, modes)
         coefficients = modes.permute(0, 2, 3, 1)
         kept = 8 * len(modes) * sum(group.plan.values_kept(group.optics) for group in self._groups)
-        again = kept > _KEPT_BYTES if self.checkpoint is None else self.checkpoint
+        again = kept > self.kept_bytes if self.checkpoint is None else self.checkpoint
         again |= not torch.is_grad_enabled()
         flow: Any = _Flow.apply  # torch gives it no types
         with torch.autocast(modes.device.type, enabled=False):  # no FFT has half precision everywhere
@@ -110,11 +110,12 @@ class FilterFlow:
         spectra = []
         for group in self._groups:
             plan = group.plan
-            rows = [
-                torch.cat([_nodes(plan, group.optics, coefficients[some, rows]).transfer for some in plan.frame_batches(len(modes))])
-                for rows in plan.row_batches()
-            ]
-            spectra.append(torch.cat(rows, dim=1))
+            shape = (len(modes), *plan.grid, plan.length, plan.length // 2 + 1)
+            whole = torch.empty(shape, dtype=group.optics.modes.dtype.to_complex(), device=modes.device)
+            for rows in plan.row_batches():
+                for some in plan.frame_batches(len(modes)):
+                    whole[some, rows] = _nodes(plan, group.optics, coefficients[some, rows]).transfer
+            spectra.append(whole)
         return tuple(spectra)
 
     def apply(self, objects: torch.Tensor, transfer: Spectra) -> torch.Tensor:
