@@ -43,6 +43,18 @@ def test_what_is_saved_is_loaded(own: Path) -> None:
     assert weights.load(str(path))[1] == record
 
 
+def test_half_precision_takes_half_the_room_and_is_loaded_as_single(own: Path) -> None:
+    net = small()
+    path = weights.save(net, RECORD, own)
+    large = path.stat().st_size
+    weights.save(net, RECORD, own, half=True)
+    assert path.stat().st_size < 0.6 * large
+    loaded = weights.load("mine")[0].state_dict()
+    for name, value in net.state_dict().items():
+        assert loaded[name].dtype == value.dtype
+        torch.testing.assert_close(loaded[name], value, rtol=1e-3, atol=1e-7)
+
+
 def test_a_users_weights_hide_the_packages(own: Path) -> None:
     weights.save(small(), RECORD, weights.folders()[1])
     assert weights.find("mine").parent == weights.folders()[1]

@@ -26,6 +26,9 @@ from heliorestore.errors import WeightsError
 ARCHITECTURES: Mapping[str, str] = {
     "enhance": "heliorestore.nets.enhance:full",
     "enhance-small": "heliorestore.nets.enhance:small",
+    "emulator": "heliorestore.nets.emulator:full",
+    "emulator-narrow": "heliorestore.nets.emulator:narrow",
+    "emulator-published": "heliorestore.nets.emulator:published",
 }
 """The function that builds each network, by the name that records give it."""
 
@@ -126,12 +129,13 @@ def load(name: str) -> tuple[nn.Module, WeightsRecord]:
     return net.eval(), record
 
 
-def save(net: nn.Module, record: WeightsRecord, folder: Path) -> Path:
-    """Write weights and record under the record's name, each whole or not at all; return the safetensors file."""
+def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = False) -> Path:
+    """Write weights, in `half` precision or as they are, and record under the record's name, each whole or not at all."""
     from safetensors.torch import save as serialise
 
     folder.mkdir(parents=True, exist_ok=True)
-    content = serialise({name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()})
+    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    content = serialise({name: value.half() if half and value.is_floating_point() else value for name, value in tensors.items()})
     table = dataclasses.asdict(dataclasses.replace(record, sha256=hashlib.sha256(content).hexdigest()))
     path = folder / f"{record.name}{_SUFFIX}"
     _replace(path.with_suffix(".json"), (json.dumps(table, indent=1) + "\n").encode())

@@ -16,7 +16,10 @@ from heliorestore.nets import weights
 from heliorestore.train.loop import Progress, Task, train
 from heliorestore.train.recipe import Recipe, from_table, read_table
 
-TRAINERS: Mapping[str, str] = {"enhance": "heliorestore.train.enhance:TRAINER"}
+TRAINERS: Mapping[str, str] = {
+    "enhance": "heliorestore.train.enhance:TRAINER",
+    "emulator": "heliorestore.train.emulator:TRAINER",
+}
 """How each method's networks are trained, loaded on use."""
 
 
@@ -63,6 +66,8 @@ def run(
 def finish(trainer: Trainer, net: nn.Module, task: Task, recipe: Recipe, progress: Progress, output: Path) -> Path:
     """Write the trained weights with the record of recipe, seed, data and measured quality."""
     net.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload] # torch's stub lacks memory_format
+    if recipe.half:
+        net.half().float()  # what is measured is what is stored
     record = dataclasses.replace(
         trainer.record(net, task, recipe),
         name=recipe.name,
@@ -75,7 +80,7 @@ def finish(trainer: Trainer, net: nn.Module, task: Task, recipe: Recipe, progres
             f"the weights are those of step {progress.best_step}, which had the smallest validation loss"
         ),
     )
-    return weights.save(net, record, output)
+    return weights.save(net, record, output, half=recipe.half)
 
 
 def _trainer(method: str) -> Trainer:

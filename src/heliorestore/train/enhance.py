@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from heliorestore.methods.richardson_lucy import RichardsonLucy, RichardsonLucyS
 from heliorestore.nets.enhance import Enhance, start_linear
 from heliorestore.nets.weights import WeightsRecord
 from heliorestore.train.recipe import Recipe
-from heliorestore.train.scenes import Kind, Scene, SceneFile, field_of_darkness, read, simulated
+from heliorestore.train.scenes import Kind, Scene, field_of_darkness, read, scene_file, simulated
 from heliorestore.train.views import HMI, SAMPLES, Views, observe
 
 VALIDATION_SEED = 100_000  # the simulator's validation scenes begin here, far from the training scenes' seeds
@@ -49,7 +48,7 @@ class EnhanceRecipe(Recipe):
         if self.noise < 0 or self.validation_scenes + len(self.validation_files) < 1 or self.scenes + len(self.files) < 1:
             raise SettingsError("The recipe needs scenes to train on, others to validate with, and a noise that is not negative.")
         for name in ("files", "validation_files"):
-            object.__setattr__(self, name, tuple(_scene_file(table) for table in getattr(self, name)))
+            object.__setattr__(self, name, tuple(scene_file(table) for table in getattr(self, name)))
 
     @property
     def physical_kind(self) -> Kind:
@@ -133,18 +132,6 @@ def _views(recipe: EnhanceRecipe, part: Literal["training", "validation"], folde
         from_light = recipe.kind == "magnetogram" and number >= count
         views.append(observe(name, field_of_darkness(image) if from_light else image, pixel_arcsec))
     return views
-
-
-def _scene_file(table: Mapping[str, Any] | SceneFile) -> SceneFile:
-    if isinstance(table, SceneFile):
-        return table
-    known = [field.name for field in dataclasses.fields(SceneFile)]
-    if not set(table) <= set(known) or not {"file", "pixel_arcsec"} <= set(table):
-        raise SettingsError(
-            f"A scene file of the recipe has {', '.join(table)}; it needs file and pixel_arcsec, and may have {', '.join(known)}."
-        )
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
-    return SceneFile(**values)
 
 
 class EnhanceTrainer:

@@ -20,7 +20,7 @@ class Recipe:
     """What every training needs; a network's own recipe adds its data.
 
     The learning rate rises over `warmup` steps, stays, and falls to zero over the last `cooldown` fraction of the steps:
-    a run that was stopped goes on under a recipe with more or fewer steps.
+    a run that was stopped goes on under a recipe with more or fewer steps. `half` stores the weights in half precision.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Recipe:
     precision: str = "float32"
     validate_every: int = 500
     description: str = ""
+    half: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "patch", "validate_every"):

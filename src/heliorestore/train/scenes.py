@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -72,6 +73,19 @@ def field_of_darkness(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     3 kG where no light is left, in proportion to the darkness below 0.85; no physics but the shapes of a real spot.
     """
     return np.asarray(3.0 * np.clip(0.85 - image, 0, None) / 0.85)
+
+
+def scene_file(table: Mapping[str, Any] | SceneFile) -> SceneFile:
+    """The cut-out that a table of a recipe describes."""
+    if isinstance(table, SceneFile):
+        return table
+    known = [field.name for field in dataclasses.fields(SceneFile)]
+    if not set(table) <= set(known) or not {"file", "pixel_arcsec"} <= set(table):
+        raise SettingsError(
+            f"A scene file of the recipe has {', '.join(table)}; it needs file and pixel_arcsec, and may have {', '.join(known)}."
+        )
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+    return SceneFile(**values)
 
 
 def _cut(ends: tuple[int, int]) -> slice:

@@ -1,0 +1,184 @@
+"""The emulator of the space-variant blur: a U-Net that takes an object and a map of every mode, conditioned on the instrument.
+
+Asensio Ramos (2024), section 2.2; layers bear the names of the published code, so that published weights load by name. What it
+imitates is `optics.filter_flow`, which is exact where the network is not.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import nn
+
+from heliorestore.optics.modes import Kind, make_basis
+
+MODES = 44
+INSTRUMENTS = ("crisp-6302", "crisp-8542", "chromis-3934", "hifi-6563")
+"""Table 1 of the paper, in the order of the one-hot vector."""
+PUBLISHED_INSTRUMENTS = ("chromis-3934", "crisp-6302,wavelength_nm=617.3", "crisp-8542", "hifi-6563")
+"""The order of the published training code, and its second line: both differ from the paper's table."""
+BASIS: Kind = "kl-tilt"
+"""Pure tilts first, as the published code and `methods.wavefronts` have it."""
+LEVELS = 4
+_TYPICAL_D_OVER_R0 = 10.0  # modes of this turbulence enter the network with unit variance
+
+
+class Film(nn.Module):
+    """One-hot instrument (batch, instrument) to the factor and the offset (batch) of all conditioned layers."""
+
+    def __init__(self, instruments: int, hidden: int = 64) -> None:
+        super().__init__()
+        sizes = (instruments, hidden, hidden, hidden)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            layers += [nn.Linear(before, after), nn.ReLU()]
+        self.net = nn.Sequential(*layers, nn.Linear(hidden, 2))
+
+    def forward(self, instrument: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gamma, beta = self.net(instrument)[:, :, None, None, None].unbind(1)
+        return gamma, beta
+
+
+class TwoConvolutions(nn.Module):
+    """Twice convolution, BN, ReLU (eqs. 7 and 9)."""
+
+    def __init__(self, before: int, between: int, after: int) -> None:
+        super().__init__()
+        self.double_conv = nn.Sequential(*_layer(before, between), *_layer(between, after))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.double_conv(x)
+        return out
+
+
+class Conditioned(nn.Module):
+    """Twice convolution, BN, ReLU, with gamma x + beta in between (eq. 8)."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.double_conv1 = nn.Sequential(*_layer(before, after))
+        self.double_conv2 = nn.Sequential(*_layer(after, after))
+
+    def forward(self, x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.double_conv2(gamma * self.double_conv1(x) + beta)
+        return out
+
+
+class Down(nn.Module):
+    """Half the size."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.doubleconvfilm = Conditioned(before, after)
+
+    def forward(self, x: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.doubleconvfilm(nn.functional.max_pool2d(x, 2), gamma, beta)
+        return out
+
+
+class Up(nn.Module):
+    """Twice the size, beside what the encoder has at that size."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.conv = TwoConvolutions(before, before // 2, after)
+
+    def forward(self, x: torch.Tensor, skipped: torch.Tensor) -> torch.Tensor:
+        wide = nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+        out: torch.Tensor = self.conv(torch.cat([skipped, wide], 1))
+        return out
+
+
+class Emulator(nn.Module):
+    """Objects (batch, 1, y, x), modes (batch, mode, y, x) in rad and one-hot instruments (batch, instrument) to images (batch, 1, y, x).
+
+    64 channels at the first level are the published network: 17,295,939 parameters.
+
+    A blur does not act on a constant and does not know the unit of the light: with `relative` the network sees the object less
+    its mean in units of its spread, and its output is brought back, which is exact. The published network sees the object over
+    its maximum. `mode_scale` turns coefficients, of modes of unit rms, into what the network wants: of unit variance in typical
+    turbulence, or, for the published one, those of modes with a peak of 1.
+    """
+
+    mode_scale: torch.Tensor
+
+    def __init__(self, width: int = 64, *, relative: bool = True, instruments: int = len(INSTRUMENTS)) -> None:
+        super().__init__()
+        w = width
+        self.relative = relative
+        self.film = Film(instruments)
+        self.inc = TwoConvolutions(1 + MODES, w, w)
+        self.down1, self.down2, self.down3, self.down4 = Down(w, 2 * w), Down(2 * w, 4 * w), Down(4 * w, 8 * w), Down(8 * w, 8 * w)
+        self.up1, self.up2, self.up3, self.up4 = Up(16 * w, 4 * w), Up(8 * w, 2 * w), Up(4 * w, w), Up(2 * w, w)
+        self.outc = nn.ModuleDict({"conv": nn.Conv2d(w, 1, 1)})
+        self.register_buffer("mode_scale", _whitening() if relative else _peaks(), persistent=False)
+
+    def forward(self, objects: torch.Tensor, modes: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
+        rows, columns = objects.shape[-2:]
+        level, gain = self._level_and_gain(objects)
+        seen = torch.cat([(objects - level) / gain, modes * self.mode_scale[:, None, None]], 1)
+        # Sizes that four halvings do not divide are continued by their last row and column, and cut off again.
+        seen = nn.functional.pad(seen, (0, -columns % 2**LEVELS, 0, -rows % 2**LEVELS), mode="replicate")
+        gamma, beta = self.film(instruments)
+        first = self.inc(seen)
+        second = self.down1(first, gamma, beta)
+        third = self.down2(second, gamma, beta)
+        fourth = self.down3(third, gamma, beta)
+        fifth = self.down4(fourth, gamma, beta)
+        x = self.up4(self.up3(self.up2(self.up1(fifth, fourth), third), second), first)
+        # The last sum decides about the contrast: half precision has too few digits for it.
+        with torch.autocast(x.device.type, enabled=False):
+            image = self.outc["conv"](x.to(self.mode_scale.dtype))[..., :rows, :columns]
+        out: torch.Tensor = level + gain * image
+        return out
+
+    def _level_and_gain(self, objects: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.relative:
+            return torch.zeros_like(objects[..., :1, :1]), objects.amax((-2, -1), keepdim=True).clamp(min=1e-12)
+        level = objects.mean((-2, -1), keepdim=True)
+        # A flat object has no spread; a millionth of its level keeps the division and its gradient finite.
+        square = (objects - level).square().mean((-2, -1), keepdim=True)
+        return level, (square + 1e-12 * level.square() + 1e-24).sqrt()
+
+
+def full() -> Emulator:
+    """The network of the paper's width."""
+    return Emulator()
+
+
+def narrow() -> Emulator:
+    """A quarter of the width: a sixteenth of the arithmetic, for processors without a GPU."""
+    return Emulator(16)
+
+
+def published() -> Emulator:
+    """The network as published, which takes objects over their maximum and coefficients of modes that have a peak of 1."""
+    return Emulator(relative=False)
+
+
+def start_neutral(net: Emulator) -> None:
+    """Let the instrument neither scale nor shift at first."""
+    last = net.film.net[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([1.0, 0.0]))
+
+
+def _layer(before: int, after: int) -> list[nn.Module]:
+    return [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+
+
+def _whitening() -> torch.Tensor:
+    sigmas = torch.tensor(make_basis(MODES, kind=BASIS).variances, dtype=torch.float32).sqrt()
+    scale: torch.Tensor = 1 / (sigmas * _TYPICAL_D_OVER_R0 ** (5 / 6))
+    return scale
+
+
+def _peaks() -> torch.Tensor:
+    """The largest absolute value (mode) of each mode over the aperture."""
+    radius, angle = np.meshgrid(np.linspace(0, 1, 101), np.arange(180) * (2 * np.pi / 180), indexing="ij")
+    modes = make_basis(MODES, kind=BASIS).sample(radius * np.sin(angle), radius * np.cos(angle))
+    return torch.tensor(np.abs(modes).max((1, 2)), dtype=torch.float32)
