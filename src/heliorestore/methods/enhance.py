@@ -19,6 +19,7 @@ from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.methods.richardson_lucy import average_frames
 from heliorestore.nets import weights
+from heliorestore.nets.cuts import restored_rows
 from heliorestore.nets.enhance import Enhance
 from heliorestore.optics.quiet_sun import limb_cosine, quiet_sun
 from heliorestore.optics.reobserve import reobserved
@@ -198,18 +199,8 @@ def _begin(observed: FloatArray, start: Snapshot | None) -> tuple[FloatArray, Fl
 
 def _restored(prepared: _Input, rows: slice, device: torch.device) -> FloatArray:
     """The restored rows (2 y, 2 x) in the burst's unit, from tiles that overlap by the network's reach; holes stay as they are."""
-    width = prepared.image.shape[1]
-    reach = prepared.net.reach
-    top = max(0, rows.start - reach)
-    band = prepared.image[top : rows.stop + reach]
-    result = np.empty((ZOOM * (rows.stop - rows.start), ZOOM * width), np.float32)
-    with torch.inference_mode():
-        for left in range(0, width, TILE):
-            right, first = min(left + TILE, width), max(0, left - reach)
-            tile = torch.from_numpy(band[:, first : right + reach])[None, None].to(device).contiguous(memory_format=torch.channels_last)
-            fine = prepared.net(tile)[0, 0].cpu().numpy()
-            inner = slice(ZOOM * (rows.start - top), ZOOM * (rows.stop - top)), slice(ZOOM * (left - first), ZOOM * (right - first))
-            result[:, ZOOM * left : ZOOM * right] = fine[inner]
+    images = torch.from_numpy(prepared.image)[None, None].to(device)
+    result = restored_rows(prepared.net, images, rows, side=TILE, reach=prepared.net.reach, zoom=ZOOM)[0, 0].cpu().numpy()
     unit, hole = (_repeated(part[rows]) for part in (prepared.unit, prepared.hole))
     return np.where(hole, np.nan, result * unit)
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from torch import nn
 
 from heliorestore.errors import WeightsError
-from heliorestore.nets import keras
+from heliorestore.nets import checkpoints, keras
 from heliorestore.nets.weights import ARCHITECTURES, WeightsRecord, build, folders, save
 
 _KERAS = (".h5", ".hdf5", ".keras")
+_TORCH = (".pth", ".pt", ".tar", ".ckpt")
+_MFBD_UNIT = {"mfbd": "times 0.001", "mfbd-recurrent": "times 0.001", "mfbd-quarter": "mean 0.4", "mfbd-recurrent-quarter": "mean 0.4"}
 _KINDS = {"continuum": "continuum", "intensity": "continuum", "magnetogram": "magnetogram", "blos": "magnetogram"}
 _ENHANCE_UNIT = {"continuum": "quiet Sun", "magnetogram": "kG", "": "quiet Sun, or kG"}
 
@@ -27,11 +29,17 @@ def import_file(
         raise WeightsError(f"There is no file {path} to import.")
     if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
         raise WeightsError(f"{name!r} cannot name weights: letters, digits, '-', '_' and '.' make a name.")
-    if path.suffix.lower() not in _KERAS:
-        raise WeightsError(f"{path.name} is of no kind that can be imported: possible are Keras files ({', '.join(_KERAS)}).")
-    architecture, net = _recognise(path, keras.read_layers(path))
+    if path.suffix.lower() not in _KERAS + _TORCH:
+        raise WeightsError(
+            f"{path.name} is of no kind that can be imported: possible are Keras files ({', '.join(_KERAS)}) "
+            f"and torch checkpoints ({', '.join(_TORCH)})."
+        )
+    if path.suffix.lower() in _TORCH:
+        architecture, net = checkpoints.recognise(path, checkpoints.read_state(path))
+    else:
+        architecture, net = _recognise(path, keras.read_layers(path))
     kind = next((kind for word, kind in _KINDS.items() if word in name.lower()), "")
-    unit = _ENHANCE_UNIT[kind] if architecture.startswith("enhance") else ""
+    unit = _ENHANCE_UNIT[kind] if architecture.startswith("enhance") else _MFBD_UNIT.get(architecture.partition(":")[0], "")
     if input_scale is not None or input_mean is not None:
         unit = f"times {input_scale:g}" if input_scale is not None else f"mean {input_mean:g}"
     record = WeightsRecord(

@@ -29,6 +29,10 @@ ARCHITECTURES: Mapping[str, str] = {
     "emulator": "heliorestore.nets.emulator:full",
     "emulator-narrow": "heliorestore.nets.emulator:narrow",
     "emulator-published": "heliorestore.nets.emulator:published",
+    "mfbd": "heliorestore.nets.mfbd:encoder_decoder",
+    "mfbd-quarter": "heliorestore.nets.mfbd:encoder_decoder_quarter",
+    "mfbd-recurrent": "heliorestore.nets.mfbd:recurrent",
+    "mfbd-recurrent-quarter": "heliorestore.nets.mfbd:recurrent_quarter",
 }
 """The function that builds each network, by the name that records give it."""
 
@@ -61,11 +65,12 @@ class WeightsRecord:
 
 
 def build(architecture: str) -> nn.Module:
-    """The untrained network of that name."""
-    if architecture not in ARCHITECTURES:
+    """The untrained network of that name; `mfbd:12` is `mfbd` with 12 instead of its usual number of inputs."""
+    name, _, inputs = architecture.partition(":")
+    if name not in ARCHITECTURES or (inputs and not inputs.isdecimal()):
         raise WeightsError(f"No network is called {architecture!r}; there are {', '.join(ARCHITECTURES)}.")
-    module, _, maker = ARCHITECTURES[architecture].partition(":")
-    net: nn.Module = getattr(importlib.import_module(module), maker)()
+    module, _, maker = ARCHITECTURES[name].partition(":")
+    net: nn.Module = getattr(importlib.import_module(module), maker)(*([int(inputs)] if inputs else []))
     return net
 
 

@@ -19,6 +19,7 @@ from heliorestore.train.recipe import Recipe, from_table, read_table
 TRAINERS: Mapping[str, str] = {
     "enhance": "heliorestore.train.enhance:TRAINER",
     "emulator": "heliorestore.train.emulator:TRAINER",
+    "mfbd": "heliorestore.train.mfbd:TRAINER",
 }
 """How each method's networks are trained, loaded on use."""
 
@@ -56,7 +57,10 @@ def run(
     recipe: Recipe = from_table(trainer.recipe, read_table(source))
     torch.manual_seed(recipe.seed)
     net = weights.build(recipe.architecture)
-    trainer.start(net)
+    if recipe.start:
+        net.load_state_dict(weights.load(recipe.start)[0].state_dict())
+    else:
+        trainer.start(net)
     say(f"{recipe.name}: {sum(p.numel() for p in net.parameters())} trainable parameters; preparing scenes")
     task = trainer.task(recipe, data)
     progress = train(net, task, recipe, output, device=device, resume=resume, say=say)

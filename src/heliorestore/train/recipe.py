@@ -20,7 +20,8 @@ class Recipe:
     """What every training needs; a network's own recipe adds its data.
 
     The learning rate rises over `warmup` steps, stays, and falls to zero over the last `cooldown` fraction of the steps:
-    a run that was stopped goes on under a recipe with more or fewer steps. `half` stores the weights in half precision.
+    a run that was stopped goes on under a recipe with more or fewer steps. `half` stores the weights in half precision,
+    `start` names weights to begin with.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Recipe:
     validate_every: int = 500
     description: str = ""
     half: bool = False
+    start: str = ""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "patch", "validate_every"):

@@ -1,0 +1,53 @@
+"""Cutting images for a convolutional network: tiles overlap by the network's reach, so that the result has no seams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+Place = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One tile: the pixels to `read`, the part `inner` of what the network makes of them, and where to `write` that part."""
+
+    read: Place
+    inner: Place
+    write: Place
+
+
+def cuts(shape: tuple[int, int], rows: slice, side: int, reach: int, zoom: int = 1) -> Iterator[Cut]:
+    """Tiles of at most `side` columns that cover the `rows` of an image (y, x); `inner` and `write` are in pixels of the result.
+
+    Where `shape`, `rows`, `side` and `reach` are multiples of a network's stride, so are all tiles.
+    """
+    top = max(0, rows.start - reach)
+    for left in range(0, shape[1], side):
+        right, first = min(left + side, shape[1]), max(0, left - reach)
+        yield Cut(
+            read=(slice(top, min(rows.stop + reach, shape[0])), slice(first, min(right + reach, shape[1]))),
+            inner=(_times(zoom, rows.start - top, rows.stop - top), _times(zoom, left - first, right - first)),
+            write=(_times(zoom, rows.start, rows.stop), _times(zoom, left, right)),
+        )
+
+
+def restored_rows(
+    net: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, rows: slice, *, side: int, reach: int, zoom: int = 1
+) -> torch.Tensor:
+    """What a network makes of the `rows` of images (batch, channel, y, x), zoom times as many rows and columns, tile by tile."""
+    shape = int(images.shape[-2]), int(images.shape[-1])
+    with torch.inference_mode():
+        parts = [net(_laid(images[(..., *cut.read)]))[(..., *cut.inner)] for cut in cuts(shape, rows, side, reach, zoom)]
+    return torch.cat(parts, -1)
+
+
+def _laid(images: torch.Tensor) -> torch.Tensor:
+    """In the layout in which convolutions are fastest."""
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def _times(zoom: int, start: int, stop: int) -> slice:
+    return slice(zoom * start, zoom * stop)

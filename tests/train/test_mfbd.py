@@ -1,0 +1,107 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from heliorestore.errors import SettingsError
+from heliorestore.nets import weights
+from heliorestore.train import command
+from heliorestore.train.mfbd import TRAINER, MfbdRecipe, MfbdTask, noise_of
+from heliorestore.train.recipe import bundled, from_table, read_table
+
+RECIPE = MfbdRecipe(
+    name="r", architecture="mfbd-quarter", steps=30, batch=4, patch=32, learning_rate=3e-3, warmup=2, validate_every=10,
+    instruments=("crisp-8542",), scenes=1, validation_scenes=1, days=1, size=80, psf_size=32, noise=(1e-3, 2e-3), r0_cm=(8.0, 10.0),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> MfbdTask:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(folder))
+        return MfbdTask(RECIPE, folder)
+
+
+def test_a_batch_has_the_sharpest_frame_first_and_its_target_in_place(task: MfbdTask) -> None:
+    frames, targets = task.batch(np.random.default_rng(0), 40, 32)
+    assert frames.shape == (40, 7, 32, 32)
+    assert targets.shape == (40, 1, 32, 32)
+    for burst, target in zip(frames.numpy(), targets.numpy(), strict=True):
+        assert np.corrcoef(burst.mean(0).ravel(), target.ravel())[0, 1] > 0.7
+    again, _ = task.batch(np.random.default_rng(0), 40, 32)
+    assert torch.equal(frames, again)
+    repeated = [len({frame.std().item() for frame in task_frames}) for task_frames in _noiseless(task, 60)]
+    assert max(repeated) == 7
+    assert min(repeated) < 7  # some bursts have fewer frames
+
+
+def _noiseless(task: MfbdTask, size: int) -> torch.Tensor:
+    quiet = MfbdTask.__new__(MfbdTask)
+    quiet.recipe, quiet.training, quiet.validation = dataclasses.replace(task.recipe, noise=(1e-12, 1e-12)), task.training, task.validation
+    return quiet.batch(np.random.default_rng(5), size, 32)[0]
+
+
+def test_the_noise_has_the_variance_of_photons_and_read_out() -> None:
+    frames = torch.tensor([0.0, 1.0, 2.0])[:, None, None].expand(3, 300, 300)
+    variances = noise_of(frames, np.random.default_rng(0)).var((1, 2)).numpy()
+    np.testing.assert_allclose(variances, [0.2, 1.0, 1.8], rtol=0.03)
+
+
+def test_the_recurrent_network_has_a_target_for_every_output(task: MfbdTask) -> None:
+    recurrent = MfbdTask.__new__(MfbdTask)
+    recurrent.recipe = dataclasses.replace(RECIPE, architecture="mfbd-recurrent-quarter")
+    recurrent.training, recurrent.validation = task.training, task.validation
+    _, targets = recurrent.batch(np.random.default_rng(0), 2, 32)
+    assert targets.shape == (2, 6, 32, 32)
+    net = weights.build("mfbd-recurrent-quarter").eval()
+    assert recurrent.validate(net).keys() == {"loss", "relative_to_best_frame"}
+
+
+def test_an_untrained_network_is_as_good_as_the_sharpest_frame(task: MfbdTask) -> None:
+    net = weights.build("mfbd-quarter")
+    TRAINER.start(net)
+    assert task.validate(net.eval())["relative_to_best_frame"] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_training_makes_weights_with_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path))
+    recipe = tmp_path / "little.toml"
+    lines = [
+        'architecture = "mfbd-quarter"', "steps = 40", "batch = 4", "patch = 32", "learning_rate = 2e-3", "warmup = 2",
+        "validate_every = 20",
+        'instruments = ["crisp-8542"]', "scenes = 1", "validation_scenes = 1", "days = 1", "size = 80", "psf_size = 32", "r0_cm = [8, 10]",
+    ]  # fmt: skip
+    recipe.write_text("\n".join(lines))
+    written = command.run("mfbd", recipe, tmp_path / "out", data=tmp_path, device=torch.device("cpu"), say=lambda _: None)
+    record = weights.read_record(written)
+    assert record.normalisation == "mean 1"
+    assert record.pixel_arcsec == pytest.approx((0.0531, 0.0649))
+    assert record.training.startswith("40 steps of 4 patches of 32 pixels")
+    assert 0 < record.quality["error_relative_to_best_frame"] < 1.2
+    recipe.write_text("\n".join([*lines, f'start = "{written}"', 'name = "next"']).replace("steps = 40", "steps = 1"))
+    command.run("mfbd", recipe, tmp_path / "next", data=tmp_path, device=torch.device("cpu"), say=lambda _: None)
+    first, then = (weights.load(str(path))[0].state_dict() for path in (written, tmp_path / "next" / "next.safetensors"))
+    assert max(float((first[name] - then[name]).abs().max()) for name in first if "weight" in name) < 2e-3  # it went on from there
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patch": 30}, "multiple of 8"),
+        ({"patch": 56}, "at most 48"),
+        ({"noise": (0.1, 0.01)}, "smaller one first"),
+        ({"scenes": 0}, "needs scenes"),
+        ({"instruments": ("crisp-85",)}, "No instrument"),
+    ],
+)
+def test_an_impossible_recipe_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        dataclasses.replace(RECIPE, **changes)
+
+
+@pytest.mark.parametrize("name", [name for name in bundled() if name.startswith("mfbd")])
+def test_the_recipes_of_the_package_are_possible(name: str) -> None:
+    assert from_table(MfbdRecipe, read_table(name)).name == name
