@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from heliorestore.errors import SettingsError
@@ -121,6 +122,10 @@ class Settings:
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}."
                 raise SettingsError(f"{self.method or type(self).__name__} has no setting {name!r}{hint}")
         return dataclasses.replace(self, **changes)
+
+    def files(self) -> dict[str, Path]:
+        """The files that settings name, by the name of the setting: a run is documented with their checksums."""
+        return {}
 
     def with_live(self, changed: Settings) -> Self:
         """Return these settings with the live values of `changed`; a change elsewhere is a SettingsError."""

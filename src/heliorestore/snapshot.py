@@ -36,7 +36,8 @@ class StopReason(Enum):
 class Run:
     """What was run on what: all that is needed to document a restoration, and to repeat it.
 
-    A run read back from a file holds SavedSettings, and sources with the checksums that the file keeps.
+    A run read back from a file holds SavedSettings, and sources with the checksums that the file keeps. `files` are those that
+    settings name, by the name of the setting.
     """
 
     settings: Settings | SavedSettings
@@ -47,6 +48,7 @@ class Run:
     unit: str = ""
     headers: tuple[Header, ...] = ()
     sources: tuple[Source, ...] = ()
+    files: Mapping[str, Source] = field(default_factory=dict)
     times: npt.NDArray[np.datetime64] | None = None
     object_range: range = range(0)
     frame_range: range = range(0)

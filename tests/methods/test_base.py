@@ -1,5 +1,6 @@
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from heliorestore import Burst, Snapshot, StopReason, restore, stream
 from heliorestore.errors import RestorationError, SettingsError
 from heliorestore.methods import METHODS, Entry
-from heliorestore.methods.base import load, pick_device
+from heliorestore.methods.base import load, pick_device, replay
 from heliorestore.settings import Settings, option
 
 
@@ -19,7 +20,18 @@ class CountSettings(Settings):
 
     steps: int = option(4, minimum=0, help="Steps.")
     gain: float = option(1.0, minimum=0, live=True, help="Gain.")
+    shares: str = option("", live=True, help="Numbers.")
+    start: str = option("", help="A file.")
     out_of_memory_at: int = option(0, minimum=0, help="Step at which the device is full.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundedSettings(CountSettings):
+    memory_gb: float | None = option(None, minimum=0.1, help="Memory.")
+    needed_gb: float = option(0.0, minimum=0.0, help="Memory that a GPU must grant, or it is full.")
+
+    def files(self) -> dict[str, Path]:
+        return {"start": Path(self.start)} if self.start else {}
 
 
 class Count:
@@ -27,14 +39,19 @@ class Count:
 
     name, settings = "count", CountSettings
     closed = 0
+    granted: ClassVar[list[tuple[str, float | None]]] = []
 
     def stream(
         self, burst: Burst, settings: CountSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
     ) -> Generator[Snapshot, CountSettings | None, None]:
         image = burst.image(0, 0)[None] if start is None else start.images
+        Count.granted.append((device.type, getattr(settings, "memory_gb", None)))
+        full = isinstance(settings, BoundedSettings) and device.type != "cpu" and (settings.memory_gb or 99) > settings.needed_gb
+        if full and settings.out_of_memory_at == 0:
+            raise torch.OutOfMemoryError("full")
         try:
             for step in range(1 if start is None else start.step + 1, settings.steps + 1):
-                if step == settings.out_of_memory_at and device.type != "cpu":
+                if step == settings.out_of_memory_at and device.type != "cpu" and (full or type(settings) is CountSettings):
                     raise torch.OutOfMemoryError("full")
                 image = image + settings.gain
                 stop = StopReason.DONE if step == settings.steps else None
@@ -52,6 +69,7 @@ def _count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "count", Entry("count_method:METHOD", "Count."))
     monkeypatch.setitem(__import__("sys").modules, "count_method", __import__("types").SimpleNamespace(METHOD=METHOD))
     Count.closed = 0
+    Count.granted = []
 
 
 @pytest.fixture
@@ -118,6 +136,58 @@ def test_a_full_gpu_falls_back_to_the_cpu_and_says_so(burst: Burst, monkeypatch:
     assert snapshots[-1].run is not None
     assert snapshots[-1].run.device == "cuda, cpu"
     assert Count.closed == 2
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heliorestore.methods.base.pick_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (16e9, 24e9))
+    monkeypatch.setattr(Count, "settings", BoundedSettings)
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("stage", [0, 1, 3], ids=["when made", "first iteration", "later"])
+def test_a_full_gpu_is_tried_with_half_and_a_quarter_of_the_memory(burst: Burst, stage: int) -> None:
+    snapshots = list(stream(burst, BoundedSettings(out_of_memory_at=stage, needed_gb=2.5), device="cuda"))
+    assert [s.step for s in snapshots] == [1, 2, 3, 4]
+    assert Count.granted == [("cuda", None), ("cuda", 4.0), ("cuda", 2.0)]
+    assert snapshots[-1].images.max() == 4
+    assert snapshots[-1].run is not None
+    assert snapshots[-1].run.device == "cuda"
+    assert [message.rpartition("within ")[2] for message in snapshots[-1].messages] == ["4 GB.", "2 GB."]
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("stage", [0, 1, 3], ids=["when made", "first iteration", "later"])
+def test_a_gpu_that_is_full_whatever_is_asked_gives_way_to_the_cpu_with_all_its_memory(burst: Burst, stage: int) -> None:
+    running = stream(burst, BoundedSettings(out_of_memory_at=stage, memory_gb=8.0), device="cuda")
+    snapshots = [next(running), running.send(BoundedSettings(out_of_memory_at=stage, memory_gb=8.0, gain=2.0)), *running]
+    assert [s.step for s in snapshots] == [1, 2, 3, 4]
+    assert Count.granted == [("cuda", 8.0), ("cuda", 4.0), ("cuda", 2.0), ("cpu", 8.0)]
+    assert snapshots[-1].messages[-1] == "cuda has no memory left: the run goes on on the CPU."
+    assert snapshots[-1].run is not None
+    assert snapshots[-1].run.device == "cuda, cpu"
+    assert snapshots[-1].run.settings.memory_gb == 8.0
+
+
+def test_numbers_in_a_live_text_have_a_column_each_and_are_repeated(burst: Burst) -> None:
+    running = stream(burst, CountSettings(), device="cpu")
+    snapshots = [next(running), running.send(CountSettings(shares="1, 0.5")), running.send(CountSettings(shares="2,3")), next(running)]
+    history = snapshots[-1].history
+    np.testing.assert_array_equal(history["shares 1"], [np.nan, 1, 2, 2])
+    np.testing.assert_array_equal(history["shares 2"], [np.nan, 0.5, 3, 3])
+    again = list(replay(burst, CountSettings(), history, device="cpu"))
+    np.testing.assert_array_equal(again[-1].history["shares 2"], history["shares 2"])
+    assert len(again) == 4
+
+
+def test_files_that_settings_name_are_part_of_the_record(burst: Burst, tmp_path: Path) -> None:
+    path = tmp_path / "earlier.fits"
+    path.write_bytes(b"pixels")
+    run = next(stream(burst, BoundedSettings(start=str(path)), device="cpu")).run
+    assert run is not None
+    assert {name: source.size for name, source in run.files.items()} == {"start": 6}
 
 
 def test_a_full_main_memory_is_an_error_that_names_the_burst(burst: Burst, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """SV-MOMFBD: operators and their adjoints, the object solver, the start, live settings, memory, and what it restores."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,13 @@ from astropy.io import fits
 from blind_bursts import CPU, INSTRUMENT, PSF, nmse, simulate
 
 from heliorestore.burst import Burst
-from heliorestore.errors import SettingsError
+from heliorestore.errors import BurstError, SettingsError
+from heliorestore.fits.burst_writer import write_burst
+from heliorestore.fits.reader import read
+from heliorestore.fits.restored import reopen
+from heliorestore.fits.writer import write
 from heliorestore.methods.alternation import FlowProblem, begin, measure, mode_gradient, refine_step
-from heliorestore.methods.base import stream
+from heliorestore.methods.base import replay, settings_of, stream
 from heliorestore.methods.flow import Flow
 from heliorestore.methods.momfbd import METHOD as MOMFBD
 from heliorestore.methods.momfbd import MomfbdSettings
@@ -182,7 +187,9 @@ def test_a_run_is_deterministic_and_goes_on_from_an_earlier_result(case, tmp_pat
         run(case.burst, SMALL.replace(start=str(tmp_path / "missing.fits")))
 
 
-def test_a_checkpoint_goes_on_as_if_the_run_had_not_stopped(case, tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("memory_bytes", [1e9, 3e6], ids=["in a piece", "in tiles, frames read when wanted"])
+def test_a_checkpoint_goes_on_as_if_the_run_had_not_stopped(case, tmp_path: Path, monkeypatch, memory_bytes):
+    monkeypatch.setattr("heliorestore.methods.sv_momfbd.budget_bytes", lambda *_: memory_bytes)
     settings = SMALL.replace(iterations=9, patch_iterations=3)
     whole = run(case.burst, settings)
     monkeypatch.setattr("heliorestore.methods.checkpoint.INTERVAL_S", 0.0)
@@ -214,6 +221,28 @@ def test_a_closed_run_leaves_its_state_and_settings_sent_after_the_end_go_on_fro
     assert resumed[-1].losses == held[-1].losses
     np.testing.assert_array_equal(resumed[-1].images, held[-1].images)
     assert not path.exists()  # nothing is left to go on with
+
+
+def test_a_run_that_began_with_a_file_keeps_its_checksum_and_is_repeated(case, tmp_path: Path):
+    written = write_burst(case.burst, tmp_path / "burst.fits")
+    burst = read(written).with_instrument("crisp-8542")
+    settings = SMALL.replace(iterations=2, start="average")
+    earlier = write(list(stream(burst, settings, device="cpu"))[-1], tmp_path / "earlier.fits")
+    last = list(stream(burst, settings.replace(start=str(earlier), object_weights="2"), device="cpu"))[-1]
+    restored = write(last, tmp_path / "restored.fits")
+    (tmp_path / "moved").mkdir()
+    for path in (written, earlier, restored):
+        path.rename(tmp_path / "moved" / path.name)
+    again, found = reopen(tmp_path / "moved" / "restored.fits")
+    assert found.run is not None
+    assert found.run.files["start"].sha256 == hashlib.sha256((tmp_path / "moved" / "earlier.fits").read_bytes()).hexdigest()
+    repeated = list(replay(again, settings_of(found.run), found.history, device="cpu"))[-1]
+    assert repeated.losses == last.losses
+    np.testing.assert_array_equal(repeated.images, last.images)
+    with (tmp_path / "moved" / "earlier.fits").open("ab") as file:
+        file.write(b"\0" * 2880)
+    with pytest.raises(BurstError, match="is not the file that was restored"):
+        reopen(tmp_path / "moved" / "restored.fits")
 
 
 def test_two_objects_of_two_wavelengths_share_the_wavefronts():

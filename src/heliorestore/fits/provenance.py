@@ -92,7 +92,7 @@ def step_cards(snapshot: Snapshot, run: Run, number: int) -> list[Card]:
         (f"PRPARA{number}", json.dumps(_parameters(run), ensure_ascii=True), "Settings (units in SETTINGS)"),
     ]
     if run.sources:
-        names = ",".join(to_ascii(source.path.name) for source in run.sources[:20])
+        names = ",".join(to_ascii(source.path.name) for source in (*run.files.values(), *run.sources)[:20])
         more = f" and {len(run.sources) - 20} more" if len(run.sources) > 20 else ""
         cards.append((f"PRREF{number}", names + more, "Input files (checksums in INPUTS)"))
     machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, device {run.device}"
@@ -113,7 +113,8 @@ def _parameters(run: Run) -> dict[str, Any]:
 
 def _was_turned(snapshot: Snapshot, run: Run) -> bool:
     """Whether a live setting has more than one value in the history."""
-    columns = [snapshot.history[name] for name, *_ in setting_rows(run) if name in snapshot.history]
+    names = {name for name, *_ in setting_rows(run)}
+    columns = [column for title, column in snapshot.history.items() if title.partition(" ")[0] in names]
     return any(len(np.unique(column)) > 1 for column in columns)
 
 
@@ -135,12 +136,14 @@ def tables(snapshot: Snapshot) -> list[fits.BinTableHDU]:
         _table("SETTINGS", dict(zip(("NAME", "VALUE", "UNIT", "HELP"), _columns(setting_rows(run), 4), strict=True)), _run_cards(run)),
         _table("OBJECTS", {"LABEL": run.labels, "INSTRUMENT": [str(i) for i in run.instruments]}),
     ]
-    if run.sources:
-        checked = [checked_source(source) for source in run.sources]
+    sources = [*run.sources, *run.files.values()]
+    if sources:
+        checked = [checked_source(source) for source in sources]
         columns: dict[str, Any] = {
-            "FILE": [str(source.path) for source in run.sources],
-            "SIZE": np.array([source.size for source in run.sources], np.int64),
-            "MODIFIED": [str(np.datetime64(source.mtime_ns, "ns")) for source in run.sources],
+            "FILE": [str(source.path) for source in sources],
+            "SIZE": np.array([source.size for source in sources], np.int64),
+            "MODIFIED": [str(np.datetime64(source.mtime_ns, "ns")) for source in sources],
+            "SETTING": [""] * len(run.sources) + list(run.files),
             "SHA256": [sha256 for sha256, _ in checked],
             "NOTE": [note for _, note in checked],
         }
@@ -249,6 +252,7 @@ def read_tables(hdus: fits.HDUList) -> dict[str, Any]:
 def _read_run(hdus: fits.HDUList) -> Run:
     settings, objects = hdus["SETTINGS"], hdus["OBJECTS"]
     card = settings.header
+    inputs = _read_sources(hdus) if "INPUTS" in hdus else []
     rows = zip(*(_texts(settings, name) for name in ("NAME", "VALUE", "UNIT", "HELP")), strict=True)
     return Run(
         settings=SavedSettings(card["METHOD"], tuple(rows)),
@@ -257,7 +261,8 @@ def _read_run(hdus: fits.HDUList) -> Run:
         instruments=tuple(Instrument.parse(text) for text in _texts(objects, "INSTRUMENT")),
         labels=tuple(_texts(objects, "LABEL")),
         unit=from_ascii(card["DATAUNIT"]),
-        sources=_read_sources(hdus) if "INPUTS" in hdus else (),
+        sources=tuple(source for setting, source in inputs if not setting),
+        files={setting: source for setting, source in inputs if setting},
         times=_read_times(hdus) if "FRAMES" in hdus else None,
         object_range=_range(card["OBJSEL"]),
         frame_range=_range(card["FRAMSEL"]),
@@ -268,13 +273,15 @@ def _texts(table: fits.BinTableHDU, column: str) -> list[str]:
     return [from_ascii(str(text)) for text in table.data[column]]
 
 
-def _read_sources(hdus: fits.HDUList) -> tuple[Source, ...]:
+def _read_sources(hdus: fits.HDUList) -> list[tuple[str, Source]]:
+    """The inputs, each with the setting that names it, empty for a file of the burst."""
     table = hdus["INPUTS"]
-    rows = zip(_texts(table, "FILE"), table.data["SIZE"], _texts(table, "MODIFIED"), _texts(table, "SHA256"), strict=True)
-    return tuple(
-        Source(path=Path(file), size=int(size), mtime_ns=int(np.datetime64(modified, "ns").astype(np.int64)), sha256=sha256)
-        for file, size, modified, sha256 in rows
-    )
+    named = _texts(table, "SETTING") if "SETTING" in table.columns.names else [""] * len(table.data)
+    rows = zip(named, _texts(table, "FILE"), table.data["SIZE"], _texts(table, "MODIFIED"), _texts(table, "SHA256"), strict=True)
+    return [
+        (setting, Source(path=Path(file), size=int(size), mtime_ns=int(np.datetime64(modified, "ns").astype(np.int64)), sha256=sha256))
+        for setting, file, size, modified, sha256 in rows
+    ]
 
 
 def _read_times(hdus: fits.HDUList) -> npt.NDArray[np.datetime64]:

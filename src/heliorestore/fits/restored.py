@@ -9,7 +9,8 @@ from heliorestore.burst import Burst, as_slice
 from heliorestore.errors import BurstError
 from heliorestore.fits.provenance import find_source
 from heliorestore.fits.reader import read, read_burst
-from heliorestore.snapshot import Snapshot
+from heliorestore.settings import SavedSettings
+from heliorestore.snapshot import Run, Snapshot
 
 
 def reopen(path: Path) -> tuple[Burst, Snapshot]:
@@ -23,7 +24,9 @@ def reopen(path: Path) -> tuple[Burst, Snapshot]:
         raise BurstError(f"{path} is no restored file with the record of its run: give one that heliorestore wrote.")
     if not run.sources:
         raise BurstError(f"{path} was restored from an array in memory, not from files: the run cannot be repeated.")
-    files = [find_source(source, Path(path).absolute().parent) for source in run.sources]
+    folder = Path(path).absolute().parent
+    files = [find_source(source, folder) for source in run.sources]
+    snapshot = dataclasses.replace(snapshot, run=_with_files(run, folder))
     burst = read_burst(files)
     selected = burst.select(as_slice(run.object_range), as_slice(run.frame_range))
     if len(selected.labels) != len(run.instruments):
@@ -31,3 +34,12 @@ def reopen(path: Path) -> tuple[Burst, Snapshot]:
             f"{path} has {len(run.instruments)} objects, but its input now {len(selected.labels)}: the run cannot be repeated."
         )
     return dataclasses.replace(selected, instruments=run.instruments, labels=run.labels), snapshot
+
+
+def _with_files(run: Run, folder: Path) -> Run:
+    """The run with the files that its settings name as they are found and checked now."""
+    found = {name: find_source(source, folder) for name, source in run.files.items()}
+    if not found or not isinstance(run.settings, SavedSettings):
+        return run
+    rows = tuple((name, str(found.get(name, value)), unit, text) for name, value, unit, text in run.settings.rows)
+    return dataclasses.replace(run, settings=SavedSettings(run.settings.method, rows))

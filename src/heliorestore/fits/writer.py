@@ -191,7 +191,7 @@ def _check(target: Path, run: Run | None, overwrite: bool) -> None:
         raise RestorationError(f"The folder {target.parent} does not exist: make it first.")
     if not target.exists():
         return
-    if run is not None and any(source.path.exists() and target.samefile(source.path) for source in run.sources):
+    if run is not None and any(source.path.exists() and target.samefile(source.path) for source in (*run.sources, *run.files.values())):
         raise RestorationError(f"{target} is an input of this restoration and is not overwritten: choose another name.")
     if not overwrite:
         raise RestorationError(f"{target} exists: choose another name or allow --overwrite.")

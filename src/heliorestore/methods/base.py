@@ -13,11 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from heliorestore.burst import Burst
+from heliorestore.burst import Burst, Source
 from heliorestore.errors import RestorationError, SettingsError
 from heliorestore.methods import METHODS
-from heliorestore.settings import Option, Settings, from_rows, options
+from heliorestore.methods.layout import budget_bytes
+from heliorestore.settings import Option, Settings, from_rows, options, to_text
 from heliorestore.snapshot import Run, Snapshot
+
+_HALVINGS = 2  # of a GPU's memory before the CPU takes over
 
 Stream = Generator[Snapshot, Settings | None, None]
 
@@ -63,16 +66,17 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
     """Restore the burst, one Snapshot per iteration; `send` a copy of the settings to change live ones.
 
     Every snapshot carries the record of the run and the history of losses and live settings, so that any
-    of them can be written to a file. Where the GPU's memory ends, the run goes on on the CPU and says so.
+    of them can be written to a file. Where the GPU's memory ends, the run goes on from its last snapshot with half of the memory, then
+    with a quarter, if the method has a setting for it, and at last on the CPU, and says so.
     """
     method = load(settings.method)
     place = pick_device(device)
-    run = Run.of(burst, settings, str(place), seed)
+    run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=_files(settings))
     history = _History(settings, start)
     source = method.stream(burst, settings, device=place, seed=seed, start=start)
     messages: tuple[str, ...] = ()
     sent: Settings | None = None
-    last = start
+    last, asked, halved = start, settings, 0
     while True:
         with closing(source):
             try:
@@ -82,19 +86,37 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
                     last = dataclasses.replace(snapshot, run=run, history=history.columns, messages=messages + snapshot.messages)
                     sent = yield last
                     if sent is not None:
-                        sent = settings = settings.with_live(sent)
+                        sent = settings = settings.with_live(_within(sent, settings))
             except StopIteration:
                 return
             except torch.OutOfMemoryError as error:
                 if place.type == "cpu":
                     raise RestorationError(f"The memory is not enough for a burst of {burst.shape}: {error}") from error
-        # The GPU is full: its tensors went with the generator; go on from the last snapshot on the CPU.
-        messages += (f"{place} has no memory left: the run goes on on the CPU.",)
+        # The GPU is full: its tensors went with the generator; go on from the last snapshot in smaller pieces, or on the CPU.
         torch.cuda.empty_cache()
-        place = torch.device("cpu")
-        run = dataclasses.replace(run, device=f"{run.device}, cpu")
+        if halved < _HALVINGS and hasattr(settings, "memory_gb"):
+            halved += 1
+            smaller = max(0.1, budget_bytes(settings.memory_gb, place) / 2e9)
+            settings = settings.replace(memory_gb=smaller)
+            messages += (f"{place} has no memory left: the run goes on in smaller pieces, within {smaller:.3g} GB.",)
+        else:
+            messages += (f"{place} has no memory left: the run goes on on the CPU.",)
+            if hasattr(asked, "memory_gb"):
+                settings = settings.replace(memory_gb=asked.memory_gb)
+            place = torch.device("cpu")
+            run = dataclasses.replace(run, device=f"{run.device}, cpu")
         source = method.stream(burst, settings, device=place, seed=seed, start=last)
         sent = None
+
+
+def _within(sent: Settings, running: Settings) -> Settings:
+    """The settings that were sent, with the memory that the run has come down to: whoever sends them knows nothing of it."""
+    return sent.replace(memory_gb=running.memory_gb) if hasattr(running, "memory_gb") and hasattr(sent, "memory_gb") else sent
+
+
+def _files(settings: Settings) -> dict[str, Source]:
+    """The files that settings name, by the name of the setting, as they are now; what is missing the method complains about."""
+    return {name: Source.of(path) for name, path in settings.files().items() if path.is_file()}
 
 
 def settings_of(run: Run) -> Settings:
@@ -129,12 +151,29 @@ def _with_row(settings: Settings, history: Mapping[str, npt.NDArray[np.float64]]
             value = history[opt.name][number]
             if opt.optional or not np.isnan(value):
                 values[opt.name] = None if np.isnan(value) else opt.type(value)
+        parts = [history[name][number] for name in history if name.startswith(f"{opt.name} ")] if _is_list_knob(opt) else []
+        if parts:
+            values[opt.name] = ",".join(to_text(float(part)) for part in parts if not np.isnan(part))
     return settings.replace(**values)
 
 
 def _is_numeric_knob(opt: Option) -> bool:
     """Whether a live setting fits into a column of numbers."""
     return opt.live and opt.type in (int, float, bool)
+
+
+def _is_list_knob(opt: Option) -> bool:
+    """Whether a live setting is a text, whose numbers separated by commas fill a column each."""
+    return opt.live and opt.type is str
+
+
+def _numbers(name: str, text: str) -> dict[str, float]:
+    """The numbers of a text by the titles of their columns, as `object_weights 1`; none where it is empty, or a word."""
+    try:
+        values = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        return {}
+    return {f"{name} {place}": value for place, value in enumerate(values, 1)}
 
 
 def restore(burst: Burst, settings: Settings, *, device: str = "auto", seed: int = 0, start: Snapshot | None = None) -> Snapshot:
@@ -150,12 +189,15 @@ class _History:
 
     def __init__(self, settings: Settings, start: Snapshot | None) -> None:
         self._live = [o.name for o in options(type(settings)) if _is_numeric_knob(o)]
+        self._lists = [o.name for o in options(type(settings)) if _is_list_knob(o)]
         before = start.history if start is not None and start.run and start.run.settings.method == settings.method else {}
         self.columns: dict[str, Any] = dict(before)
 
     def add(self, snapshot: Snapshot, settings: Settings) -> None:
         row = {"step": float(snapshot.step), "seconds": snapshot.elapsed_s} | dict(snapshot.losses)
         row |= {name: float(getattr(settings, name)) for name in self._live if getattr(settings, name) is not None}
+        for name in self._lists:
+            row |= _numbers(name, getattr(settings, name))
         length = len(self.columns.get("step", ()))
         for name in {**self.columns, **row}:
             column = self.columns.get(name, np.full(length, np.nan))

@@ -88,7 +88,9 @@ def _filled(state: State, values: dict[str, Any], prefix: str) -> State:
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(state):
         before = getattr(state, field.name)
-        if dataclasses.is_dataclass(before):
+        if dataclasses.is_dataclass(before) and not any(name.startswith(f"{prefix}{field.name}.") for name in values):
+            changes[field.name] = None  # it had been done with
+        elif dataclasses.is_dataclass(before):
             changes[field.name] = _filled(before, values, f"{prefix}{field.name}.")
         else:
             value = values.get(prefix + field.name)

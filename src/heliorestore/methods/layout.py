@@ -15,6 +15,9 @@ from heliorestore.optics.node_patches import NodePatches
 _FALLBACK_BYTES = 4e9
 _SHARE = 0.5
 _CPU_SIDE = 16  # intervals of nodes along a tile: of wider ones the spectra of a row leave the CPU's cache
+_OBJECT_ARRAYS = 24  # of the size of the objects: their state, filters on mirrored grids, conjugate gradients
+_MODE_ARRAYS = 9
+_CUT = 0.75  # side of the spectra of patches in that of the patch: they end at the diffraction limit
 _IMAGES = 8  # arrays of a part's pixels that are alive at once
 
 
@@ -34,6 +37,28 @@ def _free_bytes() -> float:
     except OSError:
         return _FALLBACK_BYTES
     return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), _FALLBACK_BYTES)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What becomes of a budget: bytes for frames held in memory (0: they are read when wanted), and for the work on them."""
+
+    held: float
+    work: float
+
+
+def share(memory_bytes: float, burst_shape: tuple[int, int, int, int], state_bytes: float = 0.0) -> Shares:
+    """Frames (object, frame, y, x) are held where they take no more than a third; a quarter at least is left for the work."""
+    frames = 4.0 * math.prod(burst_shape)
+    held = frames if frames <= memory_bytes / 3 else 0.0
+    return Shares(held, max(memory_bytes - held - state_bytes, memory_bytes / 4))
+
+
+def flow_state_bytes(burst_shape: tuple[int, int, int, int], modes: int, step: int, psf: int) -> float:
+    """Bytes of what stays whole while objects and modes are sought together: both, their moments, and what solvers make of them."""
+    objects, frames, rows, columns = burst_shape
+    nodes = math.prod(node_grid((rows, columns), step))
+    return 4.0 * (_OBJECT_ARRAYS * objects * (rows + psf) * (columns + psf) + _MODE_ARRAYS * frames * modes * nodes)
 
 
 @dataclass(frozen=True)
@@ -114,8 +139,7 @@ def make_layout(
         side = min(side, _CPU_SIDE)
 
     def needed(side: int, frames: int) -> float:
-        tile = (min(shape[0], side * step + 1), min(shape[1], side * step + 1))
-        return frames * (part_bytes(tile, step, psf, optics) + 4.0 * _IMAGES * objects * tile[0] * tile[1])
+        return sum(_largest_part(Layout(shape, frames, step, psf, side, frames, 0), objects, optics))
 
     while side > 2 and needed(side, frames) > memory_bytes / 2:
         side = -(-side // 2)
@@ -127,6 +151,32 @@ def make_layout(
     whole = layout.count * one <= memory_bytes
     kept = layout.count if whole else max(0, int((memory_bytes - one) / one))
     return Layout(shape, frames, step, psf, side, at_once, kept)
+
+
+def working_bytes(layout: Layout, objects: int, optics: int) -> float:
+    """Bytes that the parts of a layout take at the peak: transfer functions kept, and what is alive in the work on one part."""
+    transfers, images = _largest_part(layout, objects, optics)
+    made_again = transfers if layout.kept < layout.count else 0.0
+    return min(layout.kept, layout.count) * transfers + made_again + images
+
+
+def _largest_part(layout: Layout, objects: int, optics: int) -> tuple[float, float]:
+    """Bytes of the transfer functions and of the images of a part as large as the layout allows."""
+    rows, columns = (min(n, layout.side * layout.step + 1) for n in layout.shape)
+    transfers = layout.at_once * part_bytes((rows, columns), layout.step, layout.psf, optics)
+    return transfers, 4.0 * _IMAGES * objects * layout.at_once * rows * columns
+
+
+def patch_bytes(burst_shape: tuple[int, int, int, int], patch: int, step: int, modes: int, memory_bytes: float) -> float:
+    """Bytes that the patches of a burst take: their spectra, if a third of the memory holds them, a batch, and what is restored."""
+    objects, frames, rows, columns = burst_shape
+    size = min(patch, rows, columns)
+    count = math.prod(math.ceil((n + size // 2 - size) / min(step, size)) + 1 for n in (rows, columns))
+    spectrum = 8.0 * _CUT**2 * size * size / 2
+    spectra = count * objects * frames * spectrum
+    batch = min(memory_bytes / 3, 64.0 * 10 * 8 * size**2 * objects * frames)
+    restored = count * (objects * (2 * spectrum + 4 * 4.0 * size**2) + 4.0 * _MODE_ARRAYS * frames * modes)
+    return (spectra if spectra <= memory_bytes / 3 else 0.0) + batch + restored
 
 
 def _cuts(n: int, step: int, side: int) -> list[slice]:

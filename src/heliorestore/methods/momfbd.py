@@ -17,7 +17,7 @@ from heliorestore.errors import SettingsError
 from heliorestore.methods.blind import BlindSettings, alignment_message, numbers
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.methods.descent import Moments, descend, fresh
-from heliorestore.methods.layout import budget_bytes
+from heliorestore.methods.layout import budget_bytes, share
 from heliorestore.methods.observation import Observation, observe
 from heliorestore.methods.patches import Levels, Patches, Tally, blend, make_patches
 from heliorestore.methods.roughness import roughness
@@ -89,9 +89,10 @@ class Momfbd:
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
         defocus = numbers("diversity", settings.diversity, burst.shape[0])
         wavefronts = settings.wavefronts(burst.instruments, device, defocus)
-        observation = observe(burst, device, align=settings.align)
+        shares = share(budget_bytes(settings.memory_gb, device), burst.shape)
+        observation = observe(burst, device, align=settings.align, hold_bytes=shares.held)
         patches = (settings.patch, settings.patch_step)
-        problem = make_problem(observation, wavefronts, patches, budget_bytes(settings.memory_gb, device), one_object=bool(defocus))
+        problem = make_problem(observation, wavefronts, patches, shares.work, one_object=bool(defocus))
         saver = Saver(settings.checkpoint, burst, settings)
         state, messages = resume(saver, initial(problem, start)), alignment_message(observation)
         stop = None

@@ -23,8 +23,8 @@ from heliorestore.methods.alternation import Earlier, FlowProblem, FlowState, ad
 from heliorestore.methods.blind import BlindSettings, alignment_message
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.methods.flow import Flow
-from heliorestore.methods.layout import budget_bytes
-from heliorestore.methods.momfbd import PatchState, advanced, evaluate, initial, make_problem, patch_images
+from heliorestore.methods.layout import budget_bytes, flow_state_bytes, share
+from heliorestore.methods.momfbd import PatchProblem, PatchState, advanced, evaluate, initial, make_problem, patch_images
 from heliorestore.methods.objects import Knobs
 from heliorestore.methods.observation import observe
 from heliorestore.methods.regularisers import Kind
@@ -32,6 +32,7 @@ from heliorestore.settings import option
 from heliorestore.snapshot import Snapshot, StopReason
 
 _RATES = (10**-1.7, 10**-0.5)  # of objects and modes in the paper's recipe
+_WORDS = ("average", "patches")  # that `start` may be besides a file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,10 @@ class SvMomfbdSettings(BlindSettings):
     residual_frame: int | None = option(None, minimum=0, live=True, help="Show model minus data of this frame instead of the frames' rms.")
     stop_early: bool = option(True, live=True, help="Stop when the residual no longer falls, or has reached the noise.")
 
+    def files(self) -> dict[str, Path]:
+        """The earlier result that `start` names, if it names one."""
+        return {} if self.start in _WORDS else {"start": Path(self.start).expanduser()}
+
     def knobs(self, weights: torch.Tensor) -> Knobs:
         """The part of the settings that the object solver takes."""
         kind: Kind = self.regulariser
@@ -83,10 +88,10 @@ class SvMomfbdSettings(BlindSettings):
 
 @dataclass(frozen=True, eq=False)
 class SvState:
-    """Iterations done, and where patches and flow stand."""
+    """Iterations done, and where patches, as long as they are needed, and flow stand."""
 
     step: int
-    patches: PatchState
+    patches: PatchState | None
     flow: FlowState
 
 
@@ -136,46 +141,51 @@ class _Restoration:
         earlier = Earlier(start.images, start.maps.get("modes")) if start is not None else _earlier(settings.start)
         self.began_at = start.step if start is not None else 0
         self.wavefronts = settings.wavefronts(burst.instruments, device)
-        self.observation = observe(burst, device, align=settings.align)
-        self.flow = FlowProblem(Flow(self.observation, self.wavefronts, settings.psf, settings.grid_step, memory / 3), self.wavefronts)
-        # A tile of patches costs a tenth of a second: none where the run does not begin with them.
+        shares = share(memory, burst.shape, flow_state_bytes(burst.shape, settings.modes, settings.grid_step, settings.psf))
+        self.observation = observe(burst, device, align=settings.align, hold_bytes=shares.held)
+        self.flow = FlowProblem(Flow(self.observation, self.wavefronts, settings.psf, settings.grid_step, shares.work), self.wavefronts)
         wanted = settings.start == "patches" and settings.optimiser == "alternating" and earlier is None
         self.patch_iterations = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0
-        self.problem = make_problem(self.observation, self.wavefronts, (settings.patch, settings.patch // 2), memory / 3)
+        self.problem: PatchProblem | None = None
+        if self.patch_iterations > 0:
+            self.problem = make_problem(self.observation, self.wavefronts, (settings.patch, settings.patch // 2), shares.work)
         self.earlier = earlier
 
     def initial(self) -> SvState:
-        return SvState(self.began_at, initial(self.problem), begin(self.flow, self.earlier))
+        patches = None if self.problem is None else initial(self.problem)
+        return SvState(self.began_at, patches, begin(self.flow, self.earlier))
 
     def iterate(self, state: SvState, settings: SvMomfbdSettings) -> tuple[SvState, Snapshot]:
         """One iteration, and what it shows."""
         weights = settings.weights(self.observation.objects, self.observation.device)
         knobs = settings.knobs(weights)
         done = state.step - self.began_at
-        if done < self.patch_iterations:
-            return self._on_patches(state, settings, weights)
+        if done < self.patch_iterations and self.problem is not None and state.patches is not None:
+            return self._on_patches(self.problem, state.patches, state, settings)
         if settings.optimiser == "adamw":
             flow = joint_step(self.flow, state.flow, knobs)
         else:
             flow = state.flow
-            if done == self.patch_iterations and self.patch_iterations > 0:
+            if self.problem is not None and state.patches is not None:
                 flow = add_patch_modes(self.flow, flow, self.problem.patches, state.patches.modes)
+            self.problem = None  # its spectra make room for transfer functions
             flow = refine_step(self.flow, flow, knobs)
-        state = replace(state, step=state.step + 1, flow=flow)
+        state = SvState(state.step + 1, None, flow)
         measured = measure(self.flow, flow, knobs, settings.residual_frame)
         snapshot = self._snapshot(
             state, settings, measured.images, self.flow.radian(flow.modes), measured.losses, residual=measured.residual
         )
         return state, replace(snapshot, stop=self._reason(state, settings))
 
-    def _on_patches(self, state: SvState, settings: SvMomfbdSettings, weights: torch.Tensor) -> tuple[SvState, Snapshot]:
-        coupling = settings.lambda_modes / 0.01
-        evaluation = evaluate(self.problem, state.patches, weights, settings.prior, coupling)
-        images = patch_images(self.problem.patches, evaluation.restored, settings.filter_width, settings.filter_smoothness)
-        patches = advanced(self.problem, state.patches, evaluation, settings.rate_modes)
+    def _on_patches(
+        self, problem: PatchProblem, patches: PatchState, state: SvState, settings: SvMomfbdSettings
+    ) -> tuple[SvState, Snapshot]:
+        weights = settings.weights(self.observation.objects, self.observation.device)
+        evaluation = evaluate(problem, patches, weights, settings.prior, settings.lambda_modes / 0.01)
+        images = patch_images(problem.patches, evaluation.restored, settings.filter_width, settings.filter_smoothness)
         rows, columns = (torch.arange(n, device=images.device) * settings.grid_step for n in self.flow.flow.grid)
-        modes = self.problem.patches.at(state.patches.modes * self.wavefronts.sigmas, rows, columns)
-        state = replace(state, step=state.step + 1, patches=patches)
+        modes = problem.patches.at(patches.modes * self.wavefronts.sigmas, rows, columns)
+        state = replace(state, step=state.step + 1, patches=advanced(problem, patches, evaluation, settings.rate_modes))
         return state, self._snapshot(state, settings, images, modes, evaluation.losses)
 
     def _snapshot(
@@ -201,7 +211,7 @@ class _Restoration:
 
 def _earlier(start: str) -> Earlier | None:
     """The result that a start setting names, or None where it is one of the words."""
-    if start in ("average", "patches"):
+    if start in _WORDS:
         return None
     path = Path(start).expanduser()
     try:

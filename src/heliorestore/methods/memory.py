@@ -1,0 +1,54 @@
+"""What a blind deconvolution is going to need, told before it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from heliorestore.methods.layout import budget_bytes, flow_state_bytes, make_layout, patch_bytes, share, working_bytes
+from heliorestore.methods.momfbd import MomfbdSettings
+from heliorestore.methods.sv_momfbd import SvMomfbdSettings
+from heliorestore.settings import Settings
+
+_SNAPSHOT_ARRAYS = 4  # images, their maps and copies of both, of the size of the objects
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Bytes at the peak beyond the program itself, whether frames are held in memory, and the tiles (y, x) of the field."""
+
+    peak_bytes: float
+    frames_held: bool
+    tiles: tuple[int, int]
+
+
+def memory_estimate(burst_shape: tuple[int, int, int, int], settings: Settings, device: torch.device | str = "cpu") -> int:
+    """Bytes that a run needs at its peak beyond the program itself; 0 for methods that work through small pieces."""
+    need = memory_need(burst_shape, settings, device)
+    return 0 if need is None else round(need.peak_bytes)
+
+
+def memory_need(burst_shape: tuple[int, int, int, int], settings: Settings, device: torch.device | str = "cpu") -> MemoryNeed | None:
+    """What a run on frames (object, frame, y, x) needs; None for methods that work through small pieces.
+
+    Objects are taken to have optics of their own each; those that share them need less.
+    """
+    objects, _, rows, columns = burst_shape
+    place = torch.device(device)
+    shown = 4.0 * _SNAPSHOT_ARRAYS * objects * rows * columns
+    if isinstance(settings, MomfbdSettings):
+        shares = share(budget_bytes(settings.memory_gb, place), burst_shape)
+        work = patch_bytes(burst_shape, settings.patch, settings.patch_step, settings.modes, shares.work)
+        return MemoryNeed(shares.held + work + shown, shares.held > 0, (1, 1))
+    if isinstance(settings, SvMomfbdSettings):
+        state = flow_state_bytes(burst_shape, settings.modes, settings.grid_step, settings.psf)
+        shares = share(budget_bytes(settings.memory_gb, place), burst_shape, state)
+        layout = make_layout(
+            burst_shape, step=settings.grid_step, psf=settings.psf, optics=objects, memory_bytes=shares.work, device=place
+        )  # fmt: skip
+        work = working_bytes(layout, objects, objects)
+        if settings.start == "patches" and settings.optimiser == "alternating":
+            work = max(work, patch_bytes(burst_shape, settings.patch, settings.patch // 2, settings.modes, shares.work))
+        return MemoryNeed(shares.held + state + work + shown, shares.held > 0, layout.tiles)
+    return None
