@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from napari.layers import Image
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QPushButton, QScrollArea, QSlider
 
 from heliorestore.errors import HeliorestoreError
-from heliorestore.plugin.layers import Placement
+from heliorestore.plugin.split import Split
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.parts import Section, button, row
 from heliorestore.plugin.widgets.restore import RestoreWidget
@@ -22,46 +20,6 @@ if TYPE_CHECKING:
 _STEPS = 1000  # of the slider
 
 
-class Split:
-    """A layer on top of all that shows the observed image left of a border, and nothing right of it."""
-
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
-        self._layer: Any = None
-        self._image = np.zeros((0, 0), np.float32)
-
-    def take(self, image: np.ndarray, over: Any) -> None:
-        """Make the layer of the image (y, x), at the place and in the cuts of the layer `over`."""
-        self.drop()
-        self._image = image
-        place = Placement.of_layer(over).of_grid(image.shape, image.shape)
-        self._layer = Image(
-            np.full_like(image, np.nan), name=f"{over.name} before", contrast_limits=over.contrast_limits, colormap=over.colormap,
-            interpolation2d="nearest", metadata={"kind": "split"}, axis_labels=("y", "x"), **place,
-        )  # fmt: skip
-        self._viewer.add_layer(self._layer)
-
-    @property
-    def stands(self) -> bool:
-        """Whether there is a layer that the user has not deleted."""
-        return self._layer is not None and self._layer in self._viewer.layers
-
-    def move(self, part: float) -> None:
-        """Show the left `part` of the image, 0 to 1."""
-        if self.stands:
-            border = round(part * self._image.shape[1])
-            shown = self._image.copy()
-            shown[:, border:] = np.nan
-            self._layer.data = shown
-            self._layer.visible = border > 0
-
-    def drop(self) -> None:
-        """Take the layer away."""
-        if self.stands:
-            self._viewer.layers.remove(self._layer)
-        self._layer = None
-
-
 class EnhanceWidget(RestoreWidget):
     """Enhance, with ways to see what it did."""
 
@@ -71,7 +29,7 @@ class EnhanceWidget(RestoreWidget):
     lucy_button: QPushButton
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        self.split = Split(napari_viewer)
+        self.split = Split(napari_viewer, self._split_moved)
         self._split_inputs: list[Any] = []
         super().__init__(napari_viewer)
         self.run_panel.state_changed.connect(self._compare_when_idle)
@@ -99,14 +57,13 @@ class EnhanceWidget(RestoreWidget):
         if not self.split.stands:
             if not value or len(chosen) == 0:
                 return
-            try:
-                burst = self.burst()
-            except HeliorestoreError as error:
-                self.run_panel.say(str(error))
-                return
             self._split_inputs = chosen
-            self.split.take(burst.image(0, 0), chosen[0])
+            self.split.take(chosen[0])
         self.split.move(value / _STEPS)
+
+    def _split_moved(self, part: float) -> None:
+        with QSignalBlocker(self.before):
+            self.before.setValue(round(_STEPS * part))
 
     def _forget_split(self) -> None:
         """Another input: the border starts anew, and the layer of the old one goes."""

@@ -1,0 +1,59 @@
+"""A choice of one of the viewer's image layers, which follows the viewer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtWidgets import QComboBox
+
+from heliorestore.plugin.planes import is_image
+
+
+class LayerBox(QComboBox):
+    """The image layers by name, the topmost first; `prefer` is the place in that order that is taken at first.
+
+    `changed` tells that it is another layer, not that the list is another one.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: Any, tip: str, prefer: int = 0) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._prefer = prefer
+        self.setToolTip(tip)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(14)
+        self._events = [getattr(viewer.layers.events, name) for name in ("inserted", "removed", "reordered", "renamed")]
+        for event in self._events:
+            event.connect(self._rebuild)
+        self._rebuild()
+        self.currentIndexChanged.connect(self.changed)
+
+    def layer(self) -> Any:
+        """The chosen layer, None where there is none."""
+        return self.currentData()
+
+    def choose(self, layer: Any) -> None:
+        """Choose this layer if it is there."""
+        for number in range(self.count()):
+            if self.itemData(number) == layer:  # napari hands out a new proxy of a layer each time
+                self.setCurrentIndex(number)
+
+    def disconnect_viewer(self) -> None:
+        """Stop following the viewer: this box is about to go."""
+        for event in self._events:
+            event.disconnect(self._rebuild)
+
+    def _rebuild(self, event: Any = None) -> None:
+        chosen = self.layer()
+        layers = [layer for layer in reversed(list(self._viewer.layers)) if is_image(layer)]
+        with QSignalBlocker(self):
+            self.clear()
+            for layer in layers:
+                self.addItem(layer.name, layer)
+            known = [number for number, layer in enumerate(layers) if layer == chosen]
+            self.setCurrentIndex(known[0] if known else min(self._prefer, len(layers) - 1))
+        if self.layer() != chosen:
+            self.changed.emit()
