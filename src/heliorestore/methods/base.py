@@ -65,7 +65,7 @@ def pick_device(name: str) -> torch.device:
 def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int = 0, start: Snapshot | None = None) -> Stream:
     """Restore the burst, one Snapshot per iteration; `send` a copy of the settings to change live ones.
 
-    Every snapshot carries the record of the run and the history of losses and live settings, so that any
+    Every snapshot carries the record of the run, all messages so far and the history of losses and live settings, so that any
     of them can be written to a file. Where the GPU's memory ends, the run goes on from its last snapshot with half of the memory, then
     with a quarter, if the method has a setting for it, and at last on the CPU, and says so.
     """
@@ -83,7 +83,8 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
                 while True:
                     snapshot = source.send(sent)
                     history.add(snapshot, settings)
-                    last = dataclasses.replace(snapshot, run=run, history=history.columns, messages=messages + snapshot.messages)
+                    messages = tuple(dict.fromkeys(messages + snapshot.messages))
+                    last = dataclasses.replace(snapshot, run=run, history=history.columns, messages=messages)
                     sent = yield last
                     if sent is not None:
                         sent = settings = settings.with_live(_within(sent, settings))

@@ -32,6 +32,7 @@ class BlindSettings(Settings):
     filter_smoothness: float = option(20.0, minimum=1.0, maximum=200.0, live=True, help="Steepness of the filter's edge.")
     object_weights: str = option("", live=True, help="Weight of each object in the fit, separated by commas; all 1 by default.")
     align: bool = option(True, help="Move every frame by whole pixels onto the mean before anything else.")
+    destretch: bool = option(False, help="Take local displacements off every frame as well, for strong image motion.")
     memory_gb: float | None = option(
         None, unit="GB", minimum=0.1, maximum=4096.0, help="Memory for the work; half of what is free by default."
     )
@@ -62,8 +63,15 @@ def numbers(name: str, text: str, objects: int) -> tuple[float, ...]:
 
 
 def alignment_message(observation: Observation) -> tuple[str, ...]:
-    """What the alignment did, for the record of the run."""
-    if not observation.shifts.any():
-        return ()
-    moved = ", ".join(f"{-dy}/{-dx}" for dy, dx in observation.shifts)
-    return (f"The frames were moved by whole pixels (y/x) onto their mean: {moved}.",)
+    """What alignment and destretching did, for the record of the run."""
+    told = []
+    if observation.shifts.any():
+        moved = ", ".join(f"{-dy}/{-dx}" for dy, dx in observation.shifts)
+        told.append(f"The frames were moved by whole pixels (y/x) onto their mean: {moved}.")
+    if observation.distortion is not None:
+        found = observation.distortion
+        told.append(
+            f"The frames were destretched every {found.step} pixels: displacements of {found.rms:.2f} pixels rms along an axis, "
+            f"{found.largest:.1f} at most."
+        )
+    return tuple(told)

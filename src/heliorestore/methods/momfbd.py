@@ -90,7 +90,7 @@ class Momfbd:
         defocus = numbers("diversity", settings.diversity, burst.shape[0])
         wavefronts = settings.wavefronts(burst.instruments, device, defocus)
         shares = share(budget_bytes(settings.memory_gb, device), burst.shape)
-        observation = observe(burst, device, align=settings.align, hold_bytes=shares.held)
+        observation = observe(burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held)
         patches = (settings.patch, settings.patch_step)
         problem = make_problem(observation, wavefronts, patches, shares.work, one_object=bool(defocus))
         saver = Saver(settings.checkpoint, burst, settings)

@@ -15,6 +15,7 @@ import torch
 from heliorestore.burst import Burst, Frames
 from heliorestore.errors import BurstError
 from heliorestore.methods.alignment import frame_shifts
+from heliorestore.methods.destretch import Distortion, measure
 from heliorestore.optics.noise import estimate_sigma
 
 _ALL = slice(None)
@@ -44,6 +45,7 @@ class Stream:
     device: torch.device
     scales: npt.NDArray[np.float64]
     fill: torch.Tensor | None = None
+    distortion: Distortion | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -63,7 +65,15 @@ class Stream:
 
     def image(self, object_: int, frame: int, rows: slice = _ALL, columns: slice = _ALL) -> torch.Tensor:
         """A part of one frame (y, x); NaN where the pixel is bad, or lies outside after the frame was moved."""
-        places = [range(n)[part] for n, part in zip(self.shape[2:], (rows, columns), strict=True)]
+        pixels = [range(n)[part] for n, part in zip(self.shape[2:], (rows, columns), strict=True)]
+        if self.distortion is None:
+            return self._moved(object_, frame, pixels) / float(self.scales[object_])
+        margin = self.distortion.margin
+        seen = self._moved(object_, frame, [range(place.start - margin, place.stop + margin) for place in pixels])
+        return self.distortion.straight(frame, rows, columns, seen) / float(self.scales[object_])
+
+    def _moved(self, object_: int, frame: int, places: list[range]) -> torch.Tensor:
+        """The pixels (y, x) of a frame that stand in these rows and columns after it was moved by whole pixels."""
         image = torch.full([len(place) for place in places], math.nan)
         taken, put = [], []
         for place, shift, n in zip(places, self.shifts[frame], self.shape[2:], strict=True):
@@ -74,7 +84,7 @@ class Stream:
             seen = np.asarray(self.frames[(object_, frame, *taken)])
             image[put[0], put[1]] = torch.tensor(np.asarray(seen, dtype=np.float32))
         image[~torch.isfinite(image)] = math.nan
-        return image / float(self.scales[object_])
+        return image
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +112,7 @@ class Observation:
 
     `mean` (object, y, x) is that of the good frames at each pixel, 1 where there is none; `counts` of the same shape says how many
     they are, None where all are good. `sigmas` (object) is the noise in the same units. `shifts` (frame, [y, x]) whole pixels have
-    been taken off every frame.
+    been taken off every frame, and the distortion, where there is one.
     """
 
     source: Stream | Held
@@ -111,6 +121,7 @@ class Observation:
     scales: torch.Tensor
     sigmas: torch.Tensor
     shifts: npt.NDArray[np.int64]
+    distortion: Distortion | None = None
 
     @property
     def objects(self) -> int:
@@ -142,8 +153,12 @@ class Observation:
         return None if self.counts is None else self.read(frames, rows, columns).good
 
 
-def observe(burst: Burst, device: torch.device, *, align: bool = True, hold_bytes: float = math.inf) -> Observation:
+def observe(
+    burst: Burst, device: torch.device, *, align: bool = True, destretch: bool = False, hold_bytes: float = math.inf
+) -> Observation:
     """Make the frames ready; `align` moves each by whole pixels onto the mean, the uncovered border then weighs nothing.
+
+    `destretch` takes local displacements off as well, measured against the mean, and once more against the mean that this makes.
 
     Frames that take no more than `hold_bytes` are read once and held; others are read part by part, whenever they are wanted.
     """
@@ -154,6 +169,8 @@ def observe(burst: Burst, device: torch.device, *, align: bool = True, hold_byte
         shifts = frame_shifts(frames)
     stream = Stream(frames, shifts, device, np.ones(burst.shape[0]))
     observation = _measured(burst, stream)
+    for _ in range(2 if destretch and burst.shape[1] > 1 else 0):
+        observation = _straightened(burst, observation)
     return observation if held is None else replace(observation, source=_settled(observation.source, held, observation.counts is None))
 
 
@@ -195,6 +212,22 @@ def _measured(burst: Burst, stream: Stream) -> Observation:
     whole = bool((counts == frames).all())
     ready = replace(stream, scales=scales, fill=mean)
     return Observation(ready, mean, None if whole else counts.to(stream.device), measured[0], measured[1], stream.shifts)
+
+
+def _straightened(burst: Burst, observation: Observation) -> Observation:
+    """The observation with the displacements taken off that are left between its frames and its mean."""
+    stream = observation.source
+    assert isinstance(stream, Stream)
+
+    def read(frame: int) -> torch.Tensor:
+        return stream.read(slice(frame, frame + 1), _ALL, _ALL).images[:, 0].cpu()
+
+    left = measure(read, stream.shape[1], observation.mean.cpu())
+    if observation.distortion is not None:
+        left = replace(left, displacements=left.displacements + observation.distortion.displacements)
+    straight = _measured(burst, replace(stream, distortion=left, scales=np.ones(stream.shape[0])))
+    # Interpolation smooths the noise: what it is, the frames tell as they were.
+    return replace(straight, sigmas=observation.sigmas, distortion=left)
 
 
 def _settled(stream: Stream | Held, frames: npt.NDArray[np.float32], all_good: bool) -> Held:

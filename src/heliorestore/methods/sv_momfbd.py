@@ -142,7 +142,7 @@ class _Restoration:
         self.began_at = start.step if start is not None else 0
         self.wavefronts = settings.wavefronts(burst.instruments, device)
         shares = share(memory, burst.shape, flow_state_bytes(burst.shape, settings.modes, settings.grid_step, settings.psf))
-        self.observation = observe(burst, device, align=settings.align, hold_bytes=shares.held)
+        self.observation = observe(burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held)
         self.flow = FlowProblem(Flow(self.observation, self.wavefronts, settings.psf, settings.grid_step, shares.work), self.wavefronts)
         wanted = settings.start == "patches" and settings.optimiser == "alternating" and earlier is None
         self.patch_iterations = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0

@@ -87,14 +87,14 @@ def node_grid(shape: tuple[int, int], step: int) -> tuple[int, int]:
     return -(-(shape[0] - 1) // step) + 1, -(-(shape[1] - 1) // step) + 1
 
 
-def interpolate(maps: torch.Tensor, shape: tuple[int, int], step: int) -> torch.Tensor:
-    """Maps (..., gy, gx) at the nodes, bilinear at every pixel: (..., y, x)."""
+def interpolate(maps: torch.Tensor, shape: tuple[int, int], step: int, part: tuple[slice, slice] | None = None) -> torch.Tensor:
+    """Maps (..., gy, gx) at the nodes, bilinear at every pixel, or at those of a part of the image: (..., y, x)."""
     grid = node_grid(shape, step)
     if maps.shape[-2:] != grid:
         raise SettingsError(
             f"The maps have {tuple(maps.shape[-2:])} nodes; an image of {shape} pixels has {grid} at a step of {step} pixels."
         )
-    rows, columns = (_hats(n, g, step, maps) for n, g in zip(shape, grid, strict=True))
+    rows, columns = (_hats(range(n)[p], g, step, maps) for n, g, p in zip(shape, grid, part or (slice(None),) * 2, strict=True))
     return rows @ maps @ columns.T
 
 
@@ -168,7 +168,7 @@ def _surroundings(n: int, size: int, borders: Borders, device: torch.device) -> 
     return torch.minimum(index, period - index) if n > 1 else index * 0
 
 
-def _hats(n: int, nodes: int, step: int, like: torch.Tensor) -> torch.Tensor:
+def _hats(pixels: range, nodes: int, step: int, like: torch.Tensor) -> torch.Tensor:
     """Weights (pixel, node) of linear interpolation along one axis; every row sums to one."""
-    pixel, node = (torch.arange(count, device=like.device, dtype=like.dtype) for count in (n, nodes))
+    pixel, node = (torch.tensor(places, device=like.device, dtype=like.dtype) for places in (pixels, range(nodes)))
     return (1 - (pixel[:, None] / step - node[None, :]).abs()).clamp(min=0)
