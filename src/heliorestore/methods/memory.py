@@ -48,7 +48,7 @@ def memory_need(burst_shape: tuple[int, int, int, int], settings: Settings, devi
             burst_shape, step=settings.grid_step, psf=settings.psf, optics=objects, memory_bytes=shares.work, device=place
         )  # fmt: skip
         work = working_bytes(layout, objects, objects)
-        if settings.start == "patches" and settings.optimiser == "alternating":
+        if settings.start == "patches" and not settings.at_once:
             work = max(work, patch_bytes(burst_shape, settings.patch, settings.patch // 2, settings.modes, shares.work))
         return MemoryNeed(shares.held + state + work + shown, shares.held > 0, layout.tiles)
     return None

@@ -22,7 +22,8 @@ from heliorestore.errors import SettingsError
 from heliorestore.methods.alternation import Earlier, FlowProblem, FlowState, add_patch_modes, begin, joint_step, measure, refine_step
 from heliorestore.methods.blind import BlindSettings, alignment_message
 from heliorestore.methods.checkpoint import Saver, resume
-from heliorestore.methods.flow import Flow
+from heliorestore.methods.emulated import emulated, load_emulator
+from heliorestore.methods.flow import Flow, MakeModel, filter_flow
 from heliorestore.methods.layout import budget_bytes, flow_state_bytes, share
 from heliorestore.methods.momfbd import PatchProblem, PatchState, advanced, evaluate, initial, make_problem, patch_images
 from heliorestore.methods.objects import Knobs
@@ -53,7 +54,10 @@ class SvMomfbdSettings(BlindSettings):
     optimiser: Literal["alternating", "adamw"] = option(
         "alternating", help="Objects solved for in every iteration, or the paper's AdamW on objects and modes at once."
     )
-    forward: Literal["filter-flow"] = option("filter-flow", help="Model of the space-variant blur.")
+    forward: Literal["filter-flow", "emulator"] = option(
+        "filter-flow", help="Model of the space-variant blur; with the emulator, a network, objects and modes are sought at once by adamw."
+    )
+    emulator: str = option("emulator-narrow", help="Name or file of the emulator's weights.")
     grid_step: int = option(32, unit="px", minimum=4, maximum=256, help="Distance of the nodes at which wavefronts are sought.")
     patch: int = option(96, unit="px", minimum=16, maximum=512, help="Side of the patches that give the start.")
     psf: int = option(96, unit="px", minimum=16, maximum=512, help="Side of the PSFs: larger for strong turbulence.")
@@ -78,6 +82,11 @@ class SvMomfbdSettings(BlindSettings):
             filter_smoothness=self.filter_smoothness, regulariser=kind, positive=self.positive, lambda_modes=self.lambda_modes,
             prior=self.prior, rate_modes=self.rate_modes, rate_objects=self.rate_objects,
         )  # fmt: skip
+
+    @property
+    def at_once(self) -> bool:
+        """Whether AdamW seeks objects and modes at once: conjugate gradients need a model that is linear in the objects."""
+        return self.optimiser == "adamw" or self.forward == "emulator"
 
     @classmethod
     def paper(cls, **changes: Any) -> SvMomfbdSettings:
@@ -113,7 +122,7 @@ class SvMomfbd:
         restoration = _Restoration(burst, settings, device, start)
         saver = Saver(settings.checkpoint, burst, settings)
         state = resume(saver, restoration.initial())
-        messages = alignment_message(restoration.observation)
+        messages = restoration.messages
         try:
             while True:
                 state, snapshot = restoration.iterate(state, settings)
@@ -143,8 +152,14 @@ class _Restoration:
         self.wavefronts = settings.wavefronts(burst.instruments, device)
         shares = share(memory, burst.shape, flow_state_bytes(burst.shape, settings.modes, settings.grid_step, settings.psf))
         self.observation = observe(burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held)
-        self.flow = FlowProblem(Flow(self.observation, self.wavefronts, settings.psf, settings.grid_step, shares.work), self.wavefronts)
-        wanted = settings.start == "patches" and settings.optimiser == "alternating" and earlier is None
+        make: MakeModel = filter_flow
+        self.messages = alignment_message(self.observation)
+        if settings.forward == "emulator":
+            trained = load_emulator(settings.emulator, device)
+            make, self.messages = emulated(trained), (*self.messages, trained.message)
+        flow = Flow(self.observation, self.wavefronts, settings.psf, settings.grid_step, shares.work, make)
+        self.flow = FlowProblem(flow, self.wavefronts)
+        wanted = settings.start == "patches" and not settings.at_once and earlier is None
         self.patch_iterations = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0
         self.problem: PatchProblem | None = None
         if self.patch_iterations > 0:
@@ -162,7 +177,7 @@ class _Restoration:
         done = state.step - self.began_at
         if done < self.patch_iterations and self.problem is not None and state.patches is not None:
             return self._on_patches(self.problem, state.patches, state, settings)
-        if settings.optimiser == "adamw":
+        if settings.at_once:
             flow = joint_step(self.flow, state.flow, knobs)
         else:
             flow = state.flow
@@ -202,7 +217,7 @@ class _Restoration:
     def _reason(self, state: SvState, settings: SvMomfbdSettings) -> StopReason | None:
         if state.step - self.began_at >= settings.iterations:
             return StopReason.DONE
-        if not settings.stop_early or settings.optimiser == "adamw":
+        if not settings.stop_early or settings.at_once:
             return None
         if state.flow.residual <= float(self.observation.sigmas.square().mean().sqrt()):
             return StopReason.NOISE

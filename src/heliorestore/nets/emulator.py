@@ -107,7 +107,7 @@ class Emulator(nn.Module):
     def __init__(self, width: int = 64, *, relative: bool = True, instruments: int = len(INSTRUMENTS)) -> None:
         super().__init__()
         w = width
-        self.relative = relative
+        self.width, self.relative = width, relative
         self.film = Film(instruments)
         self.inc = TwoConvolutions(1 + MODES, w, w)
         self.down1, self.down2, self.down3, self.down4 = Down(w, 2 * w), Down(2 * w, 4 * w), Down(4 * w, 8 * w), Down(8 * w, 8 * w)

@@ -9,11 +9,19 @@ from torch import nn
 
 from heliorestore.errors import WeightsError
 from heliorestore.nets import checkpoints, keras
+from heliorestore.nets.emulator import PUBLISHED_INSTRUMENTS
 from heliorestore.nets.weights import ARCHITECTURES, WeightsRecord, build, folders, save
 
 _KERAS = (".h5", ".hdf5", ".keras")
 _TORCH = (".pth", ".pt", ".tar", ".ckpt")
-_MFBD_UNIT = {"mfbd": "times 0.001", "mfbd-recurrent": "times 0.001", "mfbd-quarter": "mean 0.4", "mfbd-recurrent-quarter": "mean 0.4"}
+_UNIT = {
+    "mfbd": "times 0.001",
+    "mfbd-recurrent": "times 0.001",
+    "mfbd-quarter": "mean 0.4",
+    "mfbd-recurrent-quarter": "mean 0.4",
+    "emulator-published": "over its maximum",
+}
+_INSTRUMENT = {"enhance": "SDO/HMI 6173", "enhance-small": "SDO/HMI 6173", "emulator-published": "; ".join(PUBLISHED_INSTRUMENTS)}
 _KINDS = {"continuum": "continuum", "intensity": "continuum", "magnetogram": "magnetogram", "blos": "magnetogram"}
 _ENHANCE_UNIT = {"continuum": "quiet Sun", "magnetogram": "kG", "": "quiet Sun, or kG"}
 
@@ -39,7 +47,7 @@ def import_file(
     else:
         architecture, net = _recognise(path, keras.read_layers(path))
     kind = next((kind for word, kind in _KINDS.items() if word in name.lower()), "")
-    unit = _ENHANCE_UNIT[kind] if architecture.startswith("enhance") else _MFBD_UNIT.get(architecture.partition(":")[0], "")
+    unit = _ENHANCE_UNIT[kind] if architecture.startswith("enhance") else _UNIT.get(architecture.partition(":")[0], "")
     if input_scale is not None or input_mean is not None:
         unit = f"times {input_scale:g}" if input_scale is not None else f"mean {input_mean:g}"
     record = WeightsRecord(
@@ -47,7 +55,7 @@ def import_file(
         architecture=architecture,
         kind=kind,
         normalisation=unit,
-        instrument="SDO/HMI 6173" if architecture.startswith("enhance") else "",
+        instrument=_INSTRUMENT.get(architecture, ""),
         pixel_arcsec=(0.45, 0.56) if architecture.startswith("enhance") else (0.0, 1e3),
         origin=f"imported from {path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}",
     )

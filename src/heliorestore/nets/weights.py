@@ -26,9 +26,9 @@ from heliorestore.errors import WeightsError
 ARCHITECTURES: Mapping[str, str] = {
     "enhance": "heliorestore.nets.enhance:full",
     "enhance-small": "heliorestore.nets.enhance:small",
+    "emulator-published": "heliorestore.nets.emulator:published",  # before "emulator", whose layers are the same: files of others
     "emulator": "heliorestore.nets.emulator:full",
     "emulator-narrow": "heliorestore.nets.emulator:narrow",
-    "emulator-published": "heliorestore.nets.emulator:published",
     "mfbd": "heliorestore.nets.mfbd:encoder_decoder",
     "mfbd-quarter": "heliorestore.nets.mfbd:encoder_decoder_quarter",
     "mfbd-recurrent": "heliorestore.nets.mfbd:recurrent",

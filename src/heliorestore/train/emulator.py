@@ -32,7 +32,6 @@ from heliorestore.train.scenes import SceneFile, read, scene_file, simulated
 from heliorestore.train.textures import cells, points, power_law
 
 VALIDATION_SEED = 100_000  # of the scenes and wavefronts that no batch shows
-VALIDATION_R0_CM = (3.0, 5.0, 8.0, 15.0)
 LAMBDA_GRADIENT, LAMBDA_FLUX = 10.0, 1.0  # eq. 11
 
 
@@ -79,6 +78,12 @@ class EmulatorRecipe(Recipe):
             raise SettingsError(
                 f"The recipe's patch is {self.patch} and its margin {self.margin}; it must be a multiple of 16, and at least 2."
             )
+
+    @property
+    def validation_r0_cm(self) -> list[float]:
+        """Four Fried parameters over the range, rounded to whole cm."""
+        smallest, largest = self.r0_cm
+        return [float(round(smallest * (largest / smallest) ** (n / 3))) for n in range(4)]
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0: up over the warm-up, then down as half a cosine."""
@@ -244,7 +249,7 @@ class EmulatorTask:
         losses, errors = [], dict[str, list[float]]()
         with torch.inference_mode():
             for turbulence in self._turbulence:
-                for r0_cm in VALIDATION_R0_CM:
+                for r0_cm in self.recipe.validation_r0_cm:
                     objects, modes, instruments, images = self.validation(turbulence, r0_cm)
                     outputs = net(objects, modes, instruments)
                     losses.append(float(self.loss(outputs, images)))
@@ -304,8 +309,8 @@ class EmulatorTrainer:
             quality=dict(task.validate(net)),
             quality_note=(
                 f"loss is eq. 11; NMSE of eq. 12 over {len(task.kept)} scenes that were not trained on, two views each, "
-                f"and a sky of points, for every instrument and r0 of {', '.join(f'{r0:g}' for r0 in VALIDATION_R0_CM)} cm, uncorrected, "
-                f"{recipe.tilts:g} of the tilts, {recipe.patch} pixels"
+                f"and a sky of points, for every instrument and r0 of "
+                f"{', '.join(f'{r0:g}' for r0 in recipe.validation_r0_cm)} cm, uncorrected but for {1 - recipe.tilts:.0%} of the tilts"
             ),
         )
 

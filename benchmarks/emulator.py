@@ -1,0 +1,129 @@
+"""Seconds per image of the neural emulator, by size of the image and of the batch, beside filter flow and the exact sum.
+
+    python benchmarks/emulator.py [--threads 1] [--runs 3] [--device cpu] [--memory]
+
+SST/CRISP at 854.2 nm, 44 modes, PSFs of 64 pixels, images whose borders are given. The networks have random weights: their time does
+not depend on them. `full` is the published width of 64 channels, `narrow` a quarter of it. All that is compared takes turns, run for
+run. With --memory the peak of a gradient to object and modes, of bursts of several lengths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from filter_flow import MODES, PSF, Case, in_turns, peaks, squared
+
+from heliorestore.instrument import KNOWN
+from heliorestore.methods.emulated import Emulated, Trained, frozen
+from heliorestore.nets import emulator
+from heliorestore.optics.convolve import PerPixelSum
+from heliorestore.optics.filter_flow import FilterFlow
+from heliorestore.optics.psf import make_optics
+
+SIZES = (64, 128, 256, 512)
+BATCHES = (1, 4, 16)
+BATCH_SIZE = 128
+EXACT_UP_TO = 128
+STEP = 16
+
+
+def model(kind: str, size: int, device: str, memory_bytes: float = 1e12) -> Emulated | FilterFlow | PerPixelSum:
+    optics = [make_optics(KNOWN["crisp-8542"], PSF, MODES, device=device)]
+    if kind in ("full", "narrow"):
+        net = frozen(getattr(emulator, kind)()).to(device)
+        trained = Trained(kind, net, tuple(KNOWN[name] for name in emulator.INSTRUMENTS))
+        return Emulated(trained=trained, optics=optics, shape=(size, size), step=STEP, memory_bytes=memory_bytes)
+    if kind == "exact":
+        return PerPixelSum(optics=optics, shape=(size, size), borders="given")
+    return FilterFlow(optics=optics, shape=(size, size), step=int(kind.removeprefix("step ")), borders="given")
+
+
+def forward(kind: str, size: int, frames: int, device: str) -> Callable[[], object]:
+    """Images of one object through that many wavefronts."""
+    blur = model(kind, size, device)
+    object_ = torch.rand(1, *blur.object_shape, device=device)
+    modes = torch.randn(frames, MODES, *blur.grid, device=device)
+
+    def run() -> object:
+        with torch.no_grad():
+            return blur(object_, modes)
+
+    return run
+
+
+def gradient(kind: str, size: int, frames: int, device: str, memory_bytes: float = 1e12) -> Callable[[], None]:
+    """The same with the gradient to object and modes; what a frame needs for it may be made again to keep within the memory."""
+    blur = model(kind, size, device, memory_bytes)
+    object_ = torch.rand(1, *blur.object_shape, device=device).requires_grad_()
+    modes = torch.randn(frames, MODES, *blur.grid, device=device).requires_grad_()
+    return partial(squared, blur, object_, modes)
+
+
+def by_size(device: str, runs: int) -> dict[tuple[str, int], float]:
+    """Median seconds per image, forward, one at a time."""
+    kinds = ("full", "narrow", "step 8", "step 16", "step 32")
+    pairs = [(kind, size) for size in SIZES for kind in (*kinds, *(("exact",) * (size <= EXACT_UP_TO)))]
+    found = in_turns([Case(f"{kind} {size}", forward(kind, size, 1, device)) for kind, size in pairs], runs)
+    return {(kind, size): found[f"{kind} {size}"].median for kind, size in pairs}
+
+
+def by_batch(device: str, runs: int) -> dict[tuple[str, int], float]:
+    """Median seconds per image, forward, several at a time."""
+    pairs = [(kind, count) for count in BATCHES for kind in ("full", "narrow", "step 16")]
+    cases = [Case(f"{kind} {count}", forward(kind, BATCH_SIZE, count, device), 1 / count) for kind, count in pairs]
+    found = in_turns(cases, runs)
+    return {pair: found[f"{pair[0]} {pair[1]}"].median for pair in pairs}
+
+
+def both_ways(device: str, runs: int, size: int = 256) -> dict[str, float]:
+    """Median seconds per frame, forward and backward."""
+    kinds = ("full", "narrow", "step 8", "step 16", "step 32")
+    found = in_turns([Case(kind, gradient(kind, size, 1, device)) for kind in kinds], runs)
+    return {kind: found[kind].median for kind in kinds}
+
+
+def memory(device: str) -> list[tuple[str, int, int, float]]:
+    """Network, size, frames, and bytes at the peak of a gradient where the frames go through one by one."""
+    cases = [("narrow", 256, 1), ("narrow", 256, 8), ("full", 256, 1), ("full", 256, 4), ("full", 512, 1)]
+    if device != "cpu":
+        cases += [("full", 512, 20)]
+    found = peaks([partial(gradient, kind, size, frames, device, 1.0) for kind, size, frames in cases], device)
+    return [(*case, peak) for case, peak in zip(cases, found, strict=True)]
+
+
+def machine(device: str, threads: int, runs: int) -> str:
+    return (
+        f"{device}, {threads} thread{'s' * (threads > 1)}, {os.cpu_count()} cores ({platform.machine()}) under a load of "
+        f"{os.getloadavg()[0]:.1f}, torch {torch.__version__}, medians of {runs} runs in turns"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    if arguments.memory:
+        for kind, size, frames, peak in memory(arguments.device):
+            print(f"{kind}, {frames} frames of {size}^2: {peak / 1e6:.0f} MB")
+        return
+    print(machine(arguments.device, arguments.threads, arguments.runs))
+    for (kind, size), seconds in by_size(arguments.device, arguments.runs).items():
+        print(f"{size}^2, {kind}: {seconds:.4g} s")
+    for (kind, count), seconds in by_batch(arguments.device, arguments.runs).items():
+        print(f"{BATCH_SIZE}^2, {count} at a time, {kind}: {seconds:.4g} s per image")
+    for kind, seconds in both_ways(arguments.device, arguments.runs).items():
+        print(f"256^2, forward and backward, {kind}: {seconds:.4g} s per frame")
+
+
+if __name__ == "__main__":
+    main()

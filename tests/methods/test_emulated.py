@@ -1,0 +1,115 @@
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from heliorestore.errors import SettingsError, WeightsError
+from heliorestore.instrument import KNOWN
+from heliorestore.methods.emulated import Emulated, Trained, emulated, frozen, load_emulator
+from heliorestore.methods.wavefronts import make_wavefronts
+from heliorestore.nets.emulator import INSTRUMENTS, MODES, Emulator
+from heliorestore.optics.convolve import interpolate
+
+CPU = torch.device("cpu")
+CRISP = KNOWN["crisp-8542"]
+SHAPE, STEP, PSF = (20, 28), 8, 12
+KNOWN_TO_NET = tuple(KNOWN[name] for name in INSTRUMENTS)
+
+
+class Brightened(torch.nn.Module):
+    """In place of a network: the object times one plus the first mode, plus a hundred times the instrument's number."""
+
+    width = 4
+
+    def forward(self, objects: torch.Tensor, modes: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
+        assert modes.shape[1] == MODES
+        return objects * (1 + modes[:, :1]) + 100 * instruments.argmax(1)[:, None, None, None]
+
+
+def make(net: torch.nn.Module, *, memory_bytes: float = 1e9, instruments=(CRISP,), modes: int = 5) -> Emulated:
+    wavefronts = make_wavefronts(instruments, modes, 10.0, (0.0,) * len(instruments), CPU)
+    return emulated(Trained("test", net, KNOWN_TO_NET))(wavefronts.optics(PSF), SHAPE, STEP, memory_bytes)
+
+
+def tensors(model: Emulated, frames: int = 3, modes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    objects = 1 + 0.2 * torch.randn((len(model.optics), *model.object_shape), generator=generator, dtype=torch.float64)
+    return objects, torch.randn((frames, modes, *model.grid), generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def net() -> Emulator:
+    """A small network whose norms do something."""
+    torch.manual_seed(3)
+    net = Emulator(2)
+    net(torch.randn(4, 1, 32, 32), torch.randn(4, MODES, 32, 32), torch.eye(4))
+    return net.double().eval()
+
+
+def test_the_network_sees_the_object_in_its_place_and_the_modes_at_every_pixel() -> None:
+    model = make(Brightened())
+    objects, modes = tensors(model)
+    before = (PSF - 1) // 2
+    inner = objects[:, None, before : before + SHAPE[0], before : before + SHAPE[1]]
+    expected = inner * (1 + interpolate(modes[:, 0], SHAPE, STEP)) + 100 * INSTRUMENTS.index("crisp-8542")
+    torch.testing.assert_close(model(objects, modes), expected)
+    torch.testing.assert_close(model.apply(objects, model.transfer(modes)), expected)
+
+
+def test_objects_of_other_wavelengths_share_the_wavefront() -> None:
+    model = make(Brightened(), instruments=(CRISP, KNOWN["crisp-6302"]))
+    objects, modes = tensors(model)
+    objects[1] = objects[0]
+    first, second = model(objects, modes)
+    before = (PSF - 1) // 2
+    inner = objects[0, before : before + SHAPE[0], before : before + SHAPE[1]]
+    assert INSTRUMENTS[:2] == ("crisp-6302", "crisp-8542")
+    torch.testing.assert_close(second / inner - 1, (first - 100) / inner * (854.2 / 630.2) - 854.2 / 630.2)
+
+
+def test_folding_the_norms_changes_nothing(net: Emulator) -> None:
+    folded = frozen(copy.deepcopy(net))
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
+    assert not any(p.requires_grad for p in folded.parameters())
+    model, folded_model = make(net), make(folded)
+    torch.testing.assert_close(folded_model(*tensors(model)), model(*tensors(model)))
+
+
+def test_gradients_are_those_of_the_images(net: Emulator) -> None:
+    model = make(frozen(copy.deepcopy(net)))
+    objects, modes = (tensor.requires_grad_() for tensor in tensors(model, frames=2))
+    assert torch.autograd.gradcheck(model, (objects, modes), eps=1e-6, atol=1e-5, fast_mode=True)
+
+
+def test_few_frames_at_a_time_give_the_same(net: Emulator) -> None:
+    whole, single = make(net), make(net, memory_bytes=1.0)
+    assert whole._frames_at_once() >= 3
+    assert single._frames_at_once() == 1
+    found = []
+    for model in (whole, single):
+        objects, modes = (tensor.requires_grad_() for tensor in tensors(model))
+        images = model(objects, modes)
+        found.append((images.detach(), *torch.autograd.grad(images.square().sum(), (objects, modes))))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_an_instrument_is_known_by_its_sampling() -> None:
+    trained = Trained("test", Emulator(2), KNOWN_TO_NET)
+    assert trained.number(replace(CRISP, name="another camera", pixel_arcsec=0.0592)) == 1
+    assert trained.number(replace(CRISP, wavelength_nm=630.2)) == 0
+    assert trained.number(replace(CRISP, wavelength_nm=617.3)) == 2  # CHROMIS is 1 % off in sampling, CRISP 6302 2 %
+    with pytest.raises(SettingsError, match=r"not trained for SDO/HMI 6173, D p/lambda = 0\.554: it knows SST/CRISP 6302 \(0\.454\)"):
+        trained.number(KNOWN["hmi-6173"])
+    with pytest.raises(SettingsError, match="not trained for bare"):  # GREGOR's sampling without its obscuration
+        trained.number(replace(KNOWN["hifi-6563"], name="bare", obscuration_m=0.0))
+
+
+def test_what_it_cannot_do_is_said(net: Emulator) -> None:
+    with pytest.raises(SettingsError, match="50 modes, but the emulator knows 44"):
+        make(net, modes=50)
+    with pytest.raises(SettingsError, match="not linear in the objects: use --optimiser adamw"):
+        make(net).adjoint(torch.zeros(1, 1, *SHAPE), torch.zeros(1))
+    with pytest.raises(WeightsError, match="of the network enhance-small, not of an emulator"):
+        load_emulator("enhance-continuum-small", CPU)
