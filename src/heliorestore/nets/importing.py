@@ -15,6 +15,8 @@ from heliorestore.nets.weights import ARCHITECTURES, WeightsRecord, build, folde
 _KERAS = (".h5", ".hdf5", ".keras")
 _TORCH = (".pth", ".pt", ".tar", ".ckpt")
 _UNIT = {
+    "denoiser": "continuum",
+    "denoiser-bayes": "continuum",
     "mfbd": "times 0.001",
     "mfbd-recurrent": "times 0.001",
     "mfbd-quarter": "mean 0.4",

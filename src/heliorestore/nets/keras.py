@@ -1,6 +1,7 @@
 """Read weights that Keras saved as HDF5, without Keras or TensorFlow, into a torch network of the same layers.
 
 Layers are matched in order: the n-th convolution of the file is the n-th that the torch network registers, and so for the norms.
+Keras numbers layers as they were made, but lists them by their depth; those with names of their own follow the numbered ones.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def fill(net: nn.Module, layers: list[KerasLayer]) -> None:
     """Put the layers' weights into the network, or say at which layer they do not fit."""
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    of_file = [layer for layer in layers if layer.is_convolution], [layer for layer in layers if not layer.is_convolution]
+    made = sorted(layers, key=_made)
+    of_file = [layer for layer in made if layer.is_convolution], [layer for layer in made if not layer.is_convolution]
     found = tuple(map(len, of_file))
     if found != (len(convolutions), len(norms)):
         raise WeightsError(
@@ -82,6 +84,12 @@ def fill(net: nn.Module, layers: list[KerasLayer]) -> None:
             ):
                 if target is not None:
                     _put(target, layer, name)
+
+
+def _made(layer: KerasLayer) -> float:
+    """When a layer was made: Keras calls them conv2d, conv2d_1, conv2d_2 and so on."""
+    number = layer.name.rpartition("_")[2]
+    return float(number) if number.isdigit() else 0.0 if layer.name in ("conv2d", "batch_normalization") else float("inf")
 
 
 def _put(target: torch.Tensor, layer: KerasLayer, name: str, turn: Any = np.asarray) -> None:

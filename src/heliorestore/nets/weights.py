@@ -33,6 +33,9 @@ ARCHITECTURES: Mapping[str, str] = {
     "mfbd-quarter": "heliorestore.nets.mfbd:encoder_decoder_quarter",
     "mfbd-recurrent": "heliorestore.nets.mfbd:recurrent",
     "mfbd-recurrent-quarter": "heliorestore.nets.mfbd:recurrent_quarter",
+    "denoiser": "heliorestore.nets.denoiser:plain",
+    "denoiser-bayes": "heliorestore.nets.denoiser:bayes",
+    "denoiser-uncertain": "heliorestore.nets.denoiser:uncertain",
 }
 """The function that builds each network, by the name that records give it."""
 

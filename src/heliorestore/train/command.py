@@ -20,6 +20,7 @@ TRAINERS: Mapping[str, str] = {
     "enhance": "heliorestore.train.enhance:TRAINER",
     "emulator": "heliorestore.train.emulator:TRAINER",
     "mfbd": "heliorestore.train.mfbd:TRAINER",
+    "denoise": "heliorestore.train.denoise:TRAINER",
 }
 """How each method's networks are trained, loaded on use."""
 

@@ -44,6 +44,13 @@ class WithLoss(Protocol):
 
 
 @runtime_checkable
+class WithHeads(Protocol):
+    """A task that calls the network itself, because it has more than one output."""
+
+    def objective(self, net: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor: ...
+
+
+@runtime_checkable
 class OnDevice(Protocol):
     """A task that makes its batches where the network is."""
 
@@ -117,9 +124,15 @@ def _step(net: nn.Module, task: Task, recipe: Recipe, optimiser: torch.optim.Opt
     for group in optimiser.param_groups:
         group["lr"] = recipe.rate(number)
     optimiser.zero_grad(set_to_none=True)
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        outputs = net(*(_placed(part, device) for part in (inputs if isinstance(inputs, tuple) else (inputs,)))).float()
-    loss = task.loss(outputs, targets) if isinstance(task, WithLoss) else nn.functional.mse_loss(outputs, targets)
+    parts = [_placed(part, device) for part in (inputs if isinstance(inputs, tuple) else (inputs,))]
+    half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+    if isinstance(task, WithHeads):
+        with half:
+            loss = task.objective(net, *parts, targets)
+    else:
+        with half:
+            outputs = net(*parts).float()
+        loss = task.loss(outputs, targets) if isinstance(task, WithLoss) else nn.functional.mse_loss(outputs, targets)
     loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
     optimiser.step()
     return float(loss.detach())

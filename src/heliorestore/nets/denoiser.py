@@ -1,0 +1,132 @@
+"""Denoiser: a U-Net that takes the noise out of images of polarised light, with a second head for its own uncertainty.
+
+Diaz Baso, de la Cruz Rodriguez & Danilovic (2019), doi:10.1051/0004-6361/201936069, their Fig. 2 and appendix B.
+Images are (batch, channel, y, x); a channel is a wavelength.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+Padding = Literal["reflect", "zeros"]
+
+MULTIPLE = 4  # two halvings
+SMALLEST = 8  # pixels: below, nothing is left to reflect after two halvings
+DROPOUT = 0.01
+_VARIANCE_LAYERS = 8
+
+
+class Denoiser(nn.Module):
+    """Noisy images (batch, channel, y, x) of any size to the same without noise.
+
+    The layers are registered in the order in which Keras numbers them, so that published weights load in order. With
+    `log_variance` there is a second head of eight convolutions: its log variance is at most `log_variance`, in the square of the
+    images' unit. `monte_carlo` keeps the dropout of the training at work: passes then differ, and their spread is the
+    uncertainty of the weights (section 3.1.1).
+    """
+
+    def __init__(
+        self, channels: int = 1, kernels: int = 32, *, padding: Padding = "reflect", log_variance: float | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        n = kernels
+        self.channels, self.kernels, self.padding, self.highest, self.dropout = channels, n, padding, log_variance, dropout
+        self.monte_carlo = False
+        self.fine = nn.ModuleList([_conv(channels, n, padding), _conv(n, n, padding)])
+        self.middle = nn.ModuleList([_conv(n, 2 * n, padding), _conv(2 * n, 2 * n, padding)])
+        self.coarse = nn.ModuleList([_conv(2 * n, 4 * n, padding), _conv(4 * n, 4 * n, padding)])
+        self.up_middle = nn.Conv2d(4 * n, 2 * n, 2)
+        self.to_middle = nn.ModuleList([_conv(4 * n, 2 * n, padding), _conv(2 * n, 2 * n, padding)])
+        self.up_fine = nn.Conv2d(2 * n, n, 2)
+        self.to_fine = nn.ModuleList([_conv(2 * n, n, padding), _conv(n, n, padding)])
+        self.variance = nn.ModuleList()
+        if log_variance is not None:
+            inputs = [channels] + [n] * (_VARIANCE_LAYERS - 1)
+            self.variance.extend([*(_conv(before, n, padding) for before in inputs), nn.Conv2d(n, channels, 1)])
+        self.out = nn.Conv2d(n, channels, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+        # What comes out first is near zero, the mean of all noise, however large the signals are; so with the variance.
+        for head in (self.out, *self.variance[-1:]):
+            nn.init.normal_(head.weight, std=0.01)
+
+    @property
+    def reach(self) -> int:
+        """Pixels beyond which nothing influences an output pixel, a multiple of MULTIPLE: the overlap that tiles need."""
+        return 28
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return _cropped(self._denoised(_padded(images)), images)
+
+    def with_variance(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The denoised images and the log of the variance of their error."""
+        return self(images), self.log_variance(images)
+
+    def log_variance(self, images: torch.Tensor) -> torch.Tensor:
+        """The second head alone."""
+        if self.highest is None:
+            raise ValueError("This network was made without a head for the variance.")
+        x = self._block(self.variance[:-1], _padded(images))
+        return _cropped(self.highest - _precisely(self.variance[-1], x).abs(), images)
+
+    def _denoised(self, x: torch.Tensor) -> torch.Tensor:
+        fine = self._block(self.fine, x)
+        middle = self._block(self.middle, nn.functional.max_pool2d(fine, 2))
+        coarse = self._block(self.coarse, nn.functional.max_pool2d(middle, 2))
+        x = self._block(self.to_middle, torch.cat([middle, self._doubled(coarse, self.up_middle)], 1))
+        x = self._block(self.to_fine, torch.cat([fine, self._doubled(x, self.up_fine)], 1))
+        return _precisely(self.out, x)
+
+    def _block(self, layers: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
+        for layer in layers:
+            x = nn.functional.relu(layer(x), inplace=True)
+            x = nn.functional.dropout(x, self.dropout, training=self.training or self.monte_carlo) if self.dropout else x
+        return x
+
+    def _doubled(self, x: torch.Tensor, layer: nn.Conv2d) -> torch.Tensor:
+        """Twice the pixels by their nearest, then 2 x 2 kernels, which reach to the next pixel as Keras' do."""
+        x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        edge = nn.functional.pad(x, (0, 1, 0, 1), mode="reflect" if self.padding == "reflect" else "constant")
+        return nn.functional.relu(layer(edge), inplace=True)
+
+
+def plain() -> Denoiser:
+    """The network of the paper's Fig. 2: one image in, one out."""
+    return Denoiser()
+
+
+def uncertain() -> Denoiser:
+    """The same with the second head; its images are in units of their noise, and so is its standard deviation, of 7.4 at most."""
+    return Denoiser(log_variance=4.0, dropout=DROPOUT)
+
+
+def bayes() -> Denoiser:
+    """The published Bayesian network: zeros around the image, and log variances below -12, in units of the continuum."""
+    return Denoiser(padding="zeros", log_variance=-12.0, dropout=DROPOUT)
+
+
+def _conv(before: int, after: int, padding: Padding) -> nn.Conv2d:
+    return nn.Conv2d(before, after, 3, padding=1, padding_mode=padding)
+
+
+def _precisely(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The layer in its own precision: a signal of a hundred times its noise needs more digits than half precision has."""
+    with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):  # not every torch knows autocast on mps
+        out: torch.Tensor = layer(x.to(next(layer.parameters()).dtype))
+    return out
+
+
+def _padded(images: torch.Tensor) -> torch.Tensor:
+    """The images continued by reflection to a size that can be halved twice."""
+    rows, columns = images.shape[-2:]
+    more = [-n % MULTIPLE for n in (columns, rows)]
+    return nn.functional.pad(images, (0, more[0], 0, more[1]), mode="reflect") if any(more) else images
+
+
+def _cropped(result: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    return result[..., : images.shape[-2], : images.shape[-1]]

@@ -1,0 +1,43 @@
+"""The uncertainty of a network's image: what its second head says of the noise, and the spread under dropout of its weights."""
+
+from __future__ import annotations
+
+import torch
+
+from heliorestore.nets.denoiser import Denoiser
+
+_STEEPEST = 8.0  # of the exponential of the log variance's negative
+
+
+def uncertain_image(net: Denoiser, images: torch.Tensor, passes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Denoised images and their standard deviation (batch, channel, y, x): sqrt(epistemic^2 + aleatoric^2), section 3.1.1.
+
+    The image is the one without dropout; `passes` with dropout at work tell by their spread how sure the weights are, and the
+    second head of each tells the variance that the noise causes.
+    """
+    with torch.inference_mode():
+        denoised = net(images)
+        total, squares, aleatoric = (torch.zeros_like(denoised) for _ in range(3))
+        net.monte_carlo = True
+        try:
+            for _ in range(passes):
+                image, log_variance = net.with_variance(images)
+                difference = image - denoised
+                total += difference
+                squares += difference.square()
+                aleatoric += torch.exp(log_variance)
+        finally:
+            net.monte_carlo = False
+    mean = total / passes
+    epistemic = (squares - passes * mean.square()).clamp(min=0) / max(passes - 1, 1)
+    return denoised, torch.sqrt(epistemic + aleatoric / passes)
+
+
+def unlikelihood(squares: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+    """Equation 1 of the paper: the mean negative log likelihood of squared errors under Gaussians of that variance.
+
+    Below a log variance of -8 the exponential goes on as its tangent: one wild pixel must not spoil a training.
+    """
+    weight = -log_variance
+    bounded = torch.exp(weight.clamp(max=_STEEPEST)) * (1 + (weight - _STEEPEST).clamp(min=0))
+    return (squares * bounded + log_variance).mean() / 2

@@ -1,0 +1,197 @@
+"""Training the denoiser on simulated maps of polarised light, in units of their noise.
+
+Whatever the noise of an observation is: divided by it, every image has a noise of one, and one network serves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from heliorestore.errors import SettingsError
+from heliorestore.nets.denoiser import Denoiser
+from heliorestore.nets.uncertainty import uncertain_image, unlikelihood
+from heliorestore.nets.weights import WeightsRecord
+from heliorestore.train.enhance import VALIDATION_SEED
+from heliorestore.train.polarised import Map, correlated_noise, noise, of_light, simulated
+from heliorestore.train.recipe import Recipe
+from heliorestore.train.scenes import read, scene_file
+
+_VALIDATION_SIDE = 128
+_STRENGTHS = (0.1, 1.5)  # by which signals are multiplied, for the sake of all that the simulator does not show
+_MISJUDGED = 0.25  # spread of the logarithm of a noise that is not as it was estimated
+_CANDIDATES = 4  # places of which every other patch takes the one with the strongest signal
+_MOST = 2.0  # errors beyond it, in units of the noise, count linearly: strong signals must not outweigh all others
+_SHARE = 0.3  # of the patches of a step, from which the second head learns
+_PASSES = 8  # of Monte-Carlo dropout when the calibration is measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseRecipe(Recipe):
+    """A recipe with scenes; the noise of every patch is drawn between `noise_low` and `noise_high`, in units of the continuum.
+
+    files and validation_files are tables with the fields of SceneFile.
+    """
+
+    noise_low: float = 1e-3
+    noise_high: float = 1e-2
+    scenes: int = 24
+    validation_scenes: int = 4
+    files: tuple[Any, ...] = ()
+    validation_files: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.noise_low <= self.noise_high:
+            raise SettingsError(f"The recipe's noise goes from {self.noise_low} to {self.noise_high}; it must rise from above 0.")
+        if self.validation_scenes + len(self.validation_files) < 1 or self.scenes + len(self.files) < 1:
+            raise SettingsError("The recipe needs scenes to train on, and others to validate with.")
+        for name in ("files", "validation_files"):
+            object.__setattr__(self, name, tuple(scene_file(table) for table in getattr(self, name)))
+
+
+class DenoiseTask:
+    """Random patches of the training maps with new noise every time, and parts of the validation maps with always the same."""
+
+    def __init__(self, recipe: DenoiseRecipe, folder: Path) -> None:
+        self.recipe = recipe
+        self.training = _maps(recipe, "training", folder)
+        self.validation = _maps(recipe, "validation", folder)
+        for maps in (*self.training.values(), *self.validation.values()):
+            if min(maps[0].shape) < max(recipe.patch, _VALIDATION_SIDE):
+                raise SettingsError(f"A map of the recipe's has {maps[0].shape} pixels, less than patches of {recipe.patch} need.")
+        self._all = [each for maps in self.training.values() for each in maps]
+
+    def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noisy and clean patches (batch, 1, y, x) in units of the noise as somebody may have estimated it."""
+        pairs = [self._pair(random, patch) for _ in range(size)]
+        noisy, clean = (torch.from_numpy(np.stack(side))[:, None] for side in zip(*pairs, strict=True))
+        return noisy, clean
+
+    def objective(self, net: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The error of the image and, where the network has that head, how unlikely this error is (equation 1).
+
+        The image is not drawn to where the variance is small: each head learns for itself, so that the second costs the first
+        nothing, and time only for a part of the patches.
+        """
+        assert isinstance(net, Denoiser)
+        denoised = net(inputs).float()
+        error = nn.functional.huber_loss(denoised, targets, delta=_MOST)
+        if net.highest is None:
+            return error
+        few = max(1, round(_SHARE * len(inputs)))
+        squares = (denoised[:few].detach() - targets[:few]).square()
+        return error + unlikelihood(squares, net.log_variance(inputs[:few]).float())
+
+    def validate(self, net: nn.Module) -> Mapping[str, float]:
+        """The loss, the error (rms) relative to the noise for white and correlated noise, and how often it is below its sigma."""
+        assert isinstance(net, Denoiser)
+        losses, inside = [], []
+        errors: dict[str, list[float]] = {"white": [], "correlated": []}
+        with torch.inference_mode():
+            for kind, noisy, clean in self.validation_pairs():
+                losses.append(float(self.objective(net, noisy, clean)))
+                error = net(noisy) - clean
+                errors[kind].append(float(error.square().mean()))
+                if net.highest is not None:
+                    sigma = torch.exp(net.with_variance(noisy)[1] / 2)
+                    inside.append(float((error.abs() < sigma).float().mean()))
+        figures = {"loss": float(np.mean(losses))} | {f"error_{kind}": float(np.mean(each) ** 0.5) for kind, each in errors.items()}
+        return figures | ({"inside_1_sigma": float(np.mean(inside))} if inside else {})
+
+    def validation_pairs(self) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+        """Kind of noise, noisy and clean image (1, 1, y, x) in units of the noise, of every validation map."""
+        pairs = []
+        for number, whole in enumerate(each for maps in self.validation.values() for each in maps):
+            random = np.random.default_rng((VALIDATION_SEED, number))
+            row, column = ((n - _VALIDATION_SIDE) // 2 for n in whole.shape)
+            low, high = self.recipe.noise_low, self.recipe.noise_high
+            sigma = low * (high / low) ** (number % 3 / 2)
+            clean = whole[row : row + _VALIDATION_SIDE, column : column + _VALIDATION_SIDE] / np.float32(sigma)
+            side = (_VALIDATION_SIDE, _VALIDATION_SIDE)
+            white = number % 2 == 0
+            added = random.standard_normal(side, np.float32) if white else correlated_noise(random, side, cutoff=0.35, boost=1.5)
+            noisy, truth = (torch.from_numpy(image)[None, None] for image in (clean + added, clean))
+            pairs.append(("white" if white else "correlated", noisy, truth))
+        return pairs
+
+    def _pair(self, random: np.random.Generator, patch: int) -> tuple[Map, Map]:
+        low, high = np.log([self.recipe.noise_low, self.recipe.noise_high])
+        strength = np.exp(random.uniform(*np.log(_STRENGTHS))) * random.choice((-1, 1)) / np.exp(random.uniform(low, high))
+        clean = strength * self._cut(random, patch)
+        noisy = clean + noise(random, (patch, patch))
+        judged = np.exp(_MISJUDGED * random.standard_normal())
+        return np.asarray(noisy * judged, np.float32), np.asarray(clean * judged, np.float32)
+
+    def _cut(self, random: np.random.Generator, patch: int) -> Map:
+        """A patch, turned and mirrored; every other one the strongest of several."""
+        found = [self._somewhere(random, patch) for _ in range(_CANDIDATES if random.random() < 0.5 else 1)]
+        turned: Map = np.rot90(max(found, key=lambda each: float(np.std(each))), int(random.integers(4)))
+        return turned[::-1] if random.random() < 0.5 else turned
+
+    def _somewhere(self, random: np.random.Generator, patch: int) -> Map:
+        whole = self._all[random.integers(len(self._all))]
+        row, column = (int(random.integers(0, n - patch + 1)) for n in whole.shape)
+        return whole[row : row + patch, column : column + patch]
+
+
+def _maps(recipe: DenoiseRecipe, part: Literal["training", "validation"], folder: Path) -> dict[str, list[Map]]:
+    """The maps of the recipe's scenes of one part, by the scene's name."""
+    validation = part == "validation"
+    count, files = (recipe.validation_scenes, recipe.validation_files) if validation else (recipe.scenes, recipe.files)
+    seed = VALIDATION_SEED if validation else 1 + 10_000 * recipe.seed
+    maps = dict(simulated(number, seed) for number in range(count))
+    return maps | {name: of_light(image) for name, image, _ in (read(file, folder) for file in files)}
+
+
+class DenoiseTrainer:
+    """How the denoiser is trained, as `train.command` wants to know it."""
+
+    recipe = DenoiseRecipe
+
+    def task(self, recipe: DenoiseRecipe, folder: Path) -> DenoiseTask:
+        return DenoiseTask(recipe, folder)
+
+    def start(self, net: nn.Module) -> None:
+        """The network starts as He et al. have it."""
+
+    def record(self, net: nn.Module, task: DenoiseTask, recipe: DenoiseRecipe) -> WeightsRecord:
+        """Errors relative to the noise, and the fractions of the true values within one and two of the predicted sigmas."""
+        assert isinstance(net, Denoiser)
+        quality = dict(task.validate(net))
+        quality.pop("inside_1_sigma", None)
+        if net.highest is not None:
+            torch.manual_seed(recipe.seed)
+            quality |= calibration([(noisy, clean) for _, noisy, clean in task.validation_pairs()], net)
+        names = ", ".join(task.validation)
+        return WeightsRecord(
+            name=recipe.name,
+            architecture=recipe.architecture,
+            kind="polarisation",
+            normalisation="noise",
+            quality=quality,
+            quality_note=(
+                f"errors (rms) relative to the noise, over the middles of maps that were not trained on: {names}; noise from "
+                f"{recipe.noise_low} to {recipe.noise_high} of the continuum; sigma from both heads with {_PASSES} passes"
+            ),
+        )
+
+
+def calibration(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -> dict[str, float]:
+    """The fractions of the true values that lie within one and two sigmas of the denoised ones; 0.683 and 0.954 for Gaussian errors."""
+    within = []
+    for noisy, clean in pairs:
+        denoised, sigma = uncertain_image(net, noisy, _PASSES)
+        error = (denoised - clean).abs() / sigma
+        within.append([float((error < limit).float().mean()) for limit in (1, 2)])
+    one, two = np.mean(within, axis=0)
+    return {"inside_1_sigma": float(one), "inside_2_sigma": float(two)}
+
+
+TRAINER = DenoiseTrainer()

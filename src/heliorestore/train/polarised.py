@@ -1,0 +1,93 @@
+"""Maps of polarised light whose truth is known, and noise as cameras and image reconstruction leave it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heliorestore.instrument import KNOWN
+from heliorestore.optics.psf import telescope_psf
+from heliorestore.simulate.patch import Patch, SceneName
+from heliorestore.simulate.stokes import LINES, stokes
+
+Map = npt.NDArray[np.float32]
+
+SIDE = 256  # pixels of a simulated map
+_MARGIN = 24
+_OFFSETS = 3  # wavelengths of a scene
+_TELESCOPE = KNOWN["crisp-6302"]
+_PIXELS_ARCSEC = (0.045, 0.059, 0.08, 0.11)  # of a telescope of 1 m, whose resolution is 0.13 arcsec
+_SCENES: tuple[SceneName, ...] = ("granulation", "sunspot")
+_LIGHT_RMS = 4e-3  # of maps made of light, as an MHD simulation of emerging flux has it
+
+
+def simulated(number: int, seed: int) -> tuple[str, list[Map]]:
+    """Name and maps (y, x) of Q, U and V at three wavelengths of scene `number`, in units of the continuum, seen by a telescope of 1 m."""
+    random = np.random.default_rng((seed, number))
+    line = str(random.choice(list(LINES)))
+    pixel = _PIXELS_ARCSEC[number // len(_SCENES) % len(_PIXELS_ARCSEC)]
+    patch = Patch(
+        shape=(SIDE, SIDE), pixel_arcsec=pixel, scene=_SCENES[number % len(_SCENES)], seed=seed + number, margin=_MARGIN
+    )  # fmt: skip
+    offsets = random.uniform(-2.5, 2.5, _OFFSETS) * LINES[line].sigma_pm
+    cube = torch.from_numpy(stokes(patch, line, list(offsets))[1:])
+    telescope = dataclasses.replace(_TELESCOPE, wavelength_nm=LINES[line].wavelength_nm, pixel_arcsec=pixel)
+    psf = telescope_psf(telescope, (cube.shape[-2], cube.shape[-1]), dtype=torch.float64)
+    seen = torch.fft.irfft2(torch.fft.rfft2(cube) * torch.fft.rfft2(psf), s=psf.shape)
+    inner = seen[..., _MARGIN:-_MARGIN, _MARGIN:-_MARGIN].flatten(0, 1).float().numpy()
+    return f"{patch.scene} {patch.seed} in {line} at {pixel} arcsec", list(inner)
+
+
+def of_light(image: npt.NDArray[np.float64]) -> list[Map]:
+    """Maps (y, x) like V, Q and U made of a continuum image: no physics, but the shapes of what it shows.
+
+    V is the darkness between granules, its sign that of the surrounding brightness; Q and U are the square of the gradient.
+    """
+    light = image / image.mean()
+    around = _smoothed(light, 12.0) - 1
+    sign = np.tanh(around / np.std(around))
+    down, across = np.gradient(_smoothed(light, 1.0))
+    steepness = np.hypot(down, across) + 1e-12
+    maps = [np.clip(1.0 - light, 0, None) * sign, (across**2 - down**2) / steepness, 2 * across * down / steepness]
+    return [np.asarray(each * (_LIGHT_RMS / np.std(each)), np.float32) for each in maps]
+
+
+def noise(random: np.random.Generator, shape: tuple[int, int]) -> Map:
+    """Noise (y, x) of unit standard deviation: white, smoothed, or what a reconstruction leaves within a telescope's cut-off."""
+    kind = random.integers(4)
+    if kind < 2:
+        return random.standard_normal(shape, np.float32)
+    if kind == 2:
+        return correlated_noise(random, shape, smoothing_px=float(random.uniform(0.3, 1.2)))
+    return correlated_noise(random, shape, cutoff=float(random.uniform(0.25, 0.5)), boost=float(random.uniform(0, 3)))
+
+
+def correlated_noise(
+    random: np.random.Generator, shape: tuple[int, int], *, smoothing_px: float = 0.0, cutoff: float = 1.0, boost: float = 0.0
+) -> Map:
+    """Noise (y, x) of unit standard deviation, smoothed by a Gaussian, and cut off at a frequency in cycles per pixel.
+
+    Towards half of the cut-off the amplitude rises to 1 + `boost`, as a deconvolution amplifies it.
+    """
+    frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :])
+    response = np.exp(-2 * (np.pi * smoothing_px * frequency) ** 2) / (1 + np.exp(60 * (frequency - cutoff)))
+    response = response * (1 + boost * np.exp(-(((frequency / cutoff - 0.5) / 0.25) ** 2)))
+    made = np.fft.irfft2(np.fft.rfft2(random.standard_normal(shape)) * response, s=shape)
+    # Noise is scaled by what it should be, not by what it happens to be in this patch.
+    weight = np.full(frequency.shape, 2.0)
+    weight[:, 0] = 1.0
+    if shape[1] % 2 == 0:
+        weight[:, -1] = 1.0
+    expected = np.sqrt(np.sum(weight * response**2) / (shape[0] * shape[1]))
+    return np.asarray(made / expected, np.float32)
+
+
+def _smoothed(image: npt.NDArray[np.float64], sigma_px: float) -> npt.NDArray[np.float64]:
+    """The image (y, x) under a Gaussian, continued by its mirror images."""
+    mirrored = np.pad(image, [(0, n) for n in image.shape], mode="symmetric")
+    frequency = np.hypot(np.fft.fftfreq(mirrored.shape[0])[:, None], np.fft.rfftfreq(mirrored.shape[1])[None, :])
+    spectrum = np.fft.rfft2(mirrored) * np.exp(-2 * (np.pi * sigma_px * frequency) ** 2)
+    return np.asarray(np.fft.irfft2(spectrum, s=mirrored.shape)[: image.shape[0], : image.shape[1]])
