@@ -25,15 +25,23 @@ class Denoiser(nn.Module):
     The layers are registered in the order in which Keras numbers them, so that published weights load in order. With
     `log_variance` there is a second head of eight convolutions: its log variance is at most `log_variance`, in the square of the
     images' unit. `monte_carlo` keeps the dropout of the training at work: passes then differ, and their spread is the
-    uncertainty of the weights (section 3.1.1).
+    uncertainty of the weights (section 3.1.1). A `residual` network finds the noise and takes it off, so that a strong signal
+    need not pass through all the layers.
     """
 
     def __init__(
-        self, channels: int = 1, kernels: int = 32, *, padding: Padding = "reflect", log_variance: float | None = None, dropout: float = 0.0
+        self,
+        channels: int = 1,
+        kernels: int = 32,
+        *,
+        padding: Padding = "reflect",
+        residual: bool = False,
+        log_variance: float | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         n = kernels
-        self.channels, self.kernels, self.padding, self.highest, self.dropout = channels, n, padding, log_variance, dropout
+        self.channels, self.padding, self.residual, self.highest, self.dropout = channels, padding, residual, log_variance, dropout
         self.monte_carlo = False
         self.fine = nn.ModuleList([_conv(channels, n, padding), _conv(n, n, padding)])
         self.middle = nn.ModuleList([_conv(n, 2 * n, padding), _conv(2 * n, 2 * n, padding)])
@@ -61,7 +69,8 @@ class Denoiser(nn.Module):
         return 28
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return _cropped(self._denoised(_padded(images)), images)
+        found = _cropped(self._found(_padded(images)), images)
+        return images - found if self.residual else found
 
     def with_variance(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The denoised images and the log of the variance of their error."""
@@ -74,7 +83,7 @@ class Denoiser(nn.Module):
         x = self._block(self.variance[:-1], _padded(images))
         return _cropped(self.highest - _precisely(self.variance[-1], x).abs(), images)
 
-    def _denoised(self, x: torch.Tensor) -> torch.Tensor:
+    def _found(self, x: torch.Tensor) -> torch.Tensor:
         fine = self._block(self.fine, x)
         middle = self._block(self.middle, nn.functional.max_pool2d(fine, 2))
         coarse = self._block(self.coarse, nn.functional.max_pool2d(middle, 2))
@@ -101,8 +110,11 @@ def plain() -> Denoiser:
 
 
 def uncertain() -> Denoiser:
-    """The same with the second head; its images are in units of their noise, and so is its standard deviation, of 7.4 at most."""
-    return Denoiser(log_variance=4.0, dropout=DROPOUT)
+    """The network of this program: the paper's layers, but residual, and the second head.
+
+    Its images are in units of their noise; so is the standard deviation of its error, which is at most 7.4.
+    """
+    return Denoiser(residual=True, log_variance=4.0, dropout=DROPOUT)
 
 
 def bayes() -> Denoiser:

@@ -19,6 +19,7 @@ from heliorestore.nets.denoiser import Denoiser
 from heliorestore.nets.uncertainty import uncertain_image, unlikelihood
 from heliorestore.nets.weights import WeightsRecord
 from heliorestore.train.enhance import VALIDATION_SEED
+from heliorestore.train.loop import Inputs
 from heliorestore.train.polarised import Map, correlated_noise, noise, of_light, simulated
 from heliorestore.train.recipe import Recipe
 from heliorestore.train.scenes import read, scene_file
@@ -28,6 +29,8 @@ _STRENGTHS = (0.1, 1.5)  # by which signals are multiplied, for the sake of all 
 _MISJUDGED = 0.25  # spread of the logarithm of a noise that is not as it was estimated
 _CANDIDATES = 4  # places of which every other patch takes the one with the strongest signal
 _MOST = 2.0  # errors beyond it, in units of the noise, count linearly: strong signals must not outweigh all others
+_STRONGEST = 150.0  # signal of a patch in units of its noise; what is stronger is shown weaker
+_WILD = 100.0  # squared error beyond which a pixel tells the second head nothing more
 _SHARE = 0.3  # of the patches of a step, from which the second head learns
 _PASSES = 8  # of Monte-Carlo dropout when the calibration is measured
 
@@ -74,19 +77,20 @@ class DenoiseTask:
         noisy, clean = (torch.from_numpy(np.stack(side))[:, None] for side in zip(*pairs, strict=True))
         return noisy, clean
 
-    def objective(self, net: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def objective(self, net: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
         """The error of the image and, where the network has that head, how unlikely this error is (equation 1).
 
         The image is not drawn to where the variance is small: each head learns for itself, so that the second costs the first
         nothing, and time only for a part of the patches.
         """
         assert isinstance(net, Denoiser)
+        assert isinstance(inputs, torch.Tensor)
         denoised = net(inputs).float()
         error = nn.functional.huber_loss(denoised, targets, delta=_MOST)
         if net.highest is None:
             return error
         few = max(1, round(_SHARE * len(inputs)))
-        squares = (denoised[:few].detach() - targets[:few]).square()
+        squares = (denoised[:few].detach() - targets[:few]).square().clamp(max=_WILD)
         return error + unlikelihood(squares, net.log_variance(inputs[:few]).float())
 
     def validate(self, net: nn.Module) -> Mapping[str, float]:
@@ -123,8 +127,9 @@ class DenoiseTask:
 
     def _pair(self, random: np.random.Generator, patch: int) -> tuple[Map, Map]:
         low, high = np.log([self.recipe.noise_low, self.recipe.noise_high])
-        strength = np.exp(random.uniform(*np.log(_STRENGTHS))) * random.choice((-1, 1)) / np.exp(random.uniform(low, high))
-        clean = strength * self._cut(random, patch)
+        signal = self._cut(random, patch)
+        strength = np.exp(random.uniform(*np.log(_STRENGTHS)) - random.uniform(low, high))
+        clean = min(strength, _STRONGEST / max(float(np.abs(signal).max()), 1e-30)) * random.choice((-1, 1)) * signal
         noisy = clean + noise(random, (patch, patch))
         judged = np.exp(_MISJUDGED * random.standard_normal())
         return np.asarray(noisy * judged, np.float32), np.asarray(clean * judged, np.float32)

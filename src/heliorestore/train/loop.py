@@ -47,7 +47,7 @@ class WithLoss(Protocol):
 class WithHeads(Protocol):
     """A task that calls the network itself, because it has more than one output."""
 
-    def objective(self, net: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor: ...
+    def objective(self, net: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor: ...
 
 
 @runtime_checkable
@@ -128,7 +128,7 @@ def _step(net: nn.Module, task: Task, recipe: Recipe, optimiser: torch.optim.Opt
     half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     if isinstance(task, WithHeads):
         with half:
-            loss = task.objective(net, *parts, targets)
+            loss = task.objective(net, parts[0] if len(parts) == 1 else tuple(parts), targets)
     else:
         with half:
             outputs = net(*parts).float()
