@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from heliorestore.burst import Burst
 
 
+SERIES = "series"
+"""The map with every frame (object, frame, y, x) of a method that restores each; what belongs to it is called `series_...`."""
+
+
 class StopReason(Enum):
     """Why a restoration ended; the value is the sentence a user reads."""
 
@@ -64,7 +68,8 @@ class Snapshot:
     """A detached, read-only CPU copy of a method's state: it may cross threads because nobody can write it.
 
     images (object, y, x) in the units of the burst; `zoom` of its pixels make one pixel of the burst.
-    maps by name: `modes` (frame, mode, gy, gx) in radian, `residual`, `uncertainty`, `coverage` (object, y, x).
+    maps by name: `modes` (frame, mode, gy, gx) in radian, `residual`, `uncertainty`, `coverage` (object, y, x), and `series`
+    (object, frame, y, x) where every frame was restored, of which images show one.
     losses of this step by name; `history` has one value per iteration so far, filled in by `stream`.
     """
 

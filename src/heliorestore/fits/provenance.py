@@ -33,7 +33,8 @@ _STEPS = {
     "mfbd": "NEURAL-MFBD",
     "momfbd": "MOMFBD",
     "sv-momfbd": "SPATIALLY-VARIANT-MOMFBD",
-    "noise2noise": "NOISE-FILTERING",
+    "denoise": "NOISE-FILTERING",
+    "pca": "NOISE-FILTERING",
 }
 """What SOLARNET's PRSTEPn says of a method, after the words that its recommendations list."""
 

@@ -23,7 +23,7 @@ from heliorestore.fits.layouts import OWN_FORMAT
 from heliorestore.fits.provenance import Card, last_step, step_cards, tables, to_ascii
 from heliorestore.fits.readback import FORMAT, HEADER_EXTENSION, MAP_CARD, finer
 from heliorestore.fits.wcs import planar, zoomed
-from heliorestore.snapshot import Run, Snapshot
+from heliorestore.snapshot import SERIES, Run, Snapshot
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _MAP_AXES = {"modes": ("X", "Y", "MODE", "FRAME")}
 _STALE = ("EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT", "DATAMIN", "DATAMAX", OWN_FORMAT)  # true of the old array only
+_STEADY = 0.02  # relative spread of the steps between frames that still have one step
 _MOST_NUMBERED = 999  # objects whose label finds room in a keyword; the OBJECTS table has all of them
 
 
@@ -157,15 +158,31 @@ def _map_hdu(snapshot: Snapshot, name: str, array: FloatArray) -> fits.ImageHDU:
         header = _coordinates(_base(run, zoom))
     elif array.ndim == 3 and tuple(n * zoom for n in plane) == snapshot.images.shape[1:]:
         header = _coordinates(_base(run, 1))
+    elif array.ndim == 4 and name.startswith(SERIES) and run is not None:
+        header = _coordinates(_base(run, zoom))
+        header.extend(_series_axes(run), bottom=True, update=True)
     else:
         for axis, word in enumerate(_MAP_AXES.get(name, ())[: array.ndim], 1):
             header[f"CNAME{axis}"] = f"{word} of the grid" if word in ("X", "Y") else word
     header[MAP_CARD] = (name, "name of the map")
-    if unit := "rad" if name == "modes" else to_ascii(run.unit) if run and name in ("residual", "uncertainty") else "":
+    if unit := "rad" if name == "modes" else to_ascii(run.unit) if run and name.startswith(("residual", "uncertainty", SERIES)) else "":
         header["BUNIT"] = unit
     if name == "modes":
         header["COMMENT"] = "Coefficients (frame, mode, grid y, grid x) of the modes of the wavefront; SETTINGS names the basis."
     return fits.ImageHDU(array, header, name=to_ascii(name).upper())
+
+
+def _series_axes(run: Run) -> list[Card]:
+    """Axis 3 of (object, frame, y, x) is time where the frames come at a steady pace, else their number; FRAMES has all times."""
+    seconds = None if run.times is None else (run.times - run.times[0]) / np.timedelta64(1, "s")
+    steps = np.diff(seconds) if seconds is not None and len(seconds) > 1 else np.array([np.nan])
+    steady = bool(np.isfinite(steps).all() and steps[0] > 0 and np.ptp(steps) <= _STEADY * steps[0])
+    start, step = (0.0, float(steps.mean())) if steady else (float(run.frame_range.start), float(run.frame_range.step))
+    time = [("CTYPE3", "TIME" if steady else "FRAME", "since DATE-BEG" if steady else "number of the frame, from 0")]
+    time += [("CUNIT3", "s", "")] if steady else []
+    frame = [("CRPIX3", 1.0, ""), ("CRVAL3", start, ""), ("CDELT3", step, "")]
+    objects = [("CTYPE4", "OBJECT", "named by OBJECTS"), ("CRPIX4", 1.0, ""), ("CRVAL4", 0.0, ""), ("CDELT4", 1.0, "")]
+    return [*time, *frame, *objects]
 
 
 def _coordinates(header: Header) -> Header:

@@ -20,4 +20,9 @@ METHODS = {
         "heliorestore.methods.sv_momfbd:METHOD", "Restore a burst by blind deconvolution with a blur that varies from place to place."
     ),
     "enhance": Entry("heliorestore.methods.enhance:METHOD", "Deconvolve HMI continuum images and magnetograms to twice the resolution."),
+    "denoise": Entry(
+        "heliorestore.methods.noise2noise:METHOD",
+        "Denoise Stokes images with a network, one that may learn from the series itself (Noise2Noise).",
+    ),
+    "pca": Entry("heliorestore.methods.pca:METHOD", "Denoise spectra by a few principal components along wavelength (PCA)."),
 }

@@ -59,9 +59,10 @@ class Denoiser(nn.Module):
             if isinstance(layer, nn.Conv2d) and layer.bias is not None:
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
-        # What comes out first is near zero, the mean of all noise, however large the signals are; so with the variance.
-        for head in (self.out, *self.variance[-1:]):
+        # What comes out first is near zero, however large the signals are; the variance starts away from the kink of its modulus.
+        for head, bias in zip((self.out, *self.variance[-1:]), (0.0, 2.0), strict=False):
             nn.init.normal_(head.weight, std=0.01)
+            nn.init.constant_(head.bias, bias)
 
     @property
     def reach(self) -> int:
@@ -109,12 +110,17 @@ def plain() -> Denoiser:
     return Denoiser()
 
 
-def uncertain() -> Denoiser:
+def residual(channels: int = 1) -> Denoiser:
+    """The network of this program without the second head."""
+    return Denoiser(channels, residual=True, dropout=DROPOUT)
+
+
+def uncertain(channels: int = 1) -> Denoiser:
     """The network of this program: the paper's layers, but residual, and the second head.
 
     Its images are in units of their noise; so is the standard deviation of its error, which is at most 7.4.
     """
-    return Denoiser(residual=True, log_variance=4.0, dropout=DROPOUT)
+    return Denoiser(channels, residual=True, log_variance=4.0, dropout=DROPOUT)
 
 
 def bayes() -> Denoiser:

@@ -6,7 +6,8 @@ import torch
 
 from heliorestore.nets.denoiser import Denoiser
 
-_STEEPEST = 8.0  # of the exponential of the log variance's negative
+_FAR = 5.0  # sigmas
+_LOWEST = -20.0  # log variance, below which its exponential would overflow
 
 
 def uncertain_image(net: Denoiser, images: torch.Tensor, passes: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,8 +37,8 @@ def uncertain_image(net: Denoiser, images: torch.Tensor, passes: int) -> tuple[t
 def unlikelihood(squares: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
     """Equation 1 of the paper: the mean negative log likelihood of squared errors under Gaussians of that variance.
 
-    Below a log variance of -8 the exponential goes on as its tangent: one wild pixel must not spoil a training.
+    An error of more than five sigmas counts as five: a few wild pixels must not make all others wait.
     """
-    weight = -log_variance
-    bounded = torch.exp(weight.clamp(max=_STEEPEST)) * (1 + (weight - _STEEPEST).clamp(min=0))
-    return (squares * bounded + log_variance).mean() / 2
+    known = log_variance.clamp(min=_LOWEST)
+    squares = torch.minimum(squares, _FAR**2 * torch.exp(known.detach()))
+    return (squares * torch.exp(-known) + log_variance).mean() / 2

@@ -34,6 +34,7 @@ ARCHITECTURES: Mapping[str, str] = {
     "mfbd-recurrent": "heliorestore.nets.mfbd:recurrent",
     "mfbd-recurrent-quarter": "heliorestore.nets.mfbd:recurrent_quarter",
     "denoiser": "heliorestore.nets.denoiser:plain",
+    "denoiser-residual": "heliorestore.nets.denoiser:residual",
     "denoiser-bayes": "heliorestore.nets.denoiser:bayes",
     "denoiser-uncertain": "heliorestore.nets.denoiser:uncertain",
 }

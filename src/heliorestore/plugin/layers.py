@@ -20,7 +20,7 @@ from heliorestore.burst import Burst
 from heliorestore.errors import BurstError
 from heliorestore.instrument import Instrument
 from heliorestore.settings import Settings, to_rows
-from heliorestore.snapshot import Snapshot
+from heliorestore.snapshot import SERIES, Snapshot
 
 LayerData = tuple[Any, dict[str, Any], str]
 Key = tuple[str, int]  # which picture of a snapshot: ("image", object), ("residual", object), ("modes", 0), ...
@@ -29,7 +29,7 @@ TAG = "heliorestore"  # metadata key that holds the Burst or Snapshot a layer sh
 _CUTS = (0.5, 99.5)  # percent of the pixels below the lower and the upper contrast limit
 _SAMPLES = 512  # pixels along an axis that are looked at for the contrast limits
 _DIVERGING = ("residual", "modes")
-_COLORMAPS = {"image": "gray", "residual": "coolwarm", "modes": "coolwarm", "uncertainty": "inferno", "coverage": "viridis"}
+_COLORMAPS = {"image": "gray", "residual": "coolwarm", "modes": "coolwarm", "uncertainty": "inferno", "coverage": "viridis", SERIES: "gray"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,9 @@ def pictures(snapshot: Snapshot) -> dict[Key, npt.NDArray[np.float32]]:
     """Every array of a snapshot that becomes a layer, in the order in which they are added."""
     found: dict[Key, npt.NDArray[np.float32]] = {}
     for name, maps in snapshot.maps.items():
-        if maps.ndim == 4:
+        if maps.ndim == 4 and name.startswith(SERIES):
+            found |= {(name, object_): frames for object_, frames in reversed(list(enumerate(maps)))}
+        elif maps.ndim == 4:
             found[name, 0] = maps
         elif maps.ndim == 3:
             found |= {(name, object_): plane for object_, plane in enumerate(maps)}
@@ -115,24 +117,33 @@ def snapshot_layer(
         placement = Placement.of_instrument(snapshot.run.instruments[0]) if snapshot.run else Placement()
     arguments = placement.of_grid(observed, (array.shape[-2], array.shape[-1]))
     if array.ndim == 4:  # (frame, mode, y, x)
-        arguments["scale"] = (1.0, 1.0, *arguments["scale"])
-        arguments["translate"] = (0.0, 0.0, *arguments["translate"])
-        arguments["units"] = ("pixel", "pixel", *arguments["units"])
-        turn = np.eye(4)
-        turn[2:, 2:] = arguments["rotate"]
-        arguments["rotate"] = turn
+        arguments |= _with_axes(arguments, 2)
+    if kind.startswith(SERIES):  # (frame, y, x), as the burst's own layers are
+        arguments |= _with_axes(arguments, 1)
     label = snapshot.run.labels[object_] if snapshot.run else f"object {object_}"
     objects = 1 if array.ndim == 4 else len(snapshot.images)
     title = _layer_name(name, label, objects)
     arguments |= {
         "name": title if kind == "image" else f"{title} {kind}",
-        "axis_labels": ("t", "k", "y", "x")[-array.ndim :] if array.ndim == 4 else ("y", "x"),
+        "axis_labels": {4: ("t", "k", "y", "x"), 3: ("t", "y", "x")}.get(array.ndim, ("y", "x")),
         "contrast_limits": symmetric_cuts(array) if kind in _DIVERGING else cuts(array),
         "colormap": _COLORMAPS.get(kind, "viridis"),
         "visible": kind == "image" and object_ == 0,
         "metadata": snapshot_metadata(key, array, snapshot),
     }
     return array, arguments, "image"
+
+
+def _with_axes(arguments: Mapping[str, Any], more: int) -> dict[str, Any]:
+    """The place of an image (y, x) for an array with that many axes before."""
+    turn = np.eye(2 + more)
+    turn[more:, more:] = arguments["rotate"]
+    return {
+        "scale": (*(1.0,) * more, *arguments["scale"]),
+        "translate": (*(0.0,) * more, *arguments["translate"]),
+        "units": (*("pixel",) * more, *arguments["units"]),
+        "rotate": turn,
+    }
 
 
 def snapshot_metadata(key: Key, array: npt.NDArray[np.float32], snapshot: Snapshot) -> dict[str, Any]:

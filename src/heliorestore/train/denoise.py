@@ -30,7 +30,6 @@ _MISJUDGED = 0.25  # spread of the logarithm of a noise that is not as it was es
 _CANDIDATES = 4  # places of which every other patch takes the one with the strongest signal
 _MOST = 2.0  # errors beyond it, in units of the noise, count linearly: strong signals must not outweigh all others
 _STRONGEST = 150.0  # signal of a patch in units of its noise; what is stronger is shown weaker
-_WILD = 100.0  # squared error beyond which a pixel tells the second head nothing more
 _SHARE = 0.3  # of the patches of a step, from which the second head learns
 _PASSES = 8  # of Monte-Carlo dropout when the calibration is measured
 
@@ -90,7 +89,7 @@ class DenoiseTask:
         if net.highest is None:
             return error
         few = max(1, round(_SHARE * len(inputs)))
-        squares = (denoised[:few].detach() - targets[:few]).square().clamp(max=_WILD)
+        squares = (denoised[:few].detach() - targets[:few]).square()
         return error + unlikelihood(squares, net.log_variance(inputs[:few]).float())
 
     def validate(self, net: nn.Module) -> Mapping[str, float]:

@@ -1,0 +1,405 @@
+"""Noise2Noise: take the noise out of polarised light with a network, trained before or on the observation itself.
+
+Diaz Baso, de la Cruz Rodriguez & Danilovic (2019), doi:10.1051/0004-6361/201936069.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heliorestore.burst import Burst, FloatArray
+from heliorestore.errors import SettingsError, WeightsError
+from heliorestore.methods.checkpoint import Saver, resume
+from heliorestore.methods.noise_pairs import Aim, Group, Pairs, State, judge, train_epoch
+from heliorestore.methods.polarisation import Light, light_of, spectra, statistics
+from heliorestore.nets import weights
+from heliorestore.nets.cuts import restored_rows
+from heliorestore.nets.denoiser import DROPOUT, SMALLEST, Denoiser
+from heliorestore.nets.uncertainty import uncertain_image
+from heliorestore.settings import Settings, option
+from heliorestore.snapshot import Snapshot, StopReason
+
+BUNDLED = "denoise-stokes"
+TILE = 256  # pixels, a multiple of what the network halves images to
+_HIGHEST = 4.0  # log variance of a network that is fitted from scratch, in units of the noise
+_PREVIEW_PIXELS = 1_000_000  # that are denoised after an epoch for everybody to see
+_OWN = ("denoiser-residual", "denoiser-uncertain")  # networks of one channel, without and with the second head
+_LATE = 0.5  # part of the epochs over which the learning rate falls
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseSettings(Settings):
+    """Settings of Noise2Noise."""
+
+    method: ClassVar[str] = "denoise"
+
+    weights: str = option(BUNDLED, help="Name or file of the network's weights; with `none` a new network is fitted, which needs --fit.")
+    fit: int = option(0, minimum=0, maximum=10_000, live=True, help="Epochs of training on the series itself; 0 applies the weights.")
+    uncertainty: bool = option(False, help="Give a map of the standard deviation too; it takes `passes` times as long.")
+    passes: int = option(8, minimum=2, maximum=1000, help="Passes under dropout for the uncertainty of the weights.")
+    spectral: bool = option(False, help="Let all wavelengths of a Stokes parameter enter together, for a network that was fitted so.")
+    loss: Literal["L2", "L1"] = option("L2", help="What the training makes smaller; L1 where many pixels are outliers.")
+    learning_rate: float = option(5e-4, minimum=1e-6, maximum=1e-1, live=True, log=True, help="Step of Adam; it falls at the end.")
+    patches: int = option(500, minimum=10, maximum=1_000_000, help="Patches of 52 pixels per epoch.")
+    patience: int = option(6, minimum=1, live=True, help="Epochs without a smaller hold-out loss after which the training stops.")
+    frame: int = option(0, minimum=0, live=True, help="The frame that is shown while it works and is the main image of the file.")
+    series: bool = option(True, help="Denoise all frames; without it only the one that is shown.")
+    checkpoint: str = option("", help="File to save the training in every minute; a run that finds it goes on from there.")
+    keep: str = option("", help="Name under which the fitted weights are kept for other series.")
+
+
+class Denoise:
+    """The method as `methods.base` loads it."""
+
+    name = DenoiseSettings.method
+    settings = DenoiseSettings
+
+    def stream(
+        self, burst: Burst, settings: DenoiseSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+    ) -> Generator[Snapshot, DenoiseSettings | None, None]:
+        """Yield a snapshot per epoch of training, then one per image of the series; the last one has all frames.
+
+        The network itself is what a run has reached: a run that was cut off goes on from its checkpoint, not from `start`.
+        """
+        began = time.perf_counter()
+        job = prepare(burst, settings, device)
+        done = 0
+        if settings.fit:
+            source = _fit(job, settings, seed, began)
+            sent: DenoiseSettings | None = None
+            while True:
+                try:
+                    snapshot = source.send(sent)
+                except StopIteration as end:
+                    settings, done, stop = end.value
+                    break
+                sent = yield snapshot
+            _keep(job, settings)
+        else:
+            stop = StopReason.DONE
+        yield from _apply(job, settings, seed, began, done, stop)
+        if settings.fit:
+            Saver(settings.checkpoint, burst, settings).done()
+
+
+METHOD = Denoise()
+
+
+# -- what is to be done --------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Job:
+    """A burst and the network for it; `images`, `residual` and `coverage` (object, y, x) are of the frame that is shown."""
+
+    burst: Burst
+    net: Denoiser
+    architecture: str
+    normalisation: str
+    device: torch.device
+    light: tuple[Light, ...]
+    groups: tuple[Group, ...]
+    units: npt.NDArray[np.float64]  # what a value of 1 in the network is in the burst, per object
+    levels: npt.NDArray[np.float64]
+    messages: tuple[str, ...]
+    images: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+    coverage: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+    observed: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+    frame: int = -1
+
+    def read(self, group: Group, frame: int) -> FloatArray:
+        """Normalised image (channel, y, x) of a group, NaN where a pixel is bad."""
+        planes = [(self.burst.image(k, frame) - np.float32(self.levels[k])) / np.float32(self.units[k]) for k in group]
+        return np.stack(planes)
+
+    def show(self, frame: int) -> None:
+        """Let the shown images be those of this frame, as observed."""
+        if frame != self.frame:
+            self.frame = frame
+            self.observed = np.stack([self.burst.image(k, frame) for k in range(self.burst.shape[0])])
+            self.images = self.observed.copy()
+            self.coverage = np.zeros(self.images.shape, np.float32)
+
+    def put(self, group: Group, images: FloatArray) -> None:
+        """Show these images (channel, y, x) of the group."""
+        self.images[list(group)] = images
+        self.coverage[list(group)] = 1
+
+    def denoised(self, group: Group, frame: int, passes: int = 0) -> tuple[FloatArray, FloatArray]:
+        """Denoised images (channel, y, x) in the burst's unit and, with `passes`, their standard deviations."""
+        noisy = self.read(group, frame)
+
+        def run(images: torch.Tensor) -> torch.Tensor:
+            return torch.cat(uncertain_image(self.net, images, passes), 1) if passes else self.net(images)
+
+        images = torch.from_numpy(np.nan_to_num(noisy, nan=0.0))[None].to(self.device)
+        bands = (slice(top, min(top + TILE, noisy.shape[1])) for top in range(0, noisy.shape[1], TILE))
+        rows = [restored_rows(run, images, band, side=TILE, reach=self.net.reach) for band in bands]
+        found = torch.cat(rows, -2)[0].cpu().numpy()
+        unit = self.units[list(group)].astype(np.float32)[:, None, None]
+        level = self.levels[list(group)].astype(np.float32)[:, None, None]
+        found = np.where(np.isfinite(np.tile(noisy, (len(found) // len(group), 1, 1))), found, np.nan)
+        sigma = found[len(group) :]
+        return found[: len(group)] * unit + level, sigma * unit if passes else sigma
+
+    def snapshot(
+        self,
+        step: int,
+        total: int,
+        began: float,
+        maps: Mapping[str, FloatArray],
+        losses: Mapping[str, float],
+        stop: StopReason | None = None,
+    ) -> Snapshot:
+        """The state as everybody may see it."""
+        return Snapshot(
+            step=step, total=total, images=self.images, maps={"coverage": self.coverage, **maps}, losses=losses,
+            messages=self.messages, elapsed_s=time.perf_counter() - began, stop=stop,
+        )  # fmt: skip
+
+
+def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> _Job:
+    """Choose network, objects and normalisation, or say why it cannot be done."""
+    if settings.weights == "none" and not settings.fit:
+        raise SettingsError("Without weights there is nothing to apply: fit a network on the series (--fit 20), or choose weights.")
+    if settings.frame >= burst.shape[1]:
+        raise SettingsError(f"frame is {settings.frame}, but the burst has {burst.shape[1]} frames, numbered from 0.")
+    if min(burst.shape[2:]) < SMALLEST:
+        raise SettingsError(f"Images of {burst.shape[2]} x {burst.shape[3]} pixels are too small; {SMALLEST} x {SMALLEST} is the least.")
+    if settings.keep:
+        _check_keep(settings)
+    light = tuple(light_of(burst, k) for k in range(burst.shape[0]))
+    groups, messages = _groups(burst, light, spectral=settings.spectral)
+    net, architecture, unit, said = _network(settings, len(groups[0]))
+    messages += said
+    units = np.array([each.noise for each in light]) if unit == "noise" else np.full(len(light), _fixed_unit(unit, light))
+    levels = np.array([each.level if each.is_intensity else 0.0 for each in light])
+    if unit == "noise":
+        typical = float(np.median([light[k].noise for group in groups for k in group]))
+        messages += (f"Noise {typical:.3g} {burst.unit}".rstrip() + " (the median of the objects that are denoised).",)
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
+    job = _Job(burst, net.eval(), architecture, unit, device, light, groups, units, levels, messages)
+    job.show(settings.frame)
+    return job
+
+
+def _check_keep(settings: DenoiseSettings) -> None:
+    if not settings.fit:
+        raise SettingsError("Only fitted weights can be kept: --keep needs --fit.")
+    if settings.keep.endswith(".safetensors") or not all(letter.isalnum() or letter in "-_." for letter in settings.keep):
+        raise SettingsError(f"{settings.keep!r} cannot name weights: letters, digits, '-', '_' and '.' make a name.")
+
+
+def _groups(burst: Burst, light: Sequence[Light], *, spectral: bool) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+    """The objects that enter the network together; beside polarised light, intensities are left as they are."""
+    groups = spectra(burst) if spectral else [(k,) for k in range(len(light))]
+    polarised = [group for group in groups if not any(light[k].is_intensity for k in group)]
+    if not polarised:
+        return tuple(groups), ("All objects are intensities: their median was taken off for the network and put back.",)
+    left = [burst.labels[k] for group in groups if group not in polarised for k in group]
+    if not left:
+        return tuple(polarised), ()
+    names = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+    return tuple(polarised), (f"Intensities are left as they are beside polarised light: {names}.",)
+
+
+def _network(settings: DenoiseSettings, channels: int) -> tuple[Denoiser, str, str, tuple[str, ...]]:
+    """The network to start from, its name, in which unit its images are, and what a user should know of it."""
+    if settings.weights == "none":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net = Denoiser(channels, residual=True, log_variance=_HIGHEST if settings.uncertainty else None, dropout=DROPOUT)
+        return net, _OWN[settings.uncertainty], "noise", ("A new network was fitted to this series.",)
+    loaded, record = weights.load(settings.weights)
+    if not isinstance(loaded, Denoiser):
+        raise WeightsError(
+            f"The weights {settings.weights} are of the network {record.architecture}; denoising needs weights of its own networks, "
+            f"such as {BUNDLED}."
+        )
+    if loaded.channels != channels:
+        raise SettingsError(
+            f"The network of {settings.weights} takes {loaded.channels} wavelengths at once, but here {channels} enter together: for spectra "
+            "fit a new one (--spectral --weights none --fit 20); a network of one wavelength goes without --spectral."
+        )
+    if settings.uncertainty and loaded.highest is None:
+        raise WeightsError(f"The network of {settings.weights} does not tell its uncertainty: choose {BUNDLED}, or fit a new one.")
+    return loaded, record.architecture, record.normalisation, (f"Weights {record.name}, sha256 {record.sha256}.",)
+
+
+def _fixed_unit(normalisation: str, light: Sequence[Light]) -> float:
+    """What a value of 1 in the network is in the burst: the continuum, by the brightest Stokes I, where it is not 1 already."""
+    if normalisation.startswith("times "):
+        return 1 / float(normalisation.removeprefix("times "))
+    if normalisation not in ("continuum", ""):
+        raise WeightsError(f"The weights take images normalised to {normalisation!r}; possible are noise, continuum, and times a factor.")
+    brightest = max((each.level for each in light if each.is_intensity), default=1.0)
+    return 1.0 if 0.3 < brightest < 3 else brightest
+
+
+# -- training on the series ----------------------------------------------------------------------------------------
+
+
+def _fit(
+    job: _Job, settings: DenoiseSettings, seed: int, began: float
+) -> Generator[Snapshot, DenoiseSettings | None, tuple[DenoiseSettings, int, StopReason]]:
+    """Train on pairs of neighbouring times, one snapshot per epoch; leaves the best weights by the hold-out in the network."""
+    strengths = [float(np.mean([job.light[k].strength for k in group])) for group in job.groups]
+    pairs = Pairs(job.read, job.groups, strengths, job.burst.shape[1], (job.burst.shape[2], job.burst.shape[3]))
+    variance = float(np.mean([(job.light[k].noise / job.units[k]) ** 2 for group in job.groups for k in group]))
+    aim = Aim(settings.loss, settings.uncertainty, variance)
+    optimiser = torch.optim.Adam(job.net.parameters(), lr=settings.learning_rate)
+    held_out = pairs.held_out()
+    saver = Saver(settings.checkpoint, job.burst, settings)
+    first = State(0, job.net.state_dict(), optimiser.state_dict(), _copied(job.net), judge(job.net, held_out, aim, job.device))
+    state = resume(saver, first)
+    job.net.load_state_dict(state.net)
+    if state.epoch:
+        optimiser.load_state_dict(state.optimiser)
+    turn = 0
+    try:
+        while state.epoch < settings.fit and state.epoch - state.best_epoch < settings.patience:
+            for each in optimiser.param_groups:
+                each["lr"] = settings.learning_rate * min(1.0, (settings.fit - state.epoch) / (_LATE * settings.fit))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(hash((seed, state.epoch)))
+                batches = pairs.batches(np.random.default_rng((seed, state.epoch)), settings.patches, spectral=settings.spectral)
+                trained = train_epoch(job.net, optimiser, batches, aim, job.device)
+            held = judge(job.net, held_out, aim, job.device)
+            state = _next(state, job.net, optimiser, {"training": trained, "hold_out": held})
+            saver.save(state)
+            turn = _preview(job, settings, turn)
+            residual = {"residual": job.observed - job.images}
+            sent = yield job.snapshot(state.epoch, settings.fit + _count(job, settings), began, residual, state.losses)
+            settings = sent or settings
+    finally:
+        saver.write(state)
+    job.net.load_state_dict(state.best)
+    job.messages += (f"Fitted in {state.epoch} epochs; the weights of epoch {state.best_epoch} had the smallest hold-out loss.",)
+    return settings, state.epoch, StopReason.DONE if state.epoch >= settings.fit else StopReason.CONVERGED
+
+
+def _next(state: State, net: Denoiser, optimiser: torch.optim.Optimizer, losses: dict[str, float]) -> State:
+    """The state after one more epoch; the best network is the one with the smallest hold-out loss."""
+    after = dataclasses.replace(state, epoch=state.epoch + 1, net=net.state_dict(), optimiser=optimiser.state_dict(), losses=losses)
+    if losses["hold_out"] >= state.best_loss:
+        return after
+    return dataclasses.replace(after, best=_copied(net), best_loss=losses["hold_out"], best_epoch=after.epoch)
+
+
+def _preview(job: _Job, settings: DenoiseSettings, turn: int) -> int:
+    """Denoise the shown frame of the strongest group and, in turns, of as many others as cost little; return whose turn is next."""
+    job.show(min(settings.frame, job.burst.shape[1] - 1))
+    order = sorted(range(len(job.groups)), key=lambda g: -job.light[job.groups[g][0]].strength)
+    pixels = len(job.groups[0]) * job.burst.shape[2] * job.burst.shape[3]
+    count = min(len(order), max(1, _PREVIEW_PIXELS // pixels))
+    chosen = [order[0]] + [order[1 + (turn + n) % (len(order) - 1)] for n in range(count - 1)]
+    for number in chosen:
+        job.put(job.groups[number], job.denoised(job.groups[number], job.frame)[0])
+    return turn + count - 1
+
+
+def _copied(net: Denoiser) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
+
+
+def _keep(job: _Job, settings: DenoiseSettings) -> None:
+    """Save the fitted network among the user's weights, if a name was given."""
+    if not settings.keep:
+        return
+    wanted = _OWN[settings.uncertainty] if job.architecture.partition(":")[0] in _OWN else job.architecture
+    wanted += f":{job.net.channels}" if job.net.channels > 1 else ""
+    kept = weights.build(wanted)
+    own = job.net.state_dict()
+    # A second head that did not learn with the first knows nothing of it any more.
+    kept.load_state_dict({name: own[name] for name in kept.state_dict()})
+    record = weights.WeightsRecord(
+        name=settings.keep,
+        architecture=wanted,
+        kind="polarisation",
+        normalisation=job.normalisation,
+        data=", ".join(sorted({source.path.name for source in job.burst.sources})),
+        training=f"fitted to this series for {settings.fit} epochs at most, starting from {settings.weights}",
+    )
+    saved = weights.save(kept, record, weights.folders()[0])
+    job.messages += (f"The fitted weights are kept as {settings.keep} in {saved.parent}.",)
+
+
+# -- the series ----------------------------------------------------------------------------------------------------
+
+
+def _count(job: _Job, settings: DenoiseSettings) -> int:
+    """How many images there are to denoise."""
+    return len(job.groups) * (job.burst.shape[1] if settings.series else 1)
+
+
+def _apply(job: _Job, settings: DenoiseSettings, seed: int, began: float, done: int, stop: StopReason) -> Iterator[Snapshot]:
+    """Denoise the shown frame of all objects, then the other frames; the last snapshot has the whole series."""
+    job.show(min(settings.frame, job.burst.shape[1] - 1))
+    shown = job.frame
+    frames = [shown, *(f for f in range(job.burst.shape[1]) if f != shown)] if settings.series else [shown]
+    passes = settings.passes if settings.uncertainty else 0
+    whole = _Whole.of(job.burst, len(frames) > 1, bool(passes))
+    total, step = done + len(job.groups) * len(frames), done
+    maps: dict[str, FloatArray] = {}
+    for frame in frames:
+        for number, group in enumerate(job.groups):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(hash((seed, frame, number)))
+                images, sigma = job.denoised(group, frame, passes)
+            whole.take(group, frame, images, sigma)
+            step += 1
+            if frame == shown:
+                job.put(group, images)
+            if step < total:
+                yield job.snapshot(step, total, began, maps, {})
+        if frame == shown:
+            maps = {"residual": job.observed - job.images}
+            for array in (job.images, job.coverage, maps["residual"]):
+                array.flags.writeable = False  # so that the snapshots need not copy them
+    yield job.snapshot(total, total, began, maps | whole.maps(shown), _judged(job), stop=stop)
+
+
+def _judged(job: _Job) -> dict[str, float]:
+    """The means over the denoised objects of what their residuals tell."""
+    facts = [statistics(job.observed[k] - job.images[k], job.light[k].noise) for group in job.groups for k in group]
+    return {name: float(np.mean([each[name] for each in facts])) for name in facts[0]}
+
+
+@dataclass(frozen=True, eq=False)
+class _Whole:
+    """All frames (object, frame, y, x), denoised and their uncertainty, as far as they were asked for."""
+
+    series: FloatArray | None
+    uncertainty: FloatArray | None
+    single: bool
+
+    @classmethod
+    def of(cls, burst: Burst, many: bool, uncertain: bool) -> _Whole:
+        series = np.stack([[burst.image(k, f) for f in range(burst.shape[1])] for k in range(burst.shape[0])]) if many else None
+        frames = burst.shape[1] if many else 1
+        return cls(series, np.zeros((burst.shape[0], frames, *burst.shape[2:]), np.float32) if uncertain else None, not many)
+
+    def take(self, group: Group, frame: int, images: FloatArray, sigma: FloatArray) -> None:
+        if self.series is not None:
+            self.series[list(group), frame] = images
+        if self.uncertainty is not None:
+            self.uncertainty[list(group), 0 if self.single else frame] = sigma
+
+    def maps(self, shown: int) -> dict[str, FloatArray]:
+        """As the snapshot names them: the shown frame's uncertainty, and the series."""
+        maps: dict[str, FloatArray] = {}
+        if self.uncertainty is not None:
+            maps["uncertainty"] = self.uncertainty[:, 0 if self.single else shown].copy()
+        for name, array in (("series", self.series), ("series_uncertainty", None if self.single else self.uncertainty)):
+            if array is not None:
+                array.flags.writeable = False  # so that the snapshot need not copy it
+                maps[name] = array
+        return maps

@@ -1,0 +1,85 @@
+"""PCA: the classical way to take noise out of spectra, a few principal components along wavelength.
+
+Martinez Gonzalez et al. (2008), doi:10.1051/0004-6361:200809719; the comparison of Diaz Baso et al. (2019).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heliorestore.burst import Burst, FloatArray
+from heliorestore.errors import SettingsError
+from heliorestore.methods.polarisation import light_of, spectra
+from heliorestore.settings import Settings, option
+from heliorestore.snapshot import SERIES, Snapshot, StopReason
+
+_STANDS_OUT = 1.25  # variance of a component, in that of the noise, from which it is taken for signal
+
+
+@dataclass(frozen=True, kw_only=True)
+class PcaSettings(Settings):
+    """Settings of PCA."""
+
+    method: ClassVar[str] = "pca"
+
+    components: int | None = option(None, minimum=1, help="Components to keep; none: those that stand out of the noise.")
+    frame: int = option(0, minimum=0, help="The frame that is the main image; all frames are in the series.")
+
+
+class Pca:
+    """The method as `methods.base` loads it."""
+
+    name = PcaSettings.method
+    settings = PcaSettings
+
+    def stream(
+        self, burst: Burst, settings: PcaSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+    ) -> Iterator[Snapshot]:
+        """Yield a snapshot per Stokes parameter; one basis serves all its pixels at all times."""
+        began = time.perf_counter()
+        groups = spectra(burst)
+        objects, frames, rows, columns = burst.shape
+        if settings.frame >= frames:
+            raise SettingsError(f"frame is {settings.frame}, but the burst has {frames} frames, numbered from 0.")
+        if settings.components is not None and settings.components > len(groups[0]):
+            raise SettingsError(f"components is {settings.components}, but the spectra have {len(groups[0])} wavelengths.")
+        series = np.stack([[burst.image(k, frame) for frame in range(frames)] for k in range(objects)])
+        observed = series[:, settings.frame].copy()
+        messages: tuple[str, ...] = ()
+        for step, group in enumerate(groups, 1):
+            noise = np.array([light_of(burst, k).noise for k in group])
+            spectra_ = series[list(group)].reshape(len(group), -1)
+            kept, series[list(group)] = _kept(spectra_, noise, settings.components, (frames, rows, columns))
+            messages += (f"{burst.labels[group[0]]} and its other wavelengths: {kept} of {len(group)} components.",)
+            last = step == len(groups)
+            maps = {"residual": observed - series[:, settings.frame]} | ({SERIES: series} if last and frames > 1 else {})
+            yield Snapshot(
+                step=step, total=len(groups), images=series[:, settings.frame], maps=maps, messages=messages,
+                elapsed_s=time.perf_counter() - began, stop=StopReason.DONE if last else None,
+            )  # fmt: skip
+
+
+METHOD = Pca()
+
+
+def _kept(cube: FloatArray, noise: npt.NDArray[np.float64], components: int | None, shape: tuple[int, int, int]) -> tuple[int, FloatArray]:
+    """How many components were kept, and the spectra (wavelength, pixel) made of them as (wavelength, frame, y, x).
+
+    Wavelengths are divided by their noise first, so that the noise has a variance of one in every direction.
+    """
+    good = np.isfinite(cube).all(0)
+    values = cube[:, good].astype(np.float64) / noise[:, None]
+    mean = values.mean(1, keepdims=True)
+    variances, basis = np.linalg.eigh(np.cov(values))
+    count = components if components is not None else max(1, int(np.sum(variances > _STANDS_OUT)))
+    strongest = basis[:, ::-1][:, :count]
+    made = np.full(cube.shape, np.nan, np.float32)
+    made[:, good] = (strongest @ (strongest.T @ (values - mean)) + mean) * noise[:, None]
+    return count, made.reshape(-1, *shape)
