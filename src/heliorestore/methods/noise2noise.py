@@ -226,8 +226,8 @@ def _network(settings: DenoiseSettings, channels: int) -> tuple[Denoiser, str, s
         )
     if loaded.channels != channels:
         raise SettingsError(
-            f"The network of {settings.weights} takes {loaded.channels} wavelengths at once, but here {channels} enter together: for spectra "
-            "fit a new one (--spectral --weights none --fit 20); a network of one wavelength goes without --spectral."
+            f"The network of {settings.weights} takes {loaded.channels} wavelengths at once, but here {channels} enter together: "
+            "for spectra fit a new one (--spectral --weights none --fit 20); a network of one wavelength goes without --spectral."
         )
     if settings.uncertainty and loaded.highest is None:
         raise WeightsError(f"The network of {settings.weights} does not tell its uncertainty: choose {BUNDLED}, or fit a new one.")

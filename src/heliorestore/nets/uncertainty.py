@@ -39,6 +39,6 @@ def unlikelihood(squares: torch.Tensor, log_variance: torch.Tensor) -> torch.Ten
 
     An error of more than five sigmas counts as five: a few wild pixels must not make all others wait.
     """
-    known = log_variance.clamp(min=_LOWEST)
+    known = log_variance + (log_variance.clamp(min=_LOWEST) - log_variance).detach()  # bounded, but with its gradient
     squares = torch.minimum(squares, _FAR**2 * torch.exp(known.detach()))
     return (squares * torch.exp(-known) + log_variance).mean() / 2

@@ -37,19 +37,6 @@ Scene = tuple[str, npt.NDArray[np.float64], float]
 """Name, image (y, x) and its pixel in arcsec; continuum in units of the quiet Sun, magnetograms in kG."""
 
 
-def scene_file(table: Mapping[str, Any] | SceneFile) -> SceneFile:
-    """The cut-out that a table of a recipe describes."""
-    if isinstance(table, SceneFile):
-        return table
-    known = [field.name for field in dataclasses.fields(SceneFile)]
-    if not set(table) <= set(known) or not {"file", "pixel_arcsec"} <= set(table):
-        raise SettingsError(
-            f"A scene file of the recipe has {', '.join(table)}; it needs file and pixel_arcsec, and may have {', '.join(known)}."
-        )
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
-    return SceneFile(**values)
-
-
 def simulated(kind: Kind, count: int, seed: int) -> Iterator[Scene]:
     """`count` scenes of the simulator, every other one with a sunspot, of three sizes in turn."""
     from heliorestore.simulate.magnetic import magnetic_field
