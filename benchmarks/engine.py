@@ -6,7 +6,7 @@
 Each size is done in a process of its own, on a FITS file that is written for it into the folder for temporary files and removed again.
 Its frames are a smooth random scene that shivers, and noise: the time of an iteration does not depend on what is seen. The first
 iteration of `sv-momfbd` (from the average) solves for the objects from nothing and is given by itself; the rest is the median of the
-others. The memory is what the run adds at its peak to what the process had before. The FFT floor is the time of nothing but the Fourier
+others, or itself where it is the only one. The memory is what the run adds at its peak to what the process had before. The FFT floor is the time of nothing but the Fourier
 transforms of an iteration, recorded and repeated on contiguous data right behind it. On a CPU seconds are those of the processor,
 summed over the threads.
 """
@@ -49,12 +49,15 @@ class Case:
     device: str
     threads: int
     ffts: bool
+    optimiser: str
 
 
 def settings_of(case: Case) -> Settings:
     if case.method == "momfbd":
         return MomfbdSettings(iterations=case.iterations, stop_early=False, memory_gb=case.memory_gb)
-    return SvMomfbdSettings(start="average", iterations=case.iterations, stop_early=False, memory_gb=case.memory_gb)
+    return SvMomfbdSettings(
+        start="average", optimiser=case.optimiser, iterations=case.iterations, stop_early=False, memory_gb=case.memory_gb
+    )
 
 
 def write_burst(path: Path, case: Case) -> None:
@@ -92,7 +95,7 @@ def measured(case: Case) -> dict[str, float]:
         write_burst(path, case)
         burst = heliorestore.read(path).with_instrument("crisp-8542")
         settings = settings_of(case)
-        need = memory_need(burst.shape, settings, case.device)
+        need = memory_need(burst.shape, settings, case.device, optics=1)
         assert need is not None
         if CLEAR.exists():
             CLEAR.write_text("5")  # Linux: the peak begins anew, from what is in use now
@@ -111,8 +114,8 @@ def measured(case: Case) -> dict[str, float]:
             floors.append(taken(transforms.again, case.device) if case.ffts else 0.0)
         peak = (resident("VmHWM") - before) * 1024 if case.device == "cpu" else torch.cuda.max_memory_allocated()
         source.close()
-    found = {"first": first, "iteration": statistics.median(walls), "peak": peak, "estimate": need.peak_bytes}
-    found["share"] = statistics.median(floor / wall for floor, wall in zip(floors, walls, strict=True))
+    found = {"first": first, "iteration": statistics.median(walls or [first]), "peak": peak, "estimate": need.peak_bytes}
+    found["share"] = statistics.median([floor / wall for floor, wall in zip(floors, walls, strict=True)] or [0.0])
     return found | {"tiles": need.tiles[0] * need.tiles[1], "held": need.frames_held}
 
 
@@ -124,6 +127,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=4)
     parser.add_argument("--memory-gb", type=float)
     parser.add_argument("--method", choices=["sv-momfbd", "momfbd"], default="sv-momfbd")
+    parser.add_argument("--optimiser", choices=["alternating", "adamw"], default="alternating")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-ffts", action="store_true", help="do not measure the floor")
@@ -135,7 +139,7 @@ def main() -> None:
     )
     print("|---" * 8 + "|")
     for size in a.sizes:
-        case = Case(size, a.objects, a.frames, a.method, a.iterations, a.memory_gb, a.device, a.threads, not a.no_ffts)
+        case = Case(size, a.objects, a.frames, a.method, a.iterations, a.memory_gb, a.device, a.threads, not a.no_ffts, a.optimiser)
         with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
             found = pool.submit(measured, case).result()
         each = found["iteration"] / (size**2 * a.frames * a.objects)

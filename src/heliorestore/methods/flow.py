@@ -113,7 +113,7 @@ class Flow:
     def model(self, part: Part) -> Model:
         """The model of a tile."""
         if part.shape not in self._models:
-            self._models[part.shape] = self.make(self.optics, part.shape, self.step, self.memory_bytes / 4)
+            self._models[part.shape] = self.make(self.optics, part.shape, self.step, self.layout.gradient_bytes)
         return self._models[part.shape]
 
     def transfers(self, modes: torch.Tensor) -> Transfers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ _CPU_SIDE = 16  # intervals of nodes along a tile: of wider ones the spectra of 
 _OBJECT_ARRAYS = 24  # of the size of the objects: their state, filters on mirrored grids, conjugate gradients
 _MODE_ARRAYS = 9
 _CUT = 0.75  # side of the spectra of patches in that of the patch: they end at the diffraction limit
+_LIGHT = 1.15  # of a PSF, in image and pupil, in pixels of the PSF
 _IMAGES = 8  # arrays of a part's pixels that are alive at once
 
 
@@ -84,7 +85,8 @@ class Layout:
     """A field of `shape` pixels with nodes every `step` in tiles of `side` intervals at most, `at_once` of the frames together.
 
     Every pixel belongs to one tile; neighbours share the nodes on their border, so that what the tiles give adds up to what the
-    whole gives. The transfer functions of the first `kept` parts stay in memory.
+    whole gives. The transfer functions of the first `kept` parts stay in memory; `gradient_bytes` is what the gradient of a part may
+    keep of the light it was made of.
     """
 
     shape: tuple[int, int]
@@ -94,6 +96,7 @@ class Layout:
     side: int
     at_once: int
     kept: int
+    gradient_bytes: float = 0.0
 
     @property
     def tiles(self) -> tuple[int, int]:
@@ -128,9 +131,9 @@ def part_bytes(shape: tuple[int, int], step: int, psf: int, optics: int) -> floa
 def make_layout(
     burst_shape: tuple[int, int, int, int], *, step: int, psf: int, optics: int, memory_bytes: float, device: torch.device
 ) -> Layout:
-    """The largest parts that keep within the memory, and as many transfer functions kept as there is room for.
+    """The largest parts that keep within a quarter of the memory, and as many transfer functions kept as half of it holds.
 
-    `burst_shape` is (object, frame, y, x), `optics` the number of distinct optics. A part may take half of the memory.
+    `burst_shape` is (object, frame, y, x), `optics` the number of distinct optics. The rest is for the gradient.
     """
     objects, frames, *field = burst_shape
     shape = (field[0], field[1])
@@ -141,23 +144,23 @@ def make_layout(
     def needed(side: int, frames: int) -> float:
         return sum(_largest_part(Layout(shape, frames, step, psf, side, frames, 0), objects, optics))
 
-    while side > 2 and needed(side, frames) > memory_bytes / 2:
+    while side > 2 and needed(side, frames) > memory_bytes / 4:
         side = -(-side // 2)
     at_once = frames
-    while at_once > 1 and needed(side, at_once) > memory_bytes / 2:
+    while at_once > 1 and needed(side, at_once) > memory_bytes / 4:
         at_once = -(-at_once // 2)
-    layout = Layout(shape, frames, step, psf, side, at_once, 0)
-    one = needed(side, at_once)
-    whole = layout.count * one <= memory_bytes
-    kept = layout.count if whole else max(0, int((memory_bytes - one) / one))
-    return Layout(shape, frames, step, psf, side, at_once, kept)
+    layout = Layout(shape, frames, step, psf, side, at_once, 0, memory_bytes / 4)
+    return replace(layout, kept=min(layout.count, int(memory_bytes / 2 / _largest_part(layout, objects, optics)[0])))
 
 
 def working_bytes(layout: Layout, objects: int, optics: int) -> float:
     """Bytes that the parts of a layout take at the peak: transfer functions kept, and what is alive in the work on one part."""
     transfers, images = _largest_part(layout, objects, optics)
     made_again = transfers if layout.kept < layout.count else 0.0
-    return min(layout.kept, layout.count) * transfers + made_again + images
+    # Beside its transfer function the gradient wants the light of every PSF.
+    light = transfers * (1 + _LIGHT * layout.psf**2 / (NodePatches(layout.shape, layout.step, layout.psf, 1).length ** 2 / 2))
+    gradient = light if light <= layout.gradient_bytes else 0.0
+    return layout.kept * transfers + images + max(made_again, gradient)
 
 
 def _largest_part(layout: Layout, objects: int, optics: int) -> tuple[float, float]:
@@ -174,7 +177,7 @@ def patch_bytes(burst_shape: tuple[int, int, int, int], patch: int, step: int, m
     count = math.prod(math.ceil((n + size // 2 - size) / min(step, size)) + 1 for n in (rows, columns))
     spectrum = 8.0 * _CUT**2 * size * size / 2
     spectra = count * objects * frames * spectrum
-    batch = min(memory_bytes / 3, 64.0 * 10 * 8 * size**2 * objects * frames)
+    batch = min(memory_bytes / 3, min(64, count) * 80.0 * size**2 * objects * frames)
     restored = count * (objects * (2 * spectrum + 4 * 4.0 * size**2) + 4.0 * _MODE_ARRAYS * frames * modes)
     return (spectra if spectra <= memory_bytes / 3 else 0.0) + batch + restored
 

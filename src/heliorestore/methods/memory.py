@@ -11,32 +11,37 @@ from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.settings import Settings
 
+_LIBRARIES = 0.25e9  # what they take when they are first used
 _SNAPSHOT_ARRAYS = 4  # images, their maps and copies of both, of the size of the objects
 
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes at the peak beyond the program itself, whether frames are held in memory, and the tiles (y, x) of the field."""
+    """Bytes at the peak beyond the program as it starts, whether frames are held in memory, and the tiles (y, x) of the field."""
 
     peak_bytes: float
     frames_held: bool
     tiles: tuple[int, int]
 
 
-def memory_estimate(burst_shape: tuple[int, int, int, int], settings: Settings, device: torch.device | str = "cpu") -> int:
+def memory_estimate(
+    burst_shape: tuple[int, int, int, int], settings: Settings, device: torch.device | str = "cpu", *, optics: int | None = None
+) -> int:
     """Bytes that a run needs at its peak beyond the program itself; 0 for methods that work through small pieces."""
-    need = memory_need(burst_shape, settings, device)
+    need = memory_need(burst_shape, settings, device, optics=optics)
     return 0 if need is None else round(need.peak_bytes)
 
 
-def memory_need(burst_shape: tuple[int, int, int, int], settings: Settings, device: torch.device | str = "cpu") -> MemoryNeed | None:
+def memory_need(
+    burst_shape: tuple[int, int, int, int], settings: Settings, device: torch.device | str = "cpu", *, optics: int | None = None
+) -> MemoryNeed | None:
     """What a run on frames (object, frame, y, x) needs; None for methods that work through small pieces.
 
-    Objects are taken to have optics of their own each; those that share them need less.
+    `optics` is the number of different instruments among the objects; all are taken to differ where it is not given.
     """
     objects, _, rows, columns = burst_shape
     place = torch.device(device)
-    shown = 4.0 * _SNAPSHOT_ARRAYS * objects * rows * columns
+    shown = _LIBRARIES + 4.0 * _SNAPSHOT_ARRAYS * objects * rows * columns
     if isinstance(settings, MomfbdSettings):
         shares = share(budget_bytes(settings.memory_gb, place), burst_shape)
         work = patch_bytes(burst_shape, settings.patch, settings.patch_step, settings.modes, shares.work)
@@ -44,10 +49,9 @@ def memory_need(burst_shape: tuple[int, int, int, int], settings: Settings, devi
     if isinstance(settings, SvMomfbdSettings):
         state = flow_state_bytes(burst_shape, settings.modes, settings.grid_step, settings.psf)
         shares = share(budget_bytes(settings.memory_gb, place), burst_shape, state)
-        layout = make_layout(
-            burst_shape, step=settings.grid_step, psf=settings.psf, optics=objects, memory_bytes=shares.work, device=place
-        )  # fmt: skip
-        work = working_bytes(layout, objects, objects)
+        kinds = optics or objects
+        layout = make_layout(burst_shape, step=settings.grid_step, psf=settings.psf, optics=kinds, memory_bytes=shares.work, device=place)
+        work = working_bytes(layout, objects, kinds)
         if settings.start == "patches" and not settings.at_once:
             work = max(work, patch_bytes(burst_shape, settings.patch, settings.patch // 2, settings.modes, shares.work))
         return MemoryNeed(shares.held + state + work + shown, shares.held > 0, layout.tiles)
