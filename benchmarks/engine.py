@@ -6,9 +6,10 @@
 Each size is done in a process of its own, on a FITS file that is written for it into the folder for temporary files and removed again.
 Its frames are a smooth random scene that shivers, and noise: the time of an iteration does not depend on what is seen. The first
 iteration of `sv-momfbd` (from the average) solves for the objects from nothing and is given by itself; the rest is the median of the
-others, or itself where it is the only one. The memory is what the run adds at its peak to what the process had before. The FFT floor is the time of nothing but the Fourier
-transforms of an iteration, recorded and repeated on contiguous data right behind it. On a CPU seconds are those of the processor,
-summed over the threads.
+others, or the first itself where it is the only one. The memory is what the run adds at its peak to what the process had before. The
+FFT floor is the time of nothing but the Fourier transforms of an iteration, recorded in the last one
+and repeated on contiguous data.
+On a CPU seconds are those of the processor, summed over the threads.
 """
 
 from __future__ import annotations
@@ -104,18 +105,17 @@ def measured(case: Case) -> dict[str, float]:
             torch.cuda.reset_peak_memory_stats()
         source = stream(burst, settings, device=case.device)
         first = taken(lambda: next(source), case.device)
-        walls, floors = [], []
-        for number in range(1, case.iterations):
-            if case.ffts and number == 1:
-                with FourierTransforms() as transforms:
-                    next(source)
-                continue
-            walls.append(taken(lambda: next(source), case.device))
-            floors.append(taken(transforms.again, case.device) if case.ffts else 0.0)
+        last = case.iterations - 1 if case.ffts else case.iterations
+        walls = [taken(lambda: next(source), case.device) for _ in range(1, last)]
         peak = (resident("VmHWM") - before) * 1024 if case.device == "cpu" else torch.cuda.max_memory_allocated()
+        floors = []
+        if case.ffts:
+            with FourierTransforms() as transforms:
+                next(source)
+            floors = [taken(transforms.again, case.device) for _ in walls]
         source.close()
     found = {"first": first, "iteration": statistics.median(walls or [first]), "peak": peak, "estimate": need.peak_bytes}
-    found["share"] = statistics.median([floor / wall for floor, wall in zip(floors, walls, strict=True)] or [0.0])
+    found["share"] = statistics.median(floors) / found["iteration"] if floors else 0.0
     return found | {"tiles": need.tiles[0] * need.tiles[1], "held": need.frames_held}
 
 

@@ -11,7 +11,7 @@ from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.settings import Settings
 
-_LIBRARIES = 0.25e9  # what they take when they are first used
+_LIBRARIES = 0.06e9  # what they take when they are first used
 _SNAPSHOT_ARRAYS = 4  # images, their maps and copies of both, of the size of the objects
 
 

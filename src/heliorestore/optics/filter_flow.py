@@ -57,7 +57,7 @@ class FilterFlow:
     borders: Borders = "reflect"
     node_batch: int = 0
     checkpoint: bool | None = None
-    kept_bytes: float = 512e6
+    kept_bytes: float = 256e6
     _groups: tuple[_Group, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
