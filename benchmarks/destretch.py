@@ -2,8 +2,8 @@
 
     python benchmarks/destretch.py [--size 192] [--high-layer-km 4 12] [--r0-cm 7] [--ao] [--methods momfbd sv-momfbd]
 
-Granulation, 12 frames of SST/CRISP at 854.2 nm; `--ao` adds adaptive optics that look at the field's centre. NMSE is the error after one sub-pixel shift and one gain, in
-units of the truth's variance; restored images are looked at through the telescope again.
+Granulation, 12 frames of SST/CRISP at 854.2 nm; `--ao` adds adaptive optics that look at the field's centre. NMSE is the error after
+one sub-pixel shift and one gain, in units of the truth's variance; restored images are looked at through the telescope again.
 """
 
 from __future__ import annotations

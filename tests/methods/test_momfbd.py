@@ -211,6 +211,20 @@ def test_objects_on_different_pixels_are_told():
         run(burst, SMALL)
 
 
+def test_patches_of_frames_that_are_read_when_wanted_are_those_of_frames_that_are_held(case, monkeypatch):
+    frames = np.asarray(case.burst.frames).copy()
+    frames[0, 2, 10:14, 20] = np.nan
+    burst = Burst(frames=frames, instruments=case.burst.instruments)
+    held = make_problem(observe(burst, CPU), SMALL.wavefronts(burst.instruments, CPU), (32, 16), 1e9).patches
+    read = make_problem(observe(burst, CPU, hold_bytes=0.0), SMALL.wavefronts(burst.instruments, CPU), (32, 16), 1e5)
+    assert read.spectra is None
+    assert read.patches.batch < held.batch
+    assert torch.equal(held.pixels(slice(3, 9)), torch.cat([read.patches.pixels(slice(n, n + 1)) for n in range(3, 9)]))
+    whole = run(burst, SMALL.replace(iterations=1))[0]
+    monkeypatch.setattr("heliorestore.methods.momfbd.budget_bytes", lambda *_: 1e5)
+    np.testing.assert_allclose(run(burst, SMALL.replace(iterations=1))[0].images, whole.images, rtol=1e-5)
+
+
 def test_the_stop_rule_ends_a_run_that_explains_no_more(case):
     last = run(case.burst, SMALL.replace(stop_early=True, iterations=400, rate_modes=0.2))[-1]
     assert last.stop is StopReason.CONVERGED
