@@ -127,6 +127,14 @@ def settings_of(run: Run) -> Settings:
     return from_rows(load(run.settings.method).settings, [(name, value) for name, value, *_ in run.settings.rows])
 
 
+def settings_at(snapshot: Snapshot) -> Settings:
+    """The settings of a snapshot's run with the live ones as they stood at its last iteration."""
+    if snapshot.run is None:
+        raise RestorationError("This result does not tell which run it comes from: its settings are not known.")
+    settings, rows = settings_of(snapshot.run), len(snapshot.history.get("step", ()))
+    return _with_row(settings, snapshot.history, rows - 1) if rows else settings
+
+
 def replay(
     burst: Burst, settings: Settings, history: Mapping[str, npt.NDArray[np.float64]], *, device: str = "auto", seed: int = 0
 ) -> Stream:

@@ -171,14 +171,14 @@ def burst_of(layers: Sequence[Any]) -> Burst:
     if len({plane.shape for plane in planes}) > 1:
         shapes = ", ".join(f"{layer.name} {'x'.join(map(str, layer.data.shape))}" for layer in layers)
         raise BurstError(f"The chosen layers differ in shape ({shapes}): choose layers of one shape, they become the objects of a burst.")
-    known = [_known(layer) for layer in layers]
-    headers = tuple(k["header"] for k in known)
+    facts = [known(layer) for layer in layers]
+    headers = tuple(fact["header"] for fact in facts)
     return Burst(
         frames=_LayerFrames(planes),
-        instruments=tuple(k["instrument"] for k in known),
+        instruments=tuple(fact["instrument"] for fact in facts),
         labels=tuple(str(layer.name) for layer in layers),
         headers=headers if all(h is not None for h in headers) else (),
-        unit=known[0]["unit"],
+        unit=facts[0]["unit"],
         layout="layer",
     )
 
@@ -282,7 +282,7 @@ def _planes(layer: Any) -> Any:
     return data[None] if data.ndim == 2 else data
 
 
-def _known(layer: Any) -> dict[str, Any]:
+def known(layer: Any) -> dict[str, Any]:
     """Instrument, header and unit of a layer's pixels, from its metadata or, failing that, from its scale."""
     record, object_ = layer.metadata.get(TAG), layer.metadata.get("object", 0)
     if isinstance(record, Burst):

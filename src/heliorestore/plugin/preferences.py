@@ -11,6 +11,8 @@ class Preferences:
 
     device: str = "auto"
     refresh_hz: float = 10.0
+    memory_gb: float = 0.0  # 0: the method decides
+    origin_lower_left: bool = False
 
 
 def preferences() -> Preferences:
@@ -19,6 +21,9 @@ def preferences() -> Preferences:
 
     try:
         page = get_plugin_settings("heliorestore").restoration
-        return Preferences(device=str(page.device), refresh_hz=float(page.refresh_hz))
+        return Preferences(
+            device=str(page.device), refresh_hz=float(page.refresh_hz), memory_gb=float(page.memory_gb),
+            origin_lower_left=bool(page.origin_lower_left),
+        )  # fmt: skip
     except (KeyError, AttributeError, ValueError):
         return Preferences()

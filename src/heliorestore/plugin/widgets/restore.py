@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari.utils.history import get_open_history, get_save_history, update_open_history, update_save_history
 from qtpy.QtCore import Qt
@@ -14,23 +14,31 @@ from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES
 from heliorestore.methods import METHODS
+from heliorestore.plugin.cuts import apply_origin
 from heliorestore.plugin.display import ResultLayers, next_name
 from heliorestore.plugin.layers import burst_of, common_burst, hint
 from heliorestore.plugin.preferences import preferences
 from heliorestore.plugin.repeat import as_command, as_python
+from heliorestore.plugin.versions import Version, keep, pair
 from heliorestore.plugin.widgets.form import SettingsForm
 from heliorestore.plugin.widgets.inputs import LayerList, parse_slice
 from heliorestore.plugin.widgets.instrument import InstrumentBox
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.parts import Section, button, note, row, say
+from heliorestore.plugin.widgets.presets import PresetBox
 from heliorestore.plugin.widgets.run import RunPanel, explain, notify
+from heliorestore.plugin.widgets.suggest import SETTING, SuggestBox
+from heliorestore.plugin.widgets.sweep import SweepBox
+from heliorestore.plugin.widgets.versions import VersionList
 from heliorestore.plugin.worker import End, Job, Outcome, start_task
 from heliorestore.settings import Settings, options
+from heliorestore.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _MINIMUM_WIDTH = 320
+_MEMORY = "memory_gb"  # the setting whose default the preferences know
 _FILES = f"Solar images ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;All files (*)"
 
 
@@ -43,13 +51,15 @@ class RestoreWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.form: SettingsForm | None = None
+        self._wanted: Settings | None = None  # to be shown once their method is loaded
+        apply_origin(napari_viewer)
         self.setMinimumWidth(_MINIMUM_WIDTH)
         self._build()
         self.layer_list.changed.connect(self._input_changed)
         self.instrument.changed.connect(self._input_changed)
         self.run_panel.wanted.connect(self.start)
         self.run_panel.state_changed.connect(self._state_changed)
-        self.destroyed.connect(_disconnector(self.layer_list))
+        self.destroyed.connect(_disconnector(self.layer_list, self.version_list))
         self._choose_method()
         self._input_changed()
 
@@ -85,12 +95,16 @@ class RestoreWidget(QWidget):
             return
         self.run_panel.start(job, self.make_layers(job), paused=paused)
 
-    def make_layers(self, job: Job) -> ResultLayers:
-        """Where the results of this run are shown: over the input, under a name of its own."""
+    def inputs(self, job: Job) -> list[Any]:
+        """The layers that a job restores, one per object."""
         chosen = self.layer_list.chosen()
         together = common_burst(chosen) is not None
         numbered = {layer.metadata["object"] if together else number: layer for number, layer in enumerate(chosen)}
-        inputs = [numbered[number] for number in job.burst.object_range]
+        return [numbered[number] for number in job.burst.object_range]
+
+    def make_layers(self, job: Job) -> ResultLayers:
+        """Where the results of this run are shown: over the input, under a name of its own."""
+        inputs = self.inputs(job)
         name = next_name(self.viewer, job.settings.method)
         if len(inputs) == 1:
             name = f"{name} {inputs[0].name}"
@@ -111,13 +125,14 @@ class RestoreWidget(QWidget):
 
         start_task(f"Open {Path(paths[0]).name}", lambda: load_layers(paths), self._opened, listed=False)
 
-    def export(self, path: str | Path | None = None) -> None:
-        """Write the latest result with its provenance, in a thread; without a path ask for one."""
-        snapshot = self.run_panel.snapshot
+    def export(self, path: str | Path | None = None, snapshot: Snapshot | None = None) -> None:
+        """Write a result, by default the latest, with its provenance, in a thread; without a path ask for one."""
+        snapshot = snapshot or self.run_panel.snapshot
         if snapshot is None:
             return
         if path is None:
-            suggestion = Path(get_save_history()[0]) / f"{self.method_name}_{snapshot.step}.fits"
+            method = snapshot.run.settings.method if snapshot.run is not None else self.method_name
+            suggestion = Path(get_save_history()[0]) / f"{method}_{snapshot.step}.fits"
             # The dialog asks before an existing file is replaced.
             path, _ = QFileDialog.getSaveFileName(self, "Export FITS", str(suggestion), "FITS (*.fits *.fits.gz)")
             if not path:
@@ -157,6 +172,56 @@ class RestoreWidget(QWidget):
         """All objects and frames of the files that the input came from."""
         return common_burst(self.layer_list.chosen()) or self.whole_burst()
 
+    # -- versions and settings
+
+    def keep_result(self) -> None:
+        """Keep the present result as a version: layers that later iterations leave alone."""
+        from heliorestore.methods.base import settings_at
+
+        if (snapshot := self.run_panel.snapshot) is not None:
+            self.run_panel.report(f"Kept: {keep(self.viewer, snapshot, settings_at(snapshot))}")
+
+    def show_settings(self, settings: Settings) -> None:
+        """Show these settings in the form, choosing their method; while a run goes on only the live ones."""
+        if settings.method != self.method_name:
+            self._wanted = settings
+            number = self.method_choice.findData(settings.method)
+            if self.method is not None or self.run_panel.busy or number < 0:
+                self._wanted = None
+                self.run_panel.say(f"These are settings of {settings.method}: choose them in its own panel, when no run goes on.")
+                return
+            self.method_choice.setCurrentIndex(number)
+        elif self.form is None:
+            self._wanted = settings
+        elif self.run_panel.busy:
+            for name, field in self.form.fields.items():
+                if field.option.live:
+                    field.set(getattr(settings, name))
+        else:
+            self.form.set_settings(settings)
+
+    def _back_to(self, version: Version) -> None:
+        from heliorestore.methods.base import settings_at
+
+        try:
+            self.show_settings(settings_at(version.snapshot))
+        except HeliorestoreError as error:
+            self.run_panel.say(str(error))
+
+    def _compare(self, version: Version) -> None:
+        """Compare a version with the result that is not kept, or with the input, in a panel of its own."""
+        from heliorestore.plugin.comparison import How
+
+        image, other = pair(version, self.viewer.layers)
+        other = other or next(iter(self.layer_list.chosen()), None)
+        if image is not None and other is not None:
+            _, widget = self.viewer.window.add_plugin_dock_widget("heliorestore", "Compare")
+            widget.compare(How.BLINK, image, other)
+
+    def _use(self, setting: str, value: float) -> None:
+        if self.form is not None and setting in self.form.fields:
+            self.form.fields[setting].set(value)
+
     # -- what happens
 
     def _choose_method(self) -> None:
@@ -186,6 +251,10 @@ class RestoreWidget(QWidget):
         form = SettingsForm(settings_class)
         form.changed.connect(self._settings_changed)
         self._show_form(form)
+        self._reset()
+        if self._wanted is not None and self._wanted.method == name:
+            form.set_settings(self._wanted)
+        self._wanted = None
 
     def _show_form(self, form: SettingsForm | None) -> None:
         if self.form is not None:
@@ -195,6 +264,10 @@ class RestoreWidget(QWidget):
         self.loading.setVisible(form is None)
         if form is not None:
             self.form_place.addWidget(form)
+        known = form.settings_class if form is not None else None
+        self.preset_box.set_class(known)
+        self.sweep_box.set_class(known)
+        self.suggest_section.setVisible(form is not None and SETTING in form.fields)
         self.run_panel.set_ready(form is not None)  # also sets what is enabled here
 
     def _settings_changed(self) -> None:
@@ -223,6 +296,8 @@ class RestoreWidget(QWidget):
         busy = self.run_panel.busy
         self.method_choice.setEnabled(not busy)
         self.export_button.setEnabled(self.run_panel.snapshot is not None)
+        self.version_list.keep_button.setEnabled(self.run_panel.snapshot is not None and not self.sweep_box.running)
+        self.preset_box.setEnabled(not busy)
         self.reset_button.setEnabled(self.form is not None and not busy)
         if self.form is not None:
             self.form.set_running(busy)
@@ -258,6 +333,13 @@ class RestoreWidget(QWidget):
         self.hint = note("What to know about the chosen layers.")
         self.instrument = InstrumentBox()
         self.run_panel = RunPanel()
+        self.preset_box = PresetBox(self.show_settings, self._present_settings)
+        self.sweep_box = SweepBox(self.viewer, self.run_panel, self.job, self.inputs)
+        self.suggest_section = Section("Suggestion", SuggestBox(self.job, self._use))
+        self.version_list = VersionList(
+            self.viewer, keep=self.keep_result, back=self._back_to, compare=self._compare,
+            export=lambda version: self.export(snapshot=version.snapshot),
+        )  # fmt: skip
         self.method_choice = QComboBox()
         self.method_choice.setToolTip("The method of restoration.")
         for name in METHODS:
@@ -285,9 +367,12 @@ class RestoreWidget(QWidget):
         column.addWidget(Section("Input", open_button, self.layer_list, self.hint, self._selection()))
         column.addWidget(Section("Instrument", self.instrument))
         method = [] if self.method else [self.method_choice]
-        column.addWidget(Section("Method", *method, self.summary, form_holder, self.reset_button))
+        column.addWidget(Section("Method", *method, self.summary, self.preset_box, form_holder, self.reset_button))
+        column.addWidget(self.suggest_section)
         column.addWidget(Section("Run", self._machine(), self.run_panel))
         column.addWidget(Section("Result", self.export_button, row(command, python)))
+        column.addWidget(Section("Versions", self.version_list))
+        column.addWidget(Section("Sweep", self.sweep_box))
         column.addStretch(1)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
@@ -316,9 +401,20 @@ class RestoreWidget(QWidget):
         return row("device", self.device, "seed", self.seed)
 
     def _reset(self) -> None:
-        if self.form is not None:
-            self.form.reset()
+        """Show the defaults, with the memory that the preferences allow."""
+        if self.form is None:
+            return
+        self.form.reset()
+        if _MEMORY in self.form.fields and (memory_gb := preferences().memory_gb):
+            self.form.fields[_MEMORY].set(memory_gb)
+
+    def _present_settings(self) -> Settings:
+        return self.job().settings if self.form is None else self.form.settings()
 
 
-def _disconnector(layer_list: LayerList) -> Callable[..., None]:
-    return lambda *_: layer_list.disconnect_viewer()
+def _disconnector(*followers: LayerList | VersionList) -> Callable[..., None]:
+    def disconnect(*_: Any) -> None:
+        for follower in followers:
+            follower.disconnect_viewer()
+
+    return disconnect
