@@ -83,6 +83,7 @@ def test_a_hidden_panel_does_not_compute(quality, viewer, qtbot):
     qtbot.wait(900)
     assert quality.measured is before
     quality.parent().show()
+    viewer.layers[0].data = SUN * 3
     qtbot.waitUntil(lambda: quality.measured is not before, timeout=20_000)
 
 

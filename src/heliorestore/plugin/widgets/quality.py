@@ -109,7 +109,7 @@ class QualityWidget(QWidget):
     # -- measuring
 
     def _compute(self) -> None:
-        if self._busy or not self.isVisible():
+        if self._busy or not self.isVisibleTo(self.window()):
             self._stale = True
             return
         self._busy, self._stale = True, False
