@@ -25,7 +25,6 @@ from heliorestore.methods.objects import Knobs, solve_objects
 from heliorestore.methods.observation import observe
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.methods.wavefronts import centre_tilts, make_wavefronts
-from heliorestore.optics.filters import filtered
 from heliorestore.optics.psf import telescope_psf
 from heliorestore.quality import contrast
 from heliorestore.settings import Settings
@@ -121,7 +120,7 @@ def oracle(simulation: Simulation, modes: int = 200, step: int = 16, psf: int = 
     coefficients = centre_tilts(torch.stack(found).permute(0, 2, 1).reshape(burst.shape[1], modes, *flow.grid))
     knobs = Knobs(weights=torch.ones(burst.shape[0]))
     objects = solve_objects(flow.transfers(coefficients), flow.surround(observation.mean), knobs, 15)
-    return np.asarray(filtered(objects, flow.filters(knobs))[(slice(None), *flow.inner)] * observation.scales[:, None, None])
+    return np.asarray(flow.sharp(objects, knobs)[(slice(None), *flow.inner)] * observation.scales[:, None, None])
 
 
 def reobserved(image: np.ndarray) -> np.ndarray:

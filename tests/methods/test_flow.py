@@ -51,7 +51,7 @@ def test_tiles_of_the_field_give_what_the_undivided_field_gives(case):
     ours, theirs = (f.transfers(case.modes) for f in (cut, whole))
     weights = gamma[:, None, None, None]
     close(ours.normal(objects, weights), theirs.normal(objects, weights))
-    close(ours.back(weights), theirs.back(weights))
+    close(ours.back(objects, weights), theirs.back(objects, weights))
     close(ours.squares(objects), theirs.squares(objects))
     close(ours.residual(objects, 2), theirs.residual(objects, 2))
 
@@ -62,7 +62,7 @@ def test_frames_that_are_read_part_by_part_are_those_that_are_held(case):
     objects = held.surround(held.observation.mean)
     for found, wanted in zip(
         *(
-            (t.back(torch.ones(1)), t.squares(objects), t.normal(objects, torch.ones(1)))
+            (t.back(objects, torch.ones(1)), t.squares(objects), t.normal(objects, torch.ones(1)))
             for t in (f.transfers(case.modes) for f in (read, held))
         ),
         strict=True,

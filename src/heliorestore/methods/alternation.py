@@ -19,10 +19,10 @@ from heliorestore.methods.patches import Patches
 from heliorestore.methods.regularisers import penalty
 from heliorestore.methods.roughness import roughness
 from heliorestore.methods.wavefronts import Wavefronts, centre_tilts
-from heliorestore.optics.filters import filtered
 
-_FIRST_SOLVE, _SOLVE = 12, 4  # conjugate-gradient steps: from the average, and from the last iteration's objects
-_WARM_UP = 6  # steps of the modes until they have their full rate
+_FIRST_SOLVE, _SOLVE = 4, 1  # conjugate-gradient steps: from the average, and from the last iteration's objects
+_WARM_UP = 3  # steps of the modes until they have their full rate
+_MEMORY = 0.95  # of Adam's mean square: the slopes fall fast, and an older one would hold the steps back
 _STALLED = 0.005  # a residual that falls by less than this fraction stands still
 
 
@@ -41,14 +41,16 @@ class FlowProblem:
 class FlowState:
     """Objects (object, y, x) with their surroundings, whitened modes (frame, mode, gy, gx), and the moments of both.
 
-    `residual` is the rms of model minus data, `stalled` for how many iterations it has not fallen, `solved` whether the objects
-    were ever solved for.
+    `slope` is the gradient of half the squared residuals in the modes in radian, `squares` (object, y, x) their sum over the frames,
+    `residual` their rms, `stalled` for how many iterations it has not fallen, `solved` whether the objects were ever solved for.
     """
 
     objects: torch.Tensor
     modes: torch.Tensor
     object_moments: Moments
     mode_moments: Moments
+    slope: torch.Tensor
+    squares: torch.Tensor
     residual: float = float("inf")
     stalled: int = 0
     solved: bool = False
@@ -85,7 +87,7 @@ def begin(problem: FlowProblem, earlier: Earlier | None = None) -> FlowState:
             radian = torch.nn.functional.interpolate(radian, modes.shape[2:], mode="bilinear", align_corners=True)
         modes[:, :count] = radian / problem.wavefronts.sigmas[:count, None, None]
     objects = problem.flow.surround(images)
-    return FlowState(objects, modes, fresh(objects), fresh(modes))
+    return FlowState(objects, modes, fresh(objects), fresh(modes), torch.zeros_like(modes), torch.zeros_like(images))
 
 
 def add_patch_modes(problem: FlowProblem, state: FlowState, patches: Patches, modes: torch.Tensor) -> FlowState:
@@ -104,14 +106,20 @@ def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowSta
         rate = knobs.rate_modes * min(1.0, (moments.steps + 1) / _WARM_UP)
         # Strong modes, the tilts above all, are steep: no mode moves by more than the rate in radian.
         rates = (rate / problem.wavefronts.sigmas).clamp(max=rate)[:, None, None]
-        modes, moments = descend(modes, gradient, moments, rates)
+        modes, moments = descend(modes, gradient, moments, rates, second=_MEMORY)
         modes = centre_tilts(modes)
     transfers = problem.flow.transfers(problem.radian(modes))
     objects = solve_objects(transfers, state.objects, knobs, _SOLVE if state.solved else _FIRST_SOLVE)
-    square = float(transfers.squares(filtered(objects, problem.flow.filters(knobs))).sum())
-    residual = (square / max(1.0, problem.flow.observation.values)) ** 0.5
-    stalled = state.stalled + 1 if residual > state.residual * (1 - _STALLED) else 0
-    return replace(state, objects=objects, modes=modes, mode_moments=moments, residual=residual, stalled=stalled, solved=True)
+    following = compared(problem, replace(state, objects=objects, modes=modes, mode_moments=moments, solved=True), knobs)
+    stalled = state.stalled + 1 if following.residual > state.residual * (1 - _STALLED) else 0
+    return replace(following, stalled=stalled)
+
+
+def compared(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowState:
+    """The state with what its model leaves of the data, and the slope of that: one pass for what is shown and for the next step."""
+    slope = problem.flow.slope(problem.flow.sharp(state.objects, knobs), problem.radian(state.modes), knobs.weights / 2)
+    residual = (slope.square / max(1.0, problem.flow.observation.values)) ** 0.5
+    return replace(state, slope=slope.modes, squares=slope.squares, residual=residual)
 
 
 def mode_gradient(problem: FlowProblem, state: FlowState, knobs: Knobs) -> torch.Tensor:
@@ -119,12 +127,9 @@ def mode_gradient(problem: FlowProblem, state: FlowState, knobs: Knobs) -> torch
 
     N is the level of the residual as it stands: what the model cannot explain is noise to it.
     """
-    flow, observation = problem.flow, problem.flow.observation
-    noise = max(state.residual**2, float(observation.sigmas.square().mean()))
-    slope = flow.slope(filtered(state.objects, flow.filters(knobs)), problem.radian(state.modes), knobs.weights)
-    gradient = problem.radian(slope.modes) / (2 * noise)
+    noise = max(state.residual**2, float(problem.flow.observation.sigmas.square().mean()))
     _, rough = roughness(state.modes)
-    return gradient + knobs.prior * state.modes + knobs.coupling * rough
+    return problem.radian(state.slope) / noise + knobs.prior * state.modes + knobs.coupling * rough
 
 
 def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowState:
@@ -132,24 +137,23 @@ def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowStat
     flow, observation = problem.flow, problem.flow.observation
     sigmas = problem.wavefronts.sigmas[:, None, None]
     pixels = observation.shape[0] * observation.shape[1]
-    transfer_filter = flow.filters(knobs)
-    sharp = filtered(state.objects, transfer_filter)
+    sharp = flow.sharp(state.objects, knobs)
     slope = flow.slope(sharp, state.modes * sigmas, knobs.weights / pixels, in_objects=True)
     assert slope.objects is not None
-    in_objects, in_modes = filtered(slope.objects, transfer_filter), slope.modes
+    in_objects, in_modes = flow.sharp(slope.objects, knobs), slope.modes
     with torch.no_grad():
-        _, half = penalty(sharp, knobs.regulariser, positive=knobs.positive)
-        smooth = half(sharp)
-        in_objects += 2 * knobs.lambda_object * filtered(knobs.weights[:, None, None] * smooth, transfer_filter)
+        _, half = penalty(sharp, knobs.regulariser, pixels, positive=knobs.positive)
+        in_objects += 2 * knobs.lambda_object * flow.sharp(knobs.weights[:, None, None] * half(sharp), knobs)
         radian = state.modes * sigmas
         _, rough = roughness(radian)
         in_modes += 2 * knobs.lambda_modes * rough / radian[0].numel()
     objects, object_moments = descend(state.objects, in_objects, state.object_moments, knobs.rate_objects, decay=0.01, second=0.999)
     radian, mode_moments = descend(radian, in_modes, state.mode_moments, knobs.rate_modes, decay=0.01, second=0.999)
-    residual_rms = (slope.square / max(1.0, observation.values)) ** 0.5
+    radian = centre_tilts(radian)
+    squares = flow.transfers(radian).squares(flow.sharp(objects, knobs))
     return replace(
-        state, objects=objects, modes=centre_tilts(radian) / sigmas, object_moments=object_moments, mode_moments=mode_moments,
-        residual=residual_rms,
+        state, objects=objects, modes=radian / sigmas, object_moments=object_moments, mode_moments=mode_moments,
+        squares=squares, residual=(float(squares.sum()) / max(1.0, observation.values)) ** 0.5,
     )  # fmt: skip
 
 
@@ -157,11 +161,11 @@ def measure(problem: FlowProblem, state: FlowState, knobs: Knobs, frame: int | N
     """Images, losses by term as in eq. 17, and the residual: its rms over the frames, or that of one frame as it is."""
     flow, observation = problem.flow, problem.flow.observation
     with torch.no_grad():
-        sharp = filtered(state.objects, flow.filters(knobs))
-        transfers = flow.transfers(problem.radian(state.modes))
-        square = transfers.squares(sharp)
-        seen = transfers.residual(sharp, frame) if frame is not None and frame < observation.frames else None
-        smooth, _ = penalty(sharp, knobs.regulariser, positive=knobs.positive)
+        sharp = flow.sharp(state.objects, knobs)
+        square, seen = state.squares, None
+        if frame is not None and frame < observation.frames:
+            seen = flow.transfers(problem.radian(state.modes)).residual(sharp, frame)
+        smooth, _ = penalty(sharp, knobs.regulariser, observation.shape[0] * observation.shape[1], positive=knobs.positive)
         rough, _ = roughness(problem.radian(state.modes))
     count = observation.frames if observation.counts is None else observation.counts.clamp(min=1)
     data = float((square * knobs.weights[:, None, None]).sum()) / (observation.shape[0] * observation.shape[1])

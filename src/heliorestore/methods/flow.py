@@ -17,7 +17,7 @@ from heliorestore.methods.observation import Observation
 from heliorestore.methods.wavefronts import Wavefronts
 from heliorestore.optics.convolve import extend, margins, node_grid
 from heliorestore.optics.filter_flow import FilterFlow
-from heliorestore.optics.filters import filter_grid, filtered, flat_top, frequency
+from heliorestore.optics.filters import filtered, flat_top, frequency
 from heliorestore.optics.psf import Optics, fast_length
 from heliorestore.optics.pupil import cutoff
 
@@ -58,11 +58,18 @@ class Filter(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Slope:
-    """The gradient of sum gamma r^2 in objects (object, y, x), where asked for, and in modes; `square` is sum r^2."""
+    """The gradient of sum gamma r^2 in objects (object, y, x), where asked for, and in modes.
 
-    square: float
+    `squares` (object, y, x) is the sum of r^2 over the frames.
+    """
+
+    squares: torch.Tensor
     modes: torch.Tensor
     objects: torch.Tensor | None
+
+    @property
+    def square(self) -> float:
+        return float(self.squares.sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +132,7 @@ class Flow:
     def slope(self, objects: torch.Tensor, modes: torch.Tensor, gamma: torch.Tensor, *, in_objects: bool = False) -> Slope:
         """The gradient of the misfit sum gamma r^2 of filtered objects and modes in radian; gamma (object)."""
         sharp = self.blurred(objects)
-        to_modes, square = torch.zeros_like(modes), 0.0
+        to_modes, squares = torch.zeros_like(modes), torch.zeros_like(self.observation.mean)
         to_objects = torch.zeros_like(objects) if in_objects else None
         for part in self.layout.parts():
             seen = sharp[:, *part.seen].detach().requires_grad_(in_objects)
@@ -137,8 +144,8 @@ class Flow:
             to_modes[part.frames, :, *part.nodes] += found[0]
             if to_objects is not None:
                 to_objects[:, *part.seen] += found[1]
-            square += float(residual.detach().square().sum())
-        return Slope(square, to_modes, None if to_objects is None else self.blurred(to_objects))
+            squares[:, *part.pixels] += residual.detach().square().sum(1)
+        return Slope(squares, to_modes, None if to_objects is None else self.blurred(to_objects))
 
     def surround(self, images: torch.Tensor) -> torch.Tensor:
         """Objects for a start: images (object, y, x), mirrored at their borders."""
@@ -149,20 +156,27 @@ class Flow:
 
     def filters(self, knobs: Filter) -> torch.Tensor:
         """The filter of eq. 16 (object, ky, kx) for objects with their surroundings."""
-        frequencies = frequency(filter_grid(self.object_shape), device=self.observation.device)
+        frequencies = frequency(self.object_shape, device=self.observation.device)
         return torch.stack([
             flat_top(frequencies, cutoff(o.instrument), width=knobs.filter_width, smoothness=knobs.filter_smoothness) for o in self.optics
         ])  # fmt: skip
 
+    def sharp(self, objects: torch.Tensor, knobs: Filter) -> torch.Tensor:
+        """Objects after the filter of eq. 16; wrapped around, for what lies at their edges no pixel sees well."""
+        return filtered(objects, self.filters(knobs), "periodic")
+
+    @property
+    def halo(self) -> torch.Tensor:
+        """Transfer functions (object, ky, kx) of the turbulence beyond the modes, for objects with their surroundings."""
+        if not self._halo:
+            frequencies = frequency(self.object_shape, device=self.observation.device)
+            v = torch.stack([(frequencies / cutoff(o.instrument)).clamp(max=1) for o in self.optics])
+            self._halo.append(self.wavefronts.remainders(v) if self.wavefronts.left_out > 0 else torch.ones_like(v))
+        return self._halo[0]
+
     def blurred(self, objects: torch.Tensor) -> torch.Tensor:
         """Objects in the halo of the turbulence beyond the modes: one blur for the whole field, so that it commutes with the PSFs."""
-        if self.wavefronts.left_out == 0:
-            return objects
-        if not self._halo:
-            frequencies = frequency(filter_grid(self.object_shape), device=objects.device)
-            v = torch.stack([(frequencies / cutoff(o.instrument)).clamp(max=1) for o in self.optics])
-            self._halo.append(self.wavefronts.remainders(v))
-        return filtered(objects, self._halo[0])
+        return filtered(objects, self.halo, "periodic") if self.wavefronts.left_out > 0 else objects
 
 
 class Transfers:
@@ -217,11 +231,12 @@ class Transfers:
             total[:, *part.seen] += model.adjoint(images if good is None else images * good, known)
         return self.flow.blurred(total)
 
-    def back(self, gamma: torch.Tensor) -> torch.Tensor:
-        """Sum over frames of F^T gamma d."""
-        observation = self.flow.observation
-        total = torch.zeros((observation.objects, *self.flow.object_shape), device=observation.device)
+    def back(self, objects: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
+        """Sum over frames of F^T gamma (d - F o): where the objects should go."""
+        total = torch.zeros_like(objects)
+        blurred = self.flow.blurred(objects)
         for part, model, known in self.parts():
-            pixels = observation.read(part.frames, *part.pixels)
-            total[:, *part.seen] += model.adjoint(pixels.masked(pixels.images) * gamma, known)
+            pixels = self.flow.observation.read(part.frames, *part.pixels)
+            missing = pixels.masked(pixels.images - model.apply(blurred[:, *part.seen], known))
+            total[:, *part.seen] += model.adjoint(missing * gamma, known)
         return self.flow.blurred(total)

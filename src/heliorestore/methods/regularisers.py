@@ -19,10 +19,12 @@ _SCALE = 0.03  # of the mean intensity: a gradient per pixel, or a wavelet coeff
 _NEGATIVE = 100.0  # how much more than lambda a negative pixel costs
 
 
-def penalty(objects: torch.Tensor, kind: Kind, *, positive: bool = False) -> tuple[torch.Tensor, Operator]:
-    """The penalty (a mean over pixels, summed over objects) of objects (object, y, x), and half its gradient as a linear operator."""
+def penalty(objects: torch.Tensor, kind: Kind, pixels: int, *, positive: bool = False) -> tuple[torch.Tensor, Operator]:
+    """The penalty of objects (object, y, x), and half its gradient as a linear operator.
+
+    It is a mean over the pixels of the image, as the misfit is: lambda then means the same whatever surrounds it.
+    """
     analyse, synthesise = (_haar, _haar_adjoint) if kind == "wavelet" else (gradient, gradient_adjoint)
-    pixels = objects.shape[-2] * objects.shape[-1]
     parts = analyse(objects)
     size = parts.square().sum(0) if kind == "total-variation" else parts.square()
     weights = torch.ones_like(size) if kind == "tikhonov" else _SCALE / (size + _SCALE**2).sqrt()

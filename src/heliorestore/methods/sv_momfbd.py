@@ -43,7 +43,7 @@ class SvMomfbdSettings(BlindSettings):
     method: ClassVar[str] = "sv-momfbd"
 
     lambda_object: float = option(
-        0.1, minimum=0.0, maximum=10.0, live=True, log=True, help="Smoothness of the object: 0.01 to 0.1 is useful, 1 damps."
+        0.02, minimum=0.0, maximum=10.0, live=True, log=True, help="Smoothness of the object: 0.01 to 0.1 is useful, 1 damps."
     )
     lambda_modes: float = option(
         0.01, minimum=0.0, maximum=10.0, live=True, log=True, help="Smoothness of the wavefronts from node to node of their grid."
@@ -61,7 +61,7 @@ class SvMomfbdSettings(BlindSettings):
     grid_step: int = option(32, unit="px", minimum=4, maximum=256, help="Distance of the nodes at which wavefronts are sought.")
     patch: int = option(96, unit="px", minimum=16, maximum=512, help="Side of the patches that give the start.")
     psf: int = option(96, unit="px", minimum=16, maximum=512, help="Side of the PSFs: larger for strong turbulence.")
-    rate_modes: float = option(0.2, minimum=1e-3, maximum=1.0, live=True, log=True, help="Step of the modes per iteration, in sigmas.")
+    rate_modes: float = option(0.3, minimum=1e-3, maximum=1.0, live=True, log=True, help="Step of the modes per iteration, in sigmas.")
     rate_objects: float = option(
         0.02, minimum=1e-4, maximum=1.0, live=True, log=True, help="Step of the objects with adamw, mean intensity 1."
     )
@@ -92,7 +92,7 @@ class SvMomfbdSettings(BlindSettings):
     def paper(cls, **changes: Any) -> SvMomfbdSettings:
         """The recipe of the paper: AdamW from the average with its rates, 30 iterations, modes not whitened."""
         recipe = {"optimiser": "adamw", "start": "average", "iterations": 30, "rate_objects": _RATES[0], "rate_modes": _RATES[1]}
-        return cls(**{**recipe, "prior": 0.0, "left_out": 0.0, **changes})
+        return cls(**{**recipe, "prior": 0.0, "left_out": 0.0, "lambda_object": 0.1, **changes})
 
 
 @dataclass(frozen=True, eq=False)
