@@ -1,5 +1,6 @@
 """MOMFBD on patches: its metric, its gauge, what it restores, and how it stops and goes on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.methods.alignment import frame_shifts
 from heliorestore.methods.checkpoint import Saver, resume
-from heliorestore.methods.momfbd import METHOD, MomfbdSettings, advanced, evaluate, initial, make_problem
+from heliorestore.methods.momfbd import METHOD, MomfbdSettings, advanced, evaluate, initial, judged, make_problem, reason
 from heliorestore.methods.observation import observe
 from heliorestore.methods.wavefronts import centre_tilts, make_wavefronts
 from heliorestore.optics.convolve import convolve
@@ -247,3 +248,14 @@ def test_a_real_pair_of_phase_diversity_gains_contrast(shared_data: Path):
     last = run(burst, settings)[-1]
     assert 1.1 < last.images[0].std() / last.images[0].mean() / (frames[0, 0].std() / frames[0, 0].mean()) < 3
     assert last.losses["residual"] < 0.8 * run(burst, settings.replace(iterations=1))[0].losses["residual"]
+
+
+def test_a_run_is_not_ended_by_what_its_first_iterations_explain_worse(case):
+    problem = make_problem(observe(case.burst, CPU), SMALL.wavefronts(case.burst.instruments, CPU), (32, 16), 1e9)
+    state = initial(problem)
+    for held in (1.0, *[1.02] * 9):
+        state = judged(replace(state, step=state.step + 1), held)
+    assert reason(state, 100, stop_early=True) is None
+    for _ in range(6):
+        state = judged(replace(state, step=state.step + 1), 1.02)
+    assert reason(state, 100, stop_early=True) is StopReason.CONVERGED

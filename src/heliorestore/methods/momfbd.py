@@ -27,6 +27,7 @@ from heliorestore.snapshot import Snapshot, StopReason
 
 _PATIENCE = 5  # iterations without a gain at the held-out frequencies before the run ends
 _GAIN = 0.005  # a gain is at least this fraction
+_UNJUDGED = 15  # iterations before that: from no aberrations, frequencies kept out of the fit are at first explained worse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +189,8 @@ def reason(state: PatchState, iterations: int, stop_early: bool) -> StopReason |
     """Why to stop, if there is a reason."""
     if state.step >= iterations:
         return StopReason.DONE
-    return StopReason.CONVERGED if stop_early and state.step - state.best_step >= _PATIENCE else None
+    waited = state.step >= _UNJUDGED and state.step - state.best_step >= _PATIENCE
+    return StopReason.CONVERGED if stop_early and waited else None
 
 
 def snapshot(
