@@ -81,3 +81,14 @@ def test_the_instrument_can_be_told() -> None:
     burst = numbered().with_instrument("crisp-8542,pixel_arcsec=0.06")
     assert {i.pixel_arcsec for i in burst.instruments} == {0.06}
     assert numbered().instruments == (Instrument(), Instrument())
+
+
+def test_a_window_is_a_rectangle_of_every_frame_and_reads_nothing():
+    frames = np.arange(2 * 3 * 8 * 10, dtype=np.float32).reshape(2, 3, 8, 10)
+    part = Burst.from_array(frames).select(frames=slice(1, 3)).window(slice(2, 7), slice(4, 9))
+    assert part.shape == (2, 2, 5, 5)
+    np.testing.assert_array_equal(part.image(1, 0), frames[1, 1, 2:7, 4:9])
+    np.testing.assert_array_equal(part.frames[0, 1, 1:3, 2], frames[0, 2, 3:5, 6])
+    np.testing.assert_array_equal(part.frames[..., 0, 0], frames[:, 1:, 2, 4])
+    with pytest.raises(SettingsError, match="outside the field of 10 x 8 pixels"):
+        Burst.from_array(frames).window(slice(9, 12), slice(None))

@@ -136,17 +136,25 @@ class Burst:
             frame_range=self.frame_range[frames],
         )
 
+    def window(self, rows: slice, columns: slice) -> Burst:
+        """Return a rectangle of the field; nothing is read, and the headers stay those of the whole field."""
+        chosen = range(self.shape[2])[rows], range(self.shape[3])[columns]
+        if not (chosen[0] and chosen[1]):
+            raise SettingsError(f"The rectangle lies outside the field of {self.shape[3]} x {self.shape[2]} pixels.")
+        return dataclasses.replace(self, frames=_Part(self.frames, range(self.shape[0]), range(self.shape[1]), *chosen))
+
     def with_instrument(self, text: str) -> Burst:
         """Return the burst with every object's instrument replaced or changed as `Instrument.parse` reads it."""
         return dataclasses.replace(self, instruments=tuple(Instrument.parse(text, known) for known in self.instruments))
 
 
 class _Part:
-    """The objects and frames of a `Frames` that a selection keeps, read only when asked for."""
+    """The objects, frames, rows and columns of a `Frames` that a selection keeps, read only when asked for."""
 
-    def __init__(self, frames: Frames, objects: range, numbers: range) -> None:
-        self._frames, self._objects, self._numbers = frames, objects, numbers
-        self.shape = (len(objects), len(numbers), *frames.shape[2:])
+    def __init__(self, frames: Frames, *chosen: range) -> None:
+        self._frames = frames
+        self._chosen = (*chosen, *(range(n) for n in frames.shape[len(chosen) :]))
+        self.shape = tuple(len(part) for part in self._chosen)
         self.dtype = frames.dtype
         self.ndim = 4
 
@@ -156,8 +164,8 @@ class _Part:
             at = keys.index(Ellipsis)
             keys = keys[:at] + (slice(None),) * (4 - len(keys) + 1) + keys[at + 1 :]
         keys += (slice(None),) * (4 - len(keys))
-        picked = [r[k] for r, k in zip((self._objects, self._numbers), keys[:2], strict=True)]
-        return self._frames[(*(as_slice(p) if isinstance(p, range) else p for p in picked), *keys[2:])]
+        picked = [part[k] for part, k in zip(self._chosen, keys, strict=True)]
+        return self._frames[tuple(as_slice(p) if isinstance(p, range) else p for p in picked)]
 
 
 def as_slice(part: range) -> slice:

@@ -117,8 +117,8 @@ def test_maps_are_hidden_and_signed_maps_are_symmetric(burst):
     snapshot = Snapshot(step=1, total=2, images=np.ones((2, 24, 30)), maps=maps, losses={"l": 0.5}, run=run)
     layers = {layer.name: layer for layer in made(snapshot_layers(snapshot, "r"))}
     modes = layers["r WB modes"]
-    assert modes.data.shape == (4, 6, 3, 4)
-    assert modes.axis_labels == ("t", "k", "y", "x")
+    assert modes.data.shape == (6, 4, 3, 4)  # the frame axis stands where the burst's does
+    assert modes.axis_labels == ("k", "t", "y", "x")
     assert not modes.visible
     assert modes.contrast_limits[0] == -modes.contrast_limits[1]
     for mine, theirs in zip(corners(modes), corners(layers["r WB"]), strict=True):
@@ -206,3 +206,23 @@ def test_cuts_ignore_what_is_not_finite():
     low, high = cuts(image)
     assert -1 <= low < -0.95
     assert 1.95 < high <= 2
+
+
+def test_nodes_of_mode_maps_lie_on_their_pixels_in_the_world(burst):
+    from heliorestore.methods.sv_momfbd import SvMomfbdSettings
+
+    run = Run.of(burst, SvMomfbdSettings(grid_step=8), "cpu", 0)
+    snapshot = Snapshot(step=1, total=2, images=np.ones((2, 24, 30)), maps={"modes": np.ones((4, 6, 4, 5))}, run=run)
+    layers = {layer.name: layer for layer in made(snapshot_layers(snapshot, "r"))}
+    node = layers["r WB modes"].data_to_world((2, 1, 2, 3))
+    np.testing.assert_allclose(node[-2:], layers["r WB"].data_to_world((16, 24)))
+    assert layers["r WB modes"].interpolation2d == "linear"
+
+
+def test_a_part_of_the_image_lies_where_it_was_cut_from():
+    from heliorestore.plugin.layers import Placement
+
+    turned = np.array([[0.8, -0.6], [0.6, 0.8]])
+    whole = Placement(scale=(0.05, 0.05), translate=(3.0, -1.0), rotate=turned, units=("arcsec", "arcsec"))
+    part = whole.cropped((10, 20))
+    np.testing.assert_allclose(np.array(part.translate), np.array([3.0, -1.0]) + turned @ (0.05 * np.array([10, 20])))

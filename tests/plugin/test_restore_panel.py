@@ -407,8 +407,9 @@ def test_mode_maps_give_sliders_and_no_word_about_units(panel, viewer, burst):
     for data in snapshot_layers(snapshot, "r"):
         viewer.add_layer(Layer.create(*data))
     assert viewer.dims.ndim == 4
-    viewer.dims.current_step = (3, 5, 0, 0)
-    np.testing.assert_array_equal(viewer.layers["r WB modes"].data[3, 5], maps["modes"].astype(np.float32)[3, 5])
+    viewer.dims.current_step = (5, 3, 0, 0)  # mode 5 of frame 3: the frame slider is the burst's
+    np.testing.assert_array_equal(viewer.layers["r WB modes"].data[5, 3], maps["modes"].astype(np.float32)[3, 5])
+    assert viewer.dims.axis_labels[:2] == ("k", "t")
 
 
 def test_the_export_dialog_starts_where_the_last_one_ended(panel, finish, qtbot, tmp_path, monkeypatch):

@@ -89,6 +89,15 @@ def centre_tilts(modes: torch.Tensor) -> torch.Tensor:
     return torch.cat([modes[:, :2] - modes[:, :2].mean(0), modes[:, 2:]], dim=1)
 
 
+def modes_at(modes: torch.Tensor, step: int, places: Sequence[tuple[float, float]]) -> torch.Tensor:
+    """Modes (frame, mode, place) at places (y, x) in pixels, of maps (frame, mode, gy, gx) with nodes every `step` pixels from 0 on."""
+    at = torch.tensor(places, dtype=modes.dtype, device=modes.device)
+    last = (torch.tensor(modes.shape[2:], dtype=modes.dtype, device=modes.device) - 1).clamp(min=1) * step
+    where = (2 * at / last - 1).flip(-1)[None, None].expand(len(modes), -1, -1, -1)
+    found: torch.Tensor = torch.nn.functional.grid_sample(modes, where, mode="bilinear", padding_mode="border", align_corners=True)
+    return found[:, :, 0]
+
+
 def psfs_at(
     modes: torch.Tensor, step: int, instruments: Sequence[Instrument], places: Sequence[tuple[float, float]], *,
     object_: int = 0, size: int = 96,
@@ -99,8 +108,5 @@ def psfs_at(
     fitted wavefronts, without the halo of the turbulence beyond the modes.
     """
     wavefronts = make_wavefronts(instruments, modes.shape[1], 10.0, (0.0,) * len(instruments), modes.device)
-    at = torch.tensor(places, dtype=modes.dtype, device=modes.device)
-    last = (torch.tensor(modes.shape[2:], dtype=modes.dtype, device=modes.device) - 1).clamp(min=1) * step
-    where = (2 * at / last - 1).flip(-1)[None, None].expand(len(modes), -1, -1, -1)
-    found = torch.nn.functional.grid_sample(modes, where, mode="bilinear", padding_mode="border", align_corners=True)[:, :, 0]
+    found = modes_at(modes, step, places)
     return psf(wavefronts.optics(size)[object_], found.movedim(1, -1))

@@ -16,16 +16,19 @@ class ResultLayers:
     """Shows the snapshots of one run in a viewer; contrast, colours, camera and sliders are left to the user.
 
     `inputs` are the layers that are restored, one per object: each result lies over its own, in cuts no narrower
-    than the input's. A layer that the user deletes stays deleted. Only the GUI thread may call this.
+    than the input's. A layer that the user deletes stays deleted; `maps` says whether maps get layers too. Only the
+    GUI thread may call this.
     """
 
-    def __init__(self, viewer: Any, name: str, inputs: Sequence[Any]) -> None:
+    def __init__(self, viewer: Any, name: str, inputs: Sequence[Any], *, maps: bool = True) -> None:
+        self.name, self.inputs = name, list(inputs)
         self._viewer = viewer
-        self._name = name
+        self._maps = maps
         self._placements = [Placement.of_layer(layer) for layer in inputs]
         self._cuts = [tuple(layer.contrast_limits) for layer in inputs]
         self.layers: dict[Key, Any] = {}
         self.last: Snapshot | None = None
+        self._ahead = False
 
     def show(self, snapshot: Snapshot) -> None:
         """Put the pictures of a snapshot into their layers; a hidden layer costs nothing until it is shown.
@@ -42,34 +45,49 @@ class ResultLayers:
             return True
         if self._add_one():
             return False
-        for key, array in pictures(self.last).items():
+        for key, array in self._pictures(self.last).items():
             self._update(key, array, self.last)
         return True
+
+    def show_ahead(self, images: Any) -> None:
+        """Show images (object, y, x) that run ahead of the last snapshot, until a snapshot is shown again."""
+        self._ahead = True
+        for (kind, object_), layer in self.layers.items():
+            if kind == "image" and layer.visible and layer in self._viewer.layers:
+                layer.data = images[object_]
+
+    def _pictures(self, snapshot: Snapshot) -> dict[Key, Any]:
+        return {key: array for key, array in pictures(snapshot).items() if self._maps or key[0] == "image"}
 
     def _add_one(self) -> bool:
         if self.last is None:
             return False
-        missing = [item for item in pictures(self.last).items() if item[0] not in self.layers]
+        missing = [item for item in self._pictures(self.last).items() if item[0] not in self.layers]
         if missing:
             key, array = missing[-1]
             self.layers[key] = self._add(key, array, self.last)
         return bool(missing)
 
     def _update_visible(self, snapshot: Snapshot) -> None:
-        for key, array in pictures(snapshot).items():
+        for key, array in self._pictures(snapshot).items():
             if key in self.layers and self.layers[key].visible:
                 self._update(key, array, snapshot)
+        self._ahead = False
 
     def _update(self, key: Key, array: Any, snapshot: Snapshot) -> None:
         layer = self.layers.get(key)
-        if layer is not None and layer in self._viewer.layers and layer.metadata.get(TAG) is not snapshot:
+        if layer is None or layer not in self._viewer.layers:
+            return
+        if layer.metadata.get(TAG) is not snapshot or self._ahead:
             layer.data = array
             layer.metadata = snapshot_metadata(key, array, snapshot)
 
     def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
         before = self._viewer.dims.ndim
         step = self._viewer.dims.current_step
-        data, arguments, kind = snapshot_layer(key, array, snapshot, self._name, self._placements[key[1]])
+        camera = self._viewer.scene.camera
+        zoom, centre = camera.zoom, camera.center
+        data, arguments, kind = snapshot_layer(key, array, snapshot, self.name, self._placements[key[1]])
         ours = [self._viewer.layers.index(each) for each in self.layers.values() if each in self._viewer.layers]
         active = self._viewer.layers.selection.active
         place = min(ours, default=len(self._viewer.layers))
@@ -86,6 +104,8 @@ class ResultLayers:
         # A layer with more axes than the viewer had prepends some: the sliders that were there keep their places.
         added = self._viewer.dims.ndim - before
         self._viewer.dims.current_step = (0,) * added + tuple(step)
+        if added:  # napari fits the view to layers with more axes
+            camera.zoom, camera.center = zoom, centre
         return layer
 
     def _shown(self, event: Any = None) -> None:

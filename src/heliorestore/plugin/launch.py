@@ -13,6 +13,7 @@ from heliorestore.plugin.readers import load_layers
 if TYPE_CHECKING:
     from heliorestore.plugin.widgets.restore import RestoreWidget
 
+PANELS = {"enhance": "Enhance", "sv-momfbd": "SV-MOMFBD"}  # methods with a panel of their own, by its title
 _SIZE = (1400, 900)  # of the window of `demo`
 
 
@@ -54,14 +55,14 @@ def demo(path: str | Path, out_fits: str | Path, out_png: str | Path, method: st
 
 
 def dock(viewer: Any, layers: Sequence[tuple[Any, ...]], method: str | None = None) -> RestoreWidget:
-    """Add layers to an empty viewer and the panel beside them, with the method chosen."""
+    """Add layers to an empty viewer and the panel beside them: that of the method, or the general one with it chosen."""
     from napari.layers import Layer
 
     for data in layers:
         viewer.add_layer(Layer.create(*data))
     viewer.dims.current_step = (0,) * viewer.dims.ndim
-    _, widget = viewer.window.add_plugin_dock_widget("heliorestore", "Restore")
-    if method is not None:
+    _, widget = viewer.window.add_plugin_dock_widget("heliorestore", PANELS.get(method or "", "Restore"))
+    if method is not None and method not in PANELS:
         widget.method_choice.setCurrentIndex(widget.method_choice.findData(method))
     made: RestoreWidget = widget
     return made

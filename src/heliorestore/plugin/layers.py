@@ -19,7 +19,7 @@ import numpy.typing as npt
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError
 from heliorestore.instrument import Instrument
-from heliorestore.settings import Settings, to_rows
+from heliorestore.settings import SavedSettings, Settings, to_rows
 from heliorestore.snapshot import SERIES, Snapshot
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -55,6 +55,10 @@ class Placement:
         rotate = np.asarray(layer.rotate, float)[-2:, -2:]
         return cls(scale=scale, translate=translate, rotate=rotate, units=(str(layer.units[-2]), str(layer.units[-1])))
 
+    def cropped(self, origin: tuple[int, int]) -> Placement:
+        """The place of a part of the image that begins at the pixel `origin` (y, x)."""
+        return dataclasses.replace(self, translate=tuple(np.array(self.translate) + self.rotate @ (np.array(self.scale) * origin)))
+
     def of_grid(self, observed: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any]:
         """Layer arguments that spread a grid (y, x) of `shape` over the observed image, corner on corner."""
         zoom = np.array([n / m for n, m in zip(shape, observed, strict=True)])
@@ -62,6 +66,21 @@ class Placement:
         # The centre of the first pixel is half a pixel from the common corner.
         shift = self.rotate @ (scale / 2 - np.array(self.scale) / 2)
         return {"scale": scale, "translate": np.array(self.translate) + shift, "rotate": self.rotate, "units": self.units}
+
+    def of_nodes(self, step: int) -> dict[str, Any]:
+        """Layer arguments of values at every `step`-th pixel, the first at the first pixel, drawn as they are meant in between."""
+        scale = np.array(self.scale) * step
+        return {
+            "scale": scale, "translate": np.array(self.translate), "rotate": self.rotate, "units": self.units, "interpolation2d": "linear"
+        }  # fmt: skip
+
+
+def _node_step(snapshot: Snapshot) -> int | None:
+    """The distance in pixels of the nodes that mode maps are given at; None where they are not on such a grid."""
+    settings = snapshot.run.settings if snapshot.run else None
+    if isinstance(settings, SavedSettings):
+        return next((int(text) for name, text, *_ in settings.rows if name == "grid_step"), None)
+    return getattr(settings, "grid_step", None)
 
 
 def burst_layers(burst: Burst, name: str = "") -> list[LayerData]:
@@ -99,8 +118,8 @@ def pictures(snapshot: Snapshot) -> dict[Key, npt.NDArray[np.float32]]:
     for name, maps in snapshot.maps.items():
         if maps.ndim == 4 and name.startswith(SERIES):
             found |= {(name, object_): frames for object_, frames in reversed(list(enumerate(maps)))}
-        elif maps.ndim == 4:
-            found[name, 0] = maps
+        elif maps.ndim == 4:  # the frames next to the image: napari lines axes up from the last one, so that t is the burst's t
+            found[name, 0] = maps.swapaxes(0, 1)
         elif maps.ndim == 3:
             found |= {(name, object_): plane for object_, plane in enumerate(maps)}
     # The images come last, so that they lie on top; the first object on top of the others.
@@ -115,17 +134,20 @@ def snapshot_layer(
     observed = (snapshot.images.shape[1] // snapshot.zoom, snapshot.images.shape[2] // snapshot.zoom)
     if placement is None:
         placement = Placement.of_instrument(snapshot.run.instruments[0]) if snapshot.run else Placement()
-    arguments = placement.of_grid(observed, (array.shape[-2], array.shape[-1]))
-    if array.ndim == 4:  # (frame, mode, y, x)
+    step = _node_step(snapshot) if kind == "modes" else None
+    arguments = placement.of_nodes(step) if step else placement.of_grid(observed, (array.shape[-2], array.shape[-1]))
+    if array.ndim == 4:  # (mode, frame, y, x)
         arguments |= _with_axes(arguments, 2)
     if kind.startswith(SERIES):  # (frame, y, x), as the burst's own layers are
         arguments |= _with_axes(arguments, 1)
     label = snapshot.run.labels[object_] if snapshot.run else f"object {object_}"
     objects = 1 if array.ndim == 4 else len(snapshot.images)
     title = _layer_name(name, label, objects)
+    if kind == "modes":  # drawn over the image, which should be seen through
+        arguments["opacity"] = 0.6
     arguments |= {
         "name": title if kind == "image" else f"{title} {kind}",
-        "axis_labels": {4: ("t", "k", "y", "x"), 3: ("t", "y", "x")}.get(array.ndim, ("y", "x")),
+        "axis_labels": {4: ("k", "t", "y", "x"), 3: ("t", "y", "x")}.get(array.ndim, ("y", "x")),
         "contrast_limits": symmetric_cuts(array) if kind in _DIVERGING else cuts(array),
         "colormap": _COLORMAPS.get(kind, "viridis"),
         "visible": kind == "image" and object_ == 0,

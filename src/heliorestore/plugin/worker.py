@@ -20,11 +20,14 @@ from enum import Enum
 from typing import Any, TextIO
 
 from napari.qt.threading import WorkerBase, WorkerBaseSignals, create_worker
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QThreadPool, Signal
 
 from heliorestore.burst import Burst
+from heliorestore.plugin.autosave import Autosave, joined
 from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot, StopReason
+
+_THREADS = 8
 
 
 class End(Enum):
@@ -46,12 +49,18 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One restoration to be run; its text is what napari's list of running tasks shows."""
+    """One restoration to be run; its text is what napari's list of running tasks shows.
+
+    With `autosave` its state is kept there, and what is found there is gone on with. A job that `holds` does not end
+    by itself: after its last snapshot it waits for settings, and goes on with them.
+    """
 
     burst: Burst
     settings: Settings
     device: str = "auto"
     seed: int = 0
+    autosave: Autosave | None = None
+    holds: bool = False
 
     def __str__(self) -> str:
         objects, frames, rows, columns = self.burst.shape
@@ -64,7 +73,7 @@ class TaskSignals(WorkerBaseSignals):
     aborted = Signal()
     ended = Signal(object)  # Outcome
     message = Signal(str)
-    stage = Signal(str)  # "loading", "running", "paused"
+    stage = Signal(str)  # "loading", "running", "paused", "holding"
     arrived = Signal()  # a snapshot waits in the mailbox
 
 
@@ -160,6 +169,7 @@ class RestoreWorker(Task):
         """Use these live settings from the next iteration on; only the last ones sent before it count."""
         with self._change:
             self._sent = settings
+            self._change.notify()
 
     def take(self) -> Snapshot | None:
         """Empty the mailbox: the latest snapshot, or None if it has been taken already."""
@@ -179,7 +189,7 @@ class RestoreWorker(Task):
         last = None
         sent: Settings | None = None
         told: set[str] = set()
-        with closing(stream(job.burst, job.settings, device=job.device, seed=job.seed)) as iterations:
+        with closing(stream(job.burst, _kept(job, job.settings), device=job.device, seed=job.seed)) as iterations:
             self._tell("stage", "running")
             while not self.abort_requested:
                 try:
@@ -190,10 +200,22 @@ class RestoreWorker(Task):
                     if text not in told:
                         told.add(text)
                         self._tell("message", text)
+                if job.autosave is not None:
+                    last = _of(job, job.autosave, last)
+                    job.autosave.note(last)
                 self._post(last)
-                sent = self._wait() if last.stop is None else None
+                if last.stop is not None and job.autosave is not None:
+                    break  # a generator that is closed leaves its state, with which the panel may go on
+                if last.stop is None or job.holds:
+                    sent = self._wait(hold=last.stop is not None)
+                    sent = sent and _kept(job, sent)
+                else:
+                    sent = None
         if self.abort_requested and last is not None and last.stop is None:
-            self._post(dataclasses.replace(last, stop=StopReason.USER))
+            last = dataclasses.replace(last, stop=StopReason.USER)
+            self._post(last)
+        if job.autosave is not None:
+            job.autosave.keep(last)
 
     def _post(self, snapshot: Snapshot) -> None:
         """Put the snapshot into the mailbox over the one before, and ring only if nobody has been called yet."""
@@ -203,14 +225,18 @@ class RestoreWorker(Task):
         if ring:
             self._tell("arrived")
 
-    def _wait(self) -> Settings | None:
-        """Stay here while paused; return the live settings for the next iteration."""
+    def _wait(self, *, hold: bool = False) -> Settings | None:
+        """Stay here while paused, or on hold until settings come; return the live settings for the next iteration."""
+
+        def stays() -> bool:
+            return not self.abort_requested and (self._sent is None if hold else self._paused and not self._steps)
+
         with self._change:
-            waits = self._paused and not self._steps and not self.abort_requested
+            waits = stays()
         if waits:
-            self._tell("stage", "paused")
+            self._tell("stage", "holding" if hold else "paused")
         with self._change:
-            self._change.wait_for(lambda: not self._paused or self._steps or self.abort_requested)
+            self._change.wait_for(lambda: not stays())
             self._steps = max(0, self._steps - 1)
             sent, self._sent = self._sent, None
         if waits and not self.abort_requested:
@@ -218,8 +244,20 @@ class RestoreWorker(Task):
         return sent
 
 
+def _kept(job: Job, settings: Settings) -> Settings:
+    """Settings with the checkpoint where the job's state is kept."""
+    return settings if job.autosave is None else settings.replace(checkpoint=str(job.autosave.state))
+
+
+def _of(job: Job, autosave: Autosave, snapshot: Snapshot) -> Snapshot:
+    """The snapshot as of a run without autosave: the user's own settings, and the history from the beginning."""
+    run = snapshot.run and dataclasses.replace(snapshot.run, settings=job.settings)
+    return dataclasses.replace(snapshot, run=run, history=joined(autosave.history, snapshot.history))
+
+
 def start_task(title: str, work: Callable[[], Any], ended: Callable[[Outcome], None], *, listed: bool = True) -> Task:
     """Run a function in a thread and call `ended` in the GUI thread; a listed task makes closing the window ask."""
+    _widen_pool()
     if listed:
         return create_worker(title, work, _worker_class=Task, _connect={"ended": ended}, _ignore_errors=True)
     task = Task(title, work)
@@ -228,12 +266,51 @@ def start_task(title: str, work: Callable[[], Any], ended: Callable[[Outcome], N
     return task
 
 
+class Latest:
+    """Asks for one thing after the other in a thread; of the wishes that come while it works only the last is fulfilled."""
+
+    def __init__(self, title: str, done: Callable[[Outcome], None]) -> None:
+        self._title, self._done = title, done
+        self._next: Callable[[], Any] | None = None
+        self._at_work = False
+
+    def ask(self, work: Callable[[], Any]) -> None:
+        """Do this next; `done` is called in the GUI thread unless something else has been asked for meanwhile."""
+        self._next = work
+        if not self._at_work:
+            self._begin()
+
+    def forget(self) -> None:
+        """Drop what waits."""
+        self._next = None
+
+    def _begin(self) -> None:
+        work, self._next = self._next, None
+        if work is not None:
+            self._at_work = True
+            start_task(self._title, work, self._ended, listed=False)
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._at_work = False
+        if self._next is None:
+            self._done(outcome)
+        self._begin()
+
+
 def prepare_restoration(job: Job, connect: Mapping[str, Callable[..., None]]) -> RestoreWorker:
     """A worker for the job, listed among napari's tasks (closing the window asks and cancels), not yet started.
 
     napari keeps the first argument as long as the window lives: a title, not the data.
     """
+    _widen_pool()
     return create_worker(str(job), job, _worker_class=RestoreWorker, _connect=dict(connect), _start_thread=False, _ignore_errors=True)
+
+
+def _widen_pool() -> None:
+    """A pool with as many threads as the machine has cores would let restorations that wait keep everything else from starting."""
+    pool = QThreadPool.globalInstance()
+    if pool is not None and pool.maxThreadCount() < _THREADS:
+        pool.setMaxThreadCount(_THREADS)
 
 
 def free_frames(error: BaseException | None) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-_DASHES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
+from heliorestore.charts import COLOURS
+
 _MARGIN = 6
 _POINTS = 400  # a curve has no more points than a panel has pixels
 
@@ -27,14 +28,18 @@ class LossCurve(QWidget):
         self.setToolTip("The losses of every iteration, on a logarithmic axis. A curve that has become flat gains no more.")
 
     def sizeHint(self) -> QSize:
-        return QSize(280, 110)
+        return QSize(280, 130)
 
     def set_history(self, history: Mapping[str, npt.NDArray[np.float64]], losses: tuple[str, ...]) -> None:
         """Show the named columns of a snapshot's history over its `step` column."""
         steps = history.get("step", np.empty(0))
-        every = max(1, len(steps) // _POINTS)
-        self._steps = steps[::every]
-        self._curves = {name: history[name][::every] for name in losses if name in history}
+        known = {name: history[name] for name in losses if name in history}
+        # A method may begin with another loss: what is not of one kind is not compared.
+        whole = np.flatnonzero(np.isfinite(np.stack(list(known.values()))).all(0)) if known else np.empty(0, int)
+        first = int(whole[0]) if whole.size else 0
+        shown = slice(first, None, max(1, (len(steps) - first) // _POINTS))
+        self._steps = steps[shown]
+        self._curves = {name: values[shown] for name, values in known.items()}
         self.update()
 
     def clear(self) -> None:
@@ -46,7 +51,8 @@ class LossCurve(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         ink = self.palette().color(self.foregroundRole())
         text_height = painter.fontMetrics().height()
-        area = QRectF(self.rect()).adjusted(_MARGIN, _MARGIN + text_height, -_MARGIN, -_MARGIN - text_height)
+        legend = self._legend(painter)
+        area = QRectF(self.rect()).adjusted(_MARGIN, _MARGIN + len(legend) * text_height, -_MARGIN, -_MARGIN - text_height)
         faint = ink
         faint.setAlphaF(0.4)
         painter.setPen(QPen(faint, 1))
@@ -61,24 +67,32 @@ class LossCurve(QWidget):
         low, high = math.log10(values.min()), math.log10(values.max())
         if high - low < 0.02:  # a flat curve lies in the middle instead of being noise from edge to edge
             low, high = low - 0.01, high + 0.01
-        top = QRectF(area.left(), 0, area.width(), _MARGIN + text_height)
         bottom = QRectF(area.left(), area.bottom(), area.width(), text_height + _MARGIN)
         right, left, middle = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignVCenter
-        painter.drawText(top, left | middle, f"{values.max():.3g}")
-        painter.drawText(top, right | middle, self._legend())
-        painter.drawText(bottom, left | middle, f"{values.min():.3g}")
+        painter.drawText(bottom, left | middle, f"{values.min():.2g} to {values.max():.2g}")
         painter.drawText(bottom, right | middle, f"iteration {self._steps[-1]:.0f}")
+        colours = [QColor(COLOURS[n % len(COLOURS)]) for n in range(len(self._curves))]
         for number, curve in enumerate(self._curves.values()):
-            painter.setPen(QPen(ink, 1.5, _DASHES[number % len(_DASHES)]))
+            painter.setPen(QPen(colours[number] if len(colours) > 1 else ink, 1.5))
             for line in self._lines(curve, area, low, high):
                 painter.drawPolyline(line)
+        number = 0
+        for row, names in enumerate(legend):
+            x = area.left()
+            for name in names:
+                painter.setPen(colours[number] if len(colours) > 1 else ink)
+                painter.drawText(QPointF(x, (row + 1) * text_height - 2), name)
+                x += painter.fontMetrics().horizontalAdvance(name + "   ")
+                number += 1
 
-    def _legend(self) -> str:
-        """The names of the curves, each with the kind of its line when there are several."""
-        signs = ("—", "- -", "···", "- ·")
-        if len(self._curves) == 1:
-            return next(iter(self._curves))
-        return "   ".join(f"{signs[n % len(signs)]} {name}" for n, name in enumerate(self._curves))
+    def _legend(self, painter: QPainter) -> list[list[str]]:
+        """The names of the curves in rows that fit the width."""
+        rows: list[list[str]] = [[]]
+        for name in self._curves:
+            if rows[-1] and painter.fontMetrics().horizontalAdvance("   ".join([*rows[-1], name])) > self.width() - 2 * _MARGIN:
+                rows.append([])
+            rows[-1].append(name)
+        return rows
 
     def _lines(self, curve: npt.NDArray[np.float64], area: QRectF, low: float, high: float) -> list[QPolygonF]:
         """The curve in pixels, cut where a value is missing."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from heliorestore.errors import SettingsError
-from heliorestore.plugin.widgets.numbers import FloatBox, IntBox, LogNumber
-from heliorestore.plugin.widgets.parts import note, say
+from heliorestore.plugin.widgets.numbers import FloatBox, IntBox, SlideNumber
+from heliorestore.plugin.widgets.parts import Section, note, say
 from heliorestore.settings import Option, Settings, options
 
 
@@ -28,20 +28,39 @@ class Field:
 
 
 class SettingsForm(QWidget):
-    """Editors for every setting of a class; `changed` tells that one of them was moved."""
+    """Editors for every setting of a class; `changed` tells that one of them was moved.
+
+    With `groups`, titles and the names of their settings in the order in which they are shown, each group folds away;
+    the first is open, and what no group names comes last.
+    """
 
     changed = Signal()
 
-    def __init__(self, settings_class: type[Settings], parent: QWidget | None = None) -> None:
+    def __init__(
+        self, settings_class: type[Settings], parent: QWidget | None = None, *, groups: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         super().__init__(parent)
         self.settings_class = settings_class
         self.fields: dict[str, Field] = {}
-        self._rows = QFormLayout(self)
-        self._rows.setContentsMargins(0, 0, 0, 0)
-        self._rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        self._rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        for option in options(settings_class):
-            self._add(option)
+        self.groups: dict[str, Section] = {}
+        known = {option.name: option for option in options(settings_class)}
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        left = [name for name in known if not any(name in names for names in (groups or {}).values())]
+        for title, names in {**(groups or {}), "Further settings": left}.items():
+            holder = QWidget()
+            rows = QFormLayout(holder)
+            rows.setContentsMargins(0, 0, 0, 0)
+            rows.setVerticalSpacing(3)
+            rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+            rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+            for name in names:
+                if name in known:
+                    self._add(known[name], rows)
+            if groups:
+                self.groups[title] = holder = Section(title, holder, opened=not self.groups)
+            column.addWidget(holder)
         self.reset()
 
     def settings(self) -> Settings:
@@ -75,7 +94,7 @@ class SettingsForm(QWidget):
         for field in self.fields.values():
             field.editor.setEnabled(field.option.live or not running)
 
-    def _add(self, option: Option) -> None:
+    def _add(self, option: Option, rows: QFormLayout) -> None:
         editor, get, set_ = _editor(option, self._edited)
         if option.optional:
             editor, get, set_ = _optional(option, editor, get, set_, self._edited)
@@ -84,8 +103,8 @@ class SettingsForm(QWidget):
         label.setToolTip(tooltip(option))
         label.setBuddy(editor)
         error = note("What is wrong with this setting.")
-        self._rows.addRow(label, editor)
-        self._rows.addRow(error)
+        rows.addRow(label, editor)
+        rows.addRow(error)
         self.fields[option.name] = Field(option, editor, label, get, set_, error)
 
     def _edited(self, *_: Any) -> None:
@@ -123,11 +142,12 @@ def _editor(option: Option, changed: Callable[..., None]) -> Editor:
         line = QLineEdit()
         line.editingFinished.connect(changed)
         return line, line.text, line.setText
-    if option.log:
+    bounded = option.minimum is not None and option.maximum is not None
+    if option.log or (option.live and option.type is float and bounded):
         default = option.default if option.default is not None else option.minimum or 1.0
-        log = LogNumber(option.minimum, option.maximum, float(default), whole=option.type is int)
-        log.valueChanged.connect(changed)
-        return log, log.value, log.setValue
+        slide = SlideNumber(option.minimum, option.maximum, float(default), whole=option.type is int, log=option.log)
+        slide.valueChanged.connect(changed)
+        return slide, slide.value, slide.setValue
     box: IntBox | FloatBox = (IntBox if option.type is int else FloatBox)(option.minimum, option.maximum)
     box.valueChanged.connect(changed)
     return box, box.value, box.setValue

@@ -78,6 +78,16 @@ class InstrumentBox(QWidget):
         base = ["name=custom", "psf=airy"] if key == _CUSTOM else [key] if key else []
         return ",".join(base + changed)
 
+    def set_text(self, text: str) -> None:
+        """Choose and fill in what `text` returned."""
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        key = next((part for part in parts if "=" not in part), _CUSTOM if "name=custom" in parts else "")
+        self.choice.setCurrentIndex(max(0, self.choice.findData(key)))
+        for name, _, value in (part.partition("=") for part in parts):
+            if name in self.numbers:
+                self.numbers[name].setText(value)
+        self._tell()
+
     def apply(self, burst: Burst) -> Burst:
         """The burst with the chosen instrument; what is still unknown is a SettingsError that says where to tell it."""
         text = self.text()

@@ -1,4 +1,4 @@
-"""Editors of numbers: a box that shows and keeps any float exactly, and a logarithmic slider beside such a box."""
+"""Editors of numbers: a box that shows and keeps any float exactly, and a slider beside such a box."""
 
 from __future__ import annotations
 
@@ -67,18 +67,19 @@ class FloatBox(QDoubleSpinBox):
         return (QValidator.State.Acceptable if inside else QValidator.State.Intermediate), entered, position
 
 
-class LogNumber(QWidget):
-    """A slider on a logarithmic scale with the number beside it, which also takes what the slider cannot reach."""
+class SlideNumber(QWidget):
+    """A slider with the number beside it, which also takes what the slider cannot reach; on a logarithmic scale unless told."""
 
     valueChanged = Signal(float)
 
-    def __init__(self, minimum: float | None, maximum: float | None, default: float, *, whole: bool = False) -> None:
+    def __init__(self, minimum: float | None, maximum: float | None, default: float, *, whole: bool = False, log: bool = True) -> None:
         super().__init__()
         self.box: FloatBox | IntBox = IntBox(minimum, maximum) if whole else FloatBox(minimum, maximum)
+        self._log = log
         middle = abs(default) or 1.0
-        low = minimum if minimum is not None and minimum > 0 else middle * 1e-3
+        low = minimum if minimum is not None and (minimum > 0 or not log) else middle * 1e-3
         high = maximum if maximum is not None and maximum > low else middle * 1e3
-        self._log_range = math.log(max(low, 1.0) if whole else low), math.log(high)
+        self._ends = self._place_of(max(low, 1.0) if whole and log else low), self._place_of(high)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, _TICKS)
         self.slider.setMinimumWidth(60)
@@ -103,8 +104,9 @@ class LogNumber(QWidget):
             part.setToolTip(text)
 
     def _slide(self, tick: int) -> None:
-        low, high = self._log_range
-        value = float(f"{math.exp(low + (high - low) * tick / _TICKS):.3g}")  # three digits are what a hand can mean
+        low, high = self._ends
+        place = low + (high - low) * tick / _TICKS
+        value = float(f"{math.exp(place) if self._log else place:.3g}")  # three digits are what a hand can mean
         value = min(max(value, self.box.minimum()), self.box.maximum())
         with QSignalBlocker(self.box):
             self._write(value)
@@ -121,6 +123,12 @@ class LogNumber(QWidget):
             self.box.setValue(value)
 
     def _place(self, value: float) -> None:
-        low, high = self._log_range
+        low, high = self._ends
         with QSignalBlocker(self.slider):
-            self.slider.setValue(round(_TICKS * (math.log(value) - low) / (high - low)) if value > 0 else 0)
+            part = (self._place_of(value) - low) / (high - low)
+            self.slider.setValue(round(_TICKS * min(max(part, 0.0), 1.0)))
+
+    def _place_of(self, value: float) -> float:
+        if not self._log:
+            return value
+        return math.log(value) if value > 0 else -math.inf

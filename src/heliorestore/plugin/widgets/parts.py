@@ -5,20 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 
 class Section(QWidget):
-    """A title with widgets under it."""
+    """A title with widgets under it; a click on the title folds them away and shows them again."""
 
-    def __init__(self, title: str, *contents: QWidget) -> None:
+    def __init__(self, title: str, *contents: QWidget, opened: bool = True) -> None:
         super().__init__()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 4, 0, 0)
-        layout.setSpacing(3)
-        layout.addWidget(QLabel(f"<b>{title}</b>"))
+        self.title = QToolButton()
+        self.title.setText(title)
+        self.title.setToolTip(f"Show or hide {title}.")
+        self.title.setCheckable(True)
+        self.title.setAutoRaise(True)
+        self.title.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        font = self.title.font()
+        font.setBold(True)
+        self.title.setFont(font)
+        self.inside = QWidget()
+        column = QVBoxLayout(self.inside)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(3)
         for content in contents:
-            layout.addWidget(content)
+            column.addWidget(content)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 2, 0, 0)
+        layout.setSpacing(1)
+        layout.addWidget(self.title)
+        layout.addWidget(self.inside)
+        self.title.toggled.connect(self._show)
+        self.title.setChecked(opened)
+        self._show(opened)
+
+    def set_open(self, opened: bool) -> None:
+        """Show or hide what stands under the title."""
+        self.title.setChecked(opened)
+
+    def _show(self, opened: bool) -> None:
+        self.inside.setVisible(opened)
+        self.title.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
 
 
 def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:
@@ -27,6 +53,14 @@ def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:
     made.setToolTip(tip)
     # Qt hands over a `checked` that nobody here wants.
     made.clicked.connect(lambda *_: clicked())
+    return made
+
+
+def check(text: str, tip: str, toggled: Callable[[bool], Any]) -> QCheckBox:
+    """A box to tick."""
+    made = QCheckBox(text)
+    made.setToolTip(tip)
+    made.toggled.connect(toggled)
     return made
 
 

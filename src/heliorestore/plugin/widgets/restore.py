@@ -110,6 +110,10 @@ class RestoreWidget(QWidget):
             name = f"{name} {inputs[0].name}"
         return ResultLayers(self.viewer, name, inputs)
 
+    def make_form(self, settings_class: type[Settings]) -> SettingsForm:
+        """The editors of the settings; a panel for one method may group them."""
+        return SettingsForm(settings_class)
+
     # -- files
 
     def open_files(self) -> None:
@@ -248,7 +252,7 @@ class RestoreWidget(QWidget):
             return
         known = {self.device.itemText(n) for n in range(self.device.count())}
         self.device.addItems([device for device in devices if device not in known])
-        form = SettingsForm(settings_class)
+        form = self.make_form(settings_class)
         form.changed.connect(self._settings_changed)
         self._show_form(form)
         self._reset()

@@ -47,6 +47,7 @@ class RunPanel(QWidget):
         self._settings: Settings | None = None
         self._layers: ResultLayers | None = None
         self._outcome = Outcome(End.FINISHED)
+        self.stopped = False  # by the user, with the button
         self._ready = False
         self._due = 0.0
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
@@ -64,13 +65,15 @@ class RunPanel(QWidget):
 
     # -- starting and steering
 
-    def start(self, job: Job, layers: ResultLayers, *, paused: bool = False) -> None:
-        """Run the job; with `paused` do its first iteration and wait."""
-        self.snapshot, self._layers, self._settings = None, layers, job.settings
+    def start(self, job: Job, layers: ResultLayers, *, paused: bool = False, further: bool = False) -> None:
+        """Run the job; with `paused` do its first iteration and wait. A run that goes `further` keeps what is shown until then."""
+        self._layers, self._settings, self.stopped = layers, job.settings, False
         self._marks.clear()
         self._due = 0.0
-        self.curve.clear()
-        self.progress.setRange(0, 0)
+        if not further:
+            self.snapshot = None
+            self.curve.clear()
+            self.progress.setRange(0, 0)
         self.say("")
         self.report("")
         worker = prepare_restoration(
@@ -95,6 +98,7 @@ class RunPanel(QWidget):
     def stop(self) -> None:
         """End after the iteration that is being computed; its result stays."""
         if self._worker is not None:
+            self.stopped = True
             self._set_state(State.STOPPING)
             self._worker.quit()
 

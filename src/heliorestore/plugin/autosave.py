@@ -1,0 +1,186 @@
+"""Unfinished restorations: their state in the user's data folder, so that a crash or a closed window loses no more than a minute.
+
+Each has two files of one name: `.state` is the method's checkpoint, `.json` tells how to start it again and keeps its losses.
+Both are written beside and renamed, so that neither is ever half there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+import psutil
+
+from heliorestore.burst import Burst
+from heliorestore.errors import BurstError
+from heliorestore.settings import Settings, to_rows
+from heliorestore.snapshot import Snapshot
+
+History = Mapping[str, npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restart:
+    """How to start a restoration again: its input as the panel has it, its settings as text, and where it stood."""
+
+    method: str
+    rows: tuple[tuple[str, str], ...]
+    sources: tuple[tuple[str, int, int], ...]  # path, size, mtime_ns
+    instrument: str = ""
+    objects: str = ""
+    frames: str = ""
+    device: str = "auto"
+    seed: int = 0
+    began: float = 0.0  # seconds since 1970
+    process: tuple[int, float] = (0, 0.0)  # its number, and when that process began
+    step: int = 0
+    total: int = 0
+    ended: bool = False  # by itself, or because the user said so
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        name = Path(self.sources[0][0]).name if self.sources else "a layer"
+        when = time.strftime("%d %b %H:%M", time.localtime(self.began))
+        return f"{self.method} of {name}, begun {when}, at iteration {self.step} of {self.total}"
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process that computes it is still there."""
+        number, began = self.process
+        try:
+            return abs(psutil.Process(number).create_time() - began) < 1.0
+        except (psutil.Error, ValueError):
+            return False
+
+    def paths(self) -> list[Path]:
+        """The input files, if they are what they were."""
+        for name, size, mtime_ns in self.sources:
+            path = Path(name)
+            if not path.exists():
+                raise BurstError(f"The run cannot be resumed: {path} is no longer there. Put it back, or discard the run.")
+            if (path.stat().st_size, path.stat().st_mtime_ns) != (size, mtime_ns):
+                raise BurstError(f"The run cannot be resumed: {path} has been changed since. Put it back, or discard the run.")
+        return [Path(name) for name, *_ in self.sources]
+
+
+class Autosave:
+    """The files of one restoration; a worker keeps them up to date, the panel drops them when the run has ended."""
+
+    def __init__(self, name: str, restart: Restart) -> None:
+        self.name, self.restart = name, restart
+        self._seen = 0
+
+    @property
+    def state(self) -> Path:
+        """The checkpoint."""
+        return folder() / f"{self.name}.state"
+
+    @property
+    def _record(self) -> Path:
+        return folder() / f"{self.name}.json"
+
+    @property
+    def history(self) -> History:
+        """The losses and live settings up to where the run stood."""
+        return {name: np.array(values) for name, values in self.restart.history.items()}
+
+    def note(self, snapshot: Snapshot) -> None:
+        """Keep where the run stands, if its state has been written since the last time."""
+        try:
+            written = self.state.stat().st_mtime_ns
+        except FileNotFoundError:
+            return
+        if written != self._seen:
+            self._seen = written
+            self.keep(snapshot)
+
+    def keep(self, snapshot: Snapshot | None) -> None:
+        """Keep where the run stands."""
+        if snapshot is not None:
+            history = {name: [float(v) for v in values] for name, values in snapshot.history.items()}
+            self.restart = replace(self.restart, step=snapshot.step, total=snapshot.total, history=history)
+        self._write()
+
+    def set_ended(self, ended: bool) -> None:
+        """Whether the run has ended as it should: only this process may then still go on with it."""
+        self.restart = replace(self.restart, ended=ended, process=_this_process())
+        self._write()
+
+    def drop(self) -> None:
+        """Forget the run."""
+        for path in (self._record, self.state):
+            path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        handle, name = tempfile.mkstemp(dir=folder(), suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(asdict(self.restart), file)
+            Path(name).replace(self._record)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+
+def folder() -> Path:
+    """Where unfinished runs are kept."""
+    path = Path(platformdirs.user_data_path("heliorestore")) / "unfinished"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def begin(burst: Burst, settings: Settings, **known: Any) -> Autosave:
+    """Keep a run that is about to begin; `known` are the further fields of `Restart`."""
+    sources = tuple((str(source.path), source.size, source.mtime_ns) for source in burst.sources)
+    rows = tuple((name, text) for name, text, *_ in to_rows(settings))
+    restart = Restart(method=settings.method, rows=rows, sources=sources, began=time.time(), process=_this_process(), **known)
+    made = Autosave(uuid.uuid4().hex, restart)
+    made.keep(None)
+    return made
+
+
+def unfinished(method: str) -> list[Autosave]:
+    """The runs of a method that ended before their time and can be resumed, the latest first; what is of no use is removed."""
+    found = []
+    for path in folder().glob("*.json"):
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            values |= {name: tuple(map(tuple, values[name])) for name in ("rows", "sources")} | {"process": tuple(values["process"])}
+            saved = Autosave(path.stem, Restart(**values))
+        except (OSError, ValueError, TypeError, KeyError):  # of another version, or not ours
+            continue
+        if saved.restart.runs:
+            continue
+        if saved.restart.ended or not (saved.state.exists() and saved.restart.sources):
+            saved.drop()
+        elif saved.restart.method == method:
+            found.append(saved)
+    return sorted(found, key=lambda saved: saved.restart.began, reverse=True)
+
+
+def joined(before: History, after: History) -> dict[str, npt.NDArray[np.float64]]:
+    """The history of a run that went on: what was before its first new step, then the new rows; seconds count on."""
+    old, new = before.get("step", np.empty(0)), after.get("step", np.empty(0))
+    kept = old < new[0] if len(new) else np.ones(len(old), bool)
+    columns = {}
+    for name in dict.fromkeys((*before, *after)):
+        first = np.asarray(before.get(name, np.full(len(old), np.nan)))[kept]
+        second = np.asarray(after.get(name, np.full(len(new), np.nan)))
+        if name == "seconds" and len(first):
+            second = second + first[-1]
+        columns[name] = np.concatenate([first, second])
+    return columns
+
+
+def _this_process() -> tuple[int, float]:
+    process = psutil.Process()
+    return process.pid, process.create_time()
