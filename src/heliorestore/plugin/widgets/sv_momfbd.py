@@ -17,6 +17,7 @@ from heliorestore.plugin.live import BoxLayers, LiveLayers
 from heliorestore.plugin.preview import Box, Preview
 from heliorestore.plugin.repeat import slice_text
 from heliorestore.plugin.widgets.form import SettingsForm
+from heliorestore.plugin.widgets.memory import memory_text
 from heliorestore.plugin.widgets.parts import Section, check, note, row, say
 from heliorestore.plugin.widgets.probe import ProbeBox, Probed
 from heliorestore.plugin.widgets.restore import RestoreWidget
@@ -187,24 +188,9 @@ class SvMomfbdWidget(RestoreWidget):
         if self.form is None or self.run_panel.busy:
             return
         try:
-            job = self.job()
+            say(self.memory_note, memory_text(self.job()))
         except HeliorestoreError:
             say(self.memory_note, "")
-            return
-        from heliorestore.methods.base import pick_device
-        from heliorestore.methods.memory import memory_need
-
-        try:
-            need = memory_need(job.burst.shape, job.settings, pick_device(job.device))
-        except HeliorestoreError:  # a device that is not there is said when the run starts
-            need = None
-        text = ""
-        if need is not None:
-            rows, columns = need.tiles
-            tiles = f"; the field is done in {rows} x {columns} tiles" if rows * columns > 1 else ""
-            read = "" if need.frames_held else "; frames are read as they are needed"
-            text = f"Memory needed: about {max(need.peak_bytes / 1e9, 0.1):.1f} GB{tiles}{read}."
-        say(self.memory_note, text)
 
     # -- the preview box
 
