@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,7 +37,6 @@ from heliorestore.snapshot import Snapshot
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-_MINIMUM_WIDTH = 320
 _MEMORY = "memory_gb"  # the setting whose default the preferences know
 _FILES = f"Solar images ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;All files (*)"
 
@@ -46,6 +45,7 @@ class RestoreWidget(QWidget):
     """Input, instrument, settings, run, result; a subclass sets `method` and may override `make_layers`."""
 
     method: ClassVar[str | None] = None  # the method of the panel; None lets the user choose
+    groups: ClassVar[Mapping[str, Sequence[str]] | None] = None  # of its settings, by title
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class RestoreWidget(QWidget):
         self.form: SettingsForm | None = None
         self._wanted: Settings | None = None  # to be shown once their method is loaded
         apply_origin(napari_viewer)
-        self.setMinimumWidth(_MINIMUM_WIDTH)
+        self.setMinimumWidth(320)
         self._build()
         self.layer_list.changed.connect(self._input_changed)
         self.instrument.changed.connect(self._input_changed)
@@ -109,10 +109,6 @@ class RestoreWidget(QWidget):
         if len(inputs) == 1:
             name = f"{name} {inputs[0].name}"
         return ResultLayers(self.viewer, name, inputs)
-
-    def make_form(self, settings_class: type[Settings]) -> SettingsForm:
-        """The editors of the settings; a panel for one method may group them."""
-        return SettingsForm(settings_class)
 
     # -- files
 
@@ -252,7 +248,7 @@ class RestoreWidget(QWidget):
             return
         known = {self.device.itemText(n) for n in range(self.device.count())}
         self.device.addItems([device for device in devices if device not in known])
-        form = self.make_form(settings_class)
+        form = SettingsForm(settings_class, groups=self.groups)
         form.changed.connect(self._settings_changed)
         self._show_form(form)
         self._reset()

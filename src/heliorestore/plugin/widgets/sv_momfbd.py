@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QTimer
@@ -52,6 +52,7 @@ class SvMomfbdWidget(RestoreWidget):
     """SV-MOMFBD, steered while it runs."""
 
     method: ClassVar[str | None] = "sv-momfbd"
+    groups: ClassVar[Mapping[str, Sequence[str]] | None] = GROUPS
     preview_on: QCheckBox
     modes_on: QCheckBox
     residual_on: QCheckBox
@@ -332,9 +333,6 @@ class SvMomfbdWidget(RestoreWidget):
 
     # -- how it looks
 
-    def make_form(self, settings_class: type[Settings]) -> SettingsForm:
-        return SettingsForm(settings_class, groups=GROUPS)
-
     def _build(self) -> None:
         super()._build()
         self.unfinished = UnfinishedRuns(self.method_name)
@@ -366,7 +364,8 @@ class SvMomfbdWidget(RestoreWidget):
         column.insertWidget(column.indexOf(look) + 1, sections["Method"])
         column.insertWidget(0, self.unfinished)
         self.instrument_section = sections["Instrument"]
-        self.instrument_section.set_open(False)
+        for section in (self.instrument_section, sections["Suggestion"], sections["Sweep"]):
+            section.set_open(False)
         for key, name in SHORTCUTS.items():
             each: QWidget = getattr(self.run_panel, f"{name}_button")
             each.setToolTip(f"{each.toolTip()} ({key.replace('Control', 'Ctrl').replace('-', '+')} with the image in focus)")
