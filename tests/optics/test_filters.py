@@ -63,6 +63,16 @@ def test_filter_must_fit_the_images() -> None:
         filtered(torch.zeros(10, 10), torch.ones(10, 6))
 
 
+@pytest.mark.parametrize("shape", [(7, 8), (9, 5), (2, 3), (1, 1), (1, 6)])
+def test_a_mirrored_image_is_filtered_as_if_its_mirror_images_stood_beside_it(shape):
+    image, grid = random(2, *shape), filter_grid(shape)
+    transfer = torch.stack([flat_top(frequency(grid, dtype=torch.float64), cutoff, smoothness=3.0) for cutoff in (0.2, 0.4)])
+    whole = torch.cat([image, image.flip(-2)], dim=-2)
+    whole = torch.cat([whole, whole.flip(-1)], dim=-1)
+    wanted = torch.fft.irfft2(torch.fft.rfft2(whole) * transfer, s=grid)[..., : shape[0], : shape[1]]
+    torch.testing.assert_close(filtered(image, transfer), wanted)
+
+
 def test_gradients_pass() -> None:
     transfer = flat_top(frequency((8, 10), dtype=torch.float64), 0.3)
     assert torch.autograd.gradcheck(lambda x: filtered(x, transfer), random(4, 5).requires_grad_())

@@ -44,11 +44,38 @@ def filtered(images: torch.Tensor, transfer: torch.Tensor, borders: Literal["per
             f"The filter has the shape {tuple(transfer.shape)}; images of {rows} x {columns} with {borders} borders need {grid}."
         )
     if borders == "reflect":
-        images = torch.cat([images, images.flip(-2)], dim=-2)
-        images = torch.cat([images, images.flip(-1)], dim=-1)
-    whole = torch.fft.irfft2(torch.fft.rfft2(images) * transfer, s=grid)
-    result: torch.Tensor = whole[..., :rows, :columns]
-    return result
+        # The spectrum of a mirrored image is its cosine transform: a quarter of the numbers.
+        along_y = _cosines(_cosines(images).mT) * transfer[..., :rows, :columns].mT
+        return _from_cosines(_from_cosines(along_y).mT)
+    whole: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(images) * transfer, s=grid)
+    return whole
+
+
+def _cosines(images: torch.Tensor) -> torch.Tensor:
+    """Cosine transform along the last axis, sum_x image[x] cos(pi k (2x + 1) / 2n), by one real transform of n numbers.
+
+    Makhoul (1980), doi:10.1109/TASSP.1980.1163351: pixels in the order 0, 2, 4 ... 5, 3, 1.
+    """
+    n = images.shape[-1]
+    spectra = torch.fft.rfft(torch.cat([images[..., ::2], images[..., 1::2].flip(-1)], dim=-1)) * _quarter_turns(n, images)
+    return torch.cat([spectra.real, -spectra.imag[..., 1 : (n + 1) // 2].flip(-1)], dim=-1)
+
+
+def _from_cosines(cosines: torch.Tensor) -> torch.Tensor:
+    """The images of which `_cosines` made this."""
+    n = cosines.shape[-1]
+    imaginary = torch.nn.functional.pad(-cosines[..., n - n // 2 :].flip(-1), (1, 0))
+    spectra = torch.complex(cosines[..., : n // 2 + 1].contiguous(), imaginary) * _quarter_turns(n, cosines).conj()
+    ordered = torch.fft.irfft(spectra, n)
+    images = cosines.new_empty(cosines.shape)
+    images[..., ::2], images[..., 1::2] = ordered[..., : (n + 1) // 2], ordered[..., (n + 1) // 2 :].flip(-1)
+    return images
+
+
+def _quarter_turns(n: int, like: torch.Tensor) -> torch.Tensor:
+    """exp(-i pi k / 2n) for k up to n / 2."""
+    k = torch.arange(n // 2 + 1, device=like.device, dtype=like.dtype)
+    return torch.polar(torch.ones_like(k), -math.pi / (2 * n) * k)
 
 
 def noise_filter(
