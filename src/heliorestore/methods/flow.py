@@ -88,6 +88,7 @@ class Flow:
     optics: list[Optics] = field(init=False, repr=False)
     layout: Layout = field(init=False, repr=False)
     _models: dict[tuple[int, int], Model] = field(init=False, repr=False, default_factory=dict)
+    _filters: list[tuple[dict[str, float], torch.Tensor]] = field(init=False, repr=False, default_factory=list)
     _halo: list[torch.Tensor] = field(init=False, repr=False, default_factory=list)
     _last: list[Transfers] = field(init=False, repr=False, default_factory=list)
 
@@ -155,11 +156,12 @@ class Flow:
         return surrounded
 
     def filters(self, knobs: Filter) -> torch.Tensor:
-        """The filter of eq. 16 (object, ky, kx) for objects with their surroundings."""
-        frequencies = frequency(self.object_shape, device=self.observation.device)
-        return torch.stack([
-            flat_top(frequencies, cutoff(o.instrument), width=knobs.filter_width, smoothness=knobs.filter_smoothness) for o in self.optics
-        ])  # fmt: skip
+        """The filter of eq. 16 (object, ky, kx) for objects with their surroundings; an iteration asks for it more than once."""
+        wanted = {"width": knobs.filter_width, "smoothness": knobs.filter_smoothness}
+        if not self._filters or self._filters[0][0] != wanted:
+            frequencies = frequency(self.object_shape, device=self.observation.device)
+            self._filters[:] = [(wanted, torch.stack([flat_top(frequencies, cutoff(o.instrument), **wanted) for o in self.optics]))]
+        return self._filters[0][1]
 
     def sharp(self, objects: torch.Tensor, knobs: Filter) -> torch.Tensor:
         """Objects after the filter of eq. 16; wrapped around, for what lies at their edges no pixel sees well."""
