@@ -51,14 +51,17 @@ class Case:
     threads: int
     ffts: bool
     optimiser: str
+    grid_step: int
+    psf: int
 
 
 def settings_of(case: Case) -> Settings:
     if case.method == "momfbd":
         return MomfbdSettings(iterations=case.iterations, stop_early=False, memory_gb=case.memory_gb)
     return SvMomfbdSettings(
-        start="average", optimiser=case.optimiser, iterations=case.iterations, stop_early=False, memory_gb=case.memory_gb
-    )
+        start="average", optimiser=case.optimiser, iterations=case.iterations, stop_early=False, memory_gb=case.memory_gb,
+        grid_step=case.grid_step, psf=case.psf,
+    )  # fmt: skip
 
 
 def write_burst(path: Path, case: Case) -> None:
@@ -128,6 +131,8 @@ def main() -> None:
     parser.add_argument("--memory-gb", type=float)
     parser.add_argument("--method", choices=["sv-momfbd", "momfbd"], default="sv-momfbd")
     parser.add_argument("--optimiser", choices=["alternating", "adamw"], default="alternating")
+    parser.add_argument("--grid-step", type=int, default=32)
+    parser.add_argument("--psf", type=int, default=96)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-ffts", action="store_true", help="do not measure the floor")
@@ -139,7 +144,20 @@ def main() -> None:
     )
     print("|---" * 8 + "|")
     for size in a.sizes:
-        case = Case(size, a.objects, a.frames, a.method, a.iterations, a.memory_gb, a.device, a.threads, not a.no_ffts, a.optimiser)
+        case = Case(
+            size,
+            a.objects,
+            a.frames,
+            a.method,
+            a.iterations,
+            a.memory_gb,
+            a.device,
+            a.threads,
+            not a.no_ffts,
+            a.optimiser,
+            a.grid_step,
+            a.psf,
+        )
         with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
             found = pool.submit(measured, case).result()
         each = found["iteration"] / (size**2 * a.frames * a.objects)

@@ -136,17 +136,26 @@ class Flow:
         to_modes, squares = torch.zeros_like(modes), torch.zeros_like(self.observation.mean)
         to_objects = torch.zeros_like(objects) if in_objects else None
         for part in self.layout.parts():
-            seen = sharp[:, *part.seen].detach().requires_grad_(in_objects)
-            own = modes[part.frames, :, *part.nodes].detach().requires_grad_(True)
-            pixels = self.observation.read(part.frames, *part.pixels)
-            residual = pixels.masked(self.model(part)(seen, own) - pixels.images)
-            misfit = (residual.square() * gamma[:, None, None, None]).sum()
-            found = torch.autograd.grad(misfit, (own, seen) if in_objects else (own,))
-            to_modes[part.frames, :, *part.nodes] += found[0]
+            part_squares, (in_modes, *rest) = self._part_slope(part, sharp, modes, gamma, in_objects)
+            squares[:, *part.pixels] += part_squares
+            to_modes[part.frames, :, *part.nodes] += in_modes
             if to_objects is not None:
-                to_objects[:, *part.seen] += found[1]
-            squares[:, *part.pixels] += residual.detach().square().sum(1)
+                to_objects[:, *part.seen] += rest[0]
         return Slope(squares, to_modes, None if to_objects is None else self.blurred(to_objects))
+
+    def _part_slope(
+        self, part: Part, sharp: torch.Tensor, modes: torch.Tensor, gamma: torch.Tensor, in_objects: bool
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Sums of r^2 over the frames of a part, and the gradient in its modes and, where asked for, in what it sees of the objects.
+
+        By itself, so that nothing of one part's graph is alive when the next one's is made.
+        """
+        seen = sharp[:, *part.seen].detach().requires_grad_(in_objects)
+        own = modes[part.frames, :, *part.nodes].detach().requires_grad_(True)
+        pixels = self.observation.read(part.frames, *part.pixels)
+        residual = pixels.masked(self.model(part)(seen, own) - pixels.images)
+        misfit = (residual.square() * gamma[:, None, None, None]).sum()
+        return residual.detach().square().sum(1), torch.autograd.grad(misfit, (own, seen) if in_objects else (own,))
 
     def surround(self, images: torch.Tensor) -> torch.Tensor:
         """Objects for a start: images (object, y, x), mirrored at their borders."""
