@@ -15,7 +15,7 @@ from heliorestore.optics.node_patches import NodePatches
 _FALLBACK_BYTES = 4e9
 _SHARE = 0.5
 _CPU_SIDE = 16  # intervals of nodes along a tile: of wider ones the spectra of a row leave the CPU's cache
-_OBJECT_ARRAYS = 24  # of the size of the objects: their state, filters on mirrored grids, conjugate gradients
+_OBJECT_ARRAYS = 48  # of the size of the objects: their state, filters, and what penalties and conjugate gradients make at the peak
 _MODE_ARRAYS = 9
 _CUT = 0.75  # side of the spectra of patches in that of the patch: they end at the diffraction limit
 _LIGHT = 1.15  # of a PSF, in image and pupil, in pixels of the PSF
