@@ -50,7 +50,7 @@ CRISP = KNOWN["crisp-8542"]
 CPU = torch.device("cpu")
 STEPS = (32, 16, 8)
 SEEDS = (1, 2)
-R0_CM = (30.0, 15.0, 10.0, 7.0, 5.0, 3.0)
+R0_CM = (60.0, 40.0, 25.0, 15.0, 10.0, 5.0)
 TILTS = 0.5  # of the turbulence's, as in the training
 DEFOCUS_RAD, DEFOCUS_PX = 3.0, 30.0
 PARTS = (slice(0, 2), slice(2, 9))
@@ -281,8 +281,8 @@ def main() -> None:
     wanted = [arguments.only] if arguments.only else ["defocus", "points", "strength", "burst", "timing", "record"]
     scene = torch.empty(0)
     if {"defocus", "strength"} & set(wanted):
-        image = fits.getdata(arguments.object) if arguments.object else [*simulated("continuum", 2, 200_000)][1][1]
-        scene = torch.tensor(np.asarray(image, np.float32) / np.mean(image))
+        image = np.asarray(fits.getdata(arguments.object), float) if arguments.object else [*simulated("continuum", 2, 200_000)][1][1]
+        scene = torch.tensor(image / np.mean(image), dtype=torch.float32)
     if "defocus" in wanted:
         replace("defocus", defocus(scene, arguments.weights))
     if "points" in wanted:

@@ -3,10 +3,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from blind_bursts import simulate
 
+import heliorestore
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.instrument import KNOWN
 from heliorestore.methods.emulated import Emulated, Trained, emulated, frozen, load_emulator
+from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.methods.wavefronts import make_wavefronts
 from heliorestore.nets.emulator import INSTRUMENTS, MODES, Emulator
 from heliorestore.optics.convolve import interpolate
@@ -113,3 +116,17 @@ def test_what_it_cannot_do_is_said(net: Emulator) -> None:
         make(net).adjoint(torch.zeros(1, 1, *SHAPE), torch.zeros(1))
     with pytest.raises(WeightsError, match="of the network enhance-small, not of an emulator"):
         load_emulator("enhance-continuum-small", CPU)
+
+
+def test_sv_momfbd_restores_with_the_emulator_that_comes_along() -> None:
+    case = simulate(size=48, frames=3, modes=10, strength=0.6, varying=0.3, seed=1)
+    settings = SvMomfbdSettings.paper(forward="emulator", modes=10, psf=16, grid_step=16, r0_cm=20.0, iterations=6)
+    snapshots = list(heliorestore.stream(case.burst, settings))
+    data = [snapshot.losses["data"] for snapshot in snapshots]
+    assert data[-1] < 0.7 * data[0]
+    assert snapshots[-1].maps["modes"].shape == (3, 10, 4, 4)
+    assert snapshots[-1].images.mean() == pytest.approx(case.burst.frames.mean(), rel=0.05)
+    assert "the emulator emulator-narrow, sha256" in snapshots[0].messages[-1]
+    # Whatever the optimiser, the network is never taken for a linear model.
+    alternating = SvMomfbdSettings(forward="emulator", modes=10, psf=16, grid_step=16, iterations=1)
+    assert len(list(heliorestore.stream(case.burst, alternating))) == 1
