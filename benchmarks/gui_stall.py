@@ -1,6 +1,9 @@
 """The longest stall of napari's event loop while snapshots stream at full rate.
 
     xvfb-run -a python benchmarks/gui_stall.py [--size 2048] [--seconds 8] [--method richardson-lucy]
+    xvfb-run -a python benchmarks/gui_stall.py --live [--size 1024]
+
+With --live it is the panel of SV-MOMFBD, two objects of twelve frames, and 44 mode maps of every frame, all layers shown.
 
 A 1 ms timer runs in the GUI thread; the longest gap between two of its ticks is what a user feels as a hang. Under
 Xvfb everything is drawn by software, on the CPU cores that the restoration uses too. "own work" is the CPU time that
@@ -21,7 +24,7 @@ from qtpy.QtCore import Qt, QTimer
 
 from heliorestore.burst import Burst
 from heliorestore.instrument import find
-from heliorestore.methods import METHODS, Entry
+from heliorestore.methods import METHODS, Entry, sv_momfbd
 from heliorestore.plugin import launch
 from heliorestore.plugin.display import ResultLayers
 from heliorestore.plugin.layers import burst_layers
@@ -50,6 +53,21 @@ class StreamMethod:
             yield Snapshot(step=step, total=settings.iterations, images=image, maps={"residual": image}, losses={"loss": 1 / step})
 
 
+def stream_live(burst, settings, *, device, seed, start=None):
+    """Ready-made results as SV-MOMFBD has them: images and residuals of two objects, mode maps of every frame."""
+    objects, frames, rows, columns = burst.shape
+    rng = np.random.default_rng(0)
+    nodes = tuple(-(-(n - 1) // settings.grid_step) + 1 for n in (rows, columns))
+    modes = [rng.normal(0, 0.3, (frames, settings.modes, *nodes)).astype(np.float32) for _ in range(4)]
+    images = [np.stack([burst.image(k, n) for k in range(objects)]) for n in range(4)]
+    step = 0
+    while True:
+        step += 1
+        maps = {"modes": modes[step % 4], "residual": images[(step + 1) % 4] - images[step % 4]}
+        losses = {name: 1 / (step + k) for k, name in enumerate(("loss", "data", "object", "modes", "residual", "noise"), 1)}
+        yield Snapshot(step=step, total=settings.iterations, images=images[step % 4], maps=maps, losses=losses)
+
+
 class Ticks:
     """The gaps between the ticks of a timer, in milliseconds."""
 
@@ -74,10 +92,20 @@ class Ticks:
         self._last = time.perf_counter(), time.thread_time()
 
 
+def show_everything(viewer, widget, ticks):
+    """Every layer and the PSF at the probe."""
+    for layer in viewer.layers:
+        layer.visible = True
+    widget.probe.on.setChecked(True)
+    launch.process_events(2)
+    ticks.report("every map and the PSF shown")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--live", action="store_true", help="the panel of SV-MOMFBD with two objects and mode maps")
     parser.add_argument("--method", default="stream", help="stream: ready-made snapshots as fast as they are taken; or a real method")
     arguments = parser.parse_args()
 
@@ -96,7 +124,11 @@ def main() -> None:
 
     ResultLayers.show = timed
 
-    image = np.random.default_rng(0).normal(1, 0.1, (arguments.size,) * 2).astype(np.float32)
+    many = (2, 12) if arguments.live else (1, 1)
+    image = np.random.default_rng(0).normal(1, 0.1, (*many, arguments.size, arguments.size)).astype(np.float32)
+    if arguments.live:
+        arguments.method = "sv-momfbd"
+        sv_momfbd.SvMomfbd.stream = lambda self, *given, **known: stream_live(*given, **known)
     viewer = napari.Viewer()
     ticks = Ticks()
     launch.process_events(2)
@@ -114,6 +146,8 @@ def main() -> None:
     launch.wait(lambda: widget.run_panel.snapshot is not None, "the first snapshot")
     launch.process_events(1)
     ticks.report("first snapshot, layers are made")
+    if arguments.live:
+        show_everything(viewer, widget, ticks)
     first, drawn = widget.run_panel.snapshot.step, len(shows)
     launch.process_events(arguments.seconds)
     ticks.report("streaming")
