@@ -162,6 +162,17 @@ def test_other_settings_wait_for_a_new_run(live, viewer, finish, qtbot):
     assert len(results(viewer)) == 10
 
 
+def test_what_a_sweep_ran_is_not_gone_on_with(live, viewer, finish, qtbot):
+    import dataclasses
+
+    finish(live, live.run_panel.run_button.click, seconds=60)
+    finish(live, lambda: live.run_panel.start(dataclasses.replace(live.job(), seed=1), live.make_layers(live.job())), seconds=60)
+    slide(live, "lambda_object", 1.0)
+    qtbot.wait(600)
+    assert not live.run_panel.busy
+    assert live.run_panel.snapshot.step == 5
+
+
 def test_the_preview_box_restores_its_part_follows_knobs_and_moves(live, viewer, qtbot):
     live.preview_on.setChecked(True)
     preview, box = live.preview, live.preview.box
@@ -269,7 +280,7 @@ def test_a_killed_process_leaves_a_run_that_can_be_resumed_or_discarded(viewer, 
         autosave.folder = lambda: Path({str(saves)!r})
         burst = heliorestore.read({str(sun_file)!r})
         settings = SvMomfbdSettings(**{ {**SMALL, "iterations": 10_000}!r})
-        saved = autosave.begin(burst, settings, device="cpu")
+        saved, _ = autosave.begin(burst, settings, device="cpu")
         worker = RestoreWorker("test", Job(burst=burst, settings=settings, device="cpu", autosave=saved))
         worker.run()
     """
@@ -288,8 +299,17 @@ def test_a_killed_process_leaves_a_run_that_can_be_resumed_or_discarded(viewer, 
     assert list(saves.glob("*.state")) == list(saves.glob("*.json")) == []
 
 
+def test_where_nothing_can_be_saved_the_run_works_and_says_so(live, finish, monkeypatch):
+    def full():
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(autosave, "folder", full)
+    assert finish(live, live.run_panel.run_button.click, seconds=60).end.value == "finished"
+    assert "No space left on device" in live.run_panel.messages.text()
+
+
 def test_a_changed_input_is_not_gone_on_with(viewer, saves, sun_file, qtbot):
-    saved = autosave.begin(heliorestore.read(sun_file), heliorestore.SvMomfbdSettings(**SMALL))
+    saved, _ = autosave.begin(heliorestore.read(sun_file), heliorestore.SvMomfbdSettings(**SMALL))
     saved.state.write_bytes(b"state")
     sun_file.write_bytes(b"something else")
     widget = docked(viewer, qtbot)
@@ -373,7 +393,7 @@ def test_the_memory_of_a_run_is_told_before_it(live, qtbot):
 
 
 def test_shortcuts_press_the_buttons_and_what_is_disabled_stays(live, viewer, qtbot):
-    from heliorestore.plugin.widgets.sv_momfbd import SHORTCUTS
+    from heliorestore.plugin.widgets.shortcuts import SHORTCUTS
 
     assert {str(key) for key in viewer.keymap} >= {key.replace("Control", "Ctrl").replace("-", "+") for key in SHORTCUTS}
     pressed = []

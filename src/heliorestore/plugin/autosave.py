@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -105,23 +106,26 @@ class Autosave:
             self.keep(snapshot)
 
     def keep(self, snapshot: Snapshot | None) -> None:
-        """Keep where the run stands."""
+        """Keep where the run stands; a disk that is full must not end it, what was kept before then stands."""
         if snapshot is not None:
             history = {name: [float(v) for v in values] for name, values in snapshot.history.items()}
             self.restart = replace(self.restart, step=snapshot.step, total=snapshot.total, history=history)
-        self._write()
+        with suppress(OSError):
+            self.write()
 
     def set_ended(self, ended: bool) -> None:
         """Whether the run has ended as it should: only this process may then still go on with it."""
         self.restart = replace(self.restart, ended=ended, process=_this_process())
-        self._write()
+        with suppress(OSError):
+            self.write()
 
     def drop(self) -> None:
         """Forget the run."""
         for path in (self._record, self.state):
             path.unlink(missing_ok=True)
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write what is known to its file."""
         handle, name = tempfile.mkstemp(dir=folder(), suffix=".part")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -138,20 +142,31 @@ def folder() -> Path:
     return path
 
 
-def begin(burst: Burst, settings: Settings, **known: Any) -> Autosave:
-    """Keep a run that is about to begin; `known` are the further fields of `Restart`."""
+def begin(burst: Burst, settings: Settings, **known: Any) -> tuple[Autosave | None, str]:
+    """Keep a run that is about to begin; `known` are the further fields of `Restart`. The text says what cannot be done."""
     sources = tuple((str(source.path), source.size, source.mtime_ns) for source in burst.sources)
     rows = tuple((name, text) for name, text, *_ in to_rows(settings))
     restart = Restart(method=settings.method, rows=rows, sources=sources, began=time.time(), process=_this_process(), **known)
-    made = Autosave(uuid.uuid4().hex, restart)
-    made.keep(None)
-    return made
+    try:
+        made = Autosave(uuid.uuid4().hex, restart)
+        made.write()
+    except OSError as error:
+        return None, f"The run cannot be saved as it goes ({error}): should napari close, it cannot be resumed."
+    if not sources:
+        return made, (
+            "The input is in no file: should napari close, this run cannot be resumed. Save the layer as FITS first if that matters."
+        )
+    return made, ""
 
 
 def unfinished(method: str) -> list[Autosave]:
     """The runs of a method that ended before their time and can be resumed, the latest first; what is of no use is removed."""
     found = []
-    for path in folder().glob("*.json"):
+    try:
+        paths = list(folder().glob("*.json"))
+    except OSError:
+        return []
+    for path in paths:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             values |= {name: tuple(map(tuple, values[name])) for name in ("rows", "sources")} | {"process": tuple(values["process"])}

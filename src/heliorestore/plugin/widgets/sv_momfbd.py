@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QScrollArea, QVBoxLayout
 
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, HeliorestoreError
@@ -22,6 +22,7 @@ from heliorestore.plugin.widgets.parts import Section, check, note, row, say
 from heliorestore.plugin.widgets.probe import ProbeBox, Probed
 from heliorestore.plugin.widgets.restore import RestoreWidget
 from heliorestore.plugin.widgets.run import State
+from heliorestore.plugin.widgets.shortcuts import bind_keys, release_keys
 from heliorestore.plugin.widgets.unfinished import UnfinishedRuns
 from heliorestore.plugin.worker import End, Job, Outcome, RestoreWorker, start_task
 from heliorestore.settings import Settings, from_rows, options
@@ -42,7 +43,6 @@ GROUPS = {
 }  # fmt: skip
 """The settings by what they are about; a name that this version lacks is left out."""
 
-SHORTCUTS = {"Control-Alt-R": "run", "Control-Alt-H": "pause", "Control-Alt-N": "step", "Control-Alt-X": "stop"}
 _QUIET_MS = 400  # after the last move of a knob before a finished run goes on
 _FURTHER = 6  # iterations with which it goes on
 _SILENT = ("residual_frame", "stop_early", "iterations")  # live settings that do not change the result by themselves
@@ -62,6 +62,7 @@ class SvMomfbdWidget(RestoreWidget):
         self.preview: Preview | None = None
         self._job: Job | None = None  # of the last run on the whole field
         self._layers: LiveLayers | None = None
+        self._ours = False  # whether it was begun here, and not by a sweep
         self._frames = range(0)  # numbers in the file of the frames on the slider
         # What must be ended or forgotten when the panel goes; it outlives it.
         self._left: dict[str, list[Any]] = {"workers": [], "ended": []}
@@ -77,7 +78,7 @@ class SvMomfbdWidget(RestoreWidget):
             changed.connect(lambda: self._estimate_soon.start(_QUIET_MS))
         self.viewer.dims.events.current_step.connect(self._frame_moved)
         self.destroyed.connect(_farewell(self._left, self.viewer, self._frame_moved))
-        self._bind_keys()
+        bind_keys(self.viewer, self.run_panel)
 
     # -- runs on the whole field
 
@@ -106,24 +107,21 @@ class SvMomfbdWidget(RestoreWidget):
         self._forget_ended()
         self.preview_on.setChecked(False)
         self._frames = whole.frame_range
-        if getattr(job.settings, "checkpoint", ""):  # the user keeps the state where they want it
-            self._begin(job, self.make_layers(job), paused=paused)
-            return
-        saved = saved or begin(
-            job.burst, job.settings, instrument=self.instrument.text(),
-            objects=slice_text(job.burst.object_range), frames=slice_text(job.burst.frame_range), device=job.device, seed=job.seed,
-        )  # fmt: skip
+        told = ""
+        if saved is None and not getattr(job.settings, "checkpoint", ""):  # else the user keeps the state where they want it
+            saved, told = begin(
+                job.burst, job.settings, instrument=self.instrument.text(), objects=slice_text(job.burst.object_range),
+                frames=slice_text(job.burst.frame_range), device=job.device, seed=job.seed,
+            )  # fmt: skip
         self._begin(dataclasses.replace(job, autosave=saved), self.make_layers(job), paused=paused)
-        if not job.burst.sources:
-            self.run_panel.report_more(
-                "The input is in no file: should napari close, this run cannot be resumed. Save the layer as FITS first if that matters."
-            )
+        if told:
+            self.run_panel.report_more(told)
 
     def _begin(self, job: Job, layers: LiveLayers, *, paused: bool = False, further: bool = False) -> None:
         if job.autosave is not None:
             job.autosave.set_ended(False)
         self._left["ended"] = []
-        self._job, self._layers = job, layers
+        self._job, self._layers, self._ours = job, layers, True
         self.run_panel.start(job, layers, paused=paused, further=further)
 
     def make_layers(self, job: Job) -> LiveLayers:
@@ -140,6 +138,11 @@ class SvMomfbdWidget(RestoreWidget):
         return not any(not o.live and getattr(knobs, o.name) != getattr(before, o.name) for o in options(type(before)))
 
     def _run_ended(self, outcome: Outcome) -> None:
+        ours, self._ours = self._ours, False
+        if not ours:  # a sweep's: what is shown now cannot be gone on with
+            self._forget_ended()
+            self._job = self._layers = None
+            return
         saved = self._job.autosave if self._job is not None else None
         if saved is not None and (outcome.end is End.FINISHED or self.run_panel.stopped):
             saved.set_ended(True)
@@ -366,9 +369,6 @@ class SvMomfbdWidget(RestoreWidget):
         self.instrument_section = sections["Instrument"]
         for section in (self.instrument_section, sections["Suggestion"], sections["Sweep"]):
             section.set_open(False)
-        for key, name in SHORTCUTS.items():
-            each: QWidget = getattr(self.run_panel, f"{name}_button")
-            each.setToolTip(f"{each.toolTip()} ({key.replace('Control', 'Ctrl').replace('-', '+')} with the image in focus)")
 
     def _show_form(self, form: SettingsForm | None) -> None:
         """The live settings stand for themselves, above the buttons."""
@@ -383,12 +383,6 @@ class SvMomfbdWidget(RestoreWidget):
         super()._input_changed()
         if not self.instrument.missing.isHidden():  # it asks for something
             self.instrument_section.set_open(True)
-
-    def _bind_keys(self) -> None:
-        """Bind the shortcuts to the buttons of this panel: what cannot be clicked cannot be pressed."""
-        for key, name in SHORTCUTS.items():
-            pressed = getattr(self.run_panel, f"{name}_button").click
-            self.viewer.bind_key(key, lambda _viewer, pressed=pressed: pressed(), overwrite=True)
 
     def _state_changed(self) -> None:
         super()._state_changed()
@@ -407,7 +401,6 @@ def _farewell(left: dict[str, list[Any]], viewer: Any, moved: Callable[..., None
         for saved in left["ended"]:
             saved.drop()
         viewer.dims.events.current_step.disconnect(moved)
-        for key in SHORTCUTS:
-            viewer.bind_key(key, None, overwrite=True)
+        release_keys(viewer)
 
     return end
