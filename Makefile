@@ -64,6 +64,7 @@ wheel: .venv/.lint
 
 docs: .venv/.setup system
 	$(XVFB) $(BIN)/python docs/make_pictures.py
+	$(XVFB) $(BIN)/python docs/make_tutorial_pictures.py
 
 bench: .venv/.test system
 	$(XVFB) $(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only

@@ -21,7 +21,7 @@ from heliorestore.samples import sample_path
 
 SIZE = (1366, 768)
 BOX = Rectangle(88, 40, 216, 168)  # the border of umbra and penumbra
-LAMBDAS = (0.1, 0.3, 1.0, 3.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+LAMBDAS = (0.05, 0.2, 1.0, 3.0, 10.0, 3.0, 1.0, 0.2, 0.05, 0.02)
 
 
 def main() -> None:
@@ -60,9 +60,8 @@ def preview(viewer: Any, widget: Any, folder: Path) -> "Film":
     slider = widget.form.fields["lambda_object"].editor
     for value in LAMBDAS:
         slider.box.setValue(value)
-        launch.process_events(1.0)
+        launch.process_events(0.7)
         film.add(f"lambda_object {value:g}")
-    slider.box.setValue(0.1)
     return film
 
 
@@ -70,7 +69,7 @@ def whole_field(viewer: Any, widget: Any, folder: Path) -> None:
     """The whole field, the PSF at a place, mode maps, and the result beside a frame."""
     ended: list[Any] = []
     widget.run_panel.ended.connect(ended.append)
-    widget.form.fields["iterations"].set(24)  # enough for the pictures
+    widget.form.fields["iterations"].set(22)  # enough for the pictures
     widget.run_panel.run_button.click()
     launch.wait(lambda: bool(ended), "the restoration", seconds=1800)
     result = next(layer for layer in viewer.layers if layer.name.startswith("sv-momfbd 1 wide") and layer.name.endswith("band"))

@@ -132,6 +132,8 @@ def test_knobs_turned_in_a_pause_act_at_the_next_iteration_and_are_seen_at_once(
     qtbot.waitUntil(lambda: np.array_equal(layer.data, before), timeout=20_000)
     slide(live, "lambda_object", 10.0)
     finish(live, run.run_button.click, seconds=60)
+    qtbot.wait(600)
+    assert not run.busy  # the knob has acted: there is nothing to go on for
     assert run.snapshot.history["lambda_object"].tolist() == [0.1] * 4 + [10.0] * 5
     np.testing.assert_array_equal(layer.data, run.snapshot.images[0])
 
@@ -182,6 +184,7 @@ def test_the_preview_box_restores_its_part_follows_knobs_and_moves(live, viewer,
     assert layer.data.shape == (32, 32)
     np.testing.assert_allclose(layer.data_to_world((0, 0)), viewer.layers["sun WB"].data_to_world((0, 0, 8))[1:])
     assert layer.data.mean() == pytest.approx(100, rel=0.02)
+    assert layer.contrast_limits == viewer.layers["sun WB"].contrast_limits
     qtbot.waitUntil(lambda: "at rest" in live.preview_note.text(), timeout=20_000)
     sharp = np.array(layer.data)
     slide(live, "lambda_object", 5.0)
@@ -191,6 +194,8 @@ def test_the_preview_box_restores_its_part_follows_knobs_and_moves(live, viewer,
     qtbot.waitUntil(lambda: preview.snapshot is not None and layer.data.shape == (36, 36), timeout=60_000)
     np.testing.assert_allclose(layer.data_to_world((0, 0)), viewer.layers["sun WB"].data_to_world((0, 4, 0))[1:])
     assert viewer.layers.selection.active.name == "preview box"
+    live.probe.on.setChecked(True)
+    qtbot.waitUntil(lambda: "Strehl" in live.probe.text.text(), timeout=30_000)  # of the box, no run was needed
     viewer.layers.remove("preview box")
     assert not live.preview_on.isChecked()
     assert "preview WB" not in viewer.layers

@@ -26,6 +26,7 @@ from heliorestore.snapshot import Snapshot
 KNOBS = ("lambda_object", "filter_width", "filter_smoothness")
 _PSF, _NODES, _FRAMES, _BINS = 64, 2, 6, 48  # what is enough for a mean over the field
 _LEAST = 0.05  # the least that the old filter must have left for the new one to act on
+_MOST = 4.0  # times: what the old knobs have damped further only an iteration brings back, a glance would bring its noise
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def glance(snapshot: Snapshot, settings: SvMomfbdSettings) -> FloatArray:
         total = torch.from_numpy(np.interp(frequencies.numpy(), edges.numpy(), seen)).float() + 1e-3
         ratio = (total + before.lambda_object * penalised) / (total + after.lambda_object * penalised)
         old, new = (flat_top(frequencies, limit, width=k.filter_width, smoothness=k.filter_smoothness) for k in (before, after))
-        ratio = ratio * new / old.clamp(min=_LEAST)
+        ratio = (ratio * new / old.clamp(min=_LEAST)).clamp(max=_MOST)
         # The mean stays, whatever the filter.
         shown[object_] = filtered(torch.from_numpy(snapshot.images[object_].copy()), ratio / ratio[0, 0]).numpy()
     return shown

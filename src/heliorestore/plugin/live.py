@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from heliorestore.plugin.display import ResultLayers
+from heliorestore.plugin.layers import Key
 from heliorestore.plugin.worker import End, Latest, Outcome
 from heliorestore.snapshot import Snapshot
 
@@ -75,6 +76,12 @@ class BoxLayers(LiveLayers):
             if moved and layer in self._viewer.layers:
                 layer.data, layer.translate = snapshot.images[object_], place["translate"]
         super().show(snapshot)
+
+    def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
+        """In the cuts of the field around it: a step at the border of the box would be one of the cuts, not of the Sun."""
+        layer = super()._add(key, array, snapshot)
+        layer.contrast_limits = self._cuts[key[1]]
+        return layer
 
     def remove(self) -> None:
         """Take the layers away."""

@@ -148,7 +148,7 @@ class SvMomfbdWidget(RestoreWidget):
             saved.set_ended(True)
             self._left["ended"] = [saved]
         knobs = self._knobs()
-        if outcome.end is End.FINISHED and knobs is not None and self._job is not None and self._changed(knobs, self._job.settings):
+        if outcome.end is End.FINISHED and knobs is not None and self._changed(knobs):
             self._quiet.start(_QUIET_MS)  # the knobs were moved during the last iteration
 
     def _forget_ended(self) -> None:
@@ -177,14 +177,21 @@ class SvMomfbdWidget(RestoreWidget):
             self.preview.send(knobs)
         elif self._layers is not None and self._job is not None and type(knobs) is type(self._job.settings):
             self._layers.look_ahead()
-            if not self.run_panel.busy and self._changed(knobs, self._job.settings) and self._can_go_on(knobs):
+            if not self.run_panel.busy and self._changed(knobs) and self._can_go_on(knobs):
                 self._quiet.start(_QUIET_MS)
 
-    def _changed(self, knobs: Settings, before: Settings) -> bool:
-        """Whether a live setting that changes the result is another one, or more iterations are wanted than were done."""
-        done = self.run_panel.snapshot.step if self.run_panel.snapshot is not None else 0
+    def _changed(self, knobs: Settings) -> bool:
+        """Whether a live setting that changes the result is not what the last iteration had, or more iterations are wanted."""
+        from heliorestore.methods.base import settings_at
+
+        snapshot = self.run_panel.snapshot
+        if snapshot is None or snapshot.run is None:
+            return False
+        before = settings_at(snapshot)
+        if type(before) is not type(knobs):
+            return False
         names = [o.name for o in options(type(before)) if o.live and o.name not in _SILENT]
-        more = getattr(knobs, "iterations", 0) > max(done, getattr(before, "iterations", 0))
+        more = getattr(knobs, "iterations", 0) > max(snapshot.step, getattr(before, "iterations", 0))
         return more or any(getattr(knobs, name) != getattr(before, name) for name in names)
 
     def _estimate(self) -> None:
@@ -212,6 +219,7 @@ class SvMomfbdWidget(RestoreWidget):
             self.preview_on.setChecked(False)
             return
         self.run_panel.say("")
+        self._frames = self.whole_file().frame_range
         plain = super().make_layers(job)
         layers = BoxLayers(
             self.viewer, "preview" if len(plain.inputs) > 1 else f"preview {plain.inputs[0].name}", plain.inputs, self._knobs
