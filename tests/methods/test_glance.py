@@ -12,7 +12,6 @@ from heliorestore.methods.glance import glance, knob_behind
 from heliorestore.methods.objects import solve_objects
 from heliorestore.methods.observation import observe
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
-from heliorestore.optics.filters import filtered
 from heliorestore.snapshot import Run, Snapshot
 
 from .blind_bursts import CPU, simulate
@@ -26,11 +25,11 @@ def solved():
     case = simulate(noise=3e-2, varying=0.3)
     observation = observe(case.burst, CPU, align=False)
     flow = FlowProblem(Flow(observation, case.wavefronts, 32, 16, 1e9), case.wavefronts).flow
-    start = flow.surround(observation.frames.mean(1))
+    start = flow.surround(observation.mean)
 
     def solve(settings: SvMomfbdSettings) -> Snapshot:
         knobs = settings.knobs(settings.weights(1, CPU))
-        objects = filtered(solve_objects(flow.transfers(case.modes), start, knobs, 150), flow.filters(knobs))
+        objects = flow.sharp(solve_objects(flow.transfers(case.modes), start, knobs, 40), knobs)
         images = (objects[(slice(None), *flow.inner)] * observation.scales[:, None, None]).numpy()
         history = {name: np.array([getattr(settings, name)]) for name in ("lambda_object", "filter_width", "filter_smoothness")}
         maps = {"modes": case.modes.numpy(), "residual": np.zeros_like(images)}

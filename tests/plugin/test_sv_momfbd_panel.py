@@ -22,7 +22,16 @@ from heliorestore.plugin import autosave
 
 from .conftest import set_fields, wait_for_threads
 
-SMALL = {"modes": 6, "psf": 32, "patch": 32, "grid_step": 16, "patch_iterations": 2, "iterations": 5, "stop_early": False}
+SMALL = {
+    "lambda_object": 0.1,
+    "modes": 6,
+    "psf": 32,
+    "patch": 32,
+    "grid_step": 16,
+    "patch_iterations": 2,
+    "iterations": 5,
+    "stop_early": False,
+}
 
 
 @pytest.fixture

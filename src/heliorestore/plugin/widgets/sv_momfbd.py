@@ -60,6 +60,7 @@ class SvMomfbdWidget(RestoreWidget):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         self.preview: Preview | None = None
+        self._previewed: list[Any] = []  # the layers under it
         self._job: Job | None = None  # of the last run on the whole field
         self._layers: LiveLayers | None = None
         self._ours = False  # whether it was begun here, and not by a sweep
@@ -73,8 +74,9 @@ class SvMomfbdWidget(RestoreWidget):
             timer.timeout.connect(act)
         self.run_panel.ended.connect(self._run_ended)
         self.run_panel.state_changed.connect(self._shown)
+        self.layer_list.changed.connect(self._layers_changed)
+        self.instrument.changed.connect(self._preview_anew)
         for changed in (self.layer_list.changed, self.instrument.changed):
-            changed.connect(self._preview_anew)
             changed.connect(lambda: self._estimate_soon.start(_QUIET_MS))
         self.viewer.dims.events.current_step.connect(self._frame_moved)
         self.destroyed.connect(_farewell(self._left, self.viewer, self._frame_moved))
@@ -219,7 +221,7 @@ class SvMomfbdWidget(RestoreWidget):
             self.preview_on.setChecked(False)
             return
         self.run_panel.say("")
-        self._frames = self.whole_file().frame_range
+        self._frames, self._previewed = self.whole_file().frame_range, self.layer_list.chosen()
         plain = super().make_layers(job)
         layers = BoxLayers(
             self.viewer, "preview" if len(plain.inputs) > 1 else f"preview {plain.inputs[0].name}", plain.inputs, self._knobs
@@ -232,11 +234,12 @@ class SvMomfbdWidget(RestoreWidget):
         self.preview.restart()
 
     def _preview_anew(self) -> None:
-        if self.preview is None:
-            return
-        if self.preview.box.stands and self.layer_list.chosen():
+        if self.preview is not None:
             self.preview.restart_soon()
-        else:  # the user deleted the box, or what is under it
+
+    def _layers_changed(self) -> None:
+        """The preview ends when its box or what is under it goes; layers of its own do not matter."""
+        if self.preview is not None and not (self.preview.box.stands and self.layer_list.chosen() == self._previewed):
             self.preview_on.setChecked(False)
 
     # -- frame, maps, PSF
