@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from heliorestore.instrument import Instrument
     from heliorestore.methods.base import restore, stream
     from heliorestore.methods.enhance import EnhanceSettings
+    from heliorestore.methods.mfbd import MfbdSettings
     from heliorestore.methods.momfbd import MomfbdSettings
     from heliorestore.methods.richardson_lucy import RichardsonLucySettings
     from heliorestore.methods.sv_momfbd import SvMomfbdSettings
@@ -27,6 +28,7 @@ _HOME = {
     "Burst": "burst",
     "EnhanceSettings": "methods.enhance",
     "Instrument": "instrument",
+    "MfbdSettings": "methods.mfbd",
     "MomfbdSettings": "methods.momfbd",
     "RichardsonLucySettings": "methods.richardson_lucy",
     "Snapshot": "snapshot",
@@ -42,6 +44,7 @@ __all__ = [
     "Burst",
     "EnhanceSettings",
     "Instrument",
+    "MfbdSettings",
     "MomfbdSettings",
     "RichardsonLucySettings",
     "Snapshot",

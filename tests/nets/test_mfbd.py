@@ -51,6 +51,15 @@ def test_a_block_normalises_rectifies_doubles_and_convolves() -> None:
     torch.testing.assert_close(block(x), nn.functional.conv2d(padded, block.conv.weight, block.conv.bias))
 
 
+@pytest.mark.parametrize(("kernel", "stride", "shape"), [(3, 1, (2, 9)), (3, 2, (8, 6)), (7, 1, (4, 11)), (1, 1, (3, 2))])
+def test_a_block_computes_the_same_without_gradients(kernel: int, stride: int, shape: tuple[int, int]) -> None:
+    block = mfbd.Block(3, 5, kernel, stride=stride).eval()
+    x = torch.randn(2, 3, *shape)
+    with_gradient = block(x)
+    with torch.inference_mode():
+        torch.testing.assert_close(block(x), with_gradient)
+
+
 def test_untrained_but_opened_they_give_the_first_frame_and_the_last_estimate() -> None:
     frames = torch.rand(1, 7, 24, 16)
     for net in (EncoderDecoder(kernels=4), Recurrent(kernels=8)):

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -28,20 +29,22 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> MfbdTask:
 def test_a_batch_has_the_sharpest_frame_first_and_its_target_in_place(task: MfbdTask) -> None:
     frames, targets = task.batch(np.random.default_rng(0), 40, 32)
     assert frames.shape == (40, 7, 32, 32)
-    assert targets.shape == (40, 1, 32, 32)
+    assert targets.shape == (40, 2, 32, 32)
     for burst, target in zip(frames.numpy(), targets.numpy(), strict=True):
-        assert np.corrcoef(burst.mean(0).ravel(), target.ravel())[0, 1] > 0.7
+        assert np.corrcoef(burst.mean(0).ravel(), target[0].ravel())[0, 1] > 0.7
     again, _ = task.batch(np.random.default_rng(0), 40, 32)
     assert torch.equal(frames, again)
-    repeated = [len({frame.std().item() for frame in task_frames}) for task_frames in _noiseless(task, 60)]
+    quiet, _ = _as(task, dataclasses.replace(RECIPE, noise=(1e-12, 1e-12))).batch(np.random.default_rng(5), 60, 32)
+    repeated = [len({frame.std().item() for frame in task_frames}) for task_frames in quiet]
     assert max(repeated) == 7
     assert min(repeated) < 7  # some bursts have fewer frames
 
 
-def _noiseless(task: MfbdTask, size: int) -> torch.Tensor:
-    quiet = MfbdTask.__new__(MfbdTask)
-    quiet.recipe, quiet.training, quiet.validation = dataclasses.replace(task.recipe, noise=(1e-12, 1e-12)), task.training, task.validation
-    return quiet.batch(np.random.default_rng(5), size, 32)[0]
+def _as(task: MfbdTask, recipe: MfbdRecipe) -> MfbdTask:
+    """The same bursts under another recipe."""
+    other = copy.copy(task)
+    other.recipe = recipe
+    return other
 
 
 def test_the_noise_has_the_variance_of_photons_and_read_out() -> None:
@@ -50,14 +53,35 @@ def test_the_noise_has_the_variance_of_photons_and_read_out() -> None:
     np.testing.assert_allclose(variances, [0.2, 1.0, 1.8], rtol=0.03)
 
 
-def test_the_recurrent_network_has_a_target_for_every_output(task: MfbdTask) -> None:
-    recurrent = MfbdTask.__new__(MfbdTask)
-    recurrent.recipe = dataclasses.replace(RECIPE, architecture="mfbd-recurrent-quarter")
-    recurrent.training, recurrent.validation = task.training, task.validation
-    _, targets = recurrent.batch(np.random.default_rng(0), 2, 32)
-    assert targets.shape == (2, 6, 32, 32)
-    net = weights.build("mfbd-recurrent-quarter").eval()
-    assert recurrent.validate(net).keys() == {"loss", "relative_to_best_frame"}
+def test_the_loss_is_relative_to_the_sharpest_frame_and_counts_all_outputs(task: MfbdTask) -> None:
+    frames, targets = task.batch(np.random.default_rng(1), 6, 32)
+    errors = (frames[:, :1] - targets[:, :1]).square().mean((1, 2, 3))
+    assert float(task.loss(frames[:, :1], targets)) == pytest.approx(float((errors / (errors + 0.05**2)).mean()), rel=1e-4)
+    both = torch.cat([frames[:, :1], targets[:, :1]], 1)  # two estimates of a recurrent network, the second one perfect
+    assert float(task.loss(both, targets)) == pytest.approx(float(task.loss(frames[:, :1], targets)) / 2, rel=1e-4)
+
+
+def test_the_plain_loss_is_the_mean_squared_error(task: MfbdTask) -> None:
+    frames, targets = _as(task, dataclasses.replace(RECIPE, loss="plain")).batch(np.random.default_rng(1), 6, 32)
+    plain = (frames[:, :1] - targets[:, :1]).square().mean()
+    assert float(task.loss(frames[:, :1], targets)) == pytest.approx(float(plain), rel=1e-5)
+
+
+def test_the_statistics_of_the_normalisations_are_those_of_the_present_weights(task: MfbdTask) -> None:
+    net = weights.build("mfbd-quarter")
+    TRAINER.start(net)
+    torch.nn.init.constant_(net.A01.bn.running_mean, 1e3)
+    task.validate(net.eval())
+    assert float(net.A01.bn.running_mean.abs().max()) < 1
+    assert net.A01.bn.momentum == 0.1
+    assert not any(module.training for module in net.modules())
+
+
+def test_the_recurrent_network_validates_its_last_output(task: MfbdTask) -> None:
+    net = weights.build("mfbd-recurrent-quarter")
+    TRAINER.start(net)
+    recipe = dataclasses.replace(RECIPE, architecture="mfbd-recurrent-quarter")
+    assert _as(task, recipe).validate(net.eval())["relative_to_best_frame"] == pytest.approx(1.0, abs=1e-4)
 
 
 def test_an_untrained_network_is_as_good_as_the_sharpest_frame(task: MfbdTask) -> None:
@@ -77,7 +101,7 @@ def test_training_makes_weights_with_a_record(tmp_path: Path, monkeypatch: pytes
     recipe.write_text("\n".join(lines))
     written = command.run("mfbd", recipe, tmp_path / "out", data=tmp_path, device=torch.device("cpu"), say=lambda _: None)
     record = weights.read_record(written)
-    assert record.normalisation == "mean 1"
+    assert record.normalisation == "contrast 1"
     assert record.pixel_arcsec == pytest.approx((0.0531, 0.0649))
     assert record.training.startswith("40 steps of 4 patches of 32 pixels")
     assert 0 < record.quality["error_relative_to_best_frame"] < 1.2
@@ -94,6 +118,7 @@ def test_training_makes_weights_with_a_record(tmp_path: Path, monkeypatch: pytes
         ({"patch": 56}, "at most 48"),
         ({"noise": (0.1, 0.01)}, "smaller one first"),
         ({"scenes": 0}, "needs scenes"),
+        ({"loss": "l1"}, "'relative' and 'plain'"),
         ({"instruments": ("crisp-85",)}, "No instrument"),
     ],
 )

@@ -12,6 +12,7 @@ class Entry:
 
 
 METHODS = {
+    "mfbd": Entry("heliorestore.methods.mfbd:METHOD", "Restore a burst with a trained network, in a pass per seven frames (MFBD)."),
     "momfbd": Entry("heliorestore.methods.momfbd:METHOD", "Restore a burst by blind deconvolution in overlapping patches (MOMFBD)."),
     "richardson-lucy": Entry(
         "heliorestore.methods.richardson_lucy:METHOD", "Deconvolve with the instrument's PSF (damped Richardson-Lucy)."

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from heliorestore.burst import FloatArray
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import find
 from heliorestore.nets.mfbd import STRIDE, start_open
@@ -23,14 +22,20 @@ from heliorestore.train.recipe import Recipe
 from heliorestore.train.scenes import scene_file
 
 VALIDATION_SEED = 100_000  # the simulator's validation scenes begin here, far from the training scenes' seeds
-_LEVELS = (0.6, 1.4)  # of a patch: a field's mean is not that of its parts
+_CONTRASTS = (0.6, 1.5)  # and
+_LEVEL = 0.5  # of a patch in units of a contrast: those of the field are not known so well
+_FLOOR = 0.05  # of the contrast: errors below it matter no more
+_SETTLING = 24  # batches
 _FEWER = 0.1  # share of bursts that have fewer frames than the network takes
 _PHOTON_SHARE = 0.8  # of the noise variance at the mean intensity
 
 
 @dataclass(frozen=True, kw_only=True)
 class MfbdRecipe(Recipe):
-    """A recipe with the Sun and the air: see `train.bursts.Days`; `noise` is drawn between its ends, in units of the mean."""
+    """A recipe with the Sun and the air: see `train.bursts.Days`; `noise` is drawn between its ends, in units of the mean.
+
+    `loss` is the squared error: `relative` to that of the sharpest frame, burst by burst, or `plain` in units of its contrast.
+    """
 
     instruments: tuple[Any, ...] = ("crisp-8542", "crisp-6302")
     scenes: int = 80
@@ -44,6 +49,7 @@ class MfbdRecipe(Recipe):
     noise: tuple[Any, ...] = (5e-4, 1e-2)
     files: tuple[Any, ...] = ()
     validation_files: tuple[Any, ...] = ()
+    loss: str = "relative"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,6 +59,8 @@ class MfbdRecipe(Recipe):
             object.__setattr__(self, name, tuple(scene_file(table) for table in getattr(self, name)))
         if self.validation_scenes + len(self.validation_files) < 1 or self.scenes + len(self.files) < 1:
             raise SettingsError("The recipe needs scenes to train on, and others to validate with.")
+        if self.loss not in ("relative", "plain"):
+            raise SettingsError(f"The recipe's loss is {self.loss!r}; possible are 'relative' and 'plain'.")
         for name in ("r0_cm", "noise"):
             ends = getattr(self, name)
             if len(ends) != 2 or not 0 < ends[0] <= ends[1]:
@@ -81,31 +89,37 @@ class MfbdRecipe(Recipe):
 
 
 class MfbdTask:
-    """Random patches of the training bursts, and the validation bursts whole."""
+    """Random patches of the training bursts, and the validation bursts whole, in units of the sharpest frame's contrast."""
 
     def __init__(self, recipe: MfbdRecipe, folder: Path) -> None:
         self.recipe = recipe
         self.training = cached(recipe.bursts(validation=False), folder)
+        self.contrasts = [np.asarray(scene[:, :, 0].std((-2, -1))) for scene in self.training]
         self.validation = [burst for scene in cached(recipe.bursts(validation=True), folder) for day in scene for burst in day]
 
     def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames (batch, frame, y, x), the sharpest first, with noise, and targets (batch, 1, y, x), turned and mirrored alike."""
-        cuts = [self._cut(random, patch) for _ in range(size)]
-        frames = torch.from_numpy(np.stack([cut[_ordered(random, len(cut) - 1)] for cut in cuts]))
-        targets = torch.from_numpy(np.stack([cut[-1:] for cut in cuts]))
-        if "recurrent" in self.recipe.architecture:  # every output has the same target (eq. 4)
-            targets = targets.expand(-1, frames.shape[1] - 1, -1, -1)
-        sigma = torch.from_numpy(_between(random, self.recipe.noise, size))[:, None, None, None]
-        return frames + noise_of(frames, random) * sigma, targets
+        """Frames (batch, frame, y, x), the sharpest first, with noise; and (batch, 2, y, x): targets, and what their errors weigh."""
+        samples = [self._sample(random, patch) for _ in range(size)]
+        frames, targets = (torch.stack(side) for side in zip(*samples, strict=True))
+        weights = _weights(frames, targets).expand_as(targets) if self.recipe.loss == "relative" else torch.ones_like(targets)
+        return frames, torch.cat([targets, weights], 1)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Weighted mean of the squared errors; all outputs of the recurrent network count (eq. 4).
+
+        A plain mean is that of the worst bursts alone: relative to the sharpest frame's errors the good ones count as much.
+        """
+        return ((outputs - targets[:, :1]).square() * targets[:, 1:]).mean()
 
     def validate(self, net: nn.Module) -> Mapping[str, float]:
-        """Mean squared error on the validation bursts, and the error (rms) relative to the sharpest frame's."""
+        """The loss on the validation bursts, and the error (rms) relative to the sharpest frame's."""
         device = next(net.parameters()).device
+        self._settle(net)
         losses, ratios = [], []
         with torch.inference_mode():
             for frames, target in self.noisy():
                 error = float((net(frames.to(device))[:, -1:].cpu() - target).square().mean())
-                losses.append(error)
+                losses.append(error * float(_weights(frames, target)))
                 ratios.append(math.sqrt(error / float((frames[:, :1] - target).square().mean())))
         return {"loss": float(np.mean(losses)), "relative_to_best_frame": float(np.mean(ratios))}
 
@@ -116,17 +130,46 @@ class MfbdTask:
             random = np.random.default_rng((VALIDATION_SEED, number))
             side = burst.shape[-1] // STRIDE * STRIDE
             stack = torch.tensor(burst[None, :, :side, :side])
-            sigma = float(_between(random, self.recipe.noise, 1)[0])
-            pairs.append((stack[:, :-1] + sigma * noise_of(stack[:, :-1], random), stack[:, -1:]))
+            frames = stack[:, :-1] + _between(random, self.recipe.noise) * noise_of(stack[:, :-1], random)
+            factor = 1 / float(burst[0].std())
+            pairs.append(((frames - 1) * factor, (stack[:, -1:] - 1) * factor))
         return pairs
 
-    def _cut(self, random: np.random.Generator, patch: int) -> FloatArray:
-        """A patch (frame + target, y, x) of a random burst."""
-        scene = self.training[int(random.integers(len(self.training)))]
-        burst = scene[int(random.integers(scene.shape[0])), int(random.integers(scene.shape[1]))]
-        row, column = (int(random.integers(0, n - patch + 1)) for n in burst.shape[-2:])
-        cut = np.rot90(burst[:, row : row + patch, column : column + patch], int(random.integers(4)), (1, 2))
-        return np.ascontiguousarray(cut[:, ::-1] if random.integers(2) else cut) * np.float32(random.uniform(*_LEVELS))
+    def _sample(self, random: np.random.Generator, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frames (frame, y, x) and target (1, y, x) of a patch of a random burst, turned and mirrored."""
+        number = int(random.integers(len(self.training)))
+        scene = self.training[number]
+        day, object_ = int(random.integers(scene.shape[0])), int(random.integers(scene.shape[1]))
+        row, column = (int(random.integers(0, n - patch + 1)) for n in scene.shape[-2:])
+        cut = np.rot90(scene[day, object_, :, row : row + patch, column : column + patch], int(random.integers(4)), (1, 2))
+        cut = np.ascontiguousarray(cut[:, ::-1] if random.integers(2) else cut)
+        frames, target = torch.from_numpy(cut[_ordered(random, len(cut) - 1)]), torch.from_numpy(cut[-1:])
+        frames = frames + _between(random, self.recipe.noise) * noise_of(frames, random)
+        factor = float(random.uniform(*_CONTRASTS) / self.contrasts[number][day, object_])
+        level = float(random.uniform(-_LEVEL, _LEVEL))
+        return (frames - 1) * factor + level, (target - 1) * factor + level
+
+    def _settle(self, net: nn.Module) -> None:
+        """Measure the statistics of the normalisations anew: those that run along in training belong to weights of the past."""
+        norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+            norm.train()
+        random = np.random.default_rng(self.recipe.seed)
+        device = next(net.parameters()).device
+        with torch.no_grad():
+            for _ in range(_SETTLING):
+                net(self.batch(random, self.recipe.batch, self.recipe.patch)[0].to(device))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+
+
+def _weights(frames: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """What the squared errors of bursts (batch, frame, y, x) weigh (batch, 1, 1, 1): less where the sharpest frame is bad."""
+    return 1 / ((frames[:, :1] - targets).square().mean((1, 2, 3), keepdim=True) + _FLOOR**2)
 
 
 def noise_of(frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
@@ -142,9 +185,9 @@ def _ordered(random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
     return np.resize(chosen, count)
 
 
-def _between(random: np.random.Generator, ends: tuple[Any, ...], count: int) -> npt.NDArray[np.float32]:
-    """Numbers spread evenly in their logarithm."""
-    return np.exp(random.uniform(math.log(ends[0]), math.log(ends[1]), count)).astype(np.float32)
+def _between(random: np.random.Generator, ends: tuple[Any, ...]) -> float:
+    """A number between both ends, evenly in its logarithm."""
+    return math.exp(random.uniform(math.log(ends[0]), math.log(ends[1])))
 
 
 class MfbdTrainer:
@@ -165,10 +208,10 @@ class MfbdTrainer:
         return WeightsRecord(
             name=recipe.name,
             architecture=recipe.architecture,
-            normalisation="mean 1",
+            normalisation="contrast 1",
             instrument=", ".join(find(name).name for name in recipe.instruments),
             pixel_arcsec=(round(0.9 * min(pixels), 4), round(1.1 * max(pixels), 4)),
-            quality={"validation_mse": figures["loss"], "error_relative_to_best_frame": figures["relative_to_best_frame"]},
+            quality={"validation_loss": figures["loss"], "error_relative_to_best_frame": figures["relative_to_best_frame"]},
             quality_note=(
                 f"means over {len(task.validation)} simulated bursts of {recipe.frames} frames of scenes that were not trained on, with "
                 f"r0 between {recipe.r0_cm[0]:g} and {recipe.r0_cm[1]:g} cm at 500 nm and noise between {recipe.noise[0]:g} and "

@@ -12,7 +12,6 @@ from heliorestore.plugin.split import Split
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.parts import Section, button, row
 from heliorestore.plugin.widgets.restore import RestoreWidget
-from heliorestore.plugin.worker import Job
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -38,18 +37,9 @@ class EnhanceWidget(RestoreWidget):
 
     def compare_with_lucy(self) -> None:
         """Run Richardson-Lucy on the same input into layers of its own, on the same finer pixels."""
-        if self.run_panel.busy:
-            return
         from heliorestore.methods.richardson_lucy import RichardsonLucySettings
 
-        try:
-            ours = self.job()
-        except HeliorestoreError as error:
-            self.run_panel.say(str(error))
-            return
-        settings = RichardsonLucySettings(iterations=int(self.lucy_iterations.value()), upsampling=2)
-        job = Job(burst=ours.burst, settings=settings, device=ours.device, seed=ours.seed)
-        self.run_panel.start(job, self.make_layers(job))
+        self.start(settings=RichardsonLucySettings(iterations=int(self.lucy_iterations.value()), upsampling=2))
 
     def show_before(self, value: int) -> None:
         """Draw the border between before and after at this step of the slider."""

@@ -1,0 +1,338 @@
+"""MFBD by a trained network: a burst of short exposures in, one restored image out, without any wavefront being sought.
+
+Asensio Ramos, de la Cruz Rodriguez & Pastor Yabar (2018), doi:10.1051/0004-6361/201833648. The frames go to the network with the
+sharpest first, which it corrects by what all of them show.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heliorestore.burst import Burst, FloatArray
+from heliorestore.errors import SettingsError, WeightsError
+from heliorestore.methods.observation import Observation, observe
+from heliorestore.nets import weights
+from heliorestore.nets.cuts import cuts, restored_rows
+from heliorestore.nets.mfbd import STRIDE, EncoderDecoder, Memory, Recurrent
+from heliorestore.quality import contrast
+from heliorestore.settings import Settings, option
+from heliorestore.snapshot import Snapshot, StopReason
+
+Net = EncoderDecoder | Recurrent
+_FINE_ARCSEC = 0.047  # between CHROMIS' and CRISP's pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class MfbdSettings(Settings):
+    """Settings of MFBD by a network."""
+
+    method: ClassVar[str] = "mfbd"
+
+    network: Literal["encoder-decoder", "recurrent"] = option(
+        "encoder-decoder", help="Frames at once in groups, or one after the other, each refining the image."
+    )
+    committee: int = option(
+        20, minimum=1, maximum=1000, help="Shuffles of the frames that are restored and averaged; their spread is the uncertainty."
+    )
+    best: int | None = option(None, minimum=1, maximum=10_000, help="Restore from so many of the sharpest frames; from all by default.")
+    align: bool = option(True, help="Move the frames by whole pixels onto their mean first.")
+    tile: int = option(
+        1024, unit="px", minimum=STRIDE, maximum=16_384,
+        help="Images larger than this go through the network in tiles, which overlap: smaller ones need less memory.",
+    )  # fmt: skip
+    weights: str = option("", help="Name or file of weights to use instead of the ones that come with the program.")
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """Frames (object, frame, y, x) in the network's unit, padded to its stride; `order` (frame) begins with the sharpest.
+
+    The network's unit is `values` (object) in the burst's, and its zero `zeros` (object).
+    """
+
+    observation: Observation
+    frames: torch.Tensor
+    order: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    zeros: npt.NDArray[np.float64]
+    net: Net
+    side: int
+
+    @property
+    def bands(self) -> list[slice]:
+        """Rows of tiles."""
+        rows = int(self.frames.shape[-2])
+        return [slice(top, min(top + self.side, rows)) for top in range(0, rows, self.side)]
+
+    def in_units_of_burst(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (object, ..., y, x) of the network in the burst's unit."""
+        shape = (-1, *(1,) * (images.ndim - 1))
+        values, zeros = (torch.from_numpy(part).reshape(shape) for part in (self.values, self.zeros))
+        return images.double() * values + zeros
+
+    def means(self) -> torch.Tensor:
+        """Means (object, 1, 1) of the frames that are used, in the burst's unit."""
+        rows, columns = self.observation.shape
+        used = self.frames[:, torch.from_numpy(self.order), :rows, :columns].cpu()
+        return self.in_units_of_burst(used).mean((1, 2, 3))[:, None, None]
+
+
+@dataclass(eq=False)
+class _Mean:
+    """Mean and spread of the images (object, y, x) that are added row by row."""
+
+    shape: tuple[int, int, int]
+    total: torch.Tensor = field(init=False)
+    squares: torch.Tensor = field(init=False)
+    count: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.total, self.squares = torch.zeros(self.shape, dtype=torch.float64), torch.zeros(self.shape, dtype=torch.float64)
+        self.count = torch.zeros(self.shape[1], 1)
+
+    def add(self, rows: slice, images: torch.Tensor) -> None:
+        """Add images (object, some of the rows, x)."""
+        self.total[:, rows] += images
+        self.squares[:, rows] += images.double().square()
+        self.count[rows] += 1
+
+    @property
+    def mean(self) -> torch.Tensor:
+        return self.total / self.count.clamp(min=1)
+
+    @property
+    def spread(self) -> torch.Tensor:
+        """Standard deviation (object, y, x) of one member; zero where there are fewer than two."""
+        variance = (self.squares - self.total.square() / self.count.clamp(min=1)) / (self.count - 1).clamp(min=1)
+        return variance.clamp(min=0).sqrt()
+
+
+class MfbdMethod:
+    """The method as `methods.base` loads it."""
+
+    name = MfbdSettings.method
+    settings = MfbdSettings
+
+    def stream(
+        self, burst: Burst, settings: MfbdSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+    ) -> Generator[Snapshot, MfbdSettings | None, None]:
+        """Yield a snapshot per member of the committee and row of tiles, or, with the recurrent network, per frame."""
+        began = time.perf_counter()
+        problem, messages = prepare(burst, settings, device)
+        random = np.random.default_rng(seed)
+        mean = _Mean(tuple(problem.frames[:, 0].shape))  # type: ignore[arg-type] # torch's shape has no length for mypy
+        passes = _recurrent if isinstance(problem.net, Recurrent) else _at_once
+        total = settings.committee * len(problem.bands)
+        if isinstance(problem.net, Recurrent):
+            total = settings.committee - 1 + max(1, len(problem.order) - 1)
+        for step, shown in enumerate(passes(problem, mean, settings.committee, random), 1):
+            yield _snapshot(problem, mean, shown, step, total, messages, time.perf_counter() - began)
+
+
+METHOD = MfbdMethod()
+
+
+def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple[_Problem, tuple[str, ...]]:
+    """Normalise, align and sort the frames, choose the network, and say what a user should know about it."""
+    if min(burst.shape[2:]) < 2 * STRIDE:
+        raise SettingsError(
+            f"The frames have {burst.shape[2]} x {burst.shape[3]} pixels; the network needs at least {2 * STRIDE} x {2 * STRIDE}."
+        )
+    net, record, messages = _network(burst, settings)
+    observation = observe(burst, torch.device("cpu"), align=settings.align)
+    observed = observation.read().images
+    order = _sharpest_first(observed)[: settings.best]
+    if settings.best is not None and len(order) < burst.shape[1]:
+        messages.append(f"The {len(order)} sharpest frames of {burst.shape[1]} were used: {', '.join(map(str, sorted(order)))}.")
+    needed = net.frames if isinstance(net, EncoderDecoder) else 2
+    if len(order) < needed:
+        messages.append(f"The network takes {needed} frames and there are {len(order)}: some were given to it twice.")
+    units = [
+        _unit(record, float(scale), contrast(image[order[0]].numpy())) for scale, image in zip(observation.scales, observed, strict=True)
+    ]
+    offsets, factors = (np.array(part) for part in zip(*units, strict=True))
+    frames = (observed - _each(offsets)) * _each(factors)
+    down, right = (-n % STRIDE for n in observation.shape)
+    padded = torch.nn.functional.pad(frames, (0, right, 0, down), mode="reflect").to(device)
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
+    scales = observation.scales.double().numpy()
+    values = scales / factors
+    zeros = scales * offsets
+    side = settings.tile // STRIDE * STRIDE
+    return _Problem(observation, padded, order, values, zeros, net, side), tuple(messages)
+
+
+def groups(order: npt.NDArray[np.int64], size: int, random: np.random.Generator | None) -> list[npt.NDArray[np.int64]]:
+    """Deal frames, the sharpest first, into groups of `size`, each headed by one of the sharpest; `random` shuffles what follows.
+
+    A group that remains short is filled with the sharpest frames that it lacks, a short burst with its own frames again.
+    """
+    count = math.ceil(len(order) / size)
+    leaders, rest = order[:count], order[count:]
+    rest = rest if random is None else random.permutation(rest)
+    dealt = [np.concatenate([leaders[n : n + 1], rest[n::count]]) for n in range(count)]
+    filled = [np.concatenate([group, order[~np.isin(order, group)]])[:size] for group in dealt]
+    return [np.resize(group, size) for group in filled]
+
+
+def _at_once(problem: _Problem, mean: _Mean, committee: int, random: np.random.Generator) -> Iterator[torch.Tensor]:
+    """Restore groups of frames in one pass each; what is shown after every row of tiles is the mean so far."""
+    net = problem.net
+    assert isinstance(net, EncoderDecoder)
+    for member in range(committee):
+        dealt = groups(problem.order, net.frames, random if member else None)
+        for band in problem.bands:
+            parts = []
+            for frames in problem.frames:
+                restored = [_through(problem, frames[group][None], band) for group in dealt]
+                parts.append(torch.stack(restored).mean(0))
+            mean.add(band, torch.stack(parts))
+            yield mean.mean
+
+
+def _through(problem: _Problem, frames: torch.Tensor, band: slice) -> torch.Tensor:
+    """The rows `band` (y, x) restored from a group of frames (1, frame, y, x)."""
+    net = problem.net
+    with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.is_cuda):
+        return restored_rows(net, frames, band, side=problem.side, reach=net.reach)[0, 0].float().cpu()
+
+
+def _recurrent(problem: _Problem, mean: _Mean, committee: int, random: np.random.Generator) -> Iterator[torch.Tensor]:
+    """Refine an estimate frame by frame, each one shown; further members, with the frames in another order, are shown at their end."""
+    order = np.resize(problem.order, max(2, len(problem.order)))
+    for member in range(committee):
+        shuffled = order if member == 0 else np.concatenate([order[:1], random.permutation(order[1:])])
+        for number, estimate in enumerate(_refined(problem, shuffled), 2):
+            last = number == len(shuffled)
+            if last:
+                mean.add(slice(None), estimate)
+            if member == 0 or last:
+                yield mean.mean if last else estimate
+
+
+def _refined(problem: _Problem, order: npt.NDArray[np.int64]) -> Iterator[torch.Tensor]:
+    """The estimate (object, y, x) after every frame but the first; each tile keeps its own memory."""
+    net = problem.net
+    assert isinstance(net, Recurrent)
+    frames = problem.frames
+    shape = int(frames.shape[-2]), int(frames.shape[-1])
+    tiles = [cut for band in problem.bands for cut in cuts(shape, band, problem.side, net.reach)]
+    memories: dict[tuple[int, int], Memory] = {}
+    current = frames[:, int(order[0])]
+    for frame in order[1:]:
+        estimate = torch.empty_like(current)
+        for object_ in range(len(frames)):
+            for number, cut in enumerate(tiles):
+                with torch.inference_mode(), torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.is_cuda):
+                    restored, memories[object_, number] = net.block(
+                        current[object_, *cut.read][None, None], frames[object_, int(frame), *cut.read][None, None],
+                        memories.get((object_, number)),
+                    )  # fmt: skip
+                estimate[object_, *cut.write] = restored[0, 0].float()[cut.inner]
+        current = estimate
+        yield current.cpu()
+
+
+def _snapshot(
+    problem: _Problem, mean: _Mean, shown: torch.Tensor, step: int, total: int, messages: tuple[str, ...], elapsed_s: float
+) -> Snapshot:
+    """What is restored so far, in the burst's units and with the mean of its frames; elsewhere the sharpest frame."""
+    rows, columns = problem.observation.shape
+    inner = (slice(None), slice(0, rows), slice(0, columns))
+    whole = bool(mean.count.all()) or isinstance(problem.net, Recurrent)
+    restored = shown if whole else torch.where(mean.count > 0, shown, problem.frames[:, int(problem.order[0])].cpu())
+    images = problem.in_units_of_burst(restored[inner])
+    gains = problem.means() / images.mean((1, 2), keepdim=True) if whole else torch.ones(len(images), 1, 1, dtype=torch.float64)
+    maps = {}
+    if len(problem.bands) > 1 and not isinstance(problem.net, Recurrent):
+        maps["coverage"] = (mean.count > 0).expand(mean.shape[1:])[:rows, :columns].expand(images.shape).float().numpy()
+    if bool((mean.count > 1).any()):
+        maps["uncertainty"] = (mean.spread[inner] * _each(problem.values)[:, 0] * gains).float().numpy()
+    counts = problem.observation.counts
+    images = images * gains if counts is None else torch.where(counts == 0, math.nan, images * gains)
+    result = images.float().numpy()
+    return Snapshot(
+        step=step, total=total, images=result, maps=maps, messages=messages, elapsed_s=elapsed_s,
+        losses=_losses(problem, result, maps), stop=StopReason.DONE if step == total else None,
+    )  # fmt: skip
+
+
+def _losses(problem: _Problem, images: FloatArray, maps: dict[str, FloatArray]) -> dict[str, float]:
+    """Contrast gained over the sharpest frame, and the committee's spread relative to the mean, averaged over the objects."""
+    sharpest = int(problem.order[0])
+    best = problem.observation.read(slice(sharpest, sharpest + 1)).images[:, 0].numpy()
+    losses = {
+        "contrast_gain": float(np.mean([contrast(image) / max(contrast(frame), 1e-12) for image, frame in zip(images, best, strict=True)]))
+    }
+    if "uncertainty" in maps:
+        spreads = [
+            np.sqrt(np.mean(np.square(spread))) / np.nanmean(image) for spread, image in zip(maps["uncertainty"], images, strict=True)
+        ]
+        losses["spread"] = float(np.mean(spreads))
+    return losses
+
+
+def _sharpest_first(images: torch.Tensor) -> npt.NDArray[np.int64]:
+    """Numbers of the frames by falling contrast; all objects, which were observed at the same moments, share the order.
+
+    So do the states of a polarimetric modulation, in which the same artefact then cancels.
+    """
+    contrasts = np.array([[contrast(frame) for frame in frames] for frames in images.numpy()])
+    return np.argsort(-(contrasts / contrasts.mean(1, keepdims=True).clip(1e-12)).mean(0), kind="stable")
+
+
+def _network(burst: Burst, settings: MfbdSettings) -> tuple[Net, weights.WeightsRecord, list[str]]:
+    """The network for the burst's pixels, and what to say of it."""
+    pixel = burst.instruments[0].pixel_arcsec
+    sampling = "chromis" if pixel is not None and pixel < _FINE_ARCSEC else "crisp"
+    name = settings.weights or f"mfbd-{'recurrent-' if settings.network == 'recurrent' else ''}{sampling}-quarter"
+    if not settings.weights and name not in weights.names():
+        raise WeightsError(
+            f"No {settings.network} network for {sampling.upper()}-like pixels is at hand: "
+            f"train one (heliorestore train mfbd --recipe {name}) or import the published one (heliorestore weights import FILE --as NAME) and name it with --weights."
+        )
+    net, record = weights.load(name)
+    if not isinstance(net, EncoderDecoder | Recurrent):
+        raise WeightsError(f"The weights {name} are of the network {record.architecture}; MFBD needs weights of its own networks.")
+    messages = [f"Weights {record.name}, sha256 {record.sha256}."]
+    low, high = record.pixel_arcsec
+    if pixel is None:
+        messages.append(f"The size of the pixels is unknown: the network was trained on pixels of {low:g} to {high:g} arcsec.")
+    elif not low <= pixel <= high:
+        messages.append(
+            f"The pixels have {pixel:g} arcsec; the weights {record.name} were trained on {low:g} to {high:g} arcsec "
+            f"({record.instrument or 'an instrument unknown'}): expect less."
+        )
+    return net, record, messages
+
+
+def _unit(record: weights.WeightsRecord, scale: float, sharpest: float) -> tuple[float, float]:
+    """Zero and factor that carry frames of mean 1 into the network's unit; `scale` is their mean in the burst's unit.
+
+    Networks know frames scaled to a mean, counts times a factor, or contrasts in units of the `sharpest` frame's.
+    """
+    word, _, number = record.normalisation.partition(" ")
+    try:
+        value = float(number)
+    except ValueError:
+        value = 0.0
+    units = {"mean": (0.0, value), "times": (0.0, value * scale), "contrast": (1.0, value / max(sharpest, 1e-6))}
+    if word not in units or not value > 0:
+        raise WeightsError(
+            f"The record of {record.name} has the normalisation {record.normalisation!r}; "
+            "MFBD knows 'mean 0.4', 'times 0.001' and 'contrast 1'."
+        )
+    return units[word]
+
+
+def _each(values: npt.NDArray[np.float64]) -> torch.Tensor:
+    """A number per object (object, 1, 1, 1)."""
+    return torch.tensor(values, dtype=torch.float32)[:, None, None, None]

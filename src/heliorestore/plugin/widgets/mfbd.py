@@ -1,0 +1,80 @@
+"""The panel of MFBD by a network: the committee's spread over the result, and MOMFBD on a button to compare with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from qtpy.QtWidgets import QCheckBox, QPushButton, QScrollArea
+
+from heliorestore.plugin.widgets.numbers import IntBox
+from heliorestore.plugin.widgets.parts import Section, button, row
+from heliorestore.plugin.widgets.restore import RestoreWidget
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from heliorestore.plugin.display import ResultLayers
+    from heliorestore.plugin.worker import Job
+
+
+class MfbdWidget(RestoreWidget):
+    """MFBD by a network, with ways to judge what it did."""
+
+    method: ClassVar[str | None] = "mfbd"
+    spread: QCheckBox
+    iterations: IntBox
+    momfbd_button: QPushButton
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        self._latest: ResultLayers | None = None
+        super().__init__(napari_viewer)
+        self.run_panel.state_changed.connect(self._when_idle)
+        self._when_idle()
+
+    def make_layers(self, job: Job) -> ResultLayers:
+        """As every panel does; a run of this method is the one whose spread is shown."""
+        made = super().make_layers(job)
+        if job.settings.method == self.method:
+            self._latest = made
+        return made
+
+    def compare_with_momfbd(self) -> None:
+        """Restore the same input by MOMFBD on patches into layers of its own."""
+        from heliorestore.methods.momfbd import MomfbdSettings
+
+        self.start(settings=MomfbdSettings(iterations=int(self.iterations.value())))
+
+    def show_spread(self, shown: bool) -> None:
+        """Show or hide the spread of the committee over the latest result."""
+        if self._latest is None:
+            return
+        for (picture, _), layer in self._latest.layers.items():
+            if picture == "uncertainty" and layer in self.viewer.layers:
+                layer.visible = shown
+
+    def _when_idle(self) -> None:
+        idle = self.form is not None and not self.run_panel.busy
+        self.momfbd_button.setEnabled(idle)
+        if idle:
+            self.show_spread(self.spread.isChecked())
+
+    def _build(self) -> None:
+        super()._build()
+        self.spread = QCheckBox("show the committee's spread")
+        self.spread.setToolTip(
+            "Where the members of the committee disagree, in the units of the image, over the result: "
+            "what is as faint as the spread is not to be believed."
+        )
+        self.spread.toggled.connect(self.show_spread)
+        self.iterations = IntBox(1, 1000)
+        self.iterations.setValue(20)
+        self.iterations.setToolTip("Iterations of MOMFBD at most; it stops by itself where more would fit the noise.")
+        self.momfbd_button = button(
+            "Compare with MOMFBD",
+            "Restore the same input by MOMFBD on patches, which seeks the wavefronts and has learned nothing: "
+            "structure that both show comes from the data.",
+            self.compare_with_momfbd,
+        )
+        column: Any = self.findChild(QScrollArea).widget().layout()  # type: ignore[union-attr] # the panel was just built
+        compare = Section("Judge", self.spread, row(self.momfbd_button, self.iterations))
+        column.insertWidget(column.count() - 1, compare)
