@@ -1,18 +1,21 @@
 """Measure MFBD by a network against the sharpest frame, the mean, MOMFBD and SV-MOMFBD; fill the tables of mfbd.md, draw its pictures.
 
-    python docs/make_mfbd_tables.py [FOLDER] [--only methods days real]
+    python docs/make_mfbd_tables.py [FOLDER] [--only methods days real] [--keep FOLDER]
 
 FOLDER holds the reference data, of which one burst of real granulation is restored. All simulated bursts are of scenes and air that
-no training has seen, and their truth is the scene at the diffraction limit as it is, without the frames' mean distortion.
+no training has seen, and their truth is the scene at the diffraction limit as it is, without the frames' mean distortion. In the
+folder of --keep stay the simulated bursts and what MOMFBD and SV-MOMFBD made of them, so that another network is measured quickly.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,10 @@ from astropy.io import fits
 
 from heliorestore import Burst, MfbdSettings, MomfbdSettings, SvMomfbdSettings, restore
 from heliorestore.instrument import Instrument, find
-from heliorestore.optics.reobserve import reobserved
+from heliorestore.optics.psf import telescope_psf
 from heliorestore.quality import contrast, power_spectrum, registered
 from heliorestore.settings import Settings
-from heliorestore.simulate.burst import Simulation, simulate_burst
+from heliorestore.simulate.burst import simulate_burst
 from heliorestore.simulate.view import SimulationSettings
 
 DOCS = Path(__file__).parent
@@ -64,10 +67,45 @@ DAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def simulated(instrument: Instrument, **changes: Any) -> Simulation:
+class Keeper:
+    """Arrays that take long to make, under a name that says what they depend on; without a folder nothing is kept."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def get(self, name: str, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """What `make` gave when it was called for this name."""
+        if self._folder is None:
+            return make()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.npz"
+        if not path.exists():
+            np.savez(path, **make())
+        with np.load(path) as arrays:
+            return dict(arrays)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A burst and its truth (object, y, x); None for a real one."""
+
+    name: str
+    burst: Burst
+    truth: Image | None = None
+
+
+def simulated(keeper: Keeper, name: str, **changes: Any) -> Known:
     """A burst of 7 frames of 192 x 192 pixels of granulation with AO, but for the changes."""
     known = {"size": 192, "frames": 7, "objects": 1, "scene": "granulation", "r0_cm": 15.0, "ao": True, "noise": 2e-3}
-    return simulate_burst(SimulationSettings(**(known | changes)), instrument, seed=TEST_SEED)
+    instrument = Instrument.parse(name)
+
+    def make() -> Mapping[str, Any]:
+        simulation = simulate_burst(SimulationSettings(**(known | changes)), instrument, seed=TEST_SEED)
+        return {"frames": np.asarray(simulation.burst.frames), "truth": simulation.truth}
+
+    title = f"{instrument} {known | changes} {TEST_SEED}"
+    arrays = keeper.get(title, make)
+    return Known(title, Burst.from_array(arrays["frames"], instrument), arrays["truth"])
 
 
 def sharpest(burst: Burst, number: int = 0) -> Image:
@@ -80,15 +118,26 @@ def mean_frame(burst: Burst, number: int = 0) -> Image:
     return np.mean([burst.image(number, frame) for frame in range(burst.shape[1])], axis=0)
 
 
-def run(burst: Burst, settings: Settings, number: int = 0) -> tuple[Image, float]:
+def run(keeper: Keeper, known: Known, settings: Settings, number: int = 0) -> tuple[Image, float]:
     """The restored image as the telescope would show it, and the seconds it took.
 
     A deconvolved image is that of the Sun, sharper than any telescope shows it: it is looked at through the telescope again.
     """
-    began = time.perf_counter()
-    image = restore(burst, settings, device="cpu").images[number]
-    seconds = time.perf_counter() - began
-    return (image if settings.method == "mfbd" else reobserved(image, burst.instruments[number])), seconds
+
+    def make() -> Mapping[str, Any]:
+        began = time.process_time()
+        image = restore(known.burst, settings, device="cpu").images[number]
+        return {"image": image, "seconds": time.process_time() - began}
+
+    made = make() if settings.method == "mfbd" else keeper.get(f"{known.name} {settings} {number}", make)
+    image = made["image"] if settings.method == "mfbd" else through_telescope(made["image"], known.burst.instruments[number])
+    return image, float(made["seconds"])
+
+
+def through_telescope(image: Image, instrument: Instrument) -> Image:
+    """An image (y, x) as the telescope shows it without an atmosphere."""
+    transfer = torch.fft.rfft2(telescope_psf(instrument, image.shape)).numpy()
+    return np.fft.irfft2(np.fft.rfft2(image) * transfer, s=image.shape).astype(np.float32)
 
 
 def error(image: Image, truth: Image) -> tuple[float, float]:
@@ -108,18 +157,17 @@ def power_ratios(image: Image, truth: Image) -> str:
     return " / ".join(f"{(weight * found.power)[band].sum() / (weight * wanted.power)[band].sum():.2f}" for band in bands)
 
 
-def methods_table() -> tuple[str, dict[str, dict[str, Image]]]:
+def methods_table(keeper: Keeper) -> tuple[str, dict[str, dict[str, Image]]]:
     """Every method on every case; and the images to draw."""
     rows, drawn = [], {}
     for case, (name, changes) in CASES.items():
-        instrument = find(name)
-        simulation = simulated(instrument, frames=12, size=256, **changes)
-        burst, truth = simulation.burst, simulation.truth[0]
+        known = simulated(keeper, name, frames=12, **changes)
+        burst, truth = known.burst, known.truth[0]
         images: dict[str, tuple[Image, float | None]] = {
             "sharpest frame": (sharpest(burst), None),
             "mean of the frames": (mean_frame(burst), None),
         }
-        images |= {method: run(burst, settings) for method, settings in METHODS.items()}
+        images |= {method: run(keeper, known, settings) for method, settings in METHODS.items()}
         base = error(images["sharpest frame"][0], truth)[0]
         for method, (image, seconds) in images.items():
             rms, correlation = error(image, truth)
@@ -131,17 +179,20 @@ def methods_table() -> tuple[str, dict[str, dict[str, Image]]]:
     return table(header, rows), drawn
 
 
-def days_table() -> str:
+def days_table(keeper: Keeper) -> str:
     """One pass of the network under other air, noise, numbers of frames and samplings than those of the first table."""
     rows = []
     for title, (name, changes) in DAYS.items():
-        instrument = Instrument.parse(name)
-        simulation = simulated(instrument, **changes)
+        known = simulated(keeper, name, **changes)
         number = changes.get("objects", 1) - 1
-        truth, burst = simulation.truth[number], simulation.burst
+        truth, burst = known.truth[number], known.burst
         best, _ = error(sharpest(burst, number), truth)
         cells = []
-        for image in (mean_frame(burst, number), run(burst, MfbdSettings(committee=1), number)[0], run(burst, MomfbdSettings(), number)[0]):
+        for image in (
+            mean_frame(burst, number),
+            run(keeper, known, MfbdSettings(committee=1), number)[0],
+            run(keeper, known, MomfbdSettings(), number)[0],
+        ):
             rms, correlation = error(image, truth)
             cells.append(f"{rms / best:.2f} ({correlation:.3f})")
         rows.append([title, f"{best:.3f}", *cells])
@@ -149,7 +200,7 @@ def days_table() -> str:
     return table(["burst", "sharpest frame's error", "mean", "MFBD, one pass", "MOMFBD"], rows)
 
 
-def real_table(folder: Path) -> str:
+def real_table(keeper: Keeper, folder: Path) -> str:
     """A real burst has no truth: contrast, power relative to the sharpest frame's, and how well two halves of it agree."""
     frames = fits.getdata(folder / "bursts" / "granulation_burst.fits").astype(np.float32)
     # The scale is unknown; a metre of aperture and CRISP's pixels are assumed where a method needs to know.
@@ -160,9 +211,11 @@ def real_table(folder: Path) -> str:
         "sharpest frame": [sharpest(part) for part in split(burst)],
         "mean of the frames": [mean_frame(part) for part in split(burst)],
     }
+    whole, parts = Known("real", burst), [Known(f"real, half {n}", part) for n, part in enumerate(split(burst))]
     for method, settings in METHODS.items():
-        images[method] = run(burst, settings)[0]
-        halves[method] = [run(part, settings)[0] for part in split(burst)]
+        if method != "SV-MOMFBD":  # minutes for an image of this size
+            images[method] = run(keeper, whole, settings)[0]
+            halves[method] = [run(keeper, part, settings)[0] for part in parts]
     for method, image in images.items():
         rows.append([method, f"{100 * contrast(image):.1f} %", power_ratios(image, frame), f"{error(*halves[method])[1]:.3f}"])
         print(rows[-1], flush=True)
@@ -226,13 +279,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER", type=Path, nargs="?")
     parser.add_argument("--only", nargs="+", choices=("methods", "days", "real"), default=["methods", "days", "real"])
+    parser.add_argument("--keep", metavar="FOLDER", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    made: dict[str, Callable[[], str]] = {"days": days_table}
+    keeper = Keeper(asked.keep)
+    made: dict[str, Callable[[], str]] = {"days": lambda: days_table(keeper)}
     if asked.folder is not None:
-        made["real"] = lambda: real_table(asked.folder)
+        made["real"] = lambda: real_table(keeper, asked.folder)
     if "methods" in asked.only:
-        text, drawn = methods_table()
+        text, drawn = methods_table(keeper)
         draw(drawn)
         put({"methods": text})
     for name, make in made.items():

@@ -25,6 +25,7 @@ def main() -> None:
     result_of_a_run(folder)
     burst_paused(folder)
     unknown_instrument(folder)
+    network(folder)
 
 
 def sunspot(folder: Path) -> None:
@@ -92,6 +93,34 @@ def unknown_instrument(folder: Path) -> None:
     widget.run_panel.run_button.click()
     launch.process_events(0.5)
     save(widget.grab().toImage(), folder / "unknown_instrument.png")
+    viewer.close()
+
+
+def network(folder: Path) -> None:
+    """The sunspot burst restored by a network, its frame and the committee's spread, in the panel of MFBD."""
+    from heliorestore.plugin.widgets.mfbd import MfbdWidget
+
+    viewer = napari.Viewer(title="heliorestore")
+    viewer.window.resize(*SIZE)
+    widget = MfbdWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="MFBD")
+    for data in load_layers([sample_path("sunspot_burst.fits")])[:1]:
+        viewer.add_layer(napari.layers.Layer.create(*data))
+    launch.wait(lambda: widget.form is not None, "the method")
+    widget.layer_list.choose([viewer.layers[0]])
+    ended: list[Any] = []
+    widget.run_panel.ended.connect(ended.append)
+    widget.run_panel.run_button.click()
+    launch.wait(lambda: bool(ended), "the restoration", seconds=900)
+    widget.spread.setChecked(True)
+    frame, result = viewer.layers[0], next(layer for layer in viewer.layers if layer.name.startswith("mfbd 1"))
+    frame.contrast_limits = result.contrast_limits
+    viewer.dims.current_step = (0,) * viewer.dims.ndim
+    viewer.canvas.grid.enabled = True
+    viewer.window.resize(*SIZE)
+    show_curve(widget)
+    viewer.fit_to_view()
+    take(viewer, folder / "mfbd_panel.png")
     viewer.close()
 
 

@@ -297,7 +297,8 @@ def _network(burst: Burst, settings: MfbdSettings) -> tuple[Net, weights.Weights
     if not settings.weights and name not in weights.names():
         raise WeightsError(
             f"No {settings.network} network for {sampling.upper()}-like pixels is at hand: "
-            f"train one (heliorestore train mfbd --recipe {name}) or import the published one (heliorestore weights import FILE --as NAME) and name it with --weights."
+            f"train one (heliorestore train mfbd --recipe {name}) "
+            "or import the published one (heliorestore weights import FILE --as NAME) and name it with --weights."
         )
     net, record = weights.load(name)
     if not isinstance(net, EncoderDecoder | Recurrent):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QPushButton, QScrollArea, QSlider
 
-from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.split import Split
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.parts import Section, button, row
