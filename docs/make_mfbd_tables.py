@@ -183,7 +183,7 @@ def days_table(keeper: Keeper) -> str:
     """One pass of the network under other air, noise, numbers of frames and samplings than those of the first table."""
     rows = []
     for title, (name, changes) in DAYS.items():
-        known = simulated(keeper, name, **changes)
+        known = simulated(keeper, name, step=16, **changes)
         number = changes.get("objects", 1) - 1
         truth, burst = known.truth[number], known.burst
         best, _ = error(sharpest(burst, number), truth)
@@ -244,6 +244,8 @@ def draw(drawn: dict[str, dict[str, Image]]) -> None:
     figure, axes = plt.subplots(
         len(drawn), len(shown) + 1, figsize=(3.1 * len(shown) + 4.2, 3.3 * len(drawn)), layout="constrained", squeeze=False
     )
+    for axis, title in zip(axes[0], [*shown[:-1], "truth at the diffraction limit", "power spectra"], strict=True):
+        axis.set_title(title)
     for row, (case, images) in zip(axes, drawn.items(), strict=True):
         truth = images["truth"] / images["truth"].mean()
         low, high = np.percentile(truth, (0.5, 99.5))
@@ -251,8 +253,6 @@ def draw(drawn: dict[str, dict[str, Image]]) -> None:
             image = images[method][BORDER:-BORDER, BORDER:-BORDER]
             axis.imshow(image / image.mean(), cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest")
             axis.set(xticks=[], yticks=[])
-            if row is axes[0]:
-                axis.set_title("the truth at the diffraction limit" if method == "truth" else method)
         row[0].set_ylabel(case)
         for method in shown:
             spectrum = power_spectrum(images[method])

@@ -97,24 +97,25 @@ def unknown_instrument(folder: Path) -> None:
 
 
 def network(folder: Path) -> None:
-    """The sunspot burst restored by a network, its frame and the committee's spread, in the panel of MFBD."""
+    """The sunspot burst restored by a network, a frame of it, the truth and the committee's spread, in the panel of MFBD."""
     from heliorestore.plugin.widgets.mfbd import MfbdWidget
 
     viewer = napari.Viewer(title="heliorestore")
     viewer.window.resize(*SIZE)
     widget = MfbdWidget(viewer)
     viewer.window.add_dock_widget(widget, name="MFBD")
-    for data in load_layers([sample_path("sunspot_burst.fits")])[:1]:
-        viewer.add_layer(napari.layers.Layer.create(*data))
+    for sample in ("sunspot_truth.fits", "sunspot_burst.fits"):
+        viewer.add_layer(napari.layers.Layer.create(*load_layers([sample_path(sample)])[0]))
     launch.wait(lambda: widget.form is not None, "the method")
-    widget.layer_list.choose([viewer.layers[0]])
+    truth, frame = viewer.layers
+    widget.layer_list.choose([frame])
     ended: list[Any] = []
     widget.run_panel.ended.connect(ended.append)
     widget.run_panel.run_button.click()
     launch.wait(lambda: bool(ended), "the restoration", seconds=900)
     widget.spread.setChecked(True)
-    frame, result = viewer.layers[0], next(layer for layer in viewer.layers if layer.name.startswith("mfbd 1"))
-    frame.contrast_limits = result.contrast_limits
+    for layer in (frame, viewer.layers[-1]):  # the same cuts, or the eye compares the cuts
+        layer.contrast_limits = truth.contrast_limits
     viewer.dims.current_step = (0,) * viewer.dims.ndim
     viewer.canvas.grid.enabled = True
     viewer.window.resize(*SIZE)
