@@ -8,6 +8,7 @@ from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QPushButton, QScrollArea, QSlider
 
 from heliorestore.plugin.split import Split
+from heliorestore.plugin.widgets.beside import start_beside
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.parts import Section, button, row
 from heliorestore.plugin.widgets.restore import RestoreWidget
@@ -38,7 +39,7 @@ class EnhanceWidget(RestoreWidget):
         """Run Richardson-Lucy on the same input into layers of its own, on the same finer pixels."""
         from heliorestore.methods.richardson_lucy import RichardsonLucySettings
 
-        self.start(settings=RichardsonLucySettings(iterations=int(self.lucy_iterations.value()), upsampling=2))
+        start_beside(self, RichardsonLucySettings(iterations=int(self.lucy_iterations.value()), upsampling=2))
 
     def show_before(self, value: int) -> None:
         """Draw the border between before and after at this step of the slider."""

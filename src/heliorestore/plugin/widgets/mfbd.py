@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtWidgets import QCheckBox, QPushButton, QScrollArea
 
+from heliorestore.plugin.widgets.beside import start_beside
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.parts import Section, button, row
 from heliorestore.plugin.widgets.restore import RestoreWidget
@@ -42,7 +43,7 @@ class MfbdWidget(RestoreWidget):
         """Restore the same input by MOMFBD on patches into layers of its own."""
         from heliorestore.methods.momfbd import MomfbdSettings
 
-        self.start(settings=MomfbdSettings(iterations=int(self.iterations.value())))
+        start_beside(self, MomfbdSettings(iterations=int(self.iterations.value())))
 
     def show_spread(self, shown: bool) -> None:
         """Show or hide the spread of the committee over the latest result."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
+
+_CHECKSUM = re.compile(r"\b([0-9a-f]{32})([0-9a-f]{32})\b")  # a word too long for a panel: it may be broken in its middle
 
 
 class Section(QWidget):
@@ -75,7 +78,7 @@ def note(tip: str) -> QLabel:
 
 def say(label: QLabel, text: str) -> None:
     """Show the text in a note, or hide the note."""
-    label.setText(text)
+    label.setText(_CHECKSUM.sub(r"\1\u200b\2", text))
     label.setVisible(bool(text))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -85,8 +84,8 @@ class RestoreWidget(QWidget):
             raise HeliorestoreError(f"{self.method_name} is still being loaded: try again in a moment.")
         return Job(burst=self.burst(), settings=self.form.settings(), device=self.device.currentText().strip(), seed=int(self.seed.value()))
 
-    def start(self, paused: bool = False, settings: Settings | None = None) -> None:
-        """Start a new run into new layers, of another method where its settings are given; what is wrong is said in the panel."""
+    def start(self, paused: bool = False) -> None:
+        """Start a new run into new layers; what is wrong is said in the panel."""
         if self.run_panel.busy:
             return
         try:
@@ -94,8 +93,6 @@ class RestoreWidget(QWidget):
         except HeliorestoreError as error:
             self.run_panel.say(str(error))
             return
-        if settings is not None:
-            job = dataclasses.replace(job, settings=settings)
         self.run_panel.start(job, self.make_layers(job), paused=paused)
 
     def inputs(self, job: Job) -> list[Any]:
