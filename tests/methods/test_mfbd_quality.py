@@ -38,7 +38,7 @@ def test_it_comes_nearer_to_the_truth_than_the_sharpest_frame_and_the_mean(name:
     best = error(frames[sharpest(simulation.burst)], truth)
     assert error(restored, truth) < most * best
     assert error(restored, truth) < error(frames.mean(0), truth)
-    assert float(restored.mean()) == pytest.approx(float(frames.mean()), rel=1e-4)
+    assert float(restored.mean()) == pytest.approx(float(frames.mean()), rel=3e-3)  # moving frames changes what is seen
 
 
 @pytest.fixture(scope="module")

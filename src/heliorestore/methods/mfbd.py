@@ -292,12 +292,12 @@ def _sharpest_first(images: torch.Tensor) -> npt.NDArray[np.int64]:
 def _network(burst: Burst, settings: MfbdSettings) -> tuple[Net, weights.WeightsRecord, list[str]]:
     """The network for the burst's pixels, and what to say of it."""
     pixel = burst.instruments[0].pixel_arcsec
-    sampling = "chromis" if pixel is not None and pixel < _FINE_ARCSEC else "crisp"
-    name = settings.weights or f"mfbd-{'recurrent-' if settings.network == 'recurrent' else ''}{sampling}-quarter"
-    if not settings.weights and name not in weights.names():
+    prefix = "mfbd-recurrent-" if settings.network == "recurrent" else "mfbd-"
+    fitting = ["chromis-quarter", "crisp-quarter"] if pixel is not None and pixel < _FINE_ARCSEC else ["crisp-quarter"]
+    name = settings.weights or next((prefix + each for each in fitting if prefix + each in weights.names()), "")
+    if not name:
         raise WeightsError(
-            f"No {settings.network} network for {sampling.upper()}-like pixels is at hand: "
-            f"train one (heliorestore train mfbd --recipe {name}) "
+            f"No {settings.network} network is at hand: train one (heliorestore train mfbd --recipe {prefix}{fitting[0]}) "
             "or import the published one (heliorestore weights import FILE --as NAME) and name it with --weights."
         )
     net, record = weights.load(name)
