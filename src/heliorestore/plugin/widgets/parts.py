@@ -78,7 +78,7 @@ def note(tip: str) -> QLabel:
 
 def say(label: QLabel, text: str) -> None:
     """Show the text in a note, or hide the note."""
-    label.setText(_CHECKSUM.sub(r"\1\u200b\2", text))
+    label.setText(_CHECKSUM.sub("\\1\u200b\\2", text))
     label.setVisible(bool(text))
 
 
