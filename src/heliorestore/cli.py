@@ -90,7 +90,6 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
     train = _command(commands, "train", "Train a network as a recipe says.", _train)
     train.add_argument("method", metavar="METHOD", help="the method whose network is trained: enhance, mfbd, denoise or emulator")
-    train.add_argument("method", metavar="METHOD", help="the method whose network is trained: enhance, mfbd, emulator or denoise")
     train.add_argument("--recipe", metavar="RECIPE.toml", required=True, help="a recipe's file, or the name of one that comes along")
     train.add_argument("-o", "--output", metavar="FOLDER", type=Path, help="where checkpoint and weights go (default: training/RECIPE)")
     train.add_argument("--data", metavar="FOLDER", type=Path, default=Path(), help="where the recipe's files lie (default: here)")
