@@ -23,10 +23,10 @@ from heliorestore.instrument import find
 from heliorestore.methods.base import stream
 from heliorestore.methods.flow import Flow
 from heliorestore.methods.momfbd import MomfbdSettings
-from heliorestore.methods.objects import Knobs, solve_objects
+from heliorestore.methods.objects import solve_objects
 from heliorestore.methods.observation import observe
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
-from heliorestore.methods.wavefronts import centre_tilts, make_wavefronts
+from heliorestore.methods.wavefronts import centre_tilts
 from heliorestore.optics.psf import telescope_psf
 from heliorestore.quality import contrast
 from heliorestore.settings import Settings
@@ -54,22 +54,31 @@ METHODS: dict[str, Callable[[], Settings]] = {
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "as by default": {},
-    "without what the modes leave out": {"left_out": 0.0},
-    "from the average": {"start": "average"},
-    "PSFs of 64 px": {"psf": 64},
     "nodes every 16 px": {"grid_step": 16},
     "nodes every 64 px": {"grid_step": 64},
     "20 modes": {"modes": 20},
     "80 modes": {"modes": 80},
-    "prior 3": {"prior": 3.0},
-    "lambda_modes 0.001": {"lambda_modes": 0.001},
-    "lambda_modes 0.1": {"lambda_modes": 0.1},
-    "filter width 1.4": {"filter_width": 1.4},
     "r0 7 cm assumed": {"r0_cm": 7.0},
     "r0 15 cm assumed": {"r0_cm": 15.0},
+    "lambda_object 0.1": {"lambda_object": 0.1},
+    "lambda_object 0.005": {"lambda_object": 0.005},
+    "PSFs of 64 px": {"psf": 64},
+    "from the average": {"start": "average"},
+    "without what the modes leave out": {"left_out": 0.0},
+    "lambda_modes 0.1": {"lambda_modes": 0.1},
+    "lambda_modes 0.001": {"lambda_modes": 0.001},
+    "filter width 1.4": {"filter_width": 1.4},
+    "prior 3": {"prior": 3.0},
     "total variation": {"regulariser": "total-variation"},
 }
 METHODS |= {name: functools.partial(SvMomfbdSettings, **changes) for name, changes in VARIANTS.items()}
+LIMITS = {
+    "fitted modes": slice(0, 0),
+    "true tilts": slice(0, 2),
+    "true modes 3 to 10": slice(2, 10),
+    "true modes 11 to 44": slice(10, 44),
+    "all 44 modes true": slice(0, 44),
+}
 PLAIN = ["mean", "frame", "momfbd", "sv-momfbd", "paper", "oracle"]
 BORDER = 16
 
@@ -79,11 +88,11 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="rows that it already holds are not measured again")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--methods", nargs="+", default=PLAIN, help="also: variants")
+    parser.add_argument("--methods", nargs="+", default=PLAIN, help="also: variants, limits")
     arguments = parser.parse_args()
     table = Table(arguments.output)
     for case in arguments.cases:
-        methods = list(VARIANTS) if arguments.methods == ["variants"] else arguments.methods
+        methods = {"variants": list(VARIANTS), "limits": list(LIMITS)}.get(arguments.methods[0], arguments.methods)
         wanted = [method for method in methods if not table.holds(case, method, arguments.size)]
         simulation = simulated(case, arguments.size) if wanted else None
         for method in wanted:
@@ -149,6 +158,8 @@ def results(method: str, simulation: Simulation) -> Iterator[tuple[np.ndarray, i
         yield frames[:, best], 0
     elif method == "oracle":
         yield oracle(simulation), 0
+    elif method in LIMITS:
+        yield limited(simulation, LIMITS[method]), 0
     else:
         for snapshot in stream(simulation.burst, METHODS[method](), device="cpu"):
             yield np.asarray(snapshot.images), snapshot.step
@@ -156,24 +167,49 @@ def results(method: str, simulation: Simulation) -> Iterator[tuple[np.ndarray, i
 
 def oracle(simulation: Simulation, modes: int = 200, step: int = 16, psf: int = 64) -> np.ndarray:
     """The objects that the solver finds when it is told the true wavefronts, as far as so many modes can say them."""
-    view, burst = simulation.view, simulation.burst
+    settings = SvMomfbdSettings(modes=modes, grid_step=step, psf=psf, r0_cm=simulation.view.settings.r0_cm, align=False)
+    flow = flow_of(simulation, settings)
+    return objects_of(flow, settings, true_modes(simulation, flow))
+
+
+def limited(simulation: Simulation, known: slice) -> np.ndarray:
+    """The objects that belong to the fitted wavefronts with some of their modes replaced by the true ones."""
+    settings = SvMomfbdSettings(align=False)
+    flow = flow_of(simulation, settings)
+    modes = torch.tensor(np.asarray(list(stream(simulation.burst, settings, device="cpu"))[-1].maps["modes"]))
+    modes[:, known] = true_modes(simulation, flow)[:, known]
+    return objects_of(flow, settings, modes)
+
+
+def flow_of(simulation: Simulation, settings: SvMomfbdSettings) -> Flow:
+    """The forward model of a burst."""
+    device = torch.device("cpu")
+    wavefronts = settings.wavefronts(simulation.burst.instruments, device)
+    return Flow(observe(simulation.burst, device, align=False), wavefronts, settings.psf, settings.grid_step, 4e9)
+
+
+def true_modes(simulation: Simulation, flow: Flow) -> torch.Tensor:
+    """Modes (frame, mode, gy, gx) in radian that fit the true wavefronts at the nodes best, without their mean tilts."""
+    view, burst, wavefronts = simulation.view, simulation.burst, flow.wavefronts
     assert view.telescope is not None
-    observation = observe(burst, torch.device("cpu"), align=False)
-    wavefronts = make_wavefronts(burst.instruments, modes, view.settings.r0_cm, (0.0,) * burst.shape[0], torch.device("cpu"))
-    flow = Flow(observation, wavefronts, psf, step, 4e9)
     pupil = wavefronts.optics(int(view.still.shape[-1]))[0]
     lit = pupil.amplitude / pupil.amplitude.max()
     basis = torch.cat([torch.ones_like(lit)[None], pupil.modes])
     sensor = torch.linalg.solve(((basis * lit).double() @ basis.double().T), (basis * lit).double())[1:].float()
-    rows, columns = torch.meshgrid(*(torch.arange(n) * float(step) for n in flow.grid), indexing="ij")
+    rows, columns = torch.meshgrid(*(torch.arange(n) * float(flow.step) for n in flow.grid), indexing="ij")
     places = (torch.stack([rows.flatten(), columns.flatten()], -1) - (view.settings.size - 1) / 2) * (
         burst.instruments[0].pixel_arcsec or 0
     )
     telescope = view.telescope
     found = [telescope.wavefronts(places, f * view.settings.cadence_s).flatten(1) @ sensor.T for f in range(burst.shape[1])]
-    coefficients = centre_tilts(torch.stack(found).permute(0, 2, 1).reshape(burst.shape[1], modes, *flow.grid))
-    knobs = Knobs(weights=torch.ones(burst.shape[0]))
-    objects = solve_objects(flow.transfers(coefficients), flow.surround(observation.mean), knobs, 15)
+    return centre_tilts(torch.stack(found).permute(0, 2, 1).reshape(burst.shape[1], wavefronts.count, *flow.grid))
+
+
+def objects_of(flow: Flow, settings: SvMomfbdSettings, modes: torch.Tensor) -> np.ndarray:
+    """Images (object, y, x) of the objects that belong to modes in radian."""
+    observation = flow.observation
+    knobs = settings.knobs(torch.ones(observation.objects))
+    objects = solve_objects(flow.transfers(modes), flow.surround(observation.mean), knobs, 12)
     return np.asarray(flow.sharp(objects, knobs)[(slice(None), *flow.inner)] * observation.scales[:, None, None])
 
 

@@ -1,6 +1,6 @@
-"""Put the figures that benchmarks/momfbd.py measured into docs/sv-momfbd.md.
+"""Put the figures that benchmarks/momfbd.py and benchmarks/peer_torchmfbd.py measured into docs/sv-momfbd.md.
 
-python docs/make_momfbd_tables.py results.json variants.json
+python docs/make_momfbd_tables.py results.json peer.json variants.json
 """
 
 from __future__ import annotations
@@ -20,21 +20,35 @@ NAMES = {
     "paper": "`sv-momfbd`, the paper's AdamW",
     "oracle": "true wavefronts, objects solved for",
 }
-CASES = {"ao": "granulation, AO", "no-ao": "granulation, no AO", "spot": "sunspot, AO", "two-objects": "sunspot, AO, two objects"}
-CASES |= {"ao-7cm": "granulation, AO, r0 7 cm", "ao-15cm": "granulation, AO, r0 15 cm"}
+CASES = {
+    "ao": "granulation, AO, r0 10 cm, noise 0.2 %",
+    "no-ao": "no AO",
+    "ao-7cm": "r0 7 cm",
+    "ao-15cm": "r0 15 cm",
+    "no-ao-15cm": "no AO, r0 15 cm",
+    "invariant": "the same blur everywhere",
+    "quiet": "noise 0.1 %",
+    "noisy": "noise 0.3 %",
+    "spot": "sunspot",
+    "two-objects": "sunspot, two objects",
+}
 
 
 def results(rows: list[dict[str, Any]]) -> str:
     """One line per case and method."""
     lines = [
-        "| burst | method | NMSE | gain | SSIM | contrast | power 2-10 / 10-20 / 20-30 % of 1/px | iterations | seconds |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| burst | method | NMSE | at best | gain | SSIM | contrast | power 2-10 / 10-20 / 20-30 % of 1/px | iterations | seconds | GB |",
+        "|---" * 11 + "|",
     ]
-    for row in rows:
+    known = list(NAMES)
+    order = sorted(rows, key=lambda r: (list(CASES).index(r["case"]), known.index(r["method"]) if r["method"] in known else len(known)))
+    for row in order:
         power = " / ".join(f"{row[key]:.2f}" for key in ("power_0.02_0.1", "power_0.1_0.2", "power_0.2_0.3"))
+        best = f"{row['best_nmse']:.4f}" if "best_nmse" in row else ""
+        memory = f"{row['peak_gb']:.2f}" if row["iterations"] and "peak_gb" in row else ""
         lines.append(
-            f"| {CASES[row['case']]} | {NAMES[row['method']]} | {row['nmse']:.3f} | {row['gain']:.2f} | {row['ssim']:.3f} "
-            f"| {row['contrast_ratio']:.2f} | {power} | {row['iterations'] or ''} | {seconds(row)} |"
+            f"| {CASES[row['case']]} | {NAMES.get(row['method'], row['method'])} | {row['nmse']:.4f} | {best} | {row['gain']:.2f} "
+            f"| {row['ssim']:.3f} | {row['contrast_ratio']:.2f} | {power} | {row['iterations'] or ''} | {seconds(row)} | {memory} |"
         )
     return "\n".join(lines)
 
@@ -52,15 +66,15 @@ def variants(rows: list[dict[str, Any]]) -> str:
 
 def seconds(row: dict[str, Any]) -> str:
     """The seconds of a method that iterates."""
-    return f"{row['seconds']:.0f}" if row["iterations"] else ""
+    return f"{row['seconds']:.1f}" if row["iterations"] else ""
 
 
 def main() -> None:
     """Fill both tables."""
+    measured, peer, varied = (json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:4])
     text = PAGE.read_text(encoding="utf-8")
-    for name, table, file in (("results", results, sys.argv[1]), ("variants", variants, sys.argv[2])):
-        filled = table(json.loads(Path(file).read_text(encoding="utf-8")))
-        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m, t=filled: m[1] + t + "\n" + m[2], text, flags=re.DOTALL)
+    for name, table in (("results", results(measured + peer)), ("variants", variants(varied))):
+        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m, t=table: m[1] + t + "\n" + m[2], text, flags=re.DOTALL)
     PAGE.write_text(text, encoding="utf-8")
 
 
