@@ -28,8 +28,8 @@ CASES = {"ao": "adaptive optics", "no-ao": "no adaptive optics"}
 CHOICES = {
     "grid step": {"16 px": "nodes every 16 px", "32 px": "as by default", "64 px": "nodes every 64 px"},
     "modes": {"20": "20 modes", "44": "as by default", "80": "80 modes"},
-    "lambda modes": {"0.001": "lambda_modes 0.001", "0.01": "as by default", "0.1": "lambda_modes 0.1"},
-    "filter width": {"1.4": "filter width 1.4", "1.8": "as by default"},
+    "lambda_object": {"0.005": "lambda_object 0.005", "0.02": "as by default", "0.1": "lambda_object 0.1"},
+    "lambda_modes": {"0.001": "lambda_modes 0.001", "0.01": "as by default", "0.1": "lambda_modes 0.1"},
     "r0 assumed": {"7 cm": "r0 7 cm assumed", "10 cm": "as by default", "15 cm": "r0 15 cm assumed"},
 }
 

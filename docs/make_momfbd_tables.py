@@ -37,18 +37,17 @@ CASES = {
 def results(rows: list[dict[str, Any]]) -> str:
     """One line per case and method."""
     lines = [
-        "| burst | method | NMSE | at best | gain | SSIM | contrast | power 2-10 / 10-20 / 20-30 % of 1/px | iterations | seconds | GB |",
-        "|---" * 11 + "|",
+        "| burst | method | NMSE | at best | gain | SSIM | contrast | power 2-10 / 10-20 / 20-30 % of 1/px | iterations | seconds |",
+        "|---" * 10 + "|",
     ]
     known = list(NAMES)
     order = sorted(rows, key=lambda r: (list(CASES).index(r["case"]), known.index(r["method"]) if r["method"] in known else len(known)))
     for row in order:
         power = " / ".join(f"{row[key]:.2f}" for key in ("power_0.02_0.1", "power_0.1_0.2", "power_0.2_0.3"))
         best = f"{row['best_nmse']:.4f}" if "best_nmse" in row else ""
-        memory = f"{row['peak_gb']:.2f}" if row["iterations"] and "peak_gb" in row else ""
         lines.append(
             f"| {CASES[row['case']]} | {NAMES.get(row['method'], row['method'])} | {row['nmse']:.4f} | {best} | {row['gain']:.2f} "
-            f"| {row['ssim']:.3f} | {row['contrast_ratio']:.2f} | {power} | {row['iterations'] or ''} | {seconds(row)} | {memory} |"
+            f"| {row['ssim']:.3f} | {row['contrast_ratio']:.2f} | {power} | {row['iterations'] or ''} | {seconds(row)} |"
         )
     return "\n".join(lines)
 
