@@ -127,8 +127,7 @@ class RestoreWidget(QWidget):
 
     def export(self, path: str | Path | None = None, snapshot: Snapshot | None = None) -> None:
         """Write a result, by default the latest, with its provenance, in a thread; without a path ask for one."""
-        snapshot = snapshot or self.run_panel.snapshot
-        if snapshot is None:
+        if (snapshot := snapshot or self.run_panel.snapshot) is None:
             return
         if path is None:
             method = snapshot.run.settings.method if snapshot.run is not None else self.method_name
@@ -215,8 +214,7 @@ class RestoreWidget(QWidget):
         image, other = pair(version, self.viewer.layers)
         other = other or next(iter(self.layer_list.chosen()), None)
         if image is not None and other is not None:
-            _, widget = self.viewer.window.add_plugin_dock_widget("heliorestore", "Compare")
-            widget.compare(How.BLINK, image, other)
+            self.viewer.window.add_plugin_dock_widget("heliorestore", "Compare")[1].compare(How.BLINK, image, other)
 
     def _use(self, setting: str, value: float) -> None:
         if self.form is not None and setting in self.form.fields:
@@ -335,7 +333,8 @@ class RestoreWidget(QWidget):
         self.run_panel = RunPanel()
         self.preset_box = PresetBox(self.show_settings, self._present_settings)
         self.sweep_box = SweepBox(self.viewer, self.run_panel, self.job, self.inputs)
-        self.suggest_section = Section("Suggestion", SuggestBox(self.job, self._use))
+        self.suggest_box = SuggestBox(self.job, self._use)
+        self.suggest_section = Section("Suggestion", self.suggest_box)
         self.version_list = VersionList(
             self.viewer, keep=self.keep_result, back=self._back_to, compare=self._compare,
             export=lambda version: self.export(snapshot=version.snapshot),
