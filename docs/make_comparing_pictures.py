@@ -28,12 +28,15 @@ def burst(folder: Path) -> None:
     widget.keep_result()
     run(widget, iterations=14, patch_iterations=8, lambda_object=0.03)
     widget.keep_result()
+    widget.suggest_section.set_open(True)
     box = widget.suggest_box
     box.ask_button.click()
     launch.wait(box.ask_button.isEnabled, "the suggestion", seconds=600)
     reveal(widget, widget.suggest_section)
     save(widget.suggest_section.grab().toImage(), folder / "suggestion.png")
 
+    widget.suggest_section.set_open(False)
+    widget.sweep_section.set_open(True)
     widget.sweep_box.setting.setCurrentText("lambda object")
     widget.sweep_box.values.setText("0.01, 0.1, 1, 10")
     widget.sweep_box.start_button.click()

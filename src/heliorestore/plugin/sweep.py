@@ -63,13 +63,14 @@ class Sweep:
 
 
 class SweepLayers:
-    """The stack of a sweep: one layer (value, y, x) per object, or (value, t, y, x) beside a burst with a slider of its own."""
+    """The stack of a sweep: one layer (value, y, x) per object; axes that the viewer has already lie in between: (value, t, y, x)."""
 
     def __init__(self, viewer: Any, name: str, sweep: Sweep, inputs: Sequence[Any]) -> None:
         self.viewer, self._name, self.sweep = viewer, name, sweep
         self._places = [Placement.of_layer(layer) for layer in inputs]
         self._cuts = [tuple(layer.contrast_limits) for layer in inputs]
-        self._frames = max((layer.data.shape[-3] for layer in viewer.layers if layer.ndim > 2), default=0)
+        # The images are the same along the sliders that are there: so they go on to act on the other layers alone.
+        self._others = {label: int(n) for label, n in zip(viewer.dims.axis_labels[:-2], viewer.dims.nsteps[:-2], strict=True)}
         self.snapshots: list[Snapshot | None] = [None] * len(sweep.values)
         self.layers: list[Any] = []
         self._stack: Any = None
@@ -109,8 +110,10 @@ class SweepLayers:
         image = snapshot.images[object_]
         place = self._places[object_].of_grid((image.shape[0] // snapshot.zoom, image.shape[1] // snapshot.zoom), image.shape)
         data: Any = self._stack[object_]
-        if self._frames:  # the same image for every frame of the burst: its slider and the values' are two
-            data = np.broadcast_to(data[:, None], (data.shape[0], self._frames, *data.shape[1:]))
+        values, rows, columns = data.shape
+        data = np.broadcast_to(
+            data.reshape(values, *(1 for _ in self._others), rows, columns), (values, *self._others.values(), rows, columns)
+        )
         more = data.ndim - 2
         turn = np.eye(data.ndim)
         turn[more:, more:] = place["rotate"]
@@ -118,7 +121,7 @@ class SweepLayers:
         arguments = {
             "name": f"{self._name} {label}".strip(), "scale": (1.0,) * more + tuple(place["scale"]),
             "translate": (0.0,) * more + tuple(place["translate"]), "rotate": turn, "units": ("pixel",) * more + tuple(place["units"]),
-            "axis_labels": (self.sweep.axis, "t", "y", "x") if more == 2 else (self.sweep.axis, "y", "x"),
+            "axis_labels": (self.sweep.axis, *self._others, "y", "x"),
             "contrast_limits": (low, high), "colormap": "gray", "visible": object_ == 0,
             "metadata": {"kind": "sweep", "sweep": self.sweep, "snapshots": self.snapshots, "object": object_},
         }  # fmt: skip

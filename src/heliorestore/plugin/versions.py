@@ -46,15 +46,15 @@ def versions(layers: Iterable[Any]) -> list[Version]:
 
 
 def knob_text(settings: Settings | SavedSettings) -> str:
-    """The settings that tell versions apart: every lambda, and what is not the default, such as `λ object 0.1, modes 20`."""
+    """The settings that tell versions apart: every lambda, and other knobs where they are not the default, as `λ object 0.1, prior 3.0`."""
     if isinstance(settings, SavedSettings):
         told = [(name, text) for name, text, *_ in settings.rows if name.startswith(_ALWAYS_TOLD)]
     else:
+        values = {option: getattr(settings, option.name) for option in options(type(settings))}
         told = [
             (option.name, to_text(value))
-            for option in options(type(settings))
-            if option.name != "checkpoint"
-            and ((value := getattr(settings, option.name)) != option.default or option.name.startswith(_ALWAYS_TOLD))
+            for option, value in values.items()
+            if option.name.startswith(_ALWAYS_TOLD) or (option.log and option.live and value != option.default)
         ]
     return ", ".join(f"{short_name(name)} {value}" for name, value in told)
 
@@ -73,7 +73,8 @@ def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, na
     same = [v for v in ours if snapshot.run is not None and v.snapshot.run is not None and v.snapshot.run.settings is snapshot.run.settings]
     shown = {layer.metadata["object"]: layer for v in same for layer in v.layers if layer.metadata.get("kind") == "image"}
     stem = name or (same[0].name if same else snapshot.run.settings.method if snapshot.run is not None else "result")
-    stem = f"{next_name(viewer, f'{stem} kept')} ({knob_text(settings)})"
+    knobs = knob_text(settings)
+    stem = next_name(viewer, f"{stem} kept") + (f" ({knobs})" if knobs else "")
     lowest = min((viewer.layers.index(layer) for v in same for layer in v.layers), default=len(viewer.layers))
     values = {row[0]: row[1] for row in (settings.rows if isinstance(settings, SavedSettings) else to_rows(settings))}
     for object_ in reversed(range(len(snapshot.images))):

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.history import get_save_history, update_save_history
 from qtpy.QtCore import QRect, QSize, Qt, QTimer
 from qtpy.QtGui import QPainter, QPixmap
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHeaderView, QScrollArea, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHeaderView,
+    QScrollArea,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from heliorestore.charts import Axis, Chart, to_csv
 from heliorestore.errors import HeliorestoreError
@@ -170,7 +181,9 @@ class QualityWidget(QWidget):
                 item = QTableWidgetItem(text)
                 item.setToolTip(f"{text}: {list(_COLUMNS.values())[column]}")
                 self.table.setItem(number, column, item)
-        self.table.setFixedHeight(self.table.horizontalHeader().height() + 4 + max(1, len(self.measured)) * self.table.rowHeight(0))  # type: ignore[union-attr] # a table has a header
+        if (titles := self.table.horizontalHeader()) is not None:
+            rows = sum(self.table.rowHeight(number) for number in range(len(self.measured)))
+            self.table.setFixedHeight(titles.sizeHint().height() + rows + 2 * self.table.frameWidth())
 
     def showEvent(self, event: Any) -> None:
         super().showEvent(event)
@@ -192,9 +205,11 @@ class QualityWidget(QWidget):
                 item.setToolTip(tip)
         self.table.setToolTip("The selected image layers, measured at the sliders' frame.")
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        for direction in (self.table.verticalHeader(), self.table.horizontalHeader()):
-            if direction is not None:
-                direction.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        if (titles := self.table.horizontalHeader()) is not None:
+            titles.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            titles.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         if (sides := self.table.verticalHeader()) is not None:
             sides.hide()
         self.spectra = ChartView(
@@ -225,10 +240,15 @@ class QualityWidget(QWidget):
         self.origin.toggled.connect(lambda on: set_origin(self.viewer, lower_left=on))
         apply = button("Apply", "Set the contrast limits of the selected images, of all visible ones if none is selected.", self._cut)
         inside = QWidget()
+        pair = QWidget()
+        names = QFormLayout(pair)
+        names.setContentsMargins(0, 0, 0, 0)
+        names.addRow("of", self.first)
+        names.addRow("over", self.second)
         rows = QVBoxLayout(inside)
         rows.setContentsMargins(6, 4, 6, 4)
         rows.addWidget(Section("Selected images", self.table, self.spectra))
-        rows.addWidget(Section("Photometry", row("of", self.first), row("over", self.second), self.photometry, self.likeness))
+        rows.addWidget(Section("Photometry", pair, self.photometry, self.likeness))
         rows.addWidget(row(png, csv))
         rows.addWidget(self.said)
         rows.addWidget(Section("Cut levels", row(self.cut, self.percent, apply), self.origin))

@@ -269,7 +269,7 @@ class RestoreWidget(QWidget):
         self.run_panel.set_ready(form is not None)  # also sets what is enabled here
 
     def _settings_changed(self) -> None:
-        if self.form is None:
+        if self.form is None or self.sweep_box.running:  # a sweep's runs have values of their own
             return
         try:
             settings = self.form.settings()
@@ -334,7 +334,7 @@ class RestoreWidget(QWidget):
         self.preset_box = PresetBox(self.show_settings, self._present_settings)
         self.sweep_box = SweepBox(self.viewer, self.run_panel, self.job, self.inputs)
         self.suggest_box = SuggestBox(self.job, self._use)
-        self.suggest_section = Section("Suggestion", self.suggest_box)
+        self.suggest_section = Section("Suggestion", self.suggest_box, opened=False)
         self.version_list = VersionList(
             self.viewer, keep=self.keep_result, back=self._back_to, compare=self._compare,
             export=lambda version: self.export(snapshot=version.snapshot),
@@ -371,7 +371,8 @@ class RestoreWidget(QWidget):
         column.addWidget(Section("Run", self._machine(), self.run_panel))
         column.addWidget(Section("Result", self.export_button, row(command, python)))
         column.addWidget(Section("Versions", self.version_list))
-        column.addWidget(Section("Sweep", self.sweep_box))
+        self.sweep_section = Section("Sweep", self.sweep_box, opened=False)
+        column.addWidget(self.sweep_section)
         column.addStretch(1)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)

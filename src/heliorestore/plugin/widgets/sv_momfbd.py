@@ -76,6 +76,7 @@ class SvMomfbdWidget(RestoreWidget):
         self.run_panel.state_changed.connect(self._shown)
         self.layer_list.changed.connect(self._layers_changed)
         self.instrument.changed.connect(self._preview_anew)
+        self.sweep_box.began.connect(self._sweep_began)
         for changed in (self.layer_list.changed, self.instrument.changed):
             changed.connect(lambda: self._estimate_soon.start(_QUIET_MS))
         self.viewer.dims.events.current_step.connect(self._frame_moved)
@@ -149,9 +150,11 @@ class SvMomfbdWidget(RestoreWidget):
         if saved is not None and (outcome.end is End.FINISHED or self.run_panel.stopped):
             saved.set_ended(True)
             self._left["ended"] = [saved]
-        knobs = self._knobs()
-        if outcome.end is End.FINISHED and knobs is not None and self._changed(knobs):
+        if outcome.end is End.FINISHED and (knobs := self._knobs()) is not None and self._changed(knobs):
             self._quiet.start(_QUIET_MS)  # the knobs were moved during the last iteration
+
+    def _sweep_began(self) -> None:
+        self._job = self._layers = None  # a sweep has layers of its own: knobs no longer go on with the run before it
 
     def _forget_ended(self) -> None:
         for saved in self._left["ended"]:

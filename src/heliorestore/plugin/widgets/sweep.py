@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QVBoxLayout, QWidget
 
 from heliorestore.errors import HeliorestoreError
@@ -23,6 +23,8 @@ from heliorestore.settings import Option, Settings
 
 class SweepBox(QWidget):
     """Runs `job` once for every value through the panel's own run buttons; Stop ends the sweep and keeps what there is."""
+
+    began = Signal()
 
     def __init__(self, viewer: Any, run_panel: RunPanel, job: Callable[[], Job], inputs: Callable[[Job], Sequence[Any]]) -> None:
         super().__init__()
@@ -64,6 +66,7 @@ class SweepBox(QWidget):
         name = next_name(self._viewer, f"sweep of {short_name(sweep.setting)}")
         self.layers = SweepLayers(self._viewer, name, sweep, inputs)
         self._base, self._number = base, 0
+        self.began.emit()
         self._next()
 
     def export(self, folder: str | Path | None = None) -> None:
