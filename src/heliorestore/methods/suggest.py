@@ -23,7 +23,6 @@ from heliorestore.methods.objects import solve_objects
 from heliorestore.methods.observation import observe
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.methods.wavefronts import Wavefronts
-from heliorestore.optics.filters import filtered
 from heliorestore.optics.psf import telescope_psf
 from heliorestore.settings import Settings
 
@@ -68,27 +67,40 @@ def suggest(
         raise SettingsError(
             f"The burst has {burst.shape[1]} frames; a suggestion takes at least {_FEWEST_FRAMES}, for it is split in halves."
         )
+    say("Looking for the wavefronts…")
+    ready = prepare(burst, settings, device=device, size=size)
+    halves = []
+    for number in (0, 1):
+        say(f"Solving half {number + 1} of the frames for {len(GRID)} values…")
+        halves.append(ready.solutions(slice(number, None, 2)))
+    return _weighed(halves, settings.lambda_object)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The middle of a burst, aligned, with the modes (frame, mode, gy, gx) in radian of a short run."""
+
+    burst: Burst
+    wavefronts: Wavefronts
+    modes: torch.Tensor
+    settings: SvMomfbdSettings
+
+    def solutions(self, frames: slice) -> Array:
+        """Objects (value, object, y, x) of some of the frames with every value of the grid, as the telescope shows them."""
+        numbers = range(self.burst.shape[1])[frames]
+        return _solutions(self.burst.select(frames=frames), self.wavefronts, self.modes[list(numbers)], self.settings)
+
+
+def prepare(burst: Burst, settings: SvMomfbdSettings, *, device: str, size: int) -> Prepared:
+    """Cut out the middle and find its wavefronts."""
     place = pick_device(device)
     part = _middle(burst, min(256, size))
     fit = settings.replace(
-        start="patches",
-        optimiser="alternating",
-        iterations=settings.patch_iterations + 1,
-        checkpoint="",
-        stop_early=False,
+        start="patches", optimiser="alternating", iterations=settings.patch_iterations + _REFINED, checkpoint="", stop_early=False,
         residual_frame=None,
-    )
-    say("Looking for the wavefronts…")
-    modes = _fitted_modes(part, fit, device)
-    wavefronts = fit.wavefronts(part.instruments, place)
-    aligned = _aligned(part, place, align=fit.align)
-    frames = range(part.shape[1])
-    halves = []
-    for number, some in enumerate((frames[0::2], frames[1::2])):
-        say(f"Solving half {number + 1} of the frames for {len(GRID)} values…")
-        own = modes[list(some)].to(place)
-        halves.append(_solutions(aligned.select(frames=slice(number, None, 2)), wavefronts, own, fit))
-    return _weighed(halves, settings.lambda_object)
+    )  # fmt: skip
+    modes = _fitted_modes(part, fit, device).to(place)
+    return Prepared(_aligned(part, place, align=fit.align), fit.wavefronts(part.instruments, place), modes, fit)
 
 
 def _middle(burst: Burst, size: int) -> Burst:
@@ -126,7 +138,7 @@ def _solutions(burst: Burst, wavefronts: Wavefronts, modes: torch.Tensor, settin
     for number, value in enumerate(GRID):
         knobs = replace(knobs, lambda_object=value)
         objects = solve_objects(transfers, objects, knobs, _SOLVE if number else _FIRST_SOLVE)
-        images = filtered(objects, flow.filters(knobs))[(slice(None), *flow.inner)]
+        images = flow.sharp(objects, knobs)[(slice(None), *flow.inner)]
         seen = [torch.fft.irfft2(torch.fft.rfft2(image) * otf, s=observation.shape) for image, otf in zip(images, through, strict=True)]
         inner = torch.stack(seen)[:, _BORDER:-_BORDER, _BORDER:-_BORDER] * observation.scales[:, None, None]
         solved.append(inner.cpu().numpy().astype(np.float64))
