@@ -32,8 +32,8 @@ GRID = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """The values that are tried, from smooth to sharp."""
 
 _FIRST_SOLVE, _SOLVE = 12, 6  # conjugate-gradient steps: from the mean, and from the solution of the value before
-_REFINED = 8  # iterations after the patches: wavefronts that are not yet known well look like noise
-_EQUAL = 0.03  # of the least difference: values that differ by no more are taken to be equally good, and the smoothest is suggested
+_REFINED = 3  # iterations after the patches: enough to know the wavefronts, few enough not to fit the noise of both halves
+_EQUAL = 0.02  # of the least difference: values that differ by no more are taken to be equally good, and the smoothest is suggested
 _BORDER = 8  # px
 _FEWEST_FRAMES = 4
 
@@ -152,17 +152,24 @@ def _weighed(halves: list[Array], present: float) -> Suggestion:
     crossed = [np.mean((one - other[-1]) ** 2, axis=(-2, -1)) for one, other in ((first, second), (second, first))]
     difference = np.mean((crossed[0] + crossed[1]) / 2 / signal, axis=-1)
     noise = np.mean(np.mean((first - second) ** 2, axis=(-2, -1)) / signal, axis=-1)
-    least = float(difference.min())
-    # From smooth to sharp: the first that is as good as any.
-    chosen = int(np.argmax(difference <= (1 + _EQUAL) * least))
-    value = GRID[chosen]
+    best = int(np.argmin(difference))
+    value = _smoothest(difference, (1 + _EQUAL) * float(difference[best]))
     nearest = int(np.argmin(np.abs(np.log(np.array(GRID) / max(present, GRID[-1] / 10)))))
-    worth = difference[nearest] / difference[chosen] - 1
-    gain = "as good as" if worth < _EQUAL else f"{worth:.0%} better than"
+    worth = difference[nearest] / difference[best] - 1
+    gain = "as good as" if worth < 2 * _EQUAL else f"{worth:.0%} better than"
     reason = (
-        f"λ object {value:g}: with it one half of the frames foretells the other best, to {difference[chosen]:.2g} of the image's "
+        f"λ object {value:g}: with it one half of the frames foretells the other best, to {difference[best]:.2g} of the image's "
         f"variance, {gain} with {present:g}. Smaller values leave noise, larger ones smooth too much."
     )
-    if chosen == 0:
+    if value >= GRID[0]:
         reason += " It is the end of what was tried: the data are noisy, or the wavefronts are not well known."
     return Suggestion("lambda_object", value, np.array(GRID), difference, noise, reason)
+
+
+def _smoothest(difference: Array, limit: float) -> float:
+    """The largest value, between those of the grid by their logarithms, whose difference is no more than the limit; two digits."""
+    first = int(np.argmax(difference <= limit))
+    if first == 0:
+        return GRID[0]
+    part = (limit - difference[first]) / (difference[first - 1] - difference[first])
+    return float(f"{GRID[first] * (GRID[first - 1] / GRID[first]) ** part:.2g}")
