@@ -24,9 +24,9 @@ def test_the_suggested_value_is_nearly_as_good_as_the_best(noise: float) -> None
     images = prepare(simulation.burst, SETTINGS, device="cpu", size=80).solutions(slice(None))
     truth = simulation.truth[0][8:-8, 8:-8]
     errors = {value: likeness(image[0], truth, border=8).nmse for value, image in zip(GRID, images, strict=True)}
-    assert max(errors.values()) > 1.5 * min(errors.values())  # it does matter
+    assert max(errors.values()) > 2 * min(errors.values())  # it does matter
     error = np.interp(np.log(found.value), np.log(GRID[::-1]), [errors[value] for value in GRID[::-1]])
-    assert error < 1.15 * min(errors.values())
+    assert error < 1.3 * min(errors.values())
     assert found.difference.shape == found.noise.shape == (len(GRID),)
     assert "foretells the other best" in found.reason
 
