@@ -46,11 +46,11 @@ def lucy(image: Image, kind: str, iterations: int = 20) -> Image:
     return restore(Burst.from_array(image, HMI), settings, device="cpu").images[0]
 
 
-def enhance(network: str) -> Callable[[Image, str], Image]:
+def enhance(network: str, *, keep_flux: bool = True) -> Callable[[Image, str], Image]:
     """Enhance with one of its networks."""
 
     def run(image: Image, kind: str) -> Image:
-        settings = EnhanceSettings(kind=kind, network=network)
+        settings = EnhanceSettings(kind=kind, network=network, keep_flux=keep_flux)
         unit = {"magnetogram": "kG"}.get(kind, "")
         return restore(Burst.from_array(image, HMI, unit=unit), settings, device="cpu").images[0]
 
@@ -63,6 +63,12 @@ METHODS: Mapping[str, Callable[[Image, str], Image]] = {
     "Enhance, small": enhance("small"),
     "Enhance, full": enhance("full"),
 }
+MAGNETIC = {"Enhance, full, `--no-keep-flux`": enhance("full", keep_flux=False)}
+
+
+def methods(kind: str) -> Mapping[str, Callable[[Image, str], Image]]:
+    """What is compared on images of a kind."""
+    return {**METHODS, **(MAGNETIC if kind == "magnetogram" else {})}
 
 
 def rms(image: Image) -> float:
@@ -93,10 +99,11 @@ def simulated_table(kind: str) -> tuple[str, list[Image]]:
     pairs = [(low[0, 0].numpy(), high[0, 0].numpy()) for low, high in validation_pairs(views, NOISE[kind])]
     rows, plain = [], [rms(bicubic(low, kind) - high) for low, high in pairs]
     shown = [pairs[0][0]]
-    for name, method in METHODS.items():
+    for name, method in methods(kind).items():
         restored = [method(low, kind) for low, _ in pairs]
         rows.append([name, *(f"{rms(image - high) / base:.2f}" for image, (_, high), base in zip(restored, pairs, plain, strict=True))])
-        shown.append(restored[0])
+        if name in METHODS:
+            shown.append(restored[0])
     best = [best_lucy(low, high) for low, high in pairs]
     rows.insert(
         2, ["Richardson-Lucy, best stop", *(f"{error / base:.2f} ({step})" for (error, step), base in zip(best, plain, strict=True))]
@@ -130,7 +137,7 @@ def real_tables(folder: Path) -> dict[str, str]:
         image = fits.getdata(folder / f"hmi_{kind}.fits").astype(np.float32) / (1 if kind == "continuum" else 1000)
         published = fits.getdata(folder / f"hmi_{kind}_published_x2.fits").astype(np.float32) / (1 if kind == "continuum" else 1000)
         plain = bicubic(image, kind)
-        results = {name: method(image, kind) for name, method in METHODS.items()} | {"published Enhance": published}
+        results = {name: method(image, kind) for name, method in methods(kind).items()} | {"published Enhance": published}
         describe = continuum_row if kind == "continuum" else magnetogram_row
         rows = [[name, *describe(result, image, plain, published), *added_power(result, plain)] for name, result in results.items()]
         own = {
