@@ -42,19 +42,19 @@ def test_the_series_comes_over_the_input_and_moves_with_it(denoise_panel, viewer
     assert denoise_panel.form.fields["frame"].get() == 2
     outcome = finish(denoise_panel, denoise_panel.run_panel.run_button.click, seconds=60)
     assert outcome.end.value == "finished"
-    shown, hidden = viewer.layers["denoise 1 sun V series"], viewer.layers["denoise 1 sun Q series"]
+    shown, hidden = viewer.layers["denoise 1 V series"], viewer.layers["denoise 1 Q series"]
     assert shown.visible
     assert not hidden.visible
-    assert not viewer.layers["denoise 1 sun V"].visible
+    assert not viewer.layers["denoise 1 V"].visible
     assert shown.data.shape == viewer.layers["sun V"].data.shape
     np.testing.assert_allclose(shown.scale, viewer.layers["sun V"].scale)
-    np.testing.assert_array_equal(shown.data[2], viewer.layers["denoise 1 sun V"].data)
+    np.testing.assert_array_equal(shown.data[2], viewer.layers["denoise 1 V"].data)
     assert "V: taken away" in denoise_panel.residual_text.text()
     denoise_panel.residual_button.click()
-    assert viewer.layers["denoise 1 sun V residual"].visible
-    assert not viewer.layers["denoise 1 sun Q residual"].visible
+    assert viewer.layers["denoise 1 V residual"].visible
+    assert not viewer.layers["denoise 1 Q residual"].visible
     denoise_panel.residual_button.click()
-    assert not viewer.layers["denoise 1 sun V residual"].visible
+    assert not viewer.layers["denoise 1 V residual"].visible
 
 
 def test_a_button_fits_the_network_to_the_series(denoise_panel, finish):

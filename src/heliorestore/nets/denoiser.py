@@ -81,7 +81,8 @@ class Denoiser(nn.Module):
         """The second head alone."""
         if self.highest is None:
             raise ValueError("This network was made without a head for the variance.")
-        x = self._block(self.variance[:-1], _padded(images))
+        # In units of the noise signals reach hundreds; to the uncertainty of a pixel only their magnitude matters.
+        x = self._block(self.variance[:-1], _padded(torch.asinh(images) if self.residual else images))
         return _cropped(self.highest - _precisely(self.variance[-1], x).abs(), images)
 
     def _found(self, x: torch.Tensor) -> torch.Tensor:

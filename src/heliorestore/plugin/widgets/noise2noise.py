@@ -25,6 +25,7 @@ class DenoiseWidget(RestoreWidget):
     """Noise2Noise, with ways to see that no structure was taken away."""
 
     method: ClassVar[str | None] = "denoise"
+    needs_instrument: ClassVar[bool] = False
     epochs: IntBox
     fit_button: QPushButton
     residual_button: QPushButton
