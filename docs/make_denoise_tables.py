@@ -1,9 +1,9 @@
 """Measure denoising against smoothing, PCA and the published networks, write the tables into denoise.md and draw its pictures.
 
-    python docs/make_denoise_tables.py [FOLDER]
+    python docs/make_denoise_tables.py [FOLDER] [TABLE ...]
 
 FOLDER holds the reference data (a real Stokes image, and what the published networks made of it and of a simulated one); without
-it only what is simulated here is measured.
+it only what is simulated here is measured. The tables are errors, weak, real, calibration, series and targets; all by default.
 """
 
 from __future__ import annotations
@@ -145,9 +145,11 @@ def series_table() -> str:
     runs = {
         "PCA": PcaSettings(),
         f"weights {BUNDLED}": DenoiseSettings(series=False),
-        f"weights {BUNDLED}, --fit 6": DenoiseSettings(series=False, fit=6, learning_rate=2e-4),
-        "--weights none --fit 12": DenoiseSettings(series=False, weights="none", fit=12, learning_rate=1e-3),
-        "--weights none --fit 12 --spectral": DenoiseSettings(series=False, weights="none", fit=12, learning_rate=1e-3, spectral=True),
+        f"weights {BUNDLED}, --fit 6": DenoiseSettings(series=False, fit=6, patches=300, learning_rate=2e-4),
+        "--weights none --fit 12": DenoiseSettings(series=False, weights="none", fit=12, patches=300, learning_rate=1e-3),
+        "--weights none --fit 12 --spectral": DenoiseSettings(
+            series=False, weights="none", fit=12, patches=300, learning_rate=1e-3, spectral=True
+        ),
     }
     rows = [["one frame as observed", f"{1e3 * rms(burst.frames[:, 0] - truth):.2f}", "-", "-"]]
     rows.append(["mean of the 8 frames", f"{1e3 * rms(burst.frames[:].mean(1) - truth):.2f}", "-", "-"])
@@ -177,7 +179,7 @@ def noisy_noisy(epochs: int = 10) -> str:
         for epoch in range(epochs):
             optimiser.param_groups[0]["lr"] = 1e-3 * min(1, 2 * (1 - epoch / epochs))
             random = np.random.default_rng(epoch)
-            batches = ((one[:, :1], two[:, int(clean) :][:, :1]) for one, two in pairs.batches(random, 500, spectral=False))
+            batches = ((one[:, :1], two[:, int(clean) :][:, :1]) for one, two in pairs.batches(random, 300, spectral=False))
             train_epoch(net, optimiser, batches, Aim("L2", False, 1.0), CPU)
         with torch.inference_mode():
             found = torch.stack([net(torch.from_numpy(frames[k : k + 1, :1] / NOISE))[0, 0] for k in range(27)]).numpy()
@@ -245,16 +247,20 @@ def main() -> None:
     """Measure, draw, and put the tables where the page has marks for them."""
     torch.set_num_threads(1)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    wanted = sys.argv[2:] or ["errors", "weak", "real", "calibration", "series", "targets"]
     methods: dict[str, Method] = {"Noise2Noise, weights of the package": network()}
+    makers: dict[str, Callable[[], str]] = {
+        "errors": lambda: errors_table(methods, folder), "weak": lambda: weak_table(methods), "calibration": calibration_line,
+        "series": series_table, "targets": noisy_noisy,
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
         if folder is not None:
             path = import_file(folder / "weights" / "denoiser_simulation_bayes.hdf5", "published", folder=Path(place))
             methods["published Bayesian network"] = network(str(path))
-        draw(methods)
-        tables = {"errors": errors_table(methods, folder), "weak": weak_table(methods)}
-        if folder is not None:
-            tables["real"] = real_table(methods, folder)
-    tables |= {"calibration": calibration_line(), "series": series_table(), "targets": noisy_noisy()}
+            makers["real"] = lambda: real_table(methods, folder)
+        if "errors" in wanted:
+            draw(methods)
+        tables = {name: make() for name, make in makers.items() if name in wanted}
     page = DOCS / "denoise.md"
     text = page.read_text(encoding="utf-8")
     for name, content in tables.items():
