@@ -138,7 +138,8 @@ def denoised(folder: Path) -> None:
     launch.wait(lambda: widget.form is not None, "the method")
     widget.objects.setText("9:12")
     widget.form.fields["learning_rate"].set(2e-4)
-    widget.epochs.setValue(12)
+    widget.form.fields["patches"].set(200)
+    widget.epochs.setValue(6)
     ended: list[Any] = []
     widget.run_panel.ended.connect(ended.append)
     widget.fit_button.click()

@@ -85,7 +85,7 @@ class DenoiseTask:
         assert isinstance(net, Denoiser)
         assert isinstance(inputs, torch.Tensor)
         denoised = net(inputs).float()
-        error = nn.functional.huber_loss(denoised, targets, delta=_MOST)
+        error = _error(denoised, targets)
         if net.highest is None:
             return error
         few = max(1, round(_SHARE * len(inputs)))
@@ -93,14 +93,15 @@ class DenoiseTask:
         return error + unlikelihood(squares, net.log_variance(inputs[:few]).float())
 
     def validate(self, net: nn.Module) -> Mapping[str, float]:
-        """The loss, the error (rms) relative to the noise for white and correlated noise, and how often it is below its sigma."""
+        """The loss of the image alone, its error (rms) relative to the noise by kind of noise, and how often that is below its sigma."""
         assert isinstance(net, Denoiser)
         losses, inside = [], []
         errors: dict[str, list[float]] = {"white": [], "correlated": []}
         with torch.inference_mode():
             for kind, noisy, clean in self.validation_pairs():
-                losses.append(float(self.objective(net, noisy, clean)))
-                error = net(noisy) - clean
+                denoised = net(noisy)
+                losses.append(float(_error(denoised, clean)))
+                error = denoised - clean
                 errors[kind].append(float(error.square().mean()))
                 if net.highest is not None:
                     sigma = torch.exp(net.with_variance(noisy)[1] / 2)
@@ -143,6 +144,10 @@ class DenoiseTask:
         whole = self._all[random.integers(len(self._all))]
         row, column = (int(random.integers(0, n - patch + 1)) for n in whole.shape)
         return whole[row : row + patch, column : column + patch]
+
+
+def _error(denoised: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return nn.functional.huber_loss(denoised, targets, delta=_MOST)
 
 
 def _maps(recipe: DenoiseRecipe, part: Literal["training", "validation"], folder: Path) -> dict[str, list[Map]]:
