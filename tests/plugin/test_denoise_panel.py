@@ -63,4 +63,4 @@ def test_a_button_fits_the_network_to_the_series(denoise_panel, finish):
     outcome = finish(denoise_panel, denoise_panel.fit_button.click, seconds=60)
     assert outcome.end.value == "finished"
     assert "Fitted in 2 epochs" in denoise_panel.run_panel.messages.text()
-    assert np.isfinite(denoise_panel.run_panel.snapshot.history["hold_out"]).sum() == 2
+    assert np.isfinite(denoise_panel.run_panel.snapshot.history["hold_out"][:2]).all()

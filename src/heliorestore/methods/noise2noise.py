@@ -114,6 +114,7 @@ class _Job:
     coverage: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     observed: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     frame: int = -1
+    fitted: dict[str, float] = dataclasses.field(default_factory=dict)  # the last losses of the training
 
     def read(self, group: Group, frame: int) -> FloatArray:
         """Normalised image (channel, y, x) of a group, NaN where a pixel is bad."""
@@ -276,6 +277,7 @@ def _fit(
             state = _next(state, job.net, optimiser, {"training": trained, "hold_out": held})
             saver.save(state)
             turn = _preview(job, settings, turn)
+            job.fitted = state.losses
             residual = {"residual": job.observed - job.images}
             sent = yield job.snapshot(state.epoch, settings.fit + _count(job, settings), began, residual, state.losses)
             settings = sent or settings
@@ -364,7 +366,7 @@ def _apply(job: _Job, settings: DenoiseSettings, seed: int, began: float, done: 
             maps = {"residual": job.observed - job.images}
             for array in (job.images, job.coverage, maps["residual"]):
                 array.flags.writeable = False  # so that the snapshots need not copy them
-    yield job.snapshot(total, total, began, maps | whole.maps(shown), _judged(job), stop=stop)
+    yield job.snapshot(total, total, began, maps | whole.maps(shown), job.fitted | _judged(job), stop=stop)
 
 
 def _judged(job: _Job) -> dict[str, float]:
