@@ -25,6 +25,8 @@ class InstrumentBox(QWidget):
 
     changed = Signal()
 
+    needed = True  # whether a method must know all of it
+
     def __init__(self) -> None:
         super().__init__()
         self._burst: Burst | None = None
@@ -88,12 +90,12 @@ class InstrumentBox(QWidget):
                 self.numbers[name].setText(value)
         self._tell()
 
-    def apply(self, burst: Burst, *, needed: bool = True) -> Burst:
-        """The burst with the chosen instrument; what is `needed` and still unknown is a SettingsError that says where to tell it."""
+    def apply(self, burst: Burst) -> Burst:
+        """The burst with the chosen instrument; what is needed and still unknown is a SettingsError that says where to tell it."""
         text = self.text()
         told = burst.with_instrument(text) if text else burst
         unknown = dict.fromkeys(name for instrument in told.instruments for name in instrument.unknown)
-        if unknown and needed:
+        if unknown and self.needed:
             raise SettingsError(self._sentence(list(unknown)))
         return told
 

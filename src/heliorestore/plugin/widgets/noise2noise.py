@@ -25,7 +25,6 @@ class DenoiseWidget(RestoreWidget):
     """Noise2Noise, with ways to see that no structure was taken away."""
 
     method: ClassVar[str | None] = "denoise"
-    needs_instrument: ClassVar[bool] = False
     epochs: IntBox
     fit_button: QPushButton
     residual_button: QPushButton
@@ -125,6 +124,7 @@ class DenoiseWidget(RestoreWidget):
 
     def _build(self) -> None:
         super()._build()
+        self.instrument.needed = False
         self.epochs = IntBox(1, 10_000)
         self.epochs.setValue(20)
         self.epochs.setToolTip("Epochs of training; it ends earlier when the hold-out no longer improves.")

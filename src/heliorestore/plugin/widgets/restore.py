@@ -46,7 +46,6 @@ class RestoreWidget(QWidget):
 
     method: ClassVar[str | None] = None  # the method of the panel; None lets the user choose
     groups: ClassVar[Mapping[str, Sequence[str]] | None] = None  # of its settings, by title
-    needs_instrument: ClassVar[bool] = True
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
@@ -77,7 +76,7 @@ class RestoreWidget(QWidget):
     def burst(self) -> Burst:
         """The part of it that is to be restored, with the instrument as it was told."""
         part = self.whole_burst().select(parse_slice(self.objects.text(), "objects"), parse_slice(self.frames.text(), "frames"))
-        return self.instrument.apply(part, needed=self.needs_instrument)
+        return self.instrument.apply(part)
 
     def job(self) -> Job:
         """The restoration as the panel stands; what is missing or wrong is raised as a sentence."""
