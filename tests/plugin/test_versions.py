@@ -202,3 +202,14 @@ def test_values_are_filled_in_evenly_on_the_logarithmic_scale(panel):
 
 def test_the_suggestion_belongs_to_sv_momfbd(panel):
     assert panel.suggest_section.isHidden()  # the fake method has no lambda_object
+
+
+def test_a_version_chosen_while_its_run_goes_on_is_the_present_result(panel, qtbot):
+    run = panel.run_panel
+    run.step_button.click()
+    qtbot.waitUntil(lambda: run.state.name == "PAUSED" and run.snapshot is not None, timeout=20_000)
+    choose(panel, 0)
+    for step in (2, 3):
+        run.step_button.click()
+        qtbot.waitUntil(lambda step=step: run.snapshot.step == step, timeout=20_000)
+    assert panel.version_list.chosen().snapshot is run.snapshot

@@ -20,12 +20,18 @@ _ALWAYS_TOLD = "lambda"  # settings whose names begin so stand in a version's na
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """The layers of one result under their common name, and the latest snapshot that they show; `kept` ones no longer change."""
+    """The layers of one result under their common name; `kept` ones no longer change."""
 
     name: str
     layers: tuple[Any, ...]
-    snapshot: Snapshot
     kept: bool
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The latest snapshot that the layers show now: a version does not hold on to those of a run that goes on."""
+        images = [layer for layer in self.layers if layer.metadata.get("kind") == "image"] or self.layers
+        latest: Snapshot = max((layer.metadata[TAG] for layer in images), key=lambda snapshot: snapshot.step)
+        return latest
 
 
 def versions(layers: Iterable[Any]) -> list[Version]:
@@ -39,9 +45,7 @@ def versions(layers: Iterable[Any]) -> list[Version]:
     for group in groups.values():
         images = [layer for layer in group if layer.metadata.get("kind") == "image"] or group
         name = _common_name([layer.name for layer in images])
-        snapshots = [layer.metadata[TAG] for layer in images]
-        kept = any(VERSION in layer.metadata for layer in group)
-        found.append(Version(name, tuple(group), max(snapshots, key=lambda snapshot: snapshot.step), kept))
+        found.append(Version(name, tuple(group), any(VERSION in layer.metadata for layer in group)))
     return found
 
 
