@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 from heliorestore import __version__
 from heliorestore.errors import HeliorestoreError, RestorationError, SettingsError
 from heliorestore.methods import METHODS
+from heliorestore.train import TRAINERS
 
 if TYPE_CHECKING:
     from heliorestore.burst import Burst
@@ -89,7 +90,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         add_quality_arguments(quality)
 
     train = _command(commands, "train", "Train a network as a recipe says.", _train)
-    train.add_argument("method", metavar="METHOD", help="the method whose network is trained: enhance, mfbd, denoise or emulator")
+    train.add_argument("method", metavar="METHOD", help=f"the method whose network is trained: {', '.join(TRAINERS)}")
     train.add_argument("--recipe", metavar="RECIPE.toml", required=True, help="a recipe's file, or the name of one that comes along")
     train.add_argument("-o", "--output", metavar="FOLDER", type=Path, help="where checkpoint and weights go (default: training/RECIPE)")
     train.add_argument("--data", metavar="FOLDER", type=Path, default=Path(), help="where the recipe's files lie (default: here)")

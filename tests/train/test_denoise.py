@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 
 from heliorestore.errors import SettingsError
 from heliorestore.nets import weights
@@ -64,6 +65,20 @@ def test_pairs_differ_by_noise_of_about_one(task: DenoiseTask) -> None:
     assert torch.equal(noisy, again)
 
 
+def test_the_share_of_the_files_is_as_the_recipe_says(tmp_path: Path) -> None:
+    light = 1 + 0.1 * correlated_noise(np.random.default_rng(0), (160, 160), smoothing_px=3.0)
+    fits.writeto(tmp_path / "light.fits", light)
+    tables = ({"file": "light.fits", "pixel_arcsec": 0.06},)
+    recipe = DenoiseRecipe(
+        name="r", architecture="denoiser", scenes=1, files=tables, validation_scenes=0, validation_files=tables, files_share=0.4
+    )
+    task = DenoiseTask(recipe, tmp_path)
+    random = np.random.default_rng(1)
+    patches = [task._somewhere(random, 48) for _ in range(400)]
+    of_files = [any(np.shares_memory(patch, each) for each in task.training["light"]) for patch in patches]
+    assert np.mean(of_files) == pytest.approx(0.4 + 0.6 * 3 / 12, abs=0.08)  # 3 of all 12 maps are the file's
+
+
 def test_the_second_head_learns_without_the_first(task: DenoiseTask) -> None:
     torch.manual_seed(0)
     net = Denoiser(kernels=2, residual=True, log_variance=4.0)
@@ -92,6 +107,8 @@ def test_a_recipe_that_cannot_be_is_refused(tmp_path: Path) -> None:
         DenoiseRecipe(name="r", architecture="denoiser", noise_low=1e-2, noise_high=1e-3)
     with pytest.raises(SettingsError, match="needs scenes"):
         DenoiseRecipe(name="r", architecture="denoiser", scenes=0)
+    with pytest.raises(SettingsError, match="with 0 files"):
+        DenoiseRecipe(name="r", architecture="denoiser", files_share=0.5)
     for name in bundled():
         if name.startswith("denoise"):
             from_table(DenoiseRecipe, read_table(name))

@@ -107,6 +107,8 @@ def test_training_makes_weights_with_a_record(tmp_path: Path, monkeypatch: pytes
     assert 0 < record.quality["error_relative_to_best_frame"] < 1.2
     recipe.write_text("\n".join([*lines, f'start = "{written}"', 'name = "next"']).replace("steps = 40", "steps = 1"))
     command.run("mfbd", recipe, tmp_path / "next", data=tmp_path, device=torch.device("cpu"), say=lambda _: None)
+    further = weights.read_record(tmp_path / "next" / "next.safetensors").training
+    assert f"began as the weights little with the checksum {record.sha256[:16]}, whose training was: {record.training}" in further
     first, then = (weights.load(str(path))[0].state_dict() for path in (written, tmp_path / "next" / "next.safetensors"))
     assert max(float((first[name] - then[name]).abs().max()) for name in first if "weight" in name) < 2e-3  # it went on from there
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,16 +13,9 @@ from torch import nn
 
 from heliorestore.errors import SettingsError
 from heliorestore.nets import weights
+from heliorestore.train import TRAINERS
 from heliorestore.train.loop import Progress, Task, train
 from heliorestore.train.recipe import Recipe, from_table, read_table
-
-TRAINERS: Mapping[str, str] = {
-    "enhance": "heliorestore.train.enhance:TRAINER",
-    "emulator": "heliorestore.train.emulator:TRAINER",
-    "mfbd": "heliorestore.train.mfbd:TRAINER",
-    "denoise": "heliorestore.train.denoise:TRAINER",
-}
-"""How each method's networks are trained, loaded on use."""
 
 
 class Trainer(Protocol):
@@ -58,18 +51,21 @@ def run(
     recipe: Recipe = from_table(trainer.recipe, read_table(source))
     torch.manual_seed(recipe.seed)
     net = weights.build(recipe.architecture)
+    began = ""
     if recipe.start:
-        net.load_state_dict(weights.load(recipe.start)[0].state_dict())
+        first, before = weights.load(recipe.start)
+        net.load_state_dict(first.state_dict())
+        began = f"; they began as the weights {before.name} with the checksum {before.sha256[:16]}, whose training was: {before.training}"
     else:
         trainer.start(net)
     say(f"{recipe.name}: {sum(p.numel() for p in net.parameters())} trainable parameters; preparing scenes")
     task = trainer.task(recipe, data)
     progress = train(net, task, recipe, output, device=device, resume=resume, say=say)
-    return finish(trainer, net, task, recipe, progress, output)
+    return finish(trainer, net, task, recipe, progress, output, began)
 
 
-def finish(trainer: Trainer, net: nn.Module, task: Task, recipe: Recipe, progress: Progress, output: Path) -> Path:
-    """Write the trained weights with the record of recipe, seed, data and measured quality."""
+def finish(trainer: Trainer, net: nn.Module, task: Task, recipe: Recipe, progress: Progress, output: Path, began: str = "") -> Path:
+    """Write the trained weights with the record of recipe, seed, data and measured quality; `began` tells of the weights before."""
     net.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload] # torch's stub lacks memory_format
     if recipe.half:
         net.half().float()  # what is measured is what is stored
@@ -82,7 +78,7 @@ def finish(trainer: Trainer, net: nn.Module, task: Task, recipe: Recipe, progres
         recipe=dataclasses.asdict(recipe),
         training=(
             f"{progress.step} steps of {recipe.batch} patches of {recipe.patch} pixels in {progress.seconds:.0f} s; "
-            f"the weights are those of step {progress.best_step}, which had the smallest validation loss"
+            f"the weights are those of step {progress.best_step}, which had the smallest validation loss{began}"
         ),
     )
     return weights.save(net, record, output, half=recipe.half)

@@ -38,7 +38,8 @@ _PASSES = 8  # of Monte-Carlo dropout when the calibration is measured
 class DenoiseRecipe(Recipe):
     """A recipe with scenes; the noise of every patch is drawn between `noise_low` and `noise_high`, in units of the continuum.
 
-    files and validation_files are tables with the fields of SceneFile.
+    files and validation_files are tables with the fields of SceneFile; `files_share` of the patches come from the files, where it
+    is above 0, and otherwise as many as the files have of all maps.
     """
 
     noise_low: float = 1e-3
@@ -47,6 +48,7 @@ class DenoiseRecipe(Recipe):
     validation_scenes: int = 4
     files: tuple[Any, ...] = ()
     validation_files: tuple[Any, ...] = ()
+    files_share: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,6 +56,11 @@ class DenoiseRecipe(Recipe):
             raise SettingsError(f"The recipe's noise goes from {self.noise_low} to {self.noise_high}; it must rise from above 0.")
         if self.validation_scenes + len(self.validation_files) < 1 or self.scenes + len(self.files) < 1:
             raise SettingsError("The recipe needs scenes to train on, and others to validate with.")
+        if not 0 <= self.files_share <= 1 or (self.files_share and not self.files):
+            raise SettingsError(
+                f"The recipe's files_share is {self.files_share} with {len(self.files)} files; it is a fraction between 0 and 1 of the "
+                "patches, and needs files that they come from."
+            )
         for name in ("files", "validation_files"):
             object.__setattr__(self, name, tuple(scene_file(table) for table in getattr(self, name)))
 
@@ -68,7 +75,9 @@ class DenoiseTask:
         for maps in (*self.training.values(), *self.validation.values()):
             if min(maps[0].shape) < max(recipe.patch, _VALIDATION_SIDE):
                 raise SettingsError(f"A map of the recipe's has {maps[0].shape} pixels, less than patches of {recipe.patch} need.")
-        self._all = [each for maps in self.training.values() for each in maps]
+        scenes = list(self.training.values())
+        self._all = [each for maps in scenes for each in maps]
+        self._of_files = [each for maps in scenes[recipe.scenes :] for each in maps]
 
     def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Noisy and clean patches (batch, 1, y, x) in units of the noise as somebody may have estimated it."""
@@ -141,7 +150,9 @@ class DenoiseTask:
         return turned[::-1] if random.random() < 0.5 else turned
 
     def _somewhere(self, random: np.random.Generator, patch: int) -> Map:
-        whole = self._all[random.integers(len(self._all))]
+        share = self.recipe.files_share
+        maps = self._of_files if share and random.random() < share else self._all
+        whole = maps[random.integers(len(maps))]
         row, column = (int(random.integers(0, n - patch + 1)) for n in whole.shape)
         return whole[row : row + patch, column : column + patch]
 
@@ -175,9 +186,11 @@ class DenoiseTrainer:
         assert isinstance(net, Denoiser)
         quality = dict(task.validate(net))
         quality.pop("inside_1_sigma", None)
+        sigma = ""
         if net.highest is not None:
             torch.manual_seed(recipe.seed)
             quality |= calibration([(noisy, clean) for _, noisy, clean in task.validation_pairs()], net)
+            sigma = f"; sigma from both heads with {_PASSES} passes"
         names = ", ".join(task.validation)
         return WeightsRecord(
             name=recipe.name,
@@ -187,7 +200,7 @@ class DenoiseTrainer:
             quality=quality,
             quality_note=(
                 f"errors (rms) relative to the noise, over the middles of maps that were not trained on: {names}; noise from "
-                f"{recipe.noise_low} to {recipe.noise_high} of the continuum; sigma from both heads with {_PASSES} passes"
+                f"{recipe.noise_low} to {recipe.noise_high} of the continuum{sigma}"
             ),
         )
 
