@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from heliorestore.fits.reader import read
-from heliorestore.methods.base import restore
+from heliorestore.methods.base import METHODS, load, restore
+from heliorestore.plugin.sweep import parse_values, spaced_values, suggested_ends, sweepable
 
 from .conftest import FakeSettings, set_fields
 from .test_restore_panel import results
@@ -198,6 +199,25 @@ def test_values_are_filled_in_evenly_on_the_logarithmic_scale(panel):
     box.count.setValue(5)
     box._fill()
     assert box.values.text() == "0.01, 0.0316, 0.1, 0.316, 1.0"
+
+
+def test_every_setting_that_can_be_swept_is_offered_with_values_that_it_takes(panel):
+    box = panel.sweep_box
+    for number, option in enumerate(box._options):
+        box.setting.setCurrentIndex(number)
+        values = parse_values(option, box.values.text())
+        assert all(type(value) is option.type for value in values)
+    assert {option.type for option in box._options} == {int, float}
+
+
+def test_the_values_offered_for_settings_of_every_method_are_around_their_defaults():
+    for method in METHODS:
+        for option in sweepable(load(method).settings):
+            values = parse_values(option, spaced_values(option, *suggested_ends(option), 5))
+            if option.default is not None and option.default > 0:
+                assert min(values) <= option.default <= max(values)
+    committee = next(option for option in sweepable(load("mfbd").settings) if option.name == "committee")
+    assert spaced_values(committee, *suggested_ends(committee), 5) == "5, 10, 20, 40, 80"
 
 
 def test_the_suggestion_belongs_to_sv_momfbd(panel):

@@ -37,12 +37,27 @@ def parse_values(option: Option, text: str) -> tuple[float, ...]:
     return values
 
 
+def suggested_ends(option: Option) -> tuple[float, float]:
+    """First and last of the values to begin with: the default in their middle, a factor of 4 or, for fractions, of 10 away."""
+    whole = option.type is int
+    factor = 4 if whole else 10
+    middle = option.default if option.default is not None and option.default > 0 else max(1.0, option.minimum or 0.0)
+    low, high = _permitted(option, middle / factor), _permitted(option, middle * factor)
+    return (float(max(1, round(low))), float(round(high))) if whole else (float(f"{low:.3g}"), float(f"{high:.3g}"))
+
+
 def spaced_values(option: Option, low: float, high: float, count: int) -> str:
-    """Values from low to high as text, evenly spaced on the setting's scale, to three digits."""
+    """Values from low to high as text, evenly spaced on a logarithmic scale, to three digits; whole numbers come once each."""
     if not (0 < low < high and count >= 2):
         raise SettingsError(f"Values from {low:g} to {high:g} in {count} steps: the first must be positive and smaller than the last.")
     found = (math.exp(v) for v in np.linspace(math.log(low), math.log(high), count))
-    return ", ".join(to_text(round(v) if option.type is int else float(f"{v:.3g}")) for v in found)
+    return ", ".join(dict.fromkeys(to_text(round(v) if option.type is int else float(f"{v:.3g}")) for v in found))
+
+
+def _permitted(option: Option, value: float) -> float:
+    """The permitted value next to this one."""
+    low = value if option.minimum is None else max(value, option.minimum)
+    return low if option.maximum is None else min(low, option.maximum)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QVBoxLayout, QWidg
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.display import next_name
-from heliorestore.plugin.sweep import Sweep, SweepLayers, export_sweep, parse_values, spaced_values, sweepable
+from heliorestore.plugin.sweep import Sweep, SweepLayers, export_sweep, parse_values, spaced_values, suggested_ends, sweepable
 from heliorestore.plugin.versions import keep, short_name
 from heliorestore.plugin.widgets.numbers import FloatBox, IntBox
 from heliorestore.plugin.widgets.parts import button, note, row, say
@@ -116,6 +116,16 @@ class SweepBox(QWidget):
         elif outcome.end is End.FINISHED:
             say(self.said, "Written: " + ", ".join(path.name for path in outcome.value))
 
+    def _suggest(self, index: int) -> None:
+        """Fill in values around the default of the setting that was chosen."""
+        if not 0 <= index < len(self._options):
+            self.values.clear()
+            return
+        low, high = suggested_ends(self._options[index])
+        self.low.setValue(low)
+        self.high.setValue(high)
+        self._fill()
+
     def _fill(self) -> None:
         try:
             option = self._options[self.setting.currentIndex()]
@@ -135,7 +145,8 @@ class SweepBox(QWidget):
         self.setting = QComboBox()
         self.setting.setToolTip("The setting that takes several values, one run after another; all others stay as they stand in the form.")
         self.setting.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.values = QLineEdit("0.01, 0.03, 0.1, 0.3")
+        self.setting.currentIndexChanged.connect(self._suggest)
+        self.values = QLineEdit()
         self.values.setToolTip("The values in the unit of the setting, separated by commas.")
         self.low, self.high, self.count = FloatBox(0.0), FloatBox(0.0), IntBox(2, 50)
         for box, value, tip in (
