@@ -27,7 +27,7 @@ from heliorestore.settings import Settings, option
 from heliorestore.snapshot import Snapshot, StopReason
 
 Net = EncoderDecoder | Recurrent
-_FINE_ARCSEC = 0.047  # between CHROMIS' and CRISP's pixels
+_FINE_ARCSEC = 0.042  # the coarsest pixels that CHROMIS' network was trained on; above, CRISP's restores better
 
 
 @dataclass(frozen=True, kw_only=True)
