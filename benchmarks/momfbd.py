@@ -60,6 +60,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "80 modes": {"modes": 80},
     "r0 7 cm assumed": {"r0_cm": 7.0},
     "r0 15 cm assumed": {"r0_cm": 15.0},
+    "r0 from the data": {"r0_from_data": True},
     "lambda_object 0.1": {"lambda_object": 0.1},
     "lambda_object 0.005": {"lambda_object": 0.005},
     "PSFs of 64 px": {"psf": 64},

@@ -5,20 +5,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a method lives, and the line that `heliorestore --help` shows for it."""
+    """Where a method lives, the line that `heliorestore --help` shows for it, and what completes its settings from the data."""
 
     target: str
     summary: str
+    prepare: str = ""
 
 
 METHODS = {
     "mfbd": Entry("heliorestore.methods.mfbd:METHOD", "Restore a burst with a trained network, in a pass per seven frames (MFBD)."),
-    "momfbd": Entry("heliorestore.methods.momfbd:METHOD", "Restore a burst by blind deconvolution in overlapping patches (MOMFBD)."),
+    "momfbd": Entry(
+        "heliorestore.methods.momfbd:METHOD",
+        "Restore a burst by blind deconvolution in overlapping patches (MOMFBD).",
+        prepare="heliorestore.methods.seeing:prepare",
+    ),
     "richardson-lucy": Entry(
         "heliorestore.methods.richardson_lucy:METHOD", "Deconvolve with the instrument's PSF (damped Richardson-Lucy)."
     ),
     "sv-momfbd": Entry(
-        "heliorestore.methods.sv_momfbd:METHOD", "Restore a burst by blind deconvolution with a blur that varies from place to place."
+        "heliorestore.methods.sv_momfbd:METHOD",
+        "Restore a burst by blind deconvolution with a blur that varies from place to place.",
+        prepare="heliorestore.methods.seeing:prepare",
     ),
     "enhance": Entry("heliorestore.methods.enhance:METHOD", "Deconvolve HMI continuum images and magnetograms to twice the resolution."),
     "denoise": Entry(

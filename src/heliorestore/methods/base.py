@@ -40,9 +40,14 @@ def load(name: str) -> Method:
     """Return the method of that name, loading its module."""
     if name not in METHODS:
         raise SettingsError(f"No method is called {name!r}; there are {', '.join(METHODS)}.")
-    module, _, attribute = METHODS[name].target.partition(":")
-    method: Method = getattr(importlib.import_module(module), attribute)
+    method: Method = _attribute(METHODS[name].target)
     return method
+
+
+def _attribute(target: str) -> Any:
+    """What `module:name` stands for, loading the module."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def devices() -> tuple[str, ...]:
@@ -71,10 +76,12 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
     """
     method = load(settings.method)
     place = pick_device(device)
+    messages: tuple[str, ...] = ()
+    if prepare := METHODS[settings.method].prepare:
+        settings, messages = _attribute(prepare)(burst, settings, place)
     run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=_files(settings))
     history = _History(settings, start)
     source = method.stream(burst, settings, device=place, seed=seed, start=start)
-    messages: tuple[str, ...] = ()
     sent: Settings | None = None
     last, asked, halved = start, settings, 0
     while True:

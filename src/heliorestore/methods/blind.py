@@ -21,6 +21,9 @@ class BlindSettings(Settings):
     modes: int = option(44, minimum=2, maximum=300, help="Karhunen-Loeve modes of a wavefront, the two tilts included.")
     patch: int = option(64, unit="px", minimum=16, maximum=512, help="Side of the patches that are taken to have one PSF each.")
     r0_cm: float = option(10.0, unit="cm", minimum=1.0, maximum=100.0, help="Fried's parameter assumed for the strength of the modes.")
+    r0_from_data: bool = option(
+        False, help="Estimate r0_cm from the burst before the run instead; the record of the run then holds the number."
+    )
     left_out: float = option(
         1.0, minimum=0.0, maximum=10.0, help="Strength of the turbulence beyond the modes: 1 as r0 says, 0 none, as in space."
     )

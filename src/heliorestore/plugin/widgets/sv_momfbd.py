@@ -37,7 +37,7 @@ GROUPS = {
         "lambda_object", "lambda_modes", "filter_width", "filter_smoothness", "iterations", "rate_modes", "prior", "object_weights",
         "stop_early",
     ),
-    "Wavefronts": ("modes", "r0_cm", "left_out", "grid_step", "psf", "forward"),
+    "Wavefronts": ("modes", "r0_cm", "r0_from_data", "left_out", "grid_step", "psf", "forward"),
     "Start": ("start", "patch_iterations", "patch", "align", "destretch"),
     "Object": ("regulariser", "positive"),
 }  # fmt: skip

@@ -1,0 +1,34 @@
+"""Fried's parameter from simulated bursts whose r0 is known."""
+
+import pytest
+import torch
+
+from heliorestore.instrument import find
+from heliorestore.methods.base import settings_of, stream
+from heliorestore.methods.momfbd import MomfbdSettings
+from heliorestore.methods.seeing import estimate_r0_cm
+from heliorestore.simulate.burst import simulate_burst
+from heliorestore.simulate.view import SimulationSettings
+
+CPU = torch.device("cpu")
+
+
+def burst(r0_cm, *, ao=True, scene="granulation"):
+    settings = SimulationSettings(scene=scene, objects=1, r0_cm=r0_cm, ao=ao, frames=8, noise=2e-3, size=96)
+    return simulate_burst(settings, find("crisp-8542"), seed=11).burst
+
+
+@pytest.mark.parametrize(("r0_cm", "ao", "scene"), [(7.0, True, "granulation"), (15.0, True, "sunspot"), (15.0, False, "granulation")])
+def test_r0_is_found_within_a_third_with_adaptive_optics_and_without(r0_cm, ao, scene):
+    assert estimate_r0_cm(burst(r0_cm, ao=ao, scene=scene), CPU) == pytest.approx(r0_cm, rel=1 / 3)
+
+
+def test_the_record_of_a_run_holds_the_r0_that_was_found_and_tells_it():
+    seen = burst(15.0)
+    *_, last = stream(seen, MomfbdSettings(iterations=2, r0_from_data=True), device="cpu")
+    used = settings_of(last.run)
+    assert used.r0_cm == round(estimate_r0_cm(seen, CPU), 1) != MomfbdSettings().r0_cm
+    assert not used.r0_from_data
+    assert any(f"{used.r0_cm:g} cm" in message for message in last.messages)
+    *_, again = stream(seen, used, device="cpu")
+    assert (again.images == last.images).all()
