@@ -1,9 +1,10 @@
 """The longest stall of napari's event loop while snapshots stream at full rate.
 
     xvfb-run -a python benchmarks/gui_stall.py [--size 2048] [--seconds 8] [--method richardson-lucy]
-    xvfb-run -a python benchmarks/gui_stall.py --live [--size 1024]
+    xvfb-run -a python benchmarks/gui_stall.py --live [--size 1024] [--every 0.2]
 
-With --live it is the panel of SV-MOMFBD, two objects of twelve frames, and 44 mode maps of every frame, all layers shown.
+With --live it is the panel of SV-MOMFBD, two objects of twelve frames, and 44 mode maps of every frame, all layers shown; at the
+end one layer gets new pixels from nobody but napari.
 
 A 1 ms timer runs in the GUI thread; the longest gap between two of its ticks is what a user feels as a hang. Under
 Xvfb everything is drawn by software, on the CPU cores that the restoration uses too. "own work" is the CPU time that
@@ -53,7 +54,7 @@ class StreamMethod:
             yield Snapshot(step=step, total=settings.iterations, images=image, maps={"residual": image}, losses={"loss": 1 / step})
 
 
-def stream_live(burst, settings, *, device, seed, start=None):
+def stream_live(every, burst, settings, *, device, seed, start=None):
     """Ready-made results as SV-MOMFBD has them: images and residuals of two objects, mode maps of every frame."""
     objects, frames, rows, columns = burst.shape
     rng = np.random.default_rng(0)
@@ -64,6 +65,7 @@ def stream_live(burst, settings, *, device, seed, start=None):
     while True:
         step += 1
         maps = {"modes": modes[step % 4], "residual": images[(step + 1) % 4] - images[step % 4]}
+        time.sleep(every)
         losses = {name: 1 / (step + k) for k, name in enumerate(("loss", "data", "object", "modes", "residual", "noise"), 1)}
         yield Snapshot(step=step, total=settings.iterations, images=images[step % 4], maps=maps, losses=losses)
 
@@ -92,28 +94,8 @@ class Ticks:
         self._last = time.perf_counter(), time.thread_time()
 
 
-def show_everything(viewer, widget, ticks):
-    """Every layer and the PSF at the probe."""
-    for layer in viewer.layers:
-        layer.visible = True
-    widget.probe.on.setChecked(True)
-    launch.process_events(2)
-    ticks.report("every map and the PSF shown")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=2048)
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--live", action="store_true", help="the panel of SV-MOMFBD with two objects and mode maps")
-    parser.add_argument("--method", default="stream", help="stream: ready-made snapshots as fast as they are taken; or a real method")
-    arguments = parser.parse_args()
-
-    module = ModuleType("heliorestore_stream_method")
-    module.METHOD = StreamMethod()
-    sys.modules[module.__name__] = module
-    METHODS["stream"] = Entry(f"{module.__name__}:METHOD", "Stream.")
-
+def time_shows():
+    """The milliseconds that each snapshot takes to be handed over, in the turn in which it comes."""
     shows: list[float] = []
     show = ResultLayers.show
 
@@ -123,12 +105,58 @@ def main() -> None:
         shows.append(1000 * (time.perf_counter() - began))
 
     ResultLayers.show = timed
+    return shows
 
+
+def show_everything(viewer, widget, ticks):
+    """Every layer and the PSF at the probe."""
+    results = 5  # two images, two residuals, the mode maps
+    launch.wait(lambda: len(viewer.layers) == 2 + results, "all layers")
+    for layer in viewer.layers:
+        layer.visible = True
+        launch.process_events(0.3)
+    widget.probe.on.setChecked(True)
+    launch.process_events(2)
+    ticks.report("every map and the PSF shown")
+
+
+def napari_alone(viewer, seconds, ticks):
+    """New pixels for one layer five times a second, with nothing of this program at work: what no plugin can get below."""
+    layer = next(layer for layer in viewer.layers if layer.name.startswith("sv-momfbd"))
+    images = [np.array(layer.data), np.array(layer.data)]
+
+    def replace() -> None:
+        images.reverse()
+        layer.data = images[0]
+
+    timer = QTimer()
+    timer.timeout.connect(replace)
+    timer.start(200)
+    launch.process_events(seconds)
+    timer.stop()
+    ticks.report("napari alone, one layer")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=2048)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--live", action="store_true", help="the panel of SV-MOMFBD with two objects and mode maps")
+    parser.add_argument("--method", default="stream", help="stream: ready-made snapshots as fast as they are taken; or a real method")
+    parser.add_argument("--every", type=float, default=0.0, help="seconds between two snapshots with --live; 0: as fast as they are taken")
+    arguments = parser.parse_args()
+
+    module = ModuleType("heliorestore_stream_method")
+    module.METHOD = StreamMethod()
+    sys.modules[module.__name__] = module
+    METHODS["stream"] = Entry(f"{module.__name__}:METHOD", "Stream.")
+
+    shows = time_shows()
     many = (2, 12) if arguments.live else (1, 1)
     image = np.random.default_rng(0).normal(1, 0.1, (*many, arguments.size, arguments.size)).astype(np.float32)
     if arguments.live:
         arguments.method = "sv-momfbd"
-        sv_momfbd.SvMomfbd.stream = lambda self, *given, **known: stream_live(*given, **known)
+        sv_momfbd.SvMomfbd.stream = lambda self, *given, **known: stream_live(arguments.every, *given, **known)
     viewer = napari.Viewer()
     ticks = Ticks()
     launch.process_events(2)
@@ -157,6 +185,8 @@ def main() -> None:
     widget.run_panel.stop()
     launch.wait(lambda: not widget.run_panel.busy, "the stop")
     ticks.report("stop")
+    if arguments.live:
+        napari_alone(viewer, arguments.seconds, ticks)
     viewer.close()
 
 

@@ -3,6 +3,7 @@
 xvfb-run -a -s '-screen 0 1600x1000x24' python docs/make_tutorial_pictures.py [FOLDER]
 """
 
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -26,7 +27,7 @@ LAMBDAS = (0.05, 0.2, 1.0, 3.0, 10.0, 3.0, 1.0, 0.2, 0.05, 0.02)
 
 def main() -> None:
     """Walk through the tutorial."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures"
+    folder = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else Path(__file__).resolve().parent / "pictures"
     viewer = napari.Viewer(title="heliorestore")
     viewer.window.resize(*SIZE)
     widget = launch.dock(viewer, load_layers([sample_path("sunspot_burst.fits")]), "sv-momfbd")
@@ -83,8 +84,8 @@ def whole_field(viewer: Any, widget: Any, folder: Path) -> None:
     viewer.dims.set_current_step(0, 3)
     take(viewer, folder / "tutorial_modes.png")
     widget.modes_on.setChecked(False)
-    with tempfile.TemporaryDirectory() as out:
-        widget.export(Path(out) / "sunspot_restored.fits")
+    with tempfile.TemporaryDirectory() as out, contextlib.chdir(out):  # the panel tells the path: the picture needs no folder
+        widget.export(Path("sunspot_restored.fits"))
         launch.wait(lambda: widget.run_panel.messages.text().startswith("Written"), "the file")
     scroll(widget, widget.export_button)
     first = viewer.layers[0]

@@ -1,5 +1,6 @@
 """The panel in a real viewer: what a user does, and what must not happen meanwhile."""
 
+import dataclasses
 import gc
 import shlex
 import weakref
@@ -86,6 +87,66 @@ def test_only_few_snapshots_are_drawn_and_the_last_one_always(panel, viewer, fin
     assert drawn == sorted(drawn)
     assert drawn[-1] == 2000
     assert len(drawn) < 200
+
+
+def test_layers_that_take_long_follow_one_per_turn_and_all_end_with_the_last_snapshot(panel, viewer, finish, qtbot, monkeypatch):
+    from heliorestore.plugin import display
+
+    layers = display.ResultLayers(viewer, "slow", panel.layer_list.chosen())
+    finish(panel, panel.run_panel.run_button.click)
+    snapshot = panel.run_panel.snapshot
+    layers.last = snapshot
+    while not layers.complete():
+        pass
+    for layer in layers.layers.values():
+        layer.visible = True
+    monkeypatch.setattr(display, "_TURN_S", 0.0)
+    for step in (1, 2):
+        layers.show(dataclasses.replace(snapshot, images=snapshot.images + np.float32(step), step=step))
+    steps = [layer.metadata["heliorestore"].step for layer in layers.layers.values()]
+    assert not layers.settled
+    assert steps.count(1) == 1
+    assert 2 not in steps
+    qtbot.waitUntil(lambda: layers.settled)
+    assert {layer.metadata["heliorestore"].step for layer in layers.layers.values()} == {2}
+    for (kind, object_), layer in layers.layers.items():
+        if kind == "image":
+            np.testing.assert_array_equal(layer.data, snapshot.images[object_] + 2)
+
+
+def test_the_pace_draws_many_wishes_once_and_rests_until_all_is_handed_over(qtbot):
+    from qtpy.QtCore import QObject
+
+    from heliorestore.plugin.pace import Pace
+
+    drawn, settled = [], [False]
+    pace = Pace(parent := QObject(), lambda: drawn.append(1), lambda: settled[0])
+    for _ in range(5):
+        pace.want()
+    qtbot.waitUntil(lambda: bool(drawn))
+    pace.want()
+    qtbot.wait(150)
+    assert len(drawn) == 1
+    settled[0] = True
+    qtbot.waitUntil(lambda: len(drawn) == 2)
+    pace.want()
+    pace.forget()
+    qtbot.wait(150)
+    assert len(drawn) == 2
+    parent.deleteLater()
+
+
+def test_a_missing_value_cuts_the_loss_curve(qtbot):
+    from qtpy.QtCore import QRectF
+
+    from heliorestore.plugin.widgets.curve import LossCurve
+
+    curve = LossCurve()
+    qtbot.addWidget(curve)
+    values = np.array([100.0, 10.0, np.nan, 1.0, 0.0, 10.0, 1.0])
+    curve._steps = np.arange(7.0)
+    lines = [[(point.x(), point.y()) for point in line] for line in curve._lines(values, QRectF(0, 0, 60, 40), 0.0, 2.0)]
+    assert lines == [[(0, 0), (10, 20)], [(50, 20), (60, 40)]]
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from napari.layers import Layer
+from qtpy.QtCore import QTimer
 
 from heliorestore.plugin.layers import TAG, Key, Placement, pictures, snapshot_layer, snapshot_metadata
 from heliorestore.snapshot import Snapshot
+
+_TURN_S = 0.025  # after which what is left of a snapshot waits for the next turn of the event loop
 
 
 class ResultLayers:
@@ -28,32 +32,36 @@ class ResultLayers:
         self._cuts = [tuple(layer.contrast_limits) for layer in inputs]
         self.layers: dict[Key, Any] = {}
         self.last: Snapshot | None = None
-        self._ahead = False
+        self._ahead: set[Key] = set()  # the layers that show what runs ahead of the last snapshot
+        self._waiting: list[Key] = []  # the layers that do not show the last snapshot yet
 
     def show(self, snapshot: Snapshot) -> None:
         """Put the pictures of a snapshot into their layers; a hidden layer costs nothing until it is shown.
 
-        napari takes long to make a layer: each call makes one at most, the first object's image first.
+        napari takes long to make a layer: each call makes one at most, the first object's image first. It takes its time for
+        new pixels too: where many layers are visible, the last of them follow in the next turns of the event loop.
         """
         self.last = snapshot
         self._add_one()
-        self._update_visible(snapshot)
+        self._update_visible()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all visible layers show the last snapshot."""
+        return not self._waiting
 
     def complete(self) -> bool:
-        """Make one of the layers that are still missing, or bring the hidden ones up to date; whether that was all."""
+        """Make one of the layers that are still missing, or bring one up to date; whether there was nothing left to do."""
         if self.last is None:
             return True
-        if self._add_one():
-            return False
-        for key, array in self._pictures(self.last).items():
-            self._update(key, array, self.last)
-        return True
+        return not (self._add_one() or any(self._update(key, array, self.last) for key, array in self._pictures(self.last).items()))
 
     def show_ahead(self, images: Any) -> None:
         """Show images (object, y, x) that run ahead of the last snapshot, until a snapshot is shown again."""
-        self._ahead = True
         for (kind, object_), layer in self.layers.items():
             if kind == "image" and layer.visible and layer in self._viewer.layers:
+                self._ahead.add((kind, object_))
+                self._waiting = [key for key in self._waiting if key != (kind, object_)]
                 layer.data = images[object_]
 
     def _pictures(self, snapshot: Snapshot) -> dict[Key, Any]:
@@ -68,19 +76,40 @@ class ResultLayers:
             self.layers[key] = self._add(key, array, self.last)
         return bool(missing)
 
-    def _update_visible(self, snapshot: Snapshot) -> None:
-        for key, array in self._pictures(snapshot).items():
-            if key in self.layers and self.layers[key].visible:
-                self._update(key, array, snapshot)
-        self._ahead = False
+    def _update_visible(self) -> None:
+        before = self._waiting
+        visible = [key for key, layer in self.layers.items() if layer.visible]
+        # What waited longest comes first: snapshots that come fast leave no layer behind.
+        self._waiting = [key for key in before if key in visible] + [key for key in visible if key not in before]
+        if not before:
+            self._hand_over()
 
-    def _update(self, key: Key, array: Any, snapshot: Snapshot) -> None:
+    def _hand_over(self) -> None:
+        """Some of the layers that wait, at least one; the next turn of the event loop does the others."""
+        shown = {} if self.last is None else self._pictures(self.last)
+        end = time.monotonic() + _TURN_S
+        try:
+            while self._waiting:
+                key = self._waiting.pop(0)
+                if key in shown and self.last is not None:
+                    self._update(key, shown[key], self.last)
+                if time.monotonic() >= end:
+                    break
+        finally:
+            if self._waiting:
+                QTimer.singleShot(0, self._hand_over)
+
+    def _update(self, key: Key, array: Any, snapshot: Snapshot) -> bool:
+        """Whether the layer showed something else before."""
         layer = self.layers.get(key)
         if layer is None or layer not in self._viewer.layers:
-            return
-        if layer.metadata.get(TAG) is not snapshot or self._ahead:
-            layer.data = array
-            layer.metadata = snapshot_metadata(key, array, snapshot)
+            return False
+        if layer.metadata.get(TAG) is snapshot and key not in self._ahead:
+            return False
+        self._ahead.discard(key)
+        layer.data = array
+        layer.metadata = snapshot_metadata(key, array, snapshot)
+        return True
 
     def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
         before = self._viewer.dims.ndim
@@ -111,7 +140,7 @@ class ResultLayers:
     def _shown(self, event: Any = None) -> None:
         """Some layer was shown or hidden: what is visible now shows the last snapshot."""
         if self.last is not None:
-            self._update_visible(self.last)
+            self._update_visible()
 
 
 def next_name(viewer: Any, name: str) -> str:

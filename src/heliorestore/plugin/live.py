@@ -28,6 +28,7 @@ class LiveLayers(ResultLayers):
     def show(self, snapshot: Snapshot) -> None:
         self.last = snapshot
         if self._is_old(snapshot):
+            self._waiting.clear()
             self._add_one()
             self.look_ahead()
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.layers import Placement
 from heliorestore.plugin.live import BoxLayers, within
-from heliorestore.plugin.preferences import preferences
+from heliorestore.plugin.pace import Pace
 from heliorestore.plugin.worker import End, Job, Outcome, RestoreWorker
 from heliorestore.settings import Settings, options
 from heliorestore.snapshot import Snapshot
@@ -113,11 +112,10 @@ class Preview(QObject):
         self._settings: Settings | None = None
         self._worker: RestoreWorker | None = None
         self._holding = False
-        self._due = 0.0
-        self._quiet, self._timer = QTimer(self), QTimer(self)
-        for timer, act in ((self._quiet, self.restart), (self._timer, self._draw)):
-            timer.setSingleShot(True)
-            timer.timeout.connect(act)
+        self._quiet = QTimer(self)
+        self._quiet.setSingleShot(True)
+        self._quiet.timeout.connect(self.restart)
+        self._pace = Pace(self, self._draw, lambda: self.layers.settled)
         self.running: list[RestoreWorker] = []  # outlives this object, for whoever must end it
 
     def restart_soon(self) -> None:
@@ -173,20 +171,18 @@ class Preview(QObject):
     # -- what the worker tells
 
     def _arrived(self, worker: RestoreWorker) -> None:
-        if worker is self._worker and not self._timer.isActive():
-            self._timer.start(max(0, round(1000 * (self._due - time.monotonic()))))
+        if worker is self._worker:
+            self._pace.want()
 
     def _draw(self) -> None:
         snapshot = self._worker.take() if self._worker is not None else None
         if snapshot is None:
             return
-        began, known = time.monotonic(), len(self.layers.layers)
+        known = len(self.layers.layers)
         self.snapshot = within(snapshot, *self.rectangle.within(self.outer))
         self.layers.show(self.snapshot)
         if len(self.layers.layers) > known and self.box.stands:
             self.box.to_front()
-        now = time.monotonic()
-        self._due = now + max(1 / preferences().refresh_hz, now - began)
         self._tell()
         self.arrived.emit()
 

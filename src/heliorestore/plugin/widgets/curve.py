@@ -98,12 +98,8 @@ class LossCurve(QWidget):
         """The curve in pixels, cut where a value is missing."""
         first, last = float(self._steps[0]), float(self._steps[-1])
         span = max(last - first, 1.0)
-        lines: list[list[QPointF]] = [[]]
-        for step, value in zip(self._steps, curve, strict=True):
-            if not (np.isfinite(value) and value > 0):
-                lines.append([])
-                continue
-            x = area.left() + area.width() * (step - first) / span
-            y = area.bottom() - area.height() * (math.log10(value) - low) / (high - low)
-            lines[-1].append(QPointF(x, y))
-        return [QPolygonF(points) for points in lines if len(points) > 1]
+        there = np.isfinite(curve) & (curve > 0)
+        x = area.left() + area.width() * (self._steps - first) / span
+        y = area.bottom() - area.height() * (np.log10(curve, where=there, out=np.zeros_like(curve)) - low) / (high - low)
+        pieces = np.split(np.arange(len(curve)), np.flatnonzero(np.diff(there)) + 1)
+        return [QPolygonF(list(map(QPointF, x[piece], y[piece]))) for piece in pieces if len(piece) > 1 and there[piece[0]]]

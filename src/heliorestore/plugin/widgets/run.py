@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidg
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.display import ResultLayers
-from heliorestore.plugin.preferences import preferences
+from heliorestore.plugin.pace import Pace
 from heliorestore.plugin.widgets.curve import LossCurve
 from heliorestore.plugin.widgets.parts import button, note, say
 from heliorestore.plugin.worker import End, Job, Outcome, RestoreWorker, prepare_restoration
@@ -49,12 +49,9 @@ class RunPanel(QWidget):
         self._outcome = Outcome(End.FINISHED)
         self.stopped = False  # by the user, with the button
         self._ready = False
-        self._due = 0.0
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
         self._build()
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._draw)
+        self._pace = Pace(self, self._draw, lambda: self._layers is None or self._layers.settled)
         self._completer = QTimer(self)
         self._completer.setSingleShot(True)
         self._completer.timeout.connect(self._complete)
@@ -69,7 +66,7 @@ class RunPanel(QWidget):
         """Run the job; with `paused` do its first iteration and wait. A run that goes `further` keeps what is shown until then."""
         self._layers, self._settings, self.stopped = layers, job.settings, False
         self._marks.clear()
-        self._due = 0.0
+        self._pace.forget()
         if not further:
             self.snapshot = None
             self.curve.clear()
@@ -143,8 +140,7 @@ class RunPanel(QWidget):
     # -- what the worker tells
 
     def _arrived(self) -> None:
-        if not self._timer.isActive():
-            self._timer.start(max(0, round(1000 * (self._due - time.monotonic()))))
+        self._pace.want()
 
     def _stage(self, stage: str) -> None:
         if self.state is not State.STOPPING:
@@ -160,17 +156,13 @@ class RunPanel(QWidget):
         if self._layers is not None:
             self._layers.show(snapshot)
         self._marks.append((began, snapshot.step))
-        self.progress.setRange(0, max(snapshot.total, 1))
-        self.progress.setValue(min(snapshot.step, snapshot.total))
+        self._show_progress(snapshot)
         self.curve.set_history(snapshot.history, tuple(snapshot.losses))
         self._show_rate()
-        # Never more than half of the GUI's time goes into drawing, however slow the graphics.
-        now = time.monotonic()
-        self._due = now + max(1 / preferences().refresh_hz, now - began)
         self.state_changed.emit()
 
     def _ended(self, outcome: Outcome) -> None:
-        self._timer.stop()
+        self._pace.forget()
         self._draw()
         self._outcome = outcome
         self._complete()
@@ -191,6 +183,13 @@ class RunPanel(QWidget):
             self.report_more(self.snapshot.stop.value)
         self._set_state(State.IDLE)
         self.ended.emit(outcome)
+
+    def _show_progress(self, snapshot: Snapshot) -> None:
+        # Qt draws a bar with a new value at once, and the whole window with it: not now, but when all the rest is drawn.
+        self.progress.setUpdatesEnabled(False)
+        self.progress.setRange(0, max(snapshot.total, 1))
+        self.progress.setValue(min(snapshot.step, snapshot.total))
+        self.progress.setUpdatesEnabled(True)
 
     def _show_rate(self) -> None:
         if self.snapshot is None:

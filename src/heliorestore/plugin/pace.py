@@ -1,0 +1,55 @@
+"""How often results are drawn: at the refresh rate, and never for more than half of the GUI's time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from qtpy.QtCore import QObject, QTimer
+
+from heliorestore.plugin.preferences import preferences
+
+
+class Pace(QObject):
+    """Calls `draw` when it is wanted and due; the time that Qt needs to paint what was drawn counts too.
+
+    `settled` tells whether all that `draw` began has been handed over.
+    """
+
+    def __init__(self, parent: QObject, draw: Callable[[], None], settled: Callable[[], bool]) -> None:
+        super().__init__(parent)
+        self._draw, self._settled = draw, settled
+        self._wanted = False
+        self._began = self._due = 0.0
+        self._next, self._painted = QTimer(self), QTimer(self)
+        for timer, act in ((self._next, self._go), (self._painted, self._rest)):
+            timer.setSingleShot(True)
+            timer.timeout.connect(act)
+
+    def want(self) -> None:
+        """There is something new to draw."""
+        self._wanted = True
+        if not (self._next.isActive() or self._painted.isActive()):
+            self._next.start(max(0, round(1000 * (self._due - time.monotonic()))))
+
+    def forget(self) -> None:
+        """Draw nothing more, and the next thing at once."""
+        self._wanted = False
+        self._due = 0.0
+        self._next.stop()
+        self._painted.stop()
+
+    def _go(self) -> None:
+        self._wanted = False
+        self._began = time.monotonic()
+        self._painted.start(0)  # after the events that are posted now, the painting among them
+        self._draw()
+
+    def _rest(self) -> None:
+        if not self._settled():
+            self._painted.start(0)
+            return
+        now = time.monotonic()
+        self._due = now + max(1 / preferences().refresh_hz, now - self._began)
+        if self._wanted:
+            self.want()
