@@ -9,7 +9,7 @@ from heliorestore.errors import SettingsError
 from heliorestore.nets import weights
 from heliorestore.nets.denoiser import Denoiser
 from heliorestore.train import denoise
-from heliorestore.train.denoise import TRAINER, DenoiseRecipe, DenoiseTask, calibration
+from heliorestore.train.denoise import TRAINER, DenoiseRecipe, DenoiseTask, calibration, settle
 from heliorestore.train.polarised import correlated_noise, noise, of_light, simulated
 from heliorestore.train.recipe import bundled, from_table, read_table
 
@@ -100,6 +100,19 @@ def test_the_record_says_what_was_measured(task: DenoiseTask) -> None:
     assert record.normalisation == "noise"
     assert {"error_white", "error_correlated", "inside_1_sigma", "inside_2_sigma"} <= set(record.quality)
     assert "granulation" in record.quality_note
+
+
+@pytest.mark.parametrize("sign", [1, -1])  # the head's modulus may be of either
+def test_the_second_head_is_settled_on_the_errors_that_are_there(sign: int) -> None:
+    torch.manual_seed(0)
+    net = Denoiser(kernels=2, residual=True, log_variance=4.0).eval()  # a new network leaves the image nearly as it is
+    with torch.no_grad():
+        net.variance[-1].weight.zero_()
+        net.variance[-1].bias.fill_(3.0 * sign)
+    noisy = torch.randn(1, 1, 96, 96)
+    pairs = [(noisy, net(noisy).detach() + 0.5 * torch.randn(1, 1, 96, 96))]
+    assert settle(pairs, net) == pytest.approx(2 * np.log(0.5) - 1, abs=0.05)  # from a log variance of 1
+    assert calibration(pairs, net)["inside_2_sigma"] == pytest.approx(0.954, abs=0.002)
 
 
 def test_a_recipe_that_cannot_be_is_refused(tmp_path: Path) -> None:

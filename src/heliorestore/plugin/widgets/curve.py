@@ -36,7 +36,7 @@ class LossCurve(QWidget):
         known = {name: history[name] for name in losses if name in history}
         # A method may begin with another loss: what is not of one kind is not compared.
         whole = np.flatnonzero(np.isfinite(np.stack(list(known.values()))).all(0)) if known else np.empty(0, int)
-        first = int(whole[0]) if whole.size else 0
+        first = int(whole[0]) if whole.size > 1 else 0  # one step alone, as the end of a fit, makes no curve
         shown = slice(first, None, max(1, (len(steps) - first) // _POINTS))
         self._steps = steps[shown]
         self._curves = {name: values[shown] for name, values in known.items()}
