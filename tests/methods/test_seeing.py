@@ -1,9 +1,12 @@
 """Fried's parameter from simulated bursts whose r0 is known."""
 
+import numpy as np
 import pytest
 import torch
 
-from heliorestore.instrument import find
+from heliorestore.burst import Burst
+from heliorestore.errors import SettingsError
+from heliorestore.instrument import Instrument, find
 from heliorestore.methods.base import settings_of, stream
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.seeing import estimate_r0_cm
@@ -32,3 +35,9 @@ def test_the_record_of_a_run_holds_the_r0_that_was_found_and_tells_it():
     assert any(f"{used.r0_cm:g} cm" in message for message in last.messages)
     *_, again = stream(seen, used, device="cpu")
     assert (again.images == last.images).all()
+
+
+def test_an_unknown_telescope_is_asked_for():
+    unknown = Burst.from_array(np.ones((1, 4, 64, 64), np.float32), Instrument())
+    with pytest.raises(SettingsError, match="--instrument"):
+        next(stream(unknown, MomfbdSettings(r0_from_data=True), device="cpu"))
