@@ -26,7 +26,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.manual_seed(0)
     for name, architecture in (("crisp", "mfbd-quarter"), ("recurrent-crisp", "mfbd-recurrent-quarter")):
         net = weights.build(architecture)
-        last = net.C64 if isinstance(net, EncoderDecoder) else net.block.C73  # type: ignore[union-attr] # the other is recurrent
+        last = net.C64 if isinstance(net, EncoderDecoder) else net.block.C73
         torch.nn.init.normal_(last.weight, std=0.05)
         keep(net, name, tmp_path, architecture)
     return tmp_path

@@ -23,7 +23,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def checkpoint(path: Path, net: nn.Module, *, old: bool = True) -> Path:
     """A file as the published training wrote it: weights, the optimiser's state and numpy numbers beside them."""
     optimiser = torch.optim.Adam(net.parameters())
-    sum(p.sum() for p in net.parameters()).backward()  # type: ignore[union-attr] # there are parameters
+    sum(p.sum() for p in net.parameters()).backward()
     optimiser.step()
     state = {name: value for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}  # torch 0.3 had none
     content = {
@@ -45,7 +45,7 @@ def checkpoint(path: Path, net: nn.Module, *, old: bool = True) -> Path:
 )
 def test_a_published_checkpoint_becomes_safetensors_with_its_normalisation(own: Path, maker: object, name: str, unit: str) -> None:
     torch.manual_seed(1)
-    net = maker()  # type: ignore[operator] # one of the makers
+    net = maker()
     path = checkpoint(own / "2018-01-22.pth.tar", net)
     import_file(path, "published")
     loaded, record = weights.load("published")

@@ -108,7 +108,7 @@ def test_the_divider_is_dragged_and_elsewhere_the_mouse_pans(compare, viewer):
 
 def test_the_difference_is_first_minus_second_and_follows_the_data(compare, viewer, qtbot):
     choose(compare, "difference")
-    layer = viewer.layers["a − b"]  # noqa: RUF001 - the minus sign
+    layer = viewer.layers["a − b"]
     np.testing.assert_allclose(layer.data, A - B)
     low, high = layer.contrast_limits
     assert low == -high
@@ -124,7 +124,7 @@ def test_the_difference_with_a_finer_image_is_on_the_coarser_pixels_of_the_shown
     viewer.dims.current_step = (0, 0, 0)
     compare.second.choose(viewer.layers["fine"])
     choose(compare, "difference")
-    layer = viewer.layers["a − fine"]  # noqa: RUF001 - the minus sign
+    layer = viewer.layers["a − fine"]
     np.testing.assert_allclose(layer.data, 0, atol=1e-5)
     np.testing.assert_allclose(layer.scale[-2:], (0.1, 0.1))
     viewer.dims.current_step = (1, 0, 0)

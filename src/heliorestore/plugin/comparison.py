@@ -173,7 +173,7 @@ class Comparison:
         coarser = second if planes[1].size <= planes[0].size else first
         place = Placement.of_layer(coarser).of_grid(difference.shape, difference.shape)
         arguments = place | {
-            "name": f"{first.name} − {second.name}", "colormap": "coolwarm", "contrast_limits": symmetric_cuts(difference),  # noqa: RUF001 - the minus sign
+            "name": f"{first.name} − {second.name}", "colormap": "coolwarm", "contrast_limits": symmetric_cuts(difference),
             "axis_labels": ("y", "x"), "metadata": {"kind": "difference"},
         }  # fmt: skip
         first.visible = second.visible = False

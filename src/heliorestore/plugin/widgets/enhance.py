@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QPushButton, QScrollArea, QSlider
+from qtpy.QtWidgets import QPushButton, QSlider
 
 from heliorestore.plugin.split import Split
 from heliorestore.plugin.widgets.beside import start_beside
@@ -79,6 +79,6 @@ class EnhanceWidget(RestoreWidget):
         self.before.setRange(0, _STEPS)
         self.before.setToolTip("How much of the image, from the left, shows the input instead of the result.")
         self.before.valueChanged.connect(self.show_before)
-        column: Any = self.findChild(QScrollArea).widget().layout()  # type: ignore[union-attr] # the panel was just built
+        column = self.column
         compare = Section("Compare", row(self.lucy_button, self.lucy_iterations), row("before", self.before, "after"))
         column.insertWidget(column.count() - 1, compare)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from qtpy.QtWidgets import QCheckBox, QPushButton, QScrollArea
+from qtpy.QtWidgets import QCheckBox, QPushButton
 
 from heliorestore.plugin.widgets.beside import start_beside
 from heliorestore.plugin.widgets.numbers import IntBox
@@ -76,6 +76,6 @@ class MfbdWidget(RestoreWidget):
             "structure that both show comes from the data.",
             self.compare_with_momfbd,
         )
-        column: Any = self.findChild(QScrollArea).widget().layout()  # type: ignore[union-attr] # the panel was just built
+        column = self.column
         compare = Section("Judge", self.spread, row(self.momfbd_button, self.iterations))
         column.insertWidget(column.count() - 1, compare)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from qtpy.QtWidgets import QLabel, QPushButton, QScrollArea
+from qtpy.QtWidgets import QLabel, QPushButton
 
 from heliorestore.methods.polarisation import block_means
 from heliorestore.plugin.display import ResultLayers
@@ -144,7 +144,7 @@ class DenoiseWidget(RestoreWidget):
             f"The rms of what was taken away, and the rms of its means over {_BLOCK} x {_BLOCK} pixels relative to those of white noise of "
             "that rms: near 1 or below, no structure was taken; noise that is correlated has more."
         )
-        column: Any = self.findChild(QScrollArea).widget().layout()  # type: ignore[union-attr] # the panel was just built
+        column = self.column
         section = Section("Noise2Noise", row(self.fit_button, self.epochs, "epochs"), self.residual_button, self.residual_text)
         column.insertWidget(column.count() - 1, section)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 _CHECKSUM = re.compile(r"\b([0-9a-f]{32})([0-9a-f]{32})\b")  # a word too long for a panel: it may be broken in its middle
 
@@ -48,6 +48,18 @@ class Section(QWidget):
     def _show(self, opened: bool) -> None:
         self.inside.setVisible(opened)
         self.title.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
+
+
+def scroll(panel: QWidget, inside: QWidget) -> None:
+    """Fill a panel with a widget that scrolls up and down where it is too long for the window."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setWidget(inside)
+    layout = QVBoxLayout(panel)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(area)
 
 
 def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHeaderView,
-    QScrollArea,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -30,7 +29,7 @@ from heliorestore.plugin.planes import is_image, shown_plane
 from heliorestore.plugin.widgets.chart import ChartView
 from heliorestore.plugin.widgets.layer_box import LayerBox
 from heliorestore.plugin.widgets.numbers import FloatBox
-from heliorestore.plugin.widgets.parts import Section, button, note, row, say
+from heliorestore.plugin.widgets.parts import Section, button, note, row, say, scroll
 from heliorestore.plugin.widgets.run import explain
 from heliorestore.plugin.worker import End, Outcome, start_task
 
@@ -238,14 +237,7 @@ class QualityWidget(QWidget):
         rows.addWidget(self.said)
         rows.addWidget(self._cut_levels())
         rows.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setWidget(inside)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll)
+        scroll(self, inside)
         self.setMinimumWidth(340)
 
     def _cut_levels(self) -> Section:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari.utils.history import get_open_history, get_save_history, update_open_history, update_save_history
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLineEdit, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLineEdit, QVBoxLayout, QWidget
 
 from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
@@ -24,7 +23,7 @@ from heliorestore.plugin.widgets.form import SettingsForm
 from heliorestore.plugin.widgets.inputs import LayerList, parse_slice
 from heliorestore.plugin.widgets.instrument import InstrumentBox
 from heliorestore.plugin.widgets.numbers import IntBox
-from heliorestore.plugin.widgets.parts import Section, button, note, row, say
+from heliorestore.plugin.widgets.parts import Section, button, note, row, say, scroll
 from heliorestore.plugin.widgets.presets import PresetBox
 from heliorestore.plugin.widgets.run import RunPanel, explain, notify
 from heliorestore.plugin.widgets.suggest import SETTING, SuggestBox
@@ -361,7 +360,7 @@ class RestoreWidget(QWidget):
         python = button("Copy as Python", "Python lines that repeat this run in a script or notebook.", self.copy_python)
 
         inside = QWidget()
-        column = QVBoxLayout(inside)
+        self.column = column = QVBoxLayout(inside)
         column.setContentsMargins(6, 4, 6, 4)
         column.addWidget(Section("Input", open_button, self.layer_list, self.hint, self._selection()))
         column.addWidget(Section("Instrument", self.instrument))
@@ -374,14 +373,7 @@ class RestoreWidget(QWidget):
         self.sweep_section = Section("Sweep", self.sweep_box, opened=False)
         column.addWidget(self.sweep_section)
         column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setWidget(inside)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll)
+        scroll(self, inside)
 
     def _selection(self) -> QWidget:
         self.frames, self.objects = QLineEdit(), QLineEdit()

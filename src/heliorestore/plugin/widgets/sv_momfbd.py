@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox, QScrollArea, QVBoxLayout
+from qtpy.QtWidgets import QCheckBox, QVBoxLayout
 
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, HeliorestoreError
@@ -371,7 +371,7 @@ class SvMomfbdWidget(RestoreWidget):
         self.memory_note = note("What a run on the whole field will need beyond the program itself, estimated from the sizes.")
         self.probe = ProbeBox(self.viewer, self.layer_list.chosen, self._probed)
         look = Section("Look", self.preview_on, self.preview_note, row(self.modes_on, self.residual_on), self.probe)
-        column: Any = self.findChild(QScrollArea).widget().layout()  # type: ignore[union-attr] # the panel was just built
+        column: Any = self.column
         sections = {section.title.text(): section for n in range(column.count()) if (section := column.itemAt(n).widget()) is not None}
         # What is turned while it runs stands beside the buttons; what is chosen before may be scrolled to.
         self.live_place = QVBoxLayout()
