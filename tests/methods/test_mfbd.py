@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from heliorestore import Burst, restore, stream
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.instrument import KNOWN
-from heliorestore.methods.mfbd import MfbdSettings, groups
+from heliorestore.methods.mfbd import MfbdSettings, better, groups
 from heliorestore.nets import weights
+from heliorestore.nets.cuts import cuts
 from heliorestore.nets.mfbd import EncoderDecoder, Recurrent, start_open
 from heliorestore.snapshot import StopReason
 
@@ -62,6 +63,21 @@ def test_tiles_leave_no_seam_and_coverage_grows() -> None:
     best = max(range(7), key=lambda f: float(high.image(0, f).std()))
     np.testing.assert_allclose(snapshots[0].images[0, 64:], high.image(0, best)[64:], rtol=1e-5)
     assert [s.stop for s in snapshots] == [None, None, None, StopReason.DONE]
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_the_recurrent_network_remembers_across_tiles(side: int) -> None:
+    torch.manual_seed(0)
+    net = Recurrent(kernels=8).double().eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+    frames = torch.randn(4, 16, 400, dtype=torch.float64)
+    whole, tiled = [(frames[0], None)], [(frames[0], None)]
+    for frame in frames[1:]:
+        whole.append(better(net, list(cuts((16, 400), slice(0, 16), 400, net.reach)), whole[-1][0], frame, whole[-1][1]))
+        tiled.append(better(net, list(cuts((16, 400), slice(0, 16), side, net.reach)), tiled[-1][0], frame, tiled[-1][1]))
+    torch.testing.assert_close(tiled[1:], whole[1:], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.usefixtures("nets")

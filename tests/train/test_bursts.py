@@ -4,12 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 
 from heliorestore.instrument import KNOWN
 from heliorestore.simulate.burst import Simulation, simulate_burst
 from heliorestore.simulate.view import SimulationSettings
 from heliorestore.train import bursts
 from heliorestore.train.bursts import BORDER, Days, aligned, cached, distorted, distortions
+from heliorestore.train.scenes import SceneFile
 
 CRISP = KNOWN["crisp-8542"]
 DAYS = Days(instruments=("crisp-8542", "crisp-6302"), scenes=2, seed=3, days=2, frames=3, size=80, psf_size=32)
@@ -92,3 +94,13 @@ def test_the_air_is_drawn_within_the_range_at_the_instruments_wavelength() -> No
     ao = np.array([air.ao for air in airs])
     assert 0.65 < ao.mean() < 0.85
     assert r0s[~ao].min() > 8.6  # without adaptive optics the worse days are left out
+
+
+def test_the_cut_out_of_a_file_does_not_depend_on_how_many_scenes_are_simulated(tmp_path: Path) -> None:
+    fits.writeto(tmp_path / "sun.fits", 1 + 0.1 * np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32))
+    file = SceneFile("sun.fits", 0.059)
+    one, two = (dataclasses.replace(DAYS, scenes=scenes, days=1, files=(file, file)) for scenes in (1, 2))
+    np.testing.assert_array_equal(bursts.seen(one, 1, tmp_path), bursts.seen(two, 2, tmp_path))
+    assert one.key(1) == two.key(2)
+    assert len({two.key(number) for number in range(4)}) == 4
+    assert not np.allclose(bursts.seen(one, 1, tmp_path)[0, 0, -1], bursts.seen(one, 2, tmp_path)[0, 0, -1])  # cut out elsewhere

@@ -20,8 +20,8 @@ from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.methods.observation import Observation, observe
 from heliorestore.nets import weights
-from heliorestore.nets.cuts import cuts, restored_rows
-from heliorestore.nets.mfbd import STRIDE, EncoderDecoder, Memory, Recurrent
+from heliorestore.nets.cuts import Cut, cuts, restored_rows
+from heliorestore.nets.mfbd import REMEMBERED, STRIDE, EncoderDecoder, Memory, Recurrent
 from heliorestore.quality import contrast
 from heliorestore.settings import Settings, option
 from heliorestore.snapshot import Snapshot, StopReason
@@ -219,26 +219,42 @@ def _recurrent(problem: _Problem, mean: _Mean, committee: int, random: np.random
 
 
 def _refined(problem: _Problem, order: npt.NDArray[np.int64]) -> Iterator[torch.Tensor]:
-    """The estimate (object, y, x) after every frame but the first; each tile keeps its own memory."""
-    net = problem.net
+    """The estimate (object, y, x) after every frame but the first."""
+    net, frames = problem.net, problem.frames
     assert isinstance(net, Recurrent)
-    frames = problem.frames
     shape = int(frames.shape[-2]), int(frames.shape[-1])
     tiles = [cut for band in problem.bands for cut in cuts(shape, band, problem.side, net.reach)]
-    memories: dict[tuple[int, int], Memory] = {}
+    memories: list[Memory | None] = [None] * len(frames)
     current = frames[:, int(order[0])]
     for frame in order[1:]:
-        estimate = torch.empty_like(current)
-        for object_ in range(len(frames)):
-            for number, cut in enumerate(tiles):
-                with torch.inference_mode(), torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.is_cuda):
-                    restored, memories[object_, number] = net.block(
-                        current[object_, *cut.read][None, None], frames[object_, int(frame), *cut.read][None, None],
-                        memories.get((object_, number)),
-                    )  # fmt: skip
-                estimate[object_, *cut.write] = restored[0, 0].float()[cut.inner]
-        current = estimate
+        estimates = []
+        for object_, image in enumerate(frames[:, int(frame)]):
+            estimate, memories[object_] = better(net, tiles, current[object_], image, memories[object_])
+            estimates.append(estimate)
+        current = torch.stack(estimates)
         yield current.cpu()
+
+
+def better(
+    net: Recurrent, tiles: list[Cut], current: torch.Tensor, frame: torch.Tensor, memory: Memory | None
+) -> tuple[torch.Tensor, Memory]:
+    """One pass over an image (y, x), tile by tile: the better estimate, and what the next pass remembers of the whole image."""
+    seen, estimate = torch.stack([current, frame])[:, None, None], torch.empty_like(current)
+    kept: list[torch.Tensor] = []
+    with torch.inference_mode(), torch.autocast(frame.device.type, torch.bfloat16, enabled=frame.is_cuda):
+        for cut in tiles:
+            small = [cut.smaller(each) for each in REMEMBERED]
+            read = None if memory is None else tuple(part[(..., *each.read)] for part, each in zip(memory, small, strict=True))
+            restored, left = net.block(*seen[(..., *cut.read)], read)
+            estimate[cut.write] = restored[0, 0].to(estimate.dtype)[cut.inner]
+            if not kept:
+                kept = [
+                    part.new_empty((1, part.shape[1], *(n // each for n in frame.shape)))
+                    for part, each in zip(left, REMEMBERED, strict=True)
+                ]
+            for whole, part, each in zip(kept, left, small, strict=True):
+                whole[(..., *each.write)] = part[(..., *each.inner)]
+    return estimate, (kept[0], kept[1], kept[2])
 
 
 def _snapshot(

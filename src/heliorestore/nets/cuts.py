@@ -18,6 +18,14 @@ class Cut:
     inner: Place
     write: Place
 
+    def smaller(self, times: int) -> Cut:
+        """The same tile of an image with so many times fewer rows and columns; its ends must be multiples of that."""
+        read, inner, write = (
+            (slice(rows.start // times, rows.stop // times), slice(columns.start // times, columns.stop // times))
+            for rows, columns in (self.read, self.inner, self.write)
+        )
+        return Cut(read, inner, write)
+
 
 def cuts(shape: tuple[int, int], rows: slice, side: int, reach: int, zoom: int = 1) -> Iterator[Cut]:
     """Tiles of at most `side` columns that cover the `rows` of an image (y, x); `inner` and `write` are in pixels of the result.

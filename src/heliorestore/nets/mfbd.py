@@ -71,6 +71,8 @@ class EncoderDecoder(nn.Module):
 
 Memory = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """What a pass leaves for the next, at an eighth, a quarter and half of the pixels."""
+REMEMBERED = (8, 4, 2)
+"""Pixels per pixel of each part of a memory."""
 
 
 class Pass(nn.Module):
@@ -110,7 +112,7 @@ class Recurrent(nn.Module):
     """
 
     reach = 96
-    """Pixels beyond which nothing influences the output of one pass; memory carries more, from pass to pass."""
+    """Pixels beyond which nothing influences what one pass makes and remembers; memory carries more, from pass to pass."""
 
     def __init__(self, kernels: int = 64) -> None:
         super().__init__()

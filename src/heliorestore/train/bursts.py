@@ -31,7 +31,8 @@ from heliorestore.train.scenes import SceneFile, read
 
 BORDER = 16
 """Pixels that alignment may move a frame by; they are cut off."""
-_VERSION = 1
+_VERSION = 2
+_FILE_SEEDS = 5000  # the seeds of files' cut-outs begin so far behind those of the simulator's scenes, however many of these there are
 _NODES = 32  # px between the PSFs, whose centroids are the distortion
 
 
@@ -57,9 +58,13 @@ class Days:
     def key(self, number: int) -> str:
         """What the bursts of scene `number` depend on, short enough for a file's name; not how many others there are."""
         shared = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("scenes", "files")}
-        subject = number if number < self.scenes else [number - self.scenes, dataclasses.asdict(self.files[number - self.scenes])]
-        text = json.dumps([_VERSION, "float32", BORDER, _NODES, shared, subject])
+        file = None if number < self.scenes else dataclasses.asdict(self.files[number - self.scenes])
+        text = json.dumps([_VERSION, "float32", BORDER, _NODES, shared, self.place(number), file])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def place(self, number: int) -> int:
+        """Where scene `number` stands among seeds and instruments: files by themselves."""
+        return number if number < self.scenes else _FILE_SEEDS + number - self.scenes
 
 
 def cached(days: Days, folder: Path, say: Callable[[str], None] = lambda _: None) -> list[FloatArray]:
@@ -80,8 +85,9 @@ def cached(days: Days, folder: Path, say: Callable[[str], None] = lambda _: None
 
 def seen(days: Days, number: int, folder: Path) -> FloatArray:
     """The bursts (day, object, frame + target, y, x) of a scene, each object in units of its mean."""
-    seed = days.seed + number
-    instrument = find(days.instruments[number % len(days.instruments)])
+    place = days.place(number)
+    seed = days.seed + place
+    instrument = find(days.instruments[place % len(days.instruments)])
     bursts: list[FloatArray] = []
     scene: npt.NDArray[np.floating] | None = None
     for air in _airs(days, instrument, seed):
@@ -148,7 +154,7 @@ def _scene(days: Days, number: int, air: SimulationSettings, instrument: Instrum
         name = ("sunspot", "granulation")[number // len(days.instruments) % 2]
         return make_scene(air.replace(scene=name), instrument, margin, days.seed + number)
     _, image, _ = read(days.files[number - days.scenes], folder)
-    random = np.random.default_rng((days.seed, number))
+    random = np.random.default_rng((days.seed, days.place(number)))
     side = air.size + 2 * margin
     starts = [int(random.integers(0, max(1, n - side + 1))) for n in image.shape]
     part: Any = image[starts[0] : starts[0] + side, starts[1] : starts[1] + side]
