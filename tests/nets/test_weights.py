@@ -43,6 +43,15 @@ def test_what_is_saved_is_loaded(own: Path) -> None:
     assert weights.load(str(path))[1] == record
 
 
+@pytest.mark.parametrize("architecture", weights.ARCHITECTURES)
+def test_an_outline_has_the_layers_of_the_network_and_takes_no_memory(architecture: str) -> None:
+    outline = weights.outline(architecture)
+    assert {tensor.device.type for tensor in outline.state_dict().values()} == {"meta"}
+    if sum(tensor.numel() for tensor in outline.state_dict().values()) < 1e6:  # the others would take their time
+        found, expected = ({name: v.shape for name, v in net.state_dict().items()} for net in (outline, weights.build(architecture)))
+        assert found == expected
+
+
 def test_half_precision_takes_half_the_room_and_is_loaded_as_single(own: Path) -> None:
     net = small()
     path = weights.save(net, RECORD, own)

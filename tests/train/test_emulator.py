@@ -1,9 +1,11 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from astropy.io import fits
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import find
@@ -52,6 +54,33 @@ def test_a_batch_is_triples_and_their_images(task: EmulatorTask) -> None:
     again = task.batch(np.random.default_rng(1), 6, PATCH)[1]
     assert torch.equal(images, again)
     assert not torch.equal(images, task.batch(np.random.default_rng(2), 6, PATCH)[1])
+
+
+class Waits(TorchDispatchMode):
+    """Notes what a GPU would have to be waited for: numbers that Python asks for, and masks whose count decides a shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = operator.overloadpacket.__name__
+        masked = name in ("index", "index_put_") and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if name in ("_local_scalar_dense", "nonzero", "equal", "masked_select") or masked:
+            self.found.append(name)
+        return operator(*args, **(kwargs or {}))
+
+
+def test_a_step_on_a_gpu_need_not_wait_for_it(task: EmulatorTask) -> None:
+    everything = changed(task, points=0.3, textures=0.4, varying=0.25)
+    net = narrow()
+    with Waits() as waits:
+        (objects, modes, instruments), images = everything.batch(np.random.default_rng(0), 8, PATCH)
+        everything.loss(net(objects, modes, instruments), images).backward()
+    assert waits.found == []
+    with waits:
+        float(images[images > 0].sum())
+    assert waits.found == ["index", "_local_scalar_dense"]
 
 
 def test_constant_modes_give_the_convolution_of_the_instruments_own_optics(task: EmulatorTask) -> None:

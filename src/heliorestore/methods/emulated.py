@@ -1,14 +1,15 @@
 """The neural emulator as forward model: what `methods.flow` asks of a model, done by a frozen network.
 
 Asensio Ramos (2024), section 3.3. Frames go through the network some at a time; what they need for the gradient is computed again,
-so that memory does not grow with the burst. On a GPU the network computes in half precision.
+so that memory does not grow with the burst. The field goes through it whole where that fits into the memory, for the network sees
+further than a PSF reaches. On a GPU it computes in half precision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -18,14 +19,16 @@ from torch.utils.checkpoint import checkpoint
 
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.instrument import Instrument
+from heliorestore.methods.flow import PlanLayout
+from heliorestore.methods.layout import Layout, image_bytes
 from heliorestore.nets import weights
-from heliorestore.nets.emulator import MODES, Emulator
+from heliorestore.nets.emulator import LEVELS, MODES, Emulator
 from heliorestore.optics.convolve import given_shape, interpolate, margins, node_grid
 from heliorestore.optics.psf import Optics
 from heliorestore.optics.pupil import Aperture, sampling
 
 _ALIKE = 0.03  # sampling and obscuration may differ by this fraction from those that the network was trained on
-_KEPT_CHANNELS = 10  # full-size channels per width of the network that a gradient keeps, all levels together
+_PER_INPUT, _PER_WIDTH = 5, 17  # full-size channels at the peak of a gradient, all levels together, as benchmarks/emulator.py measures
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +78,49 @@ def frozen(net: Emulator) -> Emulator:
                     assert isinstance(before, nn.Conv2d)
                     part[place - 1], part[place] = fuse_conv_bn_eval(before, layer), nn.Identity()
     return net.requires_grad_(False)
+
+
+def frame_bytes(width: int, shape: tuple[int, int]) -> float:
+    """Bytes at the peak of the gradient of one frame, for a network of that width and objects of that shape with their margins."""
+    rows, columns = (n + -n % 2**LEVELS for n in shape)
+    return 4.0 * (_PER_INPUT * (1 + MODES) + _PER_WIDTH * width) * rows * columns
+
+
+@cache
+def size_of(architecture: str) -> tuple[int, float]:
+    """Width of a network of that name, and bytes that its weights take."""
+    net = weights.outline(architecture)
+    if not isinstance(net, Emulator):
+        raise WeightsError(f"The network {architecture} is no emulator.")
+    numbers: int = sum(parameter.numel() for parameter in net.parameters())
+    return net.width, 4.0 * numbers
+
+
+def emulator_layout(width: int) -> PlanLayout:
+    """What decides how large the parts are that a network of that width works on, as `flow.Flow` wants it."""
+    return partial(_layout, width)
+
+
+def _layout(
+    width: int, burst_shape: tuple[int, int, int, int], *, step: int, psf: int, optics: int, memory_bytes: float, device: torch.device
+) -> Layout:
+    """The largest tiles of which the gradient of one frame keeps within half of the memory, and frames whose images do in a quarter.
+
+    Nothing is kept for later but the modes themselves, whatever the optics and the device.
+    """
+    objects, frames, rows, columns = burst_shape
+    side = max(1, *(-(-(n - 1) // step) for n in (rows, columns)))
+    layout = Layout((rows, columns), frames, step, psf, side, frames, 0, memory_bytes / 2)
+    while layout.side > 2 and frame_bytes(width, given_shape(layout.largest, psf)) > layout.gradient_bytes:
+        layout = replace(layout, side=-(-layout.side // 2))
+    at_once = int(memory_bytes / 4 / image_bytes(replace(layout, at_once=1), objects))
+    return replace(layout, at_once=min(frames, max(1, at_once)))
+
+
+def emulator_working_bytes(layout: Layout, objects: int, width: int) -> float:
+    """Bytes that a part takes at the peak: its images, and the frames whose gradient is made at once."""
+    frame = frame_bytes(width, given_shape(layout.largest, layout.psf))
+    return image_bytes(layout, objects) + min(layout.at_once, max(1, layout.gradient_bytes // frame)) * frame
 
 
 def emulated(trained: Trained) -> Callable[[Sequence[Optics], tuple[int, int], int, float], Emulated]:
@@ -144,7 +190,8 @@ class Emulated:
     def _checkpointed(self, number: int, object_: torch.Tensor, modes: torch.Tensor) -> torch.Tensor:
         if not torch.is_grad_enabled():
             return self._images(number, object_, modes)
-        images: Any = checkpoint(self._images, number, object_, modes, use_reentrant=False)
+        # Nothing is random: to keep the state of the generators would make a GPU wait.
+        images: Any = checkpoint(self._images, number, object_, modes, use_reentrant=False, preserve_rng_state=False)
         part: torch.Tensor = images
         return part
 
@@ -155,15 +202,13 @@ class Emulated:
         maps = interpolate(modes * (reference / own), self.shape, self.step)
         maps = nn.functional.pad(maps, (before, behind, before, behind), mode="replicate")
         maps = nn.functional.pad(maps, (0, 0, 0, 0, 0, MODES - maps.shape[1]))
-        one_hot = nn.functional.one_hot(torch.tensor([self._numbers[number]], device=maps.device), len(self.trained.instruments))
+        one_hot = torch.eye(len(self.trained.instruments), dtype=maps.dtype, device=maps.device)[self._numbers[number]]
         seen = object_[None, None].expand(len(maps), -1, -1, -1)
         with torch.autocast(maps.device.type, torch.bfloat16, enabled=maps.is_cuda):
-            images: torch.Tensor = self.trained.net(seen, maps, one_hot.to(maps.dtype).expand(len(maps), -1))
+            images: torch.Tensor = self.trained.net(seen, maps, one_hot.expand(len(maps), -1))
         rows, columns = self.shape
         return images[:, 0, before : before + rows, before : before + columns]
 
     def _frames_at_once(self) -> int:
         """Frames whose gradient keeps within the memory."""
-        rows, columns = self.object_shape
-        channels = 2 * (1 + MODES) + _KEPT_CHANNELS * self.trained.net.width
-        return max(1, int(self.memory_bytes / (4.0 * channels * rows * columns)))
+        return max(1, int(self.memory_bytes / frame_bytes(self.trained.net.width, self.object_shape)))

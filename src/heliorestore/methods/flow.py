@@ -47,6 +47,14 @@ def filter_flow(optics: Sequence[Optics], shape: tuple[int, int], step: int, mem
     return FilterFlow(optics=optics, shape=shape, step=step, borders="given", kept_bytes=memory_bytes)
 
 
+class PlanLayout(Protocol):
+    """What decides how large the parts are that a model works on; `make_layout` does it for filter flow."""
+
+    def __call__(
+        self, burst_shape: tuple[int, int, int, int], *, step: int, psf: int, optics: int, memory_bytes: float, device: torch.device
+    ) -> Layout: ...
+
+
 class Filter(Protocol):
     """The two numbers of the filter of eq. 16."""
 
@@ -76,7 +84,7 @@ class Slope:
 class Flow:
     """The forward model of an observation: objects (object, y, x) with their surroundings, modes (frame, mode, gy, gx) in radian.
 
-    The work keeps within `memory_bytes`; `make` makes the model of a tile.
+    The work keeps within `memory_bytes`; `plan` says how large the tiles are, and `make` makes the model of one.
     """
 
     observation: Observation
@@ -85,6 +93,7 @@ class Flow:
     step: int
     memory_bytes: float
     make: MakeModel = filter_flow
+    plan: PlanLayout = make_layout
     optics: list[Optics] = field(init=False, repr=False)
     layout: Layout = field(init=False, repr=False)
     _models: dict[tuple[int, int], Model] = field(init=False, repr=False, default_factory=dict)
@@ -95,7 +104,7 @@ class Flow:
     def __post_init__(self) -> None:
         seen = self.observation
         object.__setattr__(self, "optics", self.wavefronts.optics(self.psf_size))
-        layout = make_layout(
+        layout = self.plan(
             (seen.objects, seen.frames, *seen.shape), step=self.step, psf=self.psf_size, optics=len({id(o) for o in self.optics}),
             memory_bytes=self.memory_bytes, device=seen.device,
         )  # fmt: skip

@@ -105,6 +105,12 @@ class Layout:
         return rows, columns
 
     @property
+    def largest(self) -> tuple[int, int]:
+        """Shape of the largest tile, at most."""
+        rows, columns = (min(n, self.side * self.step + 1) for n in self.shape)
+        return rows, columns
+
+    @property
     def count(self) -> int:
         """The number of parts."""
         return math.prod(self.tiles) * -(-self.frames // self.at_once)
@@ -165,9 +171,13 @@ def working_bytes(layout: Layout, objects: int, optics: int) -> float:
 
 def _largest_part(layout: Layout, objects: int, optics: int) -> tuple[float, float]:
     """Bytes of the transfer functions and of the images of a part as large as the layout allows."""
-    rows, columns = (min(n, layout.side * layout.step + 1) for n in layout.shape)
-    transfers = layout.at_once * part_bytes((rows, columns), layout.step, layout.psf, optics)
-    return transfers, 4.0 * _IMAGES * objects * layout.at_once * rows * columns
+    transfers = layout.at_once * part_bytes(layout.largest, layout.step, layout.psf, optics)
+    return transfers, image_bytes(layout, objects)
+
+
+def image_bytes(layout: Layout, objects: int) -> float:
+    """Bytes of the images of a part as large as the layout allows, and of what is made of them."""
+    return 4.0 * _IMAGES * objects * layout.at_once * math.prod(layout.largest)
 
 
 def patch_bytes(burst_shape: tuple[int, int, int, int], patch: int, step: int, modes: int, memory_bytes: float) -> float:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
+from heliorestore.methods.emulated import emulator_layout, emulator_working_bytes, size_of
 from heliorestore.methods.layout import budget_bytes, flow_state_bytes, make_layout, patch_bytes, share, working_bytes
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
+from heliorestore.nets import weights
 from heliorestore.settings import Settings
 
 _LIBRARIES = 0.06e9  # what they take when they are first used
@@ -50,9 +52,16 @@ def memory_need(
         state = flow_state_bytes(burst_shape, settings.modes, settings.grid_step, settings.psf)
         shares = share(budget_bytes(settings.memory_gb, place), burst_shape, state)
         kinds = optics or objects
-        layout = make_layout(burst_shape, step=settings.grid_step, psf=settings.psf, optics=kinds, memory_bytes=shares.work, device=place)
-        work = working_bytes(layout, objects, kinds)
+        width, of_network = _emulator(settings)
+        plan = emulator_layout(width) if width else make_layout
+        layout = plan(burst_shape, step=settings.grid_step, psf=settings.psf, optics=kinds, memory_bytes=shares.work, device=place)
+        work = emulator_working_bytes(layout, objects, width) + of_network if width else working_bytes(layout, objects, kinds)
         if settings.start == "patches" and not settings.at_once:
             work = max(work, patch_bytes(burst_shape, settings.patch, settings.patch // 2, settings.modes, shares.work))
         return MemoryNeed(shares.held + state + work + shown, shares.held > 0, layout.tiles)
     return None
+
+
+def _emulator(settings: SvMomfbdSettings) -> tuple[int, float]:
+    """Width of the network that blurs, and bytes of its weights; 0 where filter flow does it."""
+    return size_of(weights.read_record(weights.find(settings.emulator)).architecture) if settings.forward == "emulator" else (0, 0.0)

@@ -52,9 +52,10 @@ def gradient_adjoint(parts: torch.Tensor) -> torch.Tensor:
 
 
 def _kernel(like: torch.Tensor, axis: int) -> torch.Tensor:
-    smooth, slope = torch.tensor([1.0, 2.0, 1.0]) / 4, torch.tensor([-1.0, 0.0, 1.0]) / 2
+    place = torch.arange(-1, 2, dtype=like.dtype, device=like.device)
+    smooth, slope = (2 - place.abs()) / 4, place / 2
     along_x = smooth[:, None] * slope[None, :]
-    return (along_x.T if axis == 0 else along_x).to(like)[None, None]
+    return (along_x.T if axis == 0 else along_x)[None, None]
 
 
 def _sobel(images: torch.Tensor, axis: int) -> torch.Tensor:

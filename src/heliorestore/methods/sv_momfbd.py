@@ -22,9 +22,9 @@ from heliorestore.errors import SettingsError
 from heliorestore.methods.alternation import Earlier, FlowProblem, FlowState, add_patch_modes, begin, joint_step, measure, refine_step
 from heliorestore.methods.blind import BlindSettings, alignment_message
 from heliorestore.methods.checkpoint import Saver, resume
-from heliorestore.methods.emulated import emulated, load_emulator
-from heliorestore.methods.flow import Flow, MakeModel, filter_flow
-from heliorestore.methods.layout import budget_bytes, flow_state_bytes, share
+from heliorestore.methods.emulated import emulated, emulator_layout, load_emulator
+from heliorestore.methods.flow import Flow, MakeModel, PlanLayout, filter_flow
+from heliorestore.methods.layout import budget_bytes, flow_state_bytes, make_layout, share
 from heliorestore.methods.momfbd import PatchProblem, PatchState, advanced, evaluate, initial, make_problem, patch_images
 from heliorestore.methods.objects import Knobs
 from heliorestore.methods.observation import observe
@@ -153,11 +153,13 @@ class _Restoration:
         shares = share(memory, burst.shape, flow_state_bytes(burst.shape, settings.modes, settings.grid_step, settings.psf))
         self.observation = observe(burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held)
         make: MakeModel = filter_flow
+        plan: PlanLayout = make_layout
         self.messages = alignment_message(self.observation)
         if settings.forward == "emulator":
             trained = load_emulator(settings.emulator, device)
-            make, self.messages = emulated(trained), (*self.messages, trained.message)
-        flow = Flow(self.observation, self.wavefronts, settings.psf, settings.grid_step, shares.work, make)
+            make, plan = emulated(trained), emulator_layout(trained.net.width)
+            self.messages += (trained.message,)
+        flow = Flow(self.observation, self.wavefronts, settings.psf, settings.grid_step, shares.work, make, plan)
         self.flow = FlowProblem(flow, self.wavefronts)
         wanted = settings.start == "patches" and not settings.at_once and earlier is None
         self.patch_iterations = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0

@@ -1,4 +1,4 @@
-"""Read checkpoints that torch pickled, without executing what is in them, and recognise their network by its layers."""
+"""Read checkpoints that torch pickled, without executing what is in them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from heliorestore.errors import WeightsError
-from heliorestore.nets.weights import ARCHITECTURES, build
 
 _STATES = ("state_dict", "model_state_dict", "model")
 _KINDS_OF_NUMBERS = (np.float64, np.float32, np.int64, np.int32, np.bool_)
@@ -38,30 +36,6 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(content, Mapping) or not content or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise WeightsError(f"{path.name} holds no weights: possible are a state_dict, or a dictionary with one under {', '.join(_STATES)}.")
     return {str(name).removeprefix("module."): value for name, value in content.items()}
-
-
-def recognise(path: Path, state: dict[str, torch.Tensor]) -> tuple[str, nn.Module]:
-    """The network whose layers these are, filled with them."""
-    reasons = []
-    for architecture in ARCHITECTURES:
-        name = architecture + _frames(architecture, state)
-        net = build(name)
-        try:
-            net.load_state_dict(state)
-        except RuntimeError as error:
-            wrong = str(error).split("\n")
-            reasons.append(f"{architecture}: {wrong[1].strip()[:120] if len(wrong) > 1 else wrong[0][:120]}")
-        else:
-            return name, net
-    raise WeightsError(f"{path.name} fits none of the networks. {' '.join(reasons)}")
-
-
-def _frames(architecture: str, state: dict[str, torch.Tensor]) -> str:
-    """What an encoder-decoder of another number of frames adds to its architecture's name."""
-    first = state.get("A01.conv.weight")
-    if architecture not in ("mfbd", "mfbd-quarter") or first is None or first.ndim != 4 or first.shape[1] == build(architecture).frames:
-        return ""
-    return f":{first.shape[1]}"
 
 
 def _harmless() -> list[Any]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from heliorestore.errors import WeightsError
 from heliorestore.nets import checkpoints, keras
 from heliorestore.nets.emulator import PUBLISHED_INSTRUMENTS
-from heliorestore.nets.weights import ARCHITECTURES, WeightsRecord, build, folders, save
+from heliorestore.nets.weights import ARCHITECTURES, WeightsRecord, build, folders, outline, save
 
 _KERAS = (".h5", ".hdf5", ".keras")
 _TORCH = (".pth", ".pt", ".tar", ".ckpt")
@@ -45,9 +47,10 @@ def import_file(
             f"and torch checkpoints ({', '.join(_TORCH)})."
         )
     if path.suffix.lower() in _TORCH:
-        architecture, net = checkpoints.recognise(path, checkpoints.read_state(path))
+        architecture, net = _of_state(path, checkpoints.read_state(path))
     else:
-        architecture, net = _recognise(path, keras.read_layers(path))
+        layers = keras.read_layers(path)
+        architecture, net = _recognise(path, list(ARCHITECTURES), lambda net: keras.fill(net, layers))
     kind = next((kind for word, kind in _KINDS.items() if word in name.lower()), "")
     unit = _ENHANCE_UNIT[kind] if architecture.startswith("enhance") else _UNIT.get(architecture.partition(":")[0], "")
     if input_scale is not None or input_mean is not None:
@@ -64,15 +67,31 @@ def import_file(
     return save(net, record, folder or folders()[0])
 
 
-def _recognise(path: Path, layers: list[keras.KerasLayer]) -> tuple[str, nn.Module]:
-    """The network whose layers these are, filled with them."""
+def _of_state(path: Path, state: dict[str, torch.Tensor]) -> tuple[str, nn.Module]:
+    """The network whose tensors these are by their names, filled with them."""
+    first = state.get("A01.conv.weight")
+    names = list(ARCHITECTURES)
+    if first is not None and first.ndim == 4:  # an encoder-decoder for as many frames as its first layer takes
+        names += [f"{name}:{first.shape[1]}" for name in ("mfbd", "mfbd-quarter")]
+
+    def fill(net: nn.Module) -> None:
+        # A network without numbers takes over the tensors themselves.
+        net.load_state_dict(state, assign=any(parameter.is_meta for parameter in net.parameters()))
+
+    return _recognise(path, names, fill)
+
+
+def _recognise(path: Path, names: list[str], fill: Callable[[nn.Module], object]) -> tuple[str, nn.Module]:
+    """The first of the networks that can be filled; those without numbers are tried, and only the right one is made."""
     reasons = []
-    for architecture in ARCHITECTURES:
-        net = build(architecture)
+    for name in names:
         try:
-            keras.fill(net, layers)
-        except WeightsError as error:
-            reasons.append(f"{architecture}: {error}")
+            fill(outline(name))
+        except (WeightsError, RuntimeError) as error:  # torch's are RuntimeErrors of many lines, the second says what is wrong
+            lines = str(error).split("\n")
+            reasons.append(f"{name}: {lines[min(1, len(lines) - 1)].strip()[:200]}")
         else:
-            return architecture, net
+            net = build(name)
+            fill(net)
+            return name, net
     raise WeightsError(f"{path.name} fits none of the networks. {' '.join(reasons)}")

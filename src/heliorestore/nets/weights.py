@@ -78,6 +78,12 @@ def build(architecture: str) -> nn.Module:
     return net
 
 
+def outline(architecture: str) -> nn.Module:
+    """The network of that name without its numbers, which take time and memory: its layers and their shapes."""
+    with torch.device("meta"):
+        return build(architecture)
+
+
 def folders() -> tuple[Path, Path]:
     """Where weights are looked for: the user's folder first, then the package's."""
     own = Path(platformdirs.user_data_dir("heliorestore", appauthor=False)) / "weights"

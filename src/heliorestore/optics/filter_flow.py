@@ -136,7 +136,7 @@ class FilterFlow:
 
     def _canvas(self, objects: torch.Tensor, group: _Group) -> torch.Tensor:
         """The canvas of a group's objects, with as much of their surroundings as its PSFs see."""
-        objects = objects[list(group.members)]
+        objects = objects if len(group.members) == len(self.optics) else objects[list(group.members)]
         if self.borders == "given":
             (top, _), (rows, columns) = self._spare(group), given_shape(self.shape, group.plan.size)
             objects = objects[:, top : top + rows, top : top + columns]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -151,8 +152,9 @@ class EmulatorTask:
         parts = []
         numbers = random.integers(0, len(INSTRUMENTS), len(objects))
         for turbulence in self._turbulence:
-            members = objects[torch.from_numpy(numbers == turbulence.number).to(self.device)]
-            if len(members):
+            chosen = np.flatnonzero(numbers == turbulence.number)
+            if len(chosen):
+                members = _in_order(objects, chosen)
                 r0 = self._r0(len(members), generator)
                 white = torch.randn((len(members), MODES), generator=generator, device=self.device)
                 parts.append(self.blurred(turbulence, members, turbulence.coefficients(r0, white, recipe.tilts)))
@@ -221,8 +223,7 @@ class EmulatorTask:
         parts += [cells(cellular, side, generator)] if cellular else []
         parts += [power_law(textures - cellular, side, generator)] if textures > cellular else []
         parts += [self._cut(random, self._scenes)[None] for _ in range(count - on_sky - textures)]
-        order = torch.from_numpy(random.permutation(count)).to(self.device)
-        return torch.cat(parts)[order]
+        return _in_order(torch.cat(parts), random.permutation(count))
 
     def _cut(self, random: np.random.Generator, scenes: list[torch.Tensor]) -> torch.Tensor:
         scene = scenes[int(random.integers(len(scenes)))]
@@ -233,7 +234,7 @@ class EmulatorTask:
         return image / image.amax()
 
     def _one_hot(self, turbulence: Turbulence, count: int) -> torch.Tensor:
-        return nn.functional.one_hot(torch.full((count,), turbulence.number, device=self.device), len(INSTRUMENTS)).float()
+        return torch.eye(len(INSTRUMENTS), device=self.device)[turbulence.number].expand(count, -1)
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Eq. 11: squared error, that of the gradients, and that of the light."""
@@ -268,6 +269,11 @@ class EmulatorTask:
         white = torch.randn((len(suns) + 1, MODES), generator=generator).to(self.device)
         r0 = torch.full((len(white),), r0_cm, device=self.device)
         return self.blurred(turbulence, torch.cat([torch.stack(suns), sky]), turbulence.coefficients(r0, white, self.recipe.tilts))
+
+
+def _in_order(images: torch.Tensor, numbers: npt.NDArray[np.int64]) -> torch.Tensor:
+    """Those of the images (sample, y, x), in that order; a tensor of numbers would have to be waited for by a GPU."""
+    return torch.stack([images[number] for number in numbers.tolist()]) if len(numbers) else images[:0]
 
 
 def _turbulence(number: int, name: str, canvas: int, local: int, device: torch.device) -> Turbulence:

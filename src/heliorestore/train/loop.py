@@ -95,19 +95,19 @@ def train(
     elif (folder / CHECKPOINT).exists():
         raise RestorationError(f"{folder / CHECKPOINT} exists: go on with --resume, or choose another folder with -o.")
     began, before = time.perf_counter(), progress.seconds
-    total, count = 0.0, 0
+    losses: list[torch.Tensor] = []
     while progress.step < recipe.steps:
-        total += _step(net, task, recipe, optimiser, progress.step, device)
-        count += 1
+        losses.append(_step(net, task, recipe, optimiser, progress.step, device))
         progress.step += 1
-        progress.seconds = before + time.perf_counter() - began
         if progress.step % recipe.validate_every and progress.step < recipe.steps:
             continue
         net.eval()
         figures = dict(task.validate(net))
         net.train()
-        progress.history.append({"step": progress.step, "seconds": round(progress.seconds, 1), "training_loss": total / count} | figures)
-        total, count = 0.0, 0
+        progress.seconds = before + time.perf_counter() - began  # now that the device is done
+        shown = float(torch.stack(losses).cpu().double().mean())
+        progress.history.append({"step": progress.step, "seconds": round(progress.seconds, 1), "training_loss": shown} | figures)
+        losses.clear()
         if figures["loss"] < progress.best:
             progress.best, progress.best_step, best = figures["loss"], progress.step, _copy(net)
         _save(folder / CHECKPOINT, net, optimiser, progress, best)
@@ -117,7 +117,8 @@ def train(
     return progress
 
 
-def _step(net: nn.Module, task: Task, recipe: Recipe, optimiser: torch.optim.Optimizer, number: int, device: torch.device) -> float:
+def _step(net: nn.Module, task: Task, recipe: Recipe, optimiser: torch.optim.Optimizer, number: int, device: torch.device) -> torch.Tensor:
+    """The loss of a step, left where it is: to ask for its value would make a GPU wait."""
     random = np.random.default_rng((recipe.seed, number))
     inputs, targets = task.batch(random, recipe.batch, recipe.patch)
     targets = targets.to(device)
@@ -135,7 +136,7 @@ def _step(net: nn.Module, task: Task, recipe: Recipe, optimiser: torch.optim.Opt
         loss = task.loss(outputs, targets) if isinstance(task, WithLoss) else nn.functional.mse_loss(outputs, targets)
     loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
     optimiser.step()
-    return float(loss.detach())
+    return loss.detach()
 
 
 def _placed(part: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -39,7 +39,7 @@ def points(count: int, size: int, generator: torch.Generator, *, margin: int = 0
     places = torch.randint(margin, size - margin, (count, most, 2), generator=generator, device=device)
     levels = 0.3 + 0.7 * torch.rand((count, most), generator=generator, device=device)
     shown = torch.randint(*_POINTS, (count, 1), generator=generator, device=device)
-    levels[torch.arange(most, device=device)[None, :] >= shown] = 0
+    levels.masked_fill_(torch.arange(most, device=device)[None, :] >= shown, 0)
     number = torch.arange(count, device=device)[:, None].expand(-1, most)
     sky.index_put_((number, places[..., 0], places[..., 1]), levels, accumulate=True)
     widths = torch.randint(1, 5, (count,), generator=generator, device=device)
