@@ -82,7 +82,7 @@ def frozen(net: Emulator) -> Emulator:
 
 def frame_bytes(width: int, shape: tuple[int, int]) -> float:
     """Bytes at the peak of the gradient of one frame, for a network of that width and objects of that shape with their margins."""
-    rows, columns = (n + -n % 2**LEVELS for n in shape)
+    rows, columns = (n + -n % (1 << LEVELS) for n in shape)
     return 4.0 * (_PER_INPUT * (1 + MODES) + _PER_WIDTH * width) * rows * columns
 
 
