@@ -44,6 +44,7 @@ CASES: Mapping[str, tuple[str, dict[str, Any]]] = {
 METHODS: Mapping[str, Settings] = {
     "MFBD, one pass": MfbdSettings(committee=1),
     "MFBD, committee of 20": MfbdSettings(),
+    "MFBD, recurrent": MfbdSettings(network="recurrent", committee=1),
     "MOMFBD": MomfbdSettings(),
     "SV-MOMFBD": SvMomfbdSettings(),
 }
@@ -65,6 +66,7 @@ DAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "GREGOR/HiFI 6563": ("hifi-6563", {}),
     "CHROMIS 3934, r0 8 cm": ("chromis-3934", {"r0_cm": 8.0}),
 }
+OTHER_DAYS = ("MFBD, one pass", "MFBD, recurrent", "MOMFBD")
 
 
 class Keeper:
@@ -180,7 +182,7 @@ def methods_table(keeper: Keeper) -> tuple[str, dict[str, dict[str, Image]]]:
 
 
 def days_table(keeper: Keeper) -> str:
-    """One pass of the network under other air, noise, numbers of frames and samplings than those of the first table."""
+    """The networks under other air, noise, numbers of frames and samplings than those of the first table."""
     rows = []
     for title, (name, changes) in DAYS.items():
         known = simulated(keeper, name, step=16, **changes)
@@ -188,16 +190,12 @@ def days_table(keeper: Keeper) -> str:
         truth, burst = known.truth[number], known.burst
         best, _ = error(sharpest(burst, number), truth)
         cells = []
-        for image in (
-            mean_frame(burst, number),
-            run(keeper, known, MfbdSettings(committee=1), number)[0],
-            run(keeper, known, MomfbdSettings(), number)[0],
-        ):
+        for image in (mean_frame(burst, number), *(run(keeper, known, METHODS[method], number)[0] for method in OTHER_DAYS)):
             rms, correlation = error(image, truth)
             cells.append(f"{rms / best:.2f} ({correlation:.3f})")
         rows.append([title, f"{best:.3f}", *cells])
         print(rows[-1], flush=True)
-    return table(["burst", "sharpest frame's error", "mean", "MFBD, one pass", "MOMFBD"], rows)
+    return table(["burst", "sharpest frame's error", "mean", *OTHER_DAYS], rows)
 
 
 def real_table(keeper: Keeper, folder: Path) -> str:

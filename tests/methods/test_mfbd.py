@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,21 @@ def test_the_committees_mean_and_spread_are_those_of_its_members() -> None:
 
 
 @pytest.mark.usefixtures("nets")
+@pytest.mark.parametrize("network", ["encoder-decoder", "recurrent"])
+def test_the_committee_sees_the_burst_in_all_orientations(network: str) -> None:
+    observed = burst(frames=2, shape=(32, 48))  # two frames: whatever their order, nothing but the orientation changes
+    settings = MfbdSettings(network=network, committee=8)
+    frames = np.asarray(observed.frames)
+    mirrored = Burst.from_array(np.ascontiguousarray(frames[..., ::-1]), CRISP)
+    np.testing.assert_allclose(
+        restore(mirrored, settings, device="cpu").images[..., ::-1], restore(observed, settings, device="cpu").images, rtol=3e-6
+    )
+    one = restore(observed, settings.replace(committee=1), device="cpu").images
+    other = restore(mirrored, settings.replace(committee=1), device="cpu").images[..., ::-1]
+    assert float(np.abs(one / other - 1).max()) > 2e-5  # the network alone knows left from right
+
+
+@pytest.mark.usefixtures("nets")
 def test_the_recurrent_network_streams_an_image_per_frame_and_then_one_per_member(nets: Path) -> None:
     observed = burst(frames=5)
     snapshots = list(stream(observed, MfbdSettings(network="recurrent", committee=3), device="cpu"))
@@ -191,6 +207,15 @@ def test_what_a_user_should_know_is_said(nets: Path) -> None:
         file.unlink()
     with pytest.raises(WeightsError, match="No recurrent network is at hand: train one"):
         restore(burst(), ONE.replace(network="recurrent"), device="cpu")
+
+
+def test_the_spread_is_not_taken_for_the_error(nets: Path) -> None:
+    record = weights.read_record(nets / "mfbd-crisp-quarter.safetensors")
+    net, _ = weights.load(record.name)
+    weights.save(net, dataclasses.replace(record, quality={"error_over_spread": 7.4}), nets)
+    said = {count: " ".join(restore(burst(), ONE.replace(committee=count), device="cpu").messages) for count in (1, 2)}
+    assert "the error is 7 times the spread" in said[2]
+    assert "spread" not in said[1]
 
 
 @settings(max_examples=60, deadline=None)

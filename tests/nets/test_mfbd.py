@@ -60,6 +60,14 @@ def test_a_block_computes_the_same_without_gradients(kernel: int, stride: int, s
         torch.testing.assert_close(block(x), with_gradient)
 
 
+def test_the_eight_orientations_differ_and_are_turned_back() -> None:
+    image = torch.arange(6.0).reshape(1, 2, 3)
+    seen = {tuple(mfbd.turned(image, number).flatten().tolist()) + tuple(mfbd.turned(image, number).shape) for number in range(8)}
+    assert len(seen) == 8
+    for number in range(20):
+        torch.testing.assert_close(mfbd.turned_back(mfbd.turned(image, number), number), image)
+
+
 def test_untrained_but_opened_they_give_the_first_frame_and_the_last_estimate() -> None:
     frames = torch.rand(1, 7, 24, 16)
     for net in (EncoderDecoder(kernels=4), Recurrent(kernels=8)):

@@ -90,6 +90,19 @@ def test_an_untrained_network_is_as_good_as_the_sharpest_frame(task: MfbdTask) -
     assert task.validate(net.eval())["relative_to_best_frame"] == pytest.approx(1.0, abs=1e-4)
 
 
+def test_the_error_of_a_committee_is_compared_with_its_spread(task: MfbdTask) -> None:
+    class Wavering(torch.nn.Module):
+        sign = 1.0
+
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            self.sign = -self.sign
+            return frames[:, :1] + 0.1 * self.sign
+
+    error = np.sqrt(np.mean([float((frames[:, :1] - target).square().mean()) for frames, target in task.noisy()]))
+    spread = 0.1 * np.sqrt(8 / 7)
+    assert task.error_over_spread(Wavering()) == pytest.approx(error / spread, rel=1e-4)
+
+
 def test_training_makes_weights_with_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path))
     recipe = tmp_path / "little.toml"
@@ -105,6 +118,7 @@ def test_training_makes_weights_with_a_record(tmp_path: Path, monkeypatch: pytes
     assert record.pixel_arcsec == pytest.approx((0.0531, 0.0649))
     assert record.training.startswith("40 steps of 4 patches of 32 pixels")
     assert 0 < record.quality["error_relative_to_best_frame"] < 1.2
+    assert record.quality["error_over_spread"] > 1
     recipe.write_text("\n".join([*lines, f'start = "{written}"', 'name = "next"']).replace("steps = 40", "steps = 1"))
     command.run("mfbd", recipe, tmp_path / "next", data=tmp_path, device=torch.device("cpu"), say=lambda _: None)
     further = weights.read_record(tmp_path / "next" / "next.safetensors").training

@@ -21,7 +21,7 @@ from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.methods.observation import Observation, observe
 from heliorestore.nets import weights
 from heliorestore.nets.cuts import Cut, cuts, restored_rows
-from heliorestore.nets.mfbd import REMEMBERED, STRIDE, EncoderDecoder, Memory, Recurrent
+from heliorestore.nets.mfbd import REMEMBERED, STRIDE, EncoderDecoder, Memory, Recurrent, turned, turned_back
 from heliorestore.quality import contrast
 from heliorestore.settings import Settings, option
 from heliorestore.snapshot import Snapshot, StopReason
@@ -40,7 +40,10 @@ class MfbdSettings(Settings):
         "encoder-decoder", help="Frames at once in groups, or one after the other, each refining the image."
     )
     committee: int = option(
-        20, minimum=1, maximum=1000, help="Shuffles of the frames that are restored and averaged; their spread is the uncertainty."
+        20,
+        minimum=1,
+        maximum=1000,
+        help="Restorations, with the frames shuffled and turned, that are averaged; their spread is the uncertainty.",
     )
     best: int | None = option(None, minimum=1, maximum=10_000, help="Restore from so many of the sharpest frames; from all by default.")
     align: bool = option(True, help="Move the frames by whole pixels onto their mean first.")
@@ -69,8 +72,7 @@ class _Problem:
     @property
     def bands(self) -> list[slice]:
         """Rows of tiles."""
-        rows = int(self.frames.shape[-2])
-        return [slice(top, min(top + self.side, rows)) for top in range(0, rows, self.side)]
+        return bands(int(self.frames.shape[-2]), self.side)
 
     def in_units_of_burst(self, images: torch.Tensor) -> torch.Tensor:
         """Images (object, ..., y, x) of the network in the burst's unit."""
@@ -152,6 +154,11 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     order = _sharpest_first(observed)[: settings.best]
     if settings.best is not None and len(order) < burst.shape[1]:
         messages.append(f"The {len(order)} sharpest frames of {burst.shape[1]} were used: {', '.join(map(str, sorted(order)))}.")
+    if settings.committee > 1 and (times := record.quality.get("error_over_spread")):
+        messages.append(
+            "The spread says where the members of the committee disagree, not how far all of them are off: on the bursts that the weights "
+            f"were validated with, the error is {times:.0f} times the spread."
+        )
     needed = net.frames if isinstance(net, EncoderDecoder) else 2
     if len(order) < needed:
         messages.append(f"The network takes {needed} frames and there are {len(order)}: some were given to it twice.")
@@ -168,6 +175,11 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     zeros = scales * offsets
     side = settings.tile // STRIDE * STRIDE
     return _Problem(observation, padded, order, values, zeros, net, side), tuple(messages)
+
+
+def bands(rows: int, side: int) -> list[slice]:
+    """Parts of at most `side` rows."""
+    return [slice(top, min(top + side, rows)) for top in range(0, rows, side)]
 
 
 def groups(order: npt.NDArray[np.int64], size: int, random: np.random.Generator | None) -> list[npt.NDArray[np.int64]]:
@@ -192,17 +204,21 @@ def _at_once(problem: _Problem, mean: _Mean, committee: int, random: np.random.G
         for band in problem.bands:
             parts = []
             for frames in problem.frames:
-                restored = [_through(problem, frames[group][None], band) for group in dealt]
+                restored = [_through(problem, frames[group][None], band, member) for group in dealt]
                 parts.append(torch.stack(restored).mean(0))
             mean.add(band, torch.stack(parts))
             yield mean.mean
 
 
-def _through(problem: _Problem, frames: torch.Tensor, band: slice) -> torch.Tensor:
-    """The rows `band` (y, x) restored from a group of frames (1, frame, y, x)."""
+def _through(problem: _Problem, frames: torch.Tensor, band: slice, orientation: int) -> torch.Tensor:
+    """The rows `band` (y, x) restored from a group of frames (1, frame, y, x) that the network sees in an orientation."""
     net = problem.net
+
+    def see(tile: torch.Tensor) -> torch.Tensor:
+        return turned_back(net(turned(tile, orientation)), orientation)
+
     with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.is_cuda):
-        return restored_rows(net, frames, band, side=problem.side, reach=net.reach)[0, 0].float().cpu()
+        return restored_rows(see, frames, band, side=problem.side, reach=net.reach)[0, 0].float().cpu()
 
 
 def _recurrent(problem: _Problem, mean: _Mean, committee: int, random: np.random.Generator) -> Iterator[torch.Tensor]:
@@ -210,7 +226,7 @@ def _recurrent(problem: _Problem, mean: _Mean, committee: int, random: np.random
     order = np.resize(problem.order, max(2, len(problem.order)))
     for member in range(committee):
         shuffled = order if member == 0 else np.concatenate([order[:1], random.permutation(order[1:])])
-        for number, estimate in enumerate(_refined(problem, shuffled), 2):
+        for number, estimate in enumerate(_refined(problem, shuffled, member), 2):
             last = number == len(shuffled)
             if last:
                 mean.add(slice(None), estimate)
@@ -218,12 +234,12 @@ def _recurrent(problem: _Problem, mean: _Mean, committee: int, random: np.random
                 yield mean.mean if last else estimate
 
 
-def _refined(problem: _Problem, order: npt.NDArray[np.int64]) -> Iterator[torch.Tensor]:
-    """The estimate (object, y, x) after every frame but the first."""
-    net, frames = problem.net, problem.frames
+def _refined(problem: _Problem, order: npt.NDArray[np.int64], orientation: int) -> Iterator[torch.Tensor]:
+    """The estimate (object, y, x) after every frame but the first, which the network all sees in an orientation."""
+    net, frames = problem.net, turned(problem.frames, orientation)
     assert isinstance(net, Recurrent)
     shape = int(frames.shape[-2]), int(frames.shape[-1])
-    tiles = [cut for band in problem.bands for cut in cuts(shape, band, problem.side, net.reach)]
+    tiles = [cut for band in bands(shape[0], problem.side) for cut in cuts(shape, band, problem.side, net.reach)]
     memories: list[Memory | None] = [None] * len(frames)
     current = frames[:, int(order[0])]
     for frame in order[1:]:
@@ -232,7 +248,7 @@ def _refined(problem: _Problem, order: npt.NDArray[np.int64]) -> Iterator[torch.
             estimate, memories[object_] = better(net, tiles, current[object_], image, memories[object_])
             estimates.append(estimate)
         current = torch.stack(estimates)
-        yield current.cpu()
+        yield turned_back(current, orientation).cpu()
 
 
 def better(

@@ -11,6 +11,8 @@ from torch import nn
 
 STRIDE = 8
 """Rows and columns must be multiples of this: the networks halve them three times."""
+ORIENTATIONS = 8
+"""Ways to lay an image before a network: four quarter turns, and their mirror images."""
 FRAMES = 7
 """Frames that the published encoder-decoder takes."""
 
@@ -144,6 +146,18 @@ def recurrent() -> Recurrent:
 def recurrent_quarter() -> Recurrent:
     """The recurrent network with a quarter of the kernels in every layer."""
     return Recurrent(kernels=16)
+
+
+def turned(images: torch.Tensor, number: int) -> torch.Tensor:
+    """Images (..., y, x) after `number` quarter turns, mirrored from the fifth orientation on; there are eight."""
+    after = images.rot90(number, (-2, -1))
+    return after.flip(-1) if number % ORIENTATIONS > 3 else after
+
+
+def turned_back(images: torch.Tensor, number: int) -> torch.Tensor:
+    """What was `turned` as it was before."""
+    before = images.flip(-1) if number % ORIENTATIONS > 3 else images
+    return before.rot90(-number, (-2, -1))
 
 
 def start_open(net: nn.Module) -> None:

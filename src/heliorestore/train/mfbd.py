@@ -15,7 +15,7 @@ from torch import nn
 
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import find
-from heliorestore.nets.mfbd import STRIDE, start_open
+from heliorestore.nets.mfbd import ORIENTATIONS, STRIDE, start_open, turned, turned_back
 from heliorestore.nets.weights import WeightsRecord
 from heliorestore.train.bursts import BORDER, Days, cached
 from heliorestore.train.recipe import Recipe
@@ -123,6 +123,18 @@ class MfbdTask:
                 ratios.append(math.sqrt(error / float((frames[:, :1] - target).square().mean())))
         return {"loss": float(np.mean(losses)), "relative_to_best_frame": float(np.mean(ratios))}
 
+    def error_over_spread(self, net: nn.Module) -> float:
+        """How many times the spread of a committee the error of its mean is (rms), over the validation bursts."""
+        random = np.random.default_rng(VALIDATION_SEED)
+        errors, spreads = [], []
+        with torch.inference_mode():
+            for frames, target in self.noisy():
+                orders = [np.concatenate([[0], 1 + random.permutation(frames.shape[1] - 1)]) for _ in range(ORIENTATIONS)]
+                members = torch.cat([turned_back(net(turned(frames[:, order], n)), n)[:, -1:] for n, order in enumerate(orders)])
+                errors.append(float((members.mean(0) - target).square().mean()))
+                spreads.append(float(members.var(0).mean()))
+        return math.sqrt(sum(errors) / sum(spreads))
+
     def noisy(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """The validation bursts (1, frame, y, x) with always the same noise, and their targets (1, 1, y, x)."""
         pairs = []
@@ -211,11 +223,16 @@ class MfbdTrainer:
             normalisation="contrast 1",
             instrument=", ".join(find(name).name for name in recipe.instruments),
             pixel_arcsec=(round(0.9 * min(pixels), 4), round(1.1 * max(pixels), 4)),
-            quality={"validation_loss": figures["loss"], "error_relative_to_best_frame": figures["relative_to_best_frame"]},
+            quality={
+                "validation_loss": figures["loss"],
+                "error_relative_to_best_frame": figures["relative_to_best_frame"],
+                "error_over_spread": task.error_over_spread(net),
+            },
             quality_note=(
                 f"means over {len(task.validation)} simulated bursts of {recipe.frames} frames of scenes that were not trained on, with "
                 f"r0 between {recipe.r0_cm[0]:g} and {recipe.r0_cm[1]:g} cm at 500 nm and noise between {recipe.noise[0]:g} and "
-                f"{recipe.noise[1]:g} of the mean; the truth is moved by the mean distortion of the frames"
+                f"{recipe.noise[1]:g} of the mean; the truth is moved by the mean distortion of the frames; "
+                f"error_over_spread is that of a committee of {ORIENTATIONS}"
             ),
         )
 
