@@ -37,7 +37,8 @@ CASES = {
 def results(rows: list[dict[str, Any]]) -> str:
     """One line per case and method."""
     lines = [
-        "| burst | method | NMSE | at best | gain | SSIM (one window) | contrast | power 2-10 / 10-20 / 20-30 % of 1/px | iterations | seconds |",
+        "| burst | method | NMSE | at best | gain | SSIM (one window) | contrast "
+        "| power 2-10 / 10-20 / 20-30 % of 1/px | iterations | seconds |",
         "|---" * 10 + "|",
     ]
     known = list(NAMES)

@@ -34,3 +34,20 @@ def test_a_bad_file_is_told_before_a_window_opens(tmp_path):
 
     with pytest.raises(BurstError, match=r"nothing\.fits"):
         view([tmp_path / "nothing.fits"])
+
+
+def test_view_knows_every_panel_that_belongs_to_a_method():
+    from importlib import import_module, resources
+
+    from npe2 import PluginManifest
+
+    from heliorestore.plugin.launch import PANELS
+
+    manifest = PluginManifest.from_file(resources.files("heliorestore") / "napari.yaml")
+    titles = {}
+    for widget in manifest.contributions.widgets:
+        python_name = next(command.python_name for command in manifest.contributions.commands if command.id == widget.command)
+        module, _, name = python_name.partition(":")
+        method = getattr(getattr(import_module(module), name), "method", None)
+        titles |= {method: widget.display_name} if method else {}
+    assert titles == PANELS

@@ -75,3 +75,19 @@ def test_what_is_missing_is_said(mfbd_panel, viewer):
     assert mfbd_panel.run_panel.problem.text()
     mfbd_panel.spread.setChecked(True)
     assert len(viewer.layers) == 0
+
+
+def test_the_network_needs_no_instrument_but_momfbd_does(mfbd_panel, viewer, finish):
+    from napari.layers import Layer
+
+    from heliorestore.plugin.layers import burst_layers
+
+    viewer.layers.clear()
+    for data in burst_layers(Burst.from_array(FRAMES), "unknown"):
+        viewer.add_layer(Layer.create(*data))
+    mfbd_panel.layer_list.choose([viewer.layers[0]])
+    assert mfbd_panel.instrument.missing.isHidden()
+    mfbd_panel.momfbd_button.click()
+    assert "does not say the aperture, the pixel size and the wavelength" in mfbd_panel.run_panel.problem.text()
+    assert finish(mfbd_panel, mfbd_panel.run_panel.run_button.click).end.value == "finished"
+    assert "size of the pixels is unknown" in mfbd_panel.run_panel.messages.text()

@@ -5,15 +5,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a method lives, the line that `heliorestore --help` shows for it, and what completes its settings from the data."""
+    """Where a method lives, the line that `heliorestore --help` shows for it, and what completes its settings from the data.
+
+    `needs_instrument` says whether it can do nothing before aperture, pixels and wavelength are known.
+    """
 
     target: str
     summary: str
     prepare: str = ""
+    needs_instrument: bool = True
 
 
 METHODS = {
-    "mfbd": Entry("heliorestore.methods.mfbd:METHOD", "Restore a burst with a trained network, in a pass per seven frames (MFBD)."),
+    "mfbd": Entry(
+        "heliorestore.methods.mfbd:METHOD",
+        "Restore a burst with a trained network, in a pass per seven frames (MFBD).",
+        needs_instrument=False,
+    ),
     "momfbd": Entry(
         "heliorestore.methods.momfbd:METHOD",
         "Restore a burst by blind deconvolution in overlapping patches (MOMFBD).",
@@ -31,6 +39,9 @@ METHODS = {
     "denoise": Entry(
         "heliorestore.methods.noise2noise:METHOD",
         "Denoise Stokes images with a network, one that may learn from the series itself (Noise2Noise).",
+        needs_instrument=False,
     ),
-    "pca": Entry("heliorestore.methods.pca:METHOD", "Denoise spectra by a few principal components along wavelength (PCA)."),
+    "pca": Entry(
+        "heliorestore.methods.pca:METHOD", "Denoise spectra by a few principal components along wavelength (PCA).", needs_instrument=False
+    ),
 }

@@ -13,7 +13,8 @@ from heliorestore.plugin.readers import load_layers
 if TYPE_CHECKING:
     from heliorestore.plugin.widgets.restore import RestoreWidget
 
-PANELS = {"enhance": "Enhance", "sv-momfbd": "SV-MOMFBD"}  # methods with a panel of their own, by its title
+# Methods with a panel of their own, by its title.
+PANELS = {"denoise": "Noise2Noise", "enhance": "Enhance", "mfbd": "MFBD", "sv-momfbd": "SV-MOMFBD"}
 _SIZE = (1400, 900)  # of the window of `demo`
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from heliorestore.errors import HeliorestoreError
+from heliorestore.methods import METHODS
 from heliorestore.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ def start_beside(panel: RestoreWidget, settings: Settings) -> None:
         return
     try:
         job = dataclasses.replace(panel.job(), settings=settings)
+        if METHODS[settings.method].needs_instrument:
+            panel.instrument.require(job.burst)
     except HeliorestoreError as error:
         panel.run_panel.say(str(error))
         return

@@ -25,10 +25,9 @@ class InstrumentBox(QWidget):
 
     changed = Signal()
 
-    needed = True  # whether a method must know all of it
-
     def __init__(self) -> None:
         super().__init__()
+        self._needed = True
         self._burst: Burst | None = None
         self._base: dict[str, str] = dict.fromkeys(_NUMBERS, "")
         self.choice = QComboBox()
@@ -94,10 +93,20 @@ class InstrumentBox(QWidget):
         """The burst with the chosen instrument; what is needed and still unknown is a SettingsError that says where to tell it."""
         text = self.text()
         told = burst.with_instrument(text) if text else burst
-        unknown = dict.fromkeys(name for instrument in told.instruments for name in instrument.unknown)
-        if unknown and self.needed:
-            raise SettingsError(self._sentence(list(unknown)))
+        if self._needed:
+            self.require(told)
         return told
+
+    def require(self, burst: Burst) -> None:
+        """Raise a SettingsError where the instrument of a burst is not wholly known."""
+        unknown = dict.fromkeys(name for instrument in burst.instruments for name in instrument.unknown)
+        if unknown:
+            raise SettingsError(self._sentence(list(unknown)))
+
+    def set_needed(self, needed: bool) -> None:
+        """Whether the method that was chosen must know all of it."""
+        self._needed = needed
+        self._show_missing()
 
     def _choose(self) -> None:
         """Fill in the numbers of the instrument that has been chosen; custom starts from those that are there."""

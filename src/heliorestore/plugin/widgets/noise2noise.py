@@ -124,7 +124,6 @@ class DenoiseWidget(RestoreWidget):
 
     def _build(self) -> None:
         super()._build()
-        self.instrument.needed = False
         self.epochs = IntBox(1, 10_000)
         self.epochs.setValue(20)
         self.epochs.setToolTip("Epochs of training; it ends earlier when the hold-out no longer improves.")

@@ -225,6 +225,7 @@ class RestoreWidget(QWidget):
         """Load the chosen method in a thread, since that imports torch, then show its form."""
         name = self.method_name
         self.summary.setText(METHODS[name].summary)
+        self.instrument.set_needed(METHODS[name].needs_instrument)
 
         def load_method() -> tuple[str, type[Settings], tuple[str, ...]]:
             from heliorestore.methods.base import devices, load
