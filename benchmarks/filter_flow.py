@@ -1,4 +1,4 @@
-"""Filter flow against a U-Net of the size of a neural emulator, and against its own FFTs, in the same run on the same threads.
+"""Filter flow against the U-Net of the neural emulator, at full width, and against its own FFTs, in the same run on the same threads.
 
     python benchmarks/filter_flow.py [--threads 2] [--runs 5] [--device cpu] [--network-frames 2]
 
@@ -30,55 +30,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from heliorestore.instrument import KNOWN
+from heliorestore.methods.emulated import frozen
+from heliorestore.nets.emulator import INSTRUMENTS, MODES, full
 from heliorestore.optics.filter_flow import FilterFlow
 from heliorestore.optics.psf import make_optics
 
-SIZE, FRAMES, MODES, PSF = 256, 12, 44, 64
+SIZE, FRAMES, PSF = 256, 12, 64
 STEPS = (32, 16, 8)
 PROFILED = 16
 CLEAR = Path("/proc/self/clear_refs")
-
-
-class DoubleConvolution(nn.Sequential):
-    def __init__(self, before: int, after: int, between: int | None = None) -> None:
-        between = between or after
-        layers = [self.layer(before, between), self.layer(between, after)]
-        super().__init__(*[part for layer in layers for part in layer])
-
-    @staticmethod
-    def layer(before: int, after: int) -> list[nn.Module]:
-        return [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-
-
-class EmulatorSizedNet(nn.Module):
-    """A U-Net of 5 levels, 45 channels (object and 44 modes) to one: what a forward pass of a neural emulator computes.
-
-    The scalars by which an emulator conditions its channels on the instrument are left out: they cost next to nothing.
-    """
-
-    def __init__(self, channels: int = MODES + 1, width: int = 64) -> None:
-        super().__init__()
-        w = width
-        self.first = DoubleConvolution(channels, w)
-        self.down = nn.ModuleList(DoubleConvolution(a * w, b * w) for a, b in ((1, 2), (2, 4), (4, 8), (8, 8)))
-        self.up = nn.ModuleList(DoubleConvolution(2 * a * w, b * w, a * w) for a, b in ((8, 4), (4, 2), (2, 1), (1, 1)))
-        self.last = nn.Conv2d(w, 1, 1)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        levels = [self.first(images)]
-        for down in self.down:
-            levels.append(down(nn.functional.max_pool2d(levels[-1], 2)))
-        found = levels.pop()
-        for up in self.up:
-            wider = nn.functional.interpolate(found, scale_factor=2, mode="bilinear", align_corners=True)
-            found = up(torch.cat([levels.pop(), wider], dim=1))
-        result: torch.Tensor = self.last(found)
-        return result
 
 
 class FourierTransforms(TorchDispatchMode):
@@ -126,10 +90,11 @@ def flow(step: int, device: str) -> Callable[[], None]:
 
 
 def network(frames: int, device: str) -> Callable[[], None]:
-    """A run of the U-Net over a batch of frames."""
-    net = EmulatorSizedNet().to(device).eval().requires_grad_(False)
-    images = torch.rand(frames, MODES + 1, SIZE, SIZE, device=device).requires_grad_()
-    return partial(squared, net, images)
+    """A run of the U-Net over a batch of frames, its norms folded into its convolutions as for a restoration."""
+    net = frozen(full()).to(device)
+    objects = torch.rand(frames, 1, SIZE, SIZE, device=device).requires_grad_()
+    modes = torch.randn(frames, MODES, SIZE, SIZE, device=device).requires_grad_()
+    return partial(squared, partial(net, instruments=torch.eye(len(INSTRUMENTS), device=device)[:1]), objects, modes)
 
 
 @dataclass(frozen=True)
@@ -238,7 +203,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {device}, {arguments.threads} threads, {os.cpu_count()} cores ({platform.machine()}), ", end="")
     print(f"load {os.getloadavg()[0]:.1f}, medians over {arguments.runs} runs in turns; seconds for {FRAMES} frames of {SIZE}^2")
     unet = times["U-Net"]
-    parameters = sum(parameter.numel() for parameter in EmulatorSizedNet().parameters())
+    parameters = sum(parameter.numel() for parameter in full().parameters())
     print(f"U-Net: {parameters / 1e6:.2f} M parameters; {unet.median:.3g} s, processor {unet.processor:.3g} s", end="")
     print(f" ({some} of {FRAMES} frames done, time scaled), {unet_peak / some / 1e6:.0f} MB per frame")
     print("\n| step | wall, median | U-Net / it | FFTs alone | processor, least | U-Net / it | FFTs alone | memory per frame |")

@@ -170,5 +170,5 @@ def _surroundings(n: int, size: int, borders: Borders, device: torch.device) -> 
 
 def _hats(pixels: range, nodes: int, step: int, like: torch.Tensor) -> torch.Tensor:
     """Weights (pixel, node) of linear interpolation along one axis; every row sums to one."""
-    pixel, node = (torch.tensor(places, device=like.device, dtype=like.dtype) for places in (pixels, range(nodes)))
+    pixel, node = (torch.arange(p.start, p.stop, device=like.device, dtype=like.dtype) for p in (pixels, range(nodes)))
     return (1 - (pixel[:, None] / step - node[None, :]).abs()).clamp(min=0)
