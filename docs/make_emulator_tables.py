@@ -24,11 +24,12 @@ import heliorestore
 from heliorestore.instrument import KNOWN
 from heliorestore.methods import exactness
 from heliorestore.methods.emulated import Trained, load_emulator
-from heliorestore.methods.exactness import STEPS, Error, make_models, middle
+from heliorestore.methods.exactness import STEPS, Error, Models, make_models, middle
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.nets.emulator import INSTRUMENTS, MODES
 from heliorestore.nets.weights import find, read_record
 from heliorestore.optics.convolve import at_nodes, interpolate
+from heliorestore.simulate.photosphere import quiet_sun
 from heliorestore.train.scenes import SceneFile, read
 
 mpl.use("Agg")
@@ -60,10 +61,15 @@ def defocus_table(found: dict[str, Error]) -> str:
     return "\n".join([*lines, *(f"| {name} | {e.nmse:.1e} | {e.of_variance:.1e} | {e.largest:.1%} |" for name, e in shown)])
 
 
+def granulation(models: Models) -> torch.Tensor:
+    """The object (y, x), as `heliorestore weights compare` has it."""
+    return middle(torch.tensor(quiet_sun(CRISP, exactness.LEAST_SIDE), dtype=torch.float32), models.object_side)
+
+
 def defocus(trained: Trained) -> str:
     """Fig. 5: a defocus at places of the diagonal; NMSE, the same in units of the image's variance, and the largest error."""
     models = make_models(trained, CRISP, 256, 64)
-    object_ = exactness.granulation(CRISP, models.object_side)
+    object_ = granulation(models)
     modes = exactness.defocus_modes(models, 0.5)
     shown = {name: blur(object_, modes) for name, blur in models.blurs.items()}
     shown["diffraction limit"] = models.blurs["step 32"](object_, torch.zeros(MODES, models.side, models.side))
@@ -118,7 +124,7 @@ def points(trained: Trained, size: int = 96, apart: int = 48) -> None:
 def strength(trained: Trained, size: int = 96) -> str:
     """Fig. 8: NMSE against r0, with one PSF for the field and with modes that vary over 3 arcsec."""
     models = make_models(trained, CRISP, size, 128)
-    object_ = exactness.granulation(CRISP, models.object_side)
+    object_ = granulation(models)
     columns = ["r0", "emulator, one PSF", "of the variance", "emulator, varying", "of the variance", "step 32", "step 16", "step 8"]
     lines = ["| " + " | ".join([*columns, "the object as it is"]) + " |", "|---" * (len(columns) + 1) + "|"]
     same, varying = [], []

@@ -396,10 +396,12 @@ def _weights(parsed: argparse.Namespace) -> int:
     if parsed.action == "compare":
         from heliorestore.fits.reader import read_burst
         from heliorestore.instrument import Instrument
-        from heliorestore.methods.exactness import report
+        from heliorestore.methods.exactness import LEAST_SIDE, report
+        from heliorestore.simulate.photosphere import quiet_sun
 
-        image = read_burst(parsed.object).image(0, 0) if parsed.object else None
-        told = report(parsed.name, Instrument.parse(parsed.instrument), image)
+        instrument = Instrument.parse(parsed.instrument)
+        image = read_burst(parsed.object).image(0, 0) if parsed.object else quiet_sun(instrument, LEAST_SIDE)
+        told = report(parsed.name, instrument, image)
     else:
         from heliorestore.nets.report import lines
 

@@ -24,8 +24,6 @@ from heliorestore.optics.filter_flow import FilterFlow
 from heliorestore.optics.modes import make_basis
 from heliorestore.optics.psf import Optics, make_optics
 from heliorestore.optics.pupil import Aperture
-from heliorestore.simulate.patch import Patch
-from heliorestore.simulate.photosphere import photosphere
 
 Blur = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -36,9 +34,10 @@ DEFOCUS_RAD, DEFOCUS_PX = 3.0, 30.0
 _PLACES = (0.25, 0.5, 0.75)  # of the defocus along the diagonal
 _SEEDS = (1, 2)
 _VARYING_ARCSEC = 3.0
-_SEED = 200_001  # of a patch of granulation that no recipe uses
 _DEFOCUS_SIDE, _DEFOCUS_PSF = 256, 64
 _TURBULENCE_SIDE, _TURBULENCE_PSF = 96, 128
+LEAST_SIDE = _DEFOCUS_SIDE + _DEFOCUS_PSF - 1
+"""Pixels of an object that all tests can be made on."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,6 @@ def _on_nodes(model: FilterFlow | Emulated, step: int) -> Blur:
             return image
 
     return blur
-
-
-def granulation(instrument: Instrument, side: int) -> torch.Tensor:
-    """Simulated granulation (y, x) before any telescope, in units of the quiet Sun, at the instrument's wavelength and pixels."""
-    patch = Patch(shape=(side, side), pixel_arcsec=instrument.pixel_arcsec or 0.06, scene="granulation", seed=_SEED)
-    return torch.tensor(photosphere(patch, instrument.wavelength_nm or 600.0), dtype=torch.float32)
 
 
 def middle(image: torch.Tensor, side: int) -> torch.Tensor:
@@ -192,15 +185,14 @@ def least_seconds(blur: Blur, object_: torch.Tensor, modes: torch.Tensor, runs: 
     return min(times)
 
 
-def report(name: str, instrument: Instrument, image: npt.ArrayLike | None = None) -> Iterator[str]:
-    """Lines of a table, as they are found: the error of every model, test by test, on an image (y, x) or on simulated granulation."""
+def report(name: str, instrument: Instrument, image: npt.ArrayLike) -> Iterator[str]:
+    """Lines of a table, as they are found: the error of every model, test by test, on the middle of an image (y, x)."""
     trained = load_emulator(name or "emulator-narrow", torch.device("cpu"))
     large = make_models(trained, instrument.require(), _DEFOCUS_SIDE, _DEFOCUS_PSF)
     small = make_models(trained, instrument, _TURBULENCE_SIDE, _TURBULENCE_PSF)
     seen, less = (_object(image, models) for models in (large, small))
     names = [name for name in large.blurs if name != "exact"]
-    what = "simulated granulation" if image is None else "the object"
-    yield f"{trained.name} beside filter flow, {instrument.name}, {what}: |image - exact|^2 / |exact|^2"
+    yield f"{trained.name} beside filter flow, {instrument.name}: |image - exact|^2 / |exact|^2"
     yield f"{'':<28}" + "".join(f"{name:>11}" for name in [*names, "no blur"])
     found = defocus_errors(large, seen)
     yield _row(f"defocus of {DEFOCUS_RAD:g} rad, {large.side} px", [found[name].nmse for name in [*names, "no blur"]])
@@ -211,10 +203,8 @@ def report(name: str, instrument: Instrument, image: npt.ArrayLike | None = None
     yield _row(f"processor seconds, {large.side} px", [least_seconds(large.blurs[name], seen, modes) for name in names])
 
 
-def _object(image: npt.ArrayLike | None, models: Models) -> torch.Tensor:
-    """What is blurred (y, x), of mean 1: the middle of an image, else granulation."""
-    if image is None:
-        return granulation(models.optics.instrument, models.object_side)
+def _object(image: npt.ArrayLike, models: Models) -> torch.Tensor:
+    """What is blurred (y, x), of mean 1."""
     object_ = middle(torch.tensor(np.asarray(image, np.float32)), models.object_side)
     if not bool(torch.isfinite(object_).all()) or float(object_.mean()) <= 0:
         raise SettingsError("The object has bad pixels, or is dark, in its middle: take an image of intensities that is whole there.")

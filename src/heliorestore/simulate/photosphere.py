@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from heliorestore.instrument import Instrument
 from heliorestore.simulate.granulation import granulation
 from heliorestore.simulate.lattice import Array, smooth_noise
 from heliorestore.simulate.patch import Patch, network
@@ -29,6 +30,13 @@ def photosphere(patch: Patch, wavelength_nm: float = REFERENCE_NM, *, granular_g
     if patch.spot is not None:
         quiet = sunspot(x, y, quiet, patch.spot, patch.seed, time_s=patch.time_s)
     return at_wavelength(quiet, wavelength_nm)
+
+
+def quiet_sun(instrument: Instrument, side: int, seed: int = 200_001) -> Array:
+    """Granulation (y, x) on the pixels of an instrument and at its wavelength, before any telescope; by default none of a recipe's."""
+    known = instrument.require()
+    patch = Patch(shape=(side, side), pixel_arcsec=known.pixel_arcsec or 0.0, scene="granulation", seed=seed)
+    return photosphere(patch, known.wavelength_nm or REFERENCE_NM)
 
 
 def bright_points(x: Array, y: Array, lane_mm: Array, patch: Patch) -> Array:
