@@ -38,6 +38,12 @@ def option(
     return declared
 
 
+def weights_option(default: str, *, of: str, help: str) -> str:  # noqa: A002 - as for `option`
+    """Declare a setting that names weights, by their name or file, of the networks whose names begin with `of`."""
+    declared: str = dataclasses.field(default=default, metadata={"help": help, "weights_of": of})
+    return declared
+
+
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """One setting as form, command line and table see it."""
@@ -51,6 +57,7 @@ class Option:
     maximum: float | None = None
     live: bool = False
     log: bool = False
+    weights_of: str = ""
     choices: tuple[Any, ...] = ()
     optional: bool = False
 

@@ -19,7 +19,7 @@ import torch
 from heliorestore.burst import Burst
 from heliorestore.instrument import Instrument
 from heliorestore.methods import METHODS, Entry
-from heliorestore.settings import Settings, option
+from heliorestore.settings import Settings, option, weights_option
 from heliorestore.snapshot import Snapshot, StopReason
 
 # The user's own napari settings are neither read nor written.
@@ -53,6 +53,7 @@ class FakeSettings(Settings):
     size: Literal[1, 2] = option(1, help="One of two numbers.")
     flag: bool = option(False, help="Yes or no.")
     text: str = option("", help="Some text.")
+    net: str = weights_option("", of="mfbd", help="Some weights.")
     limit: float | None = option(None, minimum=0.0, help="A number or none.")
     pace_s: float = option(0.0, minimum=0.0, unit="s", help="How long an iteration takes.")
     fail: Literal["", "runtime", "memory", "gpu", "warning"] = option("", help="What goes wrong at the third iteration.")

@@ -28,7 +28,7 @@ def test_a_new_form_shows_the_defaults(form):
     [
         {"iterations": 12}, {"strength": 1 / 3}, {"strength": 1.234567890123e-5}, {"count": 777}, {"offset": -1 / 3}, {"offset": 6.02e11},
         {"offset": 1e-10}, {"kind": "b"}, {"size": 2}, {"flag": True},
-        {"text": "two words"}, {"limit": 0.1}, {"limit": None}, {"limit": 0.0},
+        {"text": "two words"}, {"net": "a/file.safetensors"}, {"limit": 0.1}, {"limit": None}, {"limit": 0.0},
     ],
     ids=str,
 )  # fmt: skip
@@ -106,3 +106,24 @@ def test_the_form_of_a_real_method_gives_its_defaults(qtbot, method):
     made = SettingsForm(load(method).settings)
     qtbot.addWidget(made)
     assert to_flags(made.settings()) == []
+
+
+def test_the_weights_at_hand_are_listed_when_they_are_asked_for(form, tmp_path, monkeypatch):
+    from heliorestore.nets import weights
+
+    monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
+    box = form.fields["net"].editor
+    box.setEditText("typed")
+    changes = []
+    form.changed.connect(lambda: changes.append(form.settings().net))
+    for name, architecture in (("mine", "mfbd-quarter"), ("other", "enhance-small"), ("third", "mfbd-recurrent-quarter")):
+        weights.save(weights.build(architecture), weights.WeightsRecord(name=name, architecture=architecture), tmp_path)
+    (tmp_path / "lost.safetensors").write_bytes(b"")  # without a record
+    box.look()
+    assert [box.itemText(number) for number in range(box.count())] == ["mine", "third"]
+    assert box.currentText() == "typed"
+    assert changes == []
+    box.setCurrentIndex(1)
+    box.activated.emit(1)
+    assert changes == ["third"]
+    assert form.settings().net == "third"

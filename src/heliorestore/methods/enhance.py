@@ -23,7 +23,7 @@ from heliorestore.nets.cuts import restored_rows
 from heliorestore.nets.enhance import Enhance
 from heliorestore.optics.quiet_sun import limb_cosine, quiet_sun
 from heliorestore.optics.reobserve import reobserved
-from heliorestore.settings import Settings, option
+from heliorestore.settings import Settings, option, weights_option
 from heliorestore.snapshot import Snapshot, StopReason
 
 ZOOM = 2
@@ -45,7 +45,7 @@ class EnhanceSettings(Settings):
         True,
         help="Scale a magnetogram down where its unsigned flux has grown by more than 2.9 %: mixed polarities, once resolved, add some.",
     )
-    weights: str = option("", help="Name or file of weights to use instead of the ones that come with the program.")
+    weights: str = weights_option("", of="enhance", help="Name or file of weights to use instead of the ones that come with the program.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from heliorestore.nets import weights
 from heliorestore.nets.cuts import Cut, cuts, restored_rows
 from heliorestore.nets.mfbd import REMEMBERED, STRIDE, EncoderDecoder, Memory, Recurrent, turned, turned_back
 from heliorestore.quality import contrast
-from heliorestore.settings import Settings, option
+from heliorestore.settings import Settings, option, weights_option
 from heliorestore.snapshot import Snapshot, StopReason
 
 Net = EncoderDecoder | Recurrent
@@ -51,7 +51,7 @@ class MfbdSettings(Settings):
         1024, unit="px", minimum=STRIDE, maximum=16_384,
         help="Images larger than this go through the network in tiles, which overlap: smaller ones need less memory.",
     )  # fmt: skip
-    weights: str = option("", help="Name or file of weights to use instead of the ones that come with the program.")
+    weights: str = weights_option("", of="mfbd", help="Name or file of weights to use instead of the ones that come with the program.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from heliorestore.nets import weights
 from heliorestore.nets.cuts import restored_rows
 from heliorestore.nets.denoiser import DROPOUT, SMALLEST, Denoiser
 from heliorestore.nets.uncertainty import uncertain_image
-from heliorestore.settings import Settings, option
+from heliorestore.settings import Settings, option, weights_option
 from heliorestore.snapshot import Snapshot, StopReason
 
 BUNDLED = "denoise-stokes"
@@ -41,7 +41,11 @@ class DenoiseSettings(Settings):
 
     method: ClassVar[str] = "denoise"
 
-    weights: str = option(BUNDLED, help="Name or file of the network's weights; with `none` a new network is fitted, which needs --fit.")
+    weights: str = weights_option(
+        BUNDLED,
+        of="denoiser",
+        help="Name or file of the network's weights; with `none` a new network is fitted, which needs --fit.",
+    )
     fit: int = option(0, minimum=0, maximum=10_000, live=True, help="Epochs of training on the series itself; 0 applies the weights.")
     uncertainty: bool = option(False, help="Give a map of the standard deviation too; it takes `passes` times as long.")
     passes: int = option(8, minimum=2, maximum=1000, help="Passes under dropout for the uncertainty of the weights.")

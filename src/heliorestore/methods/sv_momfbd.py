@@ -29,7 +29,7 @@ from heliorestore.methods.momfbd import PatchProblem, PatchState, advanced, eval
 from heliorestore.methods.objects import Knobs
 from heliorestore.methods.observation import observe
 from heliorestore.methods.regularisers import Kind
-from heliorestore.settings import option
+from heliorestore.settings import option, weights_option
 from heliorestore.snapshot import Snapshot, StopReason
 
 _RATES = (10**-1.7, 10**-0.5)  # of objects and modes in the paper's recipe
@@ -57,7 +57,7 @@ class SvMomfbdSettings(BlindSettings):
     forward: Literal["filter-flow", "emulator"] = option(
         "filter-flow", help="Model of the space-variant blur; with the emulator, a network, objects and modes are sought at once by adamw."
     )
-    emulator: str = option("emulator-narrow", help="Name or file of the emulator's weights.")
+    emulator: str = weights_option("emulator-narrow", of="emulator", help="Name or file of the emulator's weights.")
     grid_step: int = option(32, unit="px", minimum=4, maximum=256, help="Distance of the nodes at which wavefronts are sought.")
     patch: int = option(96, unit="px", minimum=16, maximum=512, help="Side of the patches that give the start.")
     psf: int = option(96, unit="px", minimum=16, maximum=512, help="Side of the PSFs: larger for strong turbulence.")

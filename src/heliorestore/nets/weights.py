@@ -95,6 +95,18 @@ def names() -> list[str]:
     return sorted({path.stem for folder in folders() for path in folder.glob(f"*{_SUFFIX}")})
 
 
+def names_of(networks: str) -> list[str]:
+    """The names of the weights at hand of all networks whose names begin so; what has no readable record is left out."""
+    found = []
+    for name in names():
+        try:
+            fits = read_record(find(name)).architecture.startswith(networks)
+        except WeightsError:
+            continue
+        found += [name] if fits else []
+    return found
+
+
 def find(name: str) -> Path:
     """The safetensors file of that name, or the file itself if a path is given."""
     candidates = [Path(name)] if name.endswith(_SUFFIX) else [folder / f"{name}{_SUFFIX}" for folder in folders()]

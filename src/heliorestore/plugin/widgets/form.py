@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabe
 from heliorestore.errors import SettingsError
 from heliorestore.plugin.widgets.numbers import FloatBox, IntBox, SlideNumber
 from heliorestore.plugin.widgets.parts import Section, note, say
+from heliorestore.plugin.widgets.weights import WeightsBox
 from heliorestore.settings import Option, Settings, options
 
 
@@ -138,6 +139,11 @@ def _editor(option: Option, changed: Callable[..., None]) -> Editor:
         check = QCheckBox()
         check.toggled.connect(changed)
         return check, check.isChecked, check.setChecked
+    if option.weights_of:
+        weights = WeightsBox(option.weights_of)
+        weights.activated.connect(changed)
+        weights.line.editingFinished.connect(changed)
+        return weights, weights.currentText, weights.setEditText
     if option.type is str:
         line = QLineEdit()
         line.editingFinished.connect(changed)
