@@ -21,7 +21,7 @@ KNOWN_TO_NET = tuple(KNOWN[name] for name in INSTRUMENTS)
 
 
 class Brightened(torch.nn.Module):
-    """In place of a network: the object times one plus the first mode times the instrument's number, and some light of its own."""
+    """In place of a network: the object times one plus the first mode times the instrument's number, and a little light."""
 
     width = 4
 
@@ -31,11 +31,10 @@ class Brightened(torch.nn.Module):
 
 
 def brightened(object_: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
-    """Images (frame, y, x) of what that makes of an object with its margins and maps (frame, y, x): of the object's mean."""
+    """Images (frame, y, x) of what that makes of an object with its margins and maps (frame, y, x)."""
     before, behind = (PSF - 1) // 2, PSF // 2
     wide = torch.nn.functional.pad(first[:, None], (before, behind, before, behind), mode="replicate")[:, 0]
-    images = object_ * (1 + wide)
-    images = images - (images - object_).mean((1, 2), keepdim=True)
+    images = object_ * (1 + wide) + 3.0
     return images[:, before : before + SHAPE[0], before : before + SHAPE[1]]
 
 

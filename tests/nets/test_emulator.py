@@ -1,9 +1,15 @@
+import copy
+
 import pytest
 import torch
 
 from heliorestore.instrument import KNOWN, Instrument
 from heliorestore.nets import emulator
-from heliorestore.nets.emulator import INSTRUMENTS, MODES, Emulator, start_neutral
+from heliorestore.nets.emulator import BASIS, INSTRUMENTS, MODES, Emulator, start_neutral
+from heliorestore.optics.convolve import convolve
+from heliorestore.optics.modes import make_basis
+from heliorestore.optics.psf import make_optics, psf
+from heliorestore.optics.pupil import Aperture
 
 ONE = torch.eye(len(INSTRUMENTS))
 
@@ -47,6 +53,30 @@ def test_level_and_unit_of_the_light_do_not_matter(net: Emulator) -> None:
     torch.testing.assert_close(net(flat, modes, one), flat, rtol=1e-4, atol=0)
     net(flat.requires_grad_(), modes, one).sum().backward()
     assert bool(torch.isfinite(flat.grad).all())
+
+
+@pytest.mark.parametrize("name", INSTRUMENTS)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_is_smooth_moves_as_the_optics_say_whatever_the_network_does(net: Emulator, name: str, axis: int) -> None:
+    side = 192
+    place = (torch.arange(side, dtype=torch.float64) - 90) / 40
+    hill = 1 + torch.exp(-(place[:, None].square() + place[None, :].square()) / 2)
+    instrument = KNOWN[name]
+    optics = make_optics(instrument, 32, make_basis(MODES, Aperture.of(instrument), BASIS), dtype=torch.float64)
+    modes = torch.zeros(MODES, dtype=torch.float64)
+    modes[axis] = 4.0
+    expected = convolve(hill, psf(optics, modes))
+    silent = copy.deepcopy(net)
+    silent.outc["conv"].weight.data.zero_()  # its bias stays, which is as smooth as can be
+    one = ONE[INSTRUMENTS.index(name)][None].double()
+    maps = modes[None, :, None, None].expand(1, -1, side, side)
+    with torch.no_grad():
+        image, wrong = (silent(hill[None, None], sign * maps, one)[0, 0] for sign in (1, -1))
+    inner = (slice(60, -60),) * 2
+    errors = [float((found - expected)[inner].square().mean().sqrt()) for found in (image, hill, wrong)]
+    assert errors[0] < 0.02  # of the hill's top, not all of which is smooth
+    assert errors[1] > 2 * errors[0]
+    assert errors[2] > 4 * errors[0]
 
 
 def test_the_published_network_sees_the_object_over_its_maximum() -> None:

@@ -137,7 +137,7 @@ class Emulated:
     """Objects (object, y, x) with the margins of the PSFs, modes (frame, mode, gy, gx) in rad of the first object, to images.
 
     The network sees the whole object and the modes at every pixel, continued at the borders as they are there; the images are
-    what it makes, with the mean of the object, without the margins.
+    what it makes without the margins.
     """
 
     trained: Trained
@@ -206,8 +206,6 @@ class Emulated:
         seen = object_[None, None].expand(len(maps), -1, -1, -1)
         with torch.autocast(maps.device.type, torch.bfloat16, enabled=maps.is_cuda):
             images: torch.Tensor = self.trained.net(seen, maps, one_hot.expand(len(maps), -1))
-        # A blur moves light, it makes none: a network that was taught patches, whose light comes and goes, does not know.
-        images = images - (images - seen).mean((-2, -1), keepdim=True)
         rows, columns = self.shape
         return images[:, 0, before : before + rows, before : before + columns]
 

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from heliorestore.instrument import KNOWN
 from heliorestore.optics.modes import Kind, make_basis
+from heliorestore.optics.pupil import Aperture, sampling
 
 MODES = 44
 INSTRUMENTS = ("crisp-6302", "crisp-8542", "chromis-3934", "hifi-6563")
@@ -22,6 +24,7 @@ PUBLISHED_INSTRUMENTS = ("chromis-3934", "crisp-6302,wavelength_nm=617.3", "cris
 BASIS: Kind = "kl-tilt"
 """Pure tilts first, as the published code and `methods.wavefronts` have it."""
 LEVELS = 4
+_SMOOTH_PX = 16.0
 _TYPICAL_D_OVER_R0 = 10.0  # modes of this turbulence enter the network with unit variance
 
 
@@ -96,13 +99,15 @@ class Emulator(nn.Module):
 
     64 channels at the first level are the published network: 17,295,939 parameters.
 
-    A blur does not act on a constant and does not know the unit of the light: with `relative` the network sees the object less
-    its mean in units of its spread, and its output is brought back, which is exact. The published network sees the object over
-    its maximum. `mode_scale` turns coefficients, of modes of unit rms, into what the network wants: of unit variance in typical
-    turbulence, or, for the published one, those of modes with a peak of 1.
+    A blur does not know the unit of the light, and of what is smooth over 16 pixels it does little more than move it as the tilts
+    say. With `relative` the network sees the object without its smooth part in units of its spread, and of its output only what is
+    not smooth is taken: a spot is as good as quiet Sun, and no light is made or lost. The published network sees the object over its
+    maximum, and its output is what it says. `mode_scale` turns coefficients, of modes of unit rms, into what the network wants: of
+    unit variance in typical turbulence, or, for the published one, those of modes with a peak of 1.
     """
 
     mode_scale: torch.Tensor
+    tilt_pixels: torch.Tensor
 
     def __init__(self, width: int = 64, *, relative: bool = True, instruments: int = len(INSTRUMENTS)) -> None:
         super().__init__()
@@ -114,11 +119,26 @@ class Emulator(nn.Module):
         self.up1, self.up2, self.up3, self.up4 = Up(16 * w, 4 * w), Up(8 * w, 2 * w), Up(4 * w, w), Up(2 * w, w)
         self.outc = nn.ModuleDict({"conv": nn.Conv2d(w, 1, 1)})
         self.register_buffer("mode_scale", _whitening() if relative else _peaks(), persistent=False)
+        self.register_buffer("tilt_pixels", _tilt_pixels(), persistent=False)
 
     def forward(self, objects: torch.Tensor, modes: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
-        rows, columns = objects.shape[-2:]
-        level, gain = self._level_and_gain(objects)
-        seen = torch.cat([(objects - level) / gain, modes * self.mode_scale[:, None, None]], 1)
+        if not self.relative:
+            gain = objects.amax((-2, -1), keepdim=True).clamp(min=1e-12)
+            return gain * self._network(objects / gain, modes, instruments)
+        with torch.autocast(objects.device.type, enabled=False):
+            smooth = _smooth(objects)
+            detail = objects - smooth
+            # A flat object has no spread; a millionth of its level keeps the division and its gradient finite.
+            level = objects.mean((-2, -1), keepdim=True)
+            gain = (detail.square().mean((-2, -1), keepdim=True) + 1e-12 * level.square() + 1e-24).sqrt()
+        found = gain * self._network(detail / gain, modes, instruments)
+        with torch.autocast(objects.device.type, enabled=False):
+            return found - _smooth(found) + self._moved(smooth + _smooth(detail), modes[:, :2], instruments)
+
+    def _network(self, seen: torch.Tensor, modes: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
+        """What the layers make of objects and modes."""
+        rows, columns = seen.shape[-2:]
+        seen = torch.cat([seen, modes * self.mode_scale[:, None, None]], 1)
         # Sizes that four halvings do not divide are continued by their last row and column, and cut off again.
         seen = nn.functional.pad(seen, (0, -columns % 2**LEVELS, 0, -rows % 2**LEVELS), mode="replicate")
         gamma, beta = self.film(instruments)
@@ -130,17 +150,20 @@ class Emulator(nn.Module):
         x = self.up4(self.up3(self.up2(self.up1(fifth, fourth), third), second), first)
         # The last sum decides about the contrast: half precision has too few digits for it.
         with torch.autocast(x.device.type, enabled=False):
-            image = self.outc["conv"](x.to(self.mode_scale.dtype))[..., :rows, :columns]
-        out: torch.Tensor = level + gain * image
-        return out
+            image: torch.Tensor = self.outc["conv"](x.to(self.mode_scale.dtype))[..., :rows, :columns]
+        return image
 
-    def _level_and_gain(self, objects: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.relative:
-            return torch.zeros_like(objects[..., :1, :1]), objects.amax((-2, -1), keepdim=True).clamp(min=1e-12)
-        level = objects.mean((-2, -1), keepdim=True)
-        # A flat object has no spread; a millionth of its level keeps the division and its gradient finite.
-        square = (objects - level).square().mean((-2, -1), keepdim=True)
-        return level, (square + 1e-12 * level.square() + 1e-24).sqrt()
+    def _moved(self, images: torch.Tensor, tilts: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
+        """Images (batch, 1, y, x) whose light was moved by tilts (batch, [x, y], y, x) in rad."""
+        shift = tilts * (instruments @ self.tilt_pixels)[:, None, None, None]
+        places = []
+        for axis, n in ((-1, images.shape[-1]), (-2, images.shape[-2])):
+            pixel = torch.arange(n, dtype=images.dtype, device=images.device)
+            along = (pixel if axis == -1 else pixel[:, None]) - shift[:, 0 if axis == -1 else 1]
+            places.append(2 * along / max(1, n - 1) - 1)
+        where = torch.stack(places, -1)
+        moved: torch.Tensor = nn.functional.grid_sample(images, where, mode="bilinear", padding_mode="border", align_corners=True)
+        return moved
 
 
 def full() -> Emulator:
@@ -169,6 +192,29 @@ def start_neutral(net: Emulator) -> None:
 
 def _layer(before: int, after: int) -> list[nn.Module]:
     return [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+
+
+def _smooth(images: torch.Tensor) -> torch.Tensor:
+    """Images (..., y, x) smoothed by a Gaussian; at the border over as much of it as lies inside, so that a constant stays."""
+    rows, columns = (_gaussian(n, images) for n in images.shape[-2:])
+    return rows @ images @ columns.T
+
+
+def _gaussian(n: int, like: torch.Tensor) -> torch.Tensor:
+    """Weights (pixel, pixel) along an axis; every row sums to one."""
+    pixel = torch.arange(n, dtype=like.dtype, device=like.device)
+    weights = torch.exp(-(pixel[:, None] - pixel[None, :]).square() / (2 * _SMOOTH_PX**2))
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _tilt_pixels() -> torch.Tensor:
+    """Pixels (instrument) by which a tilt of unit rms and 1 rad moves the light: slope / (pi D p / lambda), the slope per radius."""
+    found = []
+    for name in INSTRUMENTS:
+        instrument = KNOWN[name]
+        tilt = make_basis(2, Aperture.of(instrument), BASIS).sample(np.array([0.0, 0.0]), np.array([0.9, 1.0]))[0]
+        found.append(float(tilt[1] - tilt[0]) / 0.1 / (np.pi * sampling(instrument)))
+    return torch.tensor(found, dtype=torch.float32)
 
 
 def _whitening() -> torch.Tensor:
