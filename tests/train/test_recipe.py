@@ -67,6 +67,21 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         read_table(tmp_path / "bad.toml")
 
 
+def test_a_recipe_is_like_another_but_for_what_it_says(tmp_path: Path) -> None:
+    base = read_table("mfbd-crisp-quarter")
+    (tmp_path / "mfbd-crisp-quarter.toml").write_text('like = "mfbd-crisp-quarter"\nsteps = 7\n')  # a user's own of the same name
+    assert read_table(tmp_path / "mfbd-crisp-quarter.toml") == base | {"steps": 7}
+    (tmp_path / "second.toml").write_text('like = "mfbd-crisp-quarter.toml"\nseed = 5\n')
+    assert read_table(tmp_path / "second.toml") == read_table(tmp_path / "mfbd-crisp-quarter.toml") | {"name": "second", "seed": 5}
+    (tmp_path / "round.toml").write_text('like = "about.toml"\n')
+    (tmp_path / "about.toml").write_text('like = "round.toml"\n')
+    with pytest.raises(SettingsError, match=r"round\.toml is like itself"):
+        read_table(tmp_path / "round.toml")
+    (tmp_path / "lost.toml").write_text('like = "nothing"\n')
+    with pytest.raises(SettingsError, match="There is no recipe"):
+        read_table(tmp_path / "lost.toml")
+
+
 def test_rates_never_rise_after_the_warm_up() -> None:
     recipe = Recipe(**MINIMAL, steps=50, warmup=10, cooldown=1.0)
     rates = np.array([recipe.rate(n) for n in range(50)])

@@ -65,16 +65,24 @@ def bundled() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def read_table(source: str | Path) -> dict[str, Any]:
-    """The table of a TOML file, or of the bundled recipe of that name."""
+def read_table(source: str | Path, *, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The table of a TOML file, or of the bundled recipe of that name.
+
+    What it does not say is as in the recipe that it is `like`: a bundled one, or a file beside it. `readers` are those on the way here.
+    """
     path = bundled().get(str(source), Path(source))
+    if path in readers:
+        raise SettingsError(f"The recipe {path} is like itself: `like` must lead to another one.")
     try:
         with path.open("rb") as file:
-            return {"name": path.stem} | tomllib.load(file)
+            table = tomllib.load(file)
     except FileNotFoundError as error:
         raise SettingsError(f"There is no recipe {source}: give a TOML file or one of {', '.join(bundled())}.") from error
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"The recipe {path} cannot be read: {error}.") from error
+    like = table.pop("like", "")
+    base = like if like in bundled() else path.parent / str(like)
+    return (read_table(base, readers=(*readers, path)) if like else {}) | {"name": path.stem} | table
 
 
 def from_table(cls: type[R], table: dict[str, Any]) -> R:
