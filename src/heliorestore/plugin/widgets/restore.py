@@ -118,11 +118,11 @@ class RestoreWidget(QWidget):
             update_open_history(names[0])
             self.open_paths(names)
 
-    def open_paths(self, paths: list[str]) -> None:
-        """Read the files in a thread and add their layers; several files are one burst."""
+    def open_paths(self, paths: Sequence[str | Path], then: Callable[[], None] | None = None) -> None:
+        """Read the files in a thread, add their layers and tick them; several files are one burst. Then call `then`."""
         from heliorestore.plugin.readers import load_layers
 
-        start_task(f"Open {Path(paths[0]).name}", lambda: load_layers(paths), self._opened, listed=False)
+        start_task(f"Open {Path(paths[0]).name}", lambda: load_layers(paths), lambda outcome: self._opened(outcome, then), listed=False)
 
     def export(self, path: str | Path | None = None, snapshot: Snapshot | None = None) -> None:
         """Write a result, by default the latest, with its provenance, in a thread; without a path ask for one."""
@@ -300,7 +300,7 @@ class RestoreWidget(QWidget):
         if self.form is not None:
             self.form.set_running(busy)
 
-    def _opened(self, outcome: Outcome) -> None:
+    def _opened(self, outcome: Outcome, then: Callable[[], None] | None) -> None:
         from napari.layers import Layer
 
         if outcome.end is not End.FINISHED:
@@ -311,6 +311,8 @@ class RestoreWidget(QWidget):
         if first:  # napari would open a series in its middle
             self.viewer.dims.current_step = (0,) * self.viewer.dims.ndim
         self.layer_list.choose([layer for layer in added if layer.metadata.get("kind", "image") == "image"])
+        if then is not None:
+            then()
 
     def _written(self, outcome: Outcome) -> None:
         if outcome.end is End.FINISHED:

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout
 
-from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, HeliorestoreError
 from heliorestore.plugin.autosave import Autosave, begin
-from heliorestore.plugin.layers import TAG
 from heliorestore.plugin.live import BoxLayers, LiveLayers
 from heliorestore.plugin.preview import Box, Preview
 from heliorestore.plugin.repeat import slice_text
@@ -23,9 +21,9 @@ from heliorestore.plugin.widgets.probe import ProbeBox, Probed
 from heliorestore.plugin.widgets.restore import RestoreWidget
 from heliorestore.plugin.widgets.run import State
 from heliorestore.plugin.widgets.shortcuts import bind_keys, release_keys
-from heliorestore.plugin.widgets.unfinished import UnfinishedRuns
-from heliorestore.plugin.worker import End, Job, Outcome, RestoreWorker, start_task
-from heliorestore.settings import Settings, from_rows, options
+from heliorestore.plugin.widgets.unfinished import UnfinishedRuns, fill_in, open_input
+from heliorestore.plugin.worker import End, Job, Outcome, RestoreWorker
+from heliorestore.settings import Settings, options
 from heliorestore.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -308,43 +306,16 @@ class SvMomfbdWidget(RestoreWidget):
         if self.form is None or self.run_panel.busy:
             return
         try:
-            paths = saved.restart.paths()
+            open_input(self, saved.restart, lambda: self._resume(saved))
         except BurstError as error:
             self.run_panel.say(str(error))
-            return
-        wanted = [str(path) for path in paths]
-        layers = [
-            layer for layer in self.viewer.layers
-            if isinstance(burst := layer.metadata.get(TAG), Burst) and [str(source.path) for source in burst.sources] == wanted
-        ]  # fmt: skip
-        if layers:
-            self.layer_list.choose(layers)
-            self._resume(saved)
-            return
-        from heliorestore.plugin.readers import load_layers
-
-        start_task("Open", lambda: load_layers(paths), lambda outcome: self._resume_opened(saved, outcome), listed=False)
-
-    def _resume_opened(self, saved: Autosave, outcome: Outcome) -> None:
-        self._opened(outcome)
-        if outcome.end is End.FINISHED:
-            self._resume(saved)
 
     def _resume(self, saved: Autosave) -> None:
-        restart = saved.restart
-        if self.form is None:
-            return
         try:
-            settings = from_rows(self.form.settings_class, restart.rows)
+            fill_in(self, saved.restart)
         except HeliorestoreError as error:
             self.run_panel.say(f"The run cannot be resumed with this version: {error}")
             return
-        self.objects.setText(restart.objects)
-        self.frames.setText(restart.frames)
-        self.instrument.set_text(restart.instrument)
-        self.device.setCurrentText(restart.device)
-        self.seed.setValue(restart.seed)
-        self.form.set_settings(settings)
         self.unfinished.taken()
         self._start(saved=saved)
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import Signal
 
-from heliorestore.plugin.autosave import Autosave, unfinished
+from heliorestore.burst import Burst
+from heliorestore.plugin.autosave import Autosave, Restart, unfinished
+from heliorestore.plugin.layers import TAG
 from heliorestore.plugin.widgets.parts import Section, button, note, row, say
+from heliorestore.settings import from_rows
+
+if TYPE_CHECKING:
+    from heliorestore.plugin.widgets.restore import RestoreWidget
 
 
 class UnfinishedRuns(Section):
@@ -45,3 +55,30 @@ class UnfinishedRuns(Section):
     def _resume(self) -> None:
         if self.offered is not None:
             self.resumed.emit(self.offered)
+
+
+def open_input(panel: RestoreWidget, restart: Restart, then: Callable[[], None]) -> None:
+    """Tick the layers of a run's input in the panel, open its files first if they are not open, and call `then`."""
+    paths = restart.paths()
+    layers = [
+        layer for layer in panel.viewer.layers
+        if isinstance(burst := layer.metadata.get(TAG), Burst) and [Path(source.path) for source in burst.sources] == paths
+    ]  # fmt: skip
+    if layers:
+        panel.layer_list.choose(layers)
+        then()
+    else:
+        panel.open_paths(paths, then)
+
+
+def fill_in(panel: RestoreWidget, restart: Restart) -> None:
+    """Show the settings of a run in the panel and what else was chosen for it; what this version lacks is a SettingsError."""
+    if panel.form is None:
+        return
+    settings = from_rows(panel.form.settings_class, restart.rows)
+    panel.objects.setText(restart.objects)
+    panel.frames.setText(restart.frames)
+    panel.instrument.set_text(restart.instrument)
+    panel.device.setCurrentText(restart.device)
+    panel.seed.setValue(restart.seed)
+    panel.form.set_settings(settings)
