@@ -12,7 +12,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,17 +141,12 @@ def strength(trained: Trained, size: int = 96) -> str:
 
 def draw_strength(same: list[float], varying: dict[str, list[float]]) -> None:
     """The picture of fig. 8."""
-    figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8, 4.4), layout="constrained")
     for name in ("no blur", *NAMES):
         axis.loglog(exactness.R0_CM, varying[name], marker="o", markersize=4, color=COLOURS[name], label=label(name))
     axis.loglog(exactness.R0_CM, same, "--", marker="o", markersize=4, color=COLOURS["emulator"], label="emulator, one PSF for the field")
-    axis.set_xticks(exactness.R0_CM, [f"{r0:g}" for r0 in exactness.R0_CM])
-    axis.minorticks_off()
-    axis.set_xlabel("Fried parameter r0 at 854 nm [cm], telescope of 1 m")
-    axis.set_ylabel("NMSE against the exact sum")
-    axis.grid(alpha=0.3)
-    figure.legend(loc="outside right center", frameon=False, fontsize=8)
-    save(figure, "emulator_strength.png")
+    titles = "Fried parameter r0 at 854 nm [cm], telescope of 1 m", "NMSE against the exact sum"
+    finish_chart(figure, axis, exactness.R0_CM, titles, "emulator_strength.png")
 
 
 def burst(weights: str) -> str:
@@ -201,7 +196,7 @@ def timing(runs: int) -> str:
 
 def draw_timing(times: dict[tuple[str, int, int], float]) -> None:
     """The picture of fig. 6: seconds per image against its side, one and several at a time."""
-    figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8, 4.4), layout="constrained")
     colours = {"full": "tab:red", "narrow": "tab:orange", "step 16": "tab:blue", "exact": "0.4"}
     names = {"full": "emulator, full width", "narrow": "emulator, narrow", "step 16": "filter flow, step 16", "exact": "exact sum"}
     for kind, colour in colours.items():
@@ -211,13 +206,9 @@ def draw_timing(times: dict[tuple[str, int, int], float]) -> None:
                 shown = names[kind] + f", {count} at a time" * (count > 1)
                 values = [times[kind, size, count] for size in sizes]
                 axis.loglog(sizes, values, style, marker="o", markersize=4, color=colour, label=shown)
-    axis.set_xticks(benchmark.SIZES, [str(size) for size in benchmark.SIZES])
-    axis.minorticks_off()
-    axis.set_xlabel("side of the image [px]")
-    axis.set_ylabel("processor seconds per image, one thread")
-    axis.grid(alpha=0.3)
-    figure.legend(loc="outside right center", frameon=False, fontsize=8)
-    save(figure, "emulator_timing.png")
+    finish_chart(
+        figure, axis, benchmark.SIZES, ("side of the image [px]", "processor seconds per image, one thread"), "emulator_timing.png"
+    )
 
 
 def record(weights: str) -> str:
@@ -243,6 +234,17 @@ def finish(figure: plt.Figure, axes: np.ndarray, name: str) -> None:
     for axis in axes.flat:
         axis.set_xticks([])
         axis.set_yticks([])
+    save(figure, name)
+
+
+def finish_chart(figure: plt.Figure, axis: plt.Axes, ticks: Sequence[float], titles: tuple[str, str], name: str) -> None:
+    """Give a logarithmic chart its ticks along x, titles along x and y and a legend, and keep the picture."""
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel(titles[0])
+    axis.set_ylabel(titles[1])
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
     save(figure, name)
 
 

@@ -6,13 +6,14 @@ imitates is `optics.filter_flow`, which is exact where the network is not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import nn
 
-from heliorestore.instrument import KNOWN
+from heliorestore.instrument import Instrument
 from heliorestore.optics.modes import Kind, make_basis
 from heliorestore.optics.pupil import Aperture, sampling
 
@@ -109,17 +110,17 @@ class Emulator(nn.Module):
     mode_scale: torch.Tensor
     tilt_pixels: torch.Tensor
 
-    def __init__(self, width: int = 64, *, relative: bool = True, instruments: int = len(INSTRUMENTS)) -> None:
+    def __init__(self, width: int = 64, *, relative: bool = True, instruments: Sequence[str] = INSTRUMENTS) -> None:
         super().__init__()
         w = width
         self.width, self.relative = width, relative
-        self.film = Film(instruments)
+        self.film = Film(len(instruments))
         self.inc = TwoConvolutions(1 + MODES, w, w)
         self.down1, self.down2, self.down3, self.down4 = Down(w, 2 * w), Down(2 * w, 4 * w), Down(4 * w, 8 * w), Down(8 * w, 8 * w)
         self.up1, self.up2, self.up3, self.up4 = Up(16 * w, 4 * w), Up(8 * w, 2 * w), Up(4 * w, w), Up(2 * w, w)
         self.outc = nn.ModuleDict({"conv": nn.Conv2d(w, 1, 1)})
         self.register_buffer("mode_scale", _whitening() if relative else _peaks(), persistent=False)
-        self.register_buffer("tilt_pixels", _tilt_pixels(), persistent=False)
+        self.register_buffer("tilt_pixels", _tilt_pixels(instruments), persistent=False)
 
     def forward(self, objects: torch.Tensor, modes: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
         if not self.relative:
@@ -178,7 +179,7 @@ def narrow() -> Emulator:
 
 def published() -> Emulator:
     """The network as published, which takes objects over their maximum and coefficients of modes that have a peak of 1."""
-    return Emulator(relative=False)
+    return Emulator(relative=False, instruments=PUBLISHED_INSTRUMENTS)
 
 
 def start_neutral(net: Emulator) -> None:
@@ -207,11 +208,11 @@ def _gaussian(n: int, like: torch.Tensor) -> torch.Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def _tilt_pixels() -> torch.Tensor:
+def _tilt_pixels(instruments: Sequence[str]) -> torch.Tensor:
     """Pixels (instrument) by which a tilt of unit rms and 1 rad moves the light: slope / (pi D p / lambda), the slope per radius."""
     found = []
-    for name in INSTRUMENTS:
-        instrument = KNOWN[name]
+    for text in instruments:
+        instrument = Instrument.parse(text)
         tilt = make_basis(2, Aperture.of(instrument), BASIS).sample(np.array([0.0, 0.0]), np.array([0.9, 1.0]))[0]
         found.append(float(tilt[1] - tilt[0]) / 0.1 / (np.pi * sampling(instrument)))
     return torch.tensor(found, dtype=torch.float32)
