@@ -69,7 +69,7 @@ def load_emulator(name: str, device: torch.device) -> Trained:
 
 
 def frozen(net: Emulator) -> Emulator:
-    """The network ready for use as a model: its norms folded into its convolutions, nothing trainable."""
+    """The network ready for use as a model: its norms folded into its convolutions, its channels last, nothing trainable."""
     for part in net.eval().modules():
         if isinstance(part, nn.Sequential):
             for place, layer in enumerate(part):
@@ -77,6 +77,7 @@ def frozen(net: Emulator) -> Emulator:
                     before = part[place - 1]
                     assert isinstance(before, nn.Conv2d)
                     part[place - 1], part[place] = fuse_conv_bn_eval(before, layer), nn.Identity()
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
     return net.requires_grad_(False)
 
 
