@@ -65,7 +65,7 @@ def test_the_emulator_s_memory_is_that_of_its_network() -> None:
     settings = SvMomfbdSettings(forward="emulator", grid_step=16)
     needs = [memory_need(field, settings.replace(memory_gb=gb)) for gb in (16.0, 5.0, 1.0)]
     whole, tiled, least = [need for need in needs if need is not None]
-    # One frame of 1120 x 1120 pixels takes 2.5 GB. Its network sees further than a PSF reaches: the field stays whole while it can.
+    # One frame of 1088 x 1088 pixels takes 2.8 GB. Its network sees further than a PSF reaches: the field stays whole while it can.
     assert whole.tiles == (1, 1)
     assert tiled.tiles == (2, 2)
     assert least.tiles[0] > 2

@@ -28,7 +28,7 @@ from heliorestore.optics.psf import Optics
 from heliorestore.optics.pupil import Aperture, sampling
 
 _ALIKE = 0.03  # sampling and obscuration may differ by this fraction from those that the network was trained on
-_PER_INPUT, _PER_WIDTH = 5, 17  # full-size channels at the peak of a gradient, all levels together, as benchmarks/emulator.py measures
+_PER_INPUT, _PER_WIDTH = 4, 26  # full-size channels at the peak of a gradient, all levels together, as benchmarks/emulator.py measures
 
 
 @dataclass(frozen=True, eq=False)
