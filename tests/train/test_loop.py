@@ -83,6 +83,31 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     assert not list((tmp_path / "b").glob("*.part"))
 
 
+class Settled(Doubling):
+    """Doubling that counts how often the statistics are asked for."""
+
+    times = 0
+
+    def settle(self, net: torch.nn.Module) -> None:
+        self.times += 1
+
+
+def test_statistics_of_normalisations_are_held_towards_the_end(tmp_path: Path) -> None:
+    task, recipe = Settled(), dataclasses.replace(RECIPE, held=0.6)  # of 24 steps, validated every 6: from step 12 on
+    train(tiny(), task, dataclasses.replace(recipe, steps=12, held=0.1), tmp_path, device=CPU, say=lambda _: None)
+    assert task.times == 2
+    halfway = torch.load(tmp_path / CHECKPOINT, weights_only=True)["net"]
+    train(tiny(), task, recipe, tmp_path, device=CPU, resume=True, say=lambda _: None)
+    assert task.times == 2
+    end = torch.load(tmp_path / CHECKPOINT, weights_only=True)["net"]
+    statistics = [name for name in end if "running_" in name]
+    assert statistics
+    for name in statistics:
+        torch.testing.assert_close(end[name], halfway[name], rtol=0, atol=0)
+    weights = [name for name in end if name.endswith("weight")]
+    assert all(not torch.equal(end[name], halfway[name]) for name in weights)
+
+
 def test_the_best_is_not_lost_when_later_steps_are_worse(tmp_path: Path) -> None:
     class Worse(Doubling):
         calls = 0

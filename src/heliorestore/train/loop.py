@@ -51,6 +51,13 @@ class WithHeads(Protocol):
 
 
 @runtime_checkable
+class Settling(Protocol):
+    """A task that measures the statistics of batch normalisations anew, for those that run along belong to weights of the past."""
+
+    def settle(self, net: nn.Module) -> None: ...
+
+
+@runtime_checkable
 class OnDevice(Protocol):
     """A task that makes its batches where the network is."""
 
@@ -94,6 +101,7 @@ def train(
         say(f"going on after step {progress.step} of {recipe.steps}")
     elif (folder / CHECKPOINT).exists():
         raise RestorationError(f"{folder / CHECKPOINT} exists: go on with --resume, or choose another folder with -o.")
+    held = _hold(net, recipe, progress.step)
     began, before = time.perf_counter(), progress.seconds
     losses: list[torch.Tensor] = []
     while progress.step < recipe.steps:
@@ -101,9 +109,12 @@ def train(
         progress.step += 1
         if progress.step % recipe.validate_every and progress.step < recipe.steps:
             continue
+        if isinstance(task, Settling) and not held:
+            task.settle(net)
         net.eval()
         figures = dict(task.validate(net))
         net.train()
+        held = _hold(net, recipe, progress.step)
         progress.seconds = before + time.perf_counter() - began  # now that the device is done
         shown = float(torch.stack(losses).cpu().double().mean())
         progress.history.append({"step": progress.step, "seconds": round(progress.seconds, 1), "training_loss": shown} | figures)
@@ -137,6 +148,16 @@ def _step(net: nn.Module, task: Task, recipe: Recipe, optimiser: torch.optim.Opt
     loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
     optimiser.step()
     return loss.detach()
+
+
+def _hold(net: nn.Module, recipe: Recipe, step: int) -> bool:
+    """Let batch normalisations use the statistics that they have and keep them, once the recipe says so; and whether it does."""
+    held = step > (1 - recipe.held) * recipe.steps
+    if held:
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+    return held
 
 
 def _placed(part: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -114,7 +114,6 @@ class MfbdTask:
     def validate(self, net: nn.Module) -> Mapping[str, float]:
         """The loss on the validation bursts, and the error (rms) relative to the sharpest frame's."""
         device = next(net.parameters()).device
-        self._settle(net)
         losses, ratios = [], []
         with torch.inference_mode():
             for frames, target in self.noisy():
@@ -161,8 +160,8 @@ class MfbdTask:
         level = float(random.uniform(-_LEVEL, _LEVEL))
         return (frames - 1) * factor + level, (target - 1) * factor + level
 
-    def _settle(self, net: nn.Module) -> None:
-        """Measure the statistics of the normalisations anew: those that run along in training belong to weights of the past."""
+    def settle(self, net: nn.Module) -> None:
+        """Measure the statistics of the normalisations as means over some batches."""
         norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
@@ -176,7 +175,6 @@ class MfbdTask:
                 net(self.batch(random, self.recipe.batch, self.recipe.patch)[0].to(device))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-            norm.eval()
 
 
 def _weights(frames: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

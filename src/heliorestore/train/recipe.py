@@ -20,8 +20,9 @@ class Recipe:
     """What every training needs; a network's own recipe adds its data.
 
     The learning rate rises over `warmup` steps, stays, and falls to zero over the last `cooldown` fraction of the steps:
-    a run that was stopped goes on under a recipe with more or fewer steps. `half` stores the weights in half precision,
-    `start` names weights to begin with.
+    a run that was stopped goes on under a recipe with more or fewer steps. Over the last `held` fraction the statistics of batch
+    normalisations stay as they were measured, so that the network learns with those that it will be used with. `half` stores
+    the weights in half precision, `start` names weights to begin with.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Recipe:
     learning_rate: float = 1e-4
     warmup: int = 200
     cooldown: float = 0.3
+    held: float = 0.0
     l2: float = 0.0
     precision: str = "float32"
     validate_every: int = 500
@@ -44,10 +46,11 @@ class Recipe:
         for name in ("steps", "batch", "patch", "validate_every"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"The recipe's {name} is {getattr(self, name)}; it must be at least 1.")
-        if not self.learning_rate > 0 or not 0 <= self.cooldown <= 1 or self.warmup < 0 or self.l2 < 0:
+        fractions = 0 <= self.cooldown <= 1 and 0 <= self.held <= 1
+        if not self.learning_rate > 0 or not fractions or self.warmup < 0 or self.l2 < 0:
             raise SettingsError(
-                f"The recipe has learning_rate {self.learning_rate}, warmup {self.warmup}, cooldown {self.cooldown} and l2 {self.l2}; "
-                "the rate must be positive, the cooldown between 0 and 1, the others not negative."
+                f"The recipe has learning_rate {self.learning_rate}, warmup {self.warmup}, cooldown {self.cooldown}, held {self.held} and "
+                f"l2 {self.l2}; the rate must be positive, cooldown and held between 0 and 1, the others not negative."
             )
         if self.precision not in ("float32", "bfloat16"):
             raise SettingsError(f"The recipe's precision is {self.precision!r}; possible are 'float32' and 'bfloat16'.")
