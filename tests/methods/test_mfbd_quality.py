@@ -32,11 +32,14 @@ def sharpest(burst: Burst) -> int:
     ("name", "scene", "r0_cm", "most"),
     [("crisp-6302", "granulation", 12.0, 0.8), ("crisp-8542", "sunspot", 15.0, 0.7), ("chromis-3934", "sunspot", 8.0, 0.8)],
 )
-def test_it_comes_nearer_to_the_truth_than_the_sharpest_frame_and_the_mean(name: str, scene: str, r0_cm: float, most: float) -> None:
+@pytest.mark.parametrize("network", ["encoder-decoder", "recurrent"])
+def test_it_comes_nearer_to_the_truth_than_the_sharpest_frame_and_the_mean(
+    network: str, name: str, scene: str, r0_cm: float, most: float
+) -> None:
     air = SimulationSettings(size=128, frames=7, objects=1, scene=scene, r0_cm=r0_cm, ao=True, step=16)
     simulation = simulate_burst(air, KNOWN[name], seed=SEED)
     frames, truth = np.asarray(simulation.burst.frames)[0], simulation.truth[0]
-    restored = restore(simulation.burst, ONE, device="cpu").images[0]
+    restored = restore(simulation.burst, ONE.replace(network=network), device="cpu").images[0]
     best = error(frames[sharpest(simulation.burst)], truth)
     assert error(restored, truth) < most * best
     assert error(restored, truth) < error(frames.mean(0), truth)
@@ -58,14 +61,12 @@ def test_the_photometry_is_that_of_the_frames(name: str, scene: str) -> None:
     assert abs(float(restored[dark].mean()) - wanted) < abs(float(aligned[:, dark].mean()) - wanted)
 
 
-@pytest.mark.parametrize(
-    ("name", "weights"),
-    [("crisp-6302", "mfbd-crisp-quarter"), ("crisp-8542", "mfbd-crisp-quarter"), ("chromis-3934", "mfbd-chromis-quarter")],
-)
-def test_each_sampling_has_weights_of_its_own(name: str, weights: str) -> None:
+@pytest.mark.parametrize(("network", "prefix"), [("encoder-decoder", "mfbd"), ("recurrent", "mfbd-recurrent")])
+@pytest.mark.parametrize(("name", "sampling"), [("crisp-6302", "crisp"), ("crisp-8542", "crisp"), ("chromis-3934", "chromis")])
+def test_each_sampling_has_weights_of_its_own(network: str, prefix: str, name: str, sampling: str) -> None:
     frames = np.random.default_rng(0).uniform(1, 2, (1, 7, 24, 24)).astype(np.float32)
-    messages = " ".join(restore(Burst.from_array(frames, KNOWN[name]), ONE, device="cpu").messages)
-    assert f"Weights {weights}, sha256" in messages
+    messages = " ".join(restore(Burst.from_array(frames, KNOWN[name]), ONE.replace(network=network), device="cpu").messages)
+    assert f"Weights {prefix}-{sampling}-quarter, sha256" in messages
     assert "expect less" not in messages
 
 
