@@ -238,7 +238,7 @@ def draw(drawn: dict[str, dict[str, Image]]) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    shown = ["sharpest frame", "MFBD, one pass", "MOMFBD", "SV-MOMFBD", "truth"]
+    shown = ["sharpest frame", "MFBD, one pass", "MFBD, recurrent", "MOMFBD", "SV-MOMFBD", "truth"]
     figure, axes = plt.subplots(
         len(drawn), len(shown) + 1, figsize=(3.1 * len(shown) + 4.2, 3.3 * len(drawn)), layout="constrained", squeeze=False
     )
@@ -258,7 +258,7 @@ def draw(drawn: dict[str, dict[str, Image]]) -> None:
         row[-1].set(xlabel="cycles per pixel", ylabel="power [pixel²]", ylim=(1e-7, None))
     axes[0][-1].legend(fontsize=8)
     (DOCS / "pictures").mkdir(exist_ok=True)
-    figure.savefig(DOCS / "pictures" / "mfbd.png", dpi=70)
+    figure.savefig(DOCS / "pictures" / "mfbd.png", dpi=66)
 
 
 def put(tables: Mapping[str, str]) -> None:
