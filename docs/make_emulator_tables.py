@@ -29,7 +29,8 @@ from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.nets.emulator import INSTRUMENTS, MODES
 from heliorestore.nets.weights import find, read_record
 from heliorestore.optics.convolve import at_nodes, interpolate
-from heliorestore.simulate.photosphere import quiet_sun
+from heliorestore.simulate.patch import Patch
+from heliorestore.simulate.photosphere import photosphere, quiet_sun
 from heliorestore.train.scenes import SceneFile, read
 
 mpl.use("Agg")
@@ -44,6 +45,7 @@ PAGE = ROOT / "docs" / "emulator.md"
 PICTURES = ROOT / "docs" / "pictures"
 CRISP = KNOWN["crisp-8542"]
 MHD = SceneFile("truth/mhd_granulation.fits", 0.0662, columns=(700, 1000))
+SPOT = Patch(shape=(exactness.LEAST_SIDE,) * 2, pixel_arcsec=0.059, scene="sunspot", seed=77)
 PARTS = (slice(0, 2), slice(2, 9))
 NAMES = ("emulator", *(f"step {step}" for step in STEPS))
 COLOURS = {"emulator": "tab:red", "step 32": "tab:cyan", "step 16": "tab:blue", "step 8": "tab:purple", "no blur": "0.6"}
@@ -125,13 +127,16 @@ def strength(trained: Trained, size: int = 96) -> str:
     """Fig. 8: NMSE against r0, with one PSF for the field and with modes that vary over 3 arcsec."""
     models = make_models(trained, CRISP, size, 128)
     object_ = granulation(models)
-    columns = ["r0", "emulator, one PSF", "of the variance", "emulator, varying", "of the variance", "step 32", "step 16", "step 8"]
-    lines = ["| " + " | ".join([*columns, "the object as it is"]) + " |", "|---" * (len(columns) + 1) + "|"]
+    spot = middle(torch.tensor(photosphere(SPOT, 854.2), dtype=torch.float32), models.object_side)
+    columns = ["r0", "emulator, one PSF", "of the variance", "emulator, varying", "of the variance", "in a spot, of the variance"]
+    columns += ["step 32", "step 16", "step 8", "the object as it is"]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     same, varying = [], []
     for r0_cm in exactness.R0_CM:
         same.append(exactness.turbulence_errors(models, object_, r0_cm, varying=False)["emulator"])
         varying.append(found := exactness.turbulence_errors(models, object_, r0_cm))
         values = [same[-1].nmse, same[-1].of_variance, found["emulator"].nmse, found["emulator"].of_variance]
+        values.append(exactness.turbulence_errors(models, spot, r0_cm)["emulator"].of_variance)
         values += [found[name].nmse for name in (*NAMES[1:], "no blur")]
         lines.append(f"| {r0_cm:g} cm | " + " | ".join(f"{value:.1e}" for value in values) + " |")
         print(lines[-1], flush=True)

@@ -9,10 +9,14 @@ import heliorestore
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.instrument import KNOWN
 from heliorestore.methods.emulated import Emulated, Trained, emulated, frozen, load_emulator
+from heliorestore.methods.exactness import make_models, turbulence_errors
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.methods.wavefronts import make_wavefronts
 from heliorestore.nets.emulator import INSTRUMENTS, MODES, Emulator
 from heliorestore.optics.convolve import interpolate
+from heliorestore.optics.filter_flow import FilterFlow
+from heliorestore.simulate.patch import Patch
+from heliorestore.simulate.photosphere import photosphere, quiet_sun
 
 CPU = torch.device("cpu")
 CRISP = KNOWN["crisp-8542"]
@@ -25,7 +29,7 @@ class Brightened(torch.nn.Module):
 
     width = 4
 
-    def forward(self, objects: torch.Tensor, modes: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
+    def field(self, objects: torch.Tensor, modes: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
         assert modes.shape[1] == MODES
         return objects * (1 + modes[:, :1] * instruments.argmax(1)[:, None, None, None]) + 3.0
 
@@ -100,6 +104,36 @@ def test_few_frames_at_a_time_give_the_same(net: Emulator) -> None:
         found.append((images.detach(), *torch.autograd.grad(images.square().sum(), (objects, modes))))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", INSTRUMENTS)
+def test_the_emulator_that_comes_along_blurs_as_filter_flow_does_and_not_the_other_way_round(name: str) -> None:
+    instrument = KNOWN[name]
+    wavefronts = make_wavefronts([instrument], MODES, 60.0, (0.0,), CPU)
+    shape = (64, 80)
+    model = emulated(load_emulator("emulator-narrow", CPU))(wavefronts.optics(32), shape, 16, 1e9)
+    flow = FilterFlow(optics=wavefronts.optics(32), shape=shape, step=16, borders="given")
+    object_ = torch.tensor(quiet_sun(instrument, 111, seed=3), dtype=torch.float32)[None, : model.object_shape[0], : model.object_shape[1]]
+    white = torch.randn((1, MODES, *model.grid), generator=torch.Generator().manual_seed(5))
+    modes = 0.6 * (white[..., :1, :1] + white) * wavefronts.sigmas[:, None, None]
+    with torch.no_grad():
+        image, right = model(object_, modes), flow(object_, modes)
+        swapped = torch.cat([modes[:, [1, 0]], modes[:, 2:]], 1)
+        wrong = [flow(object_, other) for other in (-modes, swapped, modes.flip(-1), modes.flip(-2), torch.zeros_like(modes))]
+    error = float((image - right).square().mean())
+    assert all(error < 0.4 * float((image - other).square().mean()) for other in wrong)
+
+
+def test_a_spot_is_no_harder_than_quiet_sun() -> None:
+    """A network that sees a whole field less its mean is lost where a spot makes that mean another than its surroundings'."""
+    models = make_models(load_emulator("emulator-narrow", CPU), CRISP, 96, 64)
+    spot = Patch(shape=(models.object_side,) * 2, pixel_arcsec=0.059, scene="sunspot", seed=77)
+    quiet, spotted = (
+        torch.tensor(image, dtype=torch.float32) for image in (quiet_sun(CRISP, models.object_side), photosphere(spot, 854.2))
+    )
+    assert float(spotted.min()) < 0.4
+    found = [turbulence_errors(models, object_, 40.0)["emulator"].of_variance for object_ in (quiet, spotted)]
+    assert found[1] < found[0] < 0.06
 
 
 def test_an_instrument_is_known_by_its_sampling() -> None:

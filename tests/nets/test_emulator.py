@@ -48,7 +48,8 @@ def test_any_size_comes_out_as_it_went_in(net: Emulator, shape: tuple[int, int])
 
 def test_level_and_unit_of_the_light_do_not_matter(net: Emulator) -> None:
     objects, modes, one = inputs()
-    torch.testing.assert_close(net(3.0 * objects - 7.0, modes, one), 3.0 * net(objects, modes, one) - 7.0)
+    for model in (net, net.field):
+        torch.testing.assert_close(model(3.0 * objects - 7.0, modes, one), 3.0 * model(objects, modes, one) - 7.0)
     flat = torch.full_like(objects, 5.0)
     torch.testing.assert_close(net(flat, modes, one), flat, rtol=1e-4, atol=0)
     net(flat.requires_grad_(), modes, one).sum().backward()
@@ -71,7 +72,7 @@ def test_what_is_smooth_moves_as_the_optics_say_whatever_the_network_does(net: E
     one = ONE[INSTRUMENTS.index(name)][None].double()
     maps = modes[None, :, None, None].expand(1, -1, side, side)
     with torch.no_grad():
-        image, wrong = (silent(hill[None, None], sign * maps, one)[0, 0] for sign in (1, -1))
+        image, wrong = (silent.field(hill[None, None], sign * maps, one)[0, 0] for sign in (1, -1))
     inner = (slice(60, -60),) * 2
     errors = [float((found - expected)[inner].square().mean().sqrt()) for found in (image, hill, wrong)]
     assert errors[0] < 0.02  # of the hill's top, not all of which is smooth
@@ -85,6 +86,7 @@ def test_the_published_network_sees_the_object_over_its_maximum() -> None:
     objects, modes, one = inputs()
     torch.testing.assert_close(net(3.0 * objects, modes, one), 3.0 * net(objects, modes, one))
     assert not torch.allclose(net(objects + 1.0, modes, one), net(objects, modes, one) + 1.0)
+    assert torch.equal(net.field(objects, modes, one), net(objects, modes, one))
     # Its modes have a peak of 1: that of a tilt of unit rms is 2, that of a defocus sqrt(3).
     assert net.mode_scale[:2].tolist() == pytest.approx([2.0, 2.0], rel=1e-4)
 

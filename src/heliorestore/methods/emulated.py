@@ -206,7 +206,7 @@ class Emulated:
         one_hot = torch.eye(len(self.trained.instruments), dtype=maps.dtype, device=maps.device)[self._numbers[number]]
         seen = object_[None, None].expand(len(maps), -1, -1, -1)
         with torch.autocast(maps.device.type, torch.bfloat16, enabled=maps.is_cuda):
-            images: torch.Tensor = self.trained.net(seen, maps, one_hot.expand(len(maps), -1))
+            images: torch.Tensor = self.trained.net.field(seen, maps, one_hot.expand(len(maps), -1))
         rows, columns = self.shape
         return images[:, 0, before : before + rows, before : before + columns]
 

@@ -100,11 +100,10 @@ class Emulator(nn.Module):
 
     64 channels at the first level are the published network: 17,295,939 parameters.
 
-    A blur does not know the unit of the light, and of what is smooth over 16 pixels it does little more than move it as the tilts
-    say. With `relative` the network sees the object without its smooth part in units of its spread, and of its output only what is
-    not smooth is taken: a spot is as good as quiet Sun, and no light is made or lost. The published network sees the object over its
-    maximum, and its output is what it says. `mode_scale` turns coefficients, of modes of unit rms, into what the network wants: of
-    unit variance in typical turbulence, or, for the published one, those of modes with a peak of 1.
+    A blur does not act on a constant and does not know the unit of the light: with `relative` the network sees the object less
+    its mean in units of its spread, and its output is brought back. The published network sees the object over its maximum.
+    `mode_scale` turns coefficients, of modes of unit rms, into what the network wants: of unit variance in typical turbulence, or,
+    for the published one, those of modes with a peak of 1. What it learned of patches `field` carries to fields of any size.
     """
 
     mode_scale: torch.Tensor
@@ -123,23 +122,9 @@ class Emulator(nn.Module):
         self.register_buffer("tilt_pixels", _tilt_pixels(instruments), persistent=False)
 
     def forward(self, objects: torch.Tensor, modes: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
-        if not self.relative:
-            gain = objects.amax((-2, -1), keepdim=True).clamp(min=1e-12)
-            return gain * self._network(objects / gain, modes, instruments)
-        with torch.autocast(objects.device.type, enabled=False):
-            smooth = _smooth(objects)
-            detail = objects - smooth
-            # A flat object has no spread; a millionth of its level keeps the division and its gradient finite.
-            level = objects.mean((-2, -1), keepdim=True)
-            gain = (detail.square().mean((-2, -1), keepdim=True) + 1e-12 * level.square() + 1e-24).sqrt()
-        found = gain * self._network(detail / gain, modes, instruments)
-        with torch.autocast(objects.device.type, enabled=False):
-            return found - _smooth(found) + self._moved(smooth + _smooth(detail), modes[:, :2], instruments)
-
-    def _network(self, seen: torch.Tensor, modes: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
-        """What the layers make of objects and modes."""
-        rows, columns = seen.shape[-2:]
-        seen = torch.cat([seen, modes * self.mode_scale[:, None, None]], 1)
+        rows, columns = objects.shape[-2:]
+        level, gain = self._level_and_gain(objects)
+        seen = torch.cat([(objects - level) / gain, modes * self.mode_scale[:, None, None]], 1)
         # Sizes that four halvings do not divide are continued by their last row and column, and cut off again.
         seen = nn.functional.pad(seen, (0, -columns % 2**LEVELS, 0, -rows % 2**LEVELS), mode="replicate")
         gamma, beta = self.film(instruments)
@@ -151,8 +136,33 @@ class Emulator(nn.Module):
         x = self.up4(self.up3(self.up2(self.up1(fifth, fourth), third), second), first)
         # The last sum decides about the contrast: half precision has too few digits for it.
         with torch.autocast(x.device.type, enabled=False):
-            image: torch.Tensor = self.outc["conv"](x.to(self.mode_scale.dtype))[..., :rows, :columns]
-        return image
+            image = self.outc["conv"](x.to(self.mode_scale.dtype))[..., :rows, :columns]
+        out: torch.Tensor = level + gain * image
+        return out
+
+    def field(self, objects: torch.Tensor, modes: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
+        """The same for objects with their surroundings, larger than the patches that the network was taught.
+
+        Of what is smooth over 16 pixels a blur does little more than move it as the tilts say. A network that is `relative` sees the
+        object without it, as flat as the patches were less their means, and of its output only what is not smooth is taken.
+        """
+        if not self.relative:
+            return self.forward(objects, modes, instruments)
+        with torch.autocast(objects.device.type, enabled=False):
+            smooth = _smooth(objects)
+            detail = objects - smooth
+        found = self(detail, modes, instruments)
+        with torch.autocast(objects.device.type, enabled=False):
+            images: torch.Tensor = found - _smooth(found) + self._moved(smooth + _smooth(detail), modes[:, :2], instruments)
+        return images
+
+    def _level_and_gain(self, objects: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.relative:
+            return torch.zeros_like(objects[..., :1, :1]), objects.amax((-2, -1), keepdim=True).clamp(min=1e-12)
+        level = objects.mean((-2, -1), keepdim=True)
+        # A flat object has no spread; a millionth of its level keeps the division and its gradient finite.
+        square = (objects - level).square().mean((-2, -1), keepdim=True)
+        return level, (square + 1e-12 * level.square() + 1e-24).sqrt()
 
     def _moved(self, images: torch.Tensor, tilts: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
         """Images (batch, 1, y, x) whose light was moved by tilts (batch, [x, y], y, x) in rad."""
