@@ -31,12 +31,13 @@ ALLOWED = {
     "measures": RECORDS | {"optics", "quality", "charts"},
     "fits": RECORDS | {"heliorestore"},
 }
-TOPS = {"batch", "cli", "plugin", "quality_command", "simulation", "train"}  # may import everything but one another
+TOPS = {"batch", "cli", "plugin", "quality_command", "simulation", "train", "weights_command"}  # may import everything but one another
 TOP_EXCEPTIONS = {
     ("cli", "plugin"): "the sub-command `view` opens napari",
     ("cli", "train"): "the sub-command `train` runs a recipe",
     ("cli", "simulation"): "the sub-command `simulate` joins simulate and fits",
     ("cli", "quality_command"): "the sub-command `quality` joins measures and fits",
+    ("cli", "weights_command"): "the sub-command `weights` joins nets, methods and fits",
     ("cli", "batch"): "the sub-command `batch` drains many streams",
 }
 GUI = {"qtpy", "PyQt5", "PyQt6", "PySide6", "napari", "magicgui", "superqt", "vispy", "npe2"}

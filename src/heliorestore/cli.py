@@ -98,14 +98,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
 
     weights = _command(commands, "weights", "List, show, import, check or compare the weights of networks.", _weights)
-    weights.add_argument("action", choices=("list", "show", "import", "check", "compare"), help="what to do")
-    weights.add_argument("name", metavar="NAME|FILE", nargs="?", default="", help="weights to show, check or compare; the file to import")
-    weights.add_argument("--as", dest="alias", metavar="NAME", default="", help="the name under which imported weights are kept")
-    scale = weights.add_mutually_exclusive_group()
-    scale.add_argument("--input-scale", metavar="FACTOR", type=float, help="imported weights take the image times FACTOR")
-    scale.add_argument("--input-mean", metavar="VALUE", type=float, help="imported weights take the image scaled to this mean")
-    weights.add_argument("--object", metavar="IMAGE.fits", type=Path, help="emulators are compared on it (default: simulated granulation)")
-    weights.add_argument("--instrument", default="crisp-8542", help="whose blur emulators are compared in (default crisp-8542)")
+    if asked == "weights":
+        from heliorestore.weights_command import add_weights_arguments
+
+        add_weights_arguments(weights)
 
     view = _command(commands, "view", "Open napari with the files.", _view)
     view.add_argument("file", metavar="FILE", nargs="*", type=Path, help="file, folder, or files of one burst")
@@ -393,20 +389,9 @@ def _say(line: str) -> None:
 
 
 def _weights(parsed: argparse.Namespace) -> int:
-    if parsed.action == "compare":
-        from heliorestore.fits.reader import read_burst
-        from heliorestore.instrument import Instrument
-        from heliorestore.methods.exactness import LEAST_SIDE, report
-        from heliorestore.simulate.photosphere import quiet_sun
+    from heliorestore.weights_command import run
 
-        instrument = Instrument.parse(parsed.instrument)
-        image = read_burst(parsed.object).image(0, 0) if parsed.object else quiet_sun(instrument, LEAST_SIDE)
-        told = report(parsed.name, instrument, image)
-    else:
-        from heliorestore.nets.report import lines
-
-        told = lines(parsed.action, parsed.name, alias=parsed.alias, input_scale=parsed.input_scale, input_mean=parsed.input_mean)
-    for line in told:
+    for line in run(parsed):
         print(line, flush=True)
     return 0
 

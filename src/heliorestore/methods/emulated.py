@@ -77,7 +77,7 @@ def frozen(net: Emulator) -> Emulator:
                     before = part[place - 1]
                     assert isinstance(before, nn.Conv2d)
                     part[place - 1], part[place] = fuse_conv_bn_eval(before, layer), nn.Identity()
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
+    weights.place(net, next(net.parameters()).device)
     return net.requires_grad_(False)
 
 

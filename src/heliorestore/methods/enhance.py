@@ -146,7 +146,8 @@ def prepare(burst: Burst, number: int, image: FloatArray, settings: EnhanceSetti
         unit, empty = quiet.brightness, 1.0
     hole = ~np.isfinite(image)
     normalised = np.where(hole, empty, image / unit).astype(np.float32)
-    return _Input(normalised, unit, hole, kind, _placed(net, device), tuple(messages))
+    weights.place(net, device)
+    return _Input(normalised, unit, hole, kind, net, tuple(messages))
 
 
 def _network(kind: str, settings: EnhanceSettings) -> tuple[Enhance, weights.WeightsRecord]:
@@ -159,12 +160,6 @@ def _network(kind: str, settings: EnhanceSettings) -> tuple[Enhance, weights.Wei
             f"The weights {name} are for a {record.kind}, but the image is taken for a {kind}: choose others, or --kind {record.kind}."
         )
     return net, record
-
-
-def _placed(net: Enhance, device: torch.device) -> Enhance:
-    """The network on the device, its kernels in the layout in which convolutions are fastest."""
-    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
-    return net
 
 
 def _per_kilogauss(burst: Burst, number: int, image: FloatArray) -> float:

@@ -91,7 +91,7 @@ class _Problem:
 class _Mean:
     """Mean and spread of the images (object, y, x) that are added row by row."""
 
-    shape: tuple[int, int, int]
+    shape: torch.Size
     total: torch.Tensor = field(init=False)
     squares: torch.Tensor = field(init=False)
     count: torch.Tensor = field(init=False)
@@ -130,7 +130,7 @@ class MfbdMethod:
         began = time.perf_counter()
         problem, messages = prepare(burst, settings, device)
         random = np.random.default_rng(seed)
-        mean = _Mean(tuple(problem.frames[:, 0].shape))  # type: ignore[arg-type] # torch's shape has no length for mypy
+        mean = _Mean(problem.frames[:, 0].shape)
         passes = _recurrent if isinstance(problem.net, Recurrent) else _at_once
         total = settings.committee * len(problem.bands)
         if isinstance(problem.net, Recurrent):
@@ -169,7 +169,7 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     frames = (observed - _each(offsets)) * _each(factors)
     down, right = (-n % STRIDE for n in observation.shape)
     padded = torch.nn.functional.pad(frames, (0, right, 0, down), mode="reflect").to(device)
-    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
+    weights.place(net, device)
     scales = observation.scales.double().numpy()
     values = scales / factors
     zeros = scales * offsets

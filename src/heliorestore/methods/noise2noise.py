@@ -190,7 +190,7 @@ def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> _J
     if unit == "noise":
         typical = float(np.median([light[k].noise for group in groups for k in group]))
         messages += (f"Noise {typical:.3g} {burst.unit}".rstrip() + " (the median of the objects that are denoised).",)
-    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
+    weights.place(net, device)
     job = _Job(burst, net.eval(), architecture, unit, device, light, groups, units, levels, messages)
     job.show(settings.frame)
     return job

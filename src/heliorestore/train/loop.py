@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from heliorestore.errors import RestorationError
+from heliorestore.nets.weights import place
 from heliorestore.train.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
@@ -89,7 +90,7 @@ def train(
 
     The random numbers of a step come from the seed and the step's number, so that a resumed run takes the same steps.
     """
-    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
+    place(net, device)
     if isinstance(task, OnDevice):
         task.to(device)
     optimiser = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, weight_decay=2 * recipe.l2)
