@@ -19,7 +19,7 @@ def lines(action: str, name: str, *, alias: str = "", input_scale: float | None 
     if action == "list":
         for each in weights.names():
             record = weights.read_record(weights.find(each))
-            yield f"{each:<32} {record.architecture:<24} {record.kind or '-':<12} {record.origin or record.training}"
+            yield f"{each:<32} {record.architecture:<16} {record.kind or '-':<12} {record.origin or record.training}"
     elif action == "show":
         yield from _facts(weights.read_record(weights.find(name)), weights.find(name))
     elif action == "import":
