@@ -11,6 +11,7 @@ from heliorestore import Burst, restore, stream
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.instrument import KNOWN
 from heliorestore.methods.mfbd import MfbdSettings, better, groups
+from heliorestore.methods.observation import observe
 from heliorestore.nets import weights
 from heliorestore.nets.cuts import cuts
 from heliorestore.nets.mfbd import EncoderDecoder, Recurrent, start_open
@@ -62,7 +63,8 @@ def test_tiles_leave_no_seam_and_coverage_grows() -> None:
     assert [float(s.maps["coverage"].mean()) for s in snapshots] == pytest.approx([64 / 230, 128 / 230, 192 / 230, 1.0])
     np.testing.assert_allclose(snapshots[-1].images, restore(high, ONE, device="cpu").images, rtol=1e-5)
     best = max(range(7), key=lambda f: float(high.image(0, f).std()))
-    np.testing.assert_allclose(snapshots[0].images[0, 64:], high.image(0, best)[64:], rtol=1e-5)
+    in_burst_mean = high.image(0, best) / observe(high, torch.device("cpu")).relative[0, best]
+    np.testing.assert_allclose(snapshots[0].images[0, 64:], in_burst_mean[64:], rtol=1e-5)
     assert [s.stop for s in snapshots] == [None, None, None, StopReason.DONE]
 
 
@@ -172,6 +174,7 @@ def test_the_recurrent_network_streams_an_image_per_frame_and_then_one_per_membe
     net, _ = weights.load("mfbd-recurrent-crisp-quarter")
     assert isinstance(net, Recurrent)
     frames = np.asarray(observed.frames)[0]
+    frames = frames / observe(observed, torch.device("cpu")).relative[0][:, None, None].astype(np.float32)
     order = np.argsort(-frames.std((1, 2)))
     padded = np.pad(frames[order] / frames.mean(), [(0, 0), (0, 0), (0, 4)], mode="reflect")
     with torch.inference_mode():

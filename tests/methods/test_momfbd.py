@@ -179,7 +179,7 @@ def test_bad_pixels_are_filled_from_the_other_frames_and_weigh_nothing(case):
     pixels = observation.read()
     assert pixels.good is not None
     assert np.argwhere(~pixels.good.numpy()).tolist() == [[0, 2, row, 20] for row in range(10, 14)]
-    expected = np.delete(frames[0, :, 12, 20], 2).mean() / float(observation.scales[0])
+    expected = np.delete(frames[0, :, 12, 20] / observation.relative[0], 2).mean() / float(observation.scales[0])
     assert float(pixels.images[0, 2, 12, 20]) == pytest.approx(expected, rel=1e-5)
 
 

@@ -90,7 +90,7 @@ def test_a_few_steps_solve_for_the_object(problem, case):
         objects = solve_objects(transfers, state.objects, turned, steps)
         found = measure(problem, compared(problem, replace(state, objects=objects), turned), turned, None).losses
         losses.append(found["data"] + found["object"])
-    assert losses[1] < 0.02 * losses[0]
+    assert losses[1] < 0.05 * losses[0]  # the intensities of so small frames are known to 0.3 %
 
 
 def test_an_object_that_weighs_nothing_in_the_fit_is_solved_for_all_the_same():

@@ -1,8 +1,10 @@
-"""How far whole frames have moved: displacements in whole pixels, found frame by frame."""
+"""How far whole frames have moved, and how like each other they are: both from their low frequencies."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,33 +17,114 @@ _FINEST = 0.25  # cycles per pixel: granules are smooth against the noise, finer
 _MOST = 512  # frequencies along an axis: enough for whole pixels, and little to keep of a large field
 
 
-def frame_shifts(frames: Frames) -> npt.NDArray[np.int64]:
-    """Whole-pixel displacements (frame, [y, x]) of frames (object, frame, y, x) from their mean, by cross-correlation.
+@dataclass(frozen=True, eq=False)
+class LowFrequencies:
+    """Spectra (object, frame, ky, kx) of apodised frames of `shape` (y, x) in units of their `means` (object, frame).
 
-    The mean is made again of the aligned frames, for the first one is blurred by the motion itself.
+    `good` (object, frame) is the fraction of the pixels that are neither NaN nor infinite. What has no mean above zero has no spectrum.
     """
-    objects, count, rows, columns = frames.shape
-    shape = (rows, columns)
-    window = torch.hann_window(rows, periodic=False)[:, None] * torch.hann_window(columns, periodic=False)
+
+    spectra: torch.Tensor
+    shape: tuple[int, int]
+    means: npt.NDArray[np.float64]
+    good: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, frames: Frames) -> LowFrequencies:
+        """Read every frame (object, frame, y, x) once."""
+        objects, count, rows, columns = frames.shape
+        shape = (rows, columns)
+        window = torch.hann_window(rows, periodic=False)[:, None] * torch.hann_window(columns, periodic=False)
+        high, wide = _extent(shape)
+        kept = frequency(shape)[_low_rows(rows, high), : wide + 1] < _FINEST
+        spectra = torch.zeros((objects, count, *kept.shape), dtype=torch.complex64)
+        means, good = np.full((objects, count), np.nan), np.zeros((objects, count))
+        for object_ in range(objects):
+            for frame in range(count):
+                image = torch.tensor(np.asarray(frames[object_, frame], dtype=np.float32))
+                seen = torch.isfinite(image)
+                good[object_, frame] = float(seen.float().mean())
+                if not seen.any():
+                    continue
+                mean = means[object_, frame] = float(image[seen].mean(dtype=torch.float64))
+                if mean > 0:
+                    relative = torch.where(seen, image / mean - 1, 0.0)
+                    spectra[object_, frame] = torch.fft.rfft2(relative * window)[_low_rows(rows, high), : wide + 1] * kept
+        return cls(spectra, shape, means, good)
+
+    def only(self, frames: Sequence[int]) -> LowFrequencies:
+        """Those of some of the frames."""
+        numbers = list(frames)
+        return replace(self, spectra=self.spectra[:, numbers], means=self.means[:, numbers], good=self.good[:, numbers])
+
+    def shifts(self) -> npt.NDArray[np.int64]:
+        """Whole-pixel displacements (frame, [y, x]) from the frames' mean, all objects together, by cross-correlation.
+
+        The mean is made again of the aligned frames, for the first one is blurred by the motion itself.
+        """
+        shifts = torch.zeros((self.spectra.shape[1], 2), dtype=torch.int64)
+        for _ in range(3):
+            against = self._total(shifts).conj()
+            shifts = torch.stack([self._peak((own * against).sum(0))[0] for own in self.spectra.unbind(1)])
+            shifts = shifts - shifts.float().mean(0).round().long()
+        found: npt.NDArray[np.int64] = shifts.numpy()
+        return found
+
+    def contrasts(self) -> npt.NDArray[np.float64]:
+        """The rms (object, frame) of each frame relative to its mean, under the window."""
+        return self._power(self.spectra).sqrt().double().numpy()
+
+    def likeness(self, shifts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """The highest correlation coefficient (object, frame) of each frame with the mean of the others, displaced by `shifts`."""
+        total, found = self._total(torch.from_numpy(shifts)), np.empty(self.means.shape)
+        for frame, shift in enumerate(torch.from_numpy(shifts)):
+            own = self._moved_back(self.spectra[:, frame], shift)
+            others = total - own
+            peaks = torch.stack([self._peak(product)[1] for product in own * others.conj()])
+            norm = (self._power(own) * self._power(others)).sqrt()
+            found[:, frame] = (peaks / norm.clamp(min=1e-30)).double().numpy()
+        return found
+
+    def _total(self, shifts: torch.Tensor) -> torch.Tensor:
+        """Sum (object, ky, kx) over the frames after their displacements were taken off."""
+        total = torch.zeros_like(self.spectra[:, 0])
+        for own, shift in zip(self.spectra.unbind(1), shifts, strict=True):
+            total += self._moved_back(own, shift)
+        return total
+
+    def _moved_back(self, spectra: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        """Spectra (object, ky, kx) of a frame after its displacement was taken off."""
+        return spectra * _turned(shift, self.shape, *_extent(self.shape)).conj()
+
+    def _power(self, spectra: torch.Tensor) -> torch.Tensor:
+        """Mean squares over the pixels of what has these spectra."""
+        half_plane = torch.full((spectra.shape[-1],), 2.0)
+        half_plane[0] = 1.0
+        if 2 * (spectra.shape[-1] - 1) == self.shape[1]:
+            half_plane[-1] = 1.0
+        return (spectra.abs().square() * half_plane).sum((-2, -1)) / math.prod(self.shape) ** 2
+
+    def _peak(self, product: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where [y, x] a correlation with these low frequencies is highest, at most a quarter of the field from 0, and its height."""
+        (rows, columns), reach = self.shape, max(1, min(self.shape) // 4)
+        spectrum = torch.zeros((rows, columns // 2 + 1), dtype=product.dtype)
+        spectrum[_low_rows(rows, _extent(self.shape)[0]), : product.shape[1]] = product
+        correlation = torch.fft.irfft2(spectrum, s=self.shape) / math.prod(self.shape)
+        near = torch.cat([correlation[-reach:], correlation[: reach + 1]], dim=-2)
+        near = torch.cat([near[:, -reach:], near[:, : reach + 1]], dim=-1)
+        peak = near.flatten().argmax()
+        return torch.stack([peak // near.shape[-1] - reach, peak % near.shape[-1] - reach]), near.flatten()[peak]
+
+
+def frame_shifts(frames: Frames) -> npt.NDArray[np.int64]:
+    """Whole-pixel displacements (frame, [y, x]) of frames (object, frame, y, x) from their mean."""
+    return LowFrequencies.of(frames).shifts()
+
+
+def _extent(shape: tuple[int, int]) -> tuple[int, int]:
+    """How many frequencies along y and x are kept."""
     high, wide = (min(math.ceil(_FINEST * n), n // 2, _MOST) for n in shape)
-    kept = frequency(shape)[_low_rows(rows, high), : wide + 1] < _FINEST
-    spectra = torch.empty((objects, count, *kept.shape), dtype=torch.complex64)
-    for object_ in range(objects):
-        for frame in range(count):
-            image = torch.tensor(np.asarray(frames[object_, frame], dtype=np.float32))
-            image[~torch.isfinite(image)] = math.nan
-            image = torch.nan_to_num(image - torch.nanmean(image))
-            spectra[object_, frame] = torch.fft.rfft2(image * window)[_low_rows(rows, high), : wide + 1] * kept
-    reach = max(1, min(shape) // 4)
-    shifts = torch.zeros((count, 2), dtype=torch.int64)
-    for _ in range(3):
-        reference = torch.zeros((objects, *kept.shape), dtype=torch.complex64)
-        for frame in range(count):
-            reference += spectra[:, frame] * _turned(shifts[frame], shape, high, wide).conj()
-        shifts = torch.stack([_peak((spectra[:, frame] * reference.conj()).sum(0), shape, high, reach) for frame in range(count)])
-        shifts = shifts - shifts.float().mean(0).round().long()
-    found: npt.NDArray[np.int64] = shifts.numpy()
-    return found
+    return high, wide
 
 
 def _low_rows(rows: int, high: int) -> torch.Tensor:
@@ -54,15 +137,3 @@ def _turned(shift: torch.Tensor, shape: tuple[int, int], high: int, wide: int) -
     ky, kx = torch.fft.fftfreq(shape[0])[_low_rows(shape[0], high), None], torch.fft.rfftfreq(shape[1])[None, : wide + 1]
     phase = -2 * math.pi * (shift[0] * ky + shift[1] * kx)
     return torch.polar(torch.ones_like(phase), phase)
-
-
-def _peak(product: torch.Tensor, shape: tuple[int, int], high: int, reach: int) -> torch.Tensor:
-    """Where [y, x] a correlation with these low frequencies is highest, at most `reach` pixels from 0."""
-    rows, columns = shape
-    spectrum = torch.zeros((rows, columns // 2 + 1), dtype=product.dtype)
-    spectrum[_low_rows(rows, high), : product.shape[1]] = product
-    correlation = torch.fft.irfft2(spectrum, s=shape)
-    near = torch.cat([correlation[-reach:], correlation[: reach + 1]], dim=-2)
-    near = torch.cat([near[:, -reach:], near[:, : reach + 1]], dim=-1)
-    peak = near.flatten().argmax()
-    return torch.stack([peak // near.shape[-1] - reach, peak % near.shape[-1] - reach])

@@ -80,9 +80,9 @@ def begin(problem: FlowProblem, earlier: Earlier | None = None) -> FlowState:
     modes = torch.zeros((frames, problem.wavefronts.count, *problem.flow.grid), device=images.device)
     if earlier is not None and earlier.images is not None and earlier.images.shape == tuple(images.shape):
         images = torch.from_numpy(np.nan_to_num(earlier.images)).to(images) / observation.scales[:, None, None]
-    if earlier is not None and earlier.modes is not None and len(earlier.modes) == frames:
+    if earlier is not None and earlier.modes is not None and len(earlier.modes) == observation.burst_frames:
         count = min(earlier.modes.shape[1], modes.shape[1])
-        radian = torch.from_numpy(earlier.modes[:, :count].copy()).to(modes)
+        radian = torch.from_numpy(observation.of_used(earlier.modes)[:, :count]).to(modes)
         if radian.shape[2:] != modes.shape[2:]:
             radian = torch.nn.functional.interpolate(radian, modes.shape[2:], mode="bilinear", align_corners=True)
         modes[:, :count] = radian / problem.wavefronts.sigmas[:count, None, None]
@@ -163,8 +163,9 @@ def measure(problem: FlowProblem, state: FlowState, knobs: Knobs, frame: int | N
     with torch.no_grad():
         sharp = flow.sharp(state.objects, knobs)
         square, seen = state.squares, None
-        if frame is not None and frame < observation.frames:
-            seen = flow.transfers(problem.radian(state.modes)).residual(sharp, frame)
+        if frame in observation.selection.used:
+            number = observation.selection.used.index(frame)
+            seen = flow.transfers(problem.radian(state.modes)).residual(sharp, number)
         smooth, _ = penalty(sharp, knobs.regulariser, observation.shape[0] * observation.shape[1], positive=knobs.positive)
         rough, _ = roughness(problem.radian(state.modes))
     count = observation.frames if observation.counts is None else observation.counts.clamp(min=1)

@@ -9,7 +9,6 @@ import torch
 
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument
-from heliorestore.methods.observation import Observation
 from heliorestore.methods.wavefronts import Wavefronts, make_wavefronts
 from heliorestore.settings import Settings, option
 
@@ -63,18 +62,3 @@ def numbers(name: str, text: str, objects: int) -> tuple[float, ...]:
     if values and len(values) != objects:
         raise SettingsError(f"{name} has {len(values)} numbers ({text!r}), but the burst has {objects} objects; there must be one each.")
     return values
-
-
-def alignment_message(observation: Observation) -> tuple[str, ...]:
-    """What alignment and destretching did, for the record of the run."""
-    told = []
-    if observation.shifts.any():
-        moved = ", ".join(f"{-dy}/{-dx}" for dy, dx in observation.shifts)
-        told.append(f"The frames were moved by whole pixels (y/x) onto their mean: {moved}.")
-    if observation.distortion is not None:
-        found = observation.distortion
-        told.append(
-            f"The frames were destretched every {found.step} pixels: displacements of {found.rms:.2f} pixels rms along an axis, "
-            f"{found.largest:.1f} at most."
-        )
-    return tuple(told)

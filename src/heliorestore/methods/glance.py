@@ -82,6 +82,7 @@ def _optics(instruments: tuple[Instrument, ...], modes: int, r0_cm: float, left_
 
 def _summed(wavefronts: Wavefronts, all_optics: list[Optics], object_: int, modes: FloatArray) -> npt.NDArray[np.float64]:
     """Squared transfer functions at frequencies from 0 to the cut-off, summed over the frames, meaned over directions and nodes."""
+    modes = modes[np.isfinite(modes[:, 0, 0, 0])]  # frames that were left out have none
     frames, _, rows, columns = modes.shape
     some = np.unique(np.linspace(0, frames - 1, _FRAMES).astype(int))
     places = [np.unique(np.linspace(n // 4, n - 1 - n // 4, _NODES).astype(int)) for n in (rows, columns)]

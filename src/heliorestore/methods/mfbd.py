@@ -18,7 +18,7 @@ import torch
 
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError, WeightsError
-from heliorestore.methods.observation import Observation, observe
+from heliorestore.methods.observation import Observation, observe, preparation
 from heliorestore.nets import weights
 from heliorestore.nets.cuts import Cut, cuts, restored_rows
 from heliorestore.nets.mfbd import REMEMBERED, STRIDE, EncoderDecoder, Memory, Recurrent, turned, turned_back
@@ -150,10 +150,12 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
         )
     net, record, messages = _network(burst, settings)
     observation = observe(burst, torch.device("cpu"), align=settings.align)
+    messages += preparation(burst, observation)
     observed = observation.read().images
     order = _sharpest_first(observed)[: settings.best]
-    if settings.best is not None and len(order) < burst.shape[1]:
-        messages.append(f"The {len(order)} sharpest frames of {burst.shape[1]} were used: {', '.join(map(str, sorted(order)))}.")
+    if settings.best is not None and len(order) < observation.frames:
+        numbers = sorted(burst.frame_range[observation.selection.used[frame]] for frame in order)
+        messages.append(f"The {len(order)} sharpest frames of {burst.shape[1]} were used: {', '.join(map(str, numbers))}.")
     if settings.committee > 1 and (times := record.quality.get("error_over_spread")):
         messages.append(
             "The spread says where the members of the committee disagree, not how far all of them are off: on the bursts that the weights "

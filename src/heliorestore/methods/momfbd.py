@@ -14,11 +14,11 @@ import torch
 
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
-from heliorestore.methods.blind import BlindSettings, alignment_message, numbers
+from heliorestore.methods.blind import BlindSettings, numbers
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.methods.descent import Moments, descend, fresh
 from heliorestore.methods.layout import budget_bytes, share
-from heliorestore.methods.observation import Observation, observe
+from heliorestore.methods.observation import Observation, observe, preparation
 from heliorestore.methods.patches import Levels, Patches, Tally, blend, make_patches
 from heliorestore.methods.roughness import roughness
 from heliorestore.methods.wavefronts import Wavefronts
@@ -95,7 +95,7 @@ class Momfbd:
         patches = (settings.patch, settings.patch_step)
         problem = make_problem(observation, wavefronts, patches, shares.work, one_object=bool(defocus))
         saver = Saver(settings.checkpoint, burst, settings)
-        state, messages = resume(saver, initial(problem, start)), alignment_message(observation)
+        state, messages = resume(saver, initial(problem, start)), preparation(burst, observation)
         stop = None
         while stop is None:
             weights = settings.weights(burst.shape[0], device)
@@ -133,8 +133,8 @@ def initial(problem: PatchProblem, start: Snapshot | None = None) -> PatchState:
     modes = torch.zeros((patches.count, frames, patches.wavefronts.count), device=patches.mean.device)
     step = 0
     found = None if start is None else start.maps.get("modes")
-    if found is not None and found.shape == (frames, patches.wavefronts.count, *patches.tiling.grid):
-        radian = torch.from_numpy(found.copy()).to(modes)
+    if found is not None and found.shape == (patches.observation.burst_frames, patches.wavefronts.count, *patches.tiling.grid):
+        radian = torch.from_numpy(patches.observation.of_used(found)).to(modes)
         modes = (radian.permute(2, 3, 0, 1).flatten(0, 1) / patches.wavefronts.sigmas).contiguous()
         step = start.step if start is not None else 0
     return PatchState(step, modes, fresh(modes), patches.start_levels(), best_step=step)
@@ -201,9 +201,9 @@ def snapshot(
     patches = problem.patches
     images = patch_images(patches, evaluation.restored, settings.filter_width, settings.filter_smoothness)
     images = images * patches.observation.scales[:, None, None]
-    modes = patches.maps(state.modes * patches.wavefronts.sigmas)
+    modes = patches.observation.of_burst(patches.maps(state.modes * patches.wavefronts.sigmas).cpu().numpy())
     return Snapshot(
-        step=state.step, total=max(settings.iterations, state.step), images=images.cpu().numpy(), maps={"modes": modes.cpu().numpy()},
+        step=state.step, total=max(settings.iterations, state.step), images=images.cpu().numpy(), maps={"modes": modes},
         losses=evaluation.losses, elapsed_s=elapsed_s, stop=stop, messages=messages,
     )  # fmt: skip
 

@@ -41,6 +41,8 @@ def probe(snapshot: Snapshot, settings: SvMomfbdSettings, place: tuple[float, fl
     """The PSF of a frame and an object at a place (y, x) in pixels of the snapshot's images."""
     if snapshot.run is None or "modes" not in snapshot.maps:
         raise RestorationError("This result has no mode maps, so that nothing is known of its PSFs.")
+    if np.isnan(snapshot.maps["modes"][frame]).any():
+        raise RestorationError("This frame was left out of the restoration, so that nothing is known of its PSFs.")
     optics, halo, peak = _optics(snapshot.run.instruments, object_, settings.modes, settings.r0_cm, settings.left_out, settings.psf)
     modes = torch.from_numpy(snapshot.maps["modes"][frame : frame + 1].copy())
     image = _seen(optics, halo, modes_at(modes, settings.grid_step, [place])[0, :, 0])

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from heliorestore.burst import Burst
+from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError
 from heliorestore.methods.base import pick_device, stream
 from heliorestore.methods.flow import Flow
 from heliorestore.methods.layout import budget_bytes
 from heliorestore.methods.objects import solve_objects
-from heliorestore.methods.observation import observe
+from heliorestore.methods.observation import Observation, observe
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.methods.wavefronts import Wavefronts
 from heliorestore.optics.psf import telescope_psf
@@ -99,8 +99,10 @@ def prepare(burst: Burst, settings: SvMomfbdSettings, *, device: str, size: int)
         start="patches", optimiser="alternating", iterations=settings.patch_iterations + _REFINED, checkpoint="", stop_early=False,
         residual_frame=None,
     )  # fmt: skip
-    modes = _fitted_modes(part, fit, device).to(place)
-    return Prepared(_aligned(part, place, align=fit.align), fit.wavefronts(part.instruments, place), modes, fit)
+    modes = _fitted_modes(part, fit, device)
+    observation = observe(part, place, align=fit.align)
+    known = torch.from_numpy(observation.of_used(modes)).to(place)
+    return Prepared(_aligned(part, observation), fit.wavefronts(part.instruments, place), known, fit)
 
 
 def _middle(burst: Burst, size: int) -> Burst:
@@ -110,20 +112,20 @@ def _middle(burst: Burst, size: int) -> Burst:
     return Burst(frames=pixels, instruments=burst.instruments, labels=burst.labels)
 
 
-def _fitted_modes(burst: Burst, settings: SvMomfbdSettings, device: str) -> torch.Tensor:
+def _fitted_modes(burst: Burst, settings: SvMomfbdSettings, device: str) -> FloatArray:
     """Modes (frame, mode, gy, gx) in radian after a short run."""
     last = None
     for snapshot in stream(burst, settings, device=device):
         last = snapshot
     assert last is not None  # a stream yields at least once
-    return torch.from_numpy(last.maps["modes"].copy())
+    return last.maps["modes"]
 
 
-def _aligned(burst: Burst, device: torch.device, *, align: bool) -> Burst:
-    """The burst as that run saw it: moved onto the mean of all frames, which halves on their own would not be."""
-    pixels = observe(burst, device, align=align).read()
+def _aligned(burst: Burst, observation: Observation) -> Burst:
+    """The burst as that run saw it: the frames used, moved onto the mean of all, which halves on their own would not be."""
+    pixels = observation.read()
     images = pixels.images if pixels.good is None else torch.where(pixels.good, pixels.images, torch.nan)
-    return replace(burst, frames=images.cpu().numpy())
+    return Burst(frames=images.cpu().numpy(), instruments=burst.instruments, labels=burst.labels)
 
 
 def _solutions(burst: Burst, wavefronts: Wavefronts, modes: torch.Tensor, settings: SvMomfbdSettings) -> Array:
@@ -131,7 +133,7 @@ def _solutions(burst: Burst, wavefronts: Wavefronts, modes: torch.Tensor, settin
     device = modes.device
     observation = observe(burst, device, align=False)
     flow = Flow(observation, wavefronts, settings.psf, settings.grid_step, budget_bytes(settings.memory_gb, device) / 3)
-    transfers = flow.transfers(modes)
+    transfers = flow.transfers(modes[list(observation.selection.used)])
     objects, solved = flow.surround(observation.mean), []
     knobs = settings.knobs(settings.weights(observation.objects, device))
     through = [torch.fft.rfft2(telescope_psf(i, observation.shape)).to(device) for i in burst.instruments]

@@ -20,14 +20,14 @@ from astropy.io import fits
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.methods.alternation import Earlier, FlowProblem, FlowState, add_patch_modes, begin, joint_step, measure, refine_step
-from heliorestore.methods.blind import BlindSettings, alignment_message
+from heliorestore.methods.blind import BlindSettings
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.methods.emulated import emulated, emulator_layout, load_emulator
 from heliorestore.methods.flow import Flow, MakeModel, PlanLayout, filter_flow
 from heliorestore.methods.layout import budget_bytes, flow_state_bytes, make_layout, share
 from heliorestore.methods.momfbd import PatchProblem, PatchState, advanced, evaluate, initial, make_problem, patch_images
 from heliorestore.methods.objects import Knobs
-from heliorestore.methods.observation import observe
+from heliorestore.methods.observation import observe, preparation
 from heliorestore.methods.regularisers import Kind
 from heliorestore.settings import option, weights_option
 from heliorestore.snapshot import Snapshot, StopReason
@@ -154,7 +154,7 @@ class _Restoration:
         self.observation = observe(burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held)
         make: MakeModel = filter_flow
         plan: PlanLayout = make_layout
-        self.messages = alignment_message(self.observation)
+        self.messages = preparation(burst, self.observation)
         if settings.forward == "emulator":
             trained = load_emulator(settings.emulator, device)
             make, plan = emulated(trained), emulator_layout(trained.net.width)
@@ -210,7 +210,7 @@ class _Restoration:
         *, residual: torch.Tensor | None = None,
     ) -> Snapshot:  # fmt: skip
         scales = self.observation.scales[:, None, None]
-        maps = {"modes": modes.cpu().numpy()}
+        maps = {"modes": self.observation.of_burst(modes.cpu().numpy())}
         if residual is not None:
             maps["residual"] = (residual * scales).cpu().numpy()
         total = max(self.began_at + settings.iterations, state.step)
