@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ RADIAN_ARCSEC = 180 / math.pi * 3600
 SUN_ARCSEC = 959.63  # the Sun's radius at one astronomical unit
 _METRE_PER_UNIT = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "micron": 1e-6, "nm": 1e-9, "angstrom": 1e-10, "aa": 1e-10, "a": 1e-10}
 _ARCSEC_PER_UNIT = {"arcsec": 1.0, "deg": 3600.0, "degree": 3600.0, "arcmin": 60.0, "mas": 1e-3, "rad": RADIAN_ARCSEC}
+
+_USUAL_BINNING = 3  # how many times larger or smaller than the camera's own a pixel may be without a word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,20 @@ class Instrument:
         if self.diameter_m is None or self.wavelength_nm is None:
             return None
         return self.wavelength_nm * 1e-9 / self.diameter_m * RADIAN_ARCSEC
+
+    @property
+    def doubt(self) -> str | None:
+        """A sentence where the pixels are far from those of the known instrument of this name, which no usual binning explains."""
+        camera = self.name.partition(" ")[0]
+        usual = next((known.pixel_arcsec for known in KNOWN.values() if known.name.partition(" ")[0] == camera), None)
+        if usual is None or self.pixel_arcsec is None or 1 / _USUAL_BINNING <= self.pixel_arcsec / usual <= _USUAL_BINNING:
+            return None
+        ratio = self.pixel_arcsec / usual
+        times = f"{ratio:.3g} times larger" if ratio > 1 else f"{1 / ratio:.3g} times smaller"
+        return (
+            f"Pixels of {self.pixel_arcsec:.4g} arcsec are {times} than those of {camera} ({usual:g} arcsec): unless the images were "
+            f"binned or resampled so, correct the scale, for instance with --instrument pixel_arcsec={usual:g}."
+        )
 
     def require(self) -> Instrument:
         """Return the instrument itself, or say which of its properties a restoration still needs."""
@@ -135,6 +151,11 @@ def find(key: str) -> Instrument:
     near = difflib.get_close_matches(key, KNOWN, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise SettingsError(f"No instrument is called {key!r}: known are {', '.join(KNOWN)}{hint}")
+
+
+def doubts(instruments: Iterable[Instrument]) -> list[str]:
+    """What there is to doubt about instruments, each sentence once."""
+    return list(dict.fromkeys(instrument.doubt for instrument in instruments if instrument.doubt))
 
 
 def _recognise(header: Mapping[str, Any], wavelength_nm: float | None) -> Instrument | None:

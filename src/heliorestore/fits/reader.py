@@ -19,7 +19,7 @@ from heliorestore.fits.hdus import header_of, images_of, scan
 from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natural, plan_file, plan_files
 from heliorestore.fits.tables import tabulated_axes, tabulated_times
 from heliorestore.fits.wcs import planar
-from heliorestore.instrument import Instrument
+from heliorestore.instrument import Instrument, doubts
 from heliorestore.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -187,6 +187,7 @@ def describe(data: Burst | Snapshot) -> dict[str, Any]:
         "labels": list(data.labels),
         "instruments": [_describe_instrument(instrument) for instrument in data.instruments],
         "pixel_arcsec": data.instruments[0].pixel_arcsec,
+        "doubts": doubts(data.instruments),
         "times": {"first": _time_text(known, np.min), "last": _time_text(known, np.max), "known": len(known)},
         "bad_pixels": data.count_bad_pixels() if countable else None,
         "files": [str(source.path) for source in data.sources],
@@ -234,6 +235,7 @@ def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "labels": list(run.labels) if run else [],
         "instruments": [_describe_instrument(instrument) for instrument in instruments],
         "pixel_arcsec": instruments[0].pixel_arcsec if instruments else None,
+        "doubts": doubts(instruments),
         "times": {"first": None, "last": None, "known": 0},
         "bad_pixels": int(np.count_nonzero(~np.isfinite(snapshot.images))),
         "files": [],
