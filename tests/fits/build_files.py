@@ -27,15 +27,17 @@ def smooth(*shape: int, dtype: str = "f4") -> npt.NDArray[Any]:
     return np.broadcast_to(pattern, shape).astype(dtype) + np.arange(np.prod(shape[:-2]), dtype=dtype).reshape(*shape[:-2], 1, 1)
 
 
-def ana_bytes(image: npt.NDArray[Any], text: str = "") -> bytes:
-    """An uncompressed ANA file."""
-    kind = {"i1": 0, "i2": 1, "i4": 2, "f4": 3, "f8": 4}[image.dtype.str[1:]]
-    header = bytearray(512)
-    header[0:4] = b"\xaa\xaa\x55\x55"
-    header[6:9] = bytes((1, kind, image.ndim))
-    header[192 : 192 + 4 * image.ndim] = struct.pack(f"<{image.ndim}i", *reversed(image.shape))
-    header[256 : 256 + len(text)] = text.encode("ascii")
-    return bytes(header) + image.astype(image.dtype.newbyteorder("<")).tobytes()
+def ana_bytes(image: npt.NDArray[Any], text: str = "", *, order: str = "<", flags: int = 0) -> bytes:
+    """An uncompressed ANA file whose header and pixels have that order of bytes; text goes on in further blocks of the header."""
+    kind = {"i1": 0, "u1": 0, "i2": 1, "i4": 2, "f4": 3, "f8": 4}[image.dtype.str[1:]]
+    blocks = [text[at : at + 255] for at in range(0, max(len(text), 1), 255)]
+    header = bytearray(512 * len(blocks))
+    header[0:4] = struct.pack(f"{order}I", 0x5555AAAA)
+    header[4:9] = bytes((flags, 0, len(blocks), kind, image.ndim))
+    header[192 : 192 + 4 * image.ndim] = struct.pack(f"{order}{image.ndim}i", *reversed(image.shape))
+    for number, part in enumerate(blocks):
+        header[512 * number + 256 : 512 * number + 256 + len(part)] = part.encode("ascii")
+    return bytes(header) + image.astype(image.dtype.newbyteorder(order)).tobytes()
 
 
 def small_snapshot(folder: Path, zoom: int = 2) -> Snapshot:
