@@ -40,6 +40,22 @@ def test_info_ends_with_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> 
     assert any("2 x 6 x 128 x 128" in line for line in lines[:-1])
 
 
+def test_a_scale_far_from_the_cameras_is_doubted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "in.fits", tmp_path / "out.fits"
+    header = fits.Header({"INSTRUME": "CRISP", "WAVELNTH": 6302.0, "WAVEUNIT": -10, "CDELT1": 1.0, "CUNIT1": "arcsec"})
+    fits.PrimaryHDU(np.random.default_rng(0).uniform(1, 2, (3, 32, 32)).astype("f4"), header).writeto(source)
+    assert run("info", source, "--json") == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("warning") and "16.9 times larger" in line]
+    assert len(json.loads(last)["doubts"]) == 1
+    assert run("richardson-lucy", source, "-o", out, "--iterations", 1) == 0
+    assert "16.9 times larger" in capsys.readouterr().err
+    snapshot = heliorestore.read(out)
+    assert "16.9 times larger" in " ".join(snapshot.messages)
+    assert run("info", BURST, "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["doubts"] == []
+
+
 def test_info_without_json_has_no_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("info", HMI) == 0
     assert "{" not in capsys.readouterr().out

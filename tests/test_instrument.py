@@ -77,3 +77,26 @@ def test_what_is_missing_is_named_with_a_remedy() -> None:
 def test_a_wrong_instrument_is_one_sentence(text: str, says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         Instrument.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("instrument", "says"),
+    [
+        (Instrument.from_header({"INSTRUME": "CRISP", "WAVELNTH": 6302, "CDELT1": 1.0, "CUNIT1": "arcsec"}),
+         "Pixels of 1 arcsec are 16.9 times larger than those of SST/CRISP (0.059 arcsec)"),
+        (Instrument.parse("chromis-3934,pixel_arcsec=0.0038"), "10 times smaller than those of SST/CHROMIS"),
+        (Instrument.parse("crisp-8542,pixel_arcsec=0.18"), "3.05 times larger"),
+        (Instrument.parse("crisp-8542,pixel_arcsec=0.17"), None),  # binned
+        (Instrument.parse("crisp-8542,pixel_arcsec=0.0295"), None),  # on twice as many pixels
+        (Instrument(name="IRIS SJI", pixel_arcsec=5.0), None),
+        (Instrument(name="custom", pixel_arcsec=5.0), None),
+        (Instrument.parse("crisp-6302"), None),
+    ],
+)  # fmt: skip
+def test_a_scale_far_from_the_cameras_is_doubted(instrument: Instrument, says: str | None) -> None:
+    if says is None:
+        assert instrument.doubt is None
+    else:
+        assert instrument.doubt is not None
+        assert says in instrument.doubt
+        assert "pixel_arcsec=0.0" in instrument.doubt  # what to do

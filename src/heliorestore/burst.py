@@ -50,6 +50,8 @@ class Burst:
     """Frames (object, frame, y, x) with what is known about them; NaN marks a bad pixel.
 
     `instruments`, `labels` and `headers` have one entry per object, `times` one per frame (UTC, NaT where unknown).
+    `pointing` (object, frame, 2, 3) is where every image lies, if the file tells it for each: longitude and latitude in arcsec at the
+    field's centre, their change per pixel along x, and along y; NaN where unknown.
     `object_range` and `frame_range` say which part of the file this is. `layout` names the row of the file table.
     """
 
@@ -58,6 +60,7 @@ class Burst:
     labels: tuple[str, ...] = ()
     headers: tuple[Header, ...] = ()
     times: npt.NDArray[np.datetime64] | None = None
+    pointing: npt.NDArray[np.float64] | None = None
     unit: str = ""
     sources: tuple[Source, ...] = ()
     layout: str = "array"
@@ -84,6 +87,8 @@ class Burst:
             value = getattr(self, name)
             if value is not None and len(value) != wanted:
                 raise BurstError(f"The burst has shape {shape} but {len(value)} {name}; there must be {wanted}.")
+        if self.pointing is not None and self.pointing.shape != (objects, frames, 2, 3):
+            raise BurstError(f"The burst has shape {shape} but its pointing {self.pointing.shape}; it must be {(objects, frames, 2, 3)}.")
 
     @classmethod
     def from_array(cls, images: npt.ArrayLike, instrument: Instrument | None = None, **known: Any) -> Burst:
@@ -132,6 +137,7 @@ class Burst:
             labels=self.labels[objects],
             headers=self.headers[objects],
             times=None if self.times is None else self.times[frames],
+            pointing=None if self.pointing is None else self.pointing[objects, frames],
             object_range=self.object_range[objects],
             frame_range=self.frame_range[frames],
         )

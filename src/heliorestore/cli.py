@@ -344,6 +344,8 @@ def _in_words(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "object", line
     if unknown := sorted({name for instrument in facts["instruments"] for name in instrument["unknown"]}):
         yield "unknown", f"{', '.join(unknown)}: say it with --instrument"
+    for doubt in facts["doubts"]:
+        yield "warning", doubt
     for name in ("method", "settings", "step", "stop", "losses", "device", "seed", "messages"):
         if facts.get(name) not in (None, [], {}):
             value = facts[name]

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ from heliorestore.errors import SettingsError
 RADIAN_ARCSEC = 180 / math.pi * 3600
 SUN_ARCSEC = 959.63  # the Sun's radius at one astronomical unit
 _METRE_PER_UNIT = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "micron": 1e-6, "nm": 1e-9, "angstrom": 1e-10, "aa": 1e-10, "a": 1e-10}
-_ARCSEC_PER_UNIT = {"arcsec": 1.0, "deg": 3600.0, "degree": 3600.0, "arcmin": 60.0, "mas": 1e-3, "rad": RADIAN_ARCSEC}
+ARCSEC_PER_UNIT = {"arcsec": 1.0, "deg": 3600.0, "degree": 3600.0, "arcmin": 60.0, "mas": 1e-3, "rad": RADIAN_ARCSEC}
+
+_USUAL_BINNING = 3  # how many times larger or smaller than the camera's own a pixel may be without a word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,20 @@ class Instrument:
             return None
         return self.wavelength_nm * 1e-9 / self.diameter_m * RADIAN_ARCSEC
 
+    @property
+    def doubt(self) -> str | None:
+        """A sentence where the pixels are far from those of the known instrument of this name, which no usual binning explains."""
+        camera = self.name.partition(" ")[0]
+        usual = next((known.pixel_arcsec for known in KNOWN.values() if known.name.partition(" ")[0] == camera), None)
+        if usual is None or self.pixel_arcsec is None or 1 / _USUAL_BINNING <= self.pixel_arcsec / usual <= _USUAL_BINNING:
+            return None
+        ratio = self.pixel_arcsec / usual
+        times = f"{ratio:.3g} times larger" if ratio > 1 else f"{1 / ratio:.3g} times smaller"
+        return (
+            f"Pixels of {self.pixel_arcsec:.4g} arcsec are {times} than those of {camera} ({usual:g} arcsec): unless the images were "
+            f"binned or resampled so, correct the scale, for instance with --instrument pixel_arcsec={usual:g}."
+        )
+
     def require(self) -> Instrument:
         """Return the instrument itself, or say which of its properties a restoration still needs."""
         if self.unknown:
@@ -77,9 +93,9 @@ class Instrument:
             words = (str(header.get(key, "")).strip() for key in ("TELESCOP", "INSTRUME"))
             return cls(name=" ".join(word for word in words if word) or "unknown", pixel_arcsec=pixel_arcsec, wavelength_nm=wavelength_nm)
         # The header's own numbers win over the table: binning and other lines of the same camera exist.
-        return dataclasses.replace(
-            known, pixel_arcsec=pixel_arcsec or known.pixel_arcsec, wavelength_nm=wavelength_nm or known.wavelength_nm
-        )
+        if not _tabulated(header):
+            pixel_arcsec = pixel_arcsec or known.pixel_arcsec
+        return dataclasses.replace(known, pixel_arcsec=pixel_arcsec, wavelength_nm=wavelength_nm or known.wavelength_nm)
 
     @classmethod
     def parse(cls, text: str, base: Instrument | None = None) -> Instrument:
@@ -137,6 +153,11 @@ def find(key: str) -> Instrument:
     raise SettingsError(f"No instrument is called {key!r}: known are {', '.join(KNOWN)}{hint}")
 
 
+def doubts(instruments: Iterable[Instrument]) -> list[str]:
+    """What there is to doubt about instruments, each sentence once."""
+    return list(dict.fromkeys(instrument.doubt for instrument in instruments if instrument.doubt))
+
+
 def _recognise(header: Mapping[str, Any], wavelength_nm: float | None) -> Instrument | None:
     words = " ".join(str(header.get(key, "")) for key in ("TELESCOP", "INSTRUME", "CAMERA", "DETECTOR")).upper()
     tokens = set(re.split(r"[^A-Z0-9]+", words))
@@ -184,17 +205,24 @@ def _wavelength_nm(header: Mapping[str, Any]) -> float | None:
     return value if 380 <= value <= 2000 else None
 
 
+def _tabulated(header: Mapping[str, Any]) -> bool:
+    """Whether a table gives the places of the pixels: CDELT is then a step in the table's index."""
+    return any(str(header.get(f"CTYPE{axis}") or "").strip().upper().endswith("-TAB") for axis in (1, 2))
+
+
 def _pixel_arcsec(header: Mapping[str, Any]) -> float | None:
     """The pixel size from CDELT or the CD matrix, with CUNIT; helioprojective FITS without CUNIT is in arcsec."""
+    if _tabulated(header):
+        return None
     unit = str(header.get("CUNIT1", "arcsec")).strip().lower() or "arcsec"
-    if unit not in _ARCSEC_PER_UNIT:
+    if unit not in ARCSEC_PER_UNIT:
         return None
     scale = _number(header, "CDELT1")
     if "CD1_1" in header or "CD2_1" in header:
         scale = math.hypot(_number(header, "CD1_1") or 0.0, _number(header, "CD2_1") or 0.0)
     if not scale:
         return None
-    arcsec = abs(scale) * _ARCSEC_PER_UNIT[unit]
+    arcsec = abs(scale) * ARCSEC_PER_UNIT[unit]
     if str(header.get("CTYPE1", "")).strip().upper()[:4] in ("CRLN", "HGLN"):
         # Degrees on the Sun, not on the sky: what they are at the disc's centre.
         arcsec *= (_number(header, "RSUN_OBS") or SUN_ARCSEC) / RADIAN_ARCSEC

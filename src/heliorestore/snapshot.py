@@ -41,7 +41,7 @@ class Run:
     """What was run on what: all that is needed to document a restoration, and to repeat it.
 
     A run read back from a file holds SavedSettings, and sources with the checksums that the file keeps. `files` are those that
-    settings name, by the name of the setting.
+    settings name, by the name of the setting. `pointing` is the burst's; of a run read back only the headers tell the place.
     """
 
     settings: Settings | SavedSettings
@@ -54,6 +54,7 @@ class Run:
     sources: tuple[Source, ...] = ()
     files: Mapping[str, Source] = field(default_factory=dict)
     times: npt.NDArray[np.datetime64] | None = None
+    pointing: npt.NDArray[np.float64] | None = None
     object_range: range = range(0)
     frame_range: range = range(0)
 

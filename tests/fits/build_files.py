@@ -27,15 +27,17 @@ def smooth(*shape: int, dtype: str = "f4") -> npt.NDArray[Any]:
     return np.broadcast_to(pattern, shape).astype(dtype) + np.arange(np.prod(shape[:-2]), dtype=dtype).reshape(*shape[:-2], 1, 1)
 
 
-def ana_bytes(image: npt.NDArray[Any], text: str = "") -> bytes:
-    """An uncompressed ANA file."""
-    kind = {"i1": 0, "i2": 1, "i4": 2, "f4": 3, "f8": 4}[image.dtype.str[1:]]
-    header = bytearray(512)
-    header[0:4] = b"\xaa\xaa\x55\x55"
-    header[6:9] = bytes((1, kind, image.ndim))
-    header[192 : 192 + 4 * image.ndim] = struct.pack(f"<{image.ndim}i", *reversed(image.shape))
-    header[256 : 256 + len(text)] = text.encode("ascii")
-    return bytes(header) + image.astype(image.dtype.newbyteorder("<")).tobytes()
+def ana_bytes(image: npt.NDArray[Any], text: str = "", *, order: str = "<", flags: int = 0) -> bytes:
+    """An uncompressed ANA file whose header and pixels have that order of bytes; text goes on in further blocks of the header."""
+    kind = {"i1": 0, "u1": 0, "i2": 1, "i4": 2, "f4": 3, "f8": 4}[image.dtype.str[1:]]
+    blocks = [text[at : at + 255] for at in range(0, max(len(text), 1), 255)]
+    header = bytearray(512 * len(blocks))
+    header[0:4] = struct.pack(f"{order}I", 0x5555AAAA)
+    header[4:9] = bytes((flags, 0, len(blocks), kind, image.ndim))
+    header[192 : 192 + 4 * image.ndim] = struct.pack(f"{order}{image.ndim}i", *reversed(image.shape))
+    for number, part in enumerate(blocks):
+        header[512 * number + 256 : 512 * number + 256 + len(part)] = part.encode("ascii")
+    return bytes(header) + image.astype(image.dtype.newbyteorder(order)).tobytes()
 
 
 def small_snapshot(folder: Path, zoom: int = 2) -> Snapshot:
@@ -104,6 +106,7 @@ def seeds(folder: Path) -> None:
         named[f"CTYPE{axis}"], named[f"CUNIT{axis}"], named[f"CRVAL{axis}"] = ctype, unit, value
         named[f"CDELT{axis}"], named[f"CRPIX{axis}"] = step, 1
     fits.PrimaryHDU(voxels(2, 4, 3, 5, 6), named).writeto(folder / "seed-named.fits")
+    sstred(shape=(2, 1, 3, 5, 6), angle=0.3).writeto(folder / "seed-table.fits")
     frames = [fits.ImageHDU(voxels(8, 9) + 100 * n, name="WB" if n % 2 else "NB") for n in range(4)]
     table = fits.BinTableHDU.from_columns([fits.Column("TIME", "D", array=np.arange(4.0))], name="TIMES")
     fits.HDUList([fits.PrimaryHDU(header=header), *frames, table]).writeto(folder / "seed-extensions.fits")
@@ -115,3 +118,47 @@ def seeds(folder: Path) -> None:
     quantised.writeto(folder / "seed-quantised.fits.gz")
     fits.PrimaryHDU(voxels(3, 20, 20), header).writeto(folder / "seed-gzipped.fits.gz")
     (folder / "seed-ana.f0").write_bytes(ana_bytes(voxels(12, 14, dtype="i2"), "2026-05-01 frame 1"))
+
+
+def sstred(
+    *, shape: tuple[int, ...] = (3, 4, 2, 30, 40), pixel: float = 0.059, angle: float = 0.0, mirrored: bool = False,
+    drift: float = 0.0, unit: str = "arcsec", grid: str = "corners",
+) -> fits.HDUList:  # fmt: skip
+    """A cube (time, Stokes, wavelength, y, x) as SSTRED writes it: coordinates of the field's corners in a table WCS-TAB.
+
+    `angle` turns the field against solar north, `drift` [arcsec/s] moves it along the solar equator; `grid` is "corners", or
+    "pixels" for a table of every pixel without an index.
+    """
+    frames, _, waves, rows, columns = shape
+    header = fits.Header({"TELESCOP": "Swedish 1-meter Solar Telescope", "INSTRUME": "CRISP", "SOLARNET": 0.5})
+    header.update({"DATEREF": "2020-08-01T00:00:00", "DATE-BEG": "2020-08-01T08:00:00", "FILTER1": "6302"})
+    column = "HPLN+HPLT+WAVE+TIME"
+    for axis, (word, unit_, which) in enumerate(
+        (("HPLN-TAB", unit, 1), ("HPLT-TAB", unit, 2), ("WAVE-TAB", "nm", 3), ("STOKES", "", 0), ("UTC--TAB", "s", 4)), 1
+    ):
+        header.update({f"PC{axis}_{axis}": 1.0, f"CTYPE{axis}": word, f"CUNIT{axis}": unit_})
+        if which:
+            header.update({f"PS{axis}_0": "WCS-TAB", f"PS{axis}_1": column, f"PV{axis}_3": which})
+        if which in (1, 2):
+            header[f"CSYER{axis}"] = (120.0, "[arcsec] Orientation unknown")
+            if grid == "corners":
+                header[f"PS{axis}_2"] = word.replace("-TAB", "-INDEX")
+        start = 0 if which else 1
+        header.update({f"CRPIX{axis}": start, f"CRVAL{axis}": start, f"CDELT{axis}": 1})
+    ends = {"corners": lambda n: np.array([1.0, n]), "pixels": lambda n: np.arange(1.0, n + 1)}[grid]
+    x, y = ends(columns), ends(rows)
+    table = np.zeros((frames, waves, len(y), len(x), 4))
+    time = 28800 + 30.0 * np.arange(frames)[:, None] + 2.0 * np.arange(waves)
+    u, v = (x[None, :] - 1) * (-pixel if mirrored else pixel), (y[:, None] - 1) * pixel
+    arcsec = {"arcsec": 1.0, "deg": 3600.0}[unit]
+    table[..., 0] = (300 + np.cos(angle) * u - np.sin(angle) * v + drift * (time[..., None, None] - 28800)) / arcsec
+    table[..., 1] = (-200 + np.sin(angle) * u + np.cos(angle) * v) / arcsec
+    table[..., 2] = (630.1 + 0.1 * np.arange(waves))[:, None, None]
+    table[..., 3] = time[..., None, None]
+    if frames == 1:  # IDL leaves out the last of its axes where its length is 1
+        table = table[0]
+    columns_ = [fits.Column(column, f"{table.size}D", dim=str(table.shape[::-1]).replace(" ", ""), array=table[None])]
+    if grid == "corners":
+        columns_ += [fits.Column("HPLN-INDEX", "2E", array=[[1, columns]]), fits.Column("HPLT-INDEX", "2E", array=[[1, rows]])]
+    cube = smooth(*shape)
+    return fits.HDUList([fits.PrimaryHDU(cube, header), fits.BinTableHDU.from_columns(columns_, name="WCS-TAB")])

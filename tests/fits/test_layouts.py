@@ -1,5 +1,5 @@
 import itertools
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +243,20 @@ def test_times_as_headers_write_them(text, time):
 def test_tai_is_corrected_with_the_leap_seconds_of_its_date():
     assert parse_time("2018-01-01T00:00:37", "TAI") == datetime(2018, 1, 1)
     assert parse_time("2013-01-01T00:00:35", "TAI") == datetime(2013, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("year", "month", "seconds"),
+    [(1972, 1, 10), (1980, 1, 19), (1996, 1, 30), (1999, 1, 32), (2003, 11, 32), (2006, 1, 33), (2009, 1, 34), (2017, 1, 37)],
+)  # fmt: skip
+def test_the_leap_seconds_are_those_of_bulletin_c(year, month, seconds):
+    utc = datetime(year, month, 1, 12, 0, 0, 250000)
+    assert parse_time((utc + timedelta(seconds=seconds)).isoformat(), "TAI") == utc
+    assert parse_time((utc + timedelta(seconds=seconds + 32.184)).isoformat() + "_TT") == utc
+
+
+def test_a_leap_second_itself_is_the_second_after_it():
+    assert parse_time("2017-01-01T00:00:36.500", "TAI") == datetime(2017, 1, 1, 0, 0, 0, 500000)
 
 
 def test_old_headers_have_the_hour_in_a_card_of_its_own():

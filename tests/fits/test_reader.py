@@ -500,7 +500,7 @@ def test_rubbish_between_extensions_is_not_skipped(tmp_path):
 
 
 class Anaio(types.ModuleType):
-    """Stands in for the package: reads the uncompressed files that these tests write."""
+    """Stands in for the package: the "compression" of these tests is the flag alone."""
 
     @staticmethod
     def fzread(name):
@@ -516,17 +516,47 @@ def anaio(monkeypatch):
     monkeypatch.setitem(sys.modules, "anaio", Anaio("anaio"))
 
 
-@pytest.mark.parametrize("dtype", ["i2", "i4", "f4"])
+@pytest.fixture
+def no_anaio(monkeypatch):
+    monkeypatch.setitem(sys.modules, "anaio", None)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4", "f8"])
 @pytest.mark.parametrize("shape", [(5, 6), (3, 5, 6)])
-def test_ana_files_are_images_and_cubes(tmp_path, anaio, dtype, shape):
-    (tmp_path / "a.f0").write_bytes(ana_bytes(voxels(*shape, dtype=dtype), "seen at the Swedish telescope"))
+def test_plain_ana_files_need_no_package(tmp_path, no_anaio, dtype, shape, order):
+    image = voxels(*shape, dtype=dtype)
+    (tmp_path / "a.f0").write_bytes(ana_bytes(image + image.dtype.type(150), "seen at the Swedish telescope", order=order))
     burst = read_burst(tmp_path / "a.f0")
     assert burst.layout == "ana"
-    np.testing.assert_array_equal(everything(burst).ravel(), np.arange(1, 1 + np.prod(shape)))
+    np.testing.assert_array_equal(everything(burst).ravel(), np.arange(151, 151 + np.prod(shape)))
+    np.testing.assert_array_equal(burst.frames[0, -1, 2:4, ::2], everything(burst)[0, -1, 2:4, ::2])
     assert "Swedish" in str(burst.headers[0]["HISTORY"])
 
 
-def test_a_folder_of_ana_files_is_a_burst(tmp_path, anaio):
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_flag_of_a_writer_of_other_bytes_swaps_the_pixels_alone(tmp_path, no_anaio, order):
+    image = voxels(5, 6, dtype="i2")
+    (tmp_path / "a.f0").write_bytes(ana_bytes(image.byteswap(), order=order, flags=128))
+    np.testing.assert_array_equal(everything(read_burst(tmp_path / "a.f0"))[0, 0], image)
+
+
+def test_the_pixels_of_an_ana_file_follow_all_blocks_of_its_header(tmp_path, no_anaio):
+    text = "".join(f"card {n:03} " for n in range(60))
+    (tmp_path / "a.f0").write_bytes(ana_bytes(voxels(5, 6, dtype="i2"), text))
+    burst = read_burst(tmp_path / "a.f0")
+    np.testing.assert_array_equal(everything(burst)[0, 0], voxels(5, 6))
+    assert "".join(burst.headers[0]["HISTORY"]).replace(" ", "") == text.replace(" ", "")
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2"])
+def test_compressed_ana_files_are_read_by_the_package(tmp_path, anaio, dtype):
+    image = voxels(2, 5, 6, dtype=dtype) + np.dtype(dtype).type(150)
+    (tmp_path / "a.fz").write_bytes(ana_bytes(image, flags=1))
+    np.testing.assert_array_equal(everything(read_burst(tmp_path / "a.fz"))[0], image)
+
+
+def test_a_folder_of_ana_files_is_a_burst(tmp_path, no_anaio):
     for n in range(3):
         (tmp_path / f"cam.{n}.f0").write_bytes(ana_bytes(voxels(5, 6, dtype="i2") + np.int16(100 * n)))
     burst = read_burst(tmp_path)
@@ -534,19 +564,31 @@ def test_a_folder_of_ana_files_is_a_burst(tmp_path, anaio):
     assert list(everything(burst)[0, :, 0, 0]) == [1, 101, 201]
 
 
-def test_ana_without_its_extra_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "anaio", None)
-    (tmp_path / "a.f0").write_bytes(ana_bytes(voxels(5, 6, dtype="i2")))
-    refused(tmp_path / "a.f0", r'a\.f0 is an ANA file; pip install "heliorestore\[ana\]"')
+def test_one_frame_of_a_long_ana_file_reads_little(tmp_path, no_anaio):
+    data = bytearray(ana_bytes(voxels(1, 1, 1)))
+    data[192:204] = np.array([1024, 1024, 1200], "<i4").tobytes()
+    with (tmp_path / "a.f0").open("wb") as file:
+        file.write(data)
+        file.truncate(512 + 1200 * 2**22)
+    read_burst(tmp_path / "a.f0")  # imports
+    tracemalloc.start()
+    assert read_burst(tmp_path / "a.f0").frames[0, 1199, 10:20].shape == (10, 1024)
+    assert tracemalloc.get_traced_memory()[1] < 30e6
+    tracemalloc.stop()
+
+
+def test_compressed_ana_without_its_extra_says_what_to_install(tmp_path, no_anaio):
+    (tmp_path / "a.f0").write_bytes(ana_bytes(voxels(5, 6, dtype="i2"), flags=1))
+    refused(tmp_path / "a.f0", r'a\.f0 is a compressed ANA file; pip install "heliorestore\[ana\]"')
 
 
 @pytest.mark.parametrize("keep", [300, 520])
-def test_cut_ana_files_are_named(tmp_path, anaio, keep):
+def test_cut_ana_files_are_named(tmp_path, no_anaio, keep):
     (tmp_path / "a.f0").write_bytes(ana_bytes(voxels(5, 6, dtype="i2"))[:keep])
     refused(tmp_path / "a.f0", "a.f0 is cut off")
 
 
-def test_ana_files_with_impossible_heads_are_refused(tmp_path, anaio):
+def test_ana_files_with_impossible_heads_are_refused(tmp_path, no_anaio):
     data = bytearray(ana_bytes(voxels(5, 6, dtype="i2")))
     data[7] = 9
     (tmp_path / "a.f0").write_bytes(data)

@@ -55,8 +55,28 @@ def test_a_turned_camera_sees_the_limb_on_the_other_side() -> None:
     np.testing.assert_allclose(turned, mu[::-1, ::-1], atol=1e-9)
 
 
+def test_a_turn_told_by_the_pc_matrix_is_the_same_turn() -> None:
+    cards = DISC | {"CRVAL1": -300.0, "CRVAL2": 100.0, "CDELT2": 3.0}
+    told = limb_cosine(cards | {"CROTA2": 30.0}, (200, 256))
+    c, s = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    pc = {"PC1_1": c, "PC1_2": -s * 3 / 4, "PC2_1": s * 4 / 3, "PC2_2": c}
+    mu = limb_cosine(cards | pc, (200, 256))
+    assert told is not None
+    assert mu is not None
+    np.testing.assert_allclose(mu, told, atol=1e-9)
+
+
 @pytest.mark.parametrize(
-    "changes", [{"RSUN_OBS": None}, {"CDELT1": "x"}, {"CTYPE1": "CRLN-CEA"}, {"CUNIT1": "degree"}, {"RSUN_OBS": -1.0}, {"CDELT2": 0.0}]
+    "changes",
+    [
+        {"CTYPE1": "HPLN-TAB", "CTYPE2": "HPLT-TAB"},
+        {"RSUN_OBS": None},
+        {"CDELT1": "x"},
+        {"CTYPE1": "CRLN-CEA"},
+        {"CUNIT1": "degree"},
+        {"RSUN_OBS": -1.0},
+        {"CDELT2": 0.0},
+    ],
 )
 def test_without_geometry_there_is_no_mu(changes: dict[str, object]) -> None:
     cards = {name: value for name, value in (DISC | changes).items() if value is not None}

@@ -290,6 +290,20 @@ def test_what_is_unknown_is_asked_for_in_the_panel(panel, viewer, finish):
     assert "fake 1 plain" in results(viewer)
 
 
+def test_a_scale_far_from_the_cameras_is_doubted_in_the_panel(panel, viewer):
+    from napari.layers import Layer
+
+    cards = {"INSTRUME": "CRISP", "WAVELNTH": 6302.0, "WAVEUNIT": -10, "CDELT1": 1.0, "CUNIT1": "arcsec"}
+    image = np.random.default_rng(0).normal(5, 1, (20, 20))
+    viewer.add_layer(Layer.create(image, {"name": "odd", "metadata": {"header": cards}}, "image"))
+    panel.layer_list.choose([viewer.layers["odd"]])
+    assert "16.9 times larger than those of SST/CRISP" in panel.instrument.doubt.text()
+    assert panel.instrument.missing.isHidden()
+    panel.instrument.numbers["pixel_arcsec"].setText("0.06")
+    panel.instrument.numbers["pixel_arcsec"].editingFinished.emit()
+    assert panel.instrument.doubt.isHidden()
+
+
 def test_a_custom_instrument_has_only_the_numbers_that_are_given(panel):
     box = panel.instrument
     box.choice.setCurrentIndex(box.choice.findText("custom"))

@@ -86,7 +86,7 @@ class FileFrames:
 
     def _read(self, image: Image, key: tuple[int | slice, ...]) -> npt.NDArray[Any]:
         """The raw numbers of a part of an image, in the file's own type and order of axes."""
-        if image.code == "ana":
+        if image.code == "ana" and not image.data_size:
             with self._lock:
                 if self._ana is None or self._ana[0] != image.path:
                     self._ana = None
@@ -96,11 +96,12 @@ class FileFrames:
             end = length_of(file)
             if not isinstance(file, io.BytesIO) and end != self._sizes.get(image.path, end):
                 raise BurstError(f"{image.path} has another size than when it was opened: it was written to meanwhile; open it again.")
-            if image.code:
+            if image.code and image.code != "ana":
                 return read_tiles(file, image, key)
             if image.data_at + math.prod(image.shape) * abs(image.bitpix) // 8 > end:
                 raise BurstError(f"{image.path} is shorter than when it was opened; open it again.")
-            return _read_block(file, image.data_at, image.shape, np.dtype(_DTYPE[image.bitpix]), key, image.path)
+            dtype = np.dtype(_DTYPE[image.bitpix]).newbyteorder("<" if image.little else ">")
+            return _read_block(file, image.data_at, image.shape, dtype, key, image.path)
 
 
 def _read_block(

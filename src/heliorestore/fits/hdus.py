@@ -39,7 +39,8 @@ class Image:
     """An image in a file: `shape` in numpy's order (slowest axis first), `cards` its own over those of the primary header.
 
     `code` is the compression of its tiles, empty where the pixels lie plainly at `data_at`; `frames_table` the number
-    of the table FRAMES that the file has beside it, 0 for none.
+    of the table FRAMES that the file has beside it, 0 for none. `little` says that the plain pixels have their lowest byte first, as
+    no FITS file has.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Image:
     code: str = ""
     header_at: tuple[tuple[int, int], ...] = ()
     frames_table: int = 0
+    little: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from heliorestore.errors import BurstError
 from heliorestore.fits.axes import Axes, Coordinates, axes_of, object_labels, seconds_along
+from heliorestore.fits.files import silent_astropy
 from heliorestore.fits.hdus import Image
 
 LAYOUTS = {
@@ -37,7 +38,6 @@ _NUMBER_KEYS = ("FRAMENUM", "FRAMENO", "FRAME_NO", "FRAME", "IMGNUM")
 _CAMERA_KEYS = ("INSTRUME", "WAVELNTH", "CAMERA", "DETECTOR", "CAM", "CHANNEL", "BAND", "ARM", "FILTER", "FILTER1")
 _CHANNELS = re.compile(r"(WB|NB|BB|CONT\w*|BROAD\W?BAND|WIDE\W?BAND|NARROW\W?BAND|BLUE|RED|FOCUS|DEFOCUS|[IQUV]|(STOKES|IMAGE)\W?[IQUV])\Z")
 _COMPANIONS = re.compile(r"(ERR|UNCERT|MASK|DQ|VAR|WEIGHT|WHT|COVERAGE|RESIDUAL|BADPIX|FLAG|MODES|QUALITY|DARK|FLAT)", re.IGNORECASE)
-_LEAP_SECONDS = ((datetime(2017, 1, 1), 37), (datetime(2015, 7, 1), 36), (datetime(2012, 7, 1), 35))  # TAI - UTC; 34 since 2009
 
 
 @dataclass(frozen=True)
@@ -267,11 +267,20 @@ def parse_time(value: Any, system: str = "UTC") -> datetime | None:
         if time.tzinfo is not None:
             time = time.astimezone(UTC).replace(tzinfo=None)
         if system.strip().upper() in ("TAI", "TT"):
-            tai_utc = next((seconds for since, seconds in _LEAP_SECONDS if time >= since), 34)
-            time -= timedelta(seconds=tai_utc + (32.184 if system.strip().upper() == "TT" else 0))
+            time = _utc(time, system.strip().lower())
     except (ValueError, OverflowError):
         return None
     return time
+
+
+def _utc(time: datetime, scale: str) -> datetime:
+    """A time in TAI or TT as UTC; a leap second, which datetime lacks, is the second after it."""
+    from astropy.time import Time
+
+    with silent_astropy():  # years beyond the table of leap seconds are dubious, and common in simulations
+        text = str(Time(time, scale=scale, precision=6).utc.isot)
+    leap = text[17:19] == "60"
+    return datetime.fromisoformat(f"{text[:17]}59{text[19:]}" if leap else text) + timedelta(seconds=leap)
 
 
 def frame_times(piece: Piece, coordinates: Coordinates) -> npt.NDArray[np.datetime64]:

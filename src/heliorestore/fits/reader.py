@@ -17,9 +17,9 @@ from heliorestore.fits.files import Gunzip, read_exactly, silent_astropy
 from heliorestore.fits.frames import FileFrames
 from heliorestore.fits.hdus import header_of, images_of, scan
 from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natural, plan_file, plan_files
-from heliorestore.fits.tables import tabulated_axes, tabulated_times
-from heliorestore.fits.wcs import planar
-from heliorestore.instrument import Instrument
+from heliorestore.fits.tables import tabulated_axes, tabulated_sky, tabulated_times
+from heliorestore.fits.wcs import planar, pointed, untabulated
+from heliorestore.instrument import Instrument, doubts
 from heliorestore.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -113,12 +113,17 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], gunzip: Gunzip) -> Burst:
     named = labels_of(plan, [tabulated_axes(group[0], gunzip) for group in plan.groups])
     headers: list[Header] = []
     instruments: list[Instrument] = []
+    places: list[npt.NDArray[np.float64] | None] = []
     for group in plan.groups:
+        place = _place(group, gunzip)
         header = _header(group[0], gunzip)
+        header = header if place is None else pointed(header, place, group[0].shape[2:])
+        sound = untabulated(header)
         for _ in range(group[0].shape[0]):
             wave_nm = named[len(instruments)][1]
-            headers.append(header)
+            headers.append(sound)
             instruments.append(_instrument(header, wave_nm, group[0].image.path))
+        places.append(place)
     times = np.concatenate([_times(piece, gunzip) for piece in plan.groups[0]])
     burst = Burst(
         frames=FileFrames(plan, sources, gunzip),
@@ -126,6 +131,7 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], gunzip: Gunzip) -> Burst:
         labels=tuple(label for label, _ in named),
         headers=tuple(headers),
         times=None if np.isnat(times).all() else times,
+        pointing=_pointing(plan, places),
         unit=str(plan.pieces[0].image.cards.get("BUNIT") or "").strip(),
         sources=sources,
         layout=plan.layout,
@@ -140,6 +146,27 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], gunzip: Gunzip) -> Burst:
 def _times(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.datetime64]:
     tabulated = tabulated_times(piece, gunzip)
     return frame_times(piece, tabulated_axes(piece, gunzip)) if tabulated is None else tabulated
+
+
+def _place(group: Sequence[Piece], gunzip: Gunzip) -> npt.NDArray[np.float64] | None:
+    """Where the images of a group lie by the tables of their files, (object, frame, 2, 3), or None where no table says it."""
+    places = [tabulated_sky(piece, gunzip) for piece in group]
+    if all(place is None for place in places):
+        return None
+    return np.concatenate([_unknown_places(*p.shape[:2]) if place is None else place for p, place in zip(group, places, strict=True)], 1)
+
+
+def _pointing(plan: Plan, places: Sequence[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64] | None:
+    """The places of all groups, as `Burst.pointing` has them."""
+    if all(place is None for place in places):
+        return None
+    frames = plan.shape[1]
+    filled = [_unknown_places(g[0].shape[0], frames) if place is None else place for g, place in zip(plan.groups, places, strict=True)]
+    return np.concatenate(filled)
+
+
+def _unknown_places(objects: int, frames: int) -> npt.NDArray[np.float64]:
+    return np.full((objects, frames, 2, 3), np.nan)
 
 
 def _header(piece: Piece, gunzip: Gunzip) -> Header:
@@ -187,6 +214,7 @@ def describe(data: Burst | Snapshot) -> dict[str, Any]:
         "labels": list(data.labels),
         "instruments": [_describe_instrument(instrument) for instrument in data.instruments],
         "pixel_arcsec": data.instruments[0].pixel_arcsec,
+        "doubts": doubts(data.instruments),
         "times": {"first": _time_text(known, np.min), "last": _time_text(known, np.max), "known": len(known)},
         "bad_pixels": data.count_bad_pixels() if countable else None,
         "files": [str(source.path) for source in data.sources],
@@ -234,6 +262,7 @@ def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "labels": list(run.labels) if run else [],
         "instruments": [_describe_instrument(instrument) for instrument in instruments],
         "pixel_arcsec": instruments[0].pixel_arcsec if instruments else None,
+        "doubts": doubts(instruments),
         "times": {"first": None, "last": None, "known": 0},
         "bad_pixels": int(np.count_nonzero(~np.isfinite(snapshot.images))),
         "files": [],

@@ -13,23 +13,74 @@ import numpy.typing as npt
 from heliorestore.errors import BurstError
 from heliorestore.fits.axes import Coordinates
 from heliorestore.fits.files import Gunzip, silent_astropy
+from heliorestore.fits.hdus import Image
 from heliorestore.fits.layouts import Piece, parse_time
+from heliorestore.fits.sky import arcsec_per_unit, fit_planes, is_celestial
+from heliorestore.fits.tabulated import Address, Lookup, is_tabulated, lookup
 
-_LARGEST = 32 * 2**20  # bytes of a coordinate table that is worth reading to name the axes
+_LARGEST = 32 * 2**20  # bytes of a coordinate table that is worth reading; SSTRED's are 128 times wavelengths times scans
+_MOST_IMAGES = 2**20
+_POINTS = 5  # along x and y, to which the place of an image is fitted; tables of the corners have 2
 
 
 def tabulated_axes(piece: Piece, gunzip: Gunzip) -> Coordinates:
     """Return the coordinates along the wavelength, Stokes and time axes that tables give; what fails is left out."""
     image = piece.image
+    shape = image.shape
     wanted = [*piece.axes.objects, *([] if piece.axes.frame is None else [piece.axes.frame])]
     found: dict[int, npt.NDArray[np.float64]] = {}
     for axis in wanted:
-        number = len(image.shape) - axis
-        if str(image.cards.get(f"CTYPE{number}", "")).strip().upper().endswith("-TAB"):
-            values = _column(image.path, image.cards, number, gunzip)
-            if values is not None:
+        number = len(shape) - axis
+        if is_tabulated(image.cards, number) and shape[axis] <= _MOST_IMAGES and (table := _lookup(image, number, gunzip)) is not None:
+            pixels = {k: np.ones(1) for k in range(1, len(shape) + 1)} | {number: np.arange(1.0, shape[axis] + 1)}
+            with np.errstate(all="ignore"):  # of numbers that no telescope wrote
+                values = np.broadcast_to(table.at(image.cards, pixels), shape[axis])
+            if bool(np.isfinite(values).all()):
                 found[number] = values
     return found
+
+
+def tabulated_sky(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.float64] | None:
+    """Where each image lies on the sky by the tables of its x and y axes, or None where they do not say it.
+
+    Returns (object, frame, 2, 3) in arcsec: longitude and latitude at the plane's centre, their change per pixel along x, and along y,
+    fitted to points all over the plane; NaN for images whose coordinates are no image of a plane.
+    """
+    cards, shape = piece.image.cards, piece.image.shape
+    plane = [len(shape) - axis for axis in (piece.axes.x, piece.axes.y)]
+    tabulated = is_celestial(cards, *plane) and all(is_tabulated(cards, number) for number in plane)
+    if not tabulated or piece.shape[0] * piece.shape[1] > _MOST_IMAGES:
+        return None
+    tables = [table for number in plane if (table := _lookup(piece.image, number, gunzip)) is not None and table.complete]
+    units = [unit for number in plane if (unit := arcsec_per_unit(cards, number)) is not None]
+    if len(tables) < len(plane) or len(units) < len(plane):
+        return None
+    counts = [min(max(table.count(number) for table in tables), _POINTS) for number in plane]
+    x, y = (np.linspace(1, size, max(count, 2)) for size, count in zip(piece.shape[:1:-1], counts, strict=True))
+    pixels = _pixels_of_images(piece) | {plane[0]: x, plane[1]: y[:, None]}
+    with np.errstate(all="ignore"):  # of numbers that no telescope wrote
+        longitude, latitude = (
+            np.broadcast_to(table.at(cards, pixels) * unit, (*piece.shape[:2], len(y), len(x)))
+            for table, unit in zip(tables, units, strict=True)
+        )
+        planes = fit_planes(longitude, latitude, x, y)
+    return planes if bool(np.isfinite(planes).any()) else None
+
+
+def _pixels_of_images(piece: Piece) -> dict[int, npt.NDArray[np.float64]]:
+    """The pixel of every image along the axes that are not its plane, from 1, as (object, frame, 1, 1) by FITS axis."""
+    objects, frames = piece.shape[:2]
+    first = [piece.key(object_, 0, slice(None), slice(None)) for object_ in range(objects)]
+    pixels = {}
+    for axis in range(len(piece.image.shape)):
+        if axis == piece.axes.frame:
+            pixel = np.arange(1.0, frames + 1).reshape(1, frames, 1, 1)
+        elif axis not in (piece.axes.x, piece.axes.y):
+            pixel = np.array([key[axis] for key in first], np.float64).reshape(objects, 1, 1, 1) + 1
+        else:
+            continue
+        pixels[len(piece.image.shape) - axis] = pixel
+    return pixels
 
 
 def tabulated_times(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.datetime64] | None:
@@ -37,15 +88,30 @@ def tabulated_times(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.datetime64] 
     image = piece.image
     if not image.frames_table:
         return None
-    texts = _table_column(image.path, image.frames_table, ("DATE-OBS", "DATE-BEG", "TIME"), "A", gunzip)
-    if texts is None or len(texts) != piece.shape[1]:
+    columns = _columns(image.path, image.frames_table, ("DATE-OBS", "DATE-BEG", "TIME"), "A", gunzip)
+    texts = next(iter(columns.values()), ())
+    if len(texts) != piece.shape[1]:
         return None
     times = [parse_time(str(text)) for text in texts]
     return np.array([np.datetime64("NaT") if time is None else time for time in times], "datetime64[us]")
 
 
-def _table_column(path: Path, table: str | int, names: Sequence[str], kinds: str, gunzip: Gunzip) -> npt.NDArray[Any] | None:
-    """The first of the named columns of a table, if it has the kind of a form letter and no absurd size."""
+def _lookup(image: Image, number: int, gunzip: Gunzip) -> Lookup | None:
+    """The table of a FITS axis, or None where it cannot be read."""
+    axes = len(image.shape)
+    own = Address.of(image.cards, number)
+    if own is None:
+        return None
+    others = [other for axis in range(1, axes + 1) if (other := Address.of(image.cards, axis)) and other.array == own.array]
+    names = [own.column, *(other.index for other in others if other.index)]
+    columns = _columns(image.path, (own.table, own.version) if own.version else own.table, names, "EDIJK", gunzip)
+    return lookup(image.cards, number, axes, {name: column[0] for name, column in columns.items() if len(column)})
+
+
+def _columns(
+    path: Path, table: str | int | tuple[str, int], names: Sequence[str], kinds: str, gunzip: Gunzip
+) -> dict[str, npt.NDArray[Any]]:
+    """Those of the named columns that a table has, in the order of the names, if they have the kind of a form letter and no absurd size."""
     from astropy.io import fits
 
     try:
@@ -53,37 +119,12 @@ def _table_column(path: Path, table: str | int, names: Sequence[str], kinds: str
             file.seek(0)
             with silent_astropy(), fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
                 hdu = hdus[table]
-                name = next(name for name in names if name in hdu.columns.names)
-                if hdu.size > _LARGEST or not re.match(rf"\d*[{kinds}]", str(hdu.columns[name].format)):
-                    return None
-                return np.array(hdu.data[name])
+                present = {name.upper(): name for name in reversed(hdu.columns.names)}
+                chosen = {name: present[name.upper()] for name in names if name.upper() in present}
+                if hdu.size > _LARGEST or not all(re.match(rf"\d*[{kinds}]", str(hdu.columns[name].format)) for name in chosen.values()):
+                    return {}
+                return {name: np.array(hdu.data[column]) for name, column in chosen.items()}
     except BurstError:
         raise
-    except Exception:  # a table that astropy cannot read only costs names and times
-        return None
-
-
-def _column(path: Path, cards: Any, number: int, gunzip: Gunzip) -> npt.NDArray[np.float64] | None:
-    """The coordinate PVi_3 of the array in table PSi_0, column PSi_1, along its own axis, at the start of the others."""
-    table, column = (str(cards.get(f"PS{number}_{k}") or "").strip() for k in (0, 1))
-    which = cards.get(f"PV{number}_3", 1)
-    if not table or not column or not isinstance(which, (int, float)):
-        return None
-    found = _table_column(path, table, (column,), "EDIJK", gunzip)
-    if found is None or not len(found):
-        return None
-    array = np.asarray(found[0], np.float64)
-    return _along(array, round(which))
-
-
-def _along(array: npt.NDArray[np.float64], which: int) -> npt.NDArray[np.float64] | None:
-    """Coordinate number `which` along its own axis: FITS has the axes (M, K1, K2 ...), which numpy sees as (..., K2, K1, M)."""
-    if array.ndim == 1:
-        return array
-    own = array.ndim - 1 - which
-    if not 1 <= which <= array.shape[-1] or own < 0:
-        return None
-    index: list[Any] = [0] * array.ndim
-    index[own], index[-1] = slice(None), which - 1
-    values: npt.NDArray[np.float64] = array[tuple(index)]
-    return values
+    except Exception:  # a table that astropy cannot read only costs names, times and places
+        return {}

@@ -1,10 +1,17 @@
-"""World coordinates of an image plane: reduced to its two axes when read, moved to finer pixels when written."""
+"""World coordinates of an image plane: reduced to its two axes and made linear when read, moved to finer pixels when written."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heliorestore.fits.sky import pixel_sizes
+from heliorestore.fits.tabulated import is_tabulated
+from heliorestore.instrument import RADIAN_ARCSEC
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -12,6 +19,7 @@ if TYPE_CHECKING:
 _ONE_AXIS = re.compile(r"(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA|CNAME|CRDER|CSYER|CRDATE|CZPHS|CPERI)(\d+)([A-Z]?)\Z")
 _TWO_AXES = re.compile(r"(PC|CD)(\d+)_(\d+)([A-Z]?)\Z")
 _PARAMETER = re.compile(r"(PV|PS)(\d+)_(\d+[A-Z]?)\Z")
+_ORIENTATION = re.compile(r"(LONPOLE|LATPOLE|WCSNAME)([A-Z]?)\Z")
 _NUMBER_OF_AXES = re.compile(r"WCSAXES[A-Z]?\Z")
 
 
@@ -42,6 +50,59 @@ def _renamed(keyword: str, axes: Mapping[str, str]) -> str:
     if found := _PARAMETER.match(keyword):
         return f"{found[1]}{axes[found[2]]}_{found[3]}" if found[2] in axes else ""
     return keyword
+
+
+def untabulated(header: Header) -> Header:
+    """The planar header without the coordinate systems whose tables it has not got; all other cards stay."""
+    from astropy.io.fits import Header
+
+    broken = {letter for letter in _systems(header) if any(is_tabulated(header, axis, letter) for axis in (1, 2))}
+    kept = Header()
+    for card in header.cards:
+        if _system(card.keyword) not in broken:
+            kept.append(card, bottom=True)
+    return kept
+
+
+def _system(keyword: str) -> str | None:
+    """The letter of the coordinate system that a keyword belongs to, or None where it belongs to none."""
+    for pattern in (_ONE_AXIS, _TWO_AXES, _PARAMETER, _ORIENTATION):
+        if found := pattern.match(keyword):
+            return str(found[found.re.groups]).lstrip("0123456789")
+    return None
+
+
+def pointed(header: Header, planes: npt.NDArray[np.float64], shape: tuple[int, int] | None = None) -> Header:
+    """The planar header with a linear WCS where images (..., 2, 3) lie in the mean, and with the median size of their pixels.
+
+    `shape` (y, x) of the plane sets CRPIX to its centre; without it the header has CRPIX there already.
+    """
+    known = planes.reshape(-1, 2, 3)
+    known = known[np.isfinite(known).all((1, 2))]
+    if not len(known):
+        return header
+    named = [header.cards[key] for kind in ("CNAME", "CSYER") for axis in (1, 2) if (key := f"{kind}{axis}") in header]
+    words = [str(header.get(f"CTYPE{axis}", default)).partition("-")[0] for axis, default in ((1, "HPLN"), (2, "HPLT"))]
+    words = [word.replace("SOLX", "HPLN").replace("SOLY", "HPLT") for word in words]
+    centre, sizes = known[:, :, 0].mean(0), np.median(pixel_sizes(known), 0)
+    # Of frames that turn, the mean of the steps is too short: it tells their direction, the median distance their length.
+    steps = known[:, :, 1:].mean(0) * [[np.cos(centre[1] / RADIAN_ARCSEC)], [1.0]]
+    steps *= sizes / np.hypot(*steps)
+    scale = sizes.copy()
+    if np.linalg.det(steps) < 0:  # a mirrored image: the axis that runs backwards has the negative scale
+        scale[np.argmin(np.diag(steps))] *= -1
+    pc = steps / scale[:, None]
+    made = untabulated(header)
+    for axis in (1, 2):
+        cards: dict[str, Any] = {"CTYPE": f"{words[axis - 1]:-<4}-TAN", "CUNIT": "arcsec", "CRVAL": centre[axis - 1]}
+        if shape is not None:
+            cards["CRPIX"] = (shape[2 - axis] + 1) / 2
+        cards |= {"CDELT": scale[axis - 1]}
+        made.update({f"{key}{axis}": value if isinstance(value, str) else float(value) for key, value in cards.items()})
+        made.update({f"PC{axis}_{other}": float(pc[axis - 1, other - 1]) for other in (1, 2)})
+    for card in named:
+        made[card.keyword] = (card.value, card.comment)
+    return made
 
 
 def zoomed(header: Header, zoom: float) -> Header:

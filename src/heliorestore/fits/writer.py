@@ -22,7 +22,7 @@ from heliorestore.fits.hdus import STRUCTURE
 from heliorestore.fits.layouts import OWN_FORMAT
 from heliorestore.fits.provenance import Card, last_step, step_cards, tables, to_ascii
 from heliorestore.fits.readback import FORMAT, HEADER_EXTENSION, MAP_CARD, finer
-from heliorestore.fits.wcs import planar, zoomed
+from heliorestore.fits.wcs import planar, pointed, untabulated, zoomed
 from heliorestore.snapshot import SERIES, Run, Snapshot
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def image_hdus(snapshot: Snapshot) -> Iterator[fits.PrimaryHDU | fits.ImageHDU]:
 def primary_header(snapshot: Snapshot) -> Header:
     """The first object's input header with the WCS of the restored images, and what was done to them."""
     run = snapshot.run
-    header = _base(run, snapshot.zoom)
+    header = _base(run, snapshot.zoom, _shown_frame(snapshot))
     number = last_step(header) + 1
     added: list[Card] = [
         (OWN_FORMAT, FORMAT, "format of a file restored by heliorestore"),
@@ -88,11 +88,18 @@ def primary_header(snapshot: Snapshot) -> Header:
     return header
 
 
-def _base(run: Run | None, zoom: int) -> Header:
+def _shown_frame(snapshot: Snapshot) -> int | None:
+    """The frame that the images show, where a method restores every frame; None where the frames became one image."""
+    frames = snapshot.history.get("frame")
+    frame = frames[-1] if frames is not None and len(frames) else getattr(snapshot.run and snapshot.run.settings, "frame", None)
+    return None if frame is None else int(frame)
+
+
+def _base(run: Run | None, zoom: int, frame: int | None = None) -> Header:
     """The input header as the images have it: planar WCS on their pixels, and the object as third axis."""
     from astropy.io.fits import Header
 
-    header = cleaned(run.headers[0]) if run is not None and run.headers else Header()
+    header = _placed(run, 0, frame) if run is not None and run.headers else Header()
     header = zoomed(header, zoom)
     scale = None if run is None else finer(run.instruments[0], zoom).pixel_arcsec
     if scale is not None and not any(key.startswith(("CDELT", "CD1_")) for key in header):
@@ -107,12 +114,21 @@ def _base(run: Run | None, zoom: int) -> Header:
     return header
 
 
+def _placed(run: Run, number: int, frame: int | None = None) -> Header:
+    """An object's header, pointed to the mean place of the images used that share it, or of one frame of them."""
+    header = cleaned(run.headers[number])
+    if run.pointing is None:
+        return header
+    sharing = [k for k, other in enumerate(run.headers) if other is run.headers[number]]
+    return pointed(header, run.pointing[sharing, slice(None) if frame is None else slice(frame, frame + 1)])
+
+
 def cleaned(header: Header) -> Header:
     """A header's cards that hold for any copy of the image: nothing about bytes, scaling, checksums or compression."""
     from astropy.io.fits import Header
 
     kept = Header()
-    for card in planar(header).cards:
+    for card in untabulated(planar(header)).cards:
         if not STRUCTURE.match(card.keyword) and card.keyword not in _STALE:
             kept.append(card, bottom=True)
     return kept
@@ -143,7 +159,7 @@ def _further_headers(run: Run | None) -> Iterator[fits.ImageHDU]:
     # Objects of one file share their header, so runs of the same header are written once.
     for number, (_, same) in enumerate(itertools.groupby(others, key=lambda k: run.headers[k].tostring()), 1):
         objects = list(same)
-        hdu = fits.ImageHDU(header=cleaned(run.headers[objects[0]]), name=HEADER_EXTENSION, ver=number)
+        hdu = fits.ImageHDU(header=_placed(run, objects[0]), name=HEADER_EXTENSION, ver=number)
         hdu.header["OBJECTS"] = (",".join(map(str, objects)), "objects of this header, from 0")
         yield hdu
 
@@ -155,9 +171,9 @@ def _map_hdu(snapshot: Snapshot, name: str, array: FloatArray) -> fits.ImageHDU:
     run, plane, zoom = snapshot.run, array.shape[-2:], snapshot.zoom
     header = fits.Header()
     if array.ndim == 3 and plane == snapshot.images.shape[1:]:
-        header = _coordinates(_base(run, zoom))
+        header = _coordinates(_base(run, zoom, _shown_frame(snapshot)))
     elif array.ndim == 3 and tuple(n * zoom for n in plane) == snapshot.images.shape[1:]:
-        header = _coordinates(_base(run, 1))
+        header = _coordinates(_base(run, 1, _shown_frame(snapshot)))
     elif array.ndim == 4 and name.startswith(SERIES) and run is not None:
         header = _coordinates(_base(run, zoom))
         header.extend(_series_axes(run), bottom=True, update=True)

@@ -15,6 +15,7 @@ import torch
 
 from heliorestore.burst import Burst, Source
 from heliorestore.errors import RestorationError, SettingsError
+from heliorestore.instrument import doubts
 from heliorestore.methods import METHODS
 from heliorestore.methods.layout import budget_bytes
 from heliorestore.settings import Option, Settings, from_rows, options, to_text
@@ -79,6 +80,7 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
     messages: tuple[str, ...] = ()
     if prepare := METHODS[settings.method].prepare:
         settings, messages = _attribute(prepare)(burst, settings, place)
+    messages = (*doubts(burst.instruments), *messages)
     run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=_files(settings))
     history = _History(settings, start)
     source = method.stream(burst, settings, device=place, seed=seed, start=start)

@@ -40,15 +40,19 @@ def limb_cosine(header: Mapping[str, Any], shape: tuple[int, int]) -> Array | No
         value = [float(header[f"CRVAL{axis}"]) for axis in (1, 2)]
         radius = float(header["RSUN_OBS"]) if "RSUN_OBS" in header else float(header["R_SUN"]) * abs(step[0])
         angle = math.radians(float(header.get("CROTA2", 0.0)))
-    except (KeyError, TypeError, ValueError):
+        turn = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+        if any(f"PC{i}_{j}" in header for i in (1, 2) for j in (1, 2)):
+            turn = [[float(header.get(f"PC{i}_{j}", i == j)) * step[i - 1] / step[j - 1] for j in (1, 2)] for i in (1, 2)]
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
     units = {str(header.get(f"CUNIT{axis}", "arcsec")).strip().lower() or "arcsec" for axis in (1, 2)}
-    solar = all(str(header.get(f"CTYPE{axis}", name)).startswith(name) for axis, name in ((1, "HPLN"), (2, "HPLT")))
+    ctypes = [str(header.get(f"CTYPE{axis}", name)).strip() for axis, name in ((1, "HPLN"), (2, "HPLT"))]
+    solar = all(ctype.startswith(name) and not ctype.endswith("-TAB") for ctype, name in zip(ctypes, ("HPLN", "HPLT"), strict=True))
     if units != {"arcsec"} or not solar or not radius > 0 or 0 in step:
         return None
     x, y = (step[k] * (np.arange(shape[1 - k]) + 1 - reference[k]) for k in (0, 1))
-    east = value[0] + x[None, :] * math.cos(angle) - y[:, None] * math.sin(angle)
-    north = value[1] + x[None, :] * math.sin(angle) + y[:, None] * math.cos(angle)
+    east = value[0] + x[None, :] * turn[0][0] + y[:, None] * turn[0][1]
+    north = value[1] + x[None, :] * turn[1][0] + y[:, None] * turn[1][1]
     inside = 1 - (east**2 + north**2) / radius**2
     return np.where(inside > 0, np.sqrt(np.clip(inside, 0, None)), np.nan)
 

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QWidget
 
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
-from heliorestore.instrument import KNOWN, Instrument
+from heliorestore.instrument import KNOWN, Instrument, doubts
 from heliorestore.plugin.widgets.parts import note, row, say
 
 _CUSTOM = "custom"
@@ -53,6 +53,8 @@ class InstrumentBox(QWidget):
             rows.addRow(title, row(*(self.numbers[name] for name in names)))
         self.missing = note("What a restoration still needs to know about the instrument.")
         rows.addRow(self.missing)
+        self.doubt = note("Pixels far larger or smaller than the instrument's own are most often an error of the header.")
+        rows.addRow(self.doubt)
         self.choice.currentIndexChanged.connect(self._choose)
 
     def set_burst(self, burst: Burst | None) -> None:
@@ -126,13 +128,14 @@ class InstrumentBox(QWidget):
         self.changed.emit()
 
     def _show_missing(self) -> None:
-        text = ""
+        text = doubt = ""
         if self._burst is not None:
             try:
-                self.apply(self._burst)
+                doubt = "\n".join(f"⚠ {sentence}" for sentence in doubts(self.apply(self._burst).instruments))
             except SettingsError as error:
                 text = f"⚠ {error}"
         say(self.missing, text)
+        say(self.doubt, doubt)
 
     def _sentence(self, unknown: list[str]) -> str:
         *first, last = (f"the {_NUMBERS[name][0]}" for name in unknown)
