@@ -150,6 +150,51 @@ def test_an_output_is_not_overwritten_by_accident(tmp_path: Path, capsys: pytest
     assert heliorestore.read(out).step == 1
 
 
+@pytest.mark.parametrize("kind", ["FIFO", "long name", "folder"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        (*RL, "-o", "OUT", "--overwrite"),
+        ("sv-momfbd", BURST, "--instrument", "crisp-8542", "-o", "OUT", "--overwrite"),
+        ("sv-momfbd", BURST, "--instrument", "crisp-8542", "-o", "out.fits", "--checkpoint", "OUT"),
+        ("rerun", "restored.fits", "-o", "OUT", "--overwrite"),
+        ("simulate", "-o", "OUT", "--overwrite"),
+        ("simulate", "-o", "out.fits", "--truth", "OUT", "--overwrite"),
+        ("simulate", "-o", "out.fits", "--psfs", "OUT", "--overwrite"),
+        ("quality", HMI, "--plot", "OUT", "--overwrite"),
+        ("train", "enhance", "--recipe", "enhance-magnetogram", "-o", "OUT"),
+    ],
+    ids=lambda command: " ".join(word for word in command if not word.startswith("/")),
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    command: tuple[str, ...], kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (kind, command[0]) == ("folder", "train"):
+        pytest.skip("a folder is what train writes")
+    monkeypatch.chdir(tmp_path)
+    if command[0] == "rerun":
+        assert run(*RL, "-o", "restored.fits", "--iterations", 1, "--quiet") == 0
+    target = tmp_path / ("x" * 300 if kind == "long name" else "target")
+    if kind == "FIFO":
+        os.mkfifo(target)
+    elif kind == "folder":
+        target.mkdir()
+
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("this is work")
+
+    for place in (
+        "methods.richardson_lucy.average_frames", "methods.sv_momfbd.observe", "simulation.simulate_burst",
+        "quality_command.measure", "train.command.weights.build",
+    ):  # fmt: skip
+        monkeypatch.setattr(f"heliorestore.{place}", work)
+    assert run(*(target if word == "OUT" else word for word in command)) == 2
+    error = capsys.readouterr().err
+    assert "target" in error or "too long" in error
+    assert error.count("\n") == 1
+    assert not target.is_file() if kind != "long name" else True
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(heliorestore.errors.BurstError):
         cli.main(["info", str(tmp_path / "absent.fits"), "--debug"])

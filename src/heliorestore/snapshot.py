@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,10 @@ class Run:
     def of(cls, burst: Burst, settings: Settings | SavedSettings, device: str, seed: int) -> Run:
         shared = {f.name: getattr(burst, f.name) for f in dataclasses.fields(cls) if hasattr(burst, f.name)}
         return cls(settings=settings, device=device, seed=seed, **shared)
+
+    def inputs(self) -> tuple[Path, ...]:
+        """Every file that it was made from."""
+        return tuple(source.path for source in (*self.sources, *self.files.values()))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

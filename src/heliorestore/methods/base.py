@@ -7,6 +7,7 @@ import importlib
 from collections import deque
 from collections.abc import Generator, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from heliorestore.burst import Burst, Source
 from heliorestore.errors import RestorationError, SettingsError
 from heliorestore.methods import METHODS
 from heliorestore.methods.layout import budget_bytes
+from heliorestore.output import check_output
 from heliorestore.settings import Option, Settings, from_rows, options, to_text
 from heliorestore.snapshot import Run, Snapshot
 
@@ -76,6 +78,8 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
     """
     method = load(settings.method)
     place = pick_device(device)
+    if checkpoint := getattr(settings, "checkpoint", ""):
+        check_output(Path(checkpoint).expanduser(), overwrite=True, inputs=Run.of(burst, settings, device, seed).inputs())
     messages: tuple[str, ...] = ()
     if prepare := METHODS[settings.method].prepare:
         settings, messages = _attribute(prepare)(burst, settings, place)
