@@ -75,7 +75,8 @@ class Snapshot:
     images (object, y, x) in the units of the burst; `zoom` of its pixels make one pixel of the burst.
     maps by name: `modes` (frame, mode, gy, gx) in radian, `residual`, `uncertainty`, `coverage` (object, y, x), and `series`
     (object, frame, y, x) where every frame was restored, of which images show one.
-    losses of this step by name; `history` has one value per iteration so far, filled in by `stream`.
+    losses of this step by name; `history` has one value per iteration from the very start, filled in by `stream`, or by a method that
+    goes on with a run that was cut off.
     """
 
     step: int
