@@ -19,7 +19,7 @@ from heliorestore.methods import METHODS
 from heliorestore.methods.history import Columns, History, gap, restarts, with_row
 from heliorestore.methods.layout import budget_bytes
 from heliorestore.output import check_output
-from heliorestore.settings import Settings, from_rows
+from heliorestore.settings import Settings, from_rows, options
 from heliorestore.snapshot import Run, Snapshot
 
 _HALVINGS = 2  # of a GPU's memory before the CPU takes over
@@ -81,13 +81,14 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
     if checkpoint := getattr(settings, "checkpoint", ""):
         check_output(Path(checkpoint).expanduser(), overwrite=True, inputs=Run.of(burst, settings, device, seed).inputs())
     messages: tuple[str, ...] = ()
+    asked = settings
     if prepare := METHODS[settings.method].prepare:
         settings, messages = _attribute(prepare)(burst, settings, place)
     run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=_files(settings))
     history = History(burst, settings, start)
     source = method.stream(burst, settings, device=place, seed=seed, start=start)
     sent: Settings | None = None
-    last, asked, halved = start, settings, 0
+    last, halved = start, 0
     while True:
         with closing(source):
             try:
@@ -99,7 +100,7 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
                     last = dataclasses.replace(snapshot, run=run, history=history.columns, messages=messages)
                     sent = yield last
                     if sent is not None:
-                        sent = settings = settings.with_live(_within(sent, settings))
+                        sent = settings = settings.with_live(_as_running(sent, asked, settings))
             except StopIteration:
                 return
             except torch.OutOfMemoryError as error:
@@ -123,9 +124,12 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
         sent = None
 
 
-def _within(sent: Settings, running: Settings) -> Settings:
-    """The settings that were sent, with the memory that the run has come down to: whoever sends them knows nothing of it."""
-    return sent.replace(memory_gb=running.memory_gb) if hasattr(running, "memory_gb") and hasattr(sent, "memory_gb") else sent
+def _as_running(sent: Settings, asked: Settings, running: Settings) -> Settings:
+    """The settings that were sent, with what the run has made of those asked for: whoever sends them need not know of it."""
+    if type(sent) is not type(running):
+        return sent
+    names = [o.name for o in options(type(running)) if not o.live and getattr(sent, o.name) == getattr(asked, o.name)]
+    return sent.replace(**{name: getattr(running, name) for name in names})
 
 
 def _files(settings: Settings) -> dict[str, Source]:
