@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -31,6 +32,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    if argv is None:  # the process is ours: on a busy machine, threads that wait by spinning take the cores from each other
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
     parsed = _parser(arguments).parse_args(arguments)
     try:
@@ -229,15 +232,19 @@ def _finish(parsed: argparse.Namespace, burst: Burst, settings: Settings, snapsh
     with _interruptible() as interrupted, closing(snapshots), closing(progress):
         for snapshot in snapshots:
             progress.show(snapshot)
-            if interrupted:
+            if interrupted and snapshot.stop is None:
                 break
     if snapshot is None:
         raise KeyboardInterrupt
+    kept = ""
     if interrupted and snapshot.stop is None:
         snapshot = dataclasses.replace(snapshot, stop=StopReason.USER)
+        kept = getattr(settings, "checkpoint", "")
     snapshot = dataclasses.replace(snapshot, messages=snapshot.messages + notes)
     for message in dict.fromkeys(snapshot.messages):
         print("heliorestore:", message, file=sys.stderr)
+    if kept and Path(kept).expanduser().exists():
+        print(f"heliorestore: {kept} keeps the state: the same command with --overwrite goes on from there", file=sys.stderr)
     written = write(snapshot, parsed.output, overwrite=parsed.overwrite)
     if not parsed.quiet:
         print(f"{written}: {snapshot.step} iterations. {snapshot.stop.value if snapshot.stop else ''}", file=sys.stderr)
