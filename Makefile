@@ -31,7 +31,9 @@ setup: .venv/.setup
 system:
 	@sh .ci/system $$(grep -v '^#' apt.txt)
 
+# Threads that wait without spinning leave the cores to whatever else runs.
 # Restores the bundled sample; where there is a screen, napari opens on it and stays.
+demo: export OMP_WAIT_POLICY ?= PASSIVE
 demo: .venv/.setup system
 	@mkdir -p demo
 ifeq ($(SCREEN),)
@@ -62,6 +64,7 @@ wheel: .venv/.lint
 	build/fresh/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl npe2
 	cd build && fresh/bin/python ../.ci/try_wheel.py
 
+docs: export OMP_WAIT_POLICY ?= PASSIVE
 docs: .venv/.setup system
 	$(XVFB) $(BIN)/python docs/make_pictures.py
 	$(XVFB) $(BIN)/python docs/make_tutorial_pictures.py

@@ -20,16 +20,17 @@ ALLOWED = {
     "burst": {"errors", "instrument"},
     "snapshot": {"errors", "instrument", "burst", "settings"},
     "samples": set(),
+    "output": {"errors"},
     "optics": RECORDS,
     "nets": RECORDS | {"optics"},
     "simulate": RECORDS | {"optics"},
-    "methods": RECORDS | {"optics", "nets", "quality"},
+    "methods": RECORDS | {"optics", "nets", "quality", "output"},
     "quality": RECORDS,
     "presets": RECORDS,
     "charts": set(),
     "pillow_pen": {"charts"},
     "measures": RECORDS | {"optics", "quality", "charts"},
-    "fits": RECORDS | {"heliorestore"},
+    "fits": RECORDS | {"heliorestore", "output"},
 }
 TOPS = {"batch", "cli", "plugin", "quality_command", "simulation", "train", "weights_command"}  # may import everything but one another
 TOP_EXCEPTIONS = {

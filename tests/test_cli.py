@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,51 @@ def test_an_output_is_not_overwritten_by_accident(tmp_path: Path, capsys: pytest
     assert heliorestore.read(out).step == 1
 
 
+@pytest.mark.parametrize("kind", ["FIFO", "long name", "folder"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        (*RL, "-o", "OUT", "--overwrite"),
+        ("sv-momfbd", BURST, "--instrument", "crisp-8542", "-o", "OUT", "--overwrite"),
+        ("sv-momfbd", BURST, "--instrument", "crisp-8542", "-o", "out.fits", "--checkpoint", "OUT"),
+        ("rerun", "restored.fits", "-o", "OUT", "--overwrite"),
+        ("simulate", "-o", "OUT", "--overwrite"),
+        ("simulate", "-o", "out.fits", "--truth", "OUT", "--overwrite"),
+        ("simulate", "-o", "out.fits", "--psfs", "OUT", "--overwrite"),
+        ("quality", HMI, "--plot", "OUT", "--overwrite"),
+        ("train", "enhance", "--recipe", "enhance-magnetogram", "-o", "OUT"),
+    ],
+    ids=lambda command: " ".join(word for word in command if not word.startswith("/")),
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    command: tuple[str, ...], kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (kind, command[0]) == ("folder", "train"):
+        pytest.skip("a folder is what train writes")
+    monkeypatch.chdir(tmp_path)
+    if command[0] == "rerun":
+        assert run(*RL, "-o", "restored.fits", "--iterations", 1, "--quiet") == 0
+    target = tmp_path / ("x" * 300 if kind == "long name" else "target")
+    if kind == "FIFO":
+        os.mkfifo(target)
+    elif kind == "folder":
+        target.mkdir()
+
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("this is work")
+
+    for place in (
+        "methods.richardson_lucy.average_frames", "methods.sv_momfbd.observe", "simulation.simulate_burst",
+        "quality_command.measure", "train.command.weights.build",
+    ):  # fmt: skip
+        monkeypatch.setattr(f"heliorestore.{place}", work)
+    assert run(*(target if word == "OUT" else word for word in command)) == 2
+    error = capsys.readouterr().err
+    assert "target" in error or "too long" in error
+    assert error.count("\n") == 1
+    assert not target.is_file() if kind != "long name" else True
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(heliorestore.errors.BurstError):
         cli.main(["info", str(tmp_path / "absent.fits"), "--debug"])
@@ -209,6 +255,78 @@ def test_ctrl_c_writes_what_there_is(tmp_path: Path) -> None:
     assert heliorestore.read(out).stop is heliorestore.StopReason.USER
     assert "richardson-lucy [" in shown
     assert "residual" in shown
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let Ctrl-C be pressed when the snapshot of that step is there."""
+
+    def press_at(step: int) -> None:
+        show = cli._Progress.show
+
+        def pressed(self: cli._Progress, snapshot: heliorestore.Snapshot) -> None:
+            show(self, snapshot)
+            if snapshot.step == step:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(cli._Progress, "show", pressed)
+
+    return press_at
+
+
+def test_ctrl_c_keeps_the_state_and_says_how_to_go_on(
+    slow: Callable[[int], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, out = tmp_path / "state", tmp_path / "out.fits"
+    command = (
+        "momfbd",
+        BURST,
+        "--objects",
+        0,
+        "--frames",
+        "0:2",
+        "-o",
+        out,
+        "--modes",
+        4,
+        "--iterations",
+        4,
+        "--device",
+        "cpu",
+        "--quiet",
+        "--checkpoint",
+        state,
+    )
+    slow(1)
+    assert run(*command) == 130
+    assert f"{state} keeps the state: the same command with --overwrite goes on" in capsys.readouterr().err
+    assert heliorestore.read(out).history["step"].tolist() == [0, 1]
+    slow(4)  # the last one: there is nothing left to go on with
+    assert run(*command, "--overwrite") == 130
+    assert "keeps the state" not in capsys.readouterr().err
+    whole = heliorestore.read(out)
+    assert whole.history["step"].tolist() == [0, 1, 2, 3, 4]
+    assert whole.stop is heliorestore.StopReason.DONE
+    assert not state.exists()
+
+
+@pytest.mark.parametrize("chosen", [None, "ACTIVE"])
+def test_threads_wait_passively_in_a_process_of_ours_unless_the_user_chose(chosen: str | None) -> None:
+    check = "import atexit, os, sys; atexit.register(lambda: print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules))"
+    code = f"{check}\nimport runpy; sys.argv = ['heliorestore', '--version']; runpy.run_module('heliorestore.cli', run_name='__main__')"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if chosen is not None:
+        environment["OMP_WAIT_POLICY"] = chosen
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert ran.stdout.splitlines()[-1] == f"{chosen or 'PASSIVE'} False"
+
+
+def test_a_host_process_keeps_its_environment() -> None:
+    code = (
+        "import os; before = dict(os.environ); import heliorestore as h; from heliorestore import cli; cli.main(['info', {0!r}]);"
+        "h.restore(h.read({0!r}), h.RichardsonLucySettings(iterations=1), device='cpu'); assert dict(os.environ) == before"
+    )
+    subprocess.run([sys.executable, "-c", code.format(HMI)], check=True, capture_output=True)
 
 
 def test_output_cut_off_by_the_reader_is_no_error() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from heliorestore import __version__
-from heliorestore.errors import HeliorestoreError, RestorationError, SettingsError
+from heliorestore.errors import HeliorestoreError, SettingsError
 from heliorestore.methods import METHODS
+from heliorestore.output import check_output
 from heliorestore.train import TRAINERS
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    if argv is None:  # the process is ours: on a busy machine, threads that wait by spinning take the cores from each other
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
     parsed = _parser(arguments).parse_args(arguments)
     try:
@@ -179,30 +183,19 @@ def _restore(parsed: argparse.Namespace) -> int:
     preset = find_preset(parsed.preset, parsed.command) if parsed.preset else None
     settings = from_arguments(method, parsed, preset.settings(method) if preset else None)
     pick_device(parsed.device)
-    _check_output(parsed)
     burst = read_burst(parsed.input[0] if len(parsed.input) == 1 else parsed.input)
     burst = burst.with_instrument(parsed.instrument).select(parsed.objects, parsed.frames)
+    inputs = [*(source.path for source in burst.sources), *settings.files().values()]
+    check_output(parsed.output, overwrite=parsed.overwrite, inputs=inputs)
     notes = (f"Begun with the preset {preset.name}.",) if preset else ()
     return _finish(parsed, burst, settings, stream(burst, settings, device=parsed.device, seed=parsed.seed), notes)
-
-
-def _check_output(parsed: argparse.Namespace, *others: Path) -> None:
-    """Refuse before hours of work what would fail after them."""
-    for output in (parsed.output, *others):
-        _check_new(output, parsed.overwrite)
-
-
-def _check_new(output: Path, overwrite: bool) -> None:
-    if output.exists() and not overwrite:
-        raise RestorationError(f"{output} exists: choose another name or allow --overwrite.")
-    if not output.absolute().parent.is_dir():
-        raise RestorationError(f"The folder {output.absolute().parent} does not exist: make it first.")
 
 
 def _simulate(parsed: argparse.Namespace) -> int:
     from heliorestore.simulation import outputs, run
 
-    _check_output(parsed, *outputs(parsed)[1:])
+    for output in outputs(parsed):
+        check_output(output, overwrite=parsed.overwrite)
     with closing(_Progress(None if parsed.quiet else sys.stderr, "simulate")) as bar:
         facts = run(parsed, bar.show)
     if not parsed.quiet:
@@ -216,7 +209,8 @@ def _quality(parsed: argparse.Namespace) -> int:
     from heliorestore.quality_command import lines, run
 
     if parsed.plot is not None:
-        _check_new(parsed.plot, parsed.overwrite)
+        images = [path for path in (parsed.image, parsed.reference) if path is not None]
+        check_output(parsed.plot, overwrite=parsed.overwrite, inputs=images)
     facts = run(parsed)
     for line in lines(facts):
         print(line)
@@ -238,15 +232,19 @@ def _finish(parsed: argparse.Namespace, burst: Burst, settings: Settings, snapsh
     with _interruptible() as interrupted, closing(snapshots), closing(progress):
         for snapshot in snapshots:
             progress.show(snapshot)
-            if interrupted:
+            if interrupted and snapshot.stop is None:
                 break
     if snapshot is None:
         raise KeyboardInterrupt
+    kept = ""
     if interrupted and snapshot.stop is None:
         snapshot = dataclasses.replace(snapshot, stop=StopReason.USER)
+        kept = getattr(settings, "checkpoint", "")
     snapshot = dataclasses.replace(snapshot, messages=snapshot.messages + notes)
     for message in dict.fromkeys(snapshot.messages):
         print("heliorestore:", message, file=sys.stderr)
+    if kept and Path(kept).expanduser().exists():
+        print(f"heliorestore: {kept} keeps the state: the same command with --overwrite goes on from there", file=sys.stderr)
     written = write(snapshot, parsed.output, overwrite=parsed.overwrite)
     if not parsed.quiet:
         print(f"{written}: {snapshot.step} iterations. {snapshot.stop.value if snapshot.stop else ''}", file=sys.stderr)
@@ -366,10 +364,10 @@ def _rerun(parsed: argparse.Namespace) -> int:
     from heliorestore.fits.restored import reopen
     from heliorestore.methods.base import pick_device, replay, settings_of
 
-    _check_output(parsed)
     burst, snapshot = reopen(parsed.restored)
     run = snapshot.run
     assert run is not None  # `reopen` has checked
+    check_output(parsed.output, overwrite=parsed.overwrite, inputs=run.inputs())
     settings, device = settings_of(run), parsed.device or run.device.partition(",")[0]
     pick_device(device)
     return _finish(parsed, burst, settings, replay(burst, settings, snapshot.history, device=device, seed=run.seed))

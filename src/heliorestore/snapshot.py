@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,10 @@ class Run:
         shared = {f.name: getattr(burst, f.name) for f in dataclasses.fields(cls) if hasattr(burst, f.name)}
         return cls(settings=settings, device=device, seed=seed, **shared)
 
+    def inputs(self) -> tuple[Path, ...]:
+        """Every file that it was made from."""
+        return tuple(source.path for source in (*self.sources, *self.files.values()))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
@@ -71,7 +76,8 @@ class Snapshot:
     images (object, y, x) in the units of the burst; `zoom` of its pixels make one pixel of the burst.
     maps by name: `modes` (frame, mode, gy, gx) in radian, `residual`, `uncertainty`, `coverage` (object, y, x), and `series`
     (object, frame, y, x) where every frame was restored, of which images show one.
-    losses of this step by name; `history` has one value per iteration so far, filled in by `stream`.
+    losses of this step by name; `history` has one value per iteration from the very start, filled in by `stream`, or by a method that
+    goes on with a run that was cut off.
     """
 
     step: int

@@ -148,6 +148,8 @@ def test_a_run_that_was_cut_off_goes_on_from_its_checkpoint(tmp_path: Path) -> N
     running.close()
     going_on = list(stream(burst, settings, device="cpu"))
     assert [snapshot.step for snapshot in going_on] == [2, 3, 4, 5]
+    assert going_on[-1].history["step"].tolist() == [1, 2, 3, 4, 5]
+    assert (np.diff(going_on[-1].history["seconds"]) > 0).all()
     whole = list(stream(burst, settings.replace(checkpoint=""), device="cpu"))
     assert whole[0].losses == first.losses
     np.testing.assert_allclose(going_on[-1].images, whole[-1].images, atol=1e-6)

@@ -37,6 +37,15 @@ def test_the_record_of_a_run_holds_the_r0_that_was_found_and_tells_it():
     assert (again.images == last.images).all()
 
 
+def test_knobs_turn_while_a_run_whose_r0_was_found_goes_on():
+    asked = MomfbdSettings(iterations=3, r0_from_data=True)
+    running = stream(burst(15.0), asked, device="cpu")
+    first = next(running)
+    turned = running.send(asked.replace(filter_width=0.5))
+    assert turned.history["filter_width"].tolist() == [asked.filter_width, 0.5]
+    assert settings_of(turned.run) == settings_of(first.run)
+
+
 def test_an_unknown_telescope_is_asked_for():
     unknown = Burst.from_array(np.ones((1, 4, 64, 64), np.float32), Instrument())
     with pytest.raises(SettingsError, match="--instrument"):

@@ -73,7 +73,9 @@ def test_charts_are_saved_as_picture_and_as_numbers(quality, qtbot, tmp_path):
     assert "spatial frequency [cycles/arcsec]" in text
     assert len(text.splitlines()) > 1000
     quality.save_csv(tmp_path / "no" / "such.csv")
-    assert "cannot be written" in quality.said.text()
+    assert "does not exist" in quality.said.text()
+    quality.save_csv(tmp_path)
+    assert "is a folder" in quality.said.text()
 
 
 def test_a_hidden_panel_does_not_compute(quality, viewer, qtbot):

@@ -281,6 +281,33 @@ def test_a_run_in_a_closed_window_is_offered_and_resumed_with_the_same_loss(
     assert widget.unfinished.isHidden()
 
 
+def test_a_run_is_resumed_with_the_knobs_as_they_stood_and_repeated_from_its_start(
+    make_napari_viewer_proxy, viewer, saves, sun_file, finish, qtbot, monkeypatch
+):
+    monkeypatch.setattr("heliorestore.methods.checkpoint.INTERVAL_S", 0.0)
+    widget = docked(viewer, qtbot, heliorestore.read(sun_file))
+    run = widget.run_panel
+    for step, smooth in enumerate((0.1, 0.1, 0.7), 1):
+        slide(widget, "lambda_object", smooth)
+        run.step_button.click()
+        qtbot.waitUntil(lambda step=step: run.state.name == "PAUSED" and run.snapshot is not None and run.snapshot.step == step)
+    (record,) = saves.glob("*.json")
+    assert ["lambda_object", "0.7"] in json.loads(record.read_text())["rows"]  # a crash would lose no more than what comes now
+    slide(widget, "lambda_object", 0.4)  # no iteration has been made with it
+    viewer.close()
+    wait_for_threads()
+    values = json.loads(record.read_text())
+    record.write_text(json.dumps(values | {"process": [values["process"][0], 1.0]}))
+    widget = docked(make_napari_viewer_proxy(), qtbot)
+    finish(widget, widget.unfinished.resume_button.click, seconds=60)
+    resumed = widget.run_panel.snapshot
+    assert widget.form.settings().lambda_object == 0.4
+    assert resumed.history["lambda_object"].tolist() == [0.1, 0.1, 0.7, 0.4, 0.4]
+    assert (np.diff(resumed.history["seconds"]) > 0).all()
+    again = list(heliorestore.methods.base.replay(heliorestore.read(sun_file), resumed.run.settings, resumed.history, device="cpu"))
+    np.testing.assert_array_equal(again[-1].images, resumed.images)
+
+
 def test_a_killed_process_leaves_a_run_that_can_be_resumed_or_discarded(viewer, saves, sun_file, qtbot):
     code = f"""
         import torch; torch.set_num_threads(1)

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from heliorestore.burst import Burst
 from heliorestore.fits.files import silent_astropy
 from heliorestore.fits.provenance import to_ascii
-from heliorestore.fits.writer import _check, _replacing
 from heliorestore.instrument import Instrument
+from heliorestore.output import check_output, replacing
 
 _UNDATED = "checksum of this HDU"  # without the date that astropy would note: equal bursts are equal files
 
@@ -28,8 +28,7 @@ def write_burst(
     """
     from astropy.io import fits
 
-    target = Path(path).absolute()
-    _check(target, None, overwrite)
+    target = check_output(path, overwrite=overwrite)
     header = burst.headers[0].copy() if burst.headers else fits.Header()
     header["BUNIT"] = to_ascii(burst.unit)
     for number, label in enumerate(burst.labels, 1):
@@ -49,8 +48,7 @@ def write_psfs(
     """Write PSFs (frame, grid y, grid x, y, x) at every `step`-th pixel, from the middle of the first cell on."""
     from astropy.io import fits
 
-    target = Path(path).absolute()
-    _check(target, None, overwrite)
+    target = check_output(path, overwrite=overwrite)
     header = fits.Header()
     header["PSFSTEP"] = (step, "[pixel] from one PSF to the next")
     header["PSFFIRST"] = (step / 2 - 0.5, "[pixel] place of the first PSF, counted from 0")
@@ -68,6 +66,6 @@ def _write(hdus: list[Any], target: Path) -> Path:
         whole.update_extend()
         for hdu in whole:
             hdu.add_checksum(when=_UNDATED)
-        with _replacing(target) as file:
+        with replacing(target) as file:
             whole.writeto(file, output_verify="exception")
     return target

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import itertools
-import os
-import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heliorestore.burst import FloatArray
-from heliorestore.errors import RestorationError
 from heliorestore.fits.files import silent_astropy
 from heliorestore.fits.hdus import STRUCTURE
 from heliorestore.fits.layouts import OWN_FORMAT
 from heliorestore.fits.provenance import Card, last_step, step_cards, tables, to_ascii
 from heliorestore.fits.readback import FORMAT, HEADER_EXTENSION, MAP_CARD, finer
 from heliorestore.fits.wcs import planar, pointed, untabulated, zoomed
+from heliorestore.output import check_output, replacing
 from heliorestore.snapshot import SERIES, Run, Snapshot
 
 if TYPE_CHECKING:
@@ -42,12 +38,11 @@ def write(snapshot: Snapshot, path: str | PathLike[str], *, overwrite: bool = Fa
     """
     from astropy.io import fits
 
-    target = Path(path).absolute()
-    _check(target, snapshot.run, overwrite)
+    target = check_output(path, overwrite=overwrite, inputs=() if snapshot.run is None else snapshot.run.inputs())
     records = tables(snapshot)  # reads the inputs once for their checksums, before other readers have to wait
     with silent_astropy():
         hdus = fits.HDUList([*image_hdus(snapshot), *records])
-        with _replacing(target) as file:
+        with replacing(target) as file:
             hdus.writeto(file, checksum=True, output_verify="exception")
     return target
 
@@ -212,55 +207,3 @@ def _coordinates(header: Header) -> Header:
         if card.keyword in observer or (card.keyword.startswith(axes) and card.keyword.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")[-1:].isdigit()):
             kept.append(card, bottom=True)
     return kept
-
-
-# -- the file itself -----------------------------------------------------------------------------------------------
-
-
-def _check(target: Path, run: Run | None, overwrite: bool) -> None:
-    if target.is_dir():
-        raise RestorationError(f"{target} is a folder: give the name of a file in it.")
-    if not target.parent.is_dir():
-        raise RestorationError(f"The folder {target.parent} does not exist: make it first.")
-    if not target.exists():
-        return
-    if run is not None and any(source.path.exists() and target.samefile(source.path) for source in (*run.sources, *run.files.values())):
-        raise RestorationError(f"{target} is an input of this restoration and is not overwritten: choose another name.")
-    if not overwrite:
-        raise RestorationError(f"{target} exists: choose another name or allow --overwrite.")
-
-
-@contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[IO[bytes]]:
-    """A file to write into that takes the target's name once it is complete and on the disk."""
-    target = target.resolve()  # a link stays a link to the new file
-    part = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.part")
-    try:
-        try:
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb") as file:
-                if target.suffix.lower() == ".gz":
-                    with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4) as packed:
-                        yield packed  # type: ignore[misc]  # writes bytes like any other file
-                else:
-                    yield file
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise RestorationError(
-            f"{target} could not be written ({error.strerror or error}); what was there before is unchanged. "
-            f"Free some space or choose another folder with -o."
-        ) from error
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a power cut, where the system can do that."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from heliorestore.burst import Burst, Source
 from heliorestore.errors import RestorationError, SettingsError
 from heliorestore.instrument import doubts
 from heliorestore.methods import METHODS
+from heliorestore.methods.history import Columns, History, gap, restarts, with_row
 from heliorestore.methods.layout import budget_bytes
-from heliorestore.settings import Option, Settings, from_rows, options, to_text
+from heliorestore.output import check_output
+from heliorestore.settings import Settings, from_rows, options
 from heliorestore.snapshot import Run, Snapshot
 
 _HALVINGS = 2  # of a GPU's memory before the CPU takes over
@@ -77,26 +79,30 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
     """
     method = load(settings.method)
     place = pick_device(device)
+    if checkpoint := getattr(settings, "checkpoint", ""):
+        check_output(Path(checkpoint).expanduser(), overwrite=True, inputs=Run.of(burst, settings, device, seed).inputs())
     messages: tuple[str, ...] = ()
+    asked = settings
     if prepare := METHODS[settings.method].prepare:
         settings, messages = _attribute(prepare)(burst, settings, place)
     messages = (*doubts(burst.instruments), *messages)
     run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=_files(settings))
-    history = _History(settings, start)
+    history = History(burst, settings, start)
     source = method.stream(burst, settings, device=place, seed=seed, start=start)
     sent: Settings | None = None
-    last, asked, halved = start, settings, 0
+    last, halved = start, 0
     while True:
         with closing(source):
             try:
                 while True:
                     snapshot = source.send(sent)
                     history.add(snapshot, settings)
-                    messages = tuple(dict.fromkeys(messages + snapshot.messages))
+                    told = (*messages, *snapshot.messages, gap(history.columns, settings))
+                    messages = tuple(dict.fromkeys(filter(None, told)))
                     last = dataclasses.replace(snapshot, run=run, history=history.columns, messages=messages)
                     sent = yield last
                     if sent is not None:
-                        sent = settings = settings.with_live(_within(sent, settings))
+                        sent = settings = settings.with_live(_as_running(sent, asked, settings))
             except StopIteration:
                 return
             except torch.OutOfMemoryError as error:
@@ -115,13 +121,17 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
                 settings = settings.replace(memory_gb=asked.memory_gb)
             place = torch.device("cpu")
             run = dataclasses.replace(run, device=f"{run.device}, cpu")
+        history = History(burst, settings, last)
         source = method.stream(burst, settings, device=place, seed=seed, start=last)
         sent = None
 
 
-def _within(sent: Settings, running: Settings) -> Settings:
-    """The settings that were sent, with the memory that the run has come down to: whoever sends them knows nothing of it."""
-    return sent.replace(memory_gb=running.memory_gb) if hasattr(running, "memory_gb") and hasattr(sent, "memory_gb") else sent
+def _as_running(sent: Settings, asked: Settings, running: Settings) -> Settings:
+    """The settings that were sent, with what the run has made of those asked for: whoever sends them need not know of it."""
+    if type(sent) is not type(running):
+        return sent
+    names = [o.name for o in options(type(running)) if not o.live and getattr(sent, o.name) == getattr(asked, o.name)]
+    return sent.replace(**{name: getattr(running, name) for name in names})
 
 
 def _files(settings: Settings) -> dict[str, Source]:
@@ -141,57 +151,32 @@ def settings_at(snapshot: Snapshot) -> Settings:
     if snapshot.run is None:
         raise RestorationError("This result does not tell which run it comes from: its settings are not known.")
     settings, rows = settings_of(snapshot.run), len(snapshot.history.get("step", ()))
-    return _with_row(settings, snapshot.history, rows - 1) if rows else settings
+    return with_row(settings, snapshot.history, rows - 1) if rows else settings
 
 
-def replay(
-    burst: Burst, settings: Settings, history: Mapping[str, npt.NDArray[np.float64]], *, device: str = "auto", seed: int = 0
-) -> Stream:
-    """Run again as `history` tells: its live settings at every iteration, and as many iterations as it has rows."""
-    rows = [_with_row(settings, history, number) for number in range(len(history.get("step", ())))]
+def replay(burst: Burst, settings: Settings, history: Columns, *, device: str = "auto", seed: int = 0) -> Stream:
+    """Run again as `history` tells: its live settings at every iteration, and as many iterations as it has rows.
+
+    Where it began anew from the result so far, so does this. The checkpoint of the run is left alone.
+    """
+    if hasattr(settings, "checkpoint"):
+        settings = settings.replace(checkpoint="")
+    rows = [with_row(settings, history, number) for number in range(len(history.get("step", ())))]
     if not rows:
         raise RestorationError("The restored file keeps no iteration: there is nothing to repeat.")
-    with closing(stream(burst, rows[0], device=device, seed=seed)) as source:
-        sent: Settings | None = None
-        for following in [*rows[1:], None]:
-            try:
-                yield source.send(sent)
-            except StopIteration:
-                return
-            sent = following
-
-
-def _with_row(settings: Settings, history: Mapping[str, npt.NDArray[np.float64]], number: int) -> Settings:
-    """The settings with the live values of one row of the history; an optional one that is missing there was None."""
-    values: dict[str, Any] = {}
-    for opt in options(type(settings)):
-        if _is_numeric_knob(opt) and opt.name in history:
-            value = history[opt.name][number]
-            if opt.optional or not np.isnan(value):
-                values[opt.name] = None if np.isnan(value) else opt.type(value)
-        parts = [history[name][number] for name in history if name.startswith(f"{opt.name} ")] if _is_list_knob(opt) else []
-        if parts:
-            values[opt.name] = ",".join(to_text(float(part)) for part in parts if not np.isnan(part))
-    return settings.replace(**values)
-
-
-def _is_numeric_knob(opt: Option) -> bool:
-    """Whether a live setting fits into a column of numbers."""
-    return opt.live and opt.type in (int, float, bool)
-
-
-def _is_list_knob(opt: Option) -> bool:
-    """Whether a live setting is a text, whose numbers separated by commas fill a column each."""
-    return opt.live and opt.type is str
-
-
-def _numbers(name: str, text: str) -> dict[str, float]:
-    """The numbers of a text by the titles of their columns, as `object_weights 1`; none where it is empty, or a word."""
-    try:
-        values = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        return {}
-    return {f"{name} {place}": value for place, value in enumerate(values, 1)}
+    if reason := gap(history, settings):
+        raise RestorationError(reason)
+    last: Snapshot | None = None
+    for first, end in pairwise([0, *restarts(history), len(rows)]):
+        with closing(stream(burst, rows[first], device=device, seed=seed, start=last)) as source:
+            sent: Settings | None = None
+            for following in [*rows[first + 1 : end], None]:
+                try:
+                    last = source.send(sent)
+                except StopIteration:
+                    break
+                yield last
+                sent = following
 
 
 def restore(burst: Burst, settings: Settings, *, device: str = "auto", seed: int = 0, start: Snapshot | None = None) -> Snapshot:
@@ -200,23 +185,3 @@ def restore(burst: Burst, settings: Settings, *, device: str = "auto", seed: int
     if not last:
         raise RestorationError(f"{settings.method} gave no result.")
     return last[0]
-
-
-class _History:
-    """One row per iteration: its losses, and the live settings it was made with."""
-
-    def __init__(self, settings: Settings, start: Snapshot | None) -> None:
-        self._live = [o.name for o in options(type(settings)) if _is_numeric_knob(o)]
-        self._lists = [o.name for o in options(type(settings)) if _is_list_knob(o)]
-        before = start.history if start is not None and start.run and start.run.settings.method == settings.method else {}
-        self.columns: dict[str, Any] = dict(before)
-
-    def add(self, snapshot: Snapshot, settings: Settings) -> None:
-        row = {"step": float(snapshot.step), "seconds": snapshot.elapsed_s} | dict(snapshot.losses)
-        row |= {name: float(getattr(settings, name)) for name in self._live if getattr(settings, name) is not None}
-        for name in self._lists:
-            row |= _numbers(name, getattr(settings, name))
-        length = len(self.columns.get("step", ()))
-        for name in {**self.columns, **row}:
-            column = self.columns.get(name, np.full(length, np.nan))
-            self.columns[name] = np.append(column, row.get(name, np.nan))

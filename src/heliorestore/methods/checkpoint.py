@@ -14,7 +14,9 @@ import torch
 
 from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError, SettingsError
+from heliorestore.methods.history import Columns, History
 from heliorestore.settings import Settings, options
+from heliorestore.snapshot import Snapshot
 
 State = TypeVar("State")
 
@@ -22,12 +24,20 @@ INTERVAL_S = 60.0
 
 
 class Saver:
-    """Writes a state to a file now and then, whole or not at all; without a path it does nothing."""
+    """Writes a state to a file now and then, whole or not at all, with the history and the clock of the run; without a path nothing."""
 
-    def __init__(self, path: str, burst: Burst, settings: Settings) -> None:
+    def __init__(self, path: str, burst: Burst, settings: Settings, start: Snapshot | None = None) -> None:
         self.path = Path(path).expanduser() if path else None
         self.key = _fingerprint(burst, settings) if path else ""
+        self.history = History(burst, settings, start)
         self._saved = time.monotonic()
+        self._began = time.perf_counter() - (start.elapsed_s if start is not None else 0.0)
+
+    def noted(self, snapshot: Snapshot, settings: Settings) -> Snapshot:
+        """The snapshot with its time and the history up to it, to which it is added as made with these settings."""
+        timed = dataclasses.replace(snapshot, elapsed_s=time.perf_counter() - self._began)
+        self.history.add(timed, settings)
+        return dataclasses.replace(timed, history=self.history.columns)
 
     def save(self, state: Any) -> None:
         if self.path is not None and time.monotonic() - self._saved >= INTERVAL_S:
@@ -41,13 +51,20 @@ class Saver:
             handle, name = tempfile.mkstemp(dir=self.path.parent, suffix=".part")
             os.close(handle)
             try:
-                torch.save({"key": self.key, "state": _flat(state)}, name)
+                history = {title: torch.tensor(column) for title, column in self.history.columns.items()}
+                torch.save({"key": self.key, "state": _flat(state), "history": history}, name)
                 Path(name).replace(self.path)
             finally:
                 Path(name).unlink(missing_ok=True)
         except OSError as error:
             raise RestorationError(f"The checkpoint {self.path} cannot be written ({error}); choose another with --checkpoint.") from error
         self._saved = time.monotonic()
+
+    def go_on(self, history: Columns | None) -> None:
+        """The run that ended with these rows, None if they were not kept, goes on here."""
+        self.history.resume(history)
+        if history:
+            self._began = time.perf_counter() - float(history["seconds"][-1])
 
     def done(self) -> None:
         """The run has ended by itself: nothing is left to go on with."""
@@ -66,6 +83,8 @@ def resume(saver: Saver, state: State) -> State:
         raise SettingsError(f"The checkpoint {saver.path} cannot be read ({error}): delete it, or choose another file.") from error
     if key != saver.key:
         raise SettingsError(f"The checkpoint {saver.path} belongs to another burst or other settings: delete it, or choose another file.")
+    history = found.get("history")  # None: of an earlier version
+    saver.go_on(None if history is None else {title: column.numpy() for title, column in history.items()})
     return _filled(state, values, "")
 
 
@@ -93,7 +112,8 @@ def _filled(state: State, values: dict[str, Any], prefix: str) -> State:
         elif dataclasses.is_dataclass(before):
             changes[field.name] = _filled(before, values, f"{prefix}{field.name}.")
         else:
-            value = values.get(prefix + field.name)
+            # What an earlier version did not keep stays as it is at the beginning of a run.
+            value = values.get(prefix + field.name, None if isinstance(before, torch.Tensor) else before)
             changes[field.name] = value.to(before.device) if isinstance(value, torch.Tensor) and before is not None else value
     return dataclasses.replace(state, **changes)
 

@@ -5,7 +5,6 @@ van Noort, Rouppe van der Voort & Loefdahl (2005), doi:10.1007/s11207-005-5782-z
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -86,27 +85,36 @@ class Momfbd:
     def stream(
         self, burst: Burst, settings: MomfbdSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
     ) -> Generator[Snapshot, MomfbdSettings | None, None]:
-        """Yield a snapshot per iteration; nothing is random. `start` gives the modes to begin with."""
-        began = time.perf_counter() - (start.elapsed_s if start else 0.0)
+        """Yield a snapshot per iteration; nothing is random. `start` gives the modes to begin with.
+
+        A generator that is closed before it ends by itself leaves its state in the checkpoint.
+        """
+        saver = Saver(settings.checkpoint, burst, settings, start)
         defocus = numbers("diversity", settings.diversity, burst.shape[0])
         wavefronts = settings.wavefronts(burst.instruments, device, defocus)
         shares = share(budget_bytes(settings.memory_gb, device), burst.shape)
         observation = observe(burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held)
         patches = (settings.patch, settings.patch_step)
         problem = make_problem(observation, wavefronts, patches, shares.work, one_object=bool(defocus))
-        saver = Saver(settings.checkpoint, burst, settings)
         state, messages = resume(saver, initial(problem, start)), preparation(burst, observation)
         stop = None
-        while stop is None:
-            weights = settings.weights(burst.shape[0], device)
-            evaluation = evaluate(problem, state, weights, settings.prior)
-            state = judged(state, evaluation.losses["held out"])
-            stop = reason(state, settings.iterations, settings.stop_early)
-            sent = yield snapshot(problem, state, evaluation, settings, stop, time.perf_counter() - began, messages)
-            settings, messages = sent or settings, ()
+        try:
+            while stop is None:
+                weights = settings.weights(burst.shape[0], device)
+                evaluation = evaluate(problem, state, weights, settings.prior)
+                state = judged(state, evaluation.losses["held out"])
+                stop = reason(state, settings.iterations, settings.stop_early)
+                shown = saver.noted(snapshot(problem, state, evaluation, settings, stop, messages), settings)
+                if stop is None:  # with the settings that are shown, so that state and history agree wherever the run is cut off
+                    state = advanced(problem, state, evaluation, settings.rate_modes)
+                sent = yield shown
+                settings, messages = sent or settings, ()
+                if stop is None:
+                    saver.save(state)
+        except GeneratorExit:
             if stop is None:
-                state = advanced(problem, state, evaluation, settings.rate_modes)
-                saver.save(state)
+                saver.write(state)
+            raise
         saver.done()
 
 
@@ -195,7 +203,7 @@ def reason(state: PatchState, iterations: int, stop_early: bool) -> StopReason |
 
 def snapshot(
     problem: PatchProblem, state: PatchState, evaluation: Evaluation, settings: MomfbdSettings, stop: StopReason | None,
-    elapsed_s: float, messages: tuple[str, ...],
+    messages: tuple[str, ...],
 ) -> Snapshot:  # fmt: skip
     """The restored image and the mode maps of a state."""
     patches = problem.patches
@@ -204,7 +212,7 @@ def snapshot(
     modes = patches.observation.of_burst(patches.maps(state.modes * patches.wavefronts.sigmas).cpu().numpy())
     return Snapshot(
         step=state.step, total=max(settings.iterations, state.step), images=images.cpu().numpy(), maps={"modes": modes},
-        losses=evaluation.losses, elapsed_s=elapsed_s, stop=stop, messages=messages,
+        losses=evaluation.losses, stop=stop, messages=messages,
     )  # fmt: skip
 
 

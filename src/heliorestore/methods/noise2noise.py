@@ -6,7 +6,6 @@ Diaz Baso, de la Cruz Rodriguez & Danilovic (2019), doi:10.1051/0004-6361/201936
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -73,11 +72,11 @@ class Denoise:
 
         The network itself is what a run has reached: a run that was cut off goes on from its checkpoint, not from `start`.
         """
-        began = time.perf_counter()
+        saver = Saver(settings.checkpoint, burst, settings)
         job = prepare(burst, settings, device)
         done = 0
         if settings.fit:
-            source = _fit(job, settings, seed, began)
+            source = _fit(job, settings, seed, saver)
             sent: DenoiseSettings | None = None
             while True:
                 try:
@@ -89,9 +88,10 @@ class Denoise:
             _keep(job, settings)
         else:
             stop = StopReason.DONE
-        yield from _apply(job, settings, seed, began, done, stop)
+        for snapshot in _apply(job, settings, seed, done, stop):
+            yield saver.noted(snapshot, settings)
         if settings.fit:
-            Saver(settings.checkpoint, burst, settings).done()
+            saver.done()
 
 
 METHOD = Denoise()
@@ -159,7 +159,6 @@ class _Job:
         self,
         step: int,
         total: int,
-        began: float,
         maps: Mapping[str, FloatArray],
         losses: Mapping[str, float],
         stop: StopReason | None = None,
@@ -167,7 +166,7 @@ class _Job:
         """The state as everybody may see it."""
         return Snapshot(
             step=step, total=total, images=self.images, maps={"coverage": self.coverage, **maps}, losses=losses,
-            messages=self.messages, elapsed_s=time.perf_counter() - began, stop=stop,
+            messages=self.messages, stop=stop,
         )  # fmt: skip
 
 
@@ -253,7 +252,7 @@ def _fixed_unit(normalisation: str, light: Sequence[Light]) -> float:
 
 
 def _fit(
-    job: _Job, settings: DenoiseSettings, seed: int, began: float
+    job: _Job, settings: DenoiseSettings, seed: int, saver: Saver
 ) -> Generator[Snapshot, DenoiseSettings | None, tuple[DenoiseSettings, int, StopReason]]:
     """Train on pairs of neighbouring times, one snapshot per epoch; leaves the best weights by the hold-out in the network."""
     strengths = [float(np.mean([job.light[k].strength for k in group])) for group in job.groups]
@@ -262,7 +261,6 @@ def _fit(
     aim = Aim(settings.loss, settings.uncertainty, variance)
     optimiser = torch.optim.Adam(job.net.parameters(), lr=settings.learning_rate)
     held_out = pairs.held_out()
-    saver = Saver(settings.checkpoint, job.burst, settings)
     first = State(0, job.net.state_dict(), optimiser.state_dict(), _copied(job.net), judge(job.net, held_out, aim, job.device))
     state = resume(saver, first)
     job.net.load_state_dict(state.net)
@@ -279,11 +277,13 @@ def _fit(
                 trained = train_epoch(job.net, optimiser, batches, aim, job.device)
             held = judge(job.net, held_out, aim, job.device)
             state = _next(state, job.net, optimiser, {"training": trained, "hold_out": held})
-            saver.save(state)
             turn = _preview(job, settings, turn)
             job.fitted = state.losses
             residual = {"residual": job.observed - job.images}
-            sent = yield job.snapshot(state.epoch, settings.fit + _count(job, settings), began, residual, state.losses)
+            shown = job.snapshot(state.epoch, settings.fit + _count(job, settings), residual, state.losses)
+            shown = saver.noted(shown, settings)
+            saver.save(state)
+            sent = yield shown
             settings = sent or settings
     finally:
         saver.write(state)
@@ -346,7 +346,7 @@ def _count(job: _Job, settings: DenoiseSettings) -> int:
     return len(job.groups) * (job.burst.shape[1] if settings.series else 1)
 
 
-def _apply(job: _Job, settings: DenoiseSettings, seed: int, began: float, done: int, stop: StopReason) -> Iterator[Snapshot]:
+def _apply(job: _Job, settings: DenoiseSettings, seed: int, done: int, stop: StopReason) -> Iterator[Snapshot]:
     """Denoise the shown frame of all objects, then the other frames; the last snapshot has the whole series."""
     job.show(min(settings.frame, job.burst.shape[1] - 1))
     shown = job.frame
@@ -365,12 +365,12 @@ def _apply(job: _Job, settings: DenoiseSettings, seed: int, began: float, done: 
             if frame == shown:
                 job.put(group, images)
             if step < total:
-                yield job.snapshot(step, total, began, maps, {})
+                yield job.snapshot(step, total, maps, {})
         if frame == shown:
             maps = {"residual": job.observed - job.images}
             for array in (job.images, job.coverage, maps["residual"]):
                 array.flags.writeable = False  # so that the snapshots need not copy them
-    yield job.snapshot(total, total, began, maps | whole.maps(shown), job.fitted | _judged(job), stop=stop)
+    yield job.snapshot(total, total, maps | whole.maps(shown), job.fitted | _judged(job), stop=stop)
 
 
 def _judged(job: _Job) -> dict[str, float]:

@@ -7,7 +7,6 @@ paper's recipe, both at once by AdamW from the average, is there too.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,11 +96,17 @@ class SvMomfbdSettings(BlindSettings):
 
 @dataclass(frozen=True, eq=False)
 class SvState:
-    """Iterations done, and where patches, as long as they are needed, and flow stand."""
+    """Iterations done, and where patches, as long as they are needed, and flow stand.
+
+    `began` is the step of the result that it began with, `on_patches` the step up to which iterations are on patches: settings
+    that are turned later leave both as they are.
+    """
 
     step: int
     patches: PatchState | None
     flow: FlowState
+    began: int
+    on_patches: int
 
 
 class SvMomfbd:
@@ -118,9 +123,8 @@ class SvMomfbd:
         Whoever sends settings after the last snapshot gets further iterations from there. A generator that is closed leaves its
         state in the checkpoint, also after the last snapshot; one that is exhausted leaves none.
         """
-        began = time.perf_counter() - (start.elapsed_s if start else 0.0)
+        saver = Saver(settings.checkpoint, burst, settings, start)
         restoration = _Restoration(burst, settings, device, start)
-        saver = Saver(settings.checkpoint, burst, settings)
         state = resume(saver, restoration.initial())
         messages = restoration.messages
         try:
@@ -128,7 +132,7 @@ class SvMomfbd:
                 state, snapshot = restoration.iterate(state, settings)
                 if snapshot.stop is not None:  # to go on is to be given time again until nothing changes
                     state = replace(state, flow=replace(state.flow, stalled=0))
-                sent = yield replace(snapshot, elapsed_s=time.perf_counter() - began, messages=messages)
+                sent = yield saver.noted(replace(snapshot, messages=messages), settings)
                 if snapshot.stop is not None and sent is None:
                     break
                 settings, messages = sent or settings, ()
@@ -162,22 +166,21 @@ class _Restoration:
         flow = Flow(self.observation, self.wavefronts, settings.psf, settings.grid_step, shares.work, make, plan)
         self.flow = FlowProblem(flow, self.wavefronts)
         wanted = settings.start == "patches" and not settings.at_once and earlier is None
-        self.patch_iterations = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0
+        self.on_patches = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0
         self.problem: PatchProblem | None = None
-        if self.patch_iterations > 0:
+        if wanted and settings.patch_iterations > 0:  # a run that goes on from a checkpoint may need it whatever its iterations are now
             self.problem = make_problem(self.observation, self.wavefronts, (settings.patch, settings.patch // 2), shares.work)
         self.earlier = earlier
 
     def initial(self) -> SvState:
         patches = None if self.problem is None else initial(self.problem)
-        return SvState(self.began_at, patches, begin(self.flow, self.earlier))
+        return SvState(self.began_at, patches, begin(self.flow, self.earlier), self.began_at, self.began_at + self.on_patches)
 
     def iterate(self, state: SvState, settings: SvMomfbdSettings) -> tuple[SvState, Snapshot]:
         """One iteration, and what it shows."""
         weights = settings.weights(self.observation.objects, self.observation.device)
         knobs = settings.knobs(weights)
-        done = state.step - self.began_at
-        if done < self.patch_iterations and self.problem is not None and state.patches is not None:
+        if state.step < state.on_patches and self.problem is not None and state.patches is not None:
             return self._on_patches(self.problem, state.patches, state, settings)
         if settings.at_once:
             flow = joint_step(self.flow, state.flow, knobs)
@@ -187,7 +190,7 @@ class _Restoration:
                 flow = add_patch_modes(self.flow, flow, self.problem.patches, state.patches.modes)
             self.problem = None  # its spectra make room for transfer functions
             flow = refine_step(self.flow, flow, knobs)
-        state = SvState(state.step + 1, None, flow)
+        state = replace(state, step=state.step + 1, patches=None, flow=flow)
         measured = measure(self.flow, flow, knobs, settings.residual_frame)
         snapshot = self._snapshot(
             state, settings, measured.images, self.flow.radian(flow.modes), measured.losses, residual=measured.residual
@@ -213,11 +216,11 @@ class _Restoration:
         maps = {"modes": self.observation.of_burst(modes.cpu().numpy())}
         if residual is not None:
             maps["residual"] = (residual * scales).cpu().numpy()
-        total = max(self.began_at + settings.iterations, state.step)
+        total = max(state.began + settings.iterations, state.step)
         return Snapshot(step=state.step, total=total, images=(images * scales).cpu().numpy(), maps=maps, losses=losses)
 
     def _reason(self, state: SvState, settings: SvMomfbdSettings) -> StopReason | None:
-        if state.step - self.began_at >= settings.iterations:
+        if state.step - state.began >= settings.iterations:
             return StopReason.DONE
         if not settings.stop_early or settings.at_once:
             return None

@@ -1,6 +1,6 @@
 """Unfinished restorations: their state in the user's data folder, so that a crash or a closed window loses no more than a minute.
 
-Each has two files of one name: `.state` is the method's checkpoint, `.json` tells how to start it again and keeps its losses.
+Each has two files of one name: `.state` is the method's checkpoint, `.json` tells how to start it again, with the knobs as they stand.
 Both are written beside and renamed, so that neither is ever half there.
 """
 
@@ -11,14 +11,11 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import platformdirs
 import psutil
 
@@ -26,8 +23,6 @@ from heliorestore.burst import Burst
 from heliorestore.errors import BurstError
 from heliorestore.settings import Settings, to_rows
 from heliorestore.snapshot import Snapshot
-
-History = Mapping[str, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +42,6 @@ class Restart:
     step: int = 0
     total: int = 0
     ended: bool = False  # by itself, or because the user said so
-    history: dict[str, list[float]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         name = Path(self.sources[0][0]).name if self.sources else "a layer"
@@ -90,26 +84,21 @@ class Autosave:
     def _record(self) -> Path:
         return folder() / f"{self.name}.json"
 
-    @property
-    def history(self) -> History:
-        """The losses and live settings up to where the run stood."""
-        return {name: np.array(values) for name, values in self.restart.history.items()}
-
-    def note(self, snapshot: Snapshot) -> None:
-        """Keep where the run stands, if its state has been written since the last time."""
+    def note(self, snapshot: Snapshot, settings: Settings) -> None:
+        """Keep where the run stands, if its state has been written or a knob has been turned since the last time."""
         try:
             written = self.state.stat().st_mtime_ns
         except FileNotFoundError:
             return
-        if written != self._seen:
+        if written != self._seen or _as_text(settings) != self.restart.rows:
             self._seen = written
-            self.keep(snapshot)
+            self.keep(snapshot, settings)
 
-    def keep(self, snapshot: Snapshot | None) -> None:
+    def keep(self, snapshot: Snapshot | None, settings: Settings) -> None:
         """Keep where the run stands; a disk that is full must not end it, what was kept before then stands."""
+        self.restart = replace(self.restart, rows=_as_text(settings))
         if snapshot is not None:
-            history = {name: [float(v) for v in values] for name, values in snapshot.history.items()}
-            self.restart = replace(self.restart, step=snapshot.step, total=snapshot.total, history=history)
+            self.restart = replace(self.restart, step=snapshot.step, total=snapshot.total)
         with suppress(OSError):
             self.write()
 
@@ -145,8 +134,7 @@ def folder() -> Path:
 def begin(burst: Burst, settings: Settings, **known: Any) -> tuple[Autosave | None, str]:
     """Keep a run that is about to begin; `known` are the further fields of `Restart`. The text says what cannot be done."""
     sources = tuple((str(source.path), source.size, source.mtime_ns) for source in burst.sources)
-    rows = tuple((name, text) for name, text, *_ in to_rows(settings))
-    restart = Restart(method=settings.method, rows=rows, sources=sources, began=time.time(), process=_this_process(), **known)
+    restart = Restart(method=settings.method, rows=_as_text(settings), sources=sources, began=time.time(), process=_this_process(), **known)
     try:
         made = Autosave(uuid.uuid4().hex, restart)
         made.write()
@@ -169,6 +157,7 @@ def unfinished(method: str) -> list[Autosave]:
     for path in paths:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
+            values.pop("history", None)  # an earlier version kept it here; now it is with the state
             values |= {name: tuple(map(tuple, values[name])) for name in ("rows", "sources")} | {"process": tuple(values["process"])}
             saved = Autosave(path.stem, Restart(**values))
         except (OSError, ValueError, TypeError, KeyError):  # of another version, or not ours
@@ -182,18 +171,8 @@ def unfinished(method: str) -> list[Autosave]:
     return sorted(found, key=lambda saved: saved.restart.began, reverse=True)
 
 
-def joined(before: History, after: History) -> dict[str, npt.NDArray[np.float64]]:
-    """The history of a run that went on: what was before its first new step, then the new rows; seconds count on."""
-    old, new = before.get("step", np.empty(0)), after.get("step", np.empty(0))
-    kept = old < new[0] if len(new) else np.ones(len(old), bool)
-    columns = {}
-    for name in dict.fromkeys((*before, *after)):
-        first = np.asarray(before.get(name, np.full(len(old), np.nan)))[kept]
-        second = np.asarray(after.get(name, np.full(len(new), np.nan)))
-        if name == "seconds" and len(first):
-            second = second + first[-1]
-        columns[name] = np.concatenate([first, second])
-    return columns
+def _as_text(settings: Settings) -> tuple[tuple[str, str], ...]:
+    return tuple((name, text) for name, text, *_ in to_rows(settings))
 
 
 def _this_process() -> tuple[int, float]:

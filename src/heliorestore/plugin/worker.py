@@ -23,7 +23,7 @@ from napari.qt.threading import WorkerBase, WorkerBaseSignals, create_worker
 from qtpy.QtCore import QThreadPool, Signal
 
 from heliorestore.burst import Burst
-from heliorestore.plugin.autosave import Autosave, joined
+from heliorestore.plugin.autosave import Autosave
 from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot, StopReason
 
@@ -187,6 +187,7 @@ class RestoreWorker(Task):
         from heliorestore.methods.base import stream
 
         last = None
+        settings = job.settings
         sent: Settings | None = None
         told: set[str] = set()
         with closing(stream(job.burst, _kept(job, job.settings), device=job.device, seed=job.seed)) as iterations:
@@ -201,13 +202,14 @@ class RestoreWorker(Task):
                         told.add(text)
                         self._tell("message", text)
                 if job.autosave is not None:
-                    last = _of(job, job.autosave, last)
-                    job.autosave.note(last)
+                    last = _of(job, last)
+                    job.autosave.note(last, settings)
                 self._post(last)
                 if last.stop is not None and job.autosave is not None:
                     break  # a generator that is closed leaves its state, with which the panel may go on
                 if last.stop is None or job.holds:
                     sent = self._wait(hold=last.stop is not None)
+                    settings = sent or settings
                     sent = sent and _kept(job, sent)
                 else:
                     sent = None
@@ -215,7 +217,7 @@ class RestoreWorker(Task):
             last = dataclasses.replace(last, stop=StopReason.USER)
             self._post(last)
         if job.autosave is not None:
-            job.autosave.keep(last)
+            job.autosave.keep(last, settings)
 
     def _post(self, snapshot: Snapshot) -> None:
         """Put the snapshot into the mailbox over the one before, and ring only if nobody has been called yet."""
@@ -249,10 +251,13 @@ def _kept(job: Job, settings: Settings) -> Settings:
     return settings if job.autosave is None else settings.replace(checkpoint=str(job.autosave.state))
 
 
-def _of(job: Job, autosave: Autosave, snapshot: Snapshot) -> Snapshot:
-    """The snapshot as of a run without autosave: the user's own settings, and the history from the beginning."""
-    run = snapshot.run and dataclasses.replace(snapshot.run, settings=job.settings)
-    return dataclasses.replace(snapshot, run=run, history=joined(autosave.history, snapshot.history))
+def _of(job: Job, snapshot: Snapshot) -> Snapshot:
+    """The snapshot as of a run without autosave: with the checkpoint that the user has set, or none."""
+    run = snapshot.run
+    if run is None or not isinstance(run.settings, Settings):
+        return snapshot
+    settings = run.settings.replace(checkpoint=getattr(job.settings, "checkpoint", ""))
+    return dataclasses.replace(snapshot, run=dataclasses.replace(run, settings=settings))
 
 
 def start_task(title: str, work: Callable[[], Any], ended: Callable[[Outcome], None], *, listed: bool = True) -> Task:

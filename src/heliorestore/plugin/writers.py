@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from astropy.io import fits
 
 from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError
+from heliorestore.output import check_output, replacing
 from heliorestore.plugin.layers import TAG, LayerData
 from heliorestore.snapshot import Snapshot
 
@@ -54,7 +53,7 @@ def _snapshot(data: Any, arguments: Mapping[str, Any]) -> Snapshot | None:
 
 
 def _write_plain(path: Path, layers: Sequence[LayerData]) -> Path:
-    """The first layer as primary image, the others as extensions, written beside the target and moved onto it."""
+    """The first layer as primary image, the others as extensions."""
     hdus = fits.HDUList()
     for number, (data, arguments, _) in enumerate(layers):
         make = fits.ImageHDU if number else fits.PrimaryHDU
@@ -62,15 +61,10 @@ def _write_plain(path: Path, layers: Sequence[LayerData]) -> Path:
         if number or len(layers) > 1:
             hdu.name = str(arguments.get("name", ""))[:60]
         hdus.append(hdu)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".fits")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        hdus.writeto(temporary, overwrite=True, checksum=True, output_verify="silentfix")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    target = check_output(path, overwrite=True)
+    with replacing(target) as file:
+        hdus.writeto(file, checksum=True, output_verify="silentfix")
+    return target
 
 
 def _pixels(data: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import nn
 
 from heliorestore.errors import SettingsError
 from heliorestore.nets import weights
+from heliorestore.output import check_folder
 from heliorestore.train import TRAINERS
 from heliorestore.train.loop import Progress, Task, train
 from heliorestore.train.recipe import Recipe, from_table, read_table
@@ -48,6 +49,7 @@ def run(
 ) -> Path:
     """Train as the recipe says, in the folder `output`, and write the best weights and their record there."""
     trainer = _trainer(method)
+    check_folder(output)
     recipe: Recipe = from_table(trainer.recipe, read_table(source))
     torch.manual_seed(recipe.seed)
     net = weights.build(recipe.architecture)

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from heliorestore.charts import Axis, Chart, to_csv
 from heliorestore.errors import HeliorestoreError
 from heliorestore.measures import Measured, compare, measure, scatter_chart, spectrum_chart
+from heliorestore.output import check_output
 from heliorestore.plugin.cuts import PERCENTS, apply_cuts, apply_origin, is_lower_left, set_origin
 from heliorestore.plugin.layers import known
 from heliorestore.plugin.planes import is_image, shown_plane
@@ -111,7 +112,11 @@ class QualityWidget(QWidget):
             if not path:
                 return None
             update_save_history(str(path))
-        return Path(path) if Path(path).suffix else Path(f"{path}{suffix}")
+        try:
+            return check_output(Path(path) if Path(path).suffix else Path(f"{path}{suffix}"), overwrite=True)
+        except HeliorestoreError as error:
+            say(self.said, f"⚠ {error}")
+            return None
 
     def _tell(self, target: Path, written: bool) -> None:
         say(self.said, f"Written: {target}" if written else f"⚠ {target} cannot be written: choose another name or folder.")
