@@ -90,14 +90,14 @@ def _gpu(options: Options) -> Row:
     if not torch.cuda.is_available():
         raise RuntimeError(f"torch {torch.__version__} of {sys.executable} sees no CUDA device")
     known = torch.cuda.get_device_properties(options.device)
-    free, total = torch.cuda.mem_get_info(options.device)
+    free, total = torch.cuda.mem_get_info(torch.device(options.device).index)
     found = {"gpu": known.name, "memory_gb": total / 1e9, "free_gb": free / 1e9, "multiprocessors": known.multi_processor_count}
     try:
         asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         driver = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.split()[0]
     except (OSError, subprocess.SubprocessError, IndexError):
         driver = "unknown"
-    return found | {"capability": f"{known.major}.{known.minor}", "driver": driver, "bfloat16": torch.cuda.is_bf16_supported()}
+    return found | {"capability": f"{known.major}.{known.minor}", "driver": driver, "bfloat16": known.major >= 8}
 
 
 # -- tests ---------------------------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("gpu-results"))
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--cases", nargs="+", default=[], help="only these rows of the part")
-    parser.add_argument("--case-seconds", type=float, default=60.0, help="what takes longer counts as failed")
+    parser.add_argument("--case-seconds", type=float, default=80.0, help="what takes longer counts as failed")
     parser.add_argument("--threads", type=int, default=_threads(), help="of the CPU (default: all up to 8, or OMP_NUM_THREADS)")
     parser.add_argument("--resume", action="store_true", help="keep the rows that the file already has")
     a = parser.parse_args()
