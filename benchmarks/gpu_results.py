@@ -131,13 +131,14 @@ def _answers(device: str) -> bool:
 
 
 COLUMNS = {
-    "methods": ("device_s", "cpu_s", "first_s", "difference", "rounding", "repeated", "difference_without_tf32", "verdict"),
+    "methods": ("device_s", "cpu_s", "first_s", "first_step", "difference", "rounding", "repeated", "difference_without_tf32", "verdict"),
     "flow": ("iteration_s", "first_s", "fft_share", "peak_gb", "predicted_gb", "tiles"),
     "networks": ("images_per_s", "seconds", "committee_s", "row_of_tiles_s", "first_row_after_s", "peak_gb"),
 }
 NOTES = {
     "methods": "device_s: the second run, first_s: the first one with all start-up. Differences are the largest of all pixels in units of "
-    f"the image's standard deviation; rounding: what frames changed by {NUDGE:g} do to the CPU's result; repeated: two runs on the device.",
+    "the image's standard deviation, after the first_step and of the result; "
+    f"rounding: what frames changed by {NUDGE:g} do to the CPU's result; repeated: two runs on the device.",
     "flow": "Medians per iteration, after the first one; fft_share: of the Fourier transforms alone; predicted_gb: as told before a run.",
     "networks": "Medians. Compiled: CUDA graphs. row_of_tiles_s: the network alone; the rest of `seconds` is work on the CPU.",
 }
