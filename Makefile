@@ -8,7 +8,7 @@ SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,virtual)
 DEMO_SAMPLE := sample_data/sunspot_burst.fits
 DEMO_METHOD := sv-momfbd
 
-.PHONY: setup system demo test lint wheel docs bench clean
+.PHONY: setup system demo test lint wheel docs bench bench-gpu clean
 .DEFAULT_GOAL := setup
 
 setup: .venv/.setup
@@ -71,6 +71,10 @@ docs: .venv/.setup system
 
 bench: .venv/.test system
 	$(XVFB) $(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+
+# On a machine with a CUDA GPU, by a Python whose torch has CUDA: make bench-gpu PYTHON=python3 OUT=gpu-results
+bench-gpu:
+	sh benchmarks/gpu.sh $(OUT)
 
 clean:
 	rm -rf .venv build dist demo

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from heliorestore.errors import WeightsError
+from heliorestore.methods.layout import budget_bytes
 from heliorestore.methods.memory import memory_estimate, memory_need
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.richardson_lucy import RichardsonLucySettings
@@ -83,3 +85,12 @@ def test_objects_that_share_their_optics_need_less() -> None:
 def test_other_methods() -> None:
     assert memory_estimate((1, 1, 4096, 4096), RichardsonLucySettings()) == 0
     assert 0.8e9 < memory_estimate((1, 12, 4096, 4096), MomfbdSettings(memory_gb=8.0)) < 8e9
+
+
+@pytest.mark.parametrize(("device", "number"), [("cuda", None), ("cuda:1", 1)])
+def test_half_of_what_a_gpu_has_free_is_for_the_work(device: str, number: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch 2.4 raises a ValueError where it is given a device without a number, as `auto` picks it."""
+    free = {number: (16e9, 24e9)}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: free[index])
+    assert budget_bytes(None, torch.device(device)) == 8e9
+    assert budget_bytes(2.0, torch.device(device)) == 2e9

@@ -27,7 +27,7 @@ def budget_bytes(memory_gb: float | None, device: torch.device) -> float:
     if memory_gb is not None:
         return memory_gb * 1e9
     if device.type == "cuda":
-        return _SHARE * torch.cuda.mem_get_info(device)[0]
+        return _SHARE * torch.cuda.mem_get_info(device.index)[0]  # torch 2.4 refuses a device without a number; None is the current one
     return _SHARE * _free_bytes()
 
 
