@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.comparison import How, comparison_of
 from heliorestore.plugin.widgets.closing import when_closed
 from heliorestore.plugin.widgets.layer_box import LayerBox
 from heliorestore.plugin.widgets.numbers import FloatBox
-from heliorestore.plugin.widgets.parts import button, note, row, say
+from heliorestore.plugin.widgets.parts import button, note, row, say, scroll
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -108,7 +108,8 @@ class CompareWidget(QWidget):
         self.problem = note("Why these two cannot be compared.")
         exchange = button("⇄", "Exchange the two layers.", self._swap)
         exchange.setMaximumWidth(40)
-        form = QFormLayout()
+        inside = QWidget()
+        form = QFormLayout(inside)
         form.addRow("first", self.first)
         form.addRow("second", row(self.second, exchange))
         form.addRow("compare", self.how)
@@ -116,9 +117,7 @@ class CompareWidget(QWidget):
         form.addRow("divider", self.border)
         form.addRow(self.linked)
         form.addRow(self.problem)
-        layout = QVBoxLayout(self)
-        layout.addLayout(form)
-        layout.addStretch(1)
+        scroll(self, inside)
         self.setMinimumWidth(280)
         self.how.currentIndexChanged.connect(self._start)
         self.first.changed.connect(self._restart)
