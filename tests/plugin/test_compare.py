@@ -4,6 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from qtpy.QtWidgets import QPushButton, QWidget
+
+from heliorestore.errors import RestorationError
+from heliorestore.plugin.comparison import How, comparison_of
+from heliorestore.plugin.layers import is_restorable
+from heliorestore.plugin.writers import save
 
 PLACE = {"scale": (0.1, 0.1), "units": ("arcsec", "arcsec"), "axis_labels": ("y", "x")}
 A = np.random.default_rng(0).normal(10, 1, (20, 30)).astype(np.float32)
@@ -26,15 +33,16 @@ def compare(viewer):
     return widget
 
 
+def own(viewer):
+    """The layers but for those that only help to compare, of which none is visible while nothing is compared."""
+    return [layer for layer in viewer.layers if "help" not in layer.metadata or layer.visible]
+
+
 def state(viewer):
     """Everything that comparing must leave as it was."""
     grid = viewer.canvas.grid
     return (
-        [
-            (layer.name, layer.visible, layer.contrast_limits, layer.contrast_limits_range)
-            for layer in viewer.layers
-            if hasattr(layer, "colormap")
-        ],
+        [(layer.name, layer.visible, layer.contrast_limits, layer.contrast_limits_range, layer.colormap.name) for layer in own(viewer)],
         (grid.enabled, tuple(grid.shape), grid.stride),
         (viewer.scene.camera.zoom, tuple(viewer.scene.camera.center), viewer.scene.camera.mouse_pan),
         viewer.dims.current_step,
@@ -47,7 +55,10 @@ def choose(widget, how):
     widget.how.setCurrentIndex(widget.how.findText(how))
 
 
-@pytest.mark.parametrize("how", ["blink", "split", "difference", "side by side"])
+HOWS = ("blink", "split", "difference", "side by side")
+
+
+@pytest.mark.parametrize("how", HOWS)
 def test_off_restores_everything(compare, viewer, how):
     before = state(viewer)
     choose(compare, how)
@@ -55,6 +66,130 @@ def test_off_restores_everything(compare, viewer, how):
     assert state(viewer)[2:5] == before[2:5]  # the view is not moved, nothing else is selected
     choose(compare, "off")
     assert state(viewer) == before
+
+
+def test_off_ends_it_after_any_change_and_the_box_says_what_is_shown(compare, viewer):
+    viewer.layers.selection = {viewer.layers["b"], viewer.layers["other"]}
+    before = state(viewer)
+    for how in (*HOWS, *HOWS[::-1], "split"):
+        choose(compare, how)
+        assert (compare.how.currentText(), compare.comparison.how.value) == (how, how)
+    compare.findChild(QPushButton).click()
+    assert (compare.how.currentText(), compare.first.currentText()) == ("split", "b")
+    compare.second.choose(viewer.layers["other"])
+    assert compare.how.currentText() == "split"
+    assert not viewer.layers["a"].visible
+    compare.linked.setChecked(False)
+    assert compare.how.currentText() == "split"
+    choose(compare, "off")
+    assert state(viewer) == before
+
+
+def test_without_a_selection_nothing_is_selected(compare, viewer):
+    viewer.layers.selection.clear()
+    before = state(viewer)
+    for how in HOWS:
+        choose(compare, how)
+        choose(compare, "off")
+        assert state(viewer) == before
+
+
+def test_the_users_own_links_stay_and_what_they_moved_comes_back(compare, viewer):
+    first, second, other = viewer.layers
+    other.contrast_limits = first.contrast_limits = (8, 12)
+    viewer.layers.link_layers([first, other], ["contrast_limits"])
+    before = state(viewer)
+    choose(compare, "blink")
+    second.contrast_limits = (3, 30)
+    assert tuple(other.contrast_limits) == (3, 30)
+    choose(compare, "off")
+    assert state(viewer) == before
+    other.contrast_limits = (9, 11)
+    assert tuple(first.contrast_limits) == (9, 11)
+
+
+def test_what_another_panel_compares_is_what_the_box_says(compare, viewer):
+    first, second, other = viewer.layers
+    choose(compare, "blink")
+    compare.compare(How.SIDE, second, other)
+    assert [box.currentText() for box in (compare.how, compare.first, compare.second)] == ["side by side", "b", "other"]
+    comparison_of(viewer).start(How.SPLIT, other, first, part=0.2)
+    assert [box.currentText() for box in (compare.how, compare.first, compare.second)] == ["split", "other", "a"]
+    assert compare.border.value() == 200
+    comparison_of(viewer).stop()
+    assert compare.how.currentText() == "off"
+    choose(compare, "blink")
+    compare.compare(How.DIFFERENCE, first, first)  # cannot be compared
+    assert compare.how.currentText() == "off"
+    assert "Both layers are the same one" in compare.problem.text()
+
+
+def test_a_difference_that_is_lost_says_why(compare, viewer, qtbot):
+    choose(compare, "difference")
+    viewer.layers["a"].data = A[:7, :9]
+    qtbot.waitUntil(lambda: compare.how.currentText() == "off", timeout=5000)
+    assert "a whole multiple" in compare.problem.text()
+
+
+@pytest.mark.parametrize(("close", "how"), [("the x", "split"), ("the x", "blink"), ("remove", "difference"), ("hide", "side by side")])
+def test_closing_the_panel_undoes_everything(compare, viewer, qtbot, close, how):
+    dock = compare.parent()
+    dock.window().show()
+    before = state(viewer)
+    choose(compare, how)
+    if close == "remove":
+        viewer.window.remove_dock_widget(compare)
+    else:
+        (dock.title.close_button if close == "the x" else dock.title.hide_button).click()
+        qtbot.waitUntil(lambda: compare.how.currentText() == "off", timeout=1000)
+    assert state(viewer) == before
+    assert compare.how.currentText() == "off"
+
+
+def test_a_tab_in_front_of_the_panel_or_a_floating_one_goes_on_comparing(compare, viewer, qtbot):
+    compare.window().show()
+    other = viewer.window.add_dock_widget(QWidget(), name="Other", tabify=True)
+    choose(compare, "split")
+    other.raise_()
+    qtbot.wait(50)
+    compare.parent().setFloating(True)
+    qtbot.wait(50)
+    assert compare.how.currentText() == "split"
+
+
+def test_the_layers_that_help_are_used_again_and_offered_nowhere(compare, viewer, tmp_path):
+    for how in (*HOWS, *HOWS):
+        choose(compare, how)
+    choose(compare, "off")
+    helping = [layer for layer in viewer.layers if layer not in own(viewer)]
+    assert sorted(layer.name for layer in helping) == [f"{kind} (not in use)" for kind in ("difference", "divider", "left part")]
+    assert {compare.first.itemText(n) for n in range(compare.first.count())} == {"a", "b", "other"}
+    assert [layer.name for layer in viewer.layers if is_restorable(layer)] == ["a", "b", "other"]
+    save(tmp_path / "all.fits", [layer.as_layer_data_tuple() for layer in viewer.layers])
+    with fits.open(tmp_path / "all.fits") as hdus:
+        assert [hdu.data.shape for hdu in hdus] == [(20, 30)] * 3
+    with pytest.raises(RestorationError, match="only help to compare"):
+        save(tmp_path / "none.fits", [layer.as_layer_data_tuple() for layer in helping])
+
+
+def test_a_deleted_divider_is_made_anew(compare, viewer):
+    choose(compare, "split")
+    viewer.layers.remove("divider")
+    compare.border.setValue(300)
+    assert viewer.layers["a left"].data.shape == (20, 9)
+    viewer.layers.remove("a left")
+    compare.border.setValue(600)
+    choose(compare, "off")
+    choose(compare, "split")
+    assert viewer.layers["a left"].visible
+    assert viewer.layers["divider"].visible
+
+
+def test_a_viewer_that_is_emptied_is_empty(compare, viewer, qtbot):
+    choose(compare, "split")
+    for name in ("a", "b", "other"):
+        viewer.layers.remove(name)
+    qtbot.waitUntil(lambda: not viewer.layers, timeout=5000)
 
 
 def test_blink_shows_them_in_turns_with_the_same_limits(compare, viewer, qtbot):
@@ -83,7 +218,8 @@ def test_the_divider_cuts_the_first_layer_and_lies_where_it_is_cut(compare, view
     np.testing.assert_array_equal(left.data, A[:, :12])
     assert viewer.layers["b"].visible
     edge = left.data_to_world((0, 11.5))[1]  # the outer edge of its last pixel
-    assert divider.data_to_world(divider.data[0][0])[1] == pytest.approx(edge)
+    np.testing.assert_allclose(divider.data_to_world((0, 0)), (0.95, edge))  # its only pixel, as high as the image
+    np.testing.assert_allclose(divider.scale, (2.0, 0.05))
     compare.border.setValue(0)
     assert not left.visible
 
@@ -161,13 +297,11 @@ def test_deleting_a_compared_layer_ends_the_comparison(compare, viewer, how):
     choose(compare, how)
     viewer.layers.remove("a")
     assert compare.how.currentText() == "off"
-    assert [(layer.name, layer.visible) for layer in viewer.layers] == [("b", False), ("other", True)]
+    assert [(layer.name, layer.visible) for layer in own(viewer)] == [("b", False), ("other", True)]
 
 
 def test_exchange_and_the_lists_follow_the_viewer(compare, viewer):
     choose(compare, "split")
-    from qtpy.QtWidgets import QPushButton
-
     compare.findChild(QPushButton).click()
     assert (compare.first.currentText(), compare.second.currentText()) == ("b", "a")
     assert "b left" in viewer.layers

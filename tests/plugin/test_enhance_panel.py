@@ -7,6 +7,7 @@ from heliorestore.burst import Burst
 from heliorestore.instrument import KNOWN
 from heliorestore.nets import weights
 from heliorestore.nets.enhance import small
+from heliorestore.plugin.widgets.compare import CompareWidget
 
 from .conftest import set_fields, wait_for_threads
 
@@ -51,25 +52,43 @@ def test_the_result_overlays_the_input_exactly(enhance_panel, viewer, finish):
     assert "Weights enhance-continuum-small" in enhance_panel.run_panel.messages.text()
 
 
-def test_the_split_shows_the_input_left_of_the_border(enhance_panel, viewer):
+def test_the_split_shows_the_input_left_of_the_border(enhance_panel, viewer, finish):
+    assert not enhance_panel.before.isEnabled()  # there is no result to set it against
+    finish(enhance_panel, enhance_panel.run_panel.run_button.click)
+    sun, result = viewer.layers["sun"], viewer.layers["enhance 1 sun"]
     enhance_panel.before.setValue(500)
     before = viewer.layers["sun left"]
     np.testing.assert_array_equal(before.data, IMAGE[:, :15])
-    np.testing.assert_allclose(extent(before)[0], extent(viewer.layers["sun"])[0], atol=1e-9)
+    np.testing.assert_allclose(extent(before)[0], extent(sun)[0], atol=1e-9)
+    assert (before.visible, result.visible, sun.visible) == (True, True, False)
+    assert enhance_panel.layer_list.chosen() == [sun]  # the split is no input
     enhance_panel.before.setValue(0)
-    assert not before.visible
-    np.testing.assert_array_equal(viewer.layers["sun"].data, IMAGE)
-    assert enhance_panel.layer_list.chosen() == [viewer.layers["sun"]]  # the split is no input
+    assert (before.visible, result.visible, sun.visible) == (False, True, True)
 
 
-def test_a_deleted_split_comes_back_and_goes_with_its_input(enhance_panel, viewer):
+def test_compare_knows_what_the_split_shows_and_ends_it(enhance_panel, viewer, finish):
+    compare = CompareWidget(viewer)
+    viewer.window.add_dock_widget(compare, name="Compare")
+    finish(enhance_panel, enhance_panel.run_panel.run_button.click)
     enhance_panel.before.setValue(300)
-    viewer.layers.remove(viewer.layers["sun left"])
-    enhance_panel.before.setValue(600)
-    assert "sun left" in viewer.layers
-    viewer.layers.remove(viewer.layers["sun"])
-    assert len(viewer.layers) == 0
+    assert [box.currentText() for box in (compare.how, compare.first, compare.second)] == ["split", "sun", "enhance 1 sun"]
+    assert compare.border.value() == 300
+    compare.how.setCurrentIndex(0)
     assert enhance_panel.before.value() == 0
+    compare.how.setCurrentIndex(compare.how.findText("blink"))
+    enhance_panel.before.setValue(400)
+    assert compare.how.currentText() == "split"
+    viewer.window.remove_dock_widget(enhance_panel)
+    assert compare.how.currentText() == "off"
+
+
+def test_the_split_goes_with_its_input(enhance_panel, viewer, finish):
+    finish(enhance_panel, enhance_panel.run_panel.run_button.click)
+    enhance_panel.before.setValue(300)
+    viewer.layers.remove(viewer.layers["sun"])
+    assert enhance_panel.before.value() == 0
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["enhance 1 sun"]
+    assert not enhance_panel.before.isEnabled()
 
 
 def test_richardson_lucy_runs_beside_it(enhance_panel, viewer, finish):
@@ -87,5 +106,3 @@ def test_what_is_missing_is_said(enhance_panel, viewer):
     viewer.layers.clear()
     enhance_panel.lucy_button.click()
     assert enhance_panel.run_panel.problem.text()
-    enhance_panel.before.setValue(500)
-    assert len(viewer.layers) == 0

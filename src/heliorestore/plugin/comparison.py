@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+from weakref import WeakValueDictionary
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import qthrottled
 
 from heliorestore.errors import BurstError
-from heliorestore.plugin.insertion import insert_quietly
+from heliorestore.plugin.help_layer import HelpLayer
 from heliorestore.plugin.layers import Placement, symmetric_cuts
-from heliorestore.plugin.planes import is_image, shown_plane
+from heliorestore.plugin.planes import is_help, is_image, shown_plane
 from heliorestore.plugin.split import Split
 from heliorestore.quality import on_equal_pixels
 
-_LINKED = ("contrast_limits",)
 _REDRAW_MS = 200  # at most so often a difference is computed
 
 
@@ -32,36 +31,78 @@ class How(Enum):
 
 @dataclass(frozen=True)
 class _Before:
-    """What the viewer showed before: what was visible, the limits of both layers, and the grid."""
+    """What the viewer showed before: what was visible, the contrast limits with their ranges, and the grid."""
 
     visible: list[tuple[Any, bool]]
     limits: list[tuple[Any, tuple[float, float], tuple[float, float]]]
     grid: tuple[bool, tuple[int, int], int]
 
 
-class Comparison:
-    """Compares two image layers of a viewer; camera, sliders and selection are left alone. `ended` is called when it is over."""
+class Comparison(QObject):
+    """Compares two image layers of a viewer; camera, sliders and selection are left alone.
 
-    def __init__(self, viewer: Any, ended: Callable[[], None] | None = None, split_moved: Callable[[float], None] | None = None) -> None:
+    There is one for a viewer, `comparison_of`, whichever panel begins or ends it: `how` and `pair` are what is compared now.
+    """
+
+    changed = Signal(str)  # something else is compared, or nothing; why it ended where that is not known already
+    split_moved = Signal(float)  # the divider was dragged
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.how: How | None = None
+        self.pair: tuple[Any, Any] | None = None
+        self.split = Split(viewer, self.split_moved.emit)
         self._viewer = viewer
-        self._ended = ended
         self._before: _Before | None = None
-        self._pair: tuple[Any, Any] | None = None
-        self._linked = False
-        self._difference: Any = None
-        self.split = Split(viewer, split_moved)
-        self._blinker = QTimer()
+        self._alike: list[Any] = []  # layers that are shown in the same contrast limits
+        self._difference = HelpLayer(viewer, "difference")
+        self._blinker, self._tidy_soon = QTimer(self), QTimer(self)
         self._blinker.timeout.connect(self._blink)
+        self._tidy_soon.setSingleShot(True)
+        self._tidy_soon.timeout.connect(self._tidy)
         self._redraw = qthrottled(self._subtract, timeout=_REDRAW_MS)
         viewer.layers.events.removed.connect(self._layer_removed)
 
-    @property
-    def active(self) -> bool:
-        return self._before is not None
-
     def start(self, how: How, first: Any, second: Any, *, rate_hz: float = 2.0, part: float = 0.5, linked: bool = True) -> None:
         """Compare two layers; what was compared before is undone first. What cannot be compared is a BurstError."""
-        self.stop()
+        self._undo()
+        try:
+            self._check(how, first, second)
+        except BurstError:
+            self.changed.emit("")
+            raise
+        grid = self._viewer.canvas.grid
+        layers = list(self._viewer.layers)
+        self._before = _Before(
+            [(layer, layer.visible) for layer in layers if not is_help(layer)],
+            [(layer, tuple(layer.contrast_limits), tuple(layer.contrast_limits_range)) for layer in layers if is_image(layer)],
+            (grid.enabled, tuple(grid.shape), grid.stride),
+        )
+        self.how, self.pair = how, (first, second)
+        for layer in layers:
+            layer.visible = layer in (first, second)
+        {How.BLINK: self._begin_blink, How.SPLIT: self._begin_split, How.DIFFERENCE: self._subtract, How.SIDE: self._side_by_side}[how]()
+        if linked and how is not How.DIFFERENCE:
+            self._link(first, second)
+        self.set_rate(rate_hz)
+        if how is How.SPLIT:
+            self.split.move(part)
+        if how is How.DIFFERENCE:
+            for event in self._changes(self.pair):
+                event.connect(self._redraw)
+        self.changed.emit("")
+
+    def set_rate(self, rate_hz: float) -> None:
+        """How often a second a blink changes."""
+        self._blinker.setInterval(max(1, round(1000 / rate_hz)))
+
+    def stop(self, why: str = "") -> None:
+        """Undo: what was visible, the contrast and the grid are as they were before."""
+        if self.how is not None:
+            self._undo()
+            self.changed.emit(why)
+
+    def _check(self, how: How, first: Any, second: Any) -> None:
         if first == second:
             raise BurstError("Both layers are the same one: choose two to compare.")
         for layer in (first, second):
@@ -69,48 +110,20 @@ class Comparison:
                 raise BurstError(f"{layer.name} cannot be compared: choose two image layers of the viewer.")
         if how is How.DIFFERENCE:
             on_equal_pixels(*(shown_plane(self._viewer, layer) for layer in (first, second)))  # says what does not fit
-        grid = self._viewer.canvas.grid
-        self._pair = first, second
-        self._before = _Before(
-            [(layer, layer.visible) for layer in self._viewer.layers],
-            [(layer, tuple(layer.contrast_limits), tuple(layer.contrast_limits_range)) for layer in (first, second)],
-            (grid.enabled, tuple(grid.shape), grid.stride),
-        )
-        if linked and how is not How.DIFFERENCE:
-            second.contrast_limits = first.contrast_limits
-            self._viewer.layers.link_layers([first, second], _LINKED)
-            self._linked = True
-        for layer in list(self._viewer.layers):
-            layer.visible = layer in (first, second)
-        {How.BLINK: self._begin_blink, How.SPLIT: self._begin_split, How.DIFFERENCE: self._subtract, How.SIDE: self._side_by_side}[how]()
-        self.set_rate(rate_hz)
-        if how is How.SPLIT:
-            self.split.move(part)
-        if how is How.DIFFERENCE:
-            for event in self._changes():
-                event.connect(self._redraw)
 
-    def set_rate(self, rate_hz: float) -> None:
-        """How often a second a blink changes."""
-        self._blinker.setInterval(max(1, round(1000 / rate_hz)))
-
-    def stop(self) -> None:
-        """Undo: what was visible, the contrast and the grid are as they were before."""
-        before, pair = self._before, self._pair
+    def _undo(self) -> None:
+        before, pair = self._before, self.pair
         if before is None or pair is None:
             return
         self._blinker.stop()
-        self._before = self._pair = None
+        self._before = self.pair = self.how = None
         for event in self._changes(pair):
             event.disconnect(self._redraw)
-        if self._linked:
-            linked = [layer for layer in (*pair, self.split.layer) if layer is not None]
-            self._viewer.layers.unlink_layers(linked, _LINKED)
-            self._linked = False
+        for layer in self._alike:
+            layer.events.contrast_limits.disconnect(self._same_limits)
+        self._alike = []
         self.split.drop()
-        if self._difference is not None and self._difference in self._viewer.layers:
-            self._viewer.layers.remove(self._difference)
-        self._difference = None
+        self._difference.put_away()
         for layer, limits, reach in before.limits:
             layer.contrast_limits_range = reach
             layer.contrast_limits = limits
@@ -119,13 +132,19 @@ class Comparison:
                 layer.visible = visible
         grid = self._viewer.canvas.grid
         grid.enabled, grid.shape, grid.stride = before.grid
-        if self._ended is not None:
-            self._ended()
 
-    def close(self) -> None:
-        """Undo and stop following the viewer: the panel is about to go."""
-        self._blinker.stop()
-        self._viewer.layers.events.removed.disconnect(self._layer_removed)
+    def _link(self, first: Any, second: Any) -> None:
+        """Show all in the first one's contrast limits; links of napari, which may be the user's, are left alone."""
+        self._alike = [layer for layer in (first, second, self.split.layer) if layer is not None]
+        for layer in self._alike:
+            layer.contrast_limits = first.contrast_limits
+            layer.events.contrast_limits.connect(self._same_limits)
+
+    def _same_limits(self, event: Any) -> None:
+        limits = tuple(event.source.contrast_limits)
+        for layer in self._alike:
+            if tuple(layer.contrast_limits) != limits:
+                layer.contrast_limits = limits
 
     # -- the ways to compare
 
@@ -134,58 +153,76 @@ class Comparison:
         self._blinker.start()
 
     def _blink(self) -> None:
-        if self._pair is not None:
-            first, second = self._pair
+        if self.pair is not None:
+            first, second = self.pair
             second.visible = bool(first.visible)
             first.visible = not first.visible
 
     def _begin_split(self) -> None:
-        assert self._pair is not None
-        first, second = self._pair
+        assert self.pair is not None
+        first, second = self.pair
         self.split.take(first)
-        if self._linked:
-            self._viewer.layers.link_layers([first, self.split.layer], _LINKED)
         first.visible = False  # its left part lies on top of all
         second.visible = True
 
     def _side_by_side(self) -> None:
-        assert self._pair is not None
-        at = [self._viewer.layers.index(layer) for layer in self._pair]
+        assert self.pair is not None
+        at = [self._viewer.layers.index(layer) for layer in self.pair]
         grid = self._viewer.canvas.grid
         # napari gives every visible layer a square, the lowest first; with a negative stride the topmost first.
         grid.shape, grid.stride, grid.enabled = (1, 2), -1 if at[0] > at[1] else 1, True
 
     def _subtract(self, event: Any = None) -> None:
         """Show the first layer minus the second, on the pixels of the coarser one."""
-        if self._pair is None:
+        if self.pair is None:
             return
-        first, second = self._pair
-        planes = [shown_plane(self._viewer, layer) for layer in self._pair]
+        first, second = self.pair
+        planes = [shown_plane(self._viewer, layer) for layer in self.pair]
         try:
             a, b = on_equal_pixels(*planes)
-        except BurstError:
-            self.stop()
+        except BurstError as error:
+            self.stop(str(error))
             return
         difference = (a - b).astype("float32")
-        if self._difference is not None and self._difference in self._viewer.layers:
-            self._difference.data = difference
+        if self._difference.layer is not None:
+            self._difference.layer.data = difference
             return
         coarser = second if planes[1].size <= planes[0].size else first
         place = Placement.of_layer(coarser).of_grid(difference.shape, difference.shape)
-        arguments = place | {
-            "name": f"{first.name} − {second.name}", "colormap": "coolwarm", "contrast_limits": symmetric_cuts(difference),
-            "axis_labels": ("y", "x"), "metadata": {"kind": "difference"},
-        }  # fmt: skip
         first.visible = second.visible = False
-        self._difference = insert_quietly(self._viewer, difference, arguments)
+        self._difference.show(
+            difference,
+            place
+            | {
+                "name": f"{first.name} − {second.name}", "colormap": "coolwarm", "contrast_limits": symmetric_cuts(difference),
+                "axis_labels": ("y", "x"),
+            },
+        )  # fmt: skip
 
     # -- what happens meanwhile
 
-    def _changes(self, pair: tuple[Any, Any] | None = None) -> list[Any]:
+    def _changes(self, pair: tuple[Any, Any]) -> list[Any]:
         """The events after which a difference is another one."""
-        layers = pair or self._pair or ()
-        return [self._viewer.dims.events.current_step, *(layer.events.data for layer in layers)]
+        return [self._viewer.dims.events.current_step, *(layer.events.data for layer in pair)]
 
     def _layer_removed(self, event: Any) -> None:
-        if self._pair is not None and any(layer not in self._viewer.layers for layer in self._pair):
+        if self.pair is not None and any(layer not in self._viewer.layers for layer in self.pair):
             self.stop()
+        self._tidy_soon.start(0)  # the list may be in the middle of removing more
+
+    def _tidy(self) -> None:
+        """Where nothing is left but layers that help, the viewer is meant to be empty."""
+        if self._viewer.layers and all(is_help(layer) for layer in self._viewer.layers):
+            self._viewer.layers.clear()
+
+
+_COMPARISONS: WeakValueDictionary[int, Comparison] = WeakValueDictionary()  # alive as long as a panel holds them
+
+
+def comparison_of(viewer: Any) -> Comparison:
+    """The one comparison of a viewer, so that every panel knows what is compared."""
+    number = id(getattr(viewer, "__wrapped__", viewer))  # napari hands each panel a proxy of its own
+    found = _COMPARISONS.get(number)
+    if found is None:
+        found = _COMPARISONS[number] = Comparison(viewer)
+    return found

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+HELP = "help"  # metadata key of a layer that is there only to compare others: what it is for
+UNUSED = "unused"  # the kind of such a layer while nothing is compared
+
 
 def is_image(layer: Any) -> bool:
     """Whether a layer is an image with one value per pixel and not a help of ours, such as a split."""
@@ -16,7 +19,7 @@ def is_image(layer: Any) -> bool:
 
 def is_help(layer: Any) -> bool:
     """Whether a layer is there only to compare others."""
-    return layer.metadata.get("kind") in ("split", "divider", "difference")
+    return HELP in layer.metadata
 
 
 def shown_plane(viewer: Any, layer: Any) -> npt.NDArray[np.float32]:

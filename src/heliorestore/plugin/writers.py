@@ -13,8 +13,10 @@ from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError
 from heliorestore.output import check_output, replacing
 from heliorestore.plugin.layers import TAG, LayerData
+from heliorestore.plugin.planes import UNUSED
 from heliorestore.snapshot import Snapshot
 
+_NO_RESULT = ("divider", "left part", UNUSED)  # kinds of layers that are never written, though napari saves all there are
 _CTYPES = ("HPLN-TAN", "HPLT-TAN")
 
 
@@ -33,6 +35,9 @@ def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
 
 def save(path: Path, layers: Sequence[LayerData]) -> Path:
     """Write a snapshot if all layers show one, else each layer as an image extension."""
+    layers = [layer for layer in layers if layer[1].get("metadata", {}).get("kind") not in _NO_RESULT]
+    if not layers:
+        raise RestorationError("These layers only help to compare others and hold no image of their own: choose the images themselves.")
     snapshots = {id(s): s for data, arguments, _ in layers if (s := _snapshot(data, arguments)) is not None}
     if not snapshots:
         return _write_plain(path, layers)

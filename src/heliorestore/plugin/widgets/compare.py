@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
 
 from heliorestore.errors import HeliorestoreError
-from heliorestore.plugin.comparison import Comparison, How
+from heliorestore.plugin.comparison import How, comparison_of
+from heliorestore.plugin.widgets.closing import when_closed
 from heliorestore.plugin.widgets.layer_box import LayerBox
 from heliorestore.plugin.widgets.numbers import FloatBox
-from heliorestore.plugin.widgets.parts import button, note, row, say
+from heliorestore.plugin.widgets.parts import button, note, row, say, scroll
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -31,18 +33,24 @@ class CompareWidget(QWidget):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.comparison = Comparison(napari_viewer, self._over, self._split_moved)
+        self.comparison = comparison_of(napari_viewer)
         self._build()
-        # The comparison must not outlive its panel.
-        self.destroyed.connect(_closer(self.comparison, self.first, self.second))
+        self.comparison.changed.connect(self._show)
+        self.comparison.split_moved.connect(self._split_moved)
+        when_closed(self, self.comparison.stop)
+        self.destroyed.connect(_disconnector(self.first, self.second))
+        self._show()
 
     def compare(self, how: How, first: Any, second: Any) -> None:
         """Compare these layers, as if they had been chosen by hand."""
-        self.first.choose(first)
-        self.second.choose(second)
-        with QSignalBlocker(self.how):
-            self.how.setCurrentIndex(self.how.findData(how))
+        self._choose(how, first, second)
         self._start()
+
+    def _choose(self, how: How | None, first: Any, second: Any) -> None:
+        with QSignalBlocker(self.how), QSignalBlocker(self.first), QSignalBlocker(self.second):
+            self.how.setCurrentIndex(self.how.findData(how))
+            self.first.choose(first)
+            self.second.choose(second)
 
     def _start(self, *_: Any) -> None:
         how = self.how.currentData()
@@ -58,30 +66,25 @@ class CompareWidget(QWidget):
                 how, first, second, rate_hz=self.rate.value(), part=self.border.value() / _STEPS, linked=self.linked.isChecked()
             )
         except HeliorestoreError as error:
-            self._over()
-            say(self.problem, f"⚠ {error}")
-        self._enable()
+            self._show(str(error))
 
-    def _over(self) -> None:
-        with QSignalBlocker(self.how):
-            self.how.setCurrentIndex(0)
-        self._enable()
+    def _show(self, problem: str = "") -> None:
+        """Show what is compared, whoever began or ended it, and why it cannot be compared any more."""
+        first, second = self.comparison.pair or (self.first.layer(), self.second.layer())
+        self._choose(self.comparison.how, first, second)
+        if self.comparison.how is How.SPLIT:
+            self._split_moved(self.comparison.split.part)
+        say(self.problem, problem and f"⚠ {problem}")
+        self.rate.setEnabled(self.comparison.how is How.BLINK)
+        self.border.setEnabled(self.comparison.how is How.SPLIT)
 
     def _swap(self) -> None:
-        first, second = self.first.layer(), self.second.layer()
-        with QSignalBlocker(self.first), QSignalBlocker(self.second):
-            self.first.choose(second)
-            self.second.choose(first)
+        self._choose(self.how.currentData(), self.second.layer(), self.first.layer())
         self._start()
 
     def _split_moved(self, part: float) -> None:
         with QSignalBlocker(self.border):
             self.border.setValue(round(_STEPS * part))
-
-    def _enable(self) -> None:
-        how = self.how.currentData()
-        self.rate.setEnabled(how is How.BLINK)
-        self.border.setEnabled(how is How.SPLIT)
 
     def _build(self) -> None:
         self.first = LayerBox(self.viewer, "The first layer: left of the divider, and what the second is subtracted from.")
@@ -105,7 +108,8 @@ class CompareWidget(QWidget):
         self.problem = note("Why these two cannot be compared.")
         exchange = button("⇄", "Exchange the two layers.", self._swap)
         exchange.setMaximumWidth(40)
-        form = QFormLayout()
+        inside = QWidget()
+        form = QFormLayout(inside)
         form.addRow("first", self.first)
         form.addRow("second", row(self.second, exchange))
         form.addRow("compare", self.how)
@@ -113,9 +117,7 @@ class CompareWidget(QWidget):
         form.addRow("divider", self.border)
         form.addRow(self.linked)
         form.addRow(self.problem)
-        layout = QVBoxLayout(self)
-        layout.addLayout(form)
-        layout.addStretch(1)
+        scroll(self, inside)
         self.setMinimumWidth(280)
         self.how.currentIndexChanged.connect(self._start)
         self.first.changed.connect(self._restart)
@@ -123,18 +125,16 @@ class CompareWidget(QWidget):
         self.linked.toggled.connect(self._restart)
         self.rate.valueChanged.connect(self.comparison.set_rate)
         self.border.valueChanged.connect(lambda value: self.comparison.split.move(value / _STEPS))
-        self._enable()
 
     def _restart(self, *_: Any) -> None:
         """Another layer or another link: begin anew, if something is compared."""
-        if self.comparison.active:
+        if self.comparison.how is not None:
             self._start()
 
 
-def _closer(comparison: Comparison, *boxes: LayerBox) -> Any:
-    def close(*_: Any) -> None:
-        comparison.close()
+def _disconnector(*boxes: LayerBox) -> Callable[..., None]:
+    def disconnect(*_: Any) -> None:
         for box in boxes:
             box.disconnect_viewer()
 
-    return close
+    return disconnect

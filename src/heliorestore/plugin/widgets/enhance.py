@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QPushButton, QSlider
 
-from heliorestore.plugin.split import Split
+from heliorestore.plugin.comparison import How, comparison_of
 from heliorestore.plugin.widgets.beside import start_beside
+from heliorestore.plugin.widgets.closing import when_closed
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.parts import Section, button, row
 from heliorestore.plugin.widgets.restore import RestoreWidget
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+
+    from heliorestore.plugin.display import ResultLayers
+    from heliorestore.plugin.worker import Job
 
 _STEPS = 1000  # of the slider
 
@@ -28,12 +32,23 @@ class EnhanceWidget(RestoreWidget):
     lucy_button: QPushButton
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        self.split = Split(napari_viewer, self._split_moved)
-        self._split_inputs: list[Any] = []
+        self.comparison = comparison_of(napari_viewer)
+        self._latest: ResultLayers | None = None
+        self._split_pair: tuple[Any, Any] | None = None  # that the slider can set against each other
         super().__init__(napari_viewer)
         self.run_panel.state_changed.connect(self._compare_when_idle)
-        self.layer_list.changed.connect(self._forget_split)
+        self.run_panel.state_changed.connect(self._show_border)
+        self.layer_list.changed.connect(self._show_border)
+        self.comparison.changed.connect(self._show_border)
+        self.comparison.split_moved.connect(self._show_border)
+        when_closed(self, self._end_split)
         self._compare_when_idle()
+        self._show_border()
+
+    def make_layers(self, job: Job) -> ResultLayers:
+        """As every panel does; the latest result is the one that the slider sets against its input."""
+        self._latest = super().make_layers(job)
+        return self._latest
 
     def compare_with_lucy(self) -> None:
         """Run Richardson-Lucy on the same input into layers of its own, on the same finer pixels."""
@@ -43,23 +58,38 @@ class EnhanceWidget(RestoreWidget):
 
     def show_before(self, value: int) -> None:
         """Draw the border between before and after at this step of the slider."""
-        chosen = self.layer_list.chosen()
-        if not self.split.stands:
-            if not value or len(chosen) == 0:
-                return
-            self._split_inputs = chosen
-            self.split.take(chosen[0])
-        self.split.move(value / _STEPS)
+        pair = self._before_and_after()
+        if not value or pair is None:
+            self._end_split()
+        elif self._splits(pair):
+            self.comparison.split.move(value / _STEPS)
+        else:
+            self.comparison.start(How.SPLIT, *pair, part=value / _STEPS, linked=False)
 
-    def _split_moved(self, part: float) -> None:
+    def _before_and_after(self) -> tuple[Any, Any] | None:
+        """The input, where it is still chosen, and the latest result."""
+        result = self._latest.layers.get(("image", 0)) if self._latest is not None else None
+        if self._latest is None or result is None or result not in self.viewer.layers:
+            return None
+        return (self._latest.inputs[0], result) if self._latest.inputs[0] in self.layer_list.chosen() else None
+
+    def _splits(self, pair: tuple[Any, Any] | None) -> bool:
+        return pair is not None and self.comparison.how is How.SPLIT and self.comparison.pair == pair
+
+    def _end_split(self) -> None:
+        """The border goes; what else is compared is left alone."""
+        if self._splits(self._split_pair):
+            self.comparison.stop()
+
+    def _show_border(self, *_: Any) -> None:
+        """The slider stands where the border does, at 0 where there is none; the border goes with its input."""
+        pair = self._before_and_after()
+        if pair != self._split_pair:
+            self._end_split()
+            self._split_pair = pair
         with QSignalBlocker(self.before):
-            self.before.setValue(round(_STEPS * part))
-
-    def _forget_split(self) -> None:
-        """Another input: the border starts anew, and the layer of the old one goes."""
-        if self.split.stands and self.layer_list.chosen() != self._split_inputs:
-            self.split.drop()
-            self.before.setValue(0)
+            self.before.setValue(round(_STEPS * self.comparison.split.part) if self._splits(pair) else 0)
+        self.before.setEnabled(pair is not None)
 
     def _compare_when_idle(self) -> None:
         self.lucy_button.setEnabled(self.form is not None and not self.run_panel.busy)
@@ -77,7 +107,9 @@ class EnhanceWidget(RestoreWidget):
         )
         self.before = QSlider(Qt.Orientation.Horizontal)
         self.before.setRange(0, _STEPS)
-        self.before.setToolTip("How much of the image, from the left, shows the input instead of the result.")
+        self.before.setToolTip(
+            "How much of the image, from the left, shows the input instead of the latest result; 0 ends it. All else is hidden meanwhile."
+        )
         self.before.valueChanged.connect(self.show_before)
         column = self.column
         compare = Section("Compare", row(self.lucy_button, self.lucy_iterations), row("before", self.before, "after"))

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QScrollArea, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QChildEvent, QEvent, QObject, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication, QCheckBox, QHBoxLayout, QLabel, QPushButton, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 _CHECKSUM = re.compile(r"\b([0-9a-f]{32})([0-9a-f]{32})\b")  # a word too long for a panel: it may be broken in its middle
 
@@ -50,13 +51,41 @@ class Section(QWidget):
         self.title.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
 
 
+class _WheelScrolls(QObject):
+    """Lets the wheel act only on what has the focus: over any other editor it scrolls the panel instead of changing a value."""
+
+    def __init__(self, area: QScrollArea, inside: QWidget) -> None:
+        super().__init__(inside)
+        self._viewport = area.viewport()
+        self._adopt(inside)
+
+    def eventFilter(self, widget: QObject | None, event: QEvent | None) -> bool:
+        if isinstance(event, QChildEvent) and event.type() == QEvent.Type.ChildPolished and isinstance(child := event.child(), QWidget):
+            self._adopt(child)  # a form that was loaded later
+        if not isinstance(event, QWheelEvent) or not isinstance(widget, QWidget):
+            return False
+        if widget.focusPolicy() == Qt.FocusPolicy.NoFocus or widget.hasFocus():
+            return False
+        QApplication.sendEvent(self._viewport, event)
+        return True
+
+    def _adopt(self, widget: QWidget) -> None:
+        widget.installEventFilter(self)
+        if widget.focusPolicy() == Qt.FocusPolicy.WheelFocus:
+            widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        for child in widget.children():
+            if isinstance(child, QWidget):
+                self._adopt(child)
+
+
 def scroll(panel: QWidget, inside: QWidget) -> None:
-    """Fill a panel with a widget that scrolls up and down where it is too long for the window."""
+    """Fill a panel with a widget that scrolls up and down where it is too long for the window, also with the wheel over an editor."""
     area = QScrollArea()
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setFrameShape(QScrollArea.Shape.NoFrame)
     area.setWidget(inside)
+    _WheelScrolls(area, inside)
     layout = QVBoxLayout(panel)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.addWidget(area)

@@ -154,8 +154,9 @@ class PsfView(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
             "The PSF at the probe, square root of the intensity, turned as the image is. The circle is the first dark ring "
-            "of the telescope without air, 1.22 lambda/D; its centre is where the point should be seen. The wheel zooms."
+            "of the telescope without air, 1.22 lambda/D; its centre is where the point should be seen. After a click the wheel zooms."
         )
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # without the focus the wheel scrolls the panel
 
     def sizeHint(self) -> QSize:
         return QSize(280, 200)

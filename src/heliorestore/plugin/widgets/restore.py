@@ -213,7 +213,10 @@ class RestoreWidget(QWidget):
         image, other = pair(version, self.viewer.layers)
         other = other or next(iter(self.layer_list.chosen()), None)
         if image is not None and other is not None:
-            self.viewer.window.add_plugin_dock_widget("heliorestore", "Compare")[1].compare(How.BLINK, image, other)
+            dock, panel = self.viewer.window.add_plugin_dock_widget("heliorestore", "Compare")
+            dock.show()  # it may have been hidden
+            dock.raise_()
+            panel.compare(How.BLINK, image, other)
 
     def _use(self, setting: str, value: float) -> None:
         if self.form is not None and setting in self.form.fields:

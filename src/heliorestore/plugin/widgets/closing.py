@@ -1,0 +1,36 @@
+"""Notice that a panel was closed when it is: Qt's `destroyed` comes when Python's collector has run, much later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QWidget
+
+
+class _Watch(QObject):
+    def __init__(self, panel: QWidget, act: Callable[[], None]) -> None:
+        super().__init__(panel)
+        self._panel, self._act = panel, act
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self._look)
+        panel.installEventFilter(self)
+
+    def eventFilter(self, panel: QObject | None, event: QEvent | None) -> bool:
+        if event is not None and event.type() == QEvent.Type.ParentChange and self._panel.parent() is None:
+            self._act()
+        elif event is not None and event.type() == QEvent.Type.Hide:
+            self._later.start(0)
+        return False
+
+    def _look(self) -> None:
+        """A dock that begins to float is hidden for a moment, and a window that is minimised does not hide its docks."""
+        dock = self._panel.parentWidget()
+        if dock is not None and dock.isHidden():
+            self._act()
+
+
+def when_closed(panel: QWidget, act: Callable[[], None]) -> None:
+    """Call `act` whenever the panel's dock is hidden, or the panel is taken out of its dock."""
+    _Watch(panel, act)
