@@ -69,7 +69,7 @@ def quality(folder: Path) -> None:
     viewer.layers.selection = set(viewer.layers)
     viewer.canvas.grid.enabled = True
     viewer.fit_to_view()
-    launch.wait(lambda: len(panel.measured) == 2 and bool(panel.photometry.chart.curves), "the figures")
+    launch.wait(lambda: len(panel.measured) == 2 and panel.photometry.canvas is not None, "the figures")
     take(viewer, folder / "quality.png")
     viewer.close()
 

@@ -1,8 +1,6 @@
 """heliorestore quality: figures, JSON, a chart, and mistakes in one line."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +30,6 @@ def test_every_object_is_measured(capsys) -> None:
 
 
 def test_an_image_is_compared_with_a_reference_and_drawn(capsys, tmp_path) -> None:
-    pytest.importorskip("PIL")
     png = tmp_path / "chart.png"
     assert main(["quality", str(BURST), "--reference", str(TRUTH), "--frame", "3", "--plot", str(png), "--json"]) == 0
     out = capsys.readouterr().out
@@ -42,6 +39,9 @@ def test_an_image_is_compared_with_a_reference_and_drawn(capsys, tmp_path) -> No
     assert against["within_factor_2"] > 0.95
     assert "NMSE" in out
     assert png.read_bytes().startswith(b"\x89PNG")
+    assert main(["quality", str(BURST), "--plot", str(tmp_path / "chart.svg")]) == 0
+    assert "diffraction limit, 0.176 arcsec" in (tmp_path / "chart.svg").read_text()
+    capsys.readouterr()
     assert main(["quality", str(BURST), "--plot", str(png)]) == 2
     assert "chart.png exists" in capsys.readouterr().err
 
@@ -61,6 +61,7 @@ def test_a_perfect_image_equals_its_reference(capsys) -> None:
         ([str(BURST), "--reference", str(sample_path("hmi_continuum.fits"))], "a whole multiple"),
         (["no_such.fits"], "no_such.fits"),
         ([str(BURST), "--plot", "no/such/chart.png"], "does not exist: make it first"),
+        (["no_such.fits", "--plot", "chart.jpg"], "chart.jpg is no name for a chart: it ends in .png, .pdf or .svg."),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], words: str, capsys) -> None:
@@ -68,10 +69,3 @@ def test_mistakes_are_one_line(arguments: list[str], words: str, capsys) -> None
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
-
-
-def test_without_pillow_the_chart_is_explained(capsys, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    monkeypatch.delitem(sys.modules, "heliorestore.pillow_pen", raising=False)
-    assert main(["quality", str(BURST), "--plot", str(tmp_path / "chart.png")]) == 2
-    assert 'pip install "heliorestore[plot]"' in capsys.readouterr().err

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from heliorestore.burst import Burst
-from heliorestore.charts import Chart
+from heliorestore.charts import Drawing, check_suffix, draw_photometry, draw_power_spectra, save
 from heliorestore.errors import SettingsError
 from heliorestore.fits.reader import read_burst
 from heliorestore.instrument import KNOWN
-from heliorestore.measures import compare, measure, scatter_chart, spectrum_chart
+from heliorestore.measures import compare, intensities, measure
 
 _WORDS = {
     "shift_px": "shift", "gain": "gain", "nmse": "NMSE", "ssim": "SSIM", "contrast_ratio": "contrast ratio",
@@ -25,8 +26,8 @@ def add_quality_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE", type=Path, help="the image; every object of it is measured")
     parser.add_argument("--reference", metavar="REF", type=Path, help="compare with this image after one sub-pixel shift of all")
     parser.add_argument("--frame", metavar="N", type=int, default=0, help="the frame of a burst, from 0 (default 0)")
-    parser.add_argument("--plot", metavar="PNG", type=Path, help="draw power spectra and, with a reference, intensities (needs Pillow)")
-    parser.add_argument("--overwrite", action="store_true", help="replace PNG if it exists")
+    parser.add_argument("--plot", metavar="CHART", type=Path, help="a .png, .pdf or .svg: power spectra and, with a reference, intensities")
+    parser.add_argument("--overwrite", action="store_true", help="replace CHART if it exists")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON: every figure and the power spectra")
     instruments = f"what took the images: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)"
     parser.add_argument("--instrument", default="", help=instruments)
@@ -34,6 +35,8 @@ def add_quality_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> dict[str, Any]:
     """Measure, draw, and return what `--json` says."""
+    if parsed.plot is not None:
+        check_suffix(parsed.plot)
     burst = _opened(parsed.image, parsed)
     reference = _opened(parsed.reference, parsed) if parsed.reference else None
     if reference is not None and reference.shape[0] not in (1, burst.shape[0]):
@@ -42,7 +45,7 @@ def run(parsed: argparse.Namespace) -> dict[str, Any]:
             "a reference has as many, or one for all."
         )
     facts: list[dict[str, Any]] = []
-    charts: list[Chart] = []
+    charts: list[Drawing] = []
     measured = []
     for number, label in enumerate(burst.labels):
         image = burst.image(number, parsed.frame)
@@ -53,13 +56,14 @@ def run(parsed: argparse.Namespace) -> dict[str, Any]:
             other = min(number, reference.shape[0] - 1)
             wanted = reference.image(other, parsed.frame if reference.shape[1] > parsed.frame else 0)
             facts[-1]["reference"] = compare(image, wanted)
-            charts.append(scatter_chart(image, wanted, (label, f"reference {reference.labels[other]}"), burst.unit))
+            names = (label, f"reference {reference.labels[other]}")
+            charts.append(partial(draw_photometry, intensities=intensities(image, wanted), names=names, unit=burst.unit))
             if number == other:
-                measured.append(measure(wanted, f"reference {reference.labels[other]}", reference.instruments[other]))
+                measured.append(measure(wanted, names[1], reference.instruments[other]))
         if found.spectrum is not None:
             facts[-1]["spectrum"] = {"frequency": found.spectrum.frequency.tolist(), "power": found.spectrum.power.tolist()}
     if parsed.plot is not None:
-        _draw([spectrum_chart(measured), *charts], parsed.plot)
+        save([partial(draw_power_spectra, images=measured), *charts], parsed.plot)
     return {"file": str(parsed.image), "frame": parsed.frame, "objects": facts, "plot": str(parsed.plot) if parsed.plot else None}
 
 
@@ -80,15 +84,3 @@ def _opened(path: Path, parsed: argparse.Namespace) -> Burst:
     if not 0 <= parsed.frame < burst.shape[1] and path == parsed.image:
         raise SettingsError(f"frame is {parsed.frame}; {path} has {burst.shape[1]}, numbered from 0.")
     return burst
-
-
-def _draw(charts: list[Chart], path: Path) -> None:
-    """Draw the charts one under the other into a PNG; this takes Pillow."""
-    try:
-        from heliorestore.pillow_pen import paint
-    except ImportError as error:
-        raise SettingsError(f'A chart as PNG needs Pillow ({error}): pip install "heliorestore[plot]" adds it.') from error
-    try:
-        paint(charts, path)
-    except OSError as error:
-        raise SettingsError(f"The chart {path} cannot be written ({error}): choose another name or folder.") from error

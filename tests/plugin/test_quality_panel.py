@@ -1,7 +1,10 @@
 """Image quality and cut levels in a real viewer: the right numbers of the right layers, exported and kept up to date."""
 
+import re
+
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from heliorestore.burst import Burst
 from heliorestore.instrument import KNOWN
@@ -33,6 +36,14 @@ def quality(viewer, qtbot):
     wait_for_threads()
 
 
+def axes_of(view, qtbot):
+    """The axes of the chart, painted."""
+    qtbot.waitUntil(lambda: view.canvas is not None, timeout=20_000)
+    view.grab()
+    (axes,) = view.canvas.figure.axes
+    return axes
+
+
 def cell(widget, row, column):
     return widget.table.item(row, column).text()
 
@@ -41,8 +52,11 @@ def test_the_selected_layer_is_measured_at_the_frame_of_the_slider(quality, view
     assert cell(quality, 0, 1) == f"{SUN[0].mean():.5g}"
     assert cell(quality, 0, 2) == f"{SUN[0].std() / SUN[0].mean():.2%}"
     assert cell(quality, 0, 4) == "0.176"
-    (mark,) = quality.spectra.chart.marks
-    assert mark.x == pytest.approx(1 / KNOWN["crisp-8542"].resolution_arcsec)
+    axes = axes_of(quality.spectra, qtbot)
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert [line.get_label() for line in axes.lines] == ["sun WB"]
+    (mark,) = axes.collections
+    assert mark.get_segments()[0][0, 0] == pytest.approx(1 / KNOWN["crisp-8542"].resolution_arcsec, rel=1e-5)
     viewer.dims.current_step = (2, 0, 0)
     qtbot.waitUntil(lambda: cell(quality, 0, 1) == f"{SUN[2].mean():.5g}", timeout=20_000)
 
@@ -50,24 +64,26 @@ def test_the_selected_layer_is_measured_at_the_frame_of_the_slider(quality, view
 def test_figures_follow_the_selection_and_the_pixels(quality, viewer, qtbot):
     viewer.layers.selection = set(viewer.layers)
     qtbot.waitUntil(lambda: quality.table.rowCount() == 2, timeout=20_000)
-    assert [curve.name for curve in quality.spectra.chart.curves] == ["sun WB", "brighter"] or len(quality.measured) == 2
+    assert [line.get_label() for line in axes_of(quality.spectra, qtbot).lines] == ["sun WB", "brighter"]
     viewer.layers["brighter"].data = 3 * SUN[0]
     qtbot.waitUntil(lambda: cell(quality, 1, 1) == f"{3 * SUN[0].mean():.5g}", timeout=20_000)
 
 
 def test_photometry_compares_two_layers(quality, viewer, qtbot):
     assert quality.first.currentText() == "brighter"
-    qtbot.waitUntil(lambda: bool(quality.photometry.chart.curves), timeout=20_000)
-    points = quality.photometry.chart.curves[0]
-    np.testing.assert_allclose(points.y / points.x, 1.5, rtol=1e-4)
+    points = axes_of(quality.photometry, qtbot).lines[0].get_xydata()
+    np.testing.assert_allclose(points[:, 1] / points[:, 0], 1.5, rtol=1e-4)
     assert "gain 0.66" in quality.likeness.text()
     assert "within factor 2 1" in quality.likeness.text()
 
 
 def test_charts_are_saved_as_picture_and_as_numbers(quality, qtbot, tmp_path):
-    qtbot.waitUntil(lambda: bool(quality.photometry.chart.curves), timeout=20_000)
-    quality.save_png(tmp_path / "chart")
+    quality.save_charts(tmp_path / "chart")
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+    quality.save_charts(tmp_path / "chart.svg")
+    assert {"sun WB", "photometry"} <= set(re.findall(r">([^<]+)</text>", (tmp_path / "chart.svg").read_text()))
+    quality.save_charts(tmp_path / "chart.jpg")
+    assert "it ends in .png, .pdf or .svg" in quality.said.text()
     quality.save_csv(tmp_path / "chart.csv")
     text = (tmp_path / "chart.csv").read_text()
     assert "spatial frequency [cycles/arcsec]" in text
@@ -76,6 +92,39 @@ def test_charts_are_saved_as_picture_and_as_numbers(quality, qtbot, tmp_path):
     assert "does not exist" in quality.said.text()
     quality.save_csv(tmp_path)
     assert "is a folder" in quality.said.text()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_charts_have_the_colours_of_the_theme_and_fit_a_narrow_panel(quality, viewer, qtbot, theme):
+    viewer.theme = theme
+    viewer.layers.selection = set(viewer.layers)
+    qtbot.waitUntil(lambda: quality.table.rowCount() == 2, timeout=20_000)
+    view = quality.spectra
+    axes = axes_of(view, qtbot)
+    paper, ink = (np.mean(to_rgb(colour)) for colour in (axes.get_facecolor(), axes.xaxis.label.get_color()))
+    assert (paper < 0.4) == (ink > 0.6) == (theme == "dark")
+    assert view.canvas.figure.get_facecolor() == axes.get_facecolor()
+    view.setFixedSize(300, 240)
+    axes = axes_of(view, qtbot)
+    figure = view.canvas.figure
+    assert view.canvas.get_width_height() == (300, 240)
+    assert axes.get_window_extent().width > 0.6 * figure.bbox.width
+    inside = axes.get_tightbbox(figure.canvas.get_renderer())
+    assert min(inside.x0, inside.y0) >= 0
+    assert inside.x1 <= figure.bbox.x1
+    assert inside.y1 <= figure.bbox.y1
+
+
+def test_the_wheel_over_a_chart_scrolls_the_panel(quality, qtbot):
+    from qtpy.QtCore import QPoint, QPointF, Qt
+    from qtpy.QtGui import QWheelEvent
+
+    axes_of(quality.spectra, qtbot)
+    no, flat = Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase
+    turn = QWheelEvent(QPointF(9, 9), QPointF(9, 9), QPoint(), QPoint(0, -120), Qt.MouseButton.NoButton, no, flat, False)
+    turn.accept()
+    quality.spectra.canvas.wheelEvent(turn)
+    assert not turn.isAccepted()
 
 
 def test_a_hidden_panel_does_not_compute(quality, viewer, qtbot):

@@ -1,82 +1,77 @@
-"""A chart on the screen, in the ink of the theme; the layout is that of `heliorestore.charts`."""
+"""Places for charts on a panel; matplotlib is loaded in a thread when there is a first chart to show."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import QPointF, QRect, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from typing import TYPE_CHECKING
 
-from heliorestore.charts import Anchor, Axis, Chart, Points, draw
+from qtpy.QtCore import QSize
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-_FAR = 10_000.0  # px, wider than any text
+from heliorestore.plugin.worker import Outcome, start_task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from heliorestore.charts import Drawing
+    from heliorestore.plugin.widgets.canvas import Canvas
 
 
-class ChartView(QWidget):
-    """Shows one chart."""
+class ChartPlace(QWidget):
+    """Room for a canvas, which is made when it is first needed; what it shows is said by `compose`."""
 
-    def __init__(self, tip: str, height: int = 240) -> None:
+    def __init__(self, tip: str, height: int) -> None:
         super().__init__()
+        self.canvas: Canvas | None = None
+        self._loading = False
         self._height = height
-        self.chart = Chart("", Axis(""), Axis(""))
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumSize(260, min(height, 180))
         self.setToolTip(tip)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
 
     def sizeHint(self) -> QSize:
         return QSize(320, self._height)
 
-    def set_chart(self, chart: Chart) -> None:
-        """Show another chart."""
-        self.chart = chart
-        self.update()
+    def redraw(self) -> None:
+        """Compose the figure anew, as soon as it can be seen."""
+        if self.canvas is not None:
+            self.canvas.draw_idle()
+        elif not self._loading:
+            self._loading = True
+            start_task("Load matplotlib", _load_matplotlib, self._loaded, listed=False)
 
-    def paint(self, painter: QPainter, area: QRect) -> None:
-        """Draw the chart into an area of any painter."""
-        painter.save()
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.translate(area.topLeft())
-        draw(self.chart, QtPen(painter, self.palette().color(self.foregroundRole())), area.width(), area.height())
-        painter.restore()
+    def compose(self, figure: Figure) -> None:
+        """Fill an empty figure of the canvas's size."""
+        raise NotImplementedError
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:
-        self.paint(QPainter(self), self.rect())
-
-
-class QtPen:
-    """The `Pen` of a Qt painter."""
-
-    def __init__(self, painter: QPainter, ink: QColor) -> None:
-        self._painter, self._ink = painter, ink
-        self.text_height = float(painter.fontMetrics().height())
-
-    def text_width(self, text: str) -> float:
-        return float(self._painter.fontMetrics().horizontalAdvance(text))
-
-    def line(self, points: Points, colour: str | None, width: float, dashed: bool) -> None:
-        self._painter.setPen(QPen(self._colour(colour), width, Qt.PenStyle.DashLine if dashed else Qt.PenStyle.SolidLine))
-        self._painter.drawPolyline(QPolygonF([QPointF(x, y) for x, y in points]))
-
-    def dots(self, points: Points, colour: str | None, radius: float, filled: bool) -> None:
-        self._painter.setPen(QPen(self._colour(colour), 2 * radius if filled else 2.0, cap=Qt.PenCapStyle.RoundCap))
-        if filled:
-            self._painter.drawPoints(QPolygonF([QPointF(x, y) for x, y in points]))
+    def _loaded(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self._column.addWidget(QLabel(f"⚠ No charts: {outcome.error}"))
             return
-        for x, y in points:
-            self._painter.drawEllipse(QPointF(x, y), radius, radius)
+        from heliorestore.plugin.widgets.canvas import Canvas
 
-    def text(self, x: float, y: float, text: str, anchor: Anchor, colour: str | None) -> None:
-        self._painter.setPen(self._colour(colour))
-        left = {"left": x, "middle": x - _FAR / 2, "right": x - _FAR}[anchor]
-        side = {"left": Qt.AlignmentFlag.AlignLeft, "middle": Qt.AlignmentFlag.AlignHCenter, "right": Qt.AlignmentFlag.AlignRight}[anchor]
-        area = QRectF(left, y - self.text_height, _FAR, 2 * self.text_height)
-        self._painter.drawText(area, side | Qt.AlignmentFlag.AlignVCenter, text)
+        self.canvas = Canvas(self.compose)
+        self._column.addWidget(self.canvas)
 
-    def turned_text(self, x: float, y: float, text: str) -> None:
-        self._painter.save()
-        self._painter.translate(x, y)
-        self._painter.rotate(-90)
-        self.text(0, 0, text, "middle", None)
-        self._painter.restore()
 
-    def _colour(self, colour: str | None) -> QColor:
-        return self._ink if colour is None else QColor(colour)
+class ChartView(ChartPlace):
+    """Shows one chart."""
+
+    def __init__(self, tip: str, height: int = 240) -> None:
+        super().__init__(tip, height)
+        self.drawing: Drawing | None = None
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+
+    def show_chart(self, drawing: Drawing) -> None:
+        """Show another chart."""
+        self.drawing = drawing
+        self.redraw()
+
+    def compose(self, figure: Figure) -> None:
+        figure.set_layout_engine("constrained")
+        if self.drawing is not None:
+            self.drawing(figure.add_subplot())
+
+
+def _load_matplotlib() -> None:
+    import heliorestore.plugin.widgets.canvas  # noqa: F401  # for its being loaded

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.utils.history import get_save_history, update_save_history
-from qtpy.QtCore import QRect, QSize, Qt, QTimer
-from qtpy.QtGui import QPainter, QPixmap
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -20,9 +22,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from heliorestore.charts import Axis, Chart, to_csv
-from heliorestore.errors import HeliorestoreError
-from heliorestore.measures import Measured, compare, measure, scatter_chart, spectrum_chart
+from heliorestore.charts import Drawing, draw_photometry, draw_power_spectra, save, to_csv
+from heliorestore.errors import HeliorestoreError, SettingsError
+from heliorestore.measures import Measured, compare, intensities, measure
 from heliorestore.output import check_output
 from heliorestore.plugin.cuts import PERCENTS, apply_cuts, apply_origin, is_lower_left, set_origin
 from heliorestore.plugin.layers import known
@@ -85,26 +87,22 @@ class QualityWidget(QWidget):
         if not self._timer.isActive():
             self._timer.start(_EVERY_MS)
 
-    def save_png(self, path: str | Path | None = None) -> None:
+    def save_charts(self, path: str | Path | None = None) -> None:
         """Save both charts as a picture; without a path ask for one."""
-        if target := self._asked(path, "Save charts", "PNG (*.png)", ".png"):
-            size, height = QSize(900, 1120), 560
-            picture = QPixmap(size)
-            picture.fill(self.palette().color(self.backgroundRole()))
-            painter = QPainter(picture)
-            for number, view in enumerate((self.spectra, self.photometry)):
-                view.paint(painter, QRect(0, number * height, size.width(), height))
-            painter.end()
-            self._tell(target, picture.save(str(target), "PNG"))
+        self._save(path, "Save charts", "Pictures (*.png *.pdf *.svg)", ".png", save)
 
     def save_csv(self, path: str | Path | None = None) -> None:
         """Save the points of both charts as comma-separated values; without a path ask for one."""
-        if target := self._asked(path, "Save values", "CSV (*.csv)", ".csv"):
+        self._save(path, "Save values", "CSV (*.csv)", ".csv", _write_csv)
+
+    def _save(self, path: str | Path | None, title: str, kind: str, suffix: str, write: Callable[[list[Drawing], Path], None]) -> None:
+        drawings = [view.drawing for view in (self.spectra, self.photometry) if view.drawing is not None]
+        if target := self._asked(path, title, kind, suffix):
             try:
-                target.write_text("\n".join(to_csv(view.chart) for view in (self.spectra, self.photometry)), encoding="utf-8")
-                self._tell(target, True)
-            except OSError:
-                self._tell(target, False)
+                write(drawings, target)
+                say(self.said, f"Written: {target}")
+            except SettingsError as error:
+                say(self.said, f"⚠ {error}")
 
     def _asked(self, path: str | Path | None, title: str, kind: str, suffix: str) -> Path | None:
         if path is None:
@@ -117,9 +115,6 @@ class QualityWidget(QWidget):
         except HeliorestoreError as error:
             say(self.said, f"⚠ {error}")
             return None
-
-    def _tell(self, target: Path, written: bool) -> None:
-        say(self.said, f"Written: {target}" if written else f"⚠ {target} cannot be written: choose another name or folder.")
 
     # -- measuring
 
@@ -136,14 +131,16 @@ class QualityWidget(QWidget):
 
         def work() -> Any:
             found = [measure(*image) for image in images]
-            likeness, problem, chart = {}, "", Chart("photometry", Axis(""), Axis(""), empty="choose two layers")
+            likeness, problem = {}, ""
+            photometry = partial(draw_photometry, intensities=np.empty((0, 2)), names=("", ""), empty="choose two layers")
             if planes:
                 try:
-                    chart = scatter_chart(planes[0], planes[1], (names[0], names[1]), unit)
+                    pairs = intensities(planes[0], planes[1])
+                    photometry = partial(draw_photometry, intensities=pairs, names=(names[0], names[1]), unit=unit)
                     likeness = compare(planes[0], planes[1])
                 except HeliorestoreError as error:
                     problem = str(error)
-            return found, spectrum_chart(found), chart, likeness, problem
+            return found, partial(draw_power_spectra, images=found), photometry, likeness, problem
 
         start_task("Measure images", work, self._show, listed=False)
 
@@ -151,8 +148,8 @@ class QualityWidget(QWidget):
         self._busy = False
         if outcome.end is End.FINISHED:
             self.measured, spectra, photometry, likeness, problem = outcome.value
-            self.spectra.set_chart(spectra)
-            self.photometry.set_chart(photometry)
+            self.spectra.show_chart(spectra)
+            self.photometry.show_chart(photometry)
             self._fill()
             text = ", ".join(f"{word} {likeness[name]:.4g}" for word, name in _LIKENESS.items() if name in likeness)
             say(self.likeness, f"⚠ {problem}" if problem else text)
@@ -226,7 +223,7 @@ class QualityWidget(QWidget):
         self.second = LayerBox(self.viewer, "The layer on the horizontal axis, the reference of NMSE, SSIM and gain.", prefer=1)
         self.likeness = note("The first layer against the second after one sub-pixel shift: error, similarity, gain (1 is right).")
         self.said = note("What was written, or what went wrong.")
-        png = button("Save PNG…", "Save both charts as a picture.", self.save_png)
+        picture = button("Save charts…", "Save both charts as a picture: PNG, PDF or SVG.", self.save_charts)
         csv = button("Save CSV…", "Save the points of both charts as comma-separated values.", self.save_csv)
         inside = QWidget()
         pair = QWidget()
@@ -238,7 +235,7 @@ class QualityWidget(QWidget):
         rows.setContentsMargins(6, 4, 6, 4)
         rows.addWidget(Section("Selected images", self.table, self.spectra))
         rows.addWidget(Section("Photometry", pair, self.photometry, self.likeness))
-        rows.addWidget(row(png, csv))
+        rows.addWidget(row(picture, csv))
         rows.addWidget(self.said)
         rows.addWidget(self._cut_levels())
         rows.addStretch(1)
@@ -262,6 +259,13 @@ class QualityWidget(QWidget):
         self.origin.toggled.connect(lambda on: set_origin(self.viewer, lower_left=on))
         apply = button("Apply", "Set the contrast limits of the selected images, of all visible ones if none is selected.", self._cut)
         return Section("Cut levels", row(self.cut, self.percent, apply), self.origin)
+
+
+def _write_csv(drawings: list[Drawing], path: Path) -> None:
+    try:
+        path.write_text("\n".join(map(to_csv, drawings)), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written ({error}): choose another name or folder.") from error
 
 
 def _disconnector(events: list[Any], watched: list[Any], slot: Any, *boxes: LayerBox) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from heliorestore.charts import Axis, Chart, Curve, Mark
+from heliorestore.charts import draw_curve, finish
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.widgets.chart import ChartView
 from heliorestore.plugin.widgets.parts import button, note, row, say
@@ -15,6 +16,8 @@ from heliorestore.plugin.widgets.run import explain
 from heliorestore.plugin.worker import End, Job, Outcome, start_task
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from heliorestore.methods.suggest import Suggestion
 
 SETTING = "lambda_object"  # of which a value can be suggested
@@ -78,22 +81,15 @@ class SuggestBox(QWidget):
             return
         self.use_button.setText(f"Use {suggestion.value:g}")
         say(self.said, suggestion.reason)
-        self.chart.set_chart(suggestion_chart(suggestion))
+        self.chart.show_chart(partial(draw_suggestion, suggestion=suggestion))
 
     def _take(self) -> Any:
         if self._suggestion is not None:
             self._use(self._suggestion.setting, self._suggestion.value)
 
 
-def suggestion_chart(suggestion: Suggestion) -> Chart:
+def draw_suggestion(axes: Axes, suggestion: Suggestion) -> None:
     """What the suggestion rests on, over the values that were tried."""
-    return Chart(
-        "",
-        Axis("λ object", log=True),
-        Axis("squared difference / variance", log=True),
-        [
-            Curve("half with λ against the other half, sharp", suggestion.values, suggestion.difference, colour=0),
-            Curve("both with λ: noise", suggestion.values, suggestion.noise, "dashes", 1),
-        ],
-        [Mark(suggestion.value, f"suggested {suggestion.value:g}")],
-    )
+    draw_curve(axes, suggestion.values, suggestion.difference, "half with λ against the other half, sharp")
+    draw_curve(axes, suggestion.values, suggestion.noise, "both with λ: noise", linestyle="--")
+    finish(axes, "λ object", "squared difference / variance", marks={suggestion.value: f"suggested {suggestion.value:g}"})

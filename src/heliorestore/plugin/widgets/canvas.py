@@ -1,0 +1,47 @@
+"""A canvas of matplotlib on a panel; importing this imports matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.figure import Figure
+from qtpy.QtCore import QEvent
+
+from heliorestore.charts import style
+
+_TEXT_PT = 8.0
+
+
+class Canvas(FigureCanvasQTAgg):
+    """A figure in the colours of the theme; `compose` fills it anew when it is seen and stale: after a resize or another theme too."""
+
+    def __init__(self, compose: Callable[[Figure], None]) -> None:
+        super().__init__(Figure(dpi=100))
+        self._compose = compose
+        self.stale = True
+
+    def draw_idle(self) -> None:
+        self.stale = True
+        self.update()
+
+    def paintEvent(self, event: Any) -> None:
+        if self.stale:
+            self.stale = False
+            colours = self.palette()
+            ink, paper = colours.color(self.foregroundRole()).name(), colours.color(self.backgroundRole()).name()
+            with style(ink, paper, _TEXT_PT):
+                self.figure.clear()
+                self.figure.set_facecolor(paper)
+                self._compose(self.figure)
+                self.draw()
+        super().paintEvent(event)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
+            self.draw_idle()
+
+    def wheelEvent(self, event: Any) -> None:
+        event.ignore()  # the panel scrolls
