@@ -90,7 +90,8 @@ def test_charts_are_saved_as_picture_and_as_numbers(quality, qtbot, tmp_path):
     assert len(text.splitlines()) > 1000
     quality.save_csv(tmp_path / "no" / "such.csv")
     assert "does not exist" in quality.said.text()
-    quality.save_csv(tmp_path)
+    (tmp_path / "folder.csv").mkdir()
+    quality.save_csv(tmp_path / "folder.csv")
     assert "is a folder" in quality.said.text()
 
 
