@@ -115,7 +115,7 @@ def test_the_public_surface_is_small_and_complete() -> None:
         _ = heliorestore.restor
 
 
-HEAVY = {"torch", "matplotlib", *GUI}
+HEAVY = {"torch", "matplotlib", "tqdm", *GUI}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -242,7 +243,7 @@ def test_ctrl_c_writes_what_there_is(tmp_path: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=slave, text=True)
     os.close(slave)
     shown = ""
-    while "s left" not in shown:  # the bar moves: it is running
+    while not re.search(r"\d:\d\d left", shown):  # the bar moves: it is running
         shown += os.read(master, 4096).decode()
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -253,8 +254,21 @@ def test_ctrl_c_writes_what_there_is(tmp_path: Path) -> None:
     assert report["stop"] == "user"
     assert 1 <= report["iterations"] < 10000
     assert heliorestore.read(out).stop is heliorestore.StopReason.USER
-    assert "richardson-lucy [" in shown
-    assert "residual" in shown
+    assert re.search(r"richardson-lucy \|.+\| \d+/10000, residual [\d.e-]+, ", shown)
+
+
+@pytest.mark.parametrize(("terminal", "flags", "bar"), [(True, (), True), (True, ("--quiet",), False), (False, (), False)])
+def test_a_bar_is_shown_on_a_terminal_that_wants_it(tmp_path: Path, terminal: bool, flags: tuple[str, ...], bar: bool) -> None:
+    command = [*COMMAND, "richardson-lucy", HMI, "-o", str(tmp_path / "out.fits"), "--iterations", "3", "--device", "cpu", *flags]
+    master, slave = pty.openpty()
+    with (tmp_path / "stderr").open("w") as file:
+        assert subprocess.run(command, stderr=slave if terminal else file, check=False).returncode == 0
+    os.write(slave, b"end")
+    os.close(slave)
+    shown = os.read(master, 65536).decode() + (tmp_path / "stderr").read_text()
+    os.close(master)
+    assert ("3/3, residual" in shown) == bar
+    assert ("| " in shown) == bar
 
 
 @pytest.fixture

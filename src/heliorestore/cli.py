@@ -287,30 +287,30 @@ def _interruptible() -> Iterator[list[int]]:
 
 
 class _Progress:
-    """A line that is written over: bar, step, losses and time left; nothing where nobody looks at a terminal."""
+    """A bar of tqdm with step, losses and time left; nothing where nobody looks at a terminal."""
 
     def __init__(self, stream: TextIO | None, title: str) -> None:
         self._stream = stream if stream is not None and stream.isatty() else None
-        self._title, self._began, self._shown, self._first = title, time.perf_counter(), 0.0, 0
+        self._title = title
+        self._bar: Any = None
 
     def show(self, snapshot: Snapshot) -> None:
-        now = time.perf_counter()
-        self._first = self._first or snapshot.step
-        if self._stream is None or (now - self._shown < 0.1 and snapshot.step < snapshot.total):
+        if self._stream is None:
             return
-        self._shown = now
-        done = snapshot.step / max(snapshot.total, 1)
-        bar = "#" * round(20 * done)
-        rate = (snapshot.step - self._first + 1) / (now - self._began)
-        left = (snapshot.total - snapshot.step) / rate
-        losses = "  ".join(f"{name} {value:.3g}" for name, value in snapshot.losses.items())
-        line = f"{self._title} [{bar:<20}] {snapshot.step}/{snapshot.total}  {losses}  {left:.0f} s left"
-        self._stream.write(f"\r{line[:119]:<119}")
-        self._stream.flush()
+        if self._bar is None:
+            from tqdm import tqdm
+
+            known = os.get_terminal_size(self._stream.fileno()).columns > 0  # a serial line or a script has no width
+            size: dict[str, Any] = {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
+            words = "{desc} |{bar:20}| {n_fmt}/{total_fmt}{postfix}, {remaining} left"
+            self._bar = tqdm(desc=self._title, initial=snapshot.step, total=snapshot.total, file=self._stream, bar_format=words, **size)
+        self._bar.total = max(snapshot.total, snapshot.step)  # both may grow while it runs
+        self._bar.set_postfix_str(", ".join(f"{name} {value:.3g}" for name, value in snapshot.losses.items()), refresh=False)
+        self._bar.update(snapshot.step - self._bar.n)
 
     def close(self) -> None:
-        if self._stream is not None and self._shown:
-            self._stream.write("\n")
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _info(parsed: argparse.Namespace) -> int:
