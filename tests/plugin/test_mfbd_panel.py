@@ -47,6 +47,7 @@ def test_the_spread_is_shown_on_request(mfbd_panel, viewer, finish):
     assert not spread.visible
     mfbd_panel.spread.setChecked(True)
     assert spread.visible
+    assert viewer.layers[-1] == spread  # under the image nobody would see it
     np.testing.assert_array_equal(spread.data, mfbd_panel.run_panel.snapshot.maps["uncertainty"][0])
     mfbd_panel.spread.setChecked(False)
     assert not spread.visible

@@ -47,12 +47,14 @@ class MfbdWidget(RestoreWidget):
         start_beside(self, MomfbdSettings(iterations=int(self.iterations.value())))
 
     def show_spread(self, shown: bool) -> None:
-        """Show or hide the spread of the committee over the latest result."""
-        if self._latest is None:
-            return
-        for (picture, _), layer in self._latest.layers.items():
-            if picture == "uncertainty" and layer in self.viewer.layers:
-                layer.visible = shown
+        """Show or hide the spread of the committee over the latest result, for the objects that are visible."""
+        layers = {} if self._latest is None else {k: layer for k, layer in self._latest.layers.items() if layer in self.viewer.layers}
+        for (picture, object_), layer in layers.items():
+            if picture == "uncertainty":
+                image = layers.get(("image", object_))
+                layer.visible = shown and image is not None and image.visible
+                if layer.visible:
+                    self.viewer.layers.move(self.viewer.layers.index(layer), len(self.viewer.layers))
 
     def _when_idle(self) -> None:
         idle = self.form is not None and not self.run_panel.busy
