@@ -5,11 +5,14 @@ import pytest
 import torch
 
 from heliorestore.burst import Burst
+from heliorestore.cli import main
 from heliorestore.errors import SettingsError
+from heliorestore.fits.readback import read_snapshot
 from heliorestore.instrument import Instrument, find
 from heliorestore.methods.base import settings_of, stream
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.seeing import estimate_r0_cm
+from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.simulate.burst import simulate_burst
 from heliorestore.simulate.view import SimulationSettings
 
@@ -44,6 +47,25 @@ def test_knobs_turn_while_a_run_whose_r0_was_found_goes_on():
     turned = running.send(asked.replace(filter_width=0.5))
     assert turned.history["filter_width"].tolist() == [asked.filter_width, 0.5]
     assert settings_of(turned.run) == settings_of(first.run)
+
+
+@pytest.mark.parametrize("settings", [MomfbdSettings(iterations=1), SvMomfbdSettings(iterations=1, patch_iterations=1)])
+def test_an_r0_that_nobody_gave_is_told_with_what_it_does_to_the_contrast(settings):
+    def told(changed):
+        return [text for text in next(stream(burst(12.0), changed, device="cpu")).messages if "cm was assumed" in text]
+
+    (text,) = told(settings)
+    assert text.startswith("r0 = 10 cm was assumed")
+    assert "0.73 to 1.27 times" in text
+    assert told(settings.replace(r0_cm=12.0)) == told(settings.replace(left_out=0.0)) == []
+
+
+def test_the_command_and_the_record_tell_the_assumed_r0(tmp_path, capsys):
+    path, out = tmp_path / "burst.fits", tmp_path / "restored.fits"
+    assert main(["simulate", "-o", str(path), "--size", "64", "--frames", "3", "--objects", "1"]) == 0
+    assert main(["momfbd", str(path), "-o", str(out), "--iterations", "1", "--quiet", "--device", "cpu"]) == 0
+    assert "r0 = 10 cm was assumed" in capsys.readouterr().err
+    assert any("r0 = 10 cm was assumed" in text for text in read_snapshot(out).messages)
 
 
 def test_an_unknown_telescope_is_asked_for():

@@ -61,6 +61,7 @@ def test_the_split_shows_the_input_left_of_the_border(enhance_panel, viewer, fin
     np.testing.assert_array_equal(before.data, IMAGE[:, :15])
     np.testing.assert_allclose(extent(before)[0], extent(sun)[0], atol=1e-9)
     assert (before.visible, result.visible, sun.visible) == (True, True, False)
+    assert tuple(before.contrast_limits) == tuple(result.contrast_limits)  # or a step at the border would be one of the limits
     assert enhance_panel.layer_list.chosen() == [sun]  # the split is no input
     enhance_panel.before.setValue(0)
     assert (before.visible, result.visible, sun.visible) == (False, True, True)

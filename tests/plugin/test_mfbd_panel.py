@@ -40,11 +40,14 @@ def test_the_spread_is_shown_on_request(mfbd_panel, viewer, finish):
     assert mfbd_panel.method_name == "mfbd"
     outcome = finish(mfbd_panel, mfbd_panel.run_panel.run_button.click)
     assert outcome.end.value == "finished"
-    spread = next(layer for layer in viewer.layers if "uncertainty" in layer.name)
+    spread = viewer.layers["mfbd 1 burst spread"]
+    assert "not how far all of them are off" in mfbd_panel.about_spread.text()
+    assert not mfbd_panel.about_spread.isHidden()
     assert viewer.layers["mfbd 1 burst"].data.shape == (32, 40)
     assert not spread.visible
     mfbd_panel.spread.setChecked(True)
     assert spread.visible
+    assert viewer.layers[-1] == spread  # under the image nobody would see it
     np.testing.assert_array_equal(spread.data, mfbd_panel.run_panel.snapshot.maps["uncertainty"][0])
     mfbd_panel.spread.setChecked(False)
     assert not spread.visible
@@ -55,6 +58,7 @@ def test_the_spread_is_shown_on_request(mfbd_panel, viewer, finish):
 
 def test_the_recurrent_network_refines_one_image_frame_by_frame(mfbd_panel, viewer, finish):
     set_fields(mfbd_panel, network="recurrent", committee=1)
+    assert mfbd_panel.about_spread.isHidden()
     outcome = finish(mfbd_panel, mfbd_panel.run_panel.run_button.click)
     assert outcome.end.value == "finished"
     assert mfbd_panel.run_panel.snapshot.step == 2

@@ -93,7 +93,7 @@ class EnhanceMethod:
                     )  # fmt: skip
         if settings.keep_flux:
             messages += tuple(
-                filter(None, (_keep_flux(observed[k], images[k]) for k, each in enumerate(inputs) if each.kind == "magnetogram"))
+                filter(None, (_keep_flux(burst, k, observed[k], images[k]) for k, each in enumerate(inputs) if each.kind == "magnetogram"))
             )
         residual, losses = _reconvolution(burst, observed, images)
         yield Snapshot(
@@ -200,15 +200,19 @@ def _restored(prepared: _Input, rows: slice, device: torch.device) -> FloatArray
     return np.where(hole, np.nan, result * unit)
 
 
-def _keep_flux(observed: FloatArray, image: FloatArray) -> str:
-    """Scale the restored field in place if its mean modulus has grown too much; what was done, in words."""
+def _keep_flux(burst: Burst, number: int, observed: FloatArray, image: FloatArray) -> str:
+    """Scale the restored field in place if its mean modulus has grown too much; what was done and what it costs, in words."""
     growth = float(np.nanmean(np.abs(image))) / max(float(np.nanmean(np.abs(observed))), 1e-30)
     if growth <= _MOST_FLUX:
         return ""
-    image *= np.float32(_MOST_FLUX / growth)
+    factor = np.float32(_MOST_FLUX / growth)
+    seen = reobserved(image, burst.instruments[number])
+    free, kept = (_misfit(observed - each, observed) for each in (seen, factor * seen))
+    image *= factor
     return (
-        f"The unsigned flux had grown by {growth - 1:.1%}: the field was scaled by {_MOST_FLUX / growth:.3f} to keep it within "
-        f"{_MOST_FLUX - 1:.1%} (--no-keep-flux leaves it as the network gave it)."
+        f"The unsigned flux had grown by {growth - 1:.1%}: the whole field was scaled by {factor:.3f} to keep it within "
+        f"{_MOST_FLUX - 1:.1%}. Observed again, it differs from the input by {kept:.1%}, unscaled by {free:.1%} "
+        "(--no-keep-flux leaves it as the network gave it)."
     )
 
 
@@ -222,5 +226,9 @@ def _reconvolution(burst: Burst, observed: FloatArray, images: FloatArray) -> tu
     The rms is relative to the rms of what the observed image has beyond its mean.
     """
     residual = np.stack([observed[k] - reobserved(images[k], burst.instruments[k]) for k in range(len(observed))])
-    parts = [np.nanstd(left) / max(float(np.nanstd(image)), 1e-30) for left, image in zip(residual, observed, strict=True)]
-    return residual, {"reconvolution": float(np.mean(parts))}
+    return residual, {"reconvolution": float(np.mean([_misfit(*pair) for pair in zip(residual, observed, strict=True)]))}
+
+
+def _misfit(left: FloatArray, observed: FloatArray) -> float:
+    """The rms of what is left of an observed image, relative to that of what it has beyond its mean."""
+    return float(np.nanstd(left)) / max(float(np.nanstd(observed)), 1e-30)

@@ -26,6 +26,9 @@ from heliorestore.quality import contrast
 from heliorestore.settings import Settings, option, weights_option
 from heliorestore.snapshot import Snapshot, StopReason
 
+SPREAD = "The committee's spread"
+"""How the message begins that says what the map `uncertainty` is worth."""
+
 Net = EncoderDecoder | Recurrent
 _FINE_ARCSEC = 0.042  # the coarsest pixels that CHROMIS' network was trained on; above, CRISP's restores better
 
@@ -43,7 +46,7 @@ class MfbdSettings(Settings):
         20,
         minimum=1,
         maximum=1000,
-        help="Restorations, with the frames shuffled and turned, that are averaged; their spread is the uncertainty.",
+        help="Restorations, with the frames shuffled and turned, that are averaged; their spread is given too.",
     )
     best: int | None = option(None, minimum=1, maximum=10_000, help="Restore from so many of the sharpest frames; from all by default.")
     align: bool = option(True, help="Move the frames by whole pixels onto their mean first.")
@@ -156,11 +159,8 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     if settings.best is not None and len(order) < observation.frames:
         numbers = sorted(burst.frame_range[observation.selection.used[frame]] for frame in order)
         messages.append(f"The {len(order)} sharpest frames of {burst.shape[1]} were used: {', '.join(map(str, numbers))}.")
-    if settings.committee > 1 and (times := record.quality.get("error_over_spread")):
-        messages.append(
-            "The spread says where the members of the committee disagree, not how far all of them are off: on the bursts that the weights "
-            f"were validated with, the error is {times:.0f} times the spread."
-        )
+    if settings.committee > 1:
+        messages.append(_about_spread(record))
     needed = net.frames if isinstance(net, EncoderDecoder) else 2
     if len(order) < needed:
         messages.append(f"The network takes {needed} frames and there are {len(order)}: some were given to it twice.")
@@ -177,6 +177,16 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     zeros = scales * offsets
     side = settings.tile // STRIDE * STRIDE
     return _Problem(observation, padded, order, values, zeros, net, side), tuple(messages)
+
+
+def _about_spread(record: weights.WeightsRecord) -> str:
+    """Why the map of the committee's spread is no map of errors."""
+    times = record.quality.get("error_over_spread")
+    measured = f"on the bursts that the weights were validated with, the error is {times:.0f} times the spread" if times else ""
+    return (
+        f"{SPREAD} says where the members of the committee disagree, not how far all of them are off: "
+        f"{measured or 'how much larger the error is was not measured for these weights'}."
+    )
 
 
 def bands(rows: int, side: int) -> list[slice]:
@@ -317,7 +327,7 @@ def _losses(problem: _Problem, images: FloatArray, maps: dict[str, FloatArray]) 
 def _sharpest_first(images: torch.Tensor) -> npt.NDArray[np.int64]:
     """Numbers of the frames by falling contrast; all objects, which were observed at the same moments, share the order.
 
-    So do the states of a polarimetric modulation, in which the same artefact then cancels.
+    So do the states of a polarimetric modulation.
     """
     contrasts = np.array([[contrast(frame) for frame in frames] for frames in images.numpy()])
     return np.argsort(-(contrasts / contrasts.mean(1, keepdims=True).clip(1e-12)).mean(0), kind="stable")

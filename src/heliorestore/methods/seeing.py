@@ -14,6 +14,7 @@ import torch
 from heliorestore.burst import Burst
 from heliorestore.methods.momfbd import MomfbdSettings, advanced, evaluate, initial, make_problem
 from heliorestore.methods.observation import observe
+from heliorestore.settings import options
 
 _SIDE = 256  # px of the field's middle that are looked at
 _ITERATIONS = 20
@@ -28,10 +29,22 @@ _MEMORY = 2e9
 def prepare(burst: Burst, settings: Any, device: torch.device) -> tuple[Any, tuple[str, ...]]:
     """The settings with r0 from the data where they ask for it, and what there is to tell about it."""
     if not settings.r0_from_data:
-        return settings, ()
+        return settings, assumed(settings)
     r0_cm = round(estimate_r0_cm(burst, device), 1)
     told = f"r0 was estimated from the data: {r0_cm:g} cm at {burst.instruments[0].wavelength_nm:g} nm."
     return settings.replace(r0_cm=r0_cm, r0_from_data=False), (told,)
+
+
+def assumed(settings: Any) -> tuple[str, ...]:
+    """What to know about an r0 that nobody gave: it stands at its default, and the turbulence beyond the modes is as strong as it says."""
+    default = next(option.default for option in options(type(settings)) if option.name == "r0_cm")
+    if settings.r0_cm != default or settings.left_out == 0:
+        return ()
+    return (
+        f"r0 = {default:g} cm was assumed, and the contrast depends on it: on test bursts with r0 from 5 to 20 cm, sv-momfbd with this "
+        "value gave 0.73 to 1.27 times the true contrast. Set r0_cm to the measured value, or let r0_from_data estimate it where the "
+        "noise is low.",
+    )
 
 
 def estimate_r0_cm(burst: Burst, device: torch.device) -> float:

@@ -30,6 +30,7 @@ _CUTS = (0.5, 99.5)  # percent of the pixels below the lower and the upper contr
 _SAMPLES = 512  # pixels along an axis that are looked at for the contrast limits
 _DIVERGING = ("residual", "modes")
 _COLORMAPS = {"image": "gray", "residual": "coolwarm", "modes": "coolwarm", "uncertainty": "inferno", "coverage": "viridis", SERIES: "gray"}
+_SAID = {("mfbd", "uncertainty"): "spread"}  # what a layer is called where the map of that method is less than its kind says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,10 +144,11 @@ def snapshot_layer(
     label = snapshot.run.labels[object_] if snapshot.run else f"object {object_}"
     objects = 1 if array.ndim == 4 else len(snapshot.images)
     title = _layer_name(name, label, objects)
+    method = snapshot.run.settings.method if snapshot.run else ""
     if kind == "modes":  # drawn over the image, which should be seen through
         arguments["opacity"] = 0.6
     arguments |= {
-        "name": title if kind == "image" else f"{title} {kind}",
+        "name": title if kind == "image" else f"{title} {_SAID.get((method, kind), kind)}",
         "axis_labels": {4: ("k", "t", "y", "x"), 3: ("t", "y", "x")}.get(array.ndim, ("y", "x")),
         "contrast_limits": symmetric_cuts(array) if kind in _DIVERGING else cuts(array),
         "colormap": _COLORMAPS.get(kind, "viridis"),

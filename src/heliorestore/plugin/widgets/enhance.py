@@ -64,7 +64,7 @@ class EnhanceWidget(RestoreWidget):
         elif self._splits(pair):
             self.comparison.split.move(value / _STEPS)
         else:
-            self.comparison.start(How.SPLIT, *pair, part=value / _STEPS, linked=False)
+            self.comparison.start(How.SPLIT, *pair, part=value / _STEPS)
 
     def _before_and_after(self) -> tuple[Any, Any] | None:
         """The input, where it is still chosen, and the latest result."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from qtpy.QtWidgets import QCheckBox, QPushButton
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton
 
 from heliorestore.plugin.widgets.beside import start_beside
 from heliorestore.plugin.widgets.numbers import IntBox
-from heliorestore.plugin.widgets.parts import Section, button, row
+from heliorestore.plugin.widgets.parts import Section, button, note, row, say
 from heliorestore.plugin.widgets.restore import RestoreWidget
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class MfbdWidget(RestoreWidget):
 
     method: ClassVar[str | None] = "mfbd"
     spread: QCheckBox
+    about_spread: QLabel
     iterations: IntBox
     momfbd_button: QPushButton
 
@@ -46,26 +47,36 @@ class MfbdWidget(RestoreWidget):
         start_beside(self, MomfbdSettings(iterations=int(self.iterations.value())))
 
     def show_spread(self, shown: bool) -> None:
-        """Show or hide the spread of the committee over the latest result."""
-        if self._latest is None:
-            return
-        for (picture, _), layer in self._latest.layers.items():
-            if picture == "uncertainty" and layer in self.viewer.layers:
-                layer.visible = shown
+        """Show or hide the spread of the committee over the latest result, for the objects that are visible."""
+        layers = {} if self._latest is None else {k: layer for k, layer in self._latest.layers.items() if layer in self.viewer.layers}
+        for (picture, object_), layer in layers.items():
+            if picture == "uncertainty":
+                image = layers.get(("image", object_))
+                layer.visible = shown and image is not None and image.visible
+                if layer.visible:
+                    self.viewer.layers.move(self.viewer.layers.index(layer), len(self.viewer.layers))
 
     def _when_idle(self) -> None:
         idle = self.form is not None and not self.run_panel.busy
         self.momfbd_button.setEnabled(idle)
         if idle:
             self.show_spread(self.spread.isChecked())
+        snapshot = self._latest.last if self._latest is not None else None
+        if snapshot is None or "uncertainty" not in snapshot.maps:
+            say(self.about_spread, "")
+            return
+        from heliorestore.methods.mfbd import SPREAD  # loaded already: there is a result
+
+        say(self.about_spread, next((text for text in snapshot.messages if text.startswith(SPREAD)), ""))
 
     def _build(self) -> None:
         super()._build()
         self.spread = QCheckBox("show the committee's spread")
         self.spread.setToolTip(
             "Where the members of the committee disagree, in the units of the image, over the result: "
-            "what is as faint as the spread is not to be believed."
+            "do not trust features fainter than it. The error can be many times larger."
         )
+        self.about_spread = note("What the spread is, and how much larger the error was where it could be measured.")
         self.spread.toggled.connect(self.show_spread)
         self.iterations = IntBox(1, 1000)
         self.iterations.setValue(20)
@@ -77,5 +88,5 @@ class MfbdWidget(RestoreWidget):
             self.compare_with_momfbd,
         )
         column = self.column
-        compare = Section("Judge", self.spread, row(self.momfbd_button, self.iterations))
+        compare = Section("Judge", self.spread, self.about_spread, row(self.momfbd_button, self.iterations))
         column.insertWidget(column.count() - 1, compare)
