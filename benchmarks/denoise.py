@@ -16,8 +16,8 @@ import torch
 
 from heliorestore import Burst, restore
 from heliorestore.methods.base import pick_device
+from heliorestore.methods.denoising.pairs import BATCH, PATCH, Aim, train_epoch
 from heliorestore.methods.noise2noise import DenoiseSettings
-from heliorestore.methods.noise_pairs import BATCH, PATCH, Aim, train_epoch
 from heliorestore.nets.denoiser import Denoiser, residual
 
 CHANNELS = 32

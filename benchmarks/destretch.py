@@ -18,8 +18,8 @@ from momfbd import compared, reobserved
 from heliorestore.instrument import find
 from heliorestore.methods.base import stream
 from heliorestore.methods.momfbd import MomfbdSettings
-from heliorestore.methods.observation import observe
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
+from heliorestore.prepare.observe import observe
 from heliorestore.simulate.burst import simulate_burst
 from heliorestore.simulate.view import SimulationSettings
 

@@ -21,7 +21,7 @@ import torch
 from filter_flow import MODES, PSF, Case, in_turns, peaks, squared
 
 from heliorestore.instrument import KNOWN
-from heliorestore.methods.emulated import Emulated, Trained, frozen
+from heliorestore.methods.blind.emulated import Emulated, Trained, frozen
 from heliorestore.nets import emulator
 from heliorestore.optics.convolve import PerPixelSum
 from heliorestore.optics.filter_flow import FilterFlow

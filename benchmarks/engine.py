@@ -30,8 +30,8 @@ from astropy.io import fits
 from filter_flow import CLEAR, FourierTransforms, resident, seconds
 
 import heliorestore
+from heliorestore.diagnose.memory import memory_need
 from heliorestore.methods.base import stream
-from heliorestore.methods.memory import memory_need
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.settings import Settings

@@ -34,7 +34,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from heliorestore.instrument import KNOWN
-from heliorestore.methods.emulated import frozen
+from heliorestore.methods.blind.emulated import frozen
 from heliorestore.nets.emulator import INSTRUMENTS, MODES, full
 from heliorestore.optics.filter_flow import FilterFlow
 from heliorestore.optics.psf import make_optics

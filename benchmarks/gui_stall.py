@@ -27,8 +27,8 @@ from heliorestore.burst import Burst
 from heliorestore.instrument import find
 from heliorestore.methods import METHODS, Entry, sv_momfbd
 from heliorestore.plugin import launch
-from heliorestore.plugin.display import ResultLayers
-from heliorestore.plugin.layers import burst_layers
+from heliorestore.plugin.viewer.layers import burst_layers
+from heliorestore.plugin.viewer.result_layers import ResultLayers
 from heliorestore.settings import Settings, option
 from heliorestore.snapshot import Snapshot
 

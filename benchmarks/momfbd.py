@@ -21,14 +21,14 @@ from filter_flow import CLEAR, resident
 
 from heliorestore.instrument import find
 from heliorestore.methods.base import stream
-from heliorestore.methods.flow import Flow
+from heliorestore.methods.blind.forward import Flow
+from heliorestore.methods.blind.object_solver import solve_objects
+from heliorestore.methods.blind.wavefronts import centre_tilts
 from heliorestore.methods.momfbd import MomfbdSettings
-from heliorestore.methods.objects import solve_objects
-from heliorestore.methods.observation import observe
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
-from heliorestore.methods.wavefronts import centre_tilts
 from heliorestore.optics.psf import telescope_psf
-from heliorestore.quality import contrast
+from heliorestore.prepare.observe import observe
+from heliorestore.quality.metrics import contrast
 from heliorestore.settings import Settings
 from heliorestore.simulate.burst import Simulation, simulate_burst
 from heliorestore.simulate.view import SimulationSettings

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from momfbd import CASES, Table, compared, reobserved, simulated
 
-from heliorestore.methods.observation import observe
+from heliorestore.prepare.observe import observe
 
 CONFIGURATION = {
     "telescope": {"diameter": 100.0, "central_obscuration": 0.0},

@@ -14,8 +14,8 @@ import napari
 import numpy as np
 
 from heliorestore.plugin import launch
-from heliorestore.plugin.live import LiveLayers
-from heliorestore.plugin.readers import load_layers
+from heliorestore.plugin.npe2.readers import load_layers
+from heliorestore.plugin.runs.live import LiveLayers
 from heliorestore.samples import sample_path
 
 

@@ -50,7 +50,7 @@ def burst(folder: Path) -> None:
         viewer.layers.remove(layer)
     viewer.window.remove_dock_widget(widget.parent())
     _, compare = viewer.window.add_plugin_dock_widget("heliorestore", "Compare")
-    from heliorestore.plugin.comparison import How
+    from heliorestore.plugin.viewer.comparison import How
 
     compare.compare(How.SPLIT, versions[0], versions[-1])
     viewer.fit_to_view()

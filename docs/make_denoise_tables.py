@@ -19,10 +19,10 @@ import torch
 from astropy.io import fits
 
 from heliorestore import Burst, Instrument, restore
+from heliorestore.methods.denoising.pairs import Aim, Pairs, train_epoch
+from heliorestore.methods.denoising.polarisation import light_of, statistics
 from heliorestore.methods.noise2noise import BUNDLED, DenoiseSettings
-from heliorestore.methods.noise_pairs import Aim, Pairs, train_epoch
 from heliorestore.methods.pca import PcaSettings
-from heliorestore.methods.polarisation import light_of, statistics
 from heliorestore.nets import weights
 from heliorestore.nets.denoiser import DROPOUT, Denoiser
 from heliorestore.nets.importing import import_file

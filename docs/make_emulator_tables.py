@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 import heliorestore
+from heliorestore.diagnose import emulator_error
+from heliorestore.diagnose.emulator_error import STEPS, Error, Models, make_models, middle
 from heliorestore.instrument import KNOWN
-from heliorestore.methods import exactness
-from heliorestore.methods.emulated import Trained, load_emulator
-from heliorestore.methods.exactness import STEPS, Error, Models, make_models, middle
+from heliorestore.methods.blind.emulated import Trained, load_emulator
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.nets.emulator import INSTRUMENTS, MODES
 from heliorestore.nets.weights import find, read_record
@@ -37,15 +37,16 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [*(str(ROOT / place) for place in ("benchmarks", "tests/methods"))]
-import blind_bursts  # noqa: E402 - they lie beside the package
+sys.path[:0] = [*(str(ROOT / place) for place in ("benchmarks", "tests"))]
 import emulator as benchmark  # noqa: E402 - they lie beside the package
+
+import blind_bursts  # noqa: E402 - they lie beside the package
 
 PAGE = ROOT / "docs" / "emulator.md"
 PICTURES = ROOT / "docs" / "pictures"
 CRISP = KNOWN["crisp-8542"]
 MHD = SceneFile("truth/mhd_granulation.fits", 0.0662, columns=(700, 1000))
-SPOT = Patch(shape=(exactness.LEAST_SIDE,) * 2, pixel_arcsec=0.059, scene="sunspot", seed=77)
+SPOT = Patch(shape=(emulator_error.LEAST_SIDE,) * 2, pixel_arcsec=0.059, scene="sunspot", seed=77)
 PARTS = (slice(0, 2), slice(2, 9))
 NAMES = ("emulator", *(f"step {step}" for step in STEPS))
 COLOURS = {"emulator": "tab:red", "step 32": "tab:cyan", "step 16": "tab:blue", "step 8": "tab:purple", "no blur": "0.6"}
@@ -65,25 +66,25 @@ def defocus_table(found: dict[str, Error]) -> str:
 
 def granulation(models: Models) -> torch.Tensor:
     """The object (y, x), as `heliorestore weights compare` has it."""
-    return middle(torch.tensor(quiet_sun(CRISP, exactness.LEAST_SIDE), dtype=torch.float32), models.object_side)
+    return middle(torch.tensor(quiet_sun(CRISP, emulator_error.LEAST_SIDE), dtype=torch.float32), models.object_side)
 
 
 def defocus(trained: Trained) -> str:
     """Fig. 5: a defocus at places of the diagonal; NMSE, the same in units of the image's variance, and the largest error."""
     models = make_models(trained, CRISP, 256, 64)
     object_ = granulation(models)
-    modes = exactness.defocus_modes(models, 0.5)
+    modes = emulator_error.defocus_modes(models, 0.5)
     shown = {name: blur(object_, modes) for name, blur in models.blurs.items()}
     shown["diffraction limit"] = models.blurs["step 32"](object_, torch.zeros(MODES, models.side, models.side))
     draw_defocus(models.inner(object_), shown)
-    return defocus_table(exactness.defocus_errors(models, object_))
+    return defocus_table(emulator_error.defocus_errors(models, object_))
 
 
 def mhd(trained: Trained, folder: Path) -> str:
     """The same on granulation of an MHD simulation, on as much as the part is wide."""
     _, image, _ = read(MHD, folder)
     models = make_models(trained, CRISP, 224, 64)
-    return defocus_table(exactness.defocus_errors(models, middle(torch.tensor(image, dtype=torch.float32), models.object_side)))
+    return defocus_table(emulator_error.defocus_errors(models, middle(torch.tensor(image, dtype=torch.float32), models.object_side)))
 
 
 def draw_defocus(object_: torch.Tensor, shown: dict[str, torch.Tensor]) -> None:
@@ -110,14 +111,14 @@ def points(trained: Trained, size: int = 96, apart: int = 48) -> None:
     first = models.object_side // 2 % apart
     sky[first::apart, first::apart] = 1.0
     white = torch.randn(MODES, generator=torch.Generator().manual_seed(4))
-    figure, axes = plt.subplots(2, len(exactness.R0_CM), figsize=(10, 3.6), layout="constrained")
-    for column, r0_cm in enumerate(exactness.R0_CM):
-        modes = (white * exactness.strengths(models.optics, r0_cm))[:, None, None].expand(-1, size, size)
+    figure, axes = plt.subplots(2, len(emulator_error.R0_CM), figsize=(10, 3.6), layout="constrained")
+    for column, r0_cm in enumerate(emulator_error.R0_CM):
+        modes = (white * emulator_error.strengths(models.optics, r0_cm))[:, None, None].expand(-1, size, size)
         exact, seen = (middle(models.blurs[name](sky, modes), apart) for name in ("step 32", "emulator"))  # the same PSF everywhere
         for axis, part in zip(axes[:, column], (exact, seen), strict=True):
             axis.imshow(part.clamp(min=0).sqrt(), origin="lower", cmap="inferno", vmin=0, vmax=float(exact.max()) ** 0.5)
         axes[0, column].set_title(f"r0 = {r0_cm:g} cm", fontsize=10)
-        axes[1, column].set_xlabel(f"NMSE {exactness.error(seen, exact).nmse:.2g}", fontsize=9)
+        axes[1, column].set_xlabel(f"NMSE {emulator_error.error(seen, exact).nmse:.2g}", fontsize=9)
     axes[0, 0].set_ylabel("exact", fontsize=10)
     axes[1, 0].set_ylabel("emulator", fontsize=10)
     finish(figure, axes, "emulator_points.png")
@@ -132,11 +133,11 @@ def strength(trained: Trained, size: int = 96) -> str:
     columns += ["step 32", "step 16", "step 8", "the object as it is"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     same, varying = [], []
-    for r0_cm in exactness.R0_CM:
-        same.append(exactness.turbulence_errors(models, object_, r0_cm, varying=False)["emulator"])
-        varying.append(found := exactness.turbulence_errors(models, object_, r0_cm))
+    for r0_cm in emulator_error.R0_CM:
+        same.append(emulator_error.turbulence_errors(models, object_, r0_cm, varying=False)["emulator"])
+        varying.append(found := emulator_error.turbulence_errors(models, object_, r0_cm))
         values = [same[-1].nmse, same[-1].of_variance, found["emulator"].nmse, found["emulator"].of_variance]
-        values.append(exactness.turbulence_errors(models, spot, r0_cm)["emulator"].of_variance)
+        values.append(emulator_error.turbulence_errors(models, spot, r0_cm)["emulator"].of_variance)
         values += [found[name].nmse for name in (*NAMES[1:], "no blur")]
         lines.append(f"| {r0_cm:g} cm | " + " | ".join(f"{value:.1e}" for value in values) + " |")
         print(lines[-1], flush=True)
@@ -148,10 +149,12 @@ def draw_strength(same: list[float], varying: dict[str, list[float]]) -> None:
     """The picture of fig. 8."""
     figure, axis = plt.subplots(figsize=(8, 4.4), layout="constrained")
     for name in ("no blur", *NAMES):
-        axis.loglog(exactness.R0_CM, varying[name], marker="o", markersize=4, color=COLOURS[name], label=label(name))
-    axis.loglog(exactness.R0_CM, same, "--", marker="o", markersize=4, color=COLOURS["emulator"], label="emulator, one PSF for the field")
+        axis.loglog(emulator_error.R0_CM, varying[name], marker="o", markersize=4, color=COLOURS[name], label=label(name))
+    axis.loglog(
+        emulator_error.R0_CM, same, "--", marker="o", markersize=4, color=COLOURS["emulator"], label="emulator, one PSF for the field"
+    )
     titles = "Fried parameter r0 at 854 nm [cm], telescope of 1 m", "NMSE against the exact sum"
-    finish_chart(figure, axis, exactness.R0_CM, titles, "emulator_strength.png")
+    finish_chart(figure, axis, emulator_error.R0_CM, titles, "emulator_strength.png")
 
 
 def burst(weights: str) -> str:

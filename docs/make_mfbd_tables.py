@@ -26,7 +26,7 @@ from astropy.io import fits
 from heliorestore import Burst, MfbdSettings, MomfbdSettings, SvMomfbdSettings, restore
 from heliorestore.instrument import Instrument, find
 from heliorestore.optics.psf import telescope_psf
-from heliorestore.quality import contrast, power_spectrum, registered
+from heliorestore.quality.metrics import contrast, power_spectrum, registered
 from heliorestore.settings import Settings
 from heliorestore.simulate.burst import simulate_burst
 from heliorestore.simulate.view import SimulationSettings

@@ -11,7 +11,7 @@ import napari
 from qtpy.QtGui import QImage
 
 from heliorestore.plugin import launch
-from heliorestore.plugin.readers import load_layers
+from heliorestore.plugin.npe2.readers import load_layers
 from heliorestore.samples import sample_path
 
 SIZE = (1400, 900)
@@ -99,7 +99,7 @@ def unknown_instrument(folder: Path) -> None:
 
 def network(folder: Path) -> None:
     """The sunspot burst restored by a network, a frame of it, the truth and the committee's spread, in the panel of MFBD."""
-    from heliorestore.plugin.widgets.mfbd import MfbdWidget
+    from heliorestore.plugin.panels.mfbd import MfbdWidget
 
     viewer = napari.Viewer(title="heliorestore")
     viewer.window.resize(*SIZE)

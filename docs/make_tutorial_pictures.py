@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 from qtpy.QtWidgets import QScrollArea
 
 from heliorestore.plugin import launch
-from heliorestore.plugin.preview import Rectangle
-from heliorestore.plugin.readers import load_layers
+from heliorestore.plugin.npe2.readers import load_layers
+from heliorestore.plugin.runs.preview import Rectangle
 from heliorestore.samples import sample_path
 
 SIZE = (1366, 768)

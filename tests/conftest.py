@@ -1,8 +1,11 @@
 """What several tests share."""
 
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the bursts that several tests restore
 
 
 @pytest.fixture(scope="session")

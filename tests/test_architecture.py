@@ -1,6 +1,7 @@
 """Who may import whom: the rules of the package, read from its source and from `sys.modules`."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -8,49 +9,79 @@ from pathlib import Path
 import pytest
 
 import heliorestore
+from heliorestore.methods import METHODS
 
 PACKAGE = Path(heliorestore.__file__).parent
-RECORDS = {"errors", "instrument", "burst", "snapshot", "settings"}
+TESTS = Path(__file__).parent
+BASE = {"errors", "storage", "budget"}  # everything may use them
+RECORDS = {"instrument", "burst", "snapshot", "settings", "presets", "samples"} | BASE
+PHYSICS = RECORDS | {"optics"}
 
-# What each part may import of the package; `heliorestore` itself stands for __version__.
+# What each part may import of the package besides itself; `heliorestore` stands for __version__.
 ALLOWED = {
     "errors": set(),
-    "instrument": {"errors"},
-    "settings": {"errors"},
-    "burst": {"errors", "instrument"},
-    "snapshot": {"errors", "instrument", "burst", "settings"},
-    "samples": set(),
-    "output": {"errors"},
+    "storage": {"errors"},
+    "budget": {"errors"},
+    "moved": set(),
+    "samples": BASE,
+    "instrument": BASE,
+    "settings": BASE,
+    "presets": BASE | {"settings"},
+    "burst": BASE | {"instrument"},
+    "snapshot": BASE | {"instrument", "burst", "settings"},
     "optics": RECORDS,
-    "nets": RECORDS | {"optics"},
-    "simulate": RECORDS | {"optics"},
-    "methods": RECORDS | {"optics", "nets", "quality", "output"},
-    "quality": RECORDS,
-    "presets": RECORDS,
-    "measures": RECORDS | {"optics", "quality"},
-    "charts": RECORDS | {"measures", "quality"},
-    "fits": RECORDS | {"heliorestore", "output"},
+    "quality": PHYSICS,  # the noise of an image is optics
+    "polarimetry": PHYSICS,
+    "simulate": PHYSICS,
+    "nets": PHYSICS,
+    "prepare": PHYSICS | {"quality"},  # frames are selected by their contrast
+    "methods": PHYSICS | {"quality", "nets", "prepare"},
+    "diagnose": PHYSICS | {"quality", "nets", "prepare", "methods"},
+    "fits": RECORDS | {"heliorestore"},
+    "cli": {"errors", "heliorestore", "methods", "commands"},
 }
-TOPS = {"batch", "cli", "plugin", "quality_command", "simulation", "train", "weights_command"}  # may import everything but one another
+TOPS = {"batch", "commands", "plugin", "train"}  # may import everything below, but one another only here:
 TOP_EXCEPTIONS = {
-    ("cli", "plugin"): "the sub-command `view` opens napari",
-    ("cli", "train"): "the sub-command `train` runs a recipe",
-    ("cli", "simulation"): "the sub-command `simulate` joins simulate and fits",
-    ("cli", "quality_command"): "the sub-command `quality` joins measures and fits",
-    ("cli", "weights_command"): "the sub-command `weights` joins nets, methods and fits",
-    ("cli", "batch"): "the sub-command `batch` drains many streams",
+    ("commands", "plugin"): {"commands.view"},
+    ("commands", "train"): {"commands.train"},
+    ("commands", "batch"): {"commands.batch"},
+    ("plugin", "batch"): {"plugin.runs.queue"},
+}
+
+# Rooms within rooms; a name that ends in * is every module of that room that has no rule of its own.
+ROOMS = {
+    "methods": {
+        "methods.blind": {"methods.blind"},
+        "methods.denoising": {"methods.denoising"},
+        "methods.base": {"methods", "methods.history", "methods.checkpoint"},
+        "methods.history": set(),
+        "methods.checkpoint": {"methods.history"},
+        "methods.*": {"methods.blind", "methods.denoising", "methods.checkpoint", "methods.history"},  # a method knows no other method
+    },
+    "plugin": {
+        "plugin.preferences": set(),
+        "plugin.viewer": {"plugin.viewer", "plugin.preferences"},
+        "plugin.npe2": {"plugin.npe2", "plugin.viewer", "plugin.preferences"},
+        "plugin.runs": {"plugin.runs", "plugin.viewer", "plugin.preferences"},
+        "plugin.widgets": {"plugin.widgets", "plugin.runs", "plugin.viewer", "plugin.preferences"},
+        "plugin.panels": {"plugin.panels", "plugin.widgets", "plugin.runs", "plugin.npe2", "plugin.viewer", "plugin.preferences"},
+        "plugin.launch": {"plugin.panels", "plugin.npe2", "plugin.viewer"},
+    },
 }
 GUI = {"qtpy", "PyQt5", "PyQt6", "PySide6", "napari", "magicgui", "superqt", "vispy", "npe2"}
+HEAVY = {"torch", "matplotlib", *GUI}
+SAYS_NOTHING = {"utils", "util", "helpers", "helper", "misc", "common", "manager", "tools", "core"}
 
 
-def modules() -> list[tuple[str, Path]]:
-    return [
-        (".".join(path.relative_to(PACKAGE).with_suffix("").parts), path)
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if path != PACKAGE / "__init__.py"
-    ]
+def modules() -> dict[str, Path]:
+    found = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+    return {name.removesuffix(".__init__"): path for name, path in found.items() if name != "__init__"}
 
 
+MODULES = modules()
+
+
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Every absolute module name that a file imports anywhere, those for type checkers included."""
     names: set[str] = set()
@@ -63,69 +94,91 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
-def test_a_module_imports_only_what_its_layer_may(name: str, path: Path) -> None:
-    part = name.partition(".")[0]
-    for target in imported(path):
+@functools.cache
+def used(name: str) -> set[str]:
+    """The modules of the package that a module imports; names of the package's own surface are `heliorestore`."""
+    found = set()
+    for target in imported(MODULES[name]):
         head, _, rest = target.partition(".")
-        if head in GUI:
+        if head == "heliorestore":
+            found.add(next((module for module in (rest, rest.rpartition(".")[0]) if module in MODULES), "heliorestore"))
+    return found
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_what_its_layer_may(name: str) -> None:
+    part = name.partition(".")[0]
+    assert part in ALLOWED or part in TOPS, f"{name} has no rule: say in this file what it may import"
+    for target in imported(MODULES[name]):
+        if target.partition(".")[0] in GUI:
             assert part == "plugin", f"{name} imports {target}: Qt and napari live in plugin/"
-        if head != "heliorestore":
-            continue
-        used = rest.split(".")[0]
-        if used not in ALLOWED.keys() | TOPS:  # a name of the package's own surface
-            used = "heliorestore"
-        if used == part:
+    for target in used(name):
+        other = target.partition(".")[0]
+        if other == part:
             continue
         if part in TOPS:
-            assert used not in TOPS or (part, used) in TOP_EXCEPTIONS, f"{name} imports {target}"
+            assert other not in TOPS | {"cli"} or name in TOP_EXCEPTIONS.get((part, other), ()), f"{name} imports {target}"
         else:
-            assert used in ALLOWED[part], f"{name} imports {target}; {part} may import {sorted(ALLOWED[part])}"
+            assert other in ALLOWED[part], f"{name} imports {target}; {part} may import {sorted(ALLOWED[part])}"
 
 
-def test_every_part_has_a_rule() -> None:
-    parts = {name.partition(".")[0] for name, _ in modules()}
-    assert parts <= ALLOWED.keys() | TOPS, parts
+@pytest.mark.parametrize("name", [name for name in MODULES if name.partition(".")[0] in ROOMS and "." in name])
+def test_a_room_imports_only_its_neighbours_below(name: str) -> None:
+    part = name.partition(".")[0]
+    room = ".".join(name.split(".")[:2])
+    allowed = ROOMS[part].get(room, ROOMS[part].get(f"{part}.*"))
+    assert allowed is not None, f"{name} has no rule: say in this file what {room} may import"
+    for target in used(name):
+        if target.partition(".")[0] == part and target != name:
+            assert ".".join(target.split(".")[:2]) in allowed, f"{name} imports {target}; {room} may import {sorted(allowed)}"
 
 
 def test_there_is_no_cycle() -> None:
-    names = {name.removesuffix(".__init__") for name, _ in modules()}
-    graph = {}
-    for name, path in modules():
-        targets = {target.removeprefix("heliorestore.") for target in imported(path)}
-        graph[name.removesuffix(".__init__")] = {n for n in names for t in targets if t == n or t.rpartition(".")[0] == n}
     done: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:
         assert name not in above, " -> ".join((*above, name))
         if name not in done:
-            for target in sorted(graph[name] - {name}):
+            for target in sorted(used(name) - {name, "heliorestore"}):
                 visit(target, (*above, name))
             done.add(name)
 
-    for name in sorted(graph):
+    for name in sorted(MODULES):
         visit(name, ())
 
 
+def test_the_table_of_methods_names_methods_and_diagnose_alone() -> None:
+    for entry in METHODS.values():
+        for target, room in ((entry.target, "methods."), (entry.prepare, "diagnose.")):
+            module = target.partition(":")[0].removeprefix("heliorestore.")
+            assert not target or (module.startswith(room) and module in MODULES), target
+
+
+def test_a_command_has_the_shape_of_all_commands() -> None:
+    from heliorestore.commands import COMMANDS
+
+    for name in (*COMMANDS, "restore"):
+        defined = {node.name: node for node in ast.parse(MODULES[f"commands.{name}"].read_text()).body if isinstance(node, ast.FunctionDef)}
+        for function, argument in (("add_arguments", "parser"), ("run", "parsed")):
+            assert [a.arg for a in defined[function].args.args] == [argument], f"commands.{name}.{function}"
+
+
 def test_the_public_surface_is_small_and_complete() -> None:
-    assert len(heliorestore.__all__) <= 15
+    assert len(heliorestore.__all__) <= 20
     for name in heliorestore.__all__:
         assert getattr(heliorestore, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'restor'"):
         _ = heliorestore.restor
 
 
-HEAVY = {"torch", "matplotlib", "tqdm", *GUI}
-
-
 @pytest.mark.parametrize(
     ("code", "forbidden"),
     [
         ("import heliorestore", HEAVY | {"numpy", "astropy", "dask"}),
-        ("import heliorestore.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass", HEAVY | {"numpy", "astropy"}),
+        ("import heliorestore.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass", HEAVY | {"numpy", "astropy", "dask"}),
         ("import heliorestore as h; h.read, h.write, h.Burst, h.Snapshot, h.Instrument", HEAVY),
         ("import heliorestore.methods.base, heliorestore.methods.richardson_lucy", GUI),
-        ("import heliorestore.plugin.readers, heliorestore.plugin.writers, heliorestore.plugin.samples", {"torch", "matplotlib"}),
+        ("from heliorestore.plugin.npe2 import menu_commands, readers, samples, writers", {"torch", "matplotlib"}),
     ],
     ids=["import", "help", "read and write", "methods", "npe2 commands"],
 )
@@ -136,5 +189,23 @@ def test_what_is_not_loaded(code: str, forbidden: set[str]) -> None:
 
 
 def test_no_module_grows_beyond_one_idea() -> None:
-    long = {name: lines for name, path in modules() if (lines := len(path.read_text().splitlines())) > 420}
+    long = {name: lines for name, path in MODULES.items() if (lines := len(path.read_text().splitlines())) > 420}
     assert not long, long
+
+
+def test_names_say_what_modules_hold() -> None:
+    last = [name.rpartition(".")[2] for name in MODULES]
+    assert not SAYS_NOTHING & set(last)
+
+
+def test_every_room_says_what_it_holds_in_a_sentence() -> None:
+    for name, path in MODULES.items():
+        if path.name == "__init__.py":
+            first = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[:1]
+            assert first, name
+            assert first[0].endswith("."), f"{name}: {first[0]}"
+
+
+def test_the_tests_mirror_the_package() -> None:
+    rooms = {str(path.parent.relative_to(TESTS)) for path in TESTS.rglob("test_*.py")} - {"."}
+    assert all((PACKAGE / room / "__init__.py").exists() for room in rooms), rooms

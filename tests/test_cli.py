@@ -16,6 +16,7 @@ from astropy.io import fits
 import heliorestore
 import heliorestore.errors
 from heliorestore import cli
+from heliorestore.commands import progress
 from heliorestore.samples import sample_path
 
 HMI = str(sample_path("hmi_continuum.fits"))
@@ -202,8 +203,8 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
         raise AssertionError("this is work")
 
     for place in (
-        "methods.richardson_lucy.average_frames", "methods.sv_momfbd.observe", "simulation.simulate_burst",
-        "quality_command.measure", "train.command.weights.build",
+        "methods.richardson_lucy.average_frames", "methods.sv_momfbd.observe", "commands.simulate.simulate_burst",
+        "commands.quality.measure", "train.trainer.weights.build",
     ):  # fmt: skip
         monkeypatch.setattr(f"heliorestore.{place}", work)
     assert run(*(target if word == "OUT" else word for word in command)) == 2
@@ -276,14 +277,14 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let Ctrl-C be pressed when the snapshot of that step is there."""
 
     def press_at(step: int) -> None:
-        show = cli._Progress.show
+        show = progress.Progress.show
 
-        def pressed(self: cli._Progress, snapshot: heliorestore.Snapshot) -> None:
+        def pressed(self: progress.Progress, snapshot: heliorestore.Snapshot) -> None:
             show(self, snapshot)
             if snapshot.step == step:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        monkeypatch.setattr(cli._Progress, "show", pressed)
+        monkeypatch.setattr(progress.Progress, "show", pressed)
 
     return press_at
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from heliorestore.errors import SettingsError
 from heliorestore.methods import METHODS
 from heliorestore.methods.base import load
-from heliorestore.settings import Settings, add_arguments, from_arguments, from_rows, option, options, to_flags, to_rows
+from heliorestore.settings import Settings, add_settings, from_arguments, from_rows, option, options, to_flags, to_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ values = st.builds(
 def test_settings_survive_the_table_and_the_command_line(settings: Example) -> None:
     assert from_rows(Example, [(name, text) for name, text, _, _ in to_rows(settings)]) == settings
     parser = argparse.ArgumentParser()
-    add_arguments(parser, Example)
+    add_settings(parser, Example)
     assert from_arguments(Example, parser.parse_args(to_flags(settings))) == settings
 
 

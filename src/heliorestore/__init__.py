@@ -7,7 +7,10 @@
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+from heliorestore.moved import OldPaths
 
 if TYPE_CHECKING:
     from heliorestore.burst import Burst
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from heliorestore.methods.enhance import EnhanceSettings
     from heliorestore.methods.mfbd import MfbdSettings
     from heliorestore.methods.momfbd import MomfbdSettings
+    from heliorestore.methods.noise2noise import DenoiseSettings
+    from heliorestore.methods.pca import PcaSettings
     from heliorestore.methods.richardson_lucy import RichardsonLucySettings
     from heliorestore.methods.sv_momfbd import SvMomfbdSettings
     from heliorestore.snapshot import Snapshot, StopReason
@@ -26,10 +31,12 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Burst": "burst",
+    "DenoiseSettings": "methods.noise2noise",
     "EnhanceSettings": "methods.enhance",
     "Instrument": "instrument",
     "MfbdSettings": "methods.mfbd",
     "MomfbdSettings": "methods.momfbd",
+    "PcaSettings": "methods.pca",
     "RichardsonLucySettings": "methods.richardson_lucy",
     "Snapshot": "snapshot",
     "StopReason": "snapshot",
@@ -42,10 +49,12 @@ _HOME = {
 
 __all__ = [
     "Burst",
+    "DenoiseSettings",
     "EnhanceSettings",
     "Instrument",
     "MfbdSettings",
     "MomfbdSettings",
+    "PcaSettings",
     "RichardsonLucySettings",
     "Snapshot",
     "StopReason",
@@ -69,3 +78,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+sys.meta_path.append(OldPaths())

@@ -176,7 +176,7 @@ def _option(declared: dataclasses.Field[Any], hint: Any) -> Option:
 # -- settings <-> text: command line and FITS table -------------------------------------------------------------
 
 
-def add_arguments(parser: argparse._ActionsContainer, cls: type[Settings]) -> None:
+def add_settings(parser: argparse._ActionsContainer, cls: type[Settings]) -> None:
     """Add one flag per setting; a flag that is not given leaves the default."""
     for opt in options(cls):
         explained = [opt.help]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from blind_bursts import simulate
 
 import heliorestore
+from blind_bursts import simulate
 from heliorestore import Snapshot, cli
 from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError

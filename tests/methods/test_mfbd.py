@@ -11,10 +11,10 @@ from heliorestore import Burst, restore, stream
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.instrument import KNOWN
 from heliorestore.methods.mfbd import MfbdSettings, better, groups
-from heliorestore.methods.observation import observe
 from heliorestore.nets import weights
-from heliorestore.nets.cuts import cuts
 from heliorestore.nets.mfbd import EncoderDecoder, Recurrent, start_open
+from heliorestore.nets.tile_rows import cuts
+from heliorestore.prepare.observe import observe
 from heliorestore.snapshot import StopReason
 
 CRISP = KNOWN["crisp-8542"]

@@ -6,8 +6,8 @@ import torch
 
 from heliorestore import Burst, MfbdSettings, restore
 from heliorestore.instrument import KNOWN
-from heliorestore.methods.observation import observe
-from heliorestore.quality import contrast, registered
+from heliorestore.prepare.observe import observe
+from heliorestore.quality.metrics import contrast, registered
 from heliorestore.simulate.burst import Simulation, simulate_burst
 from heliorestore.simulate.patch import Patch
 from heliorestore.simulate.stokes import stokes

@@ -6,18 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from blind_bursts import CPU, INSTRUMENT, nmse, scene, simulate
 
 import heliorestore
+from blind_bursts import CPU, INSTRUMENT, nmse, scene, simulate
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, SettingsError
-from heliorestore.methods.alignment import frame_shifts
+from heliorestore.methods.blind.patch_fit import advanced, evaluate, initial, make_problem
+from heliorestore.methods.blind.wavefronts import centre_tilts, make_wavefronts
 from heliorestore.methods.checkpoint import Saver, resume
-from heliorestore.methods.momfbd import METHOD, MomfbdSettings, advanced, evaluate, initial, judged, make_problem, reason
-from heliorestore.methods.observation import observe
-from heliorestore.methods.wavefronts import centre_tilts, make_wavefronts
+from heliorestore.methods.momfbd import METHOD, MomfbdSettings, judged, reason
 from heliorestore.optics.convolve import convolve
 from heliorestore.optics.psf import psf
+from heliorestore.prepare.align import frame_shifts
+from heliorestore.prepare.observe import observe
 from heliorestore.snapshot import Snapshot, StopReason
 
 SMALL = MomfbdSettings(modes=8, r0_cm=20.0, left_out=0.0, patch=32, patch_step=16, iterations=8, stop_early=False)

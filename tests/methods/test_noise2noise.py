@@ -11,8 +11,8 @@ from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.methods import noise2noise
 from heliorestore.methods.base import restore, stream
+from heliorestore.methods.denoising.pairs import Aim, Pairs
 from heliorestore.methods.noise2noise import DenoiseSettings
-from heliorestore.methods.noise_pairs import Aim, Pairs
 from heliorestore.nets import weights
 from heliorestore.nets.denoiser import Denoiser
 from heliorestore.snapshot import StopReason

@@ -8,27 +8,27 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from blind_bursts import CPU, INSTRUMENT, PSF, nmse, simulate
 
+from blind_bursts import CPU, INSTRUMENT, PSF, nmse, simulate
 from heliorestore.burst import Burst
+from heliorestore.diagnose.psf_probe import psfs_at
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.fits.burst_writer import write_burst
 from heliorestore.fits.reader import read
 from heliorestore.fits.restored import reopen
 from heliorestore.fits.writer import write
-from heliorestore.methods.alternation import FlowProblem, begin, compared, measure, mode_gradient, refine_step
 from heliorestore.methods.base import replay, settings_of, stream
-from heliorestore.methods.flow import Flow
+from heliorestore.methods.blind.forward import Flow
+from heliorestore.methods.blind.object_solver import Knobs, solve_objects
+from heliorestore.methods.blind.refinement import FlowProblem, begin, compared, measure, mode_gradient, refine_step
 from heliorestore.methods.momfbd import METHOD as MOMFBD
 from heliorestore.methods.momfbd import MomfbdSettings
-from heliorestore.methods.objects import Knobs, solve_objects
-from heliorestore.methods.observation import Held, Pixels, observe
-from heliorestore.methods.regularisers import gradient, gradient_adjoint, penalty
-from heliorestore.methods.remainder import remainder
 from heliorestore.methods.sv_momfbd import METHOD, SvMomfbdSettings
-from heliorestore.methods.wavefronts import psfs_at
+from heliorestore.optics.halo import halo_transfer
 from heliorestore.optics.modes import make_basis, noll_residual
+from heliorestore.optics.penalties import gradient, gradient_adjoint, penalty
 from heliorestore.optics.psf import make_optics, psf
+from heliorestore.prepare.observe import Held, Pixels, observe
 from heliorestore.snapshot import Snapshot, StopReason
 
 SMALL = SvMomfbdSettings(
@@ -334,11 +334,11 @@ def test_positivity_and_total_variation_act(problem, case):
 
 def test_the_remainder_scatters_what_the_theory_says():
     basis = make_basis(44, kind="kl-tilt")
-    far = remainder(basis, 10.0, 1.0, torch.tensor([0.0, 0.5]))
+    far = halo_transfer(basis, 10.0, 1.0, torch.tensor([0.0, 0.5]))
     assert float(far[0]) == 1
     # Far apart the modes left out are independent: exp(-sigma^2), and their variance is Noll's.
     assert float(far[1]) == pytest.approx(np.exp(-noll_residual(45) * 10 ** (5 / 3)), rel=0.1)
-    assert float(remainder(basis, 10.0, 2.0, torch.tensor([0.5]))[0]) == pytest.approx(float(far[1]) ** 4, rel=0.01)
+    assert float(halo_transfer(basis, 10.0, 2.0, torch.tensor([0.5]))[0]) == pytest.approx(float(far[1]) ** 4, rel=0.01)
 
 
 def test_psfs_are_read_off_the_maps_of_a_result():

@@ -6,7 +6,7 @@ import torch
 from astropy.io import fits
 
 from heliorestore.errors import WeightsError
-from heliorestore.nets import keras, weights
+from heliorestore.nets import keras_files, weights
 from heliorestore.nets.denoiser import Denoiser, bayes, plain, uncertain
 from heliorestore.nets.importing import import_file
 from heliorestore.nets.uncertainty import uncertain_image, unlikelihood
@@ -108,10 +108,10 @@ def test_layers_of_keras_are_taken_in_the_order_in_which_they_were_made() -> Non
     net = torch.nn.Sequential(*(torch.nn.Conv2d(1, 1, 1) for _ in range(4)))
     names = ["conv2d_2", "conv2d", "image_output", "conv2d_10"]
     layers = [
-        keras.KerasLayer(name, {"kernel": np.full((1, 1, 1, 1), value, np.float32), "bias": np.zeros(1, np.float32)})
+        keras_files.KerasLayer(name, {"kernel": np.full((1, 1, 1, 1), value, np.float32), "bias": np.zeros(1, np.float32)})
         for value, name in enumerate(names)
     ]
-    keras.fill(net, layers)
+    keras_files.fill(net, layers)
     assert [layer.weight.item() for layer in net] == [1, 0, 3, 2]
     with pytest.raises(WeightsError, match="4 convolutions"):
-        keras.fill(net[:3], layers)
+        keras_files.fill(net[:3], layers)

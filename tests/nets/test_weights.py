@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from heliorestore.cli import main
+from heliorestore.commands.weights import lines
 from heliorestore.errors import WeightsError
 from heliorestore.nets import weights
 from heliorestore.nets.enhance import small
-from heliorestore.nets.report import lines
 
 RECORD = weights.WeightsRecord(
     name="mine",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from heliorestore.methods.exactness import wandering_modes
+from heliorestore.diagnose.emulator_error import wandering_modes
 
 __all__ = ["nmse", "noise", "texture", "wandering_modes"]
 

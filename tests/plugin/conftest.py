@@ -145,8 +145,8 @@ def panel(viewer: Any, fake: FakeMethod, burst: Burst, qtbot: Any) -> Any:
     """The panel docked in a viewer with the burst, the fake method chosen and loaded."""
     from napari.layers import Layer
 
-    from heliorestore.plugin.layers import burst_layers
-    from heliorestore.plugin.widgets.restore import RestoreWidget
+    from heliorestore.plugin.panels.restore import RestoreWidget
+    from heliorestore.plugin.viewer.layers import burst_layers
 
     for data in burst_layers(burst, "sun"):
         viewer.add_layer(Layer.create(*data))

@@ -7,8 +7,8 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QAbstractSlider, QAbstractSpinBox, QApplication, QComboBox, QScrollArea, QScrollBar, QWidget
 
-from heliorestore.plugin.widgets.parts import Section, scroll
-from heliorestore.plugin.widgets.probe import PsfView
+from heliorestore.plugin.widgets.probe_box import PsfView
+from heliorestore.plugin.widgets.sections import Section, scroll
 
 from .conftest import choose_method, wait_for_threads
 
@@ -43,7 +43,7 @@ def value(editor):
 
 @pytest.mark.parametrize("module", PANELS)
 def test_the_wheel_scrolls_the_panel_and_changes_no_value(viewer, panel, qtbot, module):
-    kind = getattr(importlib.import_module(f"heliorestore.plugin.widgets.{module}"), PANELS[module])
+    kind = getattr(importlib.import_module(f"heliorestore.plugin.panels.{module}"), PANELS[module])
     made = kind(viewer)
     viewer.window.remove_dock_widget(panel)
     dock = viewer.window.add_dock_widget(made, name="Wheel")

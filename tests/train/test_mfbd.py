@@ -8,7 +8,7 @@ import torch
 
 from heliorestore.errors import SettingsError
 from heliorestore.nets import weights
-from heliorestore.train import command
+from heliorestore.train import trainer
 from heliorestore.train.mfbd import TRAINER, MfbdRecipe, MfbdTask, noise_of
 from heliorestore.train.recipe import bundled, from_table, read_table
 
@@ -114,7 +114,7 @@ def test_training_makes_weights_with_a_record(tmp_path: Path, monkeypatch: pytes
         'instruments = ["crisp-8542"]', "scenes = 1", "validation_scenes = 1", "days = 1", "size = 80", "psf_size = 32", "r0_cm = [8, 10]",
     ]  # fmt: skip
     recipe.write_text("\n".join(lines))
-    written = command.run("mfbd", recipe, tmp_path / "out", data=tmp_path, device=torch.device("cpu"), say=lambda _: None)
+    written = trainer.run("mfbd", recipe, tmp_path / "out", data=tmp_path, device=torch.device("cpu"), say=lambda _: None)
     record = weights.read_record(written)
     assert record.normalisation == "contrast 1"
     assert record.pixel_arcsec == pytest.approx((0.0531, 0.0649))
@@ -122,7 +122,7 @@ def test_training_makes_weights_with_a_record(tmp_path: Path, monkeypatch: pytes
     assert 0 < record.quality["error_relative_to_best_frame"] < 1.2
     assert record.quality["error_over_spread"] > 1
     recipe.write_text("\n".join([*lines, f'start = "{written}"', 'name = "next"']).replace("steps = 40", "steps = 1"))
-    command.run("mfbd", recipe, tmp_path / "next", data=tmp_path, device=torch.device("cpu"), say=lambda _: None)
+    trainer.run("mfbd", recipe, tmp_path / "next", data=tmp_path, device=torch.device("cpu"), say=lambda _: None)
     further = weights.read_record(tmp_path / "next" / "next.safetensors").training
     assert f"began as the weights little with the checksum {record.sha256[:16]}, whose training was: {record.training}" in further
     first, then = (weights.load(str(path))[0].state_dict() for path in (written, tmp_path / "next" / "next.safetensors"))

@@ -5,10 +5,10 @@ import pytest
 
 from heliorestore.errors import SettingsError
 from heliorestore.nets.weights import build
-from heliorestore.train.command import _trainer
 from heliorestore.train.enhance import EnhanceRecipe
 from heliorestore.train.recipe import Recipe, bundled, from_table, read_table
 from heliorestore.train.scenes import SceneFile
+from heliorestore.train.trainer import _trainer
 
 MINIMAL = {"name": "r", "architecture": "enhance-small"}
 

@@ -14,7 +14,7 @@ from heliorestore.burst import Burst
 from heliorestore.fits.files import silent_astropy
 from heliorestore.fits.provenance import to_ascii
 from heliorestore.instrument import Instrument
-from heliorestore.output import check_output, replacing
+from heliorestore.storage import check_output, replacing
 
 _UNDATED = "checksum of this HDU"  # without the date that astropy would note: equal bursts are equal files
 

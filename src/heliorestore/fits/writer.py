@@ -18,8 +18,8 @@ from heliorestore.fits.layouts import OWN_FORMAT
 from heliorestore.fits.provenance import Card, last_step, step_cards, tables, to_ascii
 from heliorestore.fits.readback import FORMAT, HEADER_EXTENSION, MAP_CARD, finer
 from heliorestore.fits.wcs import planar, pointed, untabulated, zoomed
-from heliorestore.output import check_output, replacing
 from heliorestore.snapshot import SERIES, Run, Snapshot
+from heliorestore.storage import check_output, replacing
 
 if TYPE_CHECKING:
     from astropy.io import fits

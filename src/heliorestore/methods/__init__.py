@@ -25,7 +25,7 @@ METHODS = {
     "momfbd": Entry(
         "heliorestore.methods.momfbd:METHOD",
         "Restore a burst by blind deconvolution in overlapping patches (MOMFBD).",
-        prepare="heliorestore.methods.seeing:prepare",
+        prepare="heliorestore.diagnose.fried:prepare",
     ),
     "richardson-lucy": Entry(
         "heliorestore.methods.richardson_lucy:METHOD", "Deconvolve with the instrument's PSF (damped Richardson-Lucy)."
@@ -33,7 +33,7 @@ METHODS = {
     "sv-momfbd": Entry(
         "heliorestore.methods.sv_momfbd:METHOD",
         "Restore a burst by blind deconvolution with a blur that varies from place to place.",
-        prepare="heliorestore.methods.seeing:prepare",
+        prepare="heliorestore.diagnose.fried:prepare",
     ),
     "enhance": Entry("heliorestore.methods.enhance:METHOD", "Deconvolve HMI continuum images and magnetograms to twice the resolution."),
     "denoise": Entry(

@@ -13,15 +13,15 @@ from typing import Any, Protocol
 
 import torch
 
+from heliorestore.budget import budget_bytes
 from heliorestore.burst import Burst, Source
 from heliorestore.errors import RestorationError, SettingsError
 from heliorestore.instrument import doubts
 from heliorestore.methods import METHODS
 from heliorestore.methods.history import Columns, History, gap, restarts, with_row
-from heliorestore.methods.layout import budget_bytes
-from heliorestore.output import check_output
 from heliorestore.settings import Settings, from_rows, options
 from heliorestore.snapshot import Run, Snapshot
+from heliorestore.storage import check_output
 
 _HALVINGS = 2  # of a GPU's memory before the CPU takes over
 

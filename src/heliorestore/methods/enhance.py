@@ -17,12 +17,12 @@ import torch
 
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError, WeightsError
-from heliorestore.methods.richardson_lucy import average_frames
 from heliorestore.nets import weights
-from heliorestore.nets.cuts import restored_rows
 from heliorestore.nets.enhance import Enhance
+from heliorestore.nets.tile_rows import restored_rows
 from heliorestore.optics.quiet_sun import limb_cosine, quiet_sun
 from heliorestore.optics.reobserve import reobserved
+from heliorestore.prepare.average import average_frames
 from heliorestore.settings import Settings, option, weights_option
 from heliorestore.snapshot import Snapshot, StopReason
 

@@ -18,11 +18,11 @@ import torch
 
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError, WeightsError
-from heliorestore.methods.observation import Observation, observe, preparation
 from heliorestore.nets import weights
-from heliorestore.nets.cuts import Cut, cuts, restored_rows
 from heliorestore.nets.mfbd import REMEMBERED, STRIDE, EncoderDecoder, Memory, Recurrent, turned, turned_back
-from heliorestore.quality import contrast
+from heliorestore.nets.tile_rows import Cut, cuts, restored_rows
+from heliorestore.prepare.observe import Observation, observe, preparation
+from heliorestore.quality.metrics import contrast
 from heliorestore.settings import Settings, option, weights_option
 from heliorestore.snapshot import Snapshot, StopReason
 

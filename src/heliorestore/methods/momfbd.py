@@ -11,16 +11,22 @@ from typing import ClassVar
 
 import torch
 
+from heliorestore.budget import budget_bytes
 from heliorestore.burst import Burst
-from heliorestore.errors import SettingsError
-from heliorestore.methods.blind import BlindSettings, numbers
+from heliorestore.methods.blind.parts import share
+from heliorestore.methods.blind.patch_fit import (
+    Evaluation,
+    PatchProblem,
+    PatchState,
+    advanced,
+    evaluate,
+    initial,
+    make_problem,
+    patch_images,
+)
+from heliorestore.methods.blind.settings import BlindSettings, numbers
 from heliorestore.methods.checkpoint import Saver, resume
-from heliorestore.methods.descent import Moments, descend, fresh
-from heliorestore.methods.layout import budget_bytes, share
-from heliorestore.methods.observation import Observation, observe, preparation
-from heliorestore.methods.patches import Levels, Patches, Tally, blend, make_patches
-from heliorestore.methods.roughness import roughness
-from heliorestore.methods.wavefronts import Wavefronts
+from heliorestore.prepare.observe import observe, preparation
 from heliorestore.settings import option
 from heliorestore.snapshot import Snapshot, StopReason
 
@@ -41,39 +47,6 @@ class MomfbdSettings(BlindSettings):
     diversity: str = option(
         "", unit="waves", help="Known defocus of each object, separated by commas: then all objects are one, seen through them."
     )
-
-
-@dataclass(frozen=True, eq=False)
-class PatchState:
-    """Where the fit stands: whitened modes (patch, frame, mode), their moments, the levels, and how the stop rule sees it."""
-
-    step: int
-    modes: torch.Tensor
-    moments: Moments
-    levels: Levels
-    best: float = float("inf")
-    best_step: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What the modes of a state are worth: the gradient, the restored spectra and the losses."""
-
-    gradient: torch.Tensor
-    restored: torch.Tensor
-    tally: Tally
-    losses: dict[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class PatchProblem:
-    """The patches of a burst with what the metric needs besides the modes; spectra are kept where they fit."""
-
-    patches: Patches
-    spectra: tuple[torch.Tensor, ...] | None
-
-    def spectra_of(self, number: int, some: slice) -> torch.Tensor:
-        return self.spectra[number] if self.spectra is not None else self.patches.spectra(some)
 
 
 class Momfbd:
@@ -121,73 +94,6 @@ class Momfbd:
 METHOD = Momfbd()
 
 
-def make_problem(
-    observation: Observation, wavefronts: Wavefronts, patch_and_step: tuple[int, int], memory_bytes: float, *, one_object: bool = False
-) -> PatchProblem:
-    """Patches with their spectra, kept if they take no more than a third of the memory."""
-    patch, step = patch_and_step
-    if step >= patch:
-        raise SettingsError(f"Patches of {patch} pixels every {step} pixels leave gaps: patch_step must be smaller than patch.")
-    patches = make_patches(observation, wavefronts, patch=patch, step=step, memory_bytes=memory_bytes / 3, one_object=one_object)
-    frames = observation.objects * observation.frames
-    keep = patches.count * frames * 8 * patches.grid * (patches.grid // 2 + 1) <= memory_bytes / 3
-    return PatchProblem(patches, tuple(patches.spectra(some) for some in patches.batches()) if keep else None)
-
-
-def initial(problem: PatchProblem, start: Snapshot | None = None) -> PatchState:
-    """No aberrations, or those of an earlier result on the same patches."""
-    patches = problem.patches
-    frames = patches.observation.frames
-    modes = torch.zeros((patches.count, frames, patches.wavefronts.count), device=patches.mean.device)
-    step = 0
-    found = None if start is None else start.maps.get("modes")
-    if found is not None and found.shape == (patches.observation.burst_frames, patches.wavefronts.count, *patches.tiling.grid):
-        radian = torch.from_numpy(patches.observation.of_used(found)).to(modes)
-        modes = (radian.permute(2, 3, 0, 1).flatten(0, 1) / patches.wavefronts.sigmas).contiguous()
-        step = start.step if start is not None else 0
-    return PatchState(step, modes, fresh(modes), patches.start_levels(), best_step=step)
-
-
-def evaluate(problem: PatchProblem, state: PatchState, weights: torch.Tensor, prior: float, coupling: float = 0.0) -> Evaluation:
-    """The metric and its gradient in all patches, a batch at a time.
-
-    `prior` weighs sum(a^2) of the whitened modes, `coupling` the squared differences between neighbouring patches.
-    """
-    patches = problem.patches
-    gradient = torch.empty_like(state.modes)
-    restored, tally, data, held = [], None, 0.0, 0.0
-    for number, some in enumerate(patches.batches()):
-        modes = state.modes[some].detach().requires_grad_(True)
-        metric = patches.metric(modes, problem.spectra_of(number, some), state.levels, weights)
-        (gradient[some],) = torch.autograd.grad(metric.loss.sum(), modes)
-        restored.append(metric.restored)
-        tally = metric.tally if tally is None else tally + metric.tally
-        data, held = data + float(metric.loss.detach().sum()), held + float(metric.held.sum())
-    assert tally is not None
-    rough, rough_gradient = roughness(patches.maps(state.modes))
-    small = float(state.modes.square().sum())
-    gradient += 2 * prior * state.modes + 2 * coupling * rough_gradient.permute(2, 3, 0, 1).flatten(0, 1)
-    power = float(tally.signal.sum())
-    # The normalisation of the likelihood: with it the loss falls although the measured level of the noise falls too.
-    data += patches.log_noise(state.levels, weights)
-    losses = {
-        "loss": (data + prior * small + coupling * rough) / patches.count,
-        "data": data / patches.count,
-        "prior": prior * small / patches.count,
-        "held out": held / power,
-        "residual": float((tally.misfit.sum() / tally.signal.sum()).clamp(min=0).sqrt()),
-    }
-    return Evaluation(gradient, torch.cat(restored), tally, losses)
-
-
-def advanced(problem: PatchProblem, state: PatchState, evaluation: Evaluation, rate: float) -> PatchState:
-    """The state after one step: modes against the gradient without a common tilt, and levels as measured with the old modes."""
-    modes, moments = descend(state.modes, evaluation.gradient, state.moments, rate)
-    tilts = modes[..., :2] - modes[..., :2].mean(1, keepdim=True)
-    modes = torch.cat([tilts, modes[..., 2:]], dim=-1)
-    return replace(state, step=state.step + 1, modes=modes, moments=moments, levels=problem.patches.levels(evaluation.tally))
-
-
 def judged(state: PatchState, held: float) -> PatchState:
     """The state with the held-out misfit taken down where it is a gain."""
     return replace(state, best=held, best_step=state.step) if held < state.best * (1 - _GAIN) else state
@@ -214,8 +120,3 @@ def snapshot(
         step=state.step, total=max(settings.iterations, state.step), images=images.cpu().numpy(), maps={"modes": modes},
         losses=evaluation.losses, stop=stop, messages=messages,
     )  # fmt: skip
-
-
-def patch_images(patches: Patches, restored: torch.Tensor, width: float, smoothness: float) -> torch.Tensor:
-    """Restored spectra through the filter and blended: (object, y, x) in units of the mean."""
-    return blend(patches, patches.images(restored, patches.filters(width, smoothness)))

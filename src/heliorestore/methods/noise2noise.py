@@ -17,11 +17,11 @@ import torch
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.methods.checkpoint import Saver, resume
-from heliorestore.methods.noise_pairs import Aim, Group, Pairs, State, judge, train_epoch
-from heliorestore.methods.polarisation import Light, light_of, spectra, statistics
+from heliorestore.methods.denoising.pairs import Aim, Group, Pairs, State, judge, train_epoch
+from heliorestore.methods.denoising.polarisation import Light, light_of, spectra, statistics
 from heliorestore.nets import weights
-from heliorestore.nets.cuts import restored_rows
 from heliorestore.nets.denoiser import DROPOUT, SMALLEST, Denoiser
+from heliorestore.nets.tile_rows import restored_rows
 from heliorestore.nets.uncertainty import uncertain_image
 from heliorestore.settings import Settings, option, weights_option
 from heliorestore.snapshot import Snapshot, StopReason

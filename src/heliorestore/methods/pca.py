@@ -16,7 +16,7 @@ import torch
 
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError
-from heliorestore.methods.polarisation import light_of, spectra
+from heliorestore.methods.denoising.polarisation import light_of, spectra
 from heliorestore.settings import Settings, option
 from heliorestore.snapshot import SERIES, Snapshot, StopReason
 

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 
 from heliorestore.burst import Burst, FloatArray
-from heliorestore.errors import BurstError
-from heliorestore.optics.noise import estimate_sigma
 from heliorestore.optics.psf import fast_length, telescope_psf
+from heliorestore.prepare.average import average_frames
 from heliorestore.settings import Settings, option
 from heliorestore.snapshot import Snapshot, StopReason
 
@@ -118,25 +117,6 @@ class RichardsonLucy:
 
 
 METHOD = RichardsonLucy()
-
-
-def average_frames(burst: Burst) -> tuple[FloatArray, FloatArray]:
-    """The mean of each object's frames (object, y, x), NaN where no frame is good, and its noise sigma (object)."""
-    means, sigmas = [], []
-    for object_ in range(burst.shape[0]):
-        total = np.zeros(burst.shape[2:], np.float64)
-        count = np.zeros(burst.shape[2:], np.int32)
-        for frame in range(burst.shape[1]):
-            image = burst.image(object_, frame)
-            good = np.isfinite(image)
-            total[good] += image[good]
-            count += good
-        if not count.any():
-            raise BurstError(f"{burst.labels[object_]} has no valid pixel: every value is NaN.")
-        mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-        means.append(mean)
-        sigmas.append(estimate_sigma(mean))
-    return np.array(means, np.float32), np.array(sigmas, np.float32)
 
 
 def prepare(burst: Burst, images: FloatArray, signed: bool, zoom: int, device: torch.device) -> _Problem:

@@ -16,18 +16,19 @@ import numpy as np
 import torch
 from astropy.io import fits
 
+from heliorestore.budget import budget_bytes
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
-from heliorestore.methods.alternation import Earlier, FlowProblem, FlowState, add_patch_modes, begin, joint_step, measure, refine_step
-from heliorestore.methods.blind import BlindSettings
+from heliorestore.methods.blind.emulated import emulated, emulator_layout, load_emulator
+from heliorestore.methods.blind.forward import Flow, MakeModel, PlanLayout, filter_flow
+from heliorestore.methods.blind.object_solver import Knobs
+from heliorestore.methods.blind.parts import flow_state_bytes, make_layout, share
+from heliorestore.methods.blind.patch_fit import PatchProblem, PatchState, advanced, evaluate, initial, make_problem, patch_images
+from heliorestore.methods.blind.refinement import Earlier, FlowProblem, FlowState, add_patch_modes, begin, joint_step, measure, refine_step
+from heliorestore.methods.blind.settings import BlindSettings
 from heliorestore.methods.checkpoint import Saver, resume
-from heliorestore.methods.emulated import emulated, emulator_layout, load_emulator
-from heliorestore.methods.flow import Flow, MakeModel, PlanLayout, filter_flow
-from heliorestore.methods.layout import budget_bytes, flow_state_bytes, make_layout, share
-from heliorestore.methods.momfbd import PatchProblem, PatchState, advanced, evaluate, initial, make_problem, patch_images
-from heliorestore.methods.objects import Knobs
-from heliorestore.methods.observation import observe, preparation
-from heliorestore.methods.regularisers import Kind
+from heliorestore.optics.penalties import Kind
+from heliorestore.prepare.observe import observe, preparation
 from heliorestore.settings import option, weights_option
 from heliorestore.snapshot import Snapshot, StopReason
 

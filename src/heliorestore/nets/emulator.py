@@ -23,7 +23,7 @@ INSTRUMENTS = ("crisp-6302", "crisp-8542", "chromis-3934", "hifi-6563")
 PUBLISHED_INSTRUMENTS = ("chromis-3934", "crisp-6302,wavelength_nm=617.3", "crisp-8542", "hifi-6563")
 """The order of the published training code, and its second line: both differ from the paper's table."""
 BASIS: Kind = "kl-tilt"
-"""Pure tilts first, as the published code and `methods.wavefronts` have it."""
+"""Pure tilts first, as the published code and `methods.blind.wavefronts` have it."""
 LEVELS = 4
 _SMOOTH_PX = 16.0
 _TYPICAL_D_OVER_R0 = 10.0  # modes of this turbulence enter the network with unit variance

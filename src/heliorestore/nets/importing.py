@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from heliorestore.errors import WeightsError
-from heliorestore.nets import checkpoints, keras
+from heliorestore.nets import keras_files, torch_files
 from heliorestore.nets.emulator import PUBLISHED_INSTRUMENTS
 from heliorestore.nets.weights import ARCHITECTURES, WeightsRecord, build, folders, outline, save
 
@@ -47,10 +47,10 @@ def import_file(
             f"and torch checkpoints ({', '.join(_TORCH)})."
         )
     if path.suffix.lower() in _TORCH:
-        architecture, net = _of_state(path, checkpoints.read_state(path))
+        architecture, net = _of_state(path, torch_files.read_state(path))
     else:
-        layers = keras.read_layers(path)
-        architecture, net = _recognise(path, list(ARCHITECTURES), lambda net: keras.fill(net, layers))
+        layers = keras_files.read_layers(path)
+        architecture, net = _recognise(path, list(ARCHITECTURES), lambda net: keras_files.fill(net, layers))
     kind = next((kind for word, kind in _KINDS.items() if word in name.lower()), "")
     unit = _ENHANCE_UNIT[kind] if architecture.startswith("enhance") else _UNIT.get(architecture.partition(":")[0], "")
     if input_scale is not None or input_mean is not None:

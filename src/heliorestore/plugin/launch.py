@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heliorestore.errors import RestorationError
-from heliorestore.plugin.readers import load_layers
+from heliorestore.plugin.npe2.readers import load_layers
 
 if TYPE_CHECKING:
-    from heliorestore.plugin.widgets.restore import RestoreWidget
+    from heliorestore.plugin.panels.restore import RestoreWidget
 
 # Methods with a panel of their own, by its title.
 PANELS = {"denoise": "Noise2Noise", "enhance": "Enhance", "mfbd": "MFBD", "sv-momfbd": "SV-MOMFBD"}

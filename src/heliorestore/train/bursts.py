@@ -23,8 +23,8 @@ import torch
 
 from heliorestore.burst import FloatArray
 from heliorestore.instrument import Instrument, find
-from heliorestore.methods.alignment import frame_shifts
-from heliorestore.quality import contrast
+from heliorestore.prepare.align import frame_shifts
+from heliorestore.quality.metrics import contrast
 from heliorestore.simulate.burst import Simulation, make_scene, simulate_burst
 from heliorestore.simulate.view import SimulationSettings
 from heliorestore.train.scenes import SceneFile, read

@@ -173,7 +173,7 @@ def _maps(recipe: DenoiseRecipe, part: Literal["training", "validation"], folder
 
 
 class DenoiseTrainer:
-    """How the denoiser is trained, as `train.command` wants to know it."""
+    """How the denoiser is trained, as `train.trainer` wants to know it."""
 
     recipe = DenoiseRecipe
 

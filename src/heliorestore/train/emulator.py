@@ -19,12 +19,12 @@ from torch import nn
 
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import find
-from heliorestore.methods.regularisers import gradient
 from heliorestore.nets.emulator import BASIS, INSTRUMENTS, MODES, Emulator, start_neutral
 from heliorestore.nets.weights import WeightsRecord
 from heliorestore.optics.convolve import given_shape, interpolate, margins, node_grid
 from heliorestore.optics.filter_flow import FilterFlow
 from heliorestore.optics.modes import make_basis
+from heliorestore.optics.penalties import gradient
 from heliorestore.optics.psf import Optics, make_optics, psf
 from heliorestore.optics.pupil import Aperture
 from heliorestore.optics.tiles import apodisation
@@ -291,7 +291,7 @@ def _images(count: int, seed: int, files: tuple[SceneFile, ...], folder: Path) -
 
 
 class EmulatorTrainer:
-    """How the emulator is trained, as `train.command` wants to know it."""
+    """How the emulator is trained, as `train.trainer` wants to know it."""
 
     recipe = EmulatorRecipe
 

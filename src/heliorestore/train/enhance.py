@@ -135,7 +135,7 @@ def _views(recipe: EnhanceRecipe, part: Literal["training", "validation"], folde
 
 
 class EnhanceTrainer:
-    """How Enhance's networks are trained, as `train.command` wants to know it."""
+    """How Enhance's networks are trained, as `train.trainer` wants to know it."""
 
     recipe = EnhanceRecipe
 

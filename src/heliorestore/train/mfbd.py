@@ -201,7 +201,7 @@ def _between(random: np.random.Generator, ends: tuple[Any, ...]) -> float:
 
 
 class MfbdTrainer:
-    """How the MFBD networks are trained, as `train.command` wants to know it."""
+    """How the MFBD networks are trained, as `train.trainer` wants to know it."""
 
     recipe = MfbdRecipe
 

@@ -1,1 +1,1 @@
-"""The panels that are docked in napari."""
+"""Controls that know no method; panels are built of them."""

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from qtpy.QtCore import QEvent
 
-from heliorestore.charts import style
+from heliorestore.quality.charts import style
 
 _TEXT_PT = 8.0
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from heliorestore.plugin.worker import Outcome, start_task
+from heliorestore.plugin.runs.worker import Outcome, start_task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from heliorestore.charts import Drawing
     from heliorestore.plugin.widgets.canvas import Canvas
+    from heliorestore.quality.charts import Drawing
 
 
 class ChartPlace(QWidget):

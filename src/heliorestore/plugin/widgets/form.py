@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabe
 
 from heliorestore.errors import SettingsError
 from heliorestore.plugin.widgets.numbers import FloatBox, IntBox, SlideNumber
-from heliorestore.plugin.widgets.parts import Section, note, say
-from heliorestore.plugin.widgets.weights import WeightsBox
+from heliorestore.plugin.widgets.sections import Section, note, say
+from heliorestore.plugin.widgets.weights_box import WeightsBox
 from heliorestore.settings import Option, Settings, options
 
 

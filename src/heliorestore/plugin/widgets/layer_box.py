@@ -7,7 +7,7 @@ from typing import Any
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QComboBox
 
-from heliorestore.plugin.planes import is_image
+from heliorestore.plugin.viewer.shown_plane import is_image
 
 
 class LayerBox(QComboBox):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from heliorestore.plugin.widgets.run import RunPanel
+from heliorestore.plugin.widgets.run_controls import RunPanel
 
 SHORTCUTS = {"Control-Alt-R": "run", "Control-Alt-H": "pause", "Control-Alt-N": "step", "Control-Alt-X": "stop"}
 """napari itself uses none of these."""

@@ -1,0 +1,75 @@
+"""What the commands that write a restored file share: their flags, and the run that ends in the file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heliorestore.commands.progress import Progress, interruptible
+
+if TYPE_CHECKING:
+    from heliorestore.burst import Burst
+    from heliorestore.settings import Settings
+    from heliorestore.snapshot import Snapshot
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a command that writes a restored file."""
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the FITS file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON: output, seconds, iterations, losses, contrast")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def drain(parsed: argparse.Namespace, burst: Burst, settings: Settings, snapshots: Any, notes: tuple[str, ...] = ()) -> int:
+    """Drain the stream with a progress bar, write the last snapshot with the notes, and say what came out."""
+    import dataclasses
+
+    from heliorestore.fits.writer import write
+    from heliorestore.snapshot import StopReason
+
+    began = time.perf_counter()
+    progress = Progress(None if parsed.quiet else sys.stderr, settings.method)
+    snapshot: Snapshot | None = None
+    with interruptible() as interrupted, closing(snapshots), closing(progress):
+        for snapshot in snapshots:
+            progress.show(snapshot)
+            if interrupted and snapshot.stop is None:
+                break
+    if snapshot is None:
+        raise KeyboardInterrupt
+    kept = ""
+    if interrupted and snapshot.stop is None:
+        snapshot = dataclasses.replace(snapshot, stop=StopReason.USER)
+        kept = getattr(settings, "checkpoint", "")
+    snapshot = dataclasses.replace(snapshot, messages=snapshot.messages + notes)
+    for message in dict.fromkeys(snapshot.messages):
+        print("heliorestore:", message, file=sys.stderr)
+    if kept and Path(kept).expanduser().exists():
+        print(f"heliorestore: {kept} keeps the state: the same command with --overwrite goes on from there", file=sys.stderr)
+    written = write(snapshot, parsed.output, overwrite=parsed.overwrite)
+    if not parsed.quiet:
+        print(f"{written}: {snapshot.step} iterations. {snapshot.stop.value if snapshot.stop else ''}", file=sys.stderr)
+    if parsed.json:
+        print(json.dumps(_report(burst, snapshot, written, time.perf_counter() - began)))
+    return 130 if interrupted else 0
+
+
+def _report(burst: Burst, snapshot: Snapshot, written: Path, seconds: float) -> dict[str, Any]:
+    """What `--json` says; contrasts are per object, before for the first frame."""
+    from heliorestore.quality.metrics import contrast
+
+    return {
+        "output": str(written),
+        "seconds": round(seconds, 3),
+        "iterations": snapshot.step,
+        "stop": snapshot.stop.name.lower() if snapshot.stop else None,
+        "losses": dict(snapshot.losses),
+        "contrast_before": [contrast(burst.image(k, 0)) for k in range(burst.shape[0])],
+        "contrast_after": [contrast(image) for image in snapshot.images],
+    }

@@ -1,0 +1,101 @@
+"""The command `heliorestore quality`: its flags, what it prints, and the chart that it draws."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from heliorestore.burst import Burst
+from heliorestore.errors import SettingsError
+from heliorestore.fits.reader import read_burst
+from heliorestore.instrument import KNOWN
+from heliorestore.quality.charts import Drawing, check_suffix, draw_photometry, draw_power_spectra, save
+from heliorestore.quality.report import compare, intensities, measure
+from heliorestore.storage import check_output
+
+_WORDS = {
+    "shift_px": "shift", "gain": "gain", "nmse": "NMSE", "ssim": "SSIM", "contrast_ratio": "contrast ratio",
+    "intensity_ratio": "intensity ratio", "intensity_scatter": "scatter of it", "within_factor_2": "within factor 2",
+}  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="the image; every object of it is measured")
+    parser.add_argument("--reference", metavar="REF", type=Path, help="compare with this image after one sub-pixel shift of all")
+    parser.add_argument("--frame", metavar="N", type=int, default=0, help="the frame of a burst, from 0 (default 0)")
+    parser.add_argument("--plot", metavar="CHART", type=Path, help="a .png, .pdf or .svg: power spectra and, with a reference, intensities")
+    parser.add_argument("--overwrite", action="store_true", help="replace CHART if it exists")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON: every figure and the power spectra")
+    instruments = f"what took the images: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)"
+    parser.add_argument("--instrument", default="", help=instruments)
+
+
+def figures(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Measure, draw, and return what `--json` says."""
+    if parsed.plot is not None:
+        check_suffix(parsed.plot)
+    burst = _opened(parsed.image, parsed)
+    reference = _opened(parsed.reference, parsed) if parsed.reference else None
+    if reference is not None and reference.shape[0] not in (1, burst.shape[0]):
+        raise SettingsError(
+            f"{parsed.image} has {burst.shape[0]} objects and {parsed.reference} has {reference.shape[0]}: "
+            "a reference has as many, or one for all."
+        )
+    facts: list[dict[str, Any]] = []
+    charts: list[Drawing] = []
+    measured = []
+    for number, label in enumerate(burst.labels):
+        image = burst.image(number, parsed.frame)
+        found = measure(image, label, burst.instruments[number])
+        measured.append(found)
+        facts.append(found.facts())
+        if reference is not None:
+            other = min(number, reference.shape[0] - 1)
+            wanted = reference.image(other, parsed.frame if reference.shape[1] > parsed.frame else 0)
+            facts[-1]["reference"] = compare(image, wanted)
+            names = (label, f"reference {reference.labels[other]}")
+            charts.append(partial(draw_photometry, intensities=intensities(image, wanted), names=names, unit=burst.unit))
+            if number == other:
+                measured.append(measure(wanted, names[1], reference.instruments[other]))
+        if found.spectrum is not None:
+            facts[-1]["spectrum"] = {"frequency": found.spectrum.frequency.tolist(), "power": found.spectrum.power.tolist()}
+    if parsed.plot is not None:
+        save([partial(draw_power_spectra, images=measured), *charts], parsed.plot)
+    return {"file": str(parsed.image), "frame": parsed.frame, "objects": facts, "plot": str(parsed.plot) if parsed.plot else None}
+
+
+def lines(facts: dict[str, Any]) -> Iterator[str]:
+    """The figures in words, a line each."""
+    for found in facts["objects"]:
+        yield f"{found['name']}: mean {found['mean']:.5g}, contrast {found['contrast']:.2%}"
+        yield f"  noise      {found['noise']:.3g} per pixel, {found['noise_of_mean']:.2g} of the mean"
+        if found["resolution_arcsec"]:
+            yield f"  limit      {found['resolution_arcsec']:.3g} arcsec, pixels of {found['pixel_arcsec'] or float('nan'):.3g} arcsec"
+        for name, value in found.get("reference", {}).items():
+            text = f"{value[0]:+.2f} / {value[1]:+.2f} px (y / x)" if name == "shift_px" else f"{value:.4g}"
+            yield f"  {_WORDS[name]:<16} {text}"
+
+
+def _opened(path: Path, parsed: argparse.Namespace) -> Burst:
+    burst = read_burst(path).with_instrument(parsed.instrument)
+    if not 0 <= parsed.frame < burst.shape[1] and path == parsed.image:
+        raise SettingsError(f"frame is {parsed.frame}; {path} has {burst.shape[1]}, numbered from 0.")
+    return burst
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    if parsed.plot is not None:
+        images = [path for path in (parsed.image, parsed.reference) if path is not None]
+        check_output(parsed.plot, overwrite=parsed.overwrite, inputs=images)
+    facts = figures(parsed)
+    for line in lines(facts):
+        print(line)
+    if parsed.json:
+        print(json.dumps(facts))
+    return 0

@@ -1,0 +1,30 @@
+"""The command `heliorestore rerun`: repeat the run that made a restored file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from heliorestore.commands.output import add_output_arguments, drain
+from heliorestore.storage import check_output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    parser.add_argument("restored", metavar="RESTORED.fits", type=Path, help="a file that heliorestore wrote")
+    add_output_arguments(parser)
+    parser.add_argument("--device", default="", help="auto, cpu, cuda, cuda:N or mps (default: the one of the first run)")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    from heliorestore.fits.restored import reopen
+    from heliorestore.methods.base import pick_device, replay, settings_of
+
+    burst, snapshot = reopen(parsed.restored)
+    run = snapshot.run
+    assert run is not None  # `reopen` has checked
+    check_output(parsed.output, overwrite=parsed.overwrite, inputs=run.inputs())
+    settings, device = settings_of(run), parsed.device or run.device.partition(",")[0]
+    pick_device(device)
+    return drain(parsed, burst, settings, replay(burst, settings, snapshot.history, device=device, seed=run.seed))

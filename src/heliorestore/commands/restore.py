@@ -1,0 +1,63 @@
+"""The command of every method: restore a burst and write the result."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from heliorestore.commands.output import add_output_arguments, drain
+from heliorestore.storage import check_output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a method: files, its settings, data and machine."""
+    from heliorestore.instrument import KNOWN
+    from heliorestore.methods.base import load
+    from heliorestore.settings import add_settings
+
+    parser.add_argument("input", metavar="IN", nargs="+", type=Path, help="file, folder, or files of one burst")
+    add_output_arguments(parser)
+    settings = parser.add_argument_group("settings of the method")
+    settings.add_argument("--preset", metavar="NAME|FILE.toml", help="begin with these settings; the flags below win over them")
+    add_settings(settings, load(parser.get_default("command")).settings)
+    common = parser.add_argument_group("data and machine")
+    common.add_argument(
+        "--instrument", default="", help=f"what took the images: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)"
+    )
+    common.add_argument("--frames", metavar="A:B", type=_slice, default=slice(None), help="frames to use, a Python slice")
+    common.add_argument("--objects", metavar="A:B", type=_slice, default=slice(None), help="objects to restore, a Python slice")
+    common.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
+    common.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    from heliorestore.fits.reader import read_burst
+    from heliorestore.methods.base import load, pick_device, stream
+    from heliorestore.presets import find_preset
+    from heliorestore.settings import from_arguments
+
+    method = load(parsed.command).settings
+    preset = find_preset(parsed.preset, parsed.command) if parsed.preset else None
+    settings = from_arguments(method, parsed, preset.settings(method) if preset else None)
+    pick_device(parsed.device)
+    burst = read_burst(parsed.input[0] if len(parsed.input) == 1 else parsed.input)
+    burst = burst.with_instrument(parsed.instrument).select(parsed.objects, parsed.frames)
+    inputs = [*(source.path for source in burst.sources), *settings.files().values()]
+    check_output(parsed.output, overwrite=parsed.overwrite, inputs=inputs)
+    notes = (f"Begun with the preset {preset.name}.",) if preset else ()
+    return drain(parsed, burst, settings, stream(burst, settings, device=parsed.device, seed=parsed.seed), notes)
+
+
+def _slice(text: str) -> slice:
+    """Read `A:B`, `A:B:C` or a single number."""
+    parts = text.split(":")
+    try:
+        numbers = [int(part) if part.strip() else None for part in parts]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 3 or numbers == [None]:
+        raise argparse.ArgumentTypeError(f"{text!r} is no slice; write A:B, as in 0:6")
+    if len(numbers) == 1 and (n := numbers[0]) is not None:
+        return slice(n, n + 1 or None)
+    return slice(*numbers)

@@ -1,0 +1,99 @@
+"""The command `heliorestore simulate`: its flags, and the files that it writes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heliorestore.burst import FloatArray
+from heliorestore.commands.progress import Progress
+from heliorestore.errors import SettingsError
+from heliorestore.fits.burst_writer import write_burst, write_psfs
+from heliorestore.fits.reader import read_burst
+from heliorestore.instrument import KNOWN, Instrument
+from heliorestore.settings import add_settings, from_arguments
+from heliorestore.simulate.burst import SCENES, simulate_burst
+from heliorestore.simulate.view import SimulationSettings
+from heliorestore.snapshot import Snapshot
+from heliorestore.storage import check_output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the command: files, instrument, seed, and the settings of the simulation."""
+    parser.add_argument("-o", "--output", metavar="BURST.fits", type=Path, required=True, help="the burst to write")
+    parser.add_argument("--truth", metavar="TRUTH.fits", type=Path, help="write the diffraction-limited truth and, as SCENE, the Sun")
+    parser.add_argument("--psfs", metavar="PSFS.fits", type=Path, help="write the true PSFs (frame, grid y, grid x, y, x)")
+    parser.add_argument("--psf-step", metavar="PX", type=int, default=64, help="distance of the PSFs written (default 64 px)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the files if they exist")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON: output, truth, psfs, shape, seconds")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    instruments = f"{', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default crisp-8542)"
+    parser.add_argument("--instrument", default="crisp-8542", help=instruments)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the Sun, the air and the noise (default 0)")
+    add_settings(parser.add_argument_group("settings of the simulation"), SimulationSettings)
+
+
+def outputs(parsed: argparse.Namespace) -> list[Path]:
+    """The files that the command will write, the burst first; each must have a name of its own."""
+    paths = [path for path in (parsed.output, parsed.truth, parsed.psfs) if path is not None]
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise SettingsError("Burst, truth and PSFs have the same name: give each a file of its own.")
+    return paths
+
+
+def simulate(parsed: argparse.Namespace, show: Callable[[Snapshot], None]) -> dict[str, Any]:
+    """Simulate and write; return what `--json` says. `show` is told of each frame as of a snapshot without content."""
+    began = time.perf_counter()
+    settings = from_arguments(SimulationSettings, parsed)
+    assert isinstance(settings, SimulationSettings)  # which class is made is the caller's choice
+    if parsed.psf_step < 1:
+        raise SettingsError(f"psf_step is {parsed.psf_step}; it must be at least 1 px.")
+    scene, pixel_arcsec = _scene(settings.scene)
+    instrument = Instrument.parse(parsed.instrument)
+    if pixel_arcsec:
+        instrument = Instrument.parse(f"pixel_arcsec={pixel_arcsec}", instrument)
+    blank = np.zeros((1, 1, 1), np.float32)
+    simulation = simulate_burst(
+        settings,
+        instrument,
+        seed=parsed.seed,
+        scene=scene,
+        progress=lambda done, total: show(Snapshot(step=done, total=total, images=blank)),
+    )
+    facts: dict[str, Any] = {"output": str(write_burst(simulation.burst, parsed.output, overwrite=parsed.overwrite))}
+    if parsed.truth is not None:
+        extensions = {"SCENE": simulation.scene}
+        facts["truth"] = str(write_burst(simulation.truth_burst(), parsed.truth, overwrite=parsed.overwrite, extensions=extensions))
+    if parsed.psfs is not None:
+        psfs = simulation.view.psf_grid(parsed.psf_step)
+        facts["psfs"] = str(write_psfs(psfs, parsed.psfs, instrument, parsed.psf_step, overwrite=parsed.overwrite))
+    return facts | {"shape": simulation.burst.shape, "seconds": round(time.perf_counter() - began, 3)}
+
+
+def _scene(name: str) -> tuple[FloatArray | None, float | None]:
+    """The image (object, y, x) and pixel scale in a scene's file; nothing where the name is a simulated scene's."""
+    if name in SCENES or not Path(name).exists():
+        return None, None
+    burst = read_burst(Path(name))
+    return np.stack([burst.image(k, 0) for k in range(burst.shape[0])]), burst.instruments[0].pixel_arcsec
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    for output in outputs(parsed):
+        check_output(output, overwrite=parsed.overwrite)
+    with closing(Progress(None if parsed.quiet else sys.stderr, "simulate")) as bar:
+        facts = simulate(parsed, bar.show)
+    if not parsed.quiet:
+        print(*(facts[name] for name in ("output", "truth", "psfs") if name in facts), sep="\n", file=sys.stderr)
+    if parsed.json:
+        print(json.dumps(facts))
+    return 0

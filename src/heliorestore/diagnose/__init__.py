@@ -1,0 +1,1 @@
+"""Questions to data and results: seeing, regularisation, PSF, memory, the error of an emulator."""

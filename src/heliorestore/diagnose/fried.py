@@ -1,0 +1,73 @@
+"""Fried's parameter from the data: how strong the modes of a quick fit on patches come out.
+
+A fit with a prior finds less than there is, so that the rms it finds grows more slowly than the turbulence; how slowly was taken
+from simulated bursts. The finest modes tell r0 also behind adaptive optics, which corrects the others; without it what the patches
+cannot follow adds to them, and the strong modes tell it better.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from heliorestore.burst import Burst
+from heliorestore.methods.blind.patch_fit import advanced, evaluate, initial, make_problem
+from heliorestore.methods.momfbd import MomfbdSettings
+from heliorestore.prepare.observe import observe
+from heliorestore.settings import options
+
+_SIDE = 256  # px of the field's middle that are looked at
+_ITERATIONS = 20
+_D_OVER_R0 = 10.0  # assumed by the fit
+_STRONG, _FINE = slice(2, 10), slice(36, 44)
+_LAW = {"strong": (0.71, 1.65), "fine": (0.56, 2.3)}  # rms at D/r0 = 10, and the power of the rms with which D/r0 grows
+_CORRECTED, _FREE = 0.75, 1.0  # rms of the strong modes over that of the fine ones, with adaptive optics and without
+_RANGE = (2.0, 40.0)  # of D/r0 that an answer may have
+_MEMORY = 2e9
+
+
+def prepare(burst: Burst, settings: Any, device: torch.device) -> tuple[Any, tuple[str, ...]]:
+    """The settings with r0 from the data where they ask for it, and what there is to tell about it."""
+    if not settings.r0_from_data:
+        return settings, assumed(settings)
+    r0_cm = round(estimate_r0_cm(burst, device), 1)
+    told = f"r0 was estimated from the data: {r0_cm:g} cm at {burst.instruments[0].wavelength_nm:g} nm."
+    return settings.replace(r0_cm=r0_cm, r0_from_data=False), (told,)
+
+
+def assumed(settings: Any) -> tuple[str, ...]:
+    """What to know about an r0 that nobody gave: it stands at its default, and the turbulence beyond the modes is as strong as it says."""
+    default = next(option.default for option in options(type(settings)) if option.name == "r0_cm")
+    if settings.r0_cm != default or settings.left_out == 0:
+        return ()
+    return (
+        f"r0 = {default:g} cm was assumed, and the contrast depends on it: on test bursts with r0 from 5 to 20 cm, sv-momfbd with this "
+        "value gave 0.73 to 1.27 times the true contrast. Set r0_cm to the measured value, or let r0_from_data estimate it where the "
+        "noise is low.",
+    )
+
+
+def estimate_r0_cm(burst: Burst, device: torch.device) -> float:
+    """Fried's parameter in cm at the wavelength of the burst's first object, from the middle of its field."""
+    middle = [slice(max(0, (n - _SIDE) // 2), max(0, (n - _SIDE) // 2) + _SIDE) for n in burst.shape[2:]]
+    part = burst.select(objects=slice(0, 1)).window(*middle)
+    diameter_cm = 100 * (part.instruments[0].require().diameter_m or 0.0)
+    settings = MomfbdSettings(r0_cm=diameter_cm / _D_OVER_R0)
+    wavefronts = settings.wavefronts(part.instruments, device)
+    problem = make_problem(observe(part, device), wavefronts, (settings.patch, settings.patch_step), _MEMORY)
+    state, weights = initial(problem), settings.weights(1, device)
+    for _ in range(_ITERATIONS):
+        state = advanced(problem, state, evaluate(problem, state, weights, settings.prior), settings.rate_modes)
+    power = state.modes.square().mean((0, 1))
+    strong, fine = float(power[_STRONG].sqrt().mean()), float(power[_FINE].sqrt().mean())
+    free = min(1.0, max(0.0, (strong / fine - _CORRECTED) / (_FREE - _CORRECTED)))
+    found: float = _strength(fine, "fine") ** (1 - free) * _strength(strong, "strong") ** free
+    return diameter_cm / found
+
+
+def _strength(rms: float, modes: str) -> float:
+    """D/r0 of modes that the fit finds with this rms."""
+    at_ten, power = _LAW[modes]
+    found = float(10 * (rms / at_ten) ** power)
+    return min(_RANGE[1], max(_RANGE[0], found))

@@ -1,0 +1,1 @@
+"""What MOMFBD and SV-MOMFBD share."""

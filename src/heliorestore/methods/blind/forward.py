@@ -1,0 +1,262 @@
+"""The forward model of an observation: tiles of the field and batches of frames stream through it, its adjoint and its gradient.
+
+Objects and modes stay whole. A tile takes from them what its pixels see, and gives back what belongs there; neighbours share the
+nodes on their border, so that the sum over all tiles is that of the undivided field, to rounding: there is nothing to blend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from heliorestore.methods.blind.parts import Layout, Part, make_layout
+from heliorestore.methods.blind.wavefronts import Wavefronts
+from heliorestore.optics.convolve import extend, margins, node_grid
+from heliorestore.optics.filter_flow import FilterFlow
+from heliorestore.optics.filters import filtered, flat_top, frequency
+from heliorestore.optics.psf import Optics, fast_length
+from heliorestore.optics.pupil import cutoff
+from heliorestore.prepare.observe import Observation
+
+
+class Model(Protocol):
+    """What a space-variant model of one tile offers; `FilterFlow` does.
+
+    Images (object, frame, y, x) are made of objects (object, y, x), which reach beyond the image by the margins of the PSFs (the
+    model's borders are "given"), and of modes (frame, mode, gy, gx) in radian at the nodes. A call is differentiable in both.
+    `transfer` gives what can be kept while the modes stay as they are, whatever that is; `apply` makes images with it, and
+    `adjoint` is the transpose of `apply`, summed over the frames (of a model that is not linear in the objects: of its slope).
+    A model must be local, images seeing no further than the margins, for tiles to be what the whole field is.
+    """
+
+    def __call__(self, objects: torch.Tensor, modes: torch.Tensor) -> torch.Tensor: ...
+    def transfer(self, modes: torch.Tensor) -> Any: ...
+    def apply(self, objects: torch.Tensor, transfer: Any) -> torch.Tensor: ...
+    def adjoint(self, images: torch.Tensor, transfer: Any) -> torch.Tensor: ...
+
+
+# Of the optics of each object, the shape of the image, the distance of the nodes, and bytes that a gradient may keep.
+MakeModel = Callable[[Sequence[Optics], tuple[int, int], int, float], Model]
+
+
+def filter_flow(optics: Sequence[Optics], shape: tuple[int, int], step: int, memory_bytes: float) -> Model:
+    """The model that is used by default."""
+    return FilterFlow(optics=optics, shape=shape, step=step, borders="given", kept_bytes=memory_bytes)
+
+
+class PlanLayout(Protocol):
+    """What decides how large the parts are that a model works on; `make_layout` does it for filter flow."""
+
+    def __call__(
+        self, burst_shape: tuple[int, int, int, int], *, step: int, psf: int, optics: int, memory_bytes: float, device: torch.device
+    ) -> Layout: ...
+
+
+class Filter(Protocol):
+    """The two numbers of the filter of eq. 16."""
+
+    @property
+    def filter_width(self) -> float: ...
+    @property
+    def filter_smoothness(self) -> float: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Slope:
+    """The gradient of sum gamma r^2 in objects (object, y, x), where asked for, and in modes.
+
+    `squares` (object, y, x) is the sum of r^2 over the frames.
+    """
+
+    squares: torch.Tensor
+    modes: torch.Tensor
+    objects: torch.Tensor | None
+
+    @property
+    def square(self) -> float:
+        return float(self.squares.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """The forward model of an observation: objects (object, y, x) with their surroundings, modes (frame, mode, gy, gx) in radian.
+
+    The work keeps within `memory_bytes`; `plan` says how large the tiles are, and `make` makes the model of one.
+    """
+
+    observation: Observation
+    wavefronts: Wavefronts
+    psf_size: int
+    step: int
+    memory_bytes: float
+    make: MakeModel = filter_flow
+    plan: PlanLayout = make_layout
+    optics: list[Optics] = field(init=False, repr=False)
+    layout: Layout = field(init=False, repr=False)
+    _models: dict[tuple[int, int], Model] = field(init=False, repr=False, default_factory=dict)
+    _filters: list[tuple[dict[str, float], torch.Tensor]] = field(init=False, repr=False, default_factory=list)
+    _halo: list[torch.Tensor] = field(init=False, repr=False, default_factory=list)
+    _last: list[Transfers] = field(init=False, repr=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        seen = self.observation
+        object.__setattr__(self, "optics", self.wavefronts.optics(self.psf_size))
+        layout = self.plan(
+            (seen.objects, seen.frames, *seen.shape), step=self.step, psf=self.psf_size, optics=len({id(o) for o in self.optics}),
+            memory_bytes=self.memory_bytes, device=seen.device,
+        )  # fmt: skip
+        object.__setattr__(self, "layout", layout)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return node_grid(self.observation.shape, self.step)
+
+    @property
+    def object_shape(self) -> tuple[int, int]:
+        """Shape of an object with its surroundings, a little larger where that makes its transforms fast."""
+        rows, columns = (fast_length(n + self.psf_size - 1) for n in self.observation.shape)
+        return rows, columns
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """Where the image lies in an object with its surroundings."""
+        before = margins(self.psf_size)[0]
+        rows, columns = self.observation.shape
+        return slice(before, before + rows), slice(before, before + columns)
+
+    def model(self, part: Part) -> Model:
+        """The model of a tile."""
+        if part.shape not in self._models:
+            self._models[part.shape] = self.make(self.optics, part.shape, self.step, self.layout.gradient_bytes)
+        return self._models[part.shape]
+
+    def transfers(self, modes: torch.Tensor) -> Transfers:
+        """The model with these modes; the last one asked for is kept, for an iteration asks for it again to be measured."""
+        if not self._last or not torch.equal(self._last[0].modes, modes):
+            self._last[:] = [Transfers(self, modes)]
+        return self._last[0]
+
+    def slope(self, objects: torch.Tensor, modes: torch.Tensor, gamma: torch.Tensor, *, in_objects: bool = False) -> Slope:
+        """The gradient of the misfit sum gamma r^2 of filtered objects and modes in radian; gamma (object)."""
+        sharp = self.blurred(objects)
+        to_modes, squares = torch.zeros_like(modes), torch.zeros_like(self.observation.mean)
+        to_objects = torch.zeros_like(objects) if in_objects else None
+        for part in self.layout.parts():
+            part_squares, (in_modes, *rest) = self._part_slope(part, sharp, modes, gamma, in_objects)
+            squares[:, *part.pixels] += part_squares
+            to_modes[part.frames, :, *part.nodes] += in_modes
+            if to_objects is not None:
+                to_objects[:, *part.seen] += rest[0]
+        return Slope(squares, to_modes, None if to_objects is None else self.blurred(to_objects))
+
+    def _part_slope(
+        self, part: Part, sharp: torch.Tensor, modes: torch.Tensor, gamma: torch.Tensor, in_objects: bool
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Sums of r^2 over the frames of a part, and the gradient in its modes and, where asked for, in what it sees of the objects.
+
+        By itself, so that nothing of one part's graph is alive when the next one's is made.
+        """
+        seen = sharp[:, *part.seen].detach().requires_grad_(in_objects)
+        own = modes[part.frames, :, *part.nodes].detach().requires_grad_(True)
+        pixels = self.observation.read(part.frames, *part.pixels)
+        residual = pixels.masked(self.model(part)(seen, own) - pixels.images)
+        misfit = (residual.square() * gamma[:, None, None, None]).sum()
+        return residual.detach().square().sum(1), torch.autograd.grad(misfit, (own, seen) if in_objects else (own,))
+
+    def surround(self, images: torch.Tensor) -> torch.Tensor:
+        """Objects for a start: images (object, y, x), mirrored at their borders."""
+        wide = extend(images, self.psf_size, "reflect")
+        below, right = (n - m for n, m in zip(self.object_shape, wide.shape[-2:], strict=True))
+        surrounded: torch.Tensor = torch.nn.functional.pad(wide, (0, right, 0, below), mode="replicate")
+        return surrounded
+
+    def filters(self, knobs: Filter) -> torch.Tensor:
+        """The filter of eq. 16 (object, ky, kx) for objects with their surroundings; an iteration asks for it more than once."""
+        wanted = {"width": knobs.filter_width, "smoothness": knobs.filter_smoothness}
+        if not self._filters or self._filters[0][0] != wanted:
+            frequencies = frequency(self.object_shape, device=self.observation.device)
+            self._filters[:] = [(wanted, torch.stack([flat_top(frequencies, cutoff(o.instrument), **wanted) for o in self.optics]))]
+        return self._filters[0][1]
+
+    def sharp(self, objects: torch.Tensor, knobs: Filter) -> torch.Tensor:
+        """Objects after the filter of eq. 16; wrapped around, for what lies at their edges no pixel sees well."""
+        return filtered(objects, self.filters(knobs), "periodic")
+
+    @property
+    def halo(self) -> torch.Tensor:
+        """Transfer functions (object, ky, kx) of the turbulence beyond the modes, for objects with their surroundings."""
+        if not self._halo:
+            frequencies = frequency(self.object_shape, device=self.observation.device)
+            v = torch.stack([(frequencies / cutoff(o.instrument)).clamp(max=1) for o in self.optics])
+            self._halo.append(self.wavefronts.remainders(v) if self.wavefronts.left_out > 0 else torch.ones_like(v))
+        return self._halo[0]
+
+    def blurred(self, objects: torch.Tensor) -> torch.Tensor:
+        """Objects in the halo of the turbulence beyond the modes: one blur for the whole field, so that it commutes with the PSFs."""
+        return filtered(objects, self.halo, "periodic") if self.wavefronts.left_out > 0 else objects
+
+
+class Transfers:
+    """The model with one set of modes: what it keeps of them, part by part, or makes again where the memory is too small."""
+
+    def __init__(self, flow: Flow, modes: torch.Tensor) -> None:
+        self.flow, self.modes = flow, modes
+        self._kept: dict[int, Any] = {}
+        self._seen: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def parts(self) -> Iterator[tuple[Part, Model, Any]]:
+        """Every part, its model, and what `Model.transfer` made of its modes."""
+        for number, part in enumerate(self.flow.layout.parts()):
+            model = self.flow.model(part)
+            known = self._kept.get(number)
+            if known is None:
+                known = model.transfer(self.modes[part.frames, :, *part.nodes])
+            if number < self.flow.layout.kept:
+                self._kept[number] = known
+            yield part, model, known
+
+    def residuals(self, objects: torch.Tensor) -> Iterator[tuple[Part, torch.Tensor]]:
+        """Model minus frames (object, frame, y, x), 0 where a pixel is bad, of one part after the other."""
+        objects = self.flow.blurred(objects)
+        for part, model, known in self.parts():
+            pixels = self.flow.observation.read(part.frames, *part.pixels)
+            yield part, pixels.masked(model.apply(objects[:, *part.seen], known) - pixels.images)
+
+    def squares(self, objects: torch.Tensor) -> torch.Tensor:
+        """Sum over the frames of the squared residuals (object, y, x); the last one asked for is kept."""
+        if self._seen is None or not torch.equal(self._seen[0], objects):
+            total = torch.zeros_like(self.flow.observation.mean)
+            for part, residual in self.residuals(objects):
+                total[:, *part.pixels] += residual.square().sum(1)
+            self._seen = objects, total
+        return self._seen[1]
+
+    def residual(self, objects: torch.Tensor, frame: int) -> torch.Tensor:
+        """Model minus data (object, y, x) of one frame."""
+        seen = torch.zeros_like(self.flow.observation.mean)
+        for part, residual in self.residuals(objects):
+            if part.frames.start <= frame < part.frames.stop:
+                seen[:, *part.pixels] = residual[:, frame - part.frames.start]
+        return seen
+
+    def normal(self, objects: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
+        """Sum over frames of F^T gamma F o; gamma broadcasts against images (object, frame, y, x)."""
+        total, objects = torch.zeros_like(objects), self.flow.blurred(objects)
+        for part, model, known in self.parts():
+            images = model.apply(objects[:, *part.seen], known) * gamma
+            good = self.flow.observation.good(part.frames, *part.pixels)
+            total[:, *part.seen] += model.adjoint(images if good is None else images * good, known)
+        return self.flow.blurred(total)
+
+    def back(self, objects: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
+        """Sum over frames of F^T gamma (d - F o): where the objects should go."""
+        total = torch.zeros_like(objects)
+        blurred = self.flow.blurred(objects)
+        for part, model, known in self.parts():
+            pixels = self.flow.observation.read(part.frames, *part.pixels)
+            missing = pixels.masked(pixels.images - model.apply(blurred[:, *part.seen], known))
+            total[:, *part.seen] += model.adjoint(missing * gamma, known)
+        return self.flow.blurred(total)

@@ -1,0 +1,118 @@
+"""The objects that belong to given modes.
+
+With the modes known the loss of eq. 17 of Asensio Ramos (2024) is quadratic in the objects: conjugate gradients solve it,
+preconditioned by what a Fourier filter can invert.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from heliorestore.methods.blind.forward import Transfers
+from heliorestore.optics.filters import filtered, frequency
+from heliorestore.optics.penalties import Kind, penalty
+from heliorestore.optics.psf import Optics, otf, psf
+
+_SAMPLES = 48  # PSFs that tell the mean power of all
+_LEAST = 1e-6  # of the power at frequency 0: what is inverted is no smaller
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Knobs:
+    """What may turn while the solver runs: weights of eq. 17 and the filter of eq. 16; `weights` (object) are gamma."""
+
+    weights: torch.Tensor
+    lambda_object: float = 0.1
+    filter_width: float = 1.8
+    filter_smoothness: float = 20.0
+    regulariser: Kind = "tikhonov"
+    positive: bool = False
+    lambda_modes: float = 0.01
+    prior: float = 1.0
+    rate_modes: float = 0.1
+    rate_objects: float = 0.02
+
+    @property
+    def coupling(self) -> float:
+        """lambda_modes as a weight of the squared differences of whitened modes: 1 where it has its usual value."""
+        return self.lambda_modes / 0.01
+
+
+def solve_objects(transfers: Transfers, objects: torch.Tensor, knobs: Knobs, iterations: int) -> torch.Tensor:
+    """Objects that minimise eq. 17 for the given modes, by conjugate gradients from `objects`; they come back unfiltered.
+
+    (H F^T F H + lambda B^T w B) o = H F^T d, with the data's mean over pixels and the sum over frames. With the modes known nothing
+    couples the objects: each has steps of its own, and their weights cancel.
+    """
+    flow = transfers.flow
+    pixels = flow.observation.shape[0] * flow.observation.shape[1]
+    gamma = torch.full((len(objects), 1, 1, 1), 1 / pixels, device=objects.device)
+    _, half_gradient = penalty(flow.sharp(objects, knobs), knobs.regulariser, pixels, positive=knobs.positive)
+
+    def filtered_objects(x: torch.Tensor) -> torch.Tensor:
+        return flow.sharp(x, knobs)
+
+    def regularised(x: torch.Tensor, sharp: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
+        # What the filter takes away nothing else would hold: it weighs as much as the penalty of the sharpest structure.
+        lost = (x - sharp) / pixels
+        held = half_gradient(sharp) - lost
+        return filtered_objects(data + knobs.lambda_object * held) + knobs.lambda_object * lost
+
+    with torch.no_grad():
+        inverse = preconditioner(transfers, knobs)
+        sharp = filtered_objects(objects)
+        residual = -regularised(objects, sharp, -transfers.back(sharp, gamma))
+        prepared = filtered(residual, inverse, "periodic")
+        direction, product = prepared, _dot(residual, prepared)
+        for _ in range(iterations):
+            sharp = filtered_objects(direction)
+            image = regularised(direction, sharp, transfers.normal(sharp, gamma))
+            # An object that is solved for exactly has nothing left to divide.
+            size = product / _dot(direction, image).clamp(min=torch.finfo(product.dtype).tiny)
+            objects = objects + size * direction
+            residual = residual - size * image
+            prepared = filtered(residual, inverse, "periodic")
+            following = _dot(residual, prepared)
+            direction = prepared + following / product.clamp(min=torch.finfo(product.dtype).tiny) * direction
+            product = following
+    return objects
+
+
+def preconditioner(transfers: Transfers, knobs: Knobs) -> torch.Tensor:
+    """About the inverse (object, ky, kx) of what `solve_objects` inverts: what it would be were all PSFs alike and the field endless."""
+    flow = transfers.flow
+    rows, columns = flow.object_shape
+    transfer_filter, device = flow.filters(knobs), transfers.modes.device
+    ky, kx = (2 * math.pi * f for f in (torch.fft.fftfreq(rows, device=device)[:, None], torch.fft.rfftfreq(columns, device=device)))
+    # Sobel's derivative along an axis is sin k along it and (1 + cos k) / 2 across.
+    steep = (kx.sin() * (1 + ky.cos()) / 2) ** 2 + (ky.sin() * (1 + kx.cos()) / 2) ** 2
+    seen = torch.stack([mean_power(optics, transfers.modes, flow.object_shape) for optics in flow.optics]) * flow.halo**2
+    held = knobs.lambda_object * (transfer_filter**2 * steep + (1 - transfer_filter) ** 2)
+    whole = flow.observation.frames * transfer_filter**2 * seen + held
+    pixels = flow.observation.shape[0] * flow.observation.shape[1]
+    inverse: torch.Tensor = pixels / whole.clamp(min=_LEAST * flow.observation.frames)
+    return inverse
+
+
+def mean_power(optics: Optics, modes: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Mean of |transfer function|^2 over directions and modes (frame, mode, gy, gx) in radian, at the frequencies of an FFT of `shape`."""
+    places = modes.permute(0, 2, 3, 1).flatten(0, 2)
+    spectra = otf(psf(optics, places[:: max(1, len(places) // _SAMPLES)]))
+    n = optics.size
+    ring = (frequency((n, n), device=modes.device) * n).round().long()
+    power = (spectra.real**2 + spectra.imag**2).mean(0)
+    sums, counts = (
+        torch.zeros(n, device=modes.device).index_add(0, ring.flatten(), part.flatten()) for part in (power, torch.ones_like(power))
+    )
+    at = (frequency(shape, device=modes.device) * n).clamp(max=n - 2)
+    below, profile = at.long(), sums / counts.clamp(min=1)
+    between = at - below
+    return profile[below] * (1 - between) + profile[below + 1] * between
+
+
+def _dot(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Scalar products (object, 1, 1) of images (object, y, x)."""
+    return (one * other).sum((-2, -1), keepdim=True)

@@ -1,0 +1,185 @@
+"""How much memory a method may use, and into which parts that cuts the field and the frames of a burst."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from heliorestore.optics.convolve import node_grid
+from heliorestore.optics.node_patches import NodePatches
+
+_CPU_SIDE = 16  # intervals of nodes along a tile: of wider ones the spectra of a row leave the CPU's cache
+_OBJECT_ARRAYS = 48  # of the size of the objects: their state, filters, and what penalties and conjugate gradients make at the peak
+_MODE_ARRAYS = 9
+_CUT = 0.75  # side of the spectra of patches in that of the patch: they end at the diffraction limit
+_LIGHT = 1.15  # of a PSF, in image and pupil, in pixels of the PSF
+_IMAGES = 8  # arrays of a part's pixels that are alive at once
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What becomes of a budget: bytes for frames held in memory (0: they are read when wanted), and for the work on them."""
+
+    held: float
+    work: float
+
+
+def share(memory_bytes: float, burst_shape: tuple[int, int, int, int], state_bytes: float = 0.0) -> Shares:
+    """Frames (object, frame, y, x) are held where they take no more than a third; a quarter at least is left for the work."""
+    frames = 4.0 * math.prod(burst_shape)
+    held = frames if frames <= memory_bytes / 3 else 0.0
+    return Shares(held, max(memory_bytes - held - state_bytes, memory_bytes / 4))
+
+
+def flow_state_bytes(burst_shape: tuple[int, int, int, int], modes: int, step: int, psf: int) -> float:
+    """Bytes of what stays whole while objects and modes are sought together: both, their moments, and what solvers make of them."""
+    objects, frames, rows, columns = burst_shape
+    nodes = math.prod(node_grid((rows, columns), step))
+    return 4.0 * (_OBJECT_ARRAYS * objects * (rows + psf) * (columns + psf) + _MODE_ARRAYS * frames * modes * nodes)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tile of the field in some frames: its pixels, the nodes around them, and the pixels of the object that they see.
+
+    `frames` is a slice; `pixels`, `nodes` and `seen` are slices along y and x.
+    """
+
+    frames: slice
+    pixels: tuple[slice, slice]
+    nodes: tuple[slice, slice]
+    seen: tuple[slice, slice]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.pixels
+        return rows.stop - rows.start, columns.stop - columns.start
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A field of `shape` pixels with nodes every `step` in tiles of `side` intervals at most, `at_once` of the frames together.
+
+    Every pixel belongs to one tile; neighbours share the nodes on their border, so that what the tiles give adds up to what the
+    whole gives. The transfer functions of the first `kept` parts stay in memory; `gradient_bytes` is what the gradient of a part may
+    keep of the light it was made of.
+    """
+
+    shape: tuple[int, int]
+    frames: int
+    step: int
+    psf: int
+    side: int
+    at_once: int
+    kept: int
+    gradient_bytes: float = 0.0
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Numbers of tiles along y and x."""
+        rows, columns = (len(_cuts(n, self.step, self.side)) for n in self.shape)
+        return rows, columns
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """Shape of the largest tile, at most."""
+        rows, columns = (min(n, self.side * self.step + 1) for n in self.shape)
+        return rows, columns
+
+    @property
+    def count(self) -> int:
+        """The number of parts."""
+        return math.prod(self.tiles) * -(-self.frames // self.at_once)
+
+    def parts(self) -> Iterator[Part]:
+        """All parts, tile by tile."""
+        rows, columns = (_cuts(n, self.step, self.side) for n in self.shape)
+        for row in rows:
+            for column in columns:
+                nodes = [_nodes(place, self.step) for place in (row, column)]
+                seen = [slice(place.start, place.stop + self.psf - 1) for place in (row, column)]
+                for first in range(0, self.frames, self.at_once):
+                    frames = slice(first, min(first + self.at_once, self.frames))
+                    yield Part(frames, (row, column), (nodes[0], nodes[1]), (seen[0], seen[1]))
+
+
+def part_bytes(shape: tuple[int, int], step: int, psf: int, optics: int) -> float:
+    """Bytes of the transfer functions of one frame of a tile of `shape` pixels, for so many distinct optics."""
+    rows, columns = node_grid(shape, step)
+    length = NodePatches(shape, step, psf, 1).length
+    return 8.0 * optics * rows * columns * length * (length // 2 + 1)
+
+
+def make_layout(
+    burst_shape: tuple[int, int, int, int], *, step: int, psf: int, optics: int, memory_bytes: float, device: torch.device
+) -> Layout:
+    """The largest parts that keep within a quarter of the memory, and as many transfer functions kept as half of it holds.
+
+    `burst_shape` is (object, frame, y, x), `optics` the number of distinct optics. The rest is for the gradient.
+    """
+    objects, frames, *field = burst_shape
+    shape = (field[0], field[1])
+    side = max(-(-(n - 1) // step) for n in shape) or 1
+    if device.type == "cpu":
+        side = min(side, _CPU_SIDE)
+
+    def needed(side: int, frames: int) -> float:
+        return sum(_largest_part(Layout(shape, frames, step, psf, side, frames, 0), objects, optics))
+
+    while side > 2 and needed(side, frames) > memory_bytes / 4:
+        side = -(-side // 2)
+    at_once = frames
+    while at_once > 1 and needed(side, at_once) > memory_bytes / 4:
+        at_once = -(-at_once // 2)
+    layout = Layout(shape, frames, step, psf, side, at_once, 0, memory_bytes / 4)
+    return replace(layout, kept=min(layout.count, int(memory_bytes / 2 / _largest_part(layout, objects, optics)[0])))
+
+
+def working_bytes(layout: Layout, objects: int, optics: int) -> float:
+    """Bytes that the parts of a layout take at the peak: transfer functions kept, and what is alive in the work on one part."""
+    transfers, images = _largest_part(layout, objects, optics)
+    made_again = transfers if layout.kept < layout.count else 0.0
+    # Beside its transfer function the gradient wants the light of every PSF.
+    light = transfers * (1 + _LIGHT * layout.psf**2 / (NodePatches(layout.shape, layout.step, layout.psf, 1).length ** 2 / 2))
+    gradient = light if light <= layout.gradient_bytes else 0.0
+    return layout.kept * transfers + images + max(made_again, gradient)
+
+
+def _largest_part(layout: Layout, objects: int, optics: int) -> tuple[float, float]:
+    """Bytes of the transfer functions and of the images of a part as large as the layout allows."""
+    transfers = layout.at_once * part_bytes(layout.largest, layout.step, layout.psf, optics)
+    return transfers, image_bytes(layout, objects)
+
+
+def image_bytes(layout: Layout, objects: int) -> float:
+    """Bytes of the images of a part as large as the layout allows, and of what is made of them."""
+    return 4.0 * _IMAGES * objects * layout.at_once * math.prod(layout.largest)
+
+
+def patch_bytes(burst_shape: tuple[int, int, int, int], patch: int, step: int, modes: int, memory_bytes: float) -> float:
+    """Bytes that the patches of a burst take: their spectra, if a third of the memory holds them, a batch, and what is restored."""
+    objects, frames, rows, columns = burst_shape
+    size = min(patch, rows, columns)
+    count = math.prod(math.ceil((n + size // 2 - size) / min(step, size)) + 1 for n in (rows, columns))
+    spectrum = 8.0 * _CUT**2 * size * size / 2
+    spectra = count * objects * frames * spectrum
+    batch = min(memory_bytes / 3, min(64, count) * 80.0 * size**2 * objects * frames)
+    restored = count * (objects * (2 * spectrum + 4 * 4.0 * size**2) + 4.0 * _MODE_ARRAYS * frames * modes)
+    return (spectra if spectra <= memory_bytes / 3 else 0.0) + batch + restored
+
+
+def _cuts(n: int, step: int, side: int) -> list[slice]:
+    """Pixels of the tiles along an axis of n pixels: as few as `side` allows, of about the same size, each beginning on a node."""
+    intervals = max(1, -(-(n - 1) // step))
+    count = -(-intervals // side)
+    edges = [k * intervals // count * step for k in range(count)]
+    return [slice(first, last) for first, last in zip(edges, [*edges[1:], n], strict=True)]
+
+
+def _nodes(place: slice, step: int) -> slice:
+    """The nodes around some pixels along an axis."""
+    first = place.start // step
+    return slice(first, first + node_grid((place.stop - place.start, 1), step)[0])

@@ -1,0 +1,374 @@
+"""The classical engine: overlapping patches with one PSF each, from whose metric the object is eliminated analytically.
+
+Gonsalves (1982), Paxman, Schulz & Fienup (1992), doi:10.1364/JOSAA.9.001072; Loefdahl & Scharmer (1994); for several objects
+van Noort, Rouppe van der Voort & Loefdahl (2005), doi:10.1007/s11207-005-5782-z. The object is marginalised rather than
+maximised (Blanc, Mugnier & Idier 2003, doi:10.1364/JOSAA.20.001035): with D the spectra, S the transfer functions, P the power
+of the object and N that of the noise,
+
+    L = sum_u [ (sum |D|^2 - |sum S* D|^2 / (sum |S|^2 + N/P)) / N + log(1 + sum |S|^2 P/N) ],
+
+sums over the frames. P(u) and N are measured from the data and follow the fit: N holds what the model does not explain, and never
+falls below the detector's noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from heliorestore.methods.blind.wavefronts import Wavefronts
+from heliorestore.optics.filters import flat_top, frequency
+from heliorestore.optics.psf import Optics, fast_length, intensity, intensity_gradient, light, otf
+from heliorestore.optics.tiles import Tiling
+from heliorestore.prepare.observe import Observation
+
+_BINS = 24  # of frequency, up to the cut-off
+_HELD = 4  # side in frequency pixels of the blocks that are held out
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Power of object and noise (object, bin) per frequency bin, in the units of `Patches.spectra`."""
+
+    object_power: torch.Tensor
+    noise: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What a pass over all patches adds up, per object and frequency bin: signal, transfer, misfit, and the count of each."""
+
+    signal: torch.Tensor
+    transfer: torch.Tensor
+    misfit: torch.Tensor
+    count: torch.Tensor
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(getattr(self, n) + getattr(other, n) for n in ("signal", "transfer", "misfit", "count")))
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """The metric of some patches: `loss` (patch) to be minimised, `held` (patch) the misfit where frequencies are kept out of the fit.
+
+    `restored` (patch, object, ky, kx) are the spectra of the objects: Wiener's filter of the frames.
+    """
+
+    loss: torch.Tensor
+    held: torch.Tensor
+    restored: torch.Tensor
+    tally: Tally
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """The patches of an observation and the frequencies at which they are compared.
+
+    Spectra are cut at the diffraction limit: a grid of `grid` frequency pixels, on which PSFs are computed with coarser pixels,
+    costs half of the patch's own. `used` (object, ky, kx) weighs the frequencies, 0 beyond each object's limit; `held_out` is a
+    mask of blocks that are left out of the fit, to see what the fit is worth. With `one_object` all objects of the burst are one,
+    seen through different optics: spectra keep their axis, what is summed over the frames has one object.
+    """
+
+    observation: Observation
+    wavefronts: Wavefronts
+    tiling: Tiling
+    margin: int
+    batch: int
+    one_object: bool = False
+    mean: torch.Tensor = field(init=False, repr=False)
+    grid: int = field(init=False)
+    optics: list[Optics] = field(init=False, repr=False)
+    window: torch.Tensor = field(init=False, repr=False)
+    used: torch.Tensor = field(init=False, repr=False)
+    remainder: torch.Tensor = field(init=False, repr=False)
+    held_out: torch.Tensor = field(init=False, repr=False)
+    bins: torch.Tensor = field(init=False, repr=False)
+    noise: torch.Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        n, device = self.size, self.observation.device
+        half = math.ceil(self.wavefronts.cutoff * n)
+        grid = min(n, 2 * fast_length(half + 1))
+        put = object.__setattr__
+        put(self, "mean", _mirrored(self.observation.mean, self.margin))
+        put(self, "grid", grid)
+        put(self, "optics", self.wavefronts.optics(grid, zoom=n / grid))
+        hann = torch.hann_window(n, periodic=True, device=device)
+        put(self, "window", hann[:, None] * hann[None, :])
+        v = frequency((grid, grid), device=device) * (grid / n)
+        half_plane = torch.full_like(v, 2.0)
+        half_plane[:, 0] = half_plane[:, -1] = 1.0
+        limits = torch.stack([v / _limit(o, n, grid) for o in self.optics])
+        put(self, "used", half_plane * ((limits < 1) & (v > 0)))
+        put(self, "remainder", self.wavefronts.remainders(limits))
+        put(self, "bins", (limits * _BINS).long().clamp(max=_BINS))
+        put(self, "held_out", _blocks(grid, device))
+        put(self, "noise", self.observation.sigmas**2 * self.window.square().sum())
+        if self.one_object:
+            for name in ("used", "bins", "noise"):
+                put(self, name, getattr(self, name)[:1])
+
+    @property
+    def size(self) -> int:
+        return min(self.tiling.tile_shape)
+
+    @property
+    def count(self) -> int:
+        return self.tiling.grid[0] * self.tiling.grid[1]
+
+    @property
+    def independent(self) -> float:
+        """The fraction of the frequencies that the window leaves independent of their neighbours."""
+        square = self.window.square()
+        return float(square.mean() ** 2 / square.square().mean())
+
+    @property
+    def centres(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows and columns of the image, in pixels, in which the patches have their centres."""
+        rows = torch.tensor([place.start for place, _ in self.tiling.places()[:: self.tiling.grid[1]]])
+        columns = torch.tensor([place.start for _, place in self.tiling.places()[: self.tiling.grid[1]]])
+        device = self.mean.device
+        return (rows + self.size / 2 - self.margin).to(device), (columns + self.size / 2 - self.margin).to(device)
+
+    def maps(self, modes: torch.Tensor) -> torch.Tensor:
+        """Mode maps (frame, mode, py, px) of modes (patch, frame, mode)."""
+        return modes.reshape(*self.tiling.grid, *modes.shape[1:]).permute(2, 3, 0, 1)
+
+    def at(self, modes: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """Mode maps (frame, mode, row, column) of modes (patch, frame, mode) at other places, linear between the patches' centres."""
+        weights = [_between(centres, places) for centres, places in zip(self.centres, (rows, columns), strict=True)]
+        return weights[0] @ self.maps(modes) @ weights[1].T
+
+    def batches(self) -> Iterator[slice]:
+        return (slice(first, min(first + self.batch, self.count)) for first in range(0, self.count, self.batch))
+
+    def pixels(self, some: slice) -> torch.Tensor:
+        """Patches (patch, object, frame, y, x)."""
+        places = self.tiling.places()[some]
+        # One piece that holds them all is read, for a file gives neighbouring pixels at the price of one.
+        rows, columns = (_around([place[axis] for place in places]) for axis in (0, 1))
+        frames = self._read(rows, columns)
+        return torch.stack([frames[..., _within(rows, place[0]), _within(columns, place[1])] for place in places])
+
+    def _read(self, rows: slice, columns: slice) -> torch.Tensor:
+        """A piece of the frames (object, frame, y, x) in pixels of the image with its mirrored margin."""
+        wanted = [
+            _reflected(torch.arange(part.start, part.stop) - self.margin, n)
+            for part, n in zip((rows, columns), self.observation.shape, strict=True)
+        ]
+        low, high = [int(index.min()) for index in wanted], [int(index.max()) + 1 for index in wanted]
+        images = self.observation.read(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True))).images
+        for axis, index, first in zip((-2, -1), wanted, low, strict=True):
+            images = images.index_select(axis, (index - first).to(images.device))
+        return images
+
+    def spectra(self, some: slice) -> torch.Tensor:
+        """Spectra (patch, object, frame, ky, kx) of patches without their mean, windowed, up to the diffraction limit."""
+        patches = self.pixels(some)
+        mean = (patches * self.window).sum((-2, -1), keepdim=True) / self.window.sum()
+        return self.cut(torch.fft.rfft2((patches - mean) * self.window)) * (self.used > 0)[:, None]
+
+    def cut(self, spectra: torch.Tensor) -> torch.Tensor:
+        """The frequencies of the coarser grid."""
+        half = self.grid // 2
+        return torch.cat([spectra[..., :half, : half + 1], spectra[..., self.size - half :, : half + 1]], dim=-2)
+
+    def uncut(self, spectra: torch.Tensor) -> torch.Tensor:
+        """The patch's own frequencies, zero beyond the coarser grid."""
+        half = self.grid // 2
+        whole = spectra.new_zeros(*spectra.shape[:-2], self.size, self.size // 2 + 1)
+        whole[..., :half, : half + 1] = spectra[..., :half, :]
+        whole[..., self.size - half :, : half + 1] = spectra[..., half:, :]
+        return whole
+
+    def transfer(self, modes: torch.Tensor) -> torch.Tensor:
+        """Transfer functions (patch, object, frame, ky, kx) of whitened modes (patch, frame, mode); differentiable."""
+        radian = (modes * self.wavefronts.sigmas[: modes.shape[-1]]).flatten(0, 1)
+        made: dict[int, torch.Tensor] = {}
+        for optics in self.optics:
+            if id(optics) not in made:
+                make: Any = _Psf.apply  # torch gives it no types
+                transfer = otf(make(radian, optics))
+                made[id(optics)] = transfer.reshape(*modes.shape[:2], *transfer.shape[1:])
+        return torch.stack([made[id(optics)] for optics in self.optics], dim=1) * self.remainder[:, None]
+
+    def metric(self, modes: torch.Tensor, spectra: torch.Tensor, levels: Levels, object_weights: torch.Tensor) -> Metric:
+        """The metric L of whitened modes (patch, frame, mode) for the spectra of the same patches."""
+        transfer = self.transfer(modes)
+        noise, power = (_spread(level, self.bins) for level in (levels.noise, levels.object_power))
+        total = self._summed(_square(spectra))
+        seen = self._summed(_square(transfer)) + noise / power
+        product = self._summed(transfer.conj() * spectra)
+        misfit = total - _square(product) / seen
+        terms = (misfit / noise + torch.log(seen * power / noise)) * object_weights[: len(self.used), None, None] * self.used
+        fitted = (terms * ~self.held_out).sum((1, 2, 3)) * self.independent
+        with torch.no_grad():
+            held = (misfit * self.used * self.held_out).sum((1, 2, 3))
+            tally = self._tally(total, seen - noise / power, misfit)
+            return Metric(fitted, held, (product / seen).detach(), tally)
+
+    def start_levels(self) -> Levels:
+        """Levels as if the telescope alone had blurred the frames; the noise, a tenth of them."""
+        tally = None
+        for some in self.batches():
+            spectra = self.spectra(some)
+            flat = torch.zeros((1, spectra.shape[2], self.wavefronts.count), device=spectra.device)
+            seen = self._summed(_square(self.transfer(flat))).expand(len(spectra), -1, -1, -1)
+            total = self._summed(_square(spectra))
+            part = self._tally(total, seen, 0.1 * total)
+            tally = part if tally is None else tally + part
+        assert tally is not None
+        return self.levels(tally)
+
+    def levels(self, tally: Tally) -> Levels:
+        """Object power (signal - noise) / transfer and noise misfit / degrees of freedom, bin by bin."""
+        frames = self.observation.frames * (self.observation.objects if self.one_object else 1)
+        floor = self.noise[:, None]
+        # One level of noise for all frequencies: a level per bin would let the fit give up the large scales, which carry the tilts.
+        noise = (tally.misfit.sum(1) / (tally.count.sum(1) * max(1, frames - 1))).clamp(min=0)[:, None]
+        signal = (tally.signal - tally.count * frames * floor).clamp(min=0)
+        power = signal / tally.transfer.clamp(min=1e-12)
+        return Levels(torch.maximum(power, 1e-3 * floor), torch.maximum(noise, floor).expand_as(power))
+
+    def log_noise(self, levels: Levels, object_weights: torch.Tensor) -> float:
+        """Sum log N over all patches, frames and fitted frequencies, with N in units of the detector's noise."""
+        frames = self.observation.frames * (self.observation.objects if self.one_object else 1)
+        logarithm = torch.log(_spread(levels.noise / self.noise[:, None], self.bins)) * self.used * ~self.held_out
+        total = logarithm.sum((1, 2)) * object_weights[: len(self.used)]
+        return float(total.sum()) * frames * self.count * self.independent
+
+    def images(self, restored: torch.Tensor, transfer_filter: torch.Tensor) -> torch.Tensor:
+        """Patches (patch, object, y, x), apodised by the window and without their mean, of restored spectra through a filter."""
+        patches: torch.Tensor = torch.fft.irfft2(self.uncut(restored * transfer_filter), s=(self.size, self.size))
+        return patches
+
+    def filters(self, width: float, smoothness: float) -> torch.Tensor:
+        """The filter of eq. 16 of the SV-MOMFBD paper (object, ky, kx) on the patches' grid."""
+        v = frequency((self.grid, self.grid), device=self.used.device) * (self.grid / self.size)
+        return torch.stack([flat_top(v, _limit(o, self.size, self.grid), width=width, smoothness=smoothness) for o in self.optics])
+
+    def _summed(self, values: torch.Tensor) -> torch.Tensor:
+        """Sums (patch, object, ky, kx) over the frames of each object."""
+        return values.sum((1, 2)).unsqueeze(1) if self.one_object else values.sum(2)
+
+    def _tally(self, total: torch.Tensor, seen: torch.Tensor, misfit: torch.Tensor) -> Tally:
+        return Tally(*(self._binned(part.detach()) for part in (total, seen, misfit, torch.ones_like(total))))
+
+    def _binned(self, values: torch.Tensor) -> torch.Tensor:
+        """Sums (object, bin) over patches and frequencies of values (patch, object, ky, kx)."""
+        weighted = (values * self.used).sum(0)
+        sums = weighted.new_zeros(len(weighted), _BINS + 1)
+        return sums.scatter_add(1, self.bins.flatten(1), weighted.flatten(1))
+
+
+class _Psf(torch.autograd.Function):
+    """PSFs (batch, y, x) of coefficients (batch, mode) in radian, with the gradient in closed form."""
+
+    @staticmethod
+    def forward(ctx: Any, coefficients: torch.Tensor, optics: Optics) -> torch.Tensor:
+        pupil_light, image_light = light(optics, coefficients)
+        ctx.save_for_backward(pupil_light, image_light)
+        ctx.optics, ctx.count = optics, coefficients.shape[-1]
+        return intensity(optics, image_light)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        pupil_light, image_light = ctx.saved_tensors
+        return intensity_gradient(ctx.optics, pupil_light, image_light, gradient, ctx.count), None
+
+
+def make_patches(
+    observation: Observation, wavefronts: Wavefronts, *, patch: int, step: int, memory_bytes: float, one_object: bool = False
+) -> Patches:
+    """Cover the image with patches of `patch` pixels at most `step` pixels apart; batches keep within the memory."""
+    size = min(patch, *observation.shape)
+    size -= size % 2
+    margin = size // 4  # mirrored pixels around the image, so that its border lies where the windows are open
+    rows, columns = observation.shape
+    tiling = Tiling((rows + 2 * margin, columns + 2 * margin), size, size - min(step, size - 1))
+    frames = observation.objects * observation.frames
+    # Per frame of a patch some ten complex arrays of the patch's size are alive in a gradient.
+    batch = max(1, int(memory_bytes / (10 * 8 * size**2 * frames)))
+    return Patches(observation, wavefronts, tiling, margin, min(batch, 64 if observation.device.type == "cpu" else 4096), one_object)
+
+
+def blend(patches: Patches, restored: torch.Tensor) -> torch.Tensor:
+    """Image (object, y, x) of restored patches (patch, object, y, x): the windowed structure and the windowed local means.
+
+    Every patch gives sum(w (w s + w m)) and the sum of w^2 divides it: patches that agree leave no seam.
+    """
+    window = patches.window
+    image = restored.new_zeros(len(patches.mean), *patches.tiling.shape)
+    weight = image.new_zeros(patches.tiling.shape)
+    for number, (rows, columns) in enumerate(patches.tiling.places()):
+        mean = (patches.mean[..., rows, columns] * window).sum((-2, -1), keepdim=True) / window.sum()
+        image[:, rows, columns] += (restored[number] + mean * window) * window
+        weight[rows, columns] += window.square()
+    whole = image / weight.clamp(min=1e-6)
+    m, (height, width) = patches.margin, patches.observation.shape
+    return whole[:, m : m + height, m : m + width]
+
+
+def _mirrored(images: torch.Tensor, margin: int) -> torch.Tensor:
+    """Images (object, y, x) with `margin` mirrored pixels on every side."""
+    padded: torch.Tensor = torch.nn.functional.pad(images, (margin,) * 4, mode="reflect")
+    return padded
+
+
+def _reflected(index: torch.Tensor, n: int) -> torch.Tensor:
+    """The pixels, of n along an axis, that stand at these places when the image is mirrored at its border pixels."""
+    return (n - 1) - ((n - 1) - index.abs()).abs()
+
+
+def _around(places: list[slice]) -> slice:
+    """What holds all these places along an axis."""
+    return slice(min(place.start for place in places), max(place.stop for place in places))
+
+
+def _within(whole: slice, part: slice) -> slice:
+    """A part of a whole, counted from its beginning."""
+    return slice(part.start - whole.start, part.stop - whole.start)
+
+
+def _between(centres: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Weights (place, centre) of linear interpolation, constant beyond the first and the last centre."""
+    if len(centres) == 1:
+        return torch.ones(len(places), 1, device=places.device)
+    clamped = places.to(centres).clamp(float(centres[0]), float(centres[-1]))
+    after = torch.searchsorted(centres, clamped).clamp(1, len(centres) - 1)
+    share = (clamped - centres[after - 1]) / (centres[after] - centres[after - 1])
+    weights = torch.zeros(len(places), len(centres), device=places.device)
+    index = torch.arange(len(places), device=places.device)
+    weights[index, after - 1] = 1 - share
+    weights[index, after] = share
+    return weights
+
+
+def _limit(optics: Optics, size: int, grid: int) -> float:
+    """The diffraction limit in cycles per detector pixel of optics whose pixels are size / grid as wide."""
+    return optics.diameter / optics.size * grid / size
+
+
+def _square(values: torch.Tensor) -> torch.Tensor:
+    return values.real**2 + values.imag**2
+
+
+def _spread(levels: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
+    """Values (object, bin) at every frequency (object, ky, kx)."""
+    return levels.gather(1, bins.flatten(1)).reshape(bins.shape)
+
+
+def _blocks(grid: int, device: torch.device) -> torch.Tensor:
+    """Every eighth block of 4 x 4 frequencies (ky, kx), in a knight's pattern, symmetric as the spectrum of an image."""
+    index = torch.fft.fftfreq(grid, d=1 / grid, device=device).long()
+    rows, columns = index[:, None], index[: grid // 2 + 1].abs()[None, :]
+    turned = torch.where(columns == 0, rows.abs(), rows)
+    mask: torch.Tensor = (torch.div(turned, _HELD, rounding_mode="floor") + 3 * torch.div(columns, _HELD, rounding_mode="floor")) % 8 == 4
+    return mask

@@ -1,0 +1,104 @@
+"""What is known of an object besides the data: a small family of penalties that a conjugate-gradient solver takes as they are.
+
+Each is sum(w |B o|^2) with an analysis B and weights w that follow the object (iteratively reweighted least squares): with
+w = 1 that is Tikhonov's penalty, with w = s / sqrt(|B o|^2 + s^2) the total variation or the sparsity beyond a scale s, below
+which all members of the family act alike: lambda keeps its meaning from one to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+
+Kind = Literal["tikhonov", "total-variation", "wavelet"]
+Operator = Callable[[torch.Tensor], torch.Tensor]
+
+_SCALE = 0.03  # of the mean intensity: a gradient per pixel, or a wavelet coefficient, that counts as an edge
+_NEGATIVE = 100.0  # how much more than lambda a negative pixel costs
+
+
+def penalty(objects: torch.Tensor, kind: Kind, pixels: int, *, positive: bool = False) -> tuple[torch.Tensor, Operator]:
+    """The penalty of objects (object, y, x), and half its gradient as a linear operator.
+
+    It is a mean over the pixels of the image, as the misfit is: lambda then means the same whatever surrounds it.
+    """
+    analyse, synthesise = (_haar, _haar_adjoint) if kind == "wavelet" else (gradient, gradient_adjoint)
+    parts = analyse(objects)
+    size = parts.square().sum(0) if kind == "total-variation" else parts.square()
+    weights = torch.ones_like(size) if kind == "tikhonov" else _SCALE / (size + _SCALE**2).sqrt()
+    # The square root's own value, not that of its quadratic touch: 2 s (sqrt(x^2 + s^2) - s) is x^2 for small x.
+    value = size.sum() if kind == "tikhonov" else (2 * _SCALE * ((size + _SCALE**2).sqrt() - _SCALE)).sum()
+    negative = (objects < 0).to(objects) * _NEGATIVE if positive else None
+    if negative is not None:
+        value = value + (negative * objects.square()).sum()
+
+    def half_gradient(x: torch.Tensor) -> torch.Tensor:
+        result = synthesise(weights * analyse(x))
+        return (result + negative * x if negative is not None else result) / pixels
+
+    return value / pixels, half_gradient
+
+
+def gradient(images: torch.Tensor) -> torch.Tensor:
+    """Sobel's derivatives ([along y, along x], ..., y, x), per pixel; 0 on the outermost pixels."""
+    return torch.stack([_sobel(images, axis) for axis in (0, 1)])
+
+
+def gradient_adjoint(parts: torch.Tensor) -> torch.Tensor:
+    """The transpose of `gradient`."""
+    return _sobel_adjoint(parts[0], 0) + _sobel_adjoint(parts[1], 1)
+
+
+def _kernel(like: torch.Tensor, axis: int) -> torch.Tensor:
+    place = torch.arange(-1, 2, dtype=like.dtype, device=like.device)
+    smooth, slope = (2 - place.abs()) / 4, place / 2
+    along_x = smooth[:, None] * slope[None, :]
+    return (along_x.T if axis == 0 else along_x)[None, None]
+
+
+def _sobel(images: torch.Tensor, axis: int) -> torch.Tensor:
+    flat = images.reshape(-1, 1, *images.shape[-2:])
+    inner = torch.nn.functional.conv2d(flat, _kernel(images, axis))
+    whole: torch.Tensor = torch.nn.functional.pad(inner, (1, 1, 1, 1)).reshape(images.shape)
+    return whole
+
+
+def _sobel_adjoint(part: torch.Tensor, axis: int) -> torch.Tensor:
+    inner = part.reshape(-1, 1, *part.shape[-2:])[..., 1:-1, 1:-1]
+    spread: torch.Tensor = torch.nn.functional.conv_transpose2d(inner, _kernel(part, axis)).reshape(part.shape)
+    return spread
+
+
+def _haar(images: torch.Tensor) -> torch.Tensor:
+    """Undecimated Haar details (level x direction, ..., y, x) at 1, 2 and 4 pixels, wrapped around."""
+    parts, smooth = [], images
+    for step in (1, 2, 4):
+        down, right = (smooth.roll(-step, axis) for axis in (-2, -1))
+        parts += [(down - smooth) / 2, (right - smooth) / 2]
+        smooth = (smooth + down + right + down.roll(-step, -1)) / 4
+    return torch.stack(parts)
+
+
+def _haar_adjoint(parts: torch.Tensor) -> torch.Tensor:
+    """The transpose of `_haar`."""
+    smooth = torch.zeros_like(parts[0])
+    for level, step in ((2, 4), (1, 2), (0, 1)):
+        up, left = (smooth.roll(step, axis) for axis in (-2, -1))
+        smooth = (smooth + up + left + up.roll(step, -1)) / 4
+        for part, axis in ((parts[2 * level], -2), (parts[2 * level + 1], -1)):
+            smooth = smooth + (part.roll(step, axis) - part) / 2
+    return smooth
+
+
+def roughness(maps: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """Sum of the squared differences of neighbours in maps (..., y, x), and half of its gradient."""
+    gradient, total = torch.zeros_like(maps), 0.0
+    for axis in (-2, -1):
+        difference = maps.diff(dim=axis)
+        total += float(difference.square().sum())
+        size = maps.shape[axis] - 1
+        gradient.narrow(axis, 1, size).add_(difference)
+        gradient.narrow(axis, 0, size).sub_(difference)
+    return total, gradient

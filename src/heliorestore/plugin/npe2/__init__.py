@@ -1,0 +1,1 @@
+"""What the manifest names: readers, writers, sample data and menu commands."""

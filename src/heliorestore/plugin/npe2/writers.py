@@ -1,0 +1,99 @@
+"""The npe2 writer: restored layers with their whole provenance, other images with header and scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from heliorestore.burst import Burst
+from heliorestore.errors import RestorationError
+from heliorestore.plugin.viewer.layers import TAG, LayerData
+from heliorestore.plugin.viewer.shown_plane import UNUSED
+from heliorestore.snapshot import Snapshot
+from heliorestore.storage import check_output, replacing
+
+_NO_RESULT = ("divider", "left part", UNUSED)  # kinds of layers that are never written, though napari saves all there are
+_CTYPES = ("HPLN-TAN", "HPLT-TAN")
+
+
+def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
+    """Write image layers into one FITS file; napari's dialog has asked whether to replace an existing one."""
+    from napari.utils.notifications import show_error
+
+    from heliorestore.errors import HeliorestoreError
+
+    try:
+        return [str(save(Path(path), layers))]
+    except (HeliorestoreError, OSError) as error:
+        show_error(str(error))
+        return []
+
+
+def save(path: Path, layers: Sequence[LayerData]) -> Path:
+    """Write a snapshot if all layers show one, else each layer as an image extension."""
+    layers = [layer for layer in layers if layer[1].get("metadata", {}).get("kind") not in _NO_RESULT]
+    if not layers:
+        raise RestorationError("These layers only help to compare others and hold no image of their own: choose the images themselves.")
+    snapshots = {id(s): s for data, arguments, _ in layers if (s := _snapshot(data, arguments)) is not None}
+    if not snapshots:
+        return _write_plain(path, layers)
+    if len(snapshots) > 1 or any(_snapshot(data, arguments) is None for data, arguments, _ in layers):
+        raise RestorationError(
+            f"The {len(layers)} layers do not belong to one restoration, and a file documents one: save them one restoration at a time."
+        )
+    from heliorestore.fits.writer import write
+
+    return write(next(iter(snapshots.values())), path, overwrite=True)
+
+
+def _snapshot(data: Any, arguments: Mapping[str, Any]) -> Snapshot | None:
+    """The snapshot that a layer shows, unless its pixels were changed since."""
+    metadata = arguments.get("metadata", {})
+    record = metadata.get(TAG)
+    return record if isinstance(record, Snapshot) and data is metadata.get("pixels") and record.run is not None else None
+
+
+def _write_plain(path: Path, layers: Sequence[LayerData]) -> Path:
+    """The first layer as primary image, the others as extensions."""
+    hdus = fits.HDUList()
+    for number, (data, arguments, _) in enumerate(layers):
+        make = fits.ImageHDU if number else fits.PrimaryHDU
+        hdu = make(data=_pixels(data), header=_header(arguments))
+        if number or len(layers) > 1:
+            hdu.name = str(arguments.get("name", ""))[:60]
+        hdus.append(hdu)
+    target = check_output(path, overwrite=True)
+    with replacing(target) as file:
+        hdus.writeto(file, checksum=True, output_verify="silentfix")
+    return target
+
+
+def _pixels(data: Any) -> Any:
+    """The pixels in a type that FITS knows."""
+    array = np.asarray(data)
+    if array.dtype == bool:
+        return array.astype(np.uint8)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _header(arguments: Mapping[str, Any]) -> fits.Header:
+    """The header that the layer came with, without what describes the array; else scale and unit as a WCS."""
+    metadata = arguments.get("metadata", {})
+    record, object_ = metadata.get(TAG), metadata.get("object", 0)
+    if isinstance(record, Burst) and record.headers:
+        return record.headers[object_].copy(strip=True)
+    header = fits.Header()
+    units = [str(unit) for unit in arguments.get("units", ())]
+    if len(units) >= 2 and units[-1] in ("arcsec", "arcsecond"):
+        scale, translate = (np.asarray(arguments[key], float) for key in ("scale", "translate"))
+        for axis, ctype in enumerate(_CTYPES, start=1):
+            header[f"CTYPE{axis}"] = ctype
+            header[f"CUNIT{axis}"] = "arcsec"
+            header[f"CDELT{axis}"] = scale[-axis]
+            header[f"CRPIX{axis}"] = 1.0
+            header[f"CRVAL{axis}"] = translate[-axis]
+    return header

@@ -1,0 +1,1 @@
+"""The panels that are docked in napari, one file each."""

@@ -1,0 +1,155 @@
+"""The panel of Noise2Noise: fit to the series on a button, the frame on the slider, and what the residual tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from qtpy.QtWidgets import QLabel, QPushButton
+
+from heliorestore.methods.denoising.polarisation import block_means
+from heliorestore.plugin.panels.restore import RestoreWidget
+from heliorestore.plugin.runs.worker import Job
+from heliorestore.plugin.viewer.result_layers import ResultLayers
+from heliorestore.plugin.widgets.numbers import IntBox
+from heliorestore.plugin.widgets.sections import Section, button, row
+from heliorestore.snapshot import SERIES, Snapshot
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_BLOCK = 16  # pixels over which the residual is averaged
+
+
+class DenoiseWidget(RestoreWidget):
+    """Noise2Noise, with ways to see that no structure was taken away."""
+
+    method: ClassVar[str | None] = "denoise"
+    epochs: IntBox
+    fit_button: QPushButton
+    residual_button: QPushButton
+    residual_text: QLabel
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        self._visible: dict[int, bool] = {}  # whether the user looks at the input, by the number of the object in the run
+        self._met: set[int] = set()
+        self._told: Snapshot | None = None
+        super().__init__(napari_viewer)
+        self.run_panel.state_changed.connect(self._look)
+        self.run_panel.ended.connect(self._show_series)
+        napari_viewer.dims.events.current_step.connect(self._follow_slider)
+        self.destroyed.connect(_disconnector(napari_viewer, self._follow_slider))
+        self._look()
+
+    def fit_to_series(self) -> None:
+        """Train on the series itself, then denoise all of it."""
+        if self.form is None or self.run_panel.busy:
+            return
+        self.form.fields["fit"].set(int(self.epochs.value()))
+        self.start()
+
+    def make_layers(self, job: Job) -> ResultLayers:
+        """As every panel; what is visible of the input will be visible of the result."""
+        inputs = {layer.metadata.get("object", number): layer for number, layer in enumerate(self.layer_list.chosen())}
+        self._visible = {n: inputs[k].visible for n, k in enumerate(job.burst.object_range) if k in inputs}
+        self._met.clear()
+        return super().make_layers(job)
+
+    def show_residual(self, on: bool) -> None:
+        """Show or hide what was taken away, over the objects that are visible."""
+        shown = {layer.metadata["object"] for layer in self._results() if layer.visible and layer.metadata["kind"] in ("image", SERIES)}
+        for layer in self._results():
+            if layer.metadata["kind"] == "residual":
+                layer.visible = on and layer.metadata["object"] in shown
+                if layer.visible:
+                    self.viewer.layers.move(self.viewer.layers.index(layer), len(self.viewer.layers))
+
+    def _results(self) -> list[Any]:
+        """The layers of the last result."""
+        snapshot = self.run_panel.snapshot
+        run = snapshot.run if snapshot is not None else None
+        return [layer for layer in self.viewer.layers if run is not None and layer.metadata.get("run") is run]
+
+    def _look(self) -> None:
+        """Bring visibility, buttons and the residual's statistics up to date."""
+        idle = self.form is not None and not self.run_panel.busy
+        self.fit_button.setEnabled(idle)
+        snapshot = self.run_panel.snapshot
+        self.residual_button.setEnabled(snapshot is not None)
+        if snapshot is None or snapshot is self._told:
+            return
+        self._told = snapshot
+        for layer in self._results():
+            if layer.metadata["kind"] == "image" and id(layer) not in self._met:
+                self._met.add(id(layer))
+                layer.visible = self._visible.get(layer.metadata["object"], True)
+        self.residual_text.setText(self._statistics(snapshot))
+
+    def _statistics(self, snapshot: Snapshot) -> str:
+        """What the residuals of the visible objects tell, a line each."""
+        residuals = snapshot.maps.get("residual")
+        coverage = snapshot.maps.get("coverage")
+        if residuals is None or coverage is None:
+            return ""
+        unit = snapshot.run.unit if snapshot.run else ""
+        lines = []
+        for number in (n for n, visible in self._visible.items() if visible and n < len(residuals) and coverage[n].any()):
+            sigma = float(np.nanstd(residuals[number]))
+            means = block_means(residuals[number], _BLOCK)
+            label = snapshot.run.labels[number] if snapshot.run else f"object {number}"
+            if sigma > 0 and np.isfinite(means).any():
+                ratio = float(np.sqrt(np.nanmean(means**2))) * _BLOCK / sigma
+                lines.append(f"{label}: taken away {sigma:.3g} {unit} rms, local means {ratio:.2f} times those of white noise")
+        return "\n".join(lines[:6])
+
+    def _follow_slider(self, event: Any = None) -> None:
+        """The frame on the time slider is the one that is denoised first, and shown while a network is fitted."""
+        step = self.viewer.dims.current_step
+        chosen = self.layer_list.chosen()
+        if self.form is None or len(step) < 3 or not chosen or chosen[0].ndim < 3:
+            return
+        field = self.form.fields["frame"]
+        if field.get() != step[-3] and step[-3] < chosen[0].data.shape[0]:
+            field.set(int(step[-3]))
+
+    def _show_series(self, outcome: Any = None) -> None:
+        """Once the whole series is there, it takes the place of the one frame, and the time slider moves both."""
+        frames = {layer.metadata["object"]: layer for layer in self._results() if layer.metadata["kind"] == SERIES}
+        for layer in self._results():
+            number = layer.metadata["object"]
+            if layer.metadata["kind"] == "image" and layer.visible and number in frames:
+                frames[number].contrast_limits = layer.contrast_limits
+                frames[number].visible = True
+                layer.visible = False
+
+    def _build(self) -> None:
+        super()._build()
+        self.epochs = IntBox(1, 10_000)
+        self.epochs.setValue(20)
+        self.epochs.setToolTip("Epochs of training; it ends earlier when the hold-out no longer improves.")
+        self.fit_button = button(
+            "Fit to this series",
+            "Train the network on pairs of neighbouring frames of the ticked layers, then denoise all their frames. "
+            "It starts from the weights above, or from nothing where they are none.",
+            self.fit_to_series,
+        )
+        self.residual_button = QPushButton("Show what was taken away")
+        self.residual_button.setCheckable(True)
+        self.residual_button.setToolTip("The input minus the result: it must look like noise and nothing else.")
+        self.residual_button.toggled.connect(self.show_residual)
+        self.residual_text = QLabel()
+        self.residual_text.setWordWrap(True)
+        self.residual_text.setToolTip(
+            f"The rms of what was taken away, and the rms of its means over {_BLOCK} x {_BLOCK} pixels relative to those of white noise of "
+            "that rms: near 1 or below, no structure was taken; noise that is correlated has more."
+        )
+        column = self.column
+        section = Section("Noise2Noise", row(self.fit_button, self.epochs, "epochs"), self.residual_button, self.residual_text)
+        column.insertWidget(column.count() - 1, section)
+
+
+def _disconnector(viewer: Any, callback: Any) -> Any:
+    def disconnect(*_: Any) -> None:
+        viewer.dims.events.current_step.disconnect(callback)
+
+    return disconnect

@@ -1,0 +1,278 @@
+"""Image quality: figures, power spectra and photometry of the selected layers, and how they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.history import get_save_history, update_save_history
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from heliorestore.errors import HeliorestoreError, SettingsError
+from heliorestore.plugin.runs.failure import explain
+from heliorestore.plugin.runs.worker import End, Outcome, start_task
+from heliorestore.plugin.viewer.cut_levels import PERCENTS, apply_cuts, apply_origin, is_lower_left, set_origin
+from heliorestore.plugin.viewer.layers import known
+from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
+from heliorestore.plugin.widgets.chart import ChartView
+from heliorestore.plugin.widgets.layer_box import LayerBox
+from heliorestore.plugin.widgets.numbers import FloatBox
+from heliorestore.plugin.widgets.sections import Section, button, note, row, say, scroll
+from heliorestore.quality.charts import Drawing, draw_photometry, draw_power_spectra, save, to_csv
+from heliorestore.quality.report import Measured, compare, intensities, measure
+from heliorestore.storage import check_output
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_EVERY_MS = 500  # at most so often the figures are computed
+_MOST_LAYERS = 6  # as many as there are colours
+_COLUMNS = {
+    "layer": "The image layer, at the sliders' frame.",
+    "mean": "Mean intensity in the unit of the image.",
+    "contrast": "Standard deviation over mean, in percent.",
+    "noise": "Standard deviation of a pixel's noise in the unit of the image, found beyond the diffraction limit where that is known.",
+    "limit [″]": "Diffraction limit lambda/D in arcsec.",
+}
+_LIKENESS = {"NMSE": "nmse", "SSIM": "ssim", "gain": "gain", "contrast ratio": "contrast_ratio", "within factor 2": "within_factor_2"}
+
+
+class QualityWidget(QWidget):
+    """Measures the selected image layers, or the topmost visible one, in a thread, and again when they change."""
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.measured: list[Measured] = []
+        self._busy = self._stale = False
+        self._watched: list[Any] = []
+        apply_origin(napari_viewer)
+        self._build()
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._compute)
+        layers = napari_viewer.layers
+        self._events = [
+            layers.selection.events.changed, layers.events.inserted, layers.events.removed, napari_viewer.dims.events.current_step,
+        ]  # fmt: skip
+        for event in self._events:
+            event.connect(self.update_soon)
+        self.first.changed.connect(self.update_soon)
+        self.second.changed.connect(self.update_soon)
+        self.destroyed.connect(_disconnector(self._events, self._watched, self.update_soon, self.first, self.second))
+        self.update_soon()
+
+    def shown_layers(self) -> list[Any]:
+        """The layers that are measured: the selected images, else the topmost visible one."""
+        layers = [layer for layer in self.viewer.layers if is_image(layer)]
+        selected = [layer for layer in layers if layer in self.viewer.layers.selection]
+        return (selected or [layer for layer in layers if layer.visible][-1:])[:_MOST_LAYERS]
+
+    def update_soon(self, event: Any = None) -> None:
+        """Measure anew in a moment; many changes are one."""
+        if not self._timer.isActive():
+            self._timer.start(_EVERY_MS)
+
+    def save_charts(self, path: str | Path | None = None) -> None:
+        """Save both charts as a picture; without a path ask for one."""
+        self._save(path, "Save charts", "Pictures (*.png *.pdf *.svg)", ".png", save)
+
+    def save_csv(self, path: str | Path | None = None) -> None:
+        """Save the points of both charts as comma-separated values; without a path ask for one."""
+        self._save(path, "Save values", "CSV (*.csv)", ".csv", _write_csv)
+
+    def _save(self, path: str | Path | None, title: str, kind: str, suffix: str, write: Callable[[list[Drawing], Path], None]) -> None:
+        drawings = [view.drawing for view in (self.spectra, self.photometry) if view.drawing is not None]
+        if target := self._asked(path, title, kind, suffix):
+            try:
+                write(drawings, target)
+                say(self.said, f"Written: {target}")
+            except SettingsError as error:
+                say(self.said, f"⚠ {error}")
+
+    def _asked(self, path: str | Path | None, title: str, kind: str, suffix: str) -> Path | None:
+        if path is None:
+            path, _ = QFileDialog.getSaveFileName(self, title, str(Path(get_save_history()[0]) / f"quality{suffix}"), kind)
+            if not path:
+                return None
+            update_save_history(str(path))
+        try:
+            return check_output(Path(path) if Path(path).suffix else Path(f"{path}{suffix}"), overwrite=True)
+        except HeliorestoreError as error:
+            say(self.said, f"⚠ {error}")
+            return None
+
+    # -- measuring
+
+    def _compute(self) -> None:
+        if self._busy or not self.isVisibleTo(self.window()):
+            self._stale = True
+            return
+        self._busy, self._stale = True, False
+        self._watch()
+        images = [(shown_plane(self.viewer, layer), str(layer.name), known(layer)["instrument"]) for layer in self.shown_layers()]
+        pair = [layer for layer in (self.first.layer(), self.second.layer()) if layer is not None]
+        planes = [shown_plane(self.viewer, layer) for layer in pair] if len(pair) == 2 and pair[0] != pair[1] else []
+        names, unit = [str(layer.name) for layer in pair], known(pair[0])["unit"] if pair else ""
+
+        def work() -> Any:
+            found = [measure(*image) for image in images]
+            likeness, problem = {}, ""
+            photometry = partial(draw_photometry, intensities=np.empty((0, 2)), names=("", ""), empty="choose two layers")
+            if planes:
+                try:
+                    pairs = intensities(planes[0], planes[1])
+                    photometry = partial(draw_photometry, intensities=pairs, names=(names[0], names[1]), unit=unit)
+                    likeness = compare(planes[0], planes[1])
+                except HeliorestoreError as error:
+                    problem = str(error)
+            return found, partial(draw_power_spectra, images=found), photometry, likeness, problem
+
+        start_task("Measure images", work, self._show, listed=False)
+
+    def _show(self, outcome: Outcome) -> None:
+        self._busy = False
+        if outcome.end is End.FINISHED:
+            self.measured, spectra, photometry, likeness, problem = outcome.value
+            self.spectra.show_chart(spectra)
+            self.photometry.show_chart(photometry)
+            self._fill()
+            text = ", ".join(f"{word} {likeness[name]:.4g}" for word, name in _LIKENESS.items() if name in likeness)
+            say(self.likeness, f"⚠ {problem}" if problem else text)
+            say(self.said, "")
+        elif outcome.error is not None:
+            say(self.said, f"⚠ {explain(outcome.error)}")
+        if self._stale:
+            self.update_soon()
+
+    def _watch(self) -> None:
+        """Follow the pixels of the layers that are shown, and of no others."""
+        for layer in self._watched:
+            layer.events.data.disconnect(self.update_soon)
+        self._watched[:] = [*self.shown_layers()]
+        for layer in (self.first.layer(), self.second.layer()):
+            if layer is not None and layer not in self._watched:
+                self._watched.append(layer)
+        for layer in self._watched:
+            layer.events.data.connect(self.update_soon)
+
+    def _fill(self) -> None:
+        self.table.setRowCount(len(self.measured))
+        for number, found in enumerate(self.measured):
+            resolution = found.instrument.resolution_arcsec
+            texts = (
+                found.name, f"{found.mean:.5g}", f"{found.contrast:.2%}", f"{found.noise:.3g}",
+                f"{resolution:.3g}" if resolution else "?",
+            )  # fmt: skip
+            for column, text in enumerate(texts):
+                item = QTableWidgetItem(text)
+                item.setToolTip(f"{text}: {list(_COLUMNS.values())[column]}")
+                self.table.setItem(number, column, item)
+        if (titles := self.table.horizontalHeader()) is not None:
+            rows = sum(self.table.rowHeight(number) for number in range(len(self.measured)))
+            self.table.setFixedHeight(titles.sizeHint().height() + rows + 2 * self.table.frameWidth())
+
+    def showEvent(self, event: Any) -> None:
+        super().showEvent(event)
+        self.update_soon()
+
+    # -- how images are shown
+
+    def _cut(self) -> None:
+        how = self.cut.currentData()
+        apply_cuts(self.viewer, self.percent.value() if how is None else how)
+
+    # -- how it looks
+
+    def _build(self) -> None:
+        self.table = QTableWidget(0, len(_COLUMNS))
+        self.table.setHorizontalHeaderLabels(list(_COLUMNS))
+        for column, tip in enumerate(_COLUMNS.values()):
+            if (item := self.table.horizontalHeaderItem(column)) is not None:
+                item.setToolTip(tip)
+        self.table.setToolTip("The selected image layers, measured at the sliders' frame.")
+        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        if (titles := self.table.horizontalHeader()) is not None:
+            titles.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            titles.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        if (sides := self.table.verticalHeader()) is not None:
+            sides.hide()
+        self.spectra = ChartView(
+            "Azimuthally averaged power of I/<I> over spatial frequency; beyond the diffraction limit D/lambda there is only noise."
+        )
+        self.photometry = ChartView(
+            "Intensities of the first layer over those of the second, pixel by pixel; the dashed lines are a factor of 2."
+        )
+        self.first = LayerBox(self.viewer, "The layer on the vertical axis.")
+        self.second = LayerBox(self.viewer, "The layer on the horizontal axis, the reference of NMSE, SSIM and gain.", prefer=1)
+        self.likeness = note("The first layer against the second after one sub-pixel shift: error, similarity, gain (1 is right).")
+        self.said = note("What was written, or what went wrong.")
+        picture = button("Save charts…", "Save both charts as a picture: PNG, PDF or SVG.", self.save_charts)
+        csv = button("Save CSV…", "Save the points of both charts as comma-separated values.", self.save_csv)
+        inside = QWidget()
+        pair = QWidget()
+        names = QFormLayout(pair)
+        names.setContentsMargins(0, 0, 0, 0)
+        names.addRow("of", self.first)
+        names.addRow("over", self.second)
+        rows = QVBoxLayout(inside)
+        rows.setContentsMargins(6, 4, 6, 4)
+        rows.addWidget(Section("Selected images", self.table, self.spectra))
+        rows.addWidget(Section("Photometry", pair, self.photometry, self.likeness))
+        rows.addWidget(row(picture, csv))
+        rows.addWidget(self.said)
+        rows.addWidget(self._cut_levels())
+        rows.addStretch(1)
+        scroll(self, inside)
+        self.setMinimumWidth(340)
+
+    def _cut_levels(self) -> Section:
+        self.cut = QComboBox()
+        self.cut.setToolTip("Which values the contrast limits of the selected images show; zscale is IRAF's.")
+        for title, how in (("min-max", "min-max"), *((f"{p:g} %", p) for p in PERCENTS), ("zscale", "zscale"), ("own [%]", None)):
+            self.cut.addItem(title, how)
+        self.cut.setCurrentIndex(1)
+        self.percent = FloatBox(50.0, 100.0)
+        self.percent.setValue(99.9)
+        self.percent.setToolTip("Part of the pixels [%] that lies between the contrast limits, for 'own'.")
+        self.origin = QCheckBox("origin at the lower left")
+        self.origin.setToolTip(
+            "Let y grow upwards as on a map of the Sun; the data stay as they are. The default is set in the preferences."
+        )
+        self.origin.setChecked(is_lower_left(self.viewer))
+        self.origin.toggled.connect(lambda on: set_origin(self.viewer, lower_left=on))
+        apply = button("Apply", "Set the contrast limits of the selected images, of all visible ones if none is selected.", self._cut)
+        return Section("Cut levels", row(self.cut, self.percent, apply), self.origin)
+
+
+def _write_csv(drawings: list[Drawing], path: Path) -> None:
+    try:
+        path.write_text("\n".join(map(to_csv, drawings)), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written ({error}): choose another name or folder.") from error
+
+
+def _disconnector(events: list[Any], watched: list[Any], slot: Any, *boxes: LayerBox) -> Any:
+    def disconnect(*_: Any) -> None:
+        for event in (*events, *(layer.events.data for layer in watched)):
+            event.disconnect(slot)
+        for box in boxes:
+            box.disconnect_viewer()
+
+    return disconnect

@@ -1,0 +1,1 @@
+"""What goes on beside the GUI thread: workers, autosave, live results, preview, sweeps, versions."""

@@ -1,0 +1,100 @@
+"""Results that follow the knobs: a glance at once, the iteration when it comes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from heliorestore.plugin.runs.worker import End, Latest, Outcome
+from heliorestore.plugin.viewer.layers import Key
+from heliorestore.plugin.viewer.result_layers import ResultLayers
+from heliorestore.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from heliorestore.methods.sv_momfbd import SvMomfbdSettings
+
+
+class LiveLayers(ResultLayers):
+    """Shows every snapshot as it would be with the `knobs` as they stand now, as long as it was made with others."""
+
+    def __init__(
+        self, viewer: Any, name: str, inputs: Sequence[Any], knobs: Callable[[], SvMomfbdSettings | None], *, maps: bool = True
+    ) -> None:
+        super().__init__(viewer, name, inputs, maps=maps)
+        self._knobs = knobs
+        self._glances = Latest("Glance", self._glanced)
+
+    def show(self, snapshot: Snapshot) -> None:
+        self.last = snapshot
+        if self._is_old(snapshot):
+            self._waiting.clear()
+            self._add_one()
+            self.look_ahead()
+        else:
+            self._glances.forget()
+            super().show(snapshot)
+
+    def look_ahead(self) -> None:
+        """Show the last snapshot with the knobs as they stand now."""
+        from heliorestore.diagnose.glance import glance
+
+        knobs, last = self._knobs(), self.last
+        if last is not None and knobs is not None:
+            self._glances.ask(lambda: (last, glance(last, knobs)))
+
+    def _is_old(self, snapshot: Snapshot) -> bool:
+        from heliorestore.diagnose.glance import knob_behind, knob_of
+
+        knobs, behind = self._knobs(), knob_behind(snapshot)
+        return knobs is not None and behind is not None and knob_of(knobs) != behind
+
+    def _glanced(self, outcome: Outcome) -> None:
+        if outcome.end is not End.FINISHED:
+            return
+        snapshot, images = outcome.value
+        if snapshot is self.last:
+            self.show_ahead(images)
+
+
+class BoxLayers(LiveLayers):
+    """The images of a part of the field, which may move and change its size."""
+
+    def __init__(self, viewer: Any, name: str, inputs: Sequence[Any], knobs: Callable[[], SvMomfbdSettings | None]) -> None:
+        super().__init__(viewer, name, inputs, knobs, maps=False)
+        self._whole = list(self._placements)
+
+    def place(self, origin: tuple[int, int]) -> None:
+        """The next snapshot begins at this pixel (y, x) of the field; what is on its way of the last place is not wanted."""
+        self._placements = [placement.cropped(origin) for placement in self._whole]
+        self._glances.forget()
+        self.last = None
+
+    def show(self, snapshot: Snapshot) -> None:
+        for (_, object_), layer in self.layers.items():
+            place = self._placements[object_].of_grid(snapshot.images.shape[1:], snapshot.images.shape[1:])
+            moved = tuple(layer.translate) != tuple(place["translate"]) or layer.data.shape != snapshot.images.shape[1:]
+            if moved and layer in self._viewer.layers:
+                layer.data, layer.translate = snapshot.images[object_], place["translate"]
+        super().show(snapshot)
+
+    def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
+        """In the cuts of the field around it: a step at the border of the box would be one of the cuts, not of the Sun."""
+        layer = super()._add(key, array, snapshot)
+        layer.contrast_limits = self._cuts[key[1]]
+        return layer
+
+    def remove(self) -> None:
+        """Take the layers away."""
+        self._glances.forget()
+        self.last = None
+        for layer in self.layers.values():
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        self.layers.clear()
+
+
+def within(snapshot: Snapshot, rows: slice, columns: slice) -> Snapshot:
+    """The snapshot with its images and residual cut to a rectangle; mode maps stay as they are."""
+    cut = {name: maps if maps.ndim == 4 else maps[:, rows, columns] for name, maps in snapshot.maps.items()}
+    return dataclasses.replace(snapshot, images=snapshot.images[:, rows, columns], maps=cut)

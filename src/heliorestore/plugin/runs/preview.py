@@ -1,0 +1,217 @@
+"""The preview box: a rectangle of the field that is restored first, and again whenever something changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Shapes
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.runs.live import BoxLayers, within
+from heliorestore.plugin.runs.redraw_rate import Pace
+from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker
+from heliorestore.plugin.viewer.layers import Placement
+from heliorestore.settings import Settings, options
+from heliorestore.snapshot import Snapshot
+
+_SIDE = 256  # px of a new box
+_LEAST = 32  # px: a smaller box says nothing about wavefronts
+_MARGIN = 16  # px around the box that are restored too, so that its border is like its middle
+_QUIET_MS = 250  # after the last change before the box is restored again
+_FURTHER = 6  # iterations after a change when all are done
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Pixels of the field: rows and columns."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def around(self, margin: int, shape: tuple[int, int]) -> Rectangle:
+        """A larger one, as far as the field goes."""
+        return Rectangle(
+            max(0, self.top - margin), max(0, self.left - margin), min(shape[0], self.bottom + margin), min(shape[1], self.right + margin)
+        )
+
+    def within(self, outer: Rectangle) -> tuple[slice, slice]:
+        """Where it lies in another one."""
+        return slice(self.top - outer.top, self.bottom - outer.top), slice(self.left - outer.left, self.right - outer.left)
+
+
+class Box:
+    """A Shapes layer with one rectangle over the field, in the field's own pixels; the user drags it and its corners."""
+
+    def __init__(self, viewer: Any, over: Any, shape: tuple[int, int], changed: Callable[[], None]) -> None:
+        self._viewer, self._shape = viewer, shape
+        place = Placement.of_layer(over)
+        rows, columns = ((max(0, (n - _SIDE) // 2), min(n, (n + _SIDE) // 2)) for n in shape)
+        made = Shapes(
+            [_corners(rows, columns)], shape_type="rectangle", name="preview box", edge_color="#ffd000", face_color="transparent",
+            edge_width=max(shape) / 160, scale=place.scale, translate=place.translate, rotate=place.rotate, units=place.units,
+            axis_labels=("y", "x"), metadata={"kind": "box"},
+        )  # fmt: skip
+        viewer.add_layer(made)
+        self.layer = viewer.layers[made.name]
+        self.to_front()
+        self.layer.events.data.connect(lambda _event: changed())
+
+    @property
+    def stands(self) -> bool:
+        return self.layer in self._viewer.layers and len(self.layer.data) > 0
+
+    def rectangle(self) -> Rectangle:
+        """The rectangle in whole pixels, within the field and no smaller than makes sense."""
+        corners = np.asarray(self.layer.data[-1])[:, -2:]
+        edges = []
+        for axis, size in enumerate(self._shape):
+            low, high = round(float(corners[:, axis].min()) + 0.5), round(float(corners[:, axis].max()) + 0.5)
+            low = min(max(low, 0), max(0, size - _LEAST))
+            edges.append((low, min(max(high, low + _LEAST), size)))
+        (top, bottom), (left, right) = edges
+        return Rectangle(top, left, bottom, right)
+
+    def move(self, rectangle: Rectangle) -> None:
+        """Put the box somewhere else."""
+        self.layer.data = [_corners((rectangle.top, rectangle.bottom), (rectangle.left, rectangle.right))]
+
+    def to_front(self) -> None:
+        """On top of all layers, selected, ready to be dragged."""
+        layers = self._viewer.layers
+        layers.move(layers.index(self.layer), len(layers))
+        layers.selection.active = self.layer
+        self.layer.mode = "select"
+        self.layer.selected_data = {0}
+
+    def remove(self) -> None:
+        if self.layer in self._viewer.layers:
+            self._viewer.layers.remove(self.layer)
+
+
+class Preview(QObject):
+    """Restores the box over and over; nothing here is ever exported.
+
+    `job` tells what would be restored on the whole field, or raises what is missing.
+    """
+
+    arrived = Signal()  # another snapshot is shown
+    told = Signal(str)  # what is going on, or wrong
+
+    def __init__(self, box: Box, layers: BoxLayers, job: Callable[[], Job]) -> None:
+        super().__init__()
+        self.box, self.layers, self._job = box, layers, job
+        self.snapshot: Snapshot | None = None
+        self.rectangle = self.outer = box.rectangle()
+        self._settings: Settings | None = None
+        self._worker: RestoreWorker | None = None
+        self._holding = False
+        self._quiet = QTimer(self)
+        self._quiet.setSingleShot(True)
+        self._quiet.timeout.connect(self.restart)
+        self._pace = Pace(self, self._draw, lambda: self.layers.settled)
+        self.running: list[RestoreWorker] = []  # outlives this object, for whoever must end it
+
+    def restart_soon(self) -> None:
+        """Begin anew when the changes have come to rest."""
+        self._quiet.start(_QUIET_MS)
+
+    def restart(self) -> None:
+        """Begin anew with the box and the settings as they stand."""
+        if not self.box.stands:
+            self.told.emit("The box has been deleted.")
+            return
+        try:
+            job = self._job()
+        except HeliorestoreError as error:
+            self.told.emit(str(error))
+            return
+        self._end()
+        shape = job.burst.shape[2:]
+        self.rectangle = self.box.rectangle()
+        self.outer = outer = self.rectangle.around(_MARGIN, (shape[0], shape[1]))
+        burst = job.burst.window(slice(outer.top, outer.bottom), slice(outer.left, outer.right))
+        self._settings, self._holding = job.settings, False
+        self.layers.place((self.rectangle.top, self.rectangle.left))
+        worker = RestoreWorker("preview", dataclasses.replace(job, burst=burst, settings=job.settings, autosave=None, holds=True))
+        worker.signals.arrived.connect(lambda: self._arrived(worker))
+        worker.signals.stage.connect(lambda stage: self._stage(worker, stage))
+        worker.signals.ended.connect(lambda outcome: self._ended(worker, outcome))
+        self._worker = worker
+        self.running[:] = [worker]
+        self.told.emit("Loading…")
+        worker.start()
+
+    def send(self, settings: Settings) -> None:
+        """Go on with these settings: the live ones at the next iteration, anew where others have changed."""
+        if self._settings is None or self._worker is None or self._quiet.isActive():
+            self.restart_soon()
+            return
+        if any(not o.live and getattr(settings, o.name) != getattr(self._settings, o.name) for o in options(type(settings))):
+            self.restart_soon()
+            return
+        self.layers.look_ahead()
+        if self._holding and self.snapshot is not None and hasattr(settings, "iterations"):
+            settings = settings.replace(iterations=max(settings.iterations, self.snapshot.step + _FURTHER))
+        self._worker.send(settings)
+
+    def remove(self) -> None:
+        """End, and take box and images away."""
+        self._end()
+        self.layers.remove()
+        self.box.remove()
+        self._quiet.stop()  # the box's own going is no change
+
+    # -- what the worker tells
+
+    def _arrived(self, worker: RestoreWorker) -> None:
+        if worker is self._worker:
+            self._pace.want()
+
+    def _draw(self) -> None:
+        snapshot = self._worker.take() if self._worker is not None else None
+        if snapshot is None:
+            return
+        known = len(self.layers.layers)
+        self.snapshot = within(snapshot, *self.rectangle.within(self.outer))
+        self.layers.show(self.snapshot)
+        if len(self.layers.layers) > known and self.box.stands:
+            self.box.to_front()
+        self._tell()
+        self.arrived.emit()
+
+    def _stage(self, worker: RestoreWorker, stage: str) -> None:
+        if worker is self._worker:
+            self._holding = stage == "holding"
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.snapshot is not None:
+            rest = "at rest, waiting for a change" if self._holding else "running"
+            size = f"{self.rectangle.right - self.rectangle.left} x {self.rectangle.bottom - self.rectangle.top} px"
+            self.told.emit(f"{size}, iteration {self.snapshot.step}, {rest}.")
+
+    def _ended(self, worker: RestoreWorker, outcome: Outcome) -> None:
+        if worker is self._worker:
+            self._worker = None
+            if outcome.end is End.FAILED and outcome.error is not None:
+                from heliorestore.plugin.runs.failure import explain
+
+                self.told.emit(explain(outcome.error))
+
+    def _end(self) -> None:
+        if self._worker is not None:
+            self._worker.quit()
+        self._worker, self.snapshot = None, None
+
+
+def _corners(rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+    """The corners (y, x) of a rectangle around whole pixels."""
+    (top, bottom), (left, right) = rows, columns
+    return np.array([[top, left], [top, right], [bottom, right], [bottom, left]]) - 0.5

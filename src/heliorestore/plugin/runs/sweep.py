@@ -1,0 +1,183 @@
+"""Results for several values of one setting as one stack of images: a slider goes through the values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heliorestore.errors import SettingsError
+from heliorestore.plugin.runs.versions import short_name
+from heliorestore.plugin.viewer.insertion import insert_quietly
+from heliorestore.plugin.viewer.layers import Placement, cuts
+from heliorestore.plugin.viewer.result_layers import ResultLayers
+from heliorestore.settings import Option, Settings, options, to_text
+from heliorestore.snapshot import Snapshot
+
+_MOST = 50  # values: each is a run
+
+
+def sweepable(settings_class: type[Settings]) -> list[Option]:
+    """The settings of a method that take numbers, those on a logarithmic scale first."""
+    numeric = [option for option in options(settings_class) if option.type in (int, float) and not option.choices]
+    return sorted(numeric, key=lambda option: not option.log)
+
+
+def parse_values(option: Option, text: str) -> tuple[float, ...]:
+    """Read `0.01, 0.03, 0.1`, each a value of the setting; what is wrong is a SettingsError."""
+    values = tuple(option.parse(part.strip()) for part in text.split(",") if part.strip())
+    if not 2 <= len(values) <= _MOST:
+        raise SettingsError(f"A sweep takes 2 to {_MOST} values of {option.name}, separated by commas; there are {len(values)}.")
+    if len(set(values)) < len(values):
+        raise SettingsError(f"Two of the values of {option.name} are the same: {text}.")
+    return values
+
+
+def suggested_ends(option: Option) -> tuple[float, float]:
+    """First and last of the values to begin with: the default in their middle, a factor of 4 or, for fractions, of 10 away."""
+    whole = option.type is int
+    factor = 4 if whole else 10
+    middle = option.default if option.default is not None and option.default > 0 else max(1.0, option.minimum or 0.0)
+    low, high = _permitted(option, middle / factor), _permitted(option, middle * factor)
+    return (float(max(1, round(low))), float(round(high))) if whole else (float(f"{low:.3g}"), float(f"{high:.3g}"))
+
+
+def spaced_values(option: Option, low: float, high: float, count: int) -> str:
+    """Values from low to high as text, evenly spaced on a logarithmic scale, to three digits; whole numbers come once each."""
+    if not (0 < low < high and count >= 2):
+        raise SettingsError(f"Values from {low:g} to {high:g} in {count} steps: the first must be positive and smaller than the last.")
+    found = (math.exp(v) for v in np.linspace(math.log(low), math.log(high), count))
+    return ", ".join(dict.fromkeys(to_text(round(v) if option.type is int else float(f"{v:.3g}")) for v in found))
+
+
+def _permitted(option: Option, value: float) -> float:
+    """The permitted value next to this one."""
+    low = value if option.minimum is None else max(value, option.minimum)
+    return low if option.maximum is None else min(low, option.maximum)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Which setting takes which values."""
+
+    setting: str
+    values: tuple[float, ...]
+
+    @property
+    def axis(self) -> str:
+        """The label of the stack's first axis, short enough for a slider."""
+        return "λ" if self.setting.startswith("lambda") else self.setting[:3]
+
+    def title(self, number: int) -> str:
+        """The setting with one of its values, as it is shown over the image."""
+        return f"{short_name(self.setting)} = {self.values[number]:g}"
+
+
+class SweepLayers:
+    """The stack of a sweep: one layer (value, y, x) per object; axes that the viewer has already lie in between: (value, t, y, x)."""
+
+    def __init__(self, viewer: Any, name: str, sweep: Sweep, inputs: Sequence[Any]) -> None:
+        self.viewer, self._name, self.sweep = viewer, name, sweep
+        self._places = [Placement.of_layer(layer) for layer in inputs]
+        self._cuts = [tuple(layer.contrast_limits) for layer in inputs]
+        # The images are the same along the sliders that are there: so they go on to act on the other layers alone.
+        self._others = {label: int(n) for label, n in zip(viewer.dims.axis_labels[:-2], viewer.dims.nsteps[:-2], strict=True)}
+        self.snapshots: list[Snapshot | None] = [None] * len(sweep.values)
+        self.layers: list[Any] = []
+        self._stack: Any = None
+        self._step = viewer.dims.events.current_step
+        self._step.connect(self._tell)
+        viewer.layers.events.removed.connect(self._tell)
+
+    def part(self, number: int) -> SweepPart:
+        """Where the results for one of the values go."""
+        return SweepPart(self, number)
+
+    def show(self, number: int, snapshot: Snapshot) -> None:
+        """Put the images of a value into their plane; the layers are made with the first ones."""
+        self.snapshots[number] = snapshot
+        if self._stack is None:
+            objects, rows, columns = snapshot.images.shape
+            self._stack = np.full((objects, len(self.sweep.values), rows, columns), np.nan, np.float32)
+        if self._stack.shape[-2:] != snapshot.images.shape[-2:]:
+            raise SettingsError(f"{self.sweep.title(number)} gives images of another size: they cannot be stacked.")
+        self._stack[:, number] = snapshot.images
+        if not self.layers:
+            for object_ in reversed(range(len(self._stack))):
+                self.layers.insert(0, self._add(object_, snapshot))
+        for layer in self.layers:
+            if layer in self.viewer.layers:
+                layer.refresh()
+        self._tell()
+
+    def close(self) -> None:
+        """Stop following the viewer."""
+        self._step.disconnect(self._tell)
+        self.viewer.layers.events.removed.disconnect(self._tell)
+        self._overlay().visible = False
+
+    def _add(self, object_: int, snapshot: Snapshot) -> Any:
+        label = snapshot.run.labels[object_] if snapshot.run is not None else ""
+        image = snapshot.images[object_]
+        place = self._places[object_].of_grid((image.shape[0] // snapshot.zoom, image.shape[1] // snapshot.zoom), image.shape)
+        data: Any = self._stack[object_]
+        values, rows, columns = data.shape
+        data = np.broadcast_to(
+            data.reshape(values, *(1 for _ in self._others), rows, columns), (values, *self._others.values(), rows, columns)
+        )
+        more = data.ndim - 2
+        turn = np.eye(data.ndim)
+        turn[more:, more:] = place["rotate"]
+        low, high = (pick(pair) for pick, pair in zip((min, max), zip(self._cuts[object_], cuts(image), strict=True), strict=True))
+        arguments = {
+            "name": f"{self._name} {label}".strip(), "scale": (1.0,) * more + tuple(place["scale"]),
+            "translate": (0.0,) * more + tuple(place["translate"]), "rotate": turn, "units": ("pixel",) * more + tuple(place["units"]),
+            "axis_labels": (self.sweep.axis, *self._others, "y", "x"),
+            "contrast_limits": (low, high), "colormap": "gray", "visible": object_ == 0,
+            "metadata": {"kind": "sweep", "sweep": self.sweep, "snapshots": self.snapshots, "object": object_},
+        }  # fmt: skip
+        return insert_quietly(self.viewer, data, arguments)
+
+    def _overlay(self) -> Any:
+        return self.viewer.canvas.overlays["text"]
+
+    def _tell(self, event: Any = None) -> None:
+        """Write the value that is shown over the image, as long as there is a layer of the sweep."""
+        there = [layer for layer in self.layers if layer in self.viewer.layers]
+        overlay = self._overlay()
+        if not there:
+            overlay.visible = False
+            return
+        number = int(self.viewer.dims.current_step[-there[0].ndim])
+        overlay.text = self.sweep.title(min(max(number, 0), len(self.sweep.values) - 1))
+        overlay.position = "top_left"
+        overlay.visible = True
+
+
+class SweepPart(ResultLayers):
+    """What a run shows its snapshots to while it does one value of a sweep: a plane of the stack in place of layers of its own."""
+
+    def __init__(self, layers: SweepLayers, number: int) -> None:
+        super().__init__(layers.viewer, "", ())
+        self._stack, self._number = layers, number
+
+    def show(self, snapshot: Snapshot) -> None:
+        self._stack.show(self._number, snapshot)
+
+    def show_ahead(self, images: Any) -> None:
+        """A sweep shows nothing before it is computed."""
+
+    def complete(self) -> bool:
+        return True
+
+
+def export_sweep(snapshots: Sequence[Snapshot | None], sweep: Sweep, folder: Path) -> list[Path]:
+    """Write one restored file per value, each with its whole provenance, and return their paths."""
+    from heliorestore.fits.writer import write
+
+    done = [(value, snapshot) for value, snapshot in zip(sweep.values, snapshots, strict=True) if snapshot is not None]
+    return [write(snapshot, folder / f"{sweep.setting}_{value:g}.fits") for value, snapshot in done]

@@ -1,0 +1,131 @@
+"""Results in the viewer as versions: which there are, and a copy of the present one that later iterations leave alone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from heliorestore.plugin.viewer.insertion import insert_quietly
+from heliorestore.plugin.viewer.layers import TAG, Placement, snapshot_layer
+from heliorestore.plugin.viewer.result_layers import next_name
+from heliorestore.settings import SavedSettings, Settings, options, to_rows, to_text
+from heliorestore.snapshot import Snapshot
+
+VERSION = "version"  # metadata key that marks the layers of a kept version
+
+_ALWAYS_TOLD = "lambda"  # settings whose names begin so stand in a version's name also where they are the default
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """The layers of one result under their common name; `kept` ones no longer change."""
+
+    name: str
+    layers: tuple[Any, ...]
+    kept: bool
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The latest snapshot that the layers show now: a version does not hold on to those of a run that goes on."""
+        images = [layer for layer in self.layers if layer.metadata.get("kind") == "image"] or self.layers
+        latest: Snapshot = max((layer.metadata[TAG] for layer in images), key=lambda snapshot: snapshot.step)
+        return latest
+
+
+def versions(layers: Iterable[Any]) -> list[Version]:
+    """Every result among these layers, in the order in which they were added."""
+    groups: dict[Any, list[Any]] = {}
+    for layer in layers:
+        record = layer.metadata.get(TAG)
+        if isinstance(record, Snapshot):
+            groups.setdefault(_key(layer, record), []).append(layer)
+    found = []
+    for group in groups.values():
+        images = [layer for layer in group if layer.metadata.get("kind") == "image"] or group
+        name = _common_name([layer.name for layer in images])
+        found.append(Version(name, tuple(group), any(VERSION in layer.metadata for layer in group)))
+    return found
+
+
+def knob_text(settings: Settings | SavedSettings) -> str:
+    """The settings that tell versions apart: every lambda, and other knobs where they are not the default, as `λ object 0.1, prior 3.0`."""
+    if isinstance(settings, SavedSettings):
+        told = [(name, text) for name, text, *_ in settings.rows if name.startswith(_ALWAYS_TOLD)]
+    else:
+        values = {option: getattr(settings, option.name) for option in options(type(settings))}
+        told = [
+            (option.name, to_text(value))
+            for option, value in values.items()
+            if option.name.startswith(_ALWAYS_TOLD) or (option.log and option.live and value != option.default)
+        ]
+    return ", ".join(f"{short_name(name)} {value}" for name, value in told)
+
+
+def short_name(setting: str) -> str:
+    """The name of a setting as it stands in names and on axes: `lambda_object` is `λ object`."""
+    return setting.replace("lambda", "λ").replace("_", " ")
+
+
+def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, name: str = "") -> str:
+    """Put copies of a snapshot's images under the layers of its run, hidden, and return the name that they begin with.
+
+    `settings` are those it was made with, as they stood at that moment. The pixels are shared, for nobody can write them.
+    """
+    ours = [v for v in versions(viewer.layers) if not v.kept and snapshot.run is not None and v.snapshot.run is not None]
+    same = [v for v in ours if snapshot.run is not None and v.snapshot.run is not None and v.snapshot.run.settings is snapshot.run.settings]
+    shown = {layer.metadata["object"]: layer for v in same for layer in v.layers if layer.metadata.get("kind") == "image"}
+    stem = name or (same[0].name if same else snapshot.run.settings.method if snapshot.run is not None else "result")
+    knobs = knob_text(settings)
+    stem = next_name(viewer, f"{stem} kept") + (f" ({knobs})" if knobs else "")
+    lowest = min((viewer.layers.index(layer) for v in same for layer in v.layers), default=len(viewer.layers))
+    values = {row[0]: row[1] for row in (settings.rows if isinstance(settings, SavedSettings) else to_rows(settings))}
+    for object_ in reversed(range(len(snapshot.images))):
+        array = snapshot.images[object_]
+        data, arguments, kind = snapshot_layer(("image", object_), array, snapshot, stem)
+        arguments["visible"] = False
+        arguments["metadata"] |= {VERSION: stem, "settings": values}
+        if (like := shown.get(object_)) is not None:
+            arguments |= Placement.of_layer(like).of_grid(array.shape, array.shape)
+            arguments |= {"contrast_limits": like.contrast_limits, "colormap": like.colormap}
+        insert_quietly(viewer, data, arguments, kind, lowest)
+    return stem
+
+
+def pair(version: Version, layers: Iterable[Any]) -> tuple[Any, Any]:
+    """The first image layer of a version, and that of the same object in the latest result that is not kept; None where there is none."""
+    image = next((layer for layer in version.layers if layer.metadata.get("kind") == "image"), None)
+    if image is None:
+        return None, None
+    others = [layer for other in versions(layers) if not other.kept for layer in other.layers if layer not in version.layers]
+    same = [each for each in others if each.metadata.get("kind") == "image" and each.metadata["object"] == image.metadata["object"]]
+    return image, same[-1] if same else None
+
+
+def rename(version: Version, name: str) -> None:
+    """Give the layers of a version another common name."""
+    for layer in version.layers:
+        rest = layer.name.removeprefix(version.name)
+        layer.name = name + rest if rest != layer.name else f"{name} {layer.name}"
+
+
+def delete(viewer: Any, version: Version) -> None:
+    """Take the layers of a version out of the viewer."""
+    for layer in version.layers:
+        if layer in viewer.layers:
+            viewer.layers.remove(layer)
+
+
+def _key(layer: Any, snapshot: Snapshot) -> Any:
+    """What the layers of one result share: the name of a kept version, the settings record of a run."""
+    if VERSION in layer.metadata:
+        return layer.metadata[VERSION]
+    return id(snapshot.run.settings) if snapshot.run is not None else id(snapshot)
+
+
+def _common_name(names: list[str]) -> str:
+    """What all names begin with, up to the end of a word."""
+    words = [name.split(" ") for name in names]
+    common = list(itertools.takewhile(lambda same: len(set(same)) == 1, zip(*words, strict=False)))
+    return " ".join(same[0] for same in common) or names[0]

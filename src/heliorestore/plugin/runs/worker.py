@@ -1,0 +1,368 @@
+"""Work off the GUI thread: any function as a `Task`, a restoration as a `RestoreWorker`.
+
+napari's own generator worker does not serve: it swallows RuntimeErrors, which torch's out-of-memory errors are, it
+does not close the generator on abort, and it queues every yield. Here every end is told exactly once (`ended`), the
+generator is always closed, and only the latest snapshot waits, in a mailbox with one slot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TextIO
+
+from napari.qt.threading import WorkerBase, WorkerBaseSignals, create_worker
+from qtpy.QtCore import QThreadPool, Signal
+
+from heliorestore.burst import Burst
+from heliorestore.plugin.runs.autosave import Autosave
+from heliorestore.settings import Settings
+from heliorestore.snapshot import Snapshot, StopReason
+
+_THREADS = 8
+
+
+class End(Enum):
+    """How a task ended."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a task, with the value that it returned or the error that ended it."""
+
+    end: End
+    value: Any = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One restoration to be run; its text is what napari's list of running tasks shows.
+
+    With `autosave` its state is kept there, and what is found there is gone on with. A job that `holds` does not end
+    by itself: after its last snapshot it waits for settings, and goes on with them.
+    """
+
+    burst: Burst
+    settings: Settings
+    device: str = "auto"
+    seed: int = 0
+    autosave: Autosave | None = None
+    holds: bool = False
+
+    def __str__(self) -> str:
+        objects, frames, rows, columns = self.burst.shape
+        return f"{self.settings.method} of {objects} x {frames} images of {columns} x {rows} pixels"
+
+
+class TaskSignals(WorkerBaseSignals):
+    """What a worker tells the GUI thread; napari's task list listens to `aborted`."""
+
+    aborted = Signal()
+    ended = Signal(object)  # Outcome
+    message = Signal(str)
+    stage = Signal(str)  # "loading", "running", "paused", "holding"
+    arrived = Signal()  # a snapshot waits in the mailbox
+
+
+class Task(WorkerBase):
+    """A function in a thread of its own; whatever happens in it, `ended` is emitted once."""
+
+    def __init__(self, title: str, work: Callable[[], Any]) -> None:
+        super().__init__(SignalsClass=TaskSignals)
+        self.title = title
+        self._work: Callable[[], Any] | None = work
+
+    def work(self) -> Any:
+        return self._work() if self._work is not None else None
+
+    def run(self) -> None:
+        """Do the work and tell how it ended.
+
+        This replaces superqt's version for a reason: `warnings.catch_warnings` there is process-wide, so that two
+        workers that overlap leave the hook of a dead one behind, and a returned RuntimeError ends without a signal.
+        """
+        self._running = True
+        self._tell("started")
+        with _forwarded_warnings(lambda text: self._tell("message", text)):
+            outcome = self._outcome()
+        # napari keeps the worker as long as its window: it must not keep the data.
+        self._work = None
+        self._running = False
+        if outcome.end is End.FAILED:
+            self._tell("errored", outcome.error)
+        elif outcome.end is End.STOPPED:
+            self._tell("aborted")
+        self._tell("ended", outcome)
+        if outcome.end is End.FINISHED:
+            self._tell("finished")  # napari's task list takes this for "completed"
+        self._tell("_finished", self)
+
+    def _outcome(self) -> Outcome:
+        try:
+            value = self.work()
+            return Outcome(End.STOPPED if self.abort_requested else End.FINISHED, value)
+        except Exception as error:
+            free_frames(error)
+            return Outcome(End.FAILED, error=error)
+        finally:
+            free_gpu()
+
+    def _tell(self, name: str, *values: Any) -> None:
+        # When the application goes while a thread still works, the signals are gone before it.
+        with contextlib.suppress(RuntimeError):
+            getattr(self.signals, name).emit(*values)
+
+
+class RestoreWorker(Task):
+    """Iterates a restoration; pause, step, stop and live settings take effect between two iterations."""
+
+    def __init__(self, title: str, job: Job) -> None:
+        super().__init__(title, self._restore)
+        self._job: Job | None = job
+        self._change = threading.Condition()
+        self._paused = False
+        self._steps = 0
+        self._sent: Settings | None = None
+        self._latest: Snapshot | None = None
+        self._pending = False
+
+    # -- called by the GUI thread
+
+    def pause(self) -> None:
+        """Wait before the next iteration until `resume`, `step` or `quit`."""
+        with self._change:
+            self._paused = True
+
+    def resume(self) -> None:
+        """Go on without further waiting."""
+        with self._change:
+            self._paused = False
+            self._change.notify()
+
+    def step(self) -> None:
+        """Do one more iteration, then wait."""
+        with self._change:
+            self._steps += 1
+            self._paused = True
+            self._change.notify()
+
+    def quit(self) -> None:
+        """End after the iteration that is being computed."""
+        with self._change:
+            super().quit()
+            self._change.notify()
+
+    def send(self, settings: Settings) -> None:
+        """Use these live settings from the next iteration on; only the last ones sent before it count."""
+        with self._change:
+            self._sent = settings
+            self._change.notify()
+
+    def take(self) -> Snapshot | None:
+        """Empty the mailbox: the latest snapshot, or None if it has been taken already."""
+        with self._change:
+            latest, self._latest, self._pending = self._latest, None, False
+        return latest
+
+    # -- in the worker's thread
+
+    def _restore(self) -> None:
+        job, self._job = self._job, None
+        if job is None or self.abort_requested:
+            return
+        self._tell("stage", "loading")  # the first import of torch takes seconds
+        from heliorestore.methods.base import stream
+
+        last = None
+        settings = job.settings
+        sent: Settings | None = None
+        told: set[str] = set()
+        with closing(stream(job.burst, _kept(job, job.settings), device=job.device, seed=job.seed)) as iterations:
+            self._tell("stage", "running")
+            while not self.abort_requested:
+                try:
+                    last = iterations.send(sent)  # `send(None)` is `next`
+                except StopIteration:
+                    break
+                for text in last.messages:
+                    if text not in told:
+                        told.add(text)
+                        self._tell("message", text)
+                if job.autosave is not None:
+                    last = _of(job, last)
+                    job.autosave.note(last, settings)
+                self._post(last)
+                if last.stop is not None and job.autosave is not None:
+                    break  # a generator that is closed leaves its state, with which the panel may go on
+                if last.stop is None or job.holds:
+                    sent = self._wait(hold=last.stop is not None)
+                    settings = sent or settings
+                    sent = sent and _kept(job, sent)
+                else:
+                    sent = None
+        if self.abort_requested and last is not None and last.stop is None:
+            last = dataclasses.replace(last, stop=StopReason.USER)
+            self._post(last)
+        if job.autosave is not None:
+            job.autosave.keep(last, settings)
+
+    def _post(self, snapshot: Snapshot) -> None:
+        """Put the snapshot into the mailbox over the one before, and ring only if nobody has been called yet."""
+        with self._change:
+            self._latest = snapshot
+            ring, self._pending = not self._pending, True
+        if ring:
+            self._tell("arrived")
+
+    def _wait(self, *, hold: bool = False) -> Settings | None:
+        """Stay here while paused, or on hold until settings come; return the live settings for the next iteration."""
+
+        def stays() -> bool:
+            return not self.abort_requested and (self._sent is None if hold else self._paused and not self._steps)
+
+        with self._change:
+            waits = stays()
+        if waits:
+            self._tell("stage", "holding" if hold else "paused")
+        with self._change:
+            self._change.wait_for(lambda: not stays())
+            self._steps = max(0, self._steps - 1)
+            sent, self._sent = self._sent, None
+        if waits and not self.abort_requested:
+            self._tell("stage", "running")
+        return sent
+
+
+def _kept(job: Job, settings: Settings) -> Settings:
+    """Settings with the checkpoint where the job's state is kept."""
+    return settings if job.autosave is None else settings.replace(checkpoint=str(job.autosave.state))
+
+
+def _of(job: Job, snapshot: Snapshot) -> Snapshot:
+    """The snapshot as of a run without autosave: with the checkpoint that the user has set, or none."""
+    run = snapshot.run
+    if run is None or not isinstance(run.settings, Settings):
+        return snapshot
+    settings = run.settings.replace(checkpoint=getattr(job.settings, "checkpoint", ""))
+    return dataclasses.replace(snapshot, run=dataclasses.replace(run, settings=settings))
+
+
+def start_task(title: str, work: Callable[[], Any], ended: Callable[[Outcome], None], *, listed: bool = True) -> Task:
+    """Run a function in a thread and call `ended` in the GUI thread; a listed task makes closing the window ask."""
+    _widen_pool()
+    if listed:
+        return create_worker(title, work, _worker_class=Task, _connect={"ended": ended}, _ignore_errors=True)
+    task = Task(title, work)
+    task.signals.ended.connect(ended)
+    task.start()
+    return task
+
+
+class Latest:
+    """Asks for one thing after the other in a thread; of the wishes that come while it works only the last is fulfilled."""
+
+    def __init__(self, title: str, done: Callable[[Outcome], None]) -> None:
+        self._title, self._done = title, done
+        self._next: Callable[[], Any] | None = None
+        self._at_work = False
+
+    def ask(self, work: Callable[[], Any]) -> None:
+        """Do this next; `done` is called in the GUI thread unless something else has been asked for meanwhile."""
+        self._next = work
+        if not self._at_work:
+            self._begin()
+
+    def forget(self) -> None:
+        """Drop what waits."""
+        self._next = None
+
+    def _begin(self) -> None:
+        work, self._next = self._next, None
+        if work is not None:
+            self._at_work = True
+            start_task(self._title, work, self._ended, listed=False)
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._at_work = False
+        if self._next is None:
+            self._done(outcome)
+        self._begin()
+
+
+def prepare_restoration(job: Job, connect: Mapping[str, Callable[..., None]]) -> RestoreWorker:
+    """A worker for the job, listed among napari's tasks (closing the window asks and cancels), not yet started.
+
+    napari keeps the first argument as long as the window lives: a title, not the data.
+    """
+    _widen_pool()
+    return create_worker(str(job), job, _worker_class=RestoreWorker, _connect=dict(connect), _start_thread=False, _ignore_errors=True)
+
+
+def _widen_pool() -> None:
+    """A pool with as many threads as the machine has cores would let restorations that wait keep everything else from starting."""
+    pool = QThreadPool.globalInstance()
+    if pool is not None and pool.maxThreadCount() < _THREADS:
+        pool.setMaxThreadCount(_THREADS)
+
+
+def free_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of a traceback hold: whoever keeps the error must not keep GPU memory with it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def free_gpu() -> None:
+    """Give unused GPU memory back to the system."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+# -- warnings of a worker's thread ------------------------------------------------------------------------------
+
+_sinks: dict[int, Callable[[str], None]] = {}
+_lock = threading.Lock()
+_show_elsewhere: Callable[..., None] = warnings.showwarning
+
+
+@contextlib.contextmanager
+def _forwarded_warnings(sink: Callable[[str], None]) -> Iterator[None]:
+    """Send the warnings of this thread to `sink`; those of other threads go where they went before."""
+    global _show_elsewhere  # Python has one warnings hook per process
+    thread = threading.get_ident()
+    with _lock:
+        if not _sinks:
+            _show_elsewhere, warnings.showwarning = warnings.showwarning, _show_warning
+        _sinks[thread] = sink
+    try:
+        yield
+    finally:
+        with _lock:
+            del _sinks[thread]
+            if not _sinks and warnings.showwarning is _show_warning:
+                warnings.showwarning = _show_elsewhere
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+) -> None:
+    if sink := _sinks.get(threading.get_ident()):
+        sink(f"{category.__name__}: {message}")
+    else:
+        _show_elsewhere(message, category, filename, lineno, file, line)

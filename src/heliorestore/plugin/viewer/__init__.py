@@ -1,0 +1,1 @@
+"""Burst, Snapshot and Map as layers, and how they are shown."""

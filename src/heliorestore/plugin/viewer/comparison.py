@@ -1,0 +1,228 @@
+"""Two image layers compared: in turns, with a divider, as their difference, or side by side; undone, all is as it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from weakref import WeakValueDictionary
+
+from qtpy.QtCore import QObject, QTimer, Signal
+from superqt.utils import qthrottled
+
+from heliorestore.errors import BurstError
+from heliorestore.plugin.viewer.before_after import Split
+from heliorestore.plugin.viewer.help_layer import HelpLayer
+from heliorestore.plugin.viewer.layers import Placement, symmetric_cuts
+from heliorestore.plugin.viewer.shown_plane import is_help, is_image, shown_plane
+from heliorestore.quality.metrics import on_equal_pixels
+
+_REDRAW_MS = 200  # at most so often a difference is computed
+
+
+class How(Enum):
+    """How two layers are compared; the value is what the menu shows."""
+
+    BLINK = "blink"
+    SPLIT = "split"
+    DIFFERENCE = "difference"
+    SIDE = "side by side"
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What the viewer showed before: what was visible, the contrast limits with their ranges, and the grid."""
+
+    visible: list[tuple[Any, bool]]
+    limits: list[tuple[Any, tuple[float, float], tuple[float, float]]]
+    grid: tuple[bool, tuple[int, int], int]
+
+
+class Comparison(QObject):
+    """Compares two image layers of a viewer; camera, sliders and selection are left alone.
+
+    There is one for a viewer, `comparison_of`, whichever panel begins or ends it: `how` and `pair` are what is compared now.
+    """
+
+    changed = Signal(str)  # something else is compared, or nothing; why it ended where that is not known already
+    split_moved = Signal(float)  # the divider was dragged
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.how: How | None = None
+        self.pair: tuple[Any, Any] | None = None
+        self.split = Split(viewer, self.split_moved.emit)
+        self._viewer = viewer
+        self._before: _Before | None = None
+        self._alike: list[Any] = []  # layers that are shown in the same contrast limits
+        self._difference = HelpLayer(viewer, "difference")
+        self._blinker, self._tidy_soon = QTimer(self), QTimer(self)
+        self._blinker.timeout.connect(self._blink)
+        self._tidy_soon.setSingleShot(True)
+        self._tidy_soon.timeout.connect(self._tidy)
+        self._redraw = qthrottled(self._subtract, timeout=_REDRAW_MS)
+        viewer.layers.events.removed.connect(self._layer_removed)
+
+    def start(self, how: How, first: Any, second: Any, *, rate_hz: float = 2.0, part: float = 0.5, linked: bool = True) -> None:
+        """Compare two layers; what was compared before is undone first. What cannot be compared is a BurstError."""
+        self._undo()
+        try:
+            self._check(how, first, second)
+        except BurstError:
+            self.changed.emit("")
+            raise
+        grid = self._viewer.canvas.grid
+        layers = list(self._viewer.layers)
+        self._before = _Before(
+            [(layer, layer.visible) for layer in layers if not is_help(layer)],
+            [(layer, tuple(layer.contrast_limits), tuple(layer.contrast_limits_range)) for layer in layers if is_image(layer)],
+            (grid.enabled, tuple(grid.shape), grid.stride),
+        )
+        self.how, self.pair = how, (first, second)
+        for layer in layers:
+            layer.visible = layer in (first, second)
+        {How.BLINK: self._begin_blink, How.SPLIT: self._begin_split, How.DIFFERENCE: self._subtract, How.SIDE: self._side_by_side}[how]()
+        if linked and how is not How.DIFFERENCE:
+            self._link(first, second)
+        self.set_rate(rate_hz)
+        if how is How.SPLIT:
+            self.split.move(part)
+        if how is How.DIFFERENCE:
+            for event in self._changes(self.pair):
+                event.connect(self._redraw)
+        self.changed.emit("")
+
+    def set_rate(self, rate_hz: float) -> None:
+        """How often a second a blink changes."""
+        self._blinker.setInterval(max(1, round(1000 / rate_hz)))
+
+    def stop(self, why: str = "") -> None:
+        """Undo: what was visible, the contrast and the grid are as they were before."""
+        if self.how is not None:
+            self._undo()
+            self.changed.emit(why)
+
+    def _check(self, how: How, first: Any, second: Any) -> None:
+        if first == second:
+            raise BurstError("Both layers are the same one: choose two to compare.")
+        for layer in (first, second):
+            if layer not in self._viewer.layers or not is_image(layer):
+                raise BurstError(f"{layer.name} cannot be compared: choose two image layers of the viewer.")
+        if how is How.DIFFERENCE:
+            on_equal_pixels(*(shown_plane(self._viewer, layer) for layer in (first, second)))  # says what does not fit
+
+    def _undo(self) -> None:
+        before, pair = self._before, self.pair
+        if before is None or pair is None:
+            return
+        self._blinker.stop()
+        self._before = self.pair = self.how = None
+        for event in self._changes(pair):
+            event.disconnect(self._redraw)
+        for layer in self._alike:
+            layer.events.contrast_limits.disconnect(self._same_limits)
+        self._alike = []
+        self.split.drop()
+        self._difference.put_away()
+        for layer, limits, reach in before.limits:
+            layer.contrast_limits_range = reach
+            layer.contrast_limits = limits
+        for layer, visible in before.visible:
+            if layer in self._viewer.layers:
+                layer.visible = visible
+        grid = self._viewer.canvas.grid
+        grid.enabled, grid.shape, grid.stride = before.grid
+
+    def _link(self, first: Any, second: Any) -> None:
+        """Show all in the first one's contrast limits; links of napari, which may be the user's, are left alone."""
+        self._alike = [layer for layer in (first, second, self.split.layer) if layer is not None]
+        for layer in self._alike:
+            layer.contrast_limits = first.contrast_limits
+            layer.events.contrast_limits.connect(self._same_limits)
+
+    def _same_limits(self, event: Any) -> None:
+        limits = tuple(event.source.contrast_limits)
+        for layer in self._alike:
+            if tuple(layer.contrast_limits) != limits:
+                layer.contrast_limits = limits
+
+    # -- the ways to compare
+
+    def _begin_blink(self) -> None:
+        self._blink()
+        self._blinker.start()
+
+    def _blink(self) -> None:
+        if self.pair is not None:
+            first, second = self.pair
+            second.visible = bool(first.visible)
+            first.visible = not first.visible
+
+    def _begin_split(self) -> None:
+        assert self.pair is not None
+        first, second = self.pair
+        self.split.take(first)
+        first.visible = False  # its left part lies on top of all
+        second.visible = True
+
+    def _side_by_side(self) -> None:
+        assert self.pair is not None
+        at = [self._viewer.layers.index(layer) for layer in self.pair]
+        grid = self._viewer.canvas.grid
+        # napari gives every visible layer a square, the lowest first; with a negative stride the topmost first.
+        grid.shape, grid.stride, grid.enabled = (1, 2), -1 if at[0] > at[1] else 1, True
+
+    def _subtract(self, event: Any = None) -> None:
+        """Show the first layer minus the second, on the pixels of the coarser one."""
+        if self.pair is None:
+            return
+        first, second = self.pair
+        planes = [shown_plane(self._viewer, layer) for layer in self.pair]
+        try:
+            a, b = on_equal_pixels(*planes)
+        except BurstError as error:
+            self.stop(str(error))
+            return
+        difference = (a - b).astype("float32")
+        if self._difference.layer is not None:
+            self._difference.layer.data = difference
+            return
+        coarser = second if planes[1].size <= planes[0].size else first
+        place = Placement.of_layer(coarser).of_grid(difference.shape, difference.shape)
+        first.visible = second.visible = False
+        self._difference.show(
+            difference,
+            place
+            | {
+                "name": f"{first.name} − {second.name}", "colormap": "coolwarm", "contrast_limits": symmetric_cuts(difference),
+                "axis_labels": ("y", "x"),
+            },
+        )  # fmt: skip
+
+    # -- what happens meanwhile
+
+    def _changes(self, pair: tuple[Any, Any]) -> list[Any]:
+        """The events after which a difference is another one."""
+        return [self._viewer.dims.events.current_step, *(layer.events.data for layer in pair)]
+
+    def _layer_removed(self, event: Any) -> None:
+        if self.pair is not None and any(layer not in self._viewer.layers for layer in self.pair):
+            self.stop()
+        self._tidy_soon.start(0)  # the list may be in the middle of removing more
+
+    def _tidy(self) -> None:
+        """Where nothing is left but layers that help, the viewer is meant to be empty."""
+        if self._viewer.layers and all(is_help(layer) for layer in self._viewer.layers):
+            self._viewer.layers.clear()
+
+
+_COMPARISONS: WeakValueDictionary[int, Comparison] = WeakValueDictionary()  # alive as long as a panel holds them
+
+
+def comparison_of(viewer: Any) -> Comparison:
+    """The one comparison of a viewer, so that every panel knows what is compared."""
+    number = id(getattr(viewer, "__wrapped__", viewer))  # napari hands each panel a proxy of its own
+    found = _COMPARISONS.get(number)
+    if found is None:
+        found = _COMPARISONS[number] = Comparison(viewer)
+    return found

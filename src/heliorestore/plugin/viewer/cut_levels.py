@@ -1,0 +1,64 @@
+"""Cut levels of image layers as solar physicists know them, and the origin at the lower left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heliorestore.errors import SettingsError
+from heliorestore.plugin.preferences import preferences
+from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
+
+PERCENTS = (99.5, 99.0, 98.0, 95.0)
+"""Parts of the pixels, in percent, that common cut levels show."""
+
+_SHOWN = 512  # pixels along an axis that are looked at
+
+
+def cut_levels(image: npt.NDArray[Any], how: float | str) -> tuple[float, float]:
+    """Contrast limits of an image (y, x): `min-max`, `zscale`, or the percentage of the pixels that lies between them."""
+    sample = image[tuple(slice(None, None, max(1, n // _SHOWN)) for n in image.shape)] if how != "min-max" else image
+    values = sample[np.isfinite(sample)]
+    if not values.size:
+        return 0.0, 1.0
+    if how == "min-max":
+        low, high = float(values.min()), float(values.max())
+    elif how == "zscale":
+        from astropy.visualization import ZScaleInterval
+
+        low, high = (float(limit) for limit in ZScaleInterval().get_limits(values))
+    elif isinstance(how, (int, float)) and 0 < how <= 100:
+        low, high = (float(limit) for limit in np.percentile(values, ((100 - how) / 2, 100 - (100 - how) / 2)))
+    else:
+        raise SettingsError(f"Cut levels are min-max, zscale or a percentage above 0 and at most 100, not {how!r}.")
+    return (low, high) if high > low else (low - 0.5 * max(abs(low), 1e-6), low + 0.5 * max(abs(low), 1e-6))
+
+
+def apply_cuts(viewer: Any, how: float | str) -> int:
+    """Set the contrast limits of the selected image layers, of all visible ones if none is selected; return how many they are."""
+    selected = [layer for layer in viewer.layers if layer in viewer.layers.selection and is_image(layer)]
+    layers = selected or [layer for layer in viewer.layers if layer.visible and is_image(layer)]
+    for layer in layers:
+        low, high = cut_levels(shown_plane(viewer, layer), how)
+        before = layer.contrast_limits_range
+        layer.contrast_limits_range = min(low, before[0]), max(high, before[1])
+        layer.contrast_limits = low, high
+    return len(layers)
+
+
+def set_origin(viewer: Any, *, lower_left: bool) -> None:
+    """Let y grow upwards, as on a map of the Sun, or downwards, as on a screen; the data stay as they are."""
+    viewer.scene.camera.orientation2d = ("up" if lower_left else "down", "right")
+
+
+def is_lower_left(viewer: Any) -> bool:
+    """Whether y grows upwards."""
+    return str(viewer.scene.camera.orientation2d[0]) == "up"
+
+
+def apply_origin(viewer: Any) -> None:
+    """Put the origin where the preferences want it, if they want it at the lower left."""
+    if preferences().origin_lower_left:
+        set_origin(viewer, lower_left=True)

@@ -1,0 +1,166 @@
+"""The layers of one run: made at the first snapshot, then only their pixels change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+from qtpy.QtCore import QTimer
+
+from heliorestore.plugin.viewer.layers import TAG, Key, Placement, pictures, snapshot_layer, snapshot_metadata
+from heliorestore.snapshot import Snapshot
+
+_TURN_S = 0.025  # after which what is left of a snapshot waits for the next turn of the event loop
+
+
+class ResultLayers:
+    """Shows the snapshots of one run in a viewer; contrast, colours, camera and sliders are left to the user.
+
+    `inputs` are the layers that are restored, one per object: each result lies over its own, in cuts no narrower
+    than the input's. A layer that the user deletes stays deleted; `maps` says whether maps get layers too. Only the
+    GUI thread may call this.
+    """
+
+    def __init__(self, viewer: Any, name: str, inputs: Sequence[Any], *, maps: bool = True) -> None:
+        self.name, self.inputs = name, list(inputs)
+        self._viewer = viewer
+        self._maps = maps
+        self._placements = [Placement.of_layer(layer) for layer in inputs]
+        self._cuts = [tuple(layer.contrast_limits) for layer in inputs]
+        self.layers: dict[Key, Any] = {}
+        self.last: Snapshot | None = None
+        self._ahead: set[Key] = set()  # the layers that show what runs ahead of the last snapshot
+        self._waiting: list[Key] = []  # the layers that do not show the last snapshot yet
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Put the pictures of a snapshot into their layers; a hidden layer costs nothing until it is shown.
+
+        napari takes long to make a layer: each call makes one at most, the first object's image first. It takes its time for
+        new pixels too: where many layers are visible, the last of them follow in the next turns of the event loop.
+        """
+        self.last = snapshot
+        self._add_one()
+        self._update_visible()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all visible layers show the last snapshot."""
+        return not self._waiting
+
+    def complete(self) -> bool:
+        """Make one of the layers that are still missing, or bring one up to date; whether there was nothing left to do."""
+        if self.last is None:
+            return True
+        return not (self._add_one() or any(self._update(key, array, self.last) for key, array in self._pictures(self.last).items()))
+
+    def show_ahead(self, images: Any) -> None:
+        """Show images (object, y, x) that run ahead of the last snapshot, until a snapshot is shown again."""
+        for (kind, object_), layer in self.layers.items():
+            if kind == "image" and layer.visible and layer in self._viewer.layers:
+                self._ahead.add((kind, object_))
+                self._waiting = [key for key in self._waiting if key != (kind, object_)]
+                layer.data = images[object_]
+
+    def _pictures(self, snapshot: Snapshot) -> dict[Key, Any]:
+        return {key: array for key, array in pictures(snapshot).items() if self._maps or key[0] == "image"}
+
+    def _add_one(self) -> bool:
+        if self.last is None:
+            return False
+        missing = [item for item in self._pictures(self.last).items() if item[0] not in self.layers]
+        if missing:
+            key, array = missing[-1]
+            self.layers[key] = self._add(key, array, self.last)
+        return bool(missing)
+
+    def _update_visible(self) -> None:
+        before = self._waiting
+        visible = [key for key, layer in self.layers.items() if layer.visible]
+        # What waited longest comes first: snapshots that come fast leave no layer behind.
+        self._waiting = [key for key in before if key in visible] + [key for key in visible if key not in before]
+        if not before:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Some of the layers that wait, at least one; the next turn of the event loop does the others."""
+        shown = {} if self.last is None else self._pictures(self.last)
+        end = time.monotonic() + _TURN_S
+        try:
+            while self._waiting:
+                key = self._waiting.pop(0)
+                if key in shown and self.last is not None:
+                    self._update(key, shown[key], self.last)
+                if time.monotonic() >= end:
+                    break
+        finally:
+            if self._waiting:
+                QTimer.singleShot(0, self._hand_over)
+
+    def _update(self, key: Key, array: Any, snapshot: Snapshot) -> bool:
+        """Whether the layer showed something else before."""
+        layer = self.layers.get(key)
+        if layer is None or layer not in self._viewer.layers:
+            return False
+        if layer.metadata.get(TAG) is snapshot and key not in self._ahead:
+            return False
+        self._ahead.discard(key)
+        layer.data = array
+        layer.metadata = snapshot_metadata(key, array, snapshot)
+        return True
+
+    def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
+        before = self._viewer.dims.ndim
+        step = self._viewer.dims.current_step
+        camera = self._viewer.scene.camera
+        zoom, centre = camera.zoom, camera.center
+        data, arguments, kind = snapshot_layer(key, array, snapshot, self.name, self._placements[key[1]])
+        ours = [self._viewer.layers.index(each) for each in self.layers.values() if each in self._viewer.layers]
+        active = self._viewer.layers.selection.active
+        place = min(ours, default=len(self._viewer.layers))
+        self._viewer.layers.insert(place, Layer.create(data, arguments, kind))
+        layer = self._viewer.layers[place]
+        if ours:  # napari selects what is new; the first one, which is the result, stays selected
+            self._viewer.layers.selection.active = active
+        low, high = arguments["contrast_limits"]
+        if key[0] == "image":  # the first iterations may be flat: what will come has more contrast than the input
+            low, high = _room(self._cuts[key[1]], (low, high), array)
+        layer.events.visible.connect(self._shown)
+        layer.contrast_limits_range = _wide_range(array, (low, high))
+        layer.contrast_limits = (low, high)
+        # A layer with more axes than the viewer had prepends some: the sliders that were there keep their places.
+        added = self._viewer.dims.ndim - before
+        self._viewer.dims.current_step = (0,) * added + tuple(step)
+        if added:  # napari fits the view to layers with more axes
+            camera.zoom, camera.center = zoom, centre
+        return layer
+
+    def _shown(self, event: Any = None) -> None:
+        """Some layer was shown or hidden: what is visible now shows the last snapshot."""
+        if self.last is not None:
+            self._update_visible()
+
+
+def next_name(viewer: Any, name: str) -> str:
+    """The name of the next version: no result is ever written over an older one."""
+    names = [layer.name for layer in viewer.layers]
+    number = 1
+    while any(existing == f"{name} {number}" or existing.startswith(f"{name} {number} ") for existing in names):
+        number += 1
+    return f"{name} {number}"
+
+
+def _room(first: tuple[float, float], second: tuple[float, float], array: Any) -> tuple[float, float]:
+    """Contrast limits around both pairs, a fifth wider; positive images keep positive limits."""
+    low, high = min(first[0], second[0]), max(first[1], second[1])
+    margin = 0.2 * (high - low)
+    return (max(low - margin, 0.0) if low >= 0 and np.nanmin(array) >= 0 else low - margin), high + margin
+
+
+def _wide_range(array: Any, limits: tuple[float, float]) -> tuple[float, float]:
+    """How far the contrast slider reaches: the data, and half as much again for what later iterations bring."""
+    finite = array[np.isfinite(array)]
+    low, high = float(finite.min(initial=limits[0])), float(finite.max(initial=limits[1]))
+    return low - 0.5 * (high - low), high + 0.5 * (high - low)

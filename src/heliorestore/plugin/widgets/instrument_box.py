@@ -1,0 +1,143 @@
+"""The instrument in the panel: from the file, a known one or a custom one, every number editable."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QWidget
+
+from heliorestore.burst import Burst
+from heliorestore.errors import SettingsError
+from heliorestore.instrument import KNOWN, Instrument, doubts
+from heliorestore.plugin.widgets.sections import note, row, say
+
+_CUSTOM = "custom"
+_ROWS = {"D, obscuration [m]": ("diameter_m", "obscuration_m"), "pixel [arcsec], λ [nm]": ("pixel_arcsec", "wavelength_nm")}
+_NUMBERS = {
+    "diameter_m": ("aperture", "Diameter of the telescope's aperture in metres; with the wavelength it sets the diffraction limit."),
+    "obscuration_m": ("obscuration", "Diameter of the central obscuration in metres; 0 for a clear aperture."),
+    "pixel_arcsec": ("pixel size", "Size of a pixel on the sky in arcseconds."),
+    "wavelength_nm": ("wavelength", "Wavelength of the observation in nanometres."),
+}
+
+
+class InstrumentBox(QWidget):
+    """Chooses the instrument of a burst; what neither the file nor the user has told is marked."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._needed = True
+        self._burst: Burst | None = None
+        self._base: dict[str, str] = dict.fromkeys(_NUMBERS, "")
+        self.choice = QComboBox()
+        self.choice.setToolTip(
+            "What took the images. 'file' uses the header; a known instrument replaces all numbers; each number below can be changed."
+        )
+        self.choice.addItem("from file", "")
+        for key, known in KNOWN.items():
+            self.choice.addItem(known.name, key)
+        self.choice.addItem("custom", _CUSTOM)
+        self.choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.choice.setMinimumContentsLength(12)
+        rows = QFormLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addRow("instrument", self.choice)
+        self.numbers: dict[str, QLineEdit] = {}
+        for title, names in _ROWS.items():
+            for name in names:
+                edit = QLineEdit()
+                edit.setToolTip(_NUMBERS[name][1])
+                edit.editingFinished.connect(self._tell)
+                self.numbers[name] = edit
+            rows.addRow(title, row(*(self.numbers[name] for name in names)))
+        self.missing = note("What a restoration still needs to know about the instrument.")
+        rows.addRow(self.missing)
+        self.doubt = note("Pixels far larger or smaller than the instrument's own are most often an error of the header.")
+        rows.addRow(self.doubt)
+        self.choice.currentIndexChanged.connect(self._choose)
+
+    def set_burst(self, burst: Burst | None) -> None:
+        """Show what the headers of another burst say; for the same burst leave what the user entered."""
+        before = self._burst
+        self._burst = burst
+        if burst is None or (before is not None and before.instruments == burst.instruments):
+            self._show_missing()
+            return
+        names = list(dict.fromkeys(instrument.name for instrument in burst.instruments))
+        with QSignalBlocker(self.choice):
+            self.choice.setItemText(0, f"file: {', '.join(names)}")
+            self.choice.setCurrentIndex(0)
+        self._choose()
+
+    def text(self) -> str:
+        """The instrument as `Instrument.parse` and `--instrument` take it; empty where the file's own is used."""
+        key = self.choice.currentData()
+        changed = [
+            f"{name}={edit.text().strip()}"
+            for name, edit in self.numbers.items()
+            if edit.text().strip() and (key == _CUSTOM or edit.text() != self._base[name])
+        ]
+        base = ["name=custom", "psf=airy"] if key == _CUSTOM else [key] if key else []
+        return ",".join(base + changed)
+
+    def set_text(self, text: str) -> None:
+        """Choose and fill in what `text` returned."""
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        key = next((part for part in parts if "=" not in part), _CUSTOM if "name=custom" in parts else "")
+        self.choice.setCurrentIndex(max(0, self.choice.findData(key)))
+        for name, _, value in (part.partition("=") for part in parts):
+            if name in self.numbers:
+                self.numbers[name].setText(value)
+        self._tell()
+
+    def apply(self, burst: Burst) -> Burst:
+        """The burst with the chosen instrument; what is needed and still unknown is a SettingsError that says where to tell it."""
+        text = self.text()
+        told = burst.with_instrument(text) if text else burst
+        if self._needed:
+            self.require(told)
+        return told
+
+    def require(self, burst: Burst) -> None:
+        """Raise a SettingsError where the instrument of a burst is not wholly known."""
+        unknown = dict.fromkeys(name for instrument in burst.instruments for name in instrument.unknown)
+        if unknown:
+            raise SettingsError(self._sentence(list(unknown)))
+
+    def set_needed(self, needed: bool) -> None:
+        """Whether the method that was chosen must know all of it."""
+        self._needed = needed
+        self._show_missing()
+
+    def _choose(self) -> None:
+        """Fill in the numbers of the instrument that has been chosen; custom starts from those that are there."""
+        key = self.choice.currentData()
+        if key != _CUSTOM:
+            instruments = (KNOWN[key],) if key else self._burst.instruments if self._burst else (Instrument(),)
+            for name, edit in self.numbers.items():
+                values = list(dict.fromkeys(getattr(instrument, name) for instrument in instruments))
+                self._base[name] = f"{values[0]:.10g}" if len(values) == 1 and values[0] is not None else ""
+                edit.setText(self._base[name])
+                several = ", ".join("?" if v is None else f"{v:.10g}" for v in values)
+                edit.setPlaceholderText(several if len(values) > 1 else "unknown")
+        self._tell()
+
+    def _tell(self) -> None:
+        self._show_missing()
+        self.changed.emit()
+
+    def _show_missing(self) -> None:
+        text = doubt = ""
+        if self._burst is not None:
+            try:
+                doubt = "\n".join(f"⚠ {sentence}" for sentence in doubts(self.apply(self._burst).instruments))
+            except SettingsError as error:
+                text = f"⚠ {error}"
+        say(self.missing, text)
+        say(self.doubt, doubt)
+
+    def _sentence(self, unknown: list[str]) -> str:
+        *first, last = (f"the {_NUMBERS[name][0]}" for name in unknown)
+        wanted = f"{', '.join(first)} and {last}" if first else last
+        return f"The file does not say {wanted}: choose the instrument, or fill in the number."

@@ -1,0 +1,99 @@
+"""What is restored: a list of the viewer's image layers to tick, and slices of frames and objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QListWidget, QListWidgetItem
+
+from heliorestore.burst import Burst
+from heliorestore.errors import SettingsError
+from heliorestore.plugin.viewer.layers import TAG, is_restorable
+
+_ROWS_SHOWN = 3
+
+
+class LayerList(QListWidget):
+    """The image layers of a viewer with ticks; it follows layers that are added, removed, moved or renamed."""
+
+    changed = Signal()
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._ticked: list[Any] = []
+        self.setToolTip("Tick the image layers to restore. Each becomes an object of the burst; they must have one shape.")
+        self.setSelectionMode(QListWidget.SelectionMode.NoSelection)
+        self.setFixedHeight(_ROWS_SHOWN * (self.fontMetrics().height() + 4) + 8)
+        self._events = [getattr(viewer.layers.events, name) for name in ("inserted", "removed", "reordered", "renamed")]
+        self._slots = [self._inserted, self._rebuild, self._rebuild, self._rebuild]
+        for event, slot in zip(self._events, self._slots, strict=True):
+            event.connect(slot)
+        self.itemChanged.connect(self._toggled)
+        for layer in viewer.layers:
+            self._tick_if_wanted(layer)
+        self._rebuild()
+
+    def chosen(self) -> list[Any]:
+        """The ticked layers in the order of the viewer's list."""
+        return [layer for layer in self._viewer.layers if layer in self._ticked]
+
+    def choose(self, layers: list[Any]) -> None:
+        """Tick these layers and no others."""
+        self._ticked = list(layers)
+        self._rebuild()
+
+    def disconnect_viewer(self) -> None:
+        """Stop following the viewer: this list is about to go."""
+        for event, slot in zip(self._events, self._slots, strict=True):
+            event.disconnect(slot)
+
+    def _inserted(self, event: Any) -> None:
+        self._tick_if_wanted(self._viewer.layers[event.index])
+        self._rebuild()
+
+    def _tick_if_wanted(self, layer: Any) -> None:
+        """The first layer that can be restored is ticked, and with it the other objects of its burst."""
+        record = layer.metadata.get(TAG)
+        ours = isinstance(record, Burst) or record is None
+        if not (is_restorable(layer) and ours):
+            return
+        if not self._ticked or (record is not None and any(other.metadata.get(TAG) is record for other in self._ticked)):
+            self._ticked.append(layer)
+
+    def _rebuild(self, event: Any = None) -> None:
+        layers = [layer for layer in self._viewer.layers if is_restorable(layer)]
+        self._ticked = [layer for layer in self._ticked if layer in layers]
+        with QSignalBlocker(self):
+            self.clear()
+            for layer in layers:
+                item = QListWidgetItem(layer.name, self)
+                item.setData(Qt.ItemDataRole.UserRole, layer)
+                item.setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
+                item.setCheckState(Qt.CheckState.Checked if layer in self._ticked else Qt.CheckState.Unchecked)
+                item.setToolTip(f"{layer.name}: {' x '.join(map(str, layer.data.shape))}")
+        self.changed.emit()
+
+    def _toggled(self, item: QListWidgetItem) -> None:
+        layer = item.data(Qt.ItemDataRole.UserRole)
+        if item.checkState() == Qt.CheckState.Checked and layer not in self._ticked:
+            self._ticked.append(layer)
+        elif item.checkState() == Qt.CheckState.Unchecked and layer in self._ticked:
+            self._ticked.remove(layer)
+        self.changed.emit()
+
+
+def parse_slice(text: str, what: str) -> slice:
+    """Read `A:B`, `A:B:C` or a single number; empty is everything."""
+    parts = text.strip().split(":")
+    try:
+        numbers = [int(part) if part.strip() else None for part in parts]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 3:
+        raise SettingsError(f"The {what} are {text!r}; write a Python slice such as 0:6, or leave the field empty for all.")
+    if len(numbers) == 1:
+        number = numbers[0]
+        return slice(None) if number is None else slice(number, number + 1 or None)
+    return slice(*numbers)

@@ -1,0 +1,212 @@
+"""The PSF probe: a point on the image, and the PSF there at a zoom of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Points
+from napari.utils.colormaps import ensure_colormap
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt, QTimer
+from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QWheelEvent
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+
+from heliorestore.plugin.runs.worker import End, Latest, Outcome
+from heliorestore.plugin.viewer.layers import Placement
+from heliorestore.plugin.widgets.sections import check, note, say
+from heliorestore.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from heliorestore.diagnose.psf_probe import ProbedPsf
+
+_FIELDS = (0.5, 16.0)  # how far the wheel zooms, in units of the first dark ring's radius
+_PEN = QColor(255, 255, 255)
+
+
+class ProbePoint:
+    """A Points layer with one point over the field, in the field's own pixels; a click puts it elsewhere."""
+
+    def __init__(self, viewer: Any, over: Any, shape: tuple[int, int], moved: Callable[[], None]) -> None:
+        self._viewer, self._moved = viewer, moved
+        place = Placement.of_layer(over)
+        made = Points(
+            [[n / 2 for n in shape]], name="PSF probe", size=max(shape) / 40, symbol="cross", face_color="#00d0ff", border_color="black",
+            scale=place.scale, translate=place.translate, rotate=place.rotate, units=place.units, axis_labels=("y", "x"),
+            metadata={"kind": "probe"},
+        )  # fmt: skip
+        viewer.add_layer(made)
+        self.layer = viewer.layers[made.name]
+        viewer.layers.selection.active = self.layer
+        self.layer.mode = "add"
+        self.layer.events.data.connect(self._changed)
+
+    @property
+    def stands(self) -> bool:
+        return self.layer in self._viewer.layers
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """The point (y, x) in pixels."""
+        if not self.stands or not len(self.layer.data):
+            return None
+        y, x = np.asarray(self.layer.data)[-1, -2:]
+        return float(y), float(x)
+
+    def put(self, place: tuple[float, float]) -> None:
+        """Probe there."""
+        self.layer.data = np.array([place])
+
+    def remove(self) -> None:
+        if self.stands:
+            self._viewer.layers.remove(self.layer)
+
+    def _changed(self, event: Any) -> None:
+        if len(self.layer.data) > 1:  # a click adds a point: it is the one that counts
+            with self.layer.events.data.blocker(self._changed):
+                self.layer.data = np.asarray(self.layer.data)[-1:]
+        self._moved()
+
+
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """A result, the place (y, x) in pixels of its images, and the frame."""
+
+    snapshot: Snapshot
+    place: tuple[float, float]
+    frame: int
+
+
+class ProbeBox(QWidget):
+    """A box to tick, and then the PSF at the point with its figures; `find` tells which result is at a place of the field."""
+
+    def __init__(self, viewer: Any, inputs: Callable[[], list[Any]], find: Callable[[tuple[float, float]], Probed | None]) -> None:
+        super().__init__()
+        self.point: ProbePoint | None = None
+        self._viewer, self._inputs, self._find = viewer, inputs, find
+        self._latest = Latest("PSF", self._found)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._look)
+        self.on = check("PSF probe", "Click on the image and see the PSF there, of the frame on the slider.", self._toggle)
+        self.view = PsfView()
+        self.view.hide()
+        self.text = note("Strehl ratio, and the diameter of a circle as large as the area above half of the peak.")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.on, self.view, self.text):
+            column.addWidget(widget)
+
+    def look_soon(self) -> None:
+        """Look the PSF up again, at most 20 times a second."""
+        if self.point is not None and not self._timer.isActive():
+            self._timer.start(50)
+
+    def _toggle(self, on: bool) -> None:
+        if self.point is not None:
+            self.point.remove()
+            self.point = None
+        inputs = self._inputs()
+        self.view.setVisible(on)
+        say(self.text, "" if not on else "Click on the image." if inputs else "Tick the image to probe in the list of inputs.")
+        if on and inputs:
+            self.point = ProbePoint(self._viewer, inputs[0], inputs[0].data.shape[-2:], self.look_soon)
+            self.look_soon()
+
+    def _look(self) -> None:
+        place = self.point.place if self.point is not None else None
+        found = self._find(place) if place is not None else None
+        if found is None or found.snapshot.run is None:
+            self.view.show_psf(None)
+            self.text.setText("Click on the image." if place is None else "Nothing is known of the PSF there yet.")
+            return
+        run = found.snapshot.run
+
+        def look() -> tuple[ProbedPsf, str]:
+            from heliorestore.diagnose.psf_probe import probe
+            from heliorestore.methods.base import settings_of
+
+            settings: Any = settings_of(run)
+            return probe(found.snapshot, settings, found.place, found.frame), f"{run.labels[0]}, frame {run.frame_range[found.frame]}"
+
+        self._latest.ask(look)
+
+    def _found(self, outcome: Outcome) -> None:
+        if self.point is None or outcome.end is not End.FINISHED:
+            return
+        psf, what = outcome.value
+        self.view.upwards = str(self._viewer.scene.camera.orientation2d[0]) == "up"
+        self.view.show_psf(psf)
+        alone = psf.limit_arcsec * 1.029 / 1.22  # the Airy disc's full width at half maximum
+        say(self.text, f"{what}: Strehl {psf.strehl:.2f}, FWHM {psf.fwhm_arcsec:.2f}″ (telescope alone {alone:.2f}″)")
+
+
+class PsfView(QWidget):
+    """Draws a PSF on a square-root scale with a bar in arcsec and the circle of the telescope's first dark ring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.psf: ProbedPsf | None = None
+        self.upwards = False  # whether y grows upwards on the canvas
+        self.field = 5.0  # side of what is shown, in units of the first dark ring's diameter
+        self._colours = (ensure_colormap("inferno").map(np.linspace(0, 1, 256)) * 255).astype(np.uint8)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setToolTip(
+            "The PSF at the probe, square root of the intensity, turned as the image is. The circle is the first dark ring "
+            "of the telescope without air, 1.22 lambda/D; its centre is where the point should be seen. After a click the wheel zooms."
+        )
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # without the focus the wheel scrolls the panel
+
+    def sizeHint(self) -> QSize:
+        return QSize(280, 200)
+
+    def show_psf(self, psf: ProbedPsf | None) -> None:
+        """Draw this one."""
+        self.psf = psf
+        self.update()
+
+    def wheelEvent(self, event: QWheelEvent | None) -> None:
+        if event is not None:
+            factor = 0.8 if event.angleDelta().y() > 0 else 1.25
+            self.field = min(max(self.field * factor, _FIELDS[0]), _FIELDS[1])
+            self.update()
+            event.accept()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        painter = QPainter(self)
+        side = float(min(self.width(), self.height()))
+        area = QRectF((self.width() - side) / 2, 0, side, side)
+        if self.psf is None or self.psf.limit_arcsec <= 0:
+            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, "no PSF yet")
+            return
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        field_arcsec = self.field * 2 * self.psf.limit_arcsec
+        shown = self.part(field_arcsec)
+        shown = shown[::-1] if self.upwards else shown
+        rows, columns = shown.shape
+        pixels = np.ascontiguousarray(self._colours[(255 * np.sqrt(np.clip(shown / shown.max(), 0, 1))).astype(np.uint8)])
+        painter.drawImage(area, QImage(pixels.tobytes(), columns, rows, 4 * columns, QImage.Format.Format_RGBA8888))
+        per_arcsec = side / (rows * self.psf.pixel_arcsec)
+        radius = self.psf.limit_arcsec * per_arcsec
+        painter.setPen(QPen(_PEN, 1, Qt.PenStyle.DotLine))
+        painter.drawEllipse(area.center(), radius, radius)
+        bar = _round_length(field_arcsec / 4)
+        painter.setPen(QPen(_PEN, 2))
+        left, foot = area.left() + 8, area.bottom() - 8
+        painter.drawLine(QPointF(left, foot), QPointF(left + bar * per_arcsec, foot))
+        painter.drawText(QPointF(left, foot - 5), f"{bar:g}″")
+
+    def part(self, field_arcsec: float) -> np.ndarray:
+        """The middle of the PSF (y, x), an odd number of pixels around its centre."""
+        assert self.psf is not None
+        image, centre = self.psf.image, self.psf.image.shape[0] // 2
+        half = min(max(round(field_arcsec / self.psf.pixel_arcsec / 2), 4), centre - 1)
+        return image[centre - half : centre + half + 1, centre - half : centre + half + 1]
+
+
+def _round_length(length: float) -> float:
+    """The next shorter of 1, 2, 5 times a power of ten."""
+    power = 10.0 ** np.floor(np.log10(length))
+    return float(power * max(step for step in (1, 2, 5) if step * power <= length * 1.0001))

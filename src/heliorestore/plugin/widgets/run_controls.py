@@ -1,0 +1,247 @@
+"""Run, pause, step, stop: the buttons, the progress and the loss curve of the one restoration a panel runs."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from enum import Enum
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+
+from heliorestore.plugin.runs.failure import explain, notify
+from heliorestore.plugin.runs.redraw_rate import Pace
+from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker, prepare_restoration
+from heliorestore.plugin.viewer.result_layers import ResultLayers
+from heliorestore.plugin.widgets.loss_curve import LossCurve
+from heliorestore.plugin.widgets.sections import button, note, say
+from heliorestore.settings import Settings
+from heliorestore.snapshot import Snapshot
+
+_MARKS = 30  # redraws over which the rate is averaged
+
+
+class State(Enum):
+    """What the panel is doing; the value is what the user reads."""
+
+    IDLE = "Ready."
+    LOADING = "Loading…"
+    RUNNING = "Running"
+    PAUSED = "Paused."
+    STOPPING = "Stopping…"
+
+
+class RunPanel(QWidget):
+    """Drives a `RestoreWorker` and shows its snapshots at the refresh rate, always the latest one."""
+
+    wanted = Signal(bool)  # the user wants a new run; True: pause after its first iteration
+    state_changed = Signal()
+    ended = Signal(object)  # Outcome
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = State.IDLE
+        self.snapshot: Snapshot | None = None
+        self._worker: RestoreWorker | None = None
+        self._settings: Settings | None = None
+        self._layers: ResultLayers | None = None
+        self._outcome = Outcome(End.FINISHED)
+        self.stopped = False  # by the user, with the button
+        self._ready = False
+        self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
+        self._build()
+        self._pace = Pace(self, self._draw, lambda: self._layers is None or self._layers.settled)
+        self._completer = QTimer(self)
+        self._completer.setSingleShot(True)
+        self._completer.timeout.connect(self._complete)
+        # A closed panel must not leave its run behind; the list outlives the widget.
+        self._running: list[RestoreWorker] = []
+        self.destroyed.connect(_quitter(self._running))
+        self._set_state(State.IDLE)
+
+    # -- starting and steering
+
+    def start(self, job: Job, layers: ResultLayers, *, paused: bool = False, further: bool = False) -> None:
+        """Run the job; with `paused` do its first iteration and wait. A run that goes `further` keeps what is shown until then."""
+        self._layers, self._settings, self.stopped = layers, job.settings, False
+        self._marks.clear()
+        self._pace.forget()
+        if not further:
+            self.snapshot = None
+            self.curve.clear()
+            self.progress.setRange(0, 0)
+        self.say("")
+        self.report("")
+        worker = prepare_restoration(
+            job, {"arrived": self._arrived, "stage": self._stage, "message": self.report_more, "ended": self._ended}
+        )
+        if paused:
+            worker.pause()
+        self._worker = worker
+        self._running[:] = [worker]
+        self._set_state(State.LOADING)
+        worker.start()
+
+    def send(self, settings: Settings, live: tuple[str, ...]) -> None:
+        """Let the running method use the live ones of these settings from its next iteration on."""
+        if self._worker is not None and self._settings is not None and type(settings) is type(self._settings):
+            self._worker.send(self._settings.replace(**{name: getattr(settings, name) for name in live}))
+
+    def pause(self) -> None:
+        if self._worker is not None:
+            self._worker.pause()
+
+    def stop(self) -> None:
+        """End after the iteration that is being computed; its result stays."""
+        if self._worker is not None:
+            self.stopped = True
+            self._set_state(State.STOPPING)
+            self._worker.quit()
+
+    def run(self) -> None:
+        """Go on if paused, else ask for a new run."""
+        if self._worker is not None:
+            self._worker.resume()
+        else:
+            self.wanted.emit(False)
+
+    def step(self) -> None:
+        """One more iteration; the first one of a new run if nothing runs."""
+        if self._worker is not None:
+            self._worker.step()
+        else:
+            self.wanted.emit(True)
+
+    def set_ready(self, ready: bool) -> None:
+        """Whether there is a method to run."""
+        self._ready = ready
+        self._set_state(self.state)
+
+    @property
+    def busy(self) -> bool:
+        return self._worker is not None
+
+    # -- what it says
+
+    def say(self, text: str) -> None:
+        """Show what is wrong, until the next run."""
+        say(self.problem, text and f"⚠ {text}")
+
+    def report(self, text: str) -> None:
+        """Show a message in place of the earlier ones."""
+        say(self.messages, text)
+
+    def report_more(self, text: str) -> None:
+        """Show a message under the earlier ones."""
+        lines = [*filter(None, self.messages.text().split("\n")), text]
+        self.report("\n".join(lines[-5:]))
+
+    # -- what the worker tells
+
+    def _arrived(self) -> None:
+        self._pace.want()
+
+    def _stage(self, stage: str) -> None:
+        if self.state is not State.STOPPING:
+            self._marks.clear()
+            self._set_state({"loading": State.LOADING, "running": State.RUNNING, "paused": State.PAUSED}[stage])
+
+    def _draw(self) -> None:
+        snapshot = self._worker.take() if self._worker is not None else None
+        if snapshot is None:
+            return
+        began = time.monotonic()
+        self.snapshot = snapshot
+        if self._layers is not None:
+            self._layers.show(snapshot)
+        self._marks.append((began, snapshot.step))
+        self._show_progress(snapshot)
+        self.curve.set_history(snapshot.history, tuple(snapshot.losses))
+        self._show_rate()
+        self.state_changed.emit()
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._pace.forget()
+        self._draw()
+        self._outcome = outcome
+        self._complete()
+
+    def _complete(self) -> None:
+        """Make the layers that are still missing, one per turn of the event loop, then be ready for the next run."""
+        if self._layers is not None and not self._layers.complete():
+            self._completer.start()
+            return
+        outcome = self._outcome
+        self._worker, self._layers = None, None
+        self._running.clear()
+        self.progress.setRange(0, max(self.progress.maximum(), 1))
+        if outcome.end is End.FAILED and outcome.error is not None:
+            self.say(explain(outcome.error))
+            notify(outcome.error)
+        elif self.snapshot is not None and self.snapshot.stop is not None:
+            self.report_more(self.snapshot.stop.value)
+        self._set_state(State.IDLE)
+        self.ended.emit(outcome)
+
+    def _show_progress(self, snapshot: Snapshot) -> None:
+        # Qt draws a bar with a new value at once, and the whole window with it: not now, but when all the rest is drawn.
+        self.progress.setUpdatesEnabled(False)
+        self.progress.setRange(0, max(snapshot.total, 1))
+        self.progress.setValue(min(snapshot.step, snapshot.total))
+        self.progress.setUpdatesEnabled(True)
+
+    def _show_rate(self) -> None:
+        if self.snapshot is None:
+            return
+        text = self.state.value
+        (began, first), (now, step) = self._marks[0], self._marks[-1]
+        if self.state is State.RUNNING and step > first:
+            rate = (step - first) / (now - began)
+            left = max(0.0, (self.snapshot.total - step) / rate)
+            text += f", {rate:.3g} iterations/s, {int(left // 60)}:{int(left % 60):02d} left"
+        self.status.setText(text)
+
+    def _set_state(self, state: State) -> None:
+        self.state = state
+        self.status.setText(state.value)
+        idle, paused = state is State.IDLE and self._ready, state is State.PAUSED
+        self.run_button.setText("Go on" if paused else "Run")
+        self.run_button.setEnabled(idle or paused)
+        self.step_button.setEnabled(idle or paused)
+        self.pause_button.setEnabled(state is State.RUNNING)
+        self.stop_button.setEnabled(state in (State.LOADING, State.RUNNING, State.PAUSED))
+        self.state_changed.emit()
+
+    def _build(self) -> None:
+        self.run_button = button("Run", "Start a restoration with these settings, or go on where it was paused.", self.run)
+        self.pause_button = button(
+            "Pause", "Wait after the iteration that is being computed; settings can be changed meanwhile.", self.pause
+        )
+        self.step_button = button("Step", "Do one iteration and pause.", self.step)
+        self.stop_button = button("Stop", "End after the iteration that is being computed and keep its result.", self.stop)
+        buttons = QHBoxLayout()
+        for each in (self.run_button, self.pause_button, self.step_button, self.stop_button):
+            buttons.addWidget(each)
+        self.progress = QProgressBar()
+        self.progress.setFormat("%v of %m")
+        self.progress.setRange(0, 1)
+        self.progress.setToolTip("Iterations done.")
+        self.status = QLabel()
+        self.status.setToolTip("What is going on, iterations per second, and the time left at this rate.")
+        self.problem = note("What went wrong and what to do.")
+        self.messages = note("What the method has to say.")
+        self.curve = LossCurve()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(buttons)
+        for widget in (self.progress, self.status, self.problem, self.messages, self.curve):
+            layout.addWidget(widget)
+
+
+def _quitter(running: list[RestoreWorker]) -> Any:
+    def quit_all(_: QObject | None = None) -> None:
+        for worker in running:
+            worker.quit()
+
+    return quit_all

@@ -1,0 +1,122 @@
+"""The versions in a panel: the results of the viewer in a list, to keep, rename, delete, export and go back to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QSignalBlocker, Qt, QTimer
+from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+
+from heliorestore.plugin.runs.versions import Version, delete, rename, versions
+from heliorestore.plugin.widgets.sections import button, note, row, say
+from heliorestore.settings import SavedSettings, to_rows
+
+_ROWS_SHOWN = 4
+
+
+class VersionList(QWidget):
+    """Lists the results among the viewer's layers; what is done with one is handed in."""
+
+    def __init__(
+        self, viewer: Any, *, keep: Callable[[], None], back: Callable[[Version], None], export: Callable[[Version], None],
+        compare: Callable[[Version], None],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._viewer = viewer
+        self._found: list[Version] = []
+        self._events = [getattr(viewer.layers.events, name) for name in ("inserted", "removed", "reordered", "renamed")]
+        for event in self._events:
+            event.connect(self._changed)
+        self._later = QTimer(self)  # a run adds many layers, one after the other
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self.refresh)
+        self.list = QListWidget()
+        self.list.setToolTip("Every result in the viewer; a double click renames it.")
+        self.list.setFixedHeight(_ROWS_SHOWN * (self.fontMetrics().height() + 4) + 8)
+        self.list.itemChanged.connect(self._renamed)
+        self.list.currentRowChanged.connect(self._enable)
+        self.keep_button = button(
+            "Keep this result",
+            "Keep the present result with its settings as layers of its own, and go on: later iterations leave it alone.",
+            keep,
+        )
+        self.back_button = button(
+            "Back to these settings", "Show the settings that the chosen version was made with; while a run goes on, the live ones.",
+            lambda: self._with(back),
+        )  # fmt: skip
+        self.export_button = button("Export…", "Write the chosen version to FITS with its whole provenance.", lambda: self._with(export))
+        self.delete_button = button("Delete", "Take the layers of the chosen version out of the viewer.", self._delete)
+        self.compare_button = button(
+            "Compare…", "Compare the chosen version with the present result: blink, divider, difference.", lambda: self._with(compare)
+        )
+        self.empty = note("There is no result yet.")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for part in (
+            self.keep_button,
+            self.empty,
+            self.list,
+            self.back_button,
+            row(self.compare_button, self.export_button, self.delete_button),
+        ):
+            layout.addWidget(part)
+        self.refresh()
+
+    def chosen(self) -> Version | None:
+        """The version that is chosen in the list."""
+        number = self.list.currentRow()
+        return self._found[number] if 0 <= number < len(self._found) else None
+
+    def refresh(self) -> None:
+        """Show the results that the viewer has now."""
+        before = self.chosen()
+        self._found = versions(self._viewer.layers)
+        with QSignalBlocker(self.list):
+            self.list.clear()
+            for version in self._found:
+                item = QListWidgetItem(version.name, self.list)
+                item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
+                item.setToolTip(_story(version))
+            again = [n for n, version in enumerate(self._found) if before is not None and version.layers[0] == before.layers[0]]
+            self.list.setCurrentRow(again[0] if again else len(self._found) - 1)
+        say(self.empty, "" if self._found else "No result yet.")
+        self._enable()
+
+    def disconnect_viewer(self) -> None:
+        """Stop following the viewer: this list is about to go."""
+        for event in self._events:
+            event.disconnect(self._changed)
+
+    def _changed(self, event: Any = None) -> None:
+        self._later.start(0)
+
+    def _with(self, act: Callable[[Version], None]) -> None:
+        if (version := self.chosen()) is not None:
+            act(version)
+
+    def _delete(self) -> None:
+        self._with(lambda version: delete(self._viewer, version))
+
+    def _renamed(self, item: QListWidgetItem) -> None:
+        number = self.list.row(item)
+        if 0 <= number < len(self._found) and item.text().strip():
+            rename(self._found[number], item.text().strip())
+        self._changed()
+
+    def _enable(self, *_: Any) -> None:
+        for part in (self.back_button, self.export_button, self.delete_button, self.compare_button):
+            part.setEnabled(self.chosen() is not None)
+
+
+def _story(version: Version) -> str:
+    """How a version came about: iterations, why it stopped, losses, settings."""
+    snapshot = version.snapshot
+    lines = [f"{snapshot.step} iterations. {snapshot.stop.value if snapshot.stop else 'It had not stopped.'}"]
+    lines += [f"{name} {value:.4g}" for name, value in snapshot.losses.items()]
+    if snapshot.run is not None:
+        settings = snapshot.run.settings
+        rows = settings.rows if isinstance(settings, SavedSettings) else to_rows(settings)
+        now = version.layers[0].metadata.get("settings", {})
+        lines += [f"{name} = {now.get(name, value)}{' ' + unit if unit else ''}" for name, value, unit, _ in rows]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""From a Burst to a better Burst, or to an Observation: alignment, destretching, averaging."""

@@ -1,0 +1,313 @@
+"""A burst made ready for blind deconvolution: outliers left out, frames brought to one mean and aligned, the noise measured.
+
+Frames are held in memory where they fit, and else made ready again whenever a part of them is read.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heliorestore.burst import Burst, FloatArray, Frames
+from heliorestore.errors import BurstError
+from heliorestore.optics.noise import estimate_sigma
+from heliorestore.prepare.align import LowFrequencies
+from heliorestore.prepare.destretch import Distortion, measure
+from heliorestore.prepare.intensities import relative_intensities
+from heliorestore.prepare.outliers import Selection, select
+
+_ALL = slice(None)
+_FLAT = 1e-7  # contrast below which float32 knows no structure
+_TOLD = 1e-3  # peak to peak of the frames' intensities that is worth a sentence
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Images (object, frame, y, x) and where they are `good`, a mask of the same shape, None where all are.
+
+    Bad pixels hold the mean of the other frames there, so that transforms see no holes.
+    """
+
+    images: torch.Tensor
+    good: torch.Tensor | None = None
+
+    def masked(self, values: torch.Tensor) -> torch.Tensor:
+        """Values (object, frame, y, x), 0 where the pixel is bad."""
+        return values if self.good is None else values * self.good
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Frames that are made ready whenever they are read: moved, divided by `scales` (object, frame), bad pixels filled from `fill`.
+
+    `used` are the numbers in `frames` of those that it has.
+    """
+
+    frames: Frames
+    used: tuple[int, ...]
+    shifts: npt.NDArray[np.int64]
+    device: torch.device
+    scales: npt.NDArray[np.float64]
+    fill: torch.Tensor | None = None
+    distortion: Distortion | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        objects, _, rows, columns = self.frames.shape
+        return objects, len(self.used), rows, columns
+
+    def read(self, frames: slice, rows: slice, columns: slice) -> Pixels:
+        """A part of the frames on the device."""
+        numbers = range(self.shape[1])[frames]
+        images = torch.stack([torch.stack([self.image(k, f, rows, columns) for f in numbers]) for k in range(self.shape[0])])
+        images = images.to(self.device)
+        good = torch.isfinite(images)
+        if bool(good.all()):
+            return Pixels(images)
+        assert self.fill is not None
+        return Pixels(torch.where(good, images, self.fill[:, None, rows, columns]), good)
+
+    def image(self, object_: int, frame: int, rows: slice = _ALL, columns: slice = _ALL) -> torch.Tensor:
+        """A part of one frame (y, x); NaN where the pixel is bad, or lies outside after the frame was moved."""
+        pixels = [range(n)[part] for n, part in zip(self.shape[2:], (rows, columns), strict=True)]
+        if self.distortion is None:
+            return self._moved(object_, frame, pixels) / float(self.scales[object_, frame])
+        margin = self.distortion.margin
+        seen = self._moved(object_, frame, [range(place.start - margin, place.stop + margin) for place in pixels])
+        return self.distortion.straight(frame, rows, columns, seen) / float(self.scales[object_, frame])
+
+    def _moved(self, object_: int, frame: int, places: list[range]) -> torch.Tensor:
+        """The pixels (y, x) of a frame that stand in these rows and columns after it was moved by whole pixels."""
+        image = torch.full([len(place) for place in places], math.nan)
+        taken, put = [], []
+        for place, shift, n in zip(places, self.shifts[frame], self.shape[2:], strict=True):
+            first, last = max(0, place.start + int(shift)), min(n, place.stop + int(shift))
+            taken.append(slice(first, max(first, last)))
+            put.append(slice(first - int(shift) - place.start, max(first, last) - int(shift) - place.start))
+        if all(part.stop > part.start for part in taken):
+            seen = np.asarray(self.frames[(object_, self.used[frame], *taken)])
+            image[put[0], put[1]] = torch.tensor(np.asarray(seen, dtype=np.float32))
+        image[~torch.isfinite(image)] = math.nan
+        return image
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Frames (object, frame, y, x) that are ready in memory, with their mask of good pixels."""
+
+    pixels: Pixels
+    device: torch.device
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        objects, frames, rows, columns = self.pixels.images.shape
+        return objects, frames, rows, columns
+
+    def read(self, frames: slice, rows: slice, columns: slice) -> Pixels:
+        """A part of the frames on the device."""
+        images, good = self.pixels.images, self.pixels.good
+        part = (_ALL, frames, rows, columns)
+        return Pixels(images[part].to(self.device), None if good is None else good[part].to(self.device))
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """Frames (object, frame, y, x), each in units of its own mean, read part by part.
+
+    The frames are those with the numbers `selection.used` of the `burst_frames` that there are. `scales` (object) carries results into
+    the burst's units; `relative` (object, frame) is the intensity of each frame in units of that, which has been divided out.
+    `mean` (object, y, x) is that of the good frames at each pixel, 1 where there is none; `counts` of the same shape says how many
+    they are, None where all are good. `sigmas` (object) is the noise in the same units. `shifts` (frame, [y, x]) whole pixels have
+    been taken off every frame, and the distortion, where there is one.
+    """
+
+    source: Stream | Held
+    mean: torch.Tensor
+    counts: torch.Tensor | None
+    scales: torch.Tensor
+    sigmas: torch.Tensor
+    shifts: npt.NDArray[np.int64]
+    selection: Selection
+    relative: npt.NDArray[np.float64]
+    burst_frames: int
+    distortion: Distortion | None = None
+
+    @property
+    def objects(self) -> int:
+        return self.source.shape[0]
+
+    @property
+    def frames(self) -> int:
+        return self.source.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.source.shape[2:]
+
+    def of_burst(self, values: FloatArray) -> FloatArray:
+        """Values (frame, ...) for all frames of the burst, NaN for those that were left out."""
+        if self.frames == self.burst_frames:
+            return values
+        whole = np.full((self.burst_frames, *values.shape[1:]), np.nan, np.float32)
+        whole[list(self.selection.used)] = values
+        return whole
+
+    def of_used(self, values: FloatArray) -> FloatArray:
+        """Values (frame, ...) of the frames that are used, out of those for all frames of the burst; what is not known is 0."""
+        return np.nan_to_num(values[list(self.selection.used)])
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    @property
+    def values(self) -> float:
+        """How many good values there are in all frames."""
+        return float(math.prod(self.source.shape)) if self.counts is None else float(self.counts.sum(dtype=torch.float64))
+
+    def read(self, frames: slice = _ALL, rows: slice = _ALL, columns: slice = _ALL) -> Pixels:
+        """A part of the frames, in the units of the mean."""
+        return self.source.read(frames, rows, columns)
+
+    def good(self, frames: slice = _ALL, rows: slice = _ALL, columns: slice = _ALL) -> torch.Tensor | None:
+        """Where a part of the frames is good, None where all of the burst is."""
+        return None if self.counts is None else self.read(frames, rows, columns).good
+
+
+def observe(
+    burst: Burst, device: torch.device, *, align: bool = True, destretch: bool = False, hold_bytes: float = math.inf
+) -> Observation:
+    """Make the frames ready; `align` moves each by whole pixels onto the mean, the uncovered border then weighs nothing.
+
+    `destretch` takes local displacements off as well, measured against the mean, and once more against the mean that this makes.
+
+    Frames that take no more than `hold_bytes` are read once and held; others are read part by part, whenever they are wanted.
+    """
+    held = _read(burst) if 4.0 * math.prod(burst.shape) <= hold_bytes else None
+    frames: Frames = burst.frames if held is None else held
+    selection = _selected(burst, LowFrequencies.of(frames))
+    shifts = selection.shifts if align else np.zeros_like(selection.shifts)
+    stream = Stream(frames, selection.used, shifts, device, np.ones((burst.shape[0], len(selection.used))))
+    relative = relative_intensities(stream.image, burst.shape[0], len(selection.used))
+    observation = _measured(burst, replace(stream, scales=relative), selection)
+    for _ in range(2 if destretch and observation.frames > 1 else 0):
+        observation = _straightened(burst, observation)
+    return observation if held is None else replace(observation, source=_settled(observation.source, held, observation.counts is None))
+
+
+def preparation(burst: Burst, observation: Observation) -> tuple[str, ...]:
+    """What was done to the frames before the restoration, in sentences for the record of the run."""
+    numbers, selection, told = burst.frame_range, observation.selection, []
+    if selection.reasons:
+        each = "; ".join(f"{numbers[frame]}: {reason}" for frame, reason in selection.reasons.items())
+        told.append(f"{len(selection.reasons)} of {len(numbers)} frames were left out ({each}).")
+    used = [numbers[frame] for frame in selection.used]
+    for label, relative in zip(burst.labels, observation.relative, strict=True):
+        name = f" of {label}" if len(burst.labels) > 1 else ""
+        if np.ptp(relative) >= _TOLD:
+            listed = ", ".join(f"{frame}: {intensity:.4f}" for frame, intensity in zip(used, relative, strict=True))
+            told.append(
+                f"The frames{name} differ in intensity by {100 * np.ptp(relative):.2g} % peak to peak; each was brought to their mean. "
+                f"Relative intensities before: {listed}."
+            )
+    if observation.shifts.any():
+        moved = ", ".join(f"{-dy}/{-dx}" for dy, dx in observation.shifts)
+        told.append(f"The frames were moved by whole pixels (y/x) onto their mean: {moved}.")
+    if observation.distortion is not None:
+        found = observation.distortion
+        told.append(
+            f"The frames were destretched every {found.step} pixels: displacements of {found.rms:.2f} pixels rms along an axis, "
+            f"{found.largest:.1f} at most."
+        )
+    return tuple(told)
+
+
+def _read(burst: Burst) -> npt.NDArray[np.float32]:
+    """All frames (object, frame, y, x)."""
+    frames = np.empty(burst.shape, np.float32)
+    for object_, frame, image in burst.images():
+        frames[object_, frame] = image
+    return frames
+
+
+def _selected(burst: Burst, seen: LowFrequencies) -> Selection:
+    """The frames to restore from, or what is wrong with all of them."""
+    for label, good, means, contrast in zip(burst.labels, seen.good, seen.means, seen.contrasts(), strict=True):
+        if not good.any():
+            raise BurstError(f"{label} has no valid pixel: every value is NaN.")
+        if (means > 0).any() and contrast.max() < _FLAT:
+            raise BurstError(f"{label} shows nothing: all its pixels have the same value, and there is nothing to restore.")
+    selection = select(seen)
+    if not selection.used:
+        frame, reason = next(iter(selection.reasons.items()))
+        raise BurstError(f"No frame of the burst can be used; the first, {burst.frame_range[frame]}: {reason}.")
+    return selection
+
+
+def _measured(burst: Burst, stream: Stream, selection: Selection) -> Observation:
+    """Mean, good pixels and noise of frames whose relative intensities are in `scales`, and the stream in units of the mean."""
+    objects, frames, rows, columns = stream.shape
+    mean, counts = torch.ones(objects, rows, columns), torch.zeros(objects, rows, columns, dtype=torch.int16)
+    scales, sigmas = np.ones(objects), np.zeros(objects)
+    for object_ in range(objects):
+        total, noise = torch.zeros(rows, columns), []
+        for frame in range(frames):
+            image = stream.image(object_, frame)
+            noise.append(estimate_sigma(image.numpy()))
+            good = torch.isfinite(image)
+            total += torch.where(good, image, 0.0)
+            counts[object_] += good
+        level = float(total.sum(dtype=torch.float64)) / int(counts[object_].sum(dtype=torch.int64))
+        if not level > 0:
+            raise BurstError(
+                f"{burst.labels[object_]} has a mean of {level:.4g}; blind deconvolution needs an intensity image: "
+                "choose others with --objects."
+            )
+        scales[object_], sigmas[object_] = level, float(np.median(noise)) / level
+        mean[object_] = torch.where(counts[object_] > 0, total / (level * counts[object_].clamp(min=1)), 1.0)
+    mean = mean.to(stream.device)
+    # A burst without any noise would make the data weigh infinitely much.
+    scale, sigma = (torch.tensor(values, dtype=torch.float32, device=stream.device) for values in (scales, sigmas.clip(min=1e-5)))
+    whole = bool((counts == frames).all())
+    ready = replace(stream, scales=scales[:, None] * stream.scales, fill=mean)
+    seen = None if whole else counts.to(stream.device)
+    return Observation(ready, mean, seen, scale, sigma, stream.shifts, selection, stream.scales, burst.shape[1])
+
+
+def _straightened(burst: Burst, observation: Observation) -> Observation:
+    """The observation with the displacements taken off that are left between its frames and its mean."""
+    stream = observation.source
+    assert isinstance(stream, Stream)
+
+    def read(frame: int) -> torch.Tensor:
+        return stream.read(slice(frame, frame + 1), _ALL, _ALL).images[:, 0].cpu()
+
+    left = measure(read, stream.shape[1], observation.mean.cpu())
+    if observation.distortion is not None:
+        left = replace(left, displacements=left.displacements + observation.distortion.displacements)
+    straight = _measured(burst, replace(stream, distortion=left, scales=observation.relative), observation.selection)
+    # Interpolation smooths the noise: what it is, the frames tell as they were.
+    return replace(straight, sigmas=observation.sigmas, distortion=left)
+
+
+def _settled(stream: Stream | Held, frames: npt.NDArray[np.float32], all_good: bool) -> Held:
+    """The frames made ready once and for all, in the memory that they were read into."""
+    assert isinstance(stream, Stream)
+    assert stream.fill is not None
+    objects, count = stream.shape[:2]
+    good = None if all_good else torch.ones(stream.shape, dtype=torch.bool)
+    fill = stream.fill.cpu()
+    for object_ in range(objects):
+        for frame in range(count):
+            image = stream.image(object_, frame)
+            if good is not None:
+                good[object_, frame] = torch.isfinite(image)
+                image = torch.where(good[object_, frame], image, fill[object_])
+            frames[object_, frame] = image.numpy()  # no later frame is read from here: those that are left out only move others forward
+    return Held(
+        Pixels(torch.from_numpy(frames[:, :count]).to(stream.device), None if good is None else good.to(stream.device)), stream.device
+    )

@@ -1,0 +1,94 @@
+"""Frames that a restoration is better off without: empty, dark, without structure, or of something else than the others.
+
+One such frame displaces the mean that the others are aligned on, and enters the fit with the weight of a good one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from heliorestore.prepare.align import LowFrequencies
+
+_VALID = 0.5  # of the others' good pixels that a frame must have
+_MOST_UNLIKE = 3.0  # times brighter or darker than the others: more is no exposure of the same scene
+_FLATTEST = 0.2  # of the others' contrast: seeing alone takes less from the large scales
+# Correlations with the rest of the burst: where most frames have the first, one with less than the second shows another scene.
+_ALIKE, _UNLIKE = 0.8, 0.42
+_FEWEST = 4  # frames of which a majority can say what the scene is
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Numbers of the frames that are used, their displacements (frame, [y, x]) in whole pixels, and why each other one is not."""
+
+    used: tuple[int, ...]
+    shifts: npt.NDArray[np.int64]
+    reasons: Mapping[int, str]
+
+
+def select(seen: LowFrequencies) -> Selection:
+    """Leave out the outliers, first those that are so by themselves, then what is like none of the others."""
+    reasons: dict[int, str] = {}
+    used = list(range(seen.means.shape[1]))
+    for criterion in (_valid, _bright, _structured):
+        if used:
+            reasons |= criterion(seen, used)
+            used = [frame for frame in used if frame not in reasons]
+    shifts = seen.only(used).shifts() if used else np.zeros((0, 2), np.int64)
+    if len(used) >= _FEWEST:
+        reasons |= _alike(seen.only(used), used, shifts)
+        if any(frame in reasons for frame in used):
+            used = [frame for frame in used if frame not in reasons]
+            shifts = seen.only(used).shifts()
+    return Selection(tuple(used), shifts, dict(sorted(reasons.items())))
+
+
+def _valid(seen: LowFrequencies, used: Sequence[int]) -> dict[int, str]:
+    good = seen.good[:, list(used)]
+    least = _VALID * np.median(good, axis=1, keepdims=True)
+
+    def say(share: float, _: float) -> str:
+        return "no valid pixel" if share == 0 else f"only {_percent(share)} of its pixels are valid"
+
+    return _left_out(good, (good > 0) & (good >= least), used, say)
+
+
+def _bright(seen: LowFrequencies, used: Sequence[int]) -> dict[int, str]:
+    means = seen.means[:, list(used)]
+    usual = np.array([[np.median(row[row > 0]) if (row > 0).any() else 1.0] for row in means])
+    fitting = (means > usual / _MOST_UNLIKE) & (means < usual * _MOST_UNLIKE)
+    if not (means > 0).any(axis=1).all():  # an object without any light is another matter than a frame without
+        return {}
+    return _left_out(means, fitting, used, lambda mean, usual: f"its mean is {mean / usual:.3g} times the others'")
+
+
+def _structured(seen: LowFrequencies, used: Sequence[int]) -> dict[int, str]:
+    contrasts = seen.contrasts()[:, list(used)]
+    fitting = contrasts >= _FLATTEST * np.median(contrasts, axis=1, keepdims=True)
+    return _left_out(contrasts, fitting, used, lambda own, usual: f"its contrast is {_percent(own)}, the others' {_percent(usual)}")
+
+
+def _alike(seen: LowFrequencies, used: Sequence[int], shifts: npt.NDArray[np.int64]) -> dict[int, str]:
+    alike = seen.likeness(shifts)
+    fitting = (alike >= _UNLIKE) | (np.median(alike, axis=1, keepdims=True) < _ALIKE)
+    return _left_out(alike, fitting, used, lambda own, usual: f"its correlation with the others is {own:.2f}, theirs {usual:.2f}")
+
+
+def _left_out(values: Array, fitting: npt.NDArray[np.bool_], used: Sequence[int], say: Callable[[float, float], str]) -> dict[int, str]:
+    """The frames that do not fit in one object at least, each with the reason of the first such object."""
+    found = {}
+    for place in np.flatnonzero(~fitting.all(axis=0)).tolist():
+        object_ = int(np.flatnonzero(~fitting[:, place])[0])
+        usual = float(np.median(values[object_][fitting[object_]])) if fitting[object_].any() else 1.0
+        found[used[place]] = say(float(values[object_, place]), usual)
+    return found
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"

@@ -1,0 +1,164 @@
+"""Charts on matplotlib's axes: the panels, the command and scripts draw them with the same functions.
+
+matplotlib is imported with the first chart, and pyplot, which keeps figures in a global list, never.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heliorestore.errors import SettingsError
+from heliorestore.quality.metrics import Array
+from heliorestore.quality.report import Measured
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+Drawing = Callable[["Axes"], None]
+"""Fills empty axes with a chart."""
+
+_SUFFIXES = (".png", ".pdf", ".svg")
+_PAGE_IN = (9.0, 5.6)  # width and height of one chart in a file
+_FEW_DECADES = 2.5  # on which a logarithmic axis has labels at 2 and 5 too
+_LEGEND_WIDTH = 48  # characters that fit above a chart on a panel of 300 pixels
+_LINES = {"equal": (1.0, "-"), "x 2": (2.0, "--"), "x 1/2": (0.5, "--")}
+
+
+def draw_power_spectra(axes: Axes, images: Sequence[Measured]) -> None:
+    """Azimuthal power spectra of images on logarithmic axes, with every diffraction limit among them."""
+    shown = [(image, image.spectrum) for image in images if image.spectrum is not None]
+    sky = all(image.instrument.pixel_arcsec for image, _ in shown)
+    limits: dict[float, str] = {}
+    for image, spectrum in shown:
+        pixel = 1.0 if sky else image.instrument.pixel_arcsec or 1.0
+        draw_curve(axes, spectrum.frequency * pixel, spectrum.power / pixel**2, image.name)
+        if sky and (resolution := image.instrument.resolution_arcsec):
+            limits.setdefault(round(1 / resolution, 6), f"diffraction limit, {resolution:.3g} arcsec")
+    unit = "arcsec" if sky else "pixel"
+    titles = f"spatial frequency [cycles/{unit}]", f"power of I/<I> [{unit}^2]"
+    finish(axes, *titles, title="azimuthally averaged power spectra", empty="no power in at least 8 x 8 valid pixels", marks=limits)
+
+
+def draw_photometry(
+    axes: Axes, intensities: Array, names: tuple[str, str], unit: str = "", empty: str = "no pixel where both are positive"
+) -> None:
+    """Intensities (pixel, [reference, image]) over one another on logarithmic axes, with lines of equality and of a factor of two.
+
+    `names` are those of the image and of the reference.
+    """
+    if len(intensities):
+        draw_curve(axes, intensities[:, 0], intensities[:, 1], "pixels", linestyle="none", marker=".", markersize=2)
+        ends = np.array([intensities.min(), intensities.max()])
+        for name, (factor, style) in _LINES.items():
+            draw_curve(axes, ends, factor * ends, name, linestyle=style, color=axes.xaxis.label.get_color(), linewidth=1.0)
+        if ends[0] < ends[1]:
+            axes.set(xlim=ends, ylim=ends)
+    suffix = f" [{unit}]" if unit else ""
+    finish(axes, names[1] + suffix, names[0] + suffix, title="photometry", empty=empty)
+
+
+def draw_curve(axes: Axes, x: Array, y: Array, name: str, **style: Any) -> None:
+    """A curve on axes that will be logarithmic: what is not finite and positive leaves a gap."""
+    good = (x > 0) & (y > 0) & np.isfinite(x) & np.isfinite(y)
+    axes.plot(np.where(good, x, np.nan), np.where(good, y, np.nan), label=name, **style)
+
+
+def finish(axes: Axes, x: str, y: str, *, title: str = "", empty: str = "", marks: Mapping[float, str] | None = None) -> None:
+    """Make both axes logarithmic and name them, put the legend above; `marks` are words at values of x, `empty` stands for no curve."""
+    axes.set_xlabel(x, parse_math=False)
+    axes.set_ylabel(y, parse_math=False)
+    if not np.isfinite(axes.dataLim.get_points()).all():
+        axes.text(0.5, 0.5, empty, transform=axes.transAxes, ha="center", va="center")
+        axes.set(xlim=(0.1, 1), ylim=(0.1, 1))
+        marks = None
+    marks = marks or {}
+    axes.vlines([*marks], 0, 1, axes.xaxis.label.get_color(), ":", linewidth=1.0, transform=axes.get_xaxis_transform())
+    axes.set(xscale="log", yscale="log")
+    for row, (place, name) in enumerate(marks.items()):
+        right = axes.transLimits.transform(axes.transScale.transform((place, 1.0)))[0] < 0.5  # where there is more room
+        away = (3.0 if right else -3.0, -2.0 - 10.0 * row)
+        axes.annotate(
+            name, (place, 1.0), away, xycoords=axes.get_xaxis_transform(), textcoords="offset points",
+            ha="left" if right else "right", va="top", size="small",
+        )  # fmt: skip
+    label_decades(axes.xaxis)
+    label_decades(axes.yaxis)
+    legend_above(axes, title)
+
+
+def legend_above(axes: Axes, title: str = "") -> int:
+    """Put a legend over the axes and return its rows, as few as fit a panel; names are shown as they are, dollars too."""
+    names = [str(line.get_label()) for line in axes.lines]
+    columns = max(1, min(len(names), _LEGEND_WIDTH // (5 + max(map(len, names), default=0))))
+    legend = axes.legend(
+        axes.lines, names, title=title, alignment="left", loc="lower left",
+        bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=columns, handlelength=1.5, columnspacing=1.0,
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return math.ceil(len(names) / columns)
+
+
+def label_decades(axis: Axis) -> None:
+    """Labels such as 0.01 at powers of ten, where they are few at 2 and 5 times them too, where there is none at any round number."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if math.log10(high / low) < _FEW_DECADES else (1,)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def style(ink: str = "black", paper: str = "white", size: float = 10.0) -> AbstractContextManager[None]:
+    """How charts look while this lasts, whatever a user's matplotlibrc says; in files the text stays text."""
+    from matplotlib import rc_context
+
+    look: dict[Any, Any] = {
+        **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), ink),
+        **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), paper),
+        "legend.frameon": False, "legend.fontsize": "small", "legend.title_fontsize": "medium", "lines.linewidth": 1.5,
+        "text.usetex": False, "font.family": "DejaVu Sans", "font.size": size, "pdf.fonttype": 42, "svg.fonttype": "none",
+    }  # fmt: skip
+    return rc_context(look)
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file whose name does not say a format in which charts are written."""
+    if path.suffix.lower() not in _SUFFIXES:
+        raise SettingsError(f"{path} is no name for a chart: it ends in {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}.")
+
+
+def save(drawings: Sequence[Drawing], path: Path) -> None:
+    """Write charts one under the other on a white page; the suffix says the format."""
+    check_suffix(path)
+    from matplotlib.figure import Figure
+
+    width, height = _PAGE_IN
+    with style():
+        figure = Figure((width, height * len(drawings)), dpi=150, layout="constrained")
+        for draw, axes in zip(drawings, figure.subplots(len(drawings), squeeze=False).flat, strict=True):
+            draw(axes)
+        try:
+            figure.savefig(path)
+        except OSError as error:
+            raise SettingsError(f"The chart {path} cannot be written ({error}): choose another name or folder.") from error
+
+
+def to_csv(draw: Drawing) -> str:
+    """The points of all curves of a chart as comma-separated values: curve, x, y."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    draw(axes)
+    lines = [f'"curve","{axes.get_xlabel()}","{axes.get_ylabel()}"']
+    for line in axes.lines:
+        name = str(line.get_label()).replace('"', '""')
+        lines += [f'"{name}",{x!r},{y!r}' for x, y in np.asarray(line.get_xydata()).tolist()]
+    return "\n".join(lines) + "\n"

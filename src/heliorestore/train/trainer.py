@@ -1,0 +1,94 @@
+"""What `heliorestore train` does: recipe in, weights with their record out."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from heliorestore.errors import SettingsError
+from heliorestore.nets import weights
+from heliorestore.storage import check_folder
+from heliorestore.train import TRAINERS
+from heliorestore.train.loop import Progress, Task, train
+from heliorestore.train.recipe import Recipe, from_table, read_table
+
+
+class Trainer(Protocol):
+    """What is particular to the networks of one method."""
+
+    recipe: type[Any]  # its Recipe
+
+    def task(self, recipe: Any, folder: Path) -> Task:
+        """The data of a recipe, whose files lie in `folder`."""
+        ...
+
+    def start(self, net: nn.Module) -> None:
+        """Set the first weights where torch's own are not the best."""
+        ...
+
+    def record(self, net: nn.Module, task: Any, recipe: Any) -> weights.WeightsRecord:
+        """Measure the trained network and say what it is for."""
+        ...
+
+
+def run(
+    method: str,
+    source: str | Path,
+    output: Path,
+    *,
+    data: Path,
+    device: torch.device,
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train as the recipe says, in the folder `output`, and write the best weights and their record there."""
+    trainer = _trainer(method)
+    check_folder(output)
+    recipe: Recipe = from_table(trainer.recipe, read_table(source))
+    torch.manual_seed(recipe.seed)
+    net = weights.build(recipe.architecture)
+    began = ""
+    if recipe.start:
+        first, before = weights.load(recipe.start)
+        net.load_state_dict(first.state_dict())
+        began = f"; they began as the weights {before.name} with the checksum {before.sha256[:16]}, whose training was: {before.training}"
+    else:
+        trainer.start(net)
+    say(f"{recipe.name}: {sum(p.numel() for p in net.parameters())} trainable parameters; preparing scenes")
+    task = trainer.task(recipe, data)
+    progress = train(net, task, recipe, output, device=device, resume=resume, say=say)
+    return finish(trainer, net, task, recipe, progress, output, began)
+
+
+def finish(trainer: Trainer, net: nn.Module, task: Task, recipe: Recipe, progress: Progress, output: Path, began: str = "") -> Path:
+    """Write the trained weights with the record of recipe, seed, data and measured quality; `began` tells of the weights before."""
+    net.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload] # torch's stub lacks memory_format
+    if recipe.half:
+        net.half().float()  # what is measured is what is stored
+    record = dataclasses.replace(
+        trainer.record(net, task, recipe),
+        name=recipe.name,
+        architecture=recipe.architecture,
+        seed=recipe.seed,
+        data=recipe.description,
+        recipe=dataclasses.asdict(recipe),
+        training=(
+            f"{progress.step} steps of {recipe.batch} patches of {recipe.patch} pixels in {progress.seconds:.0f} s; "
+            f"the weights are those of step {progress.best_step}, which had the smallest validation loss{began}"
+        ),
+    )
+    return weights.save(net, record, output, half=recipe.half)
+
+
+def _trainer(method: str) -> Trainer:
+    if method not in TRAINERS:
+        raise SettingsError(f"There is no training for {method!r}; there is for {', '.join(TRAINERS)}.")
+    module, _, attribute = TRAINERS[method].partition(":")
+    trainer: Trainer = getattr(importlib.import_module(module), attribute)
+    return trainer

@@ -1,0 +1,47 @@
+"""The suggested lambda_object against the truth of simulated bursts."""
+
+import numpy as np
+import pytest
+
+from heliorestore.burst import Burst
+from heliorestore.diagnose.lambda_object import GRID, prepare, suggest
+from heliorestore.errors import SettingsError
+from heliorestore.instrument import find
+from heliorestore.methods.richardson_lucy import RichardsonLucySettings
+from heliorestore.methods.sv_momfbd import SvMomfbdSettings
+from heliorestore.quality.metrics import likeness
+from heliorestore.simulate.burst import simulate_burst
+from heliorestore.simulate.view import SimulationSettings
+
+SETTINGS = SvMomfbdSettings(psf=64, patch=64)
+
+
+@pytest.mark.parametrize("noise", [2e-3, 2e-2])
+def test_the_suggested_value_is_nearly_as_good_as_the_best(noise: float) -> None:
+    simulated = SimulationSettings(size=80, frames=8, objects=1, scene="granulation", ao=True, noise=noise)
+    simulation = simulate_burst(simulated, find("crisp-8542"), seed=4)
+    found = suggest(simulation.burst, SETTINGS, device="cpu")
+    images = prepare(simulation.burst, SETTINGS, device="cpu", size=80).solutions(slice(None))
+    truth = simulation.truth[0][8:-8, 8:-8]
+    errors = {value: likeness(image[0], truth, border=8).nmse for value, image in zip(GRID, images, strict=True)}
+    assert max(errors.values()) > 2 * min(errors.values())  # it does matter
+    error = np.interp(np.log(found.value), np.log(GRID[::-1]), [errors[value] for value in GRID[::-1]])
+    assert error < 1.3 * min(errors.values())
+    assert found.difference.shape == found.noise.shape == (len(GRID),)
+    assert "foretells the other best" in found.reason
+
+
+def test_more_noise_asks_for_more_smoothing() -> None:
+    values = []
+    for noise in (1e-3, 5e-2):
+        settings = SimulationSettings(size=64, frames=6, objects=1, scene="granulation", ao=True, noise=noise)
+        values.append(suggest(simulate_burst(settings, find("crisp-8542"), seed=4).burst, SETTINGS, device="cpu").value)
+    assert values[1] > values[0]
+
+
+def test_what_cannot_be_suggested_is_explained() -> None:
+    few = Burst.from_array(np.ones((3, 32, 32)), find("crisp-8542"))
+    with pytest.raises(SettingsError, match="at least 4"):
+        suggest(few, SETTINGS)
+    with pytest.raises(SettingsError, match="not for richardson-lucy"):
+        suggest(few, RichardsonLucySettings())

@@ -1,0 +1,96 @@
+"""What is said about memory before a run: how it grows, and that a run's peak is near it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from heliorestore.budget import budget_bytes
+from heliorestore.diagnose.memory import memory_estimate, memory_need
+from heliorestore.errors import WeightsError
+from heliorestore.methods.momfbd import MomfbdSettings
+from heliorestore.methods.richardson_lucy import RichardsonLucySettings
+from heliorestore.methods.sv_momfbd import SvMomfbdSettings
+
+RUN = """
+import json, re, sys
+from pathlib import Path
+import numpy as np, torch
+torch.set_num_threads(1)
+import heliorestore
+from heliorestore.methods.base import stream
+from heliorestore.methods.sv_momfbd import SvMomfbdSettings
+status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+used = lambda which: 1024 * int(re.search(which + r":\\s+(\\d+) kB", status.read_text())[1])
+shape, chosen = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+frames = np.random.default_rng(0).normal(1.0, 0.1, shape).astype(np.float32)
+burst = heliorestore.Burst(frames=frames, instruments=(heliorestore.Instrument.parse("crisp-8542"),) * shape[0])
+settings = SvMomfbdSettings(**chosen)
+clear.write_text("5")
+before = used("VmRSS")
+list(stream(burst, settings, device="cpu"))
+print(json.dumps(used("VmHWM") - before))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak memory of a part of a run is known on Linux only")
+@pytest.mark.parametrize(
+    ("shape", "forward", "memory_gb"),
+    [((2, 8, 256, 256), "filter-flow", 0.3), ((2, 8, 256, 256), "filter-flow", 4.0), ((1, 3, 192, 192), "emulator", 0.6)],
+)
+def test_a_run_s_peak_is_near_what_was_said(shape: tuple[int, int, int, int], forward: str, memory_gb: float) -> None:
+    chosen = {
+        "start": "average", "optimiser": "adamw", "forward": forward, "grid_step": 16, "psf": 64, "iterations": 1, "memory_gb": memory_gb,
+    }  # fmt: skip
+    ran = subprocess.run([sys.executable, "-c", RUN, json.dumps(shape), json.dumps(chosen)], capture_output=True, text=True, check=True)
+    peak = json.loads(ran.stdout.splitlines()[-1])
+    told = memory_estimate(shape, SvMomfbdSettings(**chosen), optics=1)
+    print(f"{memory_gb} GB: {peak / 1e6:.0f} MB at the peak, {told / 1e6:.0f} MB told before")
+    assert 0.6 < peak / told < 1.5
+
+
+def test_less_memory_means_smaller_tiles_and_at_last_frames_that_are_read() -> None:
+    needs = [memory_need((1, 12, 4096, 4096), SvMomfbdSettings(memory_gb=gb)) for gb in (64.0, 8.0, 2.0)]
+    found = [need for need in needs if need is not None]
+    assert [need.frames_held for need in found] == [True, True, False]
+    tiles = [need.tiles[0] * need.tiles[1] for need in found]
+    assert tiles[0] <= tiles[1] < tiles[2]
+    assert found[0].peak_bytes > found[1].peak_bytes > found[2].peak_bytes
+    assert found[1].peak_bytes < 10e9
+
+
+def test_the_emulator_s_memory_is_that_of_its_network() -> None:
+    field = (1, 12, 1024, 1024)
+    settings = SvMomfbdSettings(forward="emulator", grid_step=16)
+    needs = [memory_need(field, settings.replace(memory_gb=gb)) for gb in (16.0, 5.0, 1.0)]
+    whole, tiled, least = [need for need in needs if need is not None]
+    # One frame of 1088 x 1088 pixels takes 2.8 GB. Its network sees further than a PSF reaches: the field stays whole while it can.
+    assert whole.tiles == (1, 1)
+    assert tiled.tiles == (2, 2)
+    assert least.tiles[0] > 2
+    assert whole.peak_bytes < 16e9
+    assert tiled.peak_bytes < 5e9
+    with pytest.raises(WeightsError, match="enhance-small is no emulator"):
+        memory_need(field, settings.replace(emulator="enhance-continuum-small"))
+
+
+def test_objects_that_share_their_optics_need_less() -> None:
+    settings = SvMomfbdSettings(memory_gb=8.0)
+    assert memory_estimate((2, 12, 512, 512), settings, optics=1) < memory_estimate((2, 12, 512, 512), settings)
+
+
+def test_other_methods() -> None:
+    assert memory_estimate((1, 1, 4096, 4096), RichardsonLucySettings()) == 0
+    assert 0.8e9 < memory_estimate((1, 12, 4096, 4096), MomfbdSettings(memory_gb=8.0)) < 8e9
+
+
+@pytest.mark.parametrize(("device", "number"), [("cuda", None), ("cuda:1", 1)])
+def test_half_of_what_a_gpu_has_free_is_for_the_work(device: str, number: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch 2.4 raises a ValueError where it is given a device without a number, as `auto` picks it."""
+    free = {number: (16e9, 24e9)}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: free[index])
+    assert budget_bytes(None, torch.device(device)) == 8e9
+    assert budget_bytes(2.0, torch.device(device)) == 2e9

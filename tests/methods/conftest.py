@@ -1,6 +1,0 @@
-"""The bursts that several tests restore stand beside them."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))

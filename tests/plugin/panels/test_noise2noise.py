@@ -1,0 +1,66 @@
+"""The panel of Noise2Noise: the slider's frame, the visible objects, the whole series, and what was taken away."""
+
+import numpy as np
+import pytest
+import torch
+
+from heliorestore.burst import Burst
+from heliorestore.nets import weights
+from heliorestore.nets.denoiser import uncertain
+
+from ..conftest import set_fields, wait_for_threads
+
+FRAMES = np.random.default_rng(0).standard_normal((2, 3, 40, 44)).astype(np.float32)
+
+
+@pytest.fixture
+def denoise_panel(viewer, tmp_path, monkeypatch, qtbot):
+    """The panel with a series of Q and V of which V is visible, and a network that was never trained."""
+    from napari.layers import Layer
+
+    from heliorestore.plugin.panels.noise2noise import DenoiseWidget
+    from heliorestore.plugin.viewer.layers import burst_layers
+
+    torch.manual_seed(0)
+    weights.save(
+        uncertain(), weights.WeightsRecord(name="denoise-stokes", architecture="denoiser-uncertain", normalisation="noise"), tmp_path
+    )
+    monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
+    for data in burst_layers(Burst.from_array(FRAMES, labels=("Q", "V")), "sun"):
+        viewer.add_layer(Layer.create(*data))
+    viewer.layers["sun Q"].visible, viewer.layers["sun V"].visible = False, True
+    viewer.dims.current_step = (0, 0, 0)
+    widget = DenoiseWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Noise2Noise")
+    qtbot.waitUntil(lambda: widget.form is not None, timeout=30_000)
+    yield widget
+    wait_for_threads()
+
+
+def test_the_series_comes_over_the_input_and_moves_with_it(denoise_panel, viewer, finish):
+    viewer.dims.current_step = (2, 0, 0)
+    assert denoise_panel.form.fields["frame"].get() == 2
+    outcome = finish(denoise_panel, denoise_panel.run_panel.run_button.click, seconds=60)
+    assert outcome.end.value == "finished"
+    shown, hidden = viewer.layers["denoise 1 V series"], viewer.layers["denoise 1 Q series"]
+    assert shown.visible
+    assert not hidden.visible
+    assert not viewer.layers["denoise 1 V"].visible
+    assert shown.data.shape == viewer.layers["sun V"].data.shape
+    np.testing.assert_allclose(shown.scale, viewer.layers["sun V"].scale)
+    np.testing.assert_array_equal(shown.data[2], viewer.layers["denoise 1 V"].data)
+    assert "V: taken away" in denoise_panel.residual_text.text()
+    denoise_panel.residual_button.click()
+    assert viewer.layers["denoise 1 V residual"].visible
+    assert not viewer.layers["denoise 1 Q residual"].visible
+    denoise_panel.residual_button.click()
+    assert not viewer.layers["denoise 1 V residual"].visible
+
+
+def test_a_button_fits_the_network_to_the_series(denoise_panel, finish):
+    set_fields(denoise_panel, patches=10)
+    denoise_panel.epochs.setValue(2)
+    outcome = finish(denoise_panel, denoise_panel.fit_button.click, seconds=60)
+    assert outcome.end.value == "finished"
+    assert "Fitted in 2 epochs" in denoise_panel.run_panel.messages.text()
+    assert np.isfinite(denoise_panel.run_panel.snapshot.history["hold_out"][:2]).all()

@@ -1,0 +1,195 @@
+"""Image quality and cut levels in a real viewer: the right numbers of the right layers, exported and kept up to date."""
+
+import re
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from heliorestore.burst import Burst
+from heliorestore.instrument import KNOWN
+from heliorestore.plugin.preferences import Preferences
+from heliorestore.plugin.viewer.cut_levels import apply_cuts, cut_levels, is_lower_left
+
+SUN = (1000 * (1 + 0.1 * np.random.default_rng(0).standard_normal((3, 64, 80)).cumsum(-1) / 5)).astype(np.float32)
+
+
+@pytest.fixture
+def quality(viewer, qtbot):
+    """The panel beside a burst of three frames and an image made of it."""
+    from napari.layers import Layer
+
+    from heliorestore.plugin.panels.quality import QualityWidget
+    from heliorestore.plugin.viewer.layers import burst_layers
+
+    for data in burst_layers(Burst.from_array(SUN[None], KNOWN["crisp-8542"], labels=("WB",)), "sun"):
+        viewer.add_layer(Layer.create(*data))
+    viewer.add_image(1.5 * SUN[0], name="brighter", scale=(0.059, 0.059), units=("arcsec", "arcsec"), axis_labels=("y", "x"))
+    viewer.dims.current_step = (0, 0, 0)
+    viewer.layers.selection = {viewer.layers[0]}
+    widget = QualityWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Image quality")
+    qtbot.waitUntil(lambda: bool(widget.measured), timeout=20_000)
+    yield widget
+    from ..conftest import wait_for_threads
+
+    wait_for_threads()
+
+
+def axes_of(view, qtbot):
+    """The axes of the chart, painted."""
+    qtbot.waitUntil(lambda: view.canvas is not None, timeout=20_000)
+    view.grab()
+    (axes,) = view.canvas.figure.axes
+    return axes
+
+
+def cell(widget, row, column):
+    return widget.table.item(row, column).text()
+
+
+def test_the_selected_layer_is_measured_at_the_frame_of_the_slider(quality, viewer, qtbot):
+    assert cell(quality, 0, 1) == f"{SUN[0].mean():.5g}"
+    assert cell(quality, 0, 2) == f"{SUN[0].std() / SUN[0].mean():.2%}"
+    assert cell(quality, 0, 4) == "0.176"
+    axes = axes_of(quality.spectra, qtbot)
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert [line.get_label() for line in axes.lines] == ["sun WB"]
+    (mark,) = axes.collections
+    assert mark.get_segments()[0][0, 0] == pytest.approx(1 / KNOWN["crisp-8542"].resolution_arcsec, rel=1e-5)
+    viewer.dims.current_step = (2, 0, 0)
+    qtbot.waitUntil(lambda: cell(quality, 0, 1) == f"{SUN[2].mean():.5g}", timeout=20_000)
+
+
+def test_figures_follow_the_selection_and_the_pixels(quality, viewer, qtbot):
+    viewer.layers.selection = set(viewer.layers)
+    qtbot.waitUntil(lambda: quality.table.rowCount() == 2, timeout=20_000)
+    assert [line.get_label() for line in axes_of(quality.spectra, qtbot).lines] == ["sun WB", "brighter"]
+    viewer.layers["brighter"].data = 3 * SUN[0]
+    qtbot.waitUntil(lambda: cell(quality, 1, 1) == f"{3 * SUN[0].mean():.5g}", timeout=20_000)
+
+
+def test_photometry_compares_two_layers(quality, viewer, qtbot):
+    assert quality.first.currentText() == "brighter"
+    points = axes_of(quality.photometry, qtbot).lines[0].get_xydata()
+    np.testing.assert_allclose(points[:, 1] / points[:, 0], 1.5, rtol=1e-4)
+    assert "gain 0.66" in quality.likeness.text()
+    assert "within factor 2 1" in quality.likeness.text()
+
+
+def test_charts_are_saved_as_picture_and_as_numbers(quality, qtbot, tmp_path):
+    quality.save_charts(tmp_path / "chart")
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+    quality.save_charts(tmp_path / "chart.svg")
+    assert {"sun WB", "photometry"} <= set(re.findall(r">([^<]+)</text>", (tmp_path / "chart.svg").read_text()))
+    quality.save_charts(tmp_path / "chart.jpg")
+    assert "it ends in .png, .pdf or .svg" in quality.said.text()
+    quality.save_csv(tmp_path / "chart.csv")
+    text = (tmp_path / "chart.csv").read_text()
+    assert "spatial frequency [cycles/arcsec]" in text
+    assert len(text.splitlines()) > 1000
+    quality.save_csv(tmp_path / "no" / "such.csv")
+    assert "does not exist" in quality.said.text()
+    (tmp_path / "folder.csv").mkdir()
+    quality.save_csv(tmp_path / "folder.csv")
+    assert "is a folder" in quality.said.text()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_charts_have_the_colours_of_the_theme_and_fit_a_narrow_panel(quality, viewer, qtbot, theme):
+    viewer.theme = theme
+    viewer.layers.selection = set(viewer.layers)
+    qtbot.waitUntil(lambda: quality.table.rowCount() == 2, timeout=20_000)
+    view = quality.spectra
+    axes = axes_of(view, qtbot)
+    paper, ink = (np.mean(to_rgb(colour)) for colour in (axes.get_facecolor(), axes.xaxis.label.get_color()))
+    assert (paper < 0.4) == (ink > 0.6) == (theme == "dark")
+    assert view.canvas.figure.get_facecolor() == axes.get_facecolor()
+    view.setFixedSize(300, 240)
+    axes = axes_of(view, qtbot)
+    figure = view.canvas.figure
+    assert view.canvas.get_width_height() == (300, 240)
+    assert axes.get_window_extent().width > 0.6 * figure.bbox.width
+    inside = axes.get_tightbbox(figure.canvas.get_renderer())
+    assert min(inside.x0, inside.y0) >= 0
+    assert inside.x1 <= figure.bbox.x1
+    assert inside.y1 <= figure.bbox.y1
+
+
+def test_the_wheel_over_a_chart_scrolls_the_panel(quality, qtbot):
+    from qtpy.QtCore import QPoint, QPointF, Qt
+    from qtpy.QtGui import QWheelEvent
+
+    axes_of(quality.spectra, qtbot)
+    no, flat = Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase
+    turn = QWheelEvent(QPointF(9, 9), QPointF(9, 9), QPoint(), QPoint(0, -120), Qt.MouseButton.NoButton, no, flat, False)
+    turn.accept()
+    quality.spectra.canvas.wheelEvent(turn)
+    assert not turn.isAccepted()
+
+
+def test_a_hidden_panel_does_not_compute(quality, viewer, qtbot):
+    quality.parent().hide()
+    before = quality.measured
+    viewer.layers[0].data = SUN * 2
+    qtbot.wait(900)
+    assert quality.measured is before
+    quality.parent().show()
+    viewer.layers[0].data = SUN * 3
+    qtbot.waitUntil(lambda: quality.measured is not before, timeout=20_000)
+
+
+def test_every_control_explains_itself(quality):
+    from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
+
+    found = [child for kind in (QAbstractButton, QAbstractSpinBox, QComboBox) for child in quality.findChildren(kind)]
+    silent = [
+        c
+        for c in found
+        if not c.toolTip() and not isinstance(c.parent(), (QAbstractSpinBox, QComboBox)) and c.parent() is not quality.table
+    ]
+    assert silent == []
+
+
+def test_cut_levels_are_what_their_names_say():
+    image = np.arange(10_000, dtype=np.float32).reshape(100, 100)
+    image[0, 0] = np.nan
+    assert cut_levels(image, "min-max") == (1, 9999)
+    assert cut_levels(image, 98) == pytest.approx((100, 9899), abs=2)
+    low, high = cut_levels(image, "zscale")
+    assert low < high
+    assert cut_levels(np.full((4, 4), np.nan), 99) == (0, 1)
+    assert cut_levels(np.full((4, 4), 2.0), "min-max") == (1, 3)
+
+
+def test_cuts_go_to_the_selected_layers_and_the_origin_can_be_below(quality, viewer):
+    other = tuple(viewer.layers["brighter"].contrast_limits)
+    quality.cut.setCurrentIndex(quality.cut.findText("min-max"))
+    quality._cut()
+    assert tuple(viewer.layers[0].contrast_limits) == pytest.approx((SUN[0].min(), SUN[0].max()))
+    assert tuple(viewer.layers["brighter"].contrast_limits) == other
+    viewer.layers.selection.clear()
+    assert apply_cuts(viewer, 95.0) == 2
+    zoom = viewer.scene.camera.zoom
+    quality.origin.click()
+    assert is_lower_left(viewer)
+    assert viewer.scene.camera.zoom == zoom
+    quality.origin.click()
+    assert not is_lower_left(viewer)
+
+
+def test_preferences_set_memory_and_origin_of_a_new_panel(viewer, fake, monkeypatch, qtbot):
+    from heliorestore.plugin.panels import restore
+    from heliorestore.plugin.viewer import cut_levels as cuts
+
+    for module in (cuts, restore):
+        monkeypatch.setattr(module, "preferences", lambda: Preferences(memory_gb=3.0, origin_lower_left=True))
+    widget = restore.RestoreWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Restore")
+    assert is_lower_left(viewer)
+    widget.method_choice.setCurrentIndex(widget.method_choice.findData("momfbd"))
+    qtbot.waitUntil(lambda: widget.form is not None and "memory_gb" in widget.form.fields, timeout=30_000)
+    assert widget.form.settings().memory_gb == 3.0
+    widget.form.fields["memory_gb"].set(None)
+    widget.reset_button.click()
+    assert widget.form.settings().memory_gb == 3.0

@@ -1,0 +1,603 @@
+"""The panel in a real viewer: what a user does, and what must not happen meanwhile."""
+
+import dataclasses
+import gc
+import shlex
+import weakref
+
+import numpy as np
+import pytest
+
+from heliorestore.methods.base import restore
+from heliorestore.snapshot import StopReason
+
+from ..conftest import FakeSettings, choose_method, set_fields, wait_for_threads
+
+
+@pytest.fixture
+def notices():
+    """What napari would show as notifications during the test."""
+    from napari.utils.notifications import notification_manager
+
+    seen = []
+    notification_manager.notification_ready.connect(seen.append)
+    yield seen
+    notification_manager.notification_ready.disconnect(seen.append)
+
+
+def results(viewer):
+    return {layer.name: layer for layer in viewer.layers if layer.name.startswith("fake")}
+
+
+def test_a_run_makes_layers_with_the_headless_result(panel, viewer, burst, finish):
+    outcome = finish(panel, panel.run_panel.run_button.click)
+    alone = restore(burst, FakeSettings(), device="cpu")
+    layers = results(viewer)
+    assert outcome.end.value == "finished"
+    assert set(layers) == {"fake 1 WB", "fake 1 NB", "fake 1 WB residual", "fake 1 NB residual"}
+    np.testing.assert_array_equal(layers["fake 1 WB"].data, alone.images[0])
+    np.testing.assert_array_equal(layers["fake 1 NB"].data, alone.images[1])
+    assert layers["fake 1 WB"].metadata["heliorestore"].stop is StopReason.DONE
+    assert not layers["fake 1 WB residual"].visible
+    assert panel.run_panel.progress.value() == panel.run_panel.progress.maximum() == 5
+    assert "All iterations are done" in panel.run_panel.messages.text()
+    assert all(str(layer.units[-1]) == "arcsecond" for layer in viewer.layers)
+
+
+def test_a_second_run_is_a_new_version_and_leaves_the_first_alone(panel, viewer, finish):
+    finish(panel, panel.run_panel.run_button.click)
+    first = np.array(results(viewer)["fake 1 WB"].data)
+    set_fields(panel, strength=1.0)
+    finish(panel, panel.run_panel.run_button.click)
+    np.testing.assert_array_equal(results(viewer)["fake 1 WB"].data, first)
+    assert results(viewer)["fake 2 WB"].data.mean() > first.mean()
+    assert len(results(viewer)) == 8
+
+
+def test_view_is_not_moved_and_layers_are_not_replaced_by_updates(panel, viewer, finish, qtbot):
+    viewer.dims.current_step = (3, 0, 0)
+    viewer.scene.camera.zoom = 7.0
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    layer = results(viewer)["fake 1 WB"]
+    layer.contrast_limits, layer.colormap = (9.0, 11.0), "inferno"
+    before = {name: id(each) for name, each in results(viewer).items()}
+    centre = viewer.scene.camera.center
+    seen = layer.metadata["heliorestore"].step
+    qtbot.waitUntil(lambda: layer.metadata["heliorestore"].step > seen, timeout=20_000)
+    outcome = finish(panel, panel.run_panel.stop)
+    assert outcome.end.value == "stopped"
+    assert tuple(layer.contrast_limits) == (9.0, 11.0)
+    assert layer.colormap.name == "inferno"
+    assert viewer.dims.current_step[0] == 3
+    assert viewer.scene.camera.zoom == 7.0
+    assert viewer.scene.camera.center == centre
+    assert {name: id(each) for name, each in results(viewer).items()} == before
+
+
+def test_only_few_snapshots_are_drawn_and_the_last_one_always(panel, viewer, finish, monkeypatch):
+    from heliorestore.plugin.viewer.result_layers import ResultLayers
+
+    drawn = []
+    show = ResultLayers.show
+    monkeypatch.setattr(ResultLayers, "show", lambda self, snapshot: (drawn.append(snapshot.step), show(self, snapshot)))
+    set_fields(panel, iterations=2000)
+    finish(panel, panel.run_panel.run_button.click)
+    assert drawn == sorted(drawn)
+    assert drawn[-1] == 2000
+    assert len(drawn) < 200
+
+
+def test_layers_that_take_long_follow_one_per_turn_and_all_end_with_the_last_snapshot(panel, viewer, finish, qtbot, monkeypatch):
+    from heliorestore.plugin.viewer import result_layers
+
+    layers = result_layers.ResultLayers(viewer, "slow", panel.layer_list.chosen())
+    finish(panel, panel.run_panel.run_button.click)
+    snapshot = panel.run_panel.snapshot
+    layers.last = snapshot
+    while not layers.complete():
+        pass
+    for layer in layers.layers.values():
+        layer.visible = True
+    monkeypatch.setattr(result_layers, "_TURN_S", 0.0)
+    for step in (1, 2):
+        layers.show(dataclasses.replace(snapshot, images=snapshot.images + np.float32(step), step=step))
+    steps = [layer.metadata["heliorestore"].step for layer in layers.layers.values()]
+    assert not layers.settled
+    assert steps.count(1) == 1
+    assert 2 not in steps
+    qtbot.waitUntil(lambda: layers.settled)
+    assert {layer.metadata["heliorestore"].step for layer in layers.layers.values()} == {2}
+    for (kind, object_), layer in layers.layers.items():
+        if kind == "image":
+            np.testing.assert_array_equal(layer.data, snapshot.images[object_] + 2)
+
+
+def test_the_pace_draws_many_wishes_once_and_rests_until_all_is_handed_over(qtbot):
+    from qtpy.QtCore import QObject
+
+    from heliorestore.plugin.runs.redraw_rate import Pace
+
+    drawn, settled = [], [False]
+    pace = Pace(parent := QObject(), lambda: drawn.append(1), lambda: settled[0])
+    for _ in range(5):
+        pace.want()
+    qtbot.waitUntil(lambda: bool(drawn))
+    pace.want()
+    qtbot.wait(150)
+    assert len(drawn) == 1
+    settled[0] = True
+    qtbot.waitUntil(lambda: len(drawn) == 2)
+    pace.want()
+    pace.forget()
+    qtbot.wait(150)
+    assert len(drawn) == 2
+    parent.deleteLater()
+
+
+@pytest.fixture
+def curve(qtbot):
+    from heliorestore.plugin.widgets.loss_curve import LossCurve
+
+    widget = LossCurve()
+    qtbot.addWidget(widget)
+    widget.resize(320, 165)
+    yield widget
+    wait_for_threads()
+
+
+def seen(curve, qtbot):
+    """The axes of the loss curve once it shows what it was told."""
+    qtbot.waitUntil(lambda: curve.canvas is not None and not curve._wanted, timeout=20_000)
+    curve.grab()
+    (axes,) = curve.canvas.figure.axes
+    return axes
+
+
+def history(last: int, *names: str) -> dict:
+    steps = np.arange(1.0, last + 1)
+    return {"step": steps} | {name: (n + 1) / steps for n, name in enumerate(names)}
+
+
+def test_a_missing_value_cuts_the_loss_curve(curve, qtbot):
+    curve.set_history({"step": np.arange(7.0), "loss": np.array([100.0, 10.0, np.nan, 1.0, 0.0, 10.0, 1.0])}, ("loss",))
+    (line,) = seen(curve, qtbot).lines
+    np.testing.assert_array_equal(line.get_ydata(), [100, 10, np.nan, 1, np.nan, 10, 1])
+    assert line.axes.get_yscale() == "log"
+
+
+def test_the_loss_curve_names_its_lines_and_leaves_out_what_is_not_of_one_kind(curve, qtbot):
+    told = history(30, "loss", "data", "noise")
+    told["data"][:10] = np.nan  # another loss at first
+    curve.set_history(told, ("loss", "data"))
+    axes = seen(curve, qtbot)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss", "data"]
+    assert axes.lines[0].get_xdata().tolist() == list(range(11, 31))
+    assert axes.get_xlabel() == "iteration"
+    curve.clear()
+    assert [text.get_text() for text in seen(curve, qtbot).texts] == ["loss"]
+    curve.set_history(history(20_000, "loss"), ("loss",))
+    assert len(seen(curve, qtbot).lines[0].get_xdata()) < 1000
+
+
+def test_only_the_lines_of_the_loss_curve_are_drawn_while_the_axes_hold_them(curve, qtbot):
+    composed = []
+    compose = curve.compose
+
+    def count(figure):
+        composed.append(compose(figure))
+
+    curve.compose = count
+    for last in (50, 52, 54):
+        curve.set_history(history(last, "loss"), ("loss",))
+        axes = seen(curve, qtbot)
+        assert axes.lines[0].get_xdata()[-1] == last
+    assert len(composed) == 1
+    before = np.asarray(curve.canvas.buffer_rgba()).copy()
+    curve.canvas.restore_region(curve._background)
+    assert (np.asarray(curve.canvas.buffer_rgba()) != before).any(-1).sum() > 50  # pixels of the line
+    curve.set_history(history(500, "loss"), ("loss",))
+    left, right = seen(curve, qtbot).get_xlim()
+    assert left == 1
+    assert 500 < right < 700
+    curve.set_history(history(20, "loss"), ("loss",))  # another run
+    assert seen(curve, qtbot).get_xlim()[1] < 40
+    assert len(composed) == 3
+
+
+def test_a_storm_of_snapshots_leaves_the_last_on_the_loss_curve(curve, qtbot):
+    updates = []
+    update = curve._draw_lines
+    curve.set_history(history(100, "loss"), ("loss",))
+    seen(curve, qtbot)
+    curve._draw_lines = lambda: updates.append(update())
+    for last in range(101, 121):
+        curve.set_history(history(last, "loss"), ("loss",))
+    axes = seen(curve, qtbot)
+    assert axes.lines[0].get_xdata()[-1] == 120
+    assert len(updates) <= 2
+
+
+@pytest.mark.parametrize(
+    ("how", "words"), [("runtime", "shapes do not fit"), ("memory", "memory is not enough"), ("gpu", "memory is not enough")]
+)
+def test_an_error_reaches_the_user_and_the_next_run_works(panel, viewer, finish, notices, how, words):
+    set_fields(panel, fail=how)
+    outcome = finish(panel, panel.run_panel.run_button.click)
+    assert outcome.end.value == "failed"
+    assert words in panel.run_panel.problem.text()
+    assert len(notices) == 1
+    assert panel.run_panel.run_button.isEnabled()
+    assert not panel.run_panel.stop_button.isEnabled()
+    assert panel.run_panel.progress.maximum() > 0  # no bar that runs for ever
+    set_fields(panel, fail="")
+    assert finish(panel, panel.run_panel.run_button.click).end.value == "finished"
+    assert panel.run_panel.problem.text() == ""
+
+
+def test_pause_step_and_go_on(panel, finish, qtbot):
+    run = panel.run_panel
+    run.step_button.click()
+    qtbot.waitUntil(lambda: run.state.name == "PAUSED" and run.snapshot is not None, timeout=20_000)
+    assert run.snapshot.step == 1
+    assert (run.run_button.isEnabled(), run.pause_button.isEnabled(), run.stop_button.isEnabled()) == (True, False, True)
+    assert run.run_button.text() == "Go on"
+    run.step_button.click()
+    qtbot.waitUntil(lambda: run.snapshot.step == 2, timeout=20_000)
+    assert finish(panel, run.run_button.click).end.value == "finished"
+    assert run.snapshot.step == 5
+    assert run.run_button.text() == "Run"
+
+
+def test_live_settings_act_and_a_slider_storm_leaves_the_last_value(panel, fake, finish, qtbot):
+    run = panel.run_panel
+    run.step_button.click()
+    qtbot.waitUntil(lambda: run.state.name == "PAUSED", timeout=20_000)
+    assert not panel.form.fields["offset"].editor.isEnabled()
+    slider = panel.form.fields["strength"].editor.slider
+    for tick in range(30):
+        slider.setValue(slider.maximum() - 29 + tick)
+    finish(panel, run.run_button.click)
+    assert fake.strengths == [0.1, 10.0, 10.0, 10.0, 10.0]
+    assert run.snapshot.history["strength"].tolist() == fake.strengths
+    assert panel.form.fields["offset"].editor.isEnabled()
+
+
+def test_a_layer_that_is_deleted_meanwhile_stays_deleted(panel, viewer, finish, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    viewer.layers.remove("fake 1 WB")
+    viewer.layers.remove("sun WB")  # the input too
+    step = panel.run_panel.snapshot.step
+    qtbot.waitUntil(lambda: panel.run_panel.snapshot.step > step, timeout=20_000)
+    assert finish(panel, panel.run_panel.stop_button.click).end.value == "stopped"
+    assert "fake 1 WB" not in results(viewer)
+    assert results(viewer)["fake 1 NB"].metadata["heliorestore"].stop is StopReason.USER
+    assert panel.run_panel.problem.text() == ""
+
+
+def test_deleting_every_layer_meanwhile_is_safe(panel, viewer, finish, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    viewer.layers.clear()
+    finish(panel, panel.run_panel.stop_button.click)
+    panel.run_panel.run_button.click()
+    assert "No image layer is chosen" in panel.run_panel.problem.text()
+
+
+def test_closing_the_window_ends_the_run(panel, viewer, fake, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    viewer.close()
+    wait_for_threads()
+    qtbot.waitUntil(lambda: fake.closed == 1, timeout=20_000)
+    gc.collect()
+    assert fake.made[0]() is None
+
+
+def test_a_running_restoration_is_in_naparis_task_list(panel, make_napari_viewer_proxy, finish, qtbot):
+    from napari.viewer import current_viewer
+
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: panel.run_panel.snapshot is not None, timeout=20_000)
+    tasks = current_viewer().window._task_status_manager  # there is no public way to ask
+    assert any("fake of 2 x 4 images of 30 x 24 pixels" in text for text in tasks.get_status())
+    finish(panel, panel.run_panel.stop)
+    assert not tasks.is_busy()
+
+
+def test_destroying_the_dock_ends_the_run(panel, viewer, fake, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    viewer.window.remove_dock_widget(panel)
+    panel.deleteLater()
+    qtbot.waitUntil(lambda: fake.closed == 1, timeout=20_000)
+    viewer.add_image(np.ones((4, 4)), scale=(0.05, 0.05), units=("arcsec", "arcsec"))  # nobody listens any more, nothing breaks
+    assert len(viewer.layers) == 7
+
+
+def test_hiding_the_dock_lets_the_run_go_on(panel, viewer, finish, qtbot):
+    set_fields(panel, iterations=60, pace_s=0.002)
+    dock = panel.parent()
+    assert finish(panel, lambda: (panel.run_panel.run_button.click(), dock.hide())).end.value == "finished"
+
+
+def test_updates_leave_no_memory_behind(panel, viewer, finish, qtbot):
+    set_fields(panel, iterations=100_000)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    old = weakref.ref(panel.run_panel.snapshot)
+    pictures = weakref.ref(panel.run_panel.snapshot.images)
+    step = panel.run_panel.snapshot.step
+    qtbot.waitUntil(lambda: panel.run_panel.snapshot.step > step, timeout=20_000)
+    finish(panel, panel.run_panel.stop)
+    gc.collect()
+    assert old() is None
+    assert pictures() is None
+
+
+def test_what_is_unknown_is_asked_for_in_the_panel(panel, viewer, finish):
+    from napari.layers import Layer
+
+    viewer.add_layer(Layer.create(np.random.default_rng(0).normal(5, 1, (20, 20)), {"name": "plain"}, "image"))
+    panel.layer_list.choose([viewer.layers["plain"]])
+    panel.run_panel.run_button.click()
+    assert "does not say the aperture, the pixel size and the wavelength" in panel.run_panel.problem.text()
+    assert not panel.instrument.missing.isHidden()
+    panel.instrument.choice.setCurrentIndex(panel.instrument.choice.findData("crisp-8542"))
+    panel.instrument.numbers["pixel_arcsec"].setText("0.06")
+    panel.instrument.numbers["pixel_arcsec"].editingFinished.emit()
+    assert panel.instrument.missing.isHidden()
+    assert panel.instrument.text() == "crisp-8542,pixel_arcsec=0.06"
+    assert finish(panel, panel.run_panel.run_button.click).end.value == "finished"
+    assert panel.run_panel.snapshot.run.instruments[0].pixel_arcsec == 0.06
+    assert "fake 1 plain" in results(viewer)
+
+
+def test_a_scale_far_from_the_cameras_is_doubted_in_the_panel(panel, viewer):
+    from napari.layers import Layer
+
+    cards = {"INSTRUME": "CRISP", "WAVELNTH": 6302.0, "WAVEUNIT": -10, "CDELT1": 1.0, "CUNIT1": "arcsec"}
+    image = np.random.default_rng(0).normal(5, 1, (20, 20))
+    viewer.add_layer(Layer.create(image, {"name": "odd", "metadata": {"header": cards}}, "image"))
+    panel.layer_list.choose([viewer.layers["odd"]])
+    assert "16.9 times larger than those of SST/CRISP" in panel.instrument.doubt.text()
+    assert panel.instrument.missing.isHidden()
+    panel.instrument.numbers["pixel_arcsec"].setText("0.06")
+    panel.instrument.numbers["pixel_arcsec"].editingFinished.emit()
+    assert panel.instrument.doubt.isHidden()
+
+
+def test_a_custom_instrument_has_only_the_numbers_that_are_given(panel):
+    box = panel.instrument
+    box.choice.setCurrentIndex(box.choice.findText("custom"))
+    box.numbers["diameter_m"].setText("0.5")
+    (instrument, _) = panel.burst().instruments
+    assert (instrument.name, instrument.diameter_m, instrument.wavelength_nm) == ("custom", 0.5, 630.0)
+    box.numbers["diameter_m"].setText("half")
+    panel.run_panel.run_button.click()
+    assert "diameter_m is 'half'; it must be a number" in panel.run_panel.problem.text()
+
+
+def test_frames_and_objects_are_chosen_by_slices(panel, finish):
+    panel.frames.setText("1:3")
+    panel.objects.setText("1")
+    finish(panel, panel.run_panel.run_button.click)
+    run = panel.run_panel.snapshot.run
+    assert (run.labels, run.frame_range, run.object_range) == (("NB",), range(1, 3), range(1, 2))
+    panel.frames.setText("9:")
+    panel.run_panel.run_button.click()
+    assert "the burst has 4, numbered 0 to 3" in panel.run_panel.problem.text()
+    panel.frames.setText("first")
+    panel.run_panel.run_button.click()
+    assert "write a Python slice such as 0:6" in panel.run_panel.problem.text()
+
+
+def test_the_list_of_inputs_follows_the_viewer(panel, viewer):
+    def shown():
+        return [(panel.layer_list.item(n).text(), panel.layer_list.item(n).checkState().value) for n in range(panel.layer_list.count())]
+
+    assert shown() == [("sun WB", 2), ("sun NB", 2)]
+    viewer.layers["sun NB"].name = "line"
+    viewer.add_image(np.ones((24, 30)), name="other", scale=(0.05, 0.05), units=("arcsec", "arcsec"))
+    viewer.add_points(np.zeros((1, 2)), scale=(0.05, 0.05), units=("arcsec", "arcsec"))
+    assert shown() == [("sun WB", 2), ("line", 2), ("other", 0)]
+    viewer.layers.remove("sun WB")
+    assert shown() == [("line", 2), ("other", 0)]
+    assert panel.burst().labels == ("NB",)
+    viewer.layers.clear()
+    viewer.add_image(np.ones((24, 30)), name="new", scale=(0.05, 0.05), units=("arcsec", "arcsec"))
+    assert shown() == [("new", 2)]
+
+
+def test_the_command_line_repeats_the_run(panel, viewer, burst, tmp_path, qtbot):
+    import dataclasses
+
+    from napari.layers import Layer
+
+    from heliorestore.burst import Source
+    from heliorestore.plugin.viewer.layers import burst_layers
+
+    panel.copy_command()
+    assert "save the layer to FITS" in panel.run_panel.problem.text()
+    path = tmp_path / "my scan.fits"
+    path.write_bytes(b"")
+    from_file = dataclasses.replace(burst, sources=(Source.of(path),))
+    layers = [viewer.add_layer(Layer.create(*data)) for data in burst_layers(from_file, "scan")]
+    panel.layer_list.choose(layers)
+    panel.frames.setText("::2")
+    panel.objects.setText("1")
+    panel.instrument.numbers["pixel_arcsec"].setText("0.06")
+    panel.device.setCurrentText("cpu")
+    panel.seed.setValue(7)
+    set_fields(panel, strength=0.25, text="it's")
+    from qtpy.QtWidgets import QApplication
+
+    panel.copy_command()
+    words = shlex.split(QApplication.clipboard().text())
+    assert words[:3] == ["heliorestore", "fake", str(path)]
+    assert words[words.index("-o") + 1] == "my scan_restored.fits"
+    assert words[words.index("--instrument") + 1] == "pixel_arcsec=0.06"
+    assert {"--frames=0:4:2", "--objects=1:2"} <= set(words)
+    assert words[words.index("--device") + 1 : words.index("--device") + 4] == ["cpu", "--seed", "7"]
+    assert words[-4:] == ["--strength", "0.25", "--text", "it's"]
+    panel.copy_python()
+    text = QApplication.clipboard().text()
+    compile(text, "copied", "exec")
+    assert ".select(objects=slice(1, 2, 1), frames=slice(0, 4, 2)).with_instrument('pixel_arcsec=0.06')" in text
+    assert 'strength=0.25, text="it\'s"' in text
+
+
+def test_reset_shows_the_defaults_again(panel):
+    set_fields(panel, iterations=9, flag=True)
+    panel.reset_button.click()
+    assert panel.form.settings() == FakeSettings()
+
+
+def test_every_control_explains_itself(panel):
+    from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QListWidget, QScrollBar
+
+    silent = [
+        child
+        for kind in (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QListWidget)
+        for child in panel.findChildren(kind)
+        if not child.toolTip()
+        and not isinstance(child, QScrollBar)
+        and not isinstance(child.parent(), (QAbstractSpinBox, QComboBox))  # Qt's own parts of a control
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_loss_curve_is_drawn_in_the_ink_of_the_theme(panel, viewer, finish, qtbot, theme):
+    viewer.theme = theme
+    finish(panel, panel.run_panel.run_button.click)
+    seen(panel.run_panel.curve, qtbot)
+    picture = panel.run_panel.curve.grab().toImage()
+    values = [picture.pixelColor(x, y).lightness() for x in range(picture.width()) for y in range(picture.height())]
+    background = np.median(values)
+    assert (background < 128) == (theme == "dark")
+    ink = max(values) if theme == "dark" else min(values)
+    assert abs(ink - background) > 100
+
+
+def test_the_panel_scrolls_and_keeps_its_width(panel, viewer, qtbot):
+    assert panel.minimumWidth() == 320
+    assert panel.minimumSizeHint().height() < 300
+
+
+def test_another_method_can_be_chosen_and_brings_its_own_form(panel, qtbot):
+    choose_method(panel, "richardson-lucy", qtbot)
+    assert set(panel.form.fields) >= {"iterations", "damping", "upsampling"}
+    assert panel.device.findText("cpu") >= 0
+    assert len({panel.device.itemText(n) for n in range(panel.device.count())}) == panel.device.count()
+
+
+def test_a_method_that_cannot_be_loaded_is_explained(panel, notices, qtbot, monkeypatch):
+    from heliorestore.methods import METHODS, Entry
+
+    monkeypatch.setitem(METHODS, "fake", Entry("heliorestore.no_such_module:METHOD", "Not there."))
+    panel._choose_method()
+    qtbot.waitUntil(lambda: "no_such_module" in panel.run_panel.problem.text(), timeout=20_000)
+    assert len(notices) == 1
+    assert not panel.run_panel.run_button.isEnabled()
+
+
+def test_hidden_layers_wait_until_they_are_shown(panel, viewer, finish, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    layers = results(viewer)
+    hidden, shown = layers["fake 1 WB residual"], layers["fake 1 WB"]
+    stale = hidden.metadata["heliorestore"].step
+    qtbot.waitUntil(lambda: shown.metadata["heliorestore"].step > stale, timeout=20_000)
+    assert hidden.metadata["heliorestore"].step == stale
+    hidden.visible = True
+    assert hidden.metadata["heliorestore"] is panel.run_panel.snapshot
+    finish(panel, panel.run_panel.stop)
+    assert {layer.metadata["heliorestore"].step for layer in results(viewer).values()} == {panel.run_panel.snapshot.step}
+    assert [layer.name for layer in viewer.layers][-4:] == ["fake 1 WB residual", "fake 1 NB residual", "fake 1 NB", "fake 1 WB"]
+    assert viewer.layers.selection.active.name == "fake 1 WB"
+
+
+def test_closing_the_window_before_the_layers_are_made_is_safe(panel, viewer, fake, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: bool(fake.strengths), timeout=20_000)
+    viewer.close()
+    wait_for_threads()
+    assert fake.closed == 1
+
+
+def test_closing_the_window_while_a_method_is_loaded_is_safe(panel, viewer, qtbot):
+    panel.method_choice.setCurrentIndex(panel.method_choice.findData("richardson-lucy"))
+    assert panel.form is None
+    viewer.close()
+    wait_for_threads()
+
+
+def test_mode_maps_give_sliders_and_no_word_about_units(panel, viewer, burst):
+    from napari.layers import Layer
+
+    from heliorestore.plugin.viewer.layers import snapshot_layers
+    from heliorestore.snapshot import Run, Snapshot
+
+    maps = {"modes": np.random.default_rng(0).normal(size=(4, 6, 3, 4))}
+    snapshot = Snapshot(step=1, total=1, images=np.ones((2, 24, 30)), maps=maps, run=Run.of(burst, FakeSettings(), "cpu", 0))
+    for data in snapshot_layers(snapshot, "r"):
+        viewer.add_layer(Layer.create(*data))
+    assert viewer.dims.ndim == 4
+    viewer.dims.current_step = (5, 3, 0, 0)  # mode 5 of frame 3: the frame slider is the burst's
+    np.testing.assert_array_equal(viewer.layers["r WB modes"].data[5, 3], maps["modes"].astype(np.float32)[3, 5])
+    assert viewer.dims.axis_labels[:2] == ("k", "t")
+
+
+def test_the_export_dialog_starts_where_the_last_one_ended(panel, finish, qtbot, tmp_path, monkeypatch):
+    from heliorestore.plugin.panels import restore as module
+
+    asked = []
+
+    def answer(parent, title, start, *_):
+        asked.append(start)
+        return str(tmp_path / "chosen"), ""
+
+    monkeypatch.setattr(module.QFileDialog, "getSaveFileName", answer)
+    finish(panel, panel.run_panel.run_button.click)
+    panel.export_button.click()
+    qtbot.waitUntil(lambda: panel.run_panel.messages.text().startswith("Written"), timeout=20_000)
+    assert (tmp_path / "chosen.fits").exists()
+    panel.export_button.click()
+    assert asked[1].startswith(str(tmp_path))
+    qtbot.waitUntil(lambda: panel.run_panel.messages.text().startswith("Written"), timeout=20_000)
+
+
+def test_a_panel_for_one_method_has_no_choice_of_methods(viewer, fake, qtbot):
+    from heliorestore.plugin.panels.restore import RestoreWidget
+
+    class FakePanel(RestoreWidget):
+        method = "fake"
+
+    widget = FakePanel(viewer)
+    viewer.window.add_dock_widget(widget, name="Fake")
+    qtbot.waitUntil(lambda: widget.form is not None, timeout=20_000)
+    assert widget.form.settings_class is FakeSettings
+    assert widget.method_choice.parent() is None
+    assert widget.summary.text() == "Add a number."
+
+
+def test_a_layer_of_naparis_own_reader_is_pointed_out(panel, viewer, tmp_path):
+    from napari.layers import Layer
+    from napari.layers._source import layer_source
+
+    with layer_source(path=str(tmp_path / "cube.fits"), reader_plugin="napari"):  # as napari marks what it has read itself
+        layer = Layer.create(np.ones((20, 20)), {"name": "cube", "scale": (0.05, 0.05), "units": ("arcsec", "arcsec")}, "image")
+    viewer.add_layer(layer)
+    panel.layer_list.choose([viewer.layers["cube"]])
+    assert "opened by napari's own reader" in panel.hint.text()
+    assert not panel.hint.isHidden()

@@ -1,0 +1,158 @@
+"""The worker tells its end exactly once, closes the generator, and keeps only the latest snapshot."""
+
+import gc
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+from heliorestore.methods.base import restore
+from heliorestore.snapshot import StopReason
+
+from ..conftest import HAS_DISPLAY, FakeSettings, wait_for_threads
+
+pytestmark = pytest.mark.skipif(not HAS_DISPLAY, reason="Qt's threads are tested with a display; under Linux use xvfb-run -a")
+
+
+@pytest.fixture
+def run(qtbot, fake, burst):
+    """Start a worker and return it with the list of what it told."""
+    from heliorestore.plugin.runs.worker import Job, RestoreWorker
+
+    def start(prepare=lambda worker: None, **values):
+        worker = RestoreWorker("test", Job(burst=burst, settings=FakeSettings(**values), device="cpu"))
+        told = []
+        for name in ("arrived", "stage", "message", "errored", "aborted", "finished", "ended"):
+            getattr(worker, name).connect(lambda *v, name=name: told.append((name, *v)))
+        prepare(worker)
+        worker.start()
+        return worker, told
+
+    yield start
+    wait_for_threads()
+
+
+def names(told):
+    return [name for name, *_ in told]
+
+
+def until_end(qtbot, told):
+    qtbot.waitUntil(lambda: "ended" in names(told), timeout=20_000)
+    return next(values[0] for name, *values in told if name == "ended")
+
+
+def test_result_equals_the_headless_one_bit_for_bit(qtbot, run, burst):
+    worker, told = run(iterations=7)
+    outcome = until_end(qtbot, told)
+    alone = restore(burst, FakeSettings(iterations=7), device="cpu")
+    last = worker.take()
+    assert outcome.end.value == "finished"
+    assert names(told).count("ended") == 1
+    assert last.stop is StopReason.DONE
+    np.testing.assert_array_equal(last.images, alone.images)
+    np.testing.assert_array_equal(last.maps["residual"], alone.maps["residual"])
+
+
+def test_only_the_latest_snapshot_waits_and_one_signal_is_pending(qtbot, run):
+    worker, told = run(iterations=3000)
+    wait_for_threads()  # the GUI thread, which is this one, was away all the time
+    until_end(qtbot, told)
+    assert names(told).count("arrived") == 1
+    assert worker.take().step == 3000
+    assert worker.take() is None
+
+
+@pytest.mark.parametrize("how", ["runtime", "memory", "gpu"])
+def test_an_error_in_the_method_is_told_and_nothing_stays_behind(qtbot, run, fake, how):
+    worker, told = run(iterations=10, fail=how)
+    outcome = until_end(qtbot, told)
+    assert outcome.end.value == "failed"
+    assert names(told).count("errored") == 1
+    assert "finished" not in names(told)
+    assert not worker.is_running
+    assert fake.closed == 1
+    told.clear()
+    error = outcome.error  # whoever keeps the error keeps no array with it
+    gc.collect()
+    assert error is not None
+    assert fake.made[0]() is None
+
+
+def test_stop_closes_the_generator_and_frees_its_arrays(qtbot, run, fake):
+    worker, told = run(iterations=100_000, pace_s=0.001)
+    qtbot.waitUntil(lambda: "arrived" in names(told), timeout=20_000)
+    worker.quit()
+    outcome = until_end(qtbot, told)
+    gc.collect()
+    assert outcome.end.value == "stopped"
+    assert names(told).count("aborted") == 1
+    assert fake.closed == 1
+    assert fake.made[0]() is None
+    assert worker.take().stop is StopReason.USER
+
+
+def test_stop_before_the_start_runs_nothing(qtbot, run, fake):
+    _, told = run(lambda worker: worker.quit(), iterations=100_000)
+    assert until_end(qtbot, told).end.value == "stopped"
+    assert fake.made == []
+
+
+def test_pause_step_resume(qtbot, run):
+    worker, told = run(lambda worker: worker.pause(), iterations=6)
+    qtbot.waitUntil(lambda: ("stage", "paused") in told, timeout=20_000)
+    assert worker.take().step == 1
+    told.clear()
+    worker.step()
+    qtbot.waitUntil(lambda: ("stage", "paused") in told, timeout=20_000)
+    assert worker.take().step == 2
+    worker.resume()
+    until_end(qtbot, told)
+    assert worker.take().step == 6
+
+
+def test_stop_while_paused_ends_at_once(qtbot, run):
+    worker, told = run(lambda worker: worker.pause(), iterations=6)
+    qtbot.waitUntil(lambda: ("stage", "paused") in told, timeout=20_000)
+    worker.quit()
+    assert until_end(qtbot, told).end.value == "stopped"
+    assert worker.take().step == 1
+
+
+def test_of_several_live_settings_the_last_one_counts(qtbot, run, fake):
+    worker, told = run(lambda worker: worker.pause(), iterations=3)
+    qtbot.waitUntil(lambda: ("stage", "paused") in told, timeout=20_000)
+    for strength in np.linspace(0.2, 2.0, 30):
+        worker.send(FakeSettings(iterations=3, strength=float(strength)))
+    worker.resume()
+    until_end(qtbot, told)
+    assert fake.strengths == [0.1, 2.0, 2.0]
+
+
+@pytest.mark.filterwarnings("default")
+def test_warnings_of_the_thread_become_messages_and_those_of_others_do_not(qtbot, run):
+    hook = warnings.showwarning
+    worker, told = run(lambda worker: worker.pause(), iterations=4, fail="warning", pace_s=0.001)
+    qtbot.waitUntil(lambda: ("stage", "paused") in told, timeout=20_000)
+    with pytest.warns(UserWarning, match="from the GUI thread"):
+        warnings.warn("from the GUI thread", stacklevel=1)
+    worker.resume()
+    until_end(qtbot, told)
+    messages = [text for name, *values in told if name == "message" for text in values]
+    assert len(messages) == 1
+    assert "divide by zero" in messages[0]
+    assert warnings.showwarning is hook
+
+
+def test_a_task_tells_its_value_or_its_error(qtbot):
+    from heliorestore.plugin.runs.worker import start_task
+
+    outcomes = []
+    start_task("add", lambda: (threading.get_ident(), 1 + 1), outcomes.append, listed=False)
+    qtbot.waitUntil(lambda: len(outcomes) == 1, timeout=20_000)
+    thread, value = outcomes[0].value
+    assert value == 2
+    assert thread != threading.get_ident()
+    start_task("fail", [].pop, outcomes.append, listed=False)
+    qtbot.waitUntil(lambda: len(outcomes) == 2, timeout=20_000)
+    assert isinstance(outcomes[1].error, IndexError)
