@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from heliorestore.charts import Axis, Chart, to_csv
 from heliorestore.errors import HeliorestoreError
 from heliorestore.measures import Measured, compare, measure, scatter_chart, spectrum_chart
+from heliorestore.plugin.canvas import guard_removals
 from heliorestore.plugin.cuts import PERCENTS, apply_cuts, apply_origin, is_lower_left, set_origin
 from heliorestore.plugin.layers import known
 from heliorestore.plugin.planes import is_image, shown_plane
@@ -57,6 +58,7 @@ class QualityWidget(QWidget):
         self.measured: list[Measured] = []
         self._busy = self._stale = False
         self._watched: list[Any] = []
+        guard_removals(napari_viewer)
         apply_origin(napari_viewer)
         self._build()
         self._timer = QTimer(self)

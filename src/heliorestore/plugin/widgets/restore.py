@@ -13,6 +13,7 @@ from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES
 from heliorestore.methods import METHODS
+from heliorestore.plugin.canvas import guard_removals
 from heliorestore.plugin.cuts import apply_origin
 from heliorestore.plugin.display import ResultLayers, next_name
 from heliorestore.plugin.layers import burst_of, common_burst, hint
@@ -51,6 +52,7 @@ class RestoreWidget(QWidget):
         self.viewer = napari_viewer
         self.form: SettingsForm | None = None
         self._wanted: Settings | None = None  # to be shown once their method is loaded
+        guard_removals(napari_viewer)
         apply_origin(napari_viewer)
         self.setMinimumWidth(320)
         self._build()
