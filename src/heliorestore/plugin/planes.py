@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from heliorestore.plugin.tools import TOOLS
+
 
 def is_image(layer: Any) -> bool:
     """Whether a layer is an image with one value per pixel and not a help of ours, such as a split."""
@@ -15,8 +17,8 @@ def is_image(layer: Any) -> bool:
 
 
 def is_help(layer: Any) -> bool:
-    """Whether a layer is there only to compare others."""
-    return layer.metadata.get("kind") in ("split", "divider", "difference")
+    """Whether a layer is there only to compare others, or to work with."""
+    return layer.metadata.get("kind") in ("split", "divider", "difference", *TOOLS)
 
 
 def shown_plane(viewer: Any, layer: Any) -> npt.NDArray[np.float32]:

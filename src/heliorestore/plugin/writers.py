@@ -14,6 +14,7 @@ from astropy.io import fits
 from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError
 from heliorestore.plugin.layers import TAG, LayerData
+from heliorestore.plugin.tools import TOOLS
 from heliorestore.snapshot import Snapshot
 
 _CTYPES = ("HPLN-TAN", "HPLT-TAN")
@@ -33,7 +34,12 @@ def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
 
 
 def save(path: Path, layers: Sequence[LayerData]) -> Path:
-    """Write a snapshot if all layers show one, else each layer as an image extension."""
+    """Write a snapshot if all layers show one, else each layer as an image extension; layers to work with are left out."""
+    layers = [layer for layer in layers if layer[1].get("metadata", {}).get("kind") not in TOOLS]
+    if other := [str(arguments.get("name", "a layer")) for _, arguments, kind in layers if kind != "image"]:
+        raise RestorationError(f"A FITS file holds images, and {', '.join(other)} is none: select the image layers and save those.")
+    if not layers:
+        raise RestorationError("There is no image among the layers to save: select an image layer.")
     snapshots = {id(s): s for data, arguments, _ in layers if (s := _snapshot(data, arguments)) is not None}
     if not snapshots:
         return _write_plain(path, layers)
