@@ -154,6 +154,20 @@ def test_layers_without_a_file_are_saved_with_their_scale(tmp_path):
         assert hdus[1].data.dtype == np.uint8
 
 
+def test_layers_to_work_with_are_not_written_and_other_shapes_are_refused(viewer, tmp_path):
+    image = viewer.add_image(np.ones((4, 5)), name="sun")
+    viewer.add_points([[1, 1]], name="PSF probe", metadata={"kind": "probe"}, visible=False)
+    viewer.add_shapes([[[0, 0], [2, 2]]], name="preview box", metadata={"kind": "box"}, visible=False)
+    viewer.add_image(np.zeros((2, 2)), name="preview", metadata={"kind": "preview"}, visible=False)
+    out = tmp_path / "all.fits"
+    assert viewer.layers.save(str(out), plugin="heliorestore") == [str(out)]
+    with fits.open(out) as hdus:
+        assert len(hdus) == 1
+        np.testing.assert_array_equal(hdus[0].data, image.data)
+    with pytest.raises(heliorestore.errors.RestorationError, match="my line is none"):
+        save(out, [image.as_layer_data_tuple(), (np.zeros((2, 2)), {"name": "my line"}, "shapes")])
+
+
 def test_restored_layers_are_saved_with_their_provenance_unless_they_were_changed(burst, fake, tmp_path):
     snapshot = restore(burst, FakeSettings(), device="cpu")
     layers = snapshot_layers(snapshot, "r")

@@ -19,6 +19,9 @@ import heliorestore
 from heliorestore.burst import Burst
 from heliorestore.instrument import find
 from heliorestore.plugin.runs import autosave
+from heliorestore.plugin.runs.versions import versions
+from heliorestore.plugin.viewer.layers import is_restorable
+from heliorestore.plugin.viewer.shown_plane import is_image
 
 from ..conftest import set_fields, wait_for_threads
 
@@ -207,16 +210,34 @@ def test_the_preview_box_restores_its_part_follows_knobs_and_moves(live, viewer,
     qtbot.waitUntil(lambda: "Strehl" in live.probe.text.text(), timeout=30_000)  # of the box, no run was needed
     viewer.layers.remove("preview box")
     assert not live.preview_on.isChecked()
-    assert "preview WB" not in viewer.layers
+    assert not layer.visible
+    live.preview_on.setChecked(True)  # a new box, the same layer for its image
+    assert viewer.layers["preview box"].visible
+    qtbot.waitUntil(lambda: layer.visible, timeout=60_000)
+    assert layer.name == "preview WB"
+    assert layer.data.shape == live.preview.snapshot.images.shape[1:]
 
 
 def test_run_takes_the_whole_field_and_ends_the_preview(live, viewer, finish, qtbot):
     live.preview_on.setChecked(True)
-    qtbot.waitUntil(lambda: live.preview.snapshot is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: "preview NB" in viewer.layers, timeout=60_000)
     finish(live, live.run_panel.run_button.click, seconds=60)
     assert live.preview is None
-    assert "preview box" not in viewer.layers
     assert live.run_panel.snapshot.images.shape == (2, 40, 48)
+    hidden = [layer for layer in viewer.layers if layer.name.startswith("preview")]
+    assert [layer.name for layer in hidden] == ["preview NB", "preview WB", "preview box"]
+    assert not any(layer.visible for layer in hidden)
+    # What is hidden is nobody's result: neither an input, nor a version, nor to be compared, nor written.
+    assert not any(is_restorable(layer) or is_image(layer) for layer in hidden)
+    assert [version.name for version in versions(viewer.layers)] == ["sv-momfbd 1"]
+    assert "preview" not in " ".join(live.layer_list.item(row).text() for row in range(live.layer_list.count()))
+    assert viewer.layers.selection.active.name == "sv-momfbd 1 WB"
+    count = len(viewer.layers)
+    live.preview_on.setChecked(True)
+    qtbot.waitUntil(lambda: viewer.layers["preview WB"].visible, timeout=60_000)
+    assert [layer.name for layer in viewer.layers][-2:] == ["preview WB", "preview box"]  # over the result
+    assert (len(viewer.layers), viewer.layers.selection.active.name) == (count, "preview box")
+    assert viewer.layers["preview WB"].metadata["run"] is live.preview.snapshot.run
 
 
 def test_the_probe_shows_the_psf_of_the_frame_on_the_slider(live, viewer, finish, qtbot):
@@ -235,7 +256,15 @@ def test_the_probe_shows_the_psf_of_the_frame_on_the_slider(live, viewer, finish
     qtbot.waitUntil(lambda: live.probe.view.psf is not before, timeout=30_000)
     assert 0 < live.probe.view.psf.strehl < 1
     live.probe.on.setChecked(False)
-    assert "PSF probe" not in viewer.layers
+    assert not viewer.layers["PSF probe"].visible
+    count = len(viewer.layers)
+    live.probe.on.setChecked(True)
+    assert viewer.layers["PSF probe"].visible
+    assert (len(viewer.layers), live.probe.point.place) == (count, (20.0, 24.0))
+    viewer.layers.remove("PSF probe")
+    live.probe.on.setChecked(False)
+    live.probe.on.setChecked(True)
+    assert len(viewer.layers) == count
 
 
 def test_the_residual_follows_the_frame_slider(live, viewer, qtbot, finish):

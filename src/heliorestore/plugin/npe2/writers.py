@@ -13,10 +13,11 @@ from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError
 from heliorestore.plugin.viewer.layers import TAG, LayerData
 from heliorestore.plugin.viewer.shown_plane import UNUSED
+from heliorestore.plugin.viewer.tool_layers import TOOLS
 from heliorestore.snapshot import Snapshot
 from heliorestore.storage import check_output, replacing
 
-_NO_RESULT = ("divider", "left part", UNUSED)  # kinds of layers that are never written, though napari saves all there are
+_NO_RESULT = ("divider", "left part", UNUSED, *TOOLS)  # kinds of layers that are never written, though napari saves all there are
 _CTYPES = ("HPLN-TAN", "HPLT-TAN")
 
 
@@ -34,10 +35,12 @@ def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
 
 
 def save(path: Path, layers: Sequence[LayerData]) -> Path:
-    """Write a snapshot if all layers show one, else each layer as an image extension."""
+    """Write a snapshot if all layers show one, else each layer as an image extension; layers to work with are left out."""
     layers = [layer for layer in layers if layer[1].get("metadata", {}).get("kind") not in _NO_RESULT]
+    if other := [str(arguments.get("name", "a layer")) for _, arguments, kind in layers if kind != "image"]:
+        raise RestorationError(f"A FITS file holds images, and {', '.join(other)} is none: select the image layers and save those.")
     if not layers:
-        raise RestorationError("These layers only help to compare others and hold no image of their own: choose the images themselves.")
+        raise RestorationError("These layers only help to look at others and hold no image of their own: choose the images themselves.")
     snapshots = {id(s): s for data, arguments, _ in layers if (s := _snapshot(data, arguments)) is not None}
     if not snapshots:
         return _write_plain(path, layers)

@@ -19,6 +19,7 @@ from heliorestore.plugin.runs.failure import explain, notify
 from heliorestore.plugin.runs.versions import Version, keep, pair
 from heliorestore.plugin.runs.worker import End, Job, Outcome, start_task
 from heliorestore.plugin.viewer.cut_levels import apply_origin
+from heliorestore.plugin.viewer.gl_context import guard_removals
 from heliorestore.plugin.viewer.layers import burst_of, common_burst, hint
 from heliorestore.plugin.viewer.result_layers import ResultLayers, next_name
 from heliorestore.plugin.widgets.form import SettingsForm
@@ -52,6 +53,7 @@ class RestoreWidget(QWidget):
         self.viewer = napari_viewer
         self.form: SettingsForm | None = None
         self._wanted: Settings | None = None  # to be shown once their method is loaded
+        guard_removals(napari_viewer)
         apply_origin(napari_viewer)
         self.setMinimumWidth(320)
         self._build()

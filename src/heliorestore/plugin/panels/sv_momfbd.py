@@ -210,7 +210,7 @@ class SvMomfbdWidget(RestoreWidget):
 
     def _toggle_preview(self, on: bool) -> None:
         if self.preview is not None:
-            self.preview.remove()
+            self.preview.put_away()
             self.preview = None
         say(self.preview_note, "")
         if not on:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from heliorestore.plugin.runs.worker import End, Latest, Outcome
-from heliorestore.plugin.viewer.layers import Key
+from heliorestore.plugin.viewer.layers import Key, snapshot_layer
 from heliorestore.plugin.viewer.result_layers import ResultLayers
+from heliorestore.plugin.viewer.tool_layers import put_away, take_out
 from heliorestore.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -80,17 +81,23 @@ class BoxLayers(LiveLayers):
 
     def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
         """In the cuts of the field around it: a step at the border of the box would be one of the cuts, not of the Sun."""
-        layer = super()._add(key, array, snapshot)
+        data, arguments, _ = snapshot_layer(key, array, snapshot, self.name, self._placements[key[1]])
+        ours = [self._viewer.layers.index(each) for each in self.layers.values() if each in self._viewer.layers]
+        layer = take_out(self._viewer, ("preview", key[1]), data, arguments, min(ours, default=None))
+        if layer is None:
+            layer = super()._add(key, array, snapshot)
+        else:
+            layer.events.visible.connect(self._shown)
         layer.contrast_limits = self._cuts[key[1]]
         return layer
 
-    def remove(self) -> None:
-        """Take the layers away."""
+    def put_away(self) -> None:
+        """Hide the layers until the next preview wants them."""
         self._glances.forget()
         self.last = None
-        for layer in self.layers.values():
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+        for (_, object_), layer in self.layers.items():
+            layer.events.visible.disconnect(self._shown)
+            put_away(self._viewer, layer, ("preview", object_))
         self.layers.clear()
 
 

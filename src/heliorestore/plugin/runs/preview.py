@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from heliorestore.plugin.runs.live import BoxLayers, within
 from heliorestore.plugin.runs.redraw_rate import Pace
 from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker
 from heliorestore.plugin.viewer.layers import Placement
+from heliorestore.plugin.viewer.tool_layers import put_away, tool_layer
 from heliorestore.settings import Settings, options
 from heliorestore.snapshot import Snapshot
 
@@ -53,15 +55,17 @@ class Box:
         self._viewer, self._shape = viewer, shape
         place = Placement.of_layer(over)
         rows, columns = ((max(0, (n - _SIDE) // 2), min(n, (n + _SIDE) // 2)) for n in shape)
-        made = Shapes(
-            [_corners(rows, columns)], shape_type="rectangle", name="preview box", edge_color="#ffd000", face_color="transparent",
-            edge_width=max(shape) / 160, scale=place.scale, translate=place.translate, rotate=place.rotate, units=place.units,
-            axis_labels=("y", "x"), metadata={"kind": "box"},
-        )  # fmt: skip
-        viewer.add_layer(made)
-        self.layer = viewer.layers[made.name]
+        looks = {
+            "edge_width": max(shape) / 160, "scale": place.scale, "translate": place.translate, "rotate": place.rotate,
+            "units": place.units, "metadata": {"kind": "box"},
+        }  # fmt: skip
+        make = partial(
+            Shapes, shape_type="rectangle", name="preview box", edge_color="#ffd000", face_color="transparent", axis_labels=("y", "x")
+        )
+        self.layer = tool_layer(viewer, ("box", 0), make, [_corners(rows, columns)], looks)
         self.to_front()
-        self.layer.events.data.connect(lambda _event: changed())
+        self._changed = lambda _event: changed()
+        self.layer.events.data.connect(self._changed)
 
     @property
     def stands(self) -> bool:
@@ -90,9 +94,10 @@ class Box:
         self.layer.mode = "select"
         self.layer.selected_data = {0}
 
-    def remove(self) -> None:
-        if self.layer in self._viewer.layers:
-            self._viewer.layers.remove(self.layer)
+    def put_away(self) -> None:
+        """Hide it until the next one is wanted."""
+        self.layer.events.data.disconnect(self._changed)
+        put_away(self._viewer, self.layer, ("box", 0))
 
 
 class Preview(QObject):
@@ -161,12 +166,12 @@ class Preview(QObject):
             settings = settings.replace(iterations=max(settings.iterations, self.snapshot.step + _FURTHER))
         self._worker.send(settings)
 
-    def remove(self) -> None:
-        """End, and take box and images away."""
+    def put_away(self) -> None:
+        """End, and hide box and images."""
         self._end()
-        self.layers.remove()
-        self.box.remove()
-        self._quiet.stop()  # the box's own going is no change
+        self.layers.put_away()
+        self.box.put_away()
+        self._quiet.stop()
 
     # -- what the worker tells
 

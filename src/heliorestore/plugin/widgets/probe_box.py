@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from heliorestore.plugin.runs.worker import End, Latest, Outcome
 from heliorestore.plugin.viewer.layers import Placement
+from heliorestore.plugin.viewer.tool_layers import put_away, tool_layer
 from heliorestore.plugin.widgets.sections import check, note, say
 from heliorestore.snapshot import Snapshot
 
@@ -31,13 +33,12 @@ class ProbePoint:
     def __init__(self, viewer: Any, over: Any, shape: tuple[int, int], moved: Callable[[], None]) -> None:
         self._viewer, self._moved = viewer, moved
         place = Placement.of_layer(over)
-        made = Points(
-            [[n / 2 for n in shape]], name="PSF probe", size=max(shape) / 40, symbol="cross", face_color="#00d0ff", border_color="black",
-            scale=place.scale, translate=place.translate, rotate=place.rotate, units=place.units, axis_labels=("y", "x"),
-            metadata={"kind": "probe"},
-        )  # fmt: skip
-        viewer.add_layer(made)
-        self.layer = viewer.layers[made.name]
+        looks = {
+            "size": max(shape) / 40, "scale": place.scale, "translate": place.translate, "rotate": place.rotate, "units": place.units,
+            "metadata": {"kind": "probe"},
+        }  # fmt: skip
+        make = partial(Points, name="PSF probe", symbol="cross", face_color="#00d0ff", border_color="black", axis_labels=("y", "x"))
+        self.layer = tool_layer(viewer, ("probe", 0), make, [[n / 2 for n in shape]], looks)
         viewer.layers.selection.active = self.layer
         self.layer.mode = "add"
         self.layer.events.data.connect(self._changed)
@@ -58,9 +59,10 @@ class ProbePoint:
         """Probe there."""
         self.layer.data = np.array([place])
 
-    def remove(self) -> None:
-        if self.stands:
-            self._viewer.layers.remove(self.layer)
+    def put_away(self) -> None:
+        """Hide it until the next one is wanted."""
+        self.layer.events.data.disconnect(self._changed)
+        put_away(self._viewer, self.layer, ("probe", 0))
 
     def _changed(self, event: Any) -> None:
         if len(self.layer.data) > 1:  # a click adds a point: it is the one that counts
@@ -105,7 +107,7 @@ class ProbeBox(QWidget):
 
     def _toggle(self, on: bool) -> None:
         if self.point is not None:
-            self.point.remove()
+            self.point.put_away()
             self.point = None
         inputs = self._inputs()
         self.view.setVisible(on)
