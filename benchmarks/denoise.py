@@ -1,8 +1,10 @@
-"""Noise2Noise: seconds for 1000 x 1000 pixels, training patches per second, and both against a plain convolution's rate.
+"""Noise2Noise: seconds for 1000 x 1000 pixels, training patches per second, and both against a plain
+convolution's rate.
 
     python benchmarks/denoise.py [--threads N] [--device cpu]
 
-The floor is a 3 x 3 convolution of 32 to 32 channels in channels-last layout, repeated: what the network mostly consists of.
+The floor is a 3 x 3 convolution of 32 to 32 channels in channels-last layout, repeated: what the network
+mostly consists of.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ def fastest(run: Callable[[], object], repeats: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads to compute with (default: 1)")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps (default cpu)")
     parser.add_argument("--size", type=int, default=1000, help="pixels along a side (default: 1000)")
@@ -59,19 +63,28 @@ def main() -> None:
     image = torch.rand(1, CHANNELS, 256, 256, device=device).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         floor = 2.0 * 256**2 * 9 * CHANNELS**2 / 1e9 / fastest(lambda: layer(image), 8)[1]
-    print(f"{asked.threads} threads on {device}; plain convolution {floor:.0f} GFLOP per second of processor time")
+    print(
+        f"{asked.threads} threads on {device}; plain convolution {floor:.0f} GFLOP per second of processor "
+        "time"
+    )
 
     noise = np.random.default_rng(0).standard_normal((asked.size, asked.size)).astype(np.float32)
     burst = Burst.from_array(noise, labels=("Q",))
     wall, busy = fastest(lambda: restore(burst, DenoiseSettings(), device=asked.device), 2)
     work = flops(residual()) * asked.size**2 / 1e9
-    print(f"{asked.size} x {asked.size}: {wall:.2f} s, {busy:.2f} s of processor, {work / busy / floor:.0%} of the floor's rate")
+    print(
+        f"{asked.size} x {asked.size}: {wall:.2f} s, {busy:.2f} s of processor, {work / busy / floor:.0%} "
+        "of the floor's rate"
+    )
 
     net = residual().to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-4)
     batch = torch.randn(BATCH, 1, PATCH, PATCH), torch.randn(BATCH, 1, PATCH, PATCH)
     wall, busy = fastest(lambda: train_epoch(net, optimiser, [batch] * 5, Aim("L2", False, 1.0), device), 3)
-    print(f"training: {5 * BATCH / wall:.0f} patches of {PATCH} pixels per second, {5 * BATCH / busy:.0f} per second of processor")
+    print(
+        f"training: {5 * BATCH / wall:.0f} patches of {PATCH} pixels per second, {5 * BATCH / busy:.0f} "
+        "per second of processor"
+    )
 
 
 if __name__ == "__main__":

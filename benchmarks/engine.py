@@ -1,15 +1,17 @@
-"""Scale of the blind deconvolutions: seconds per iteration, memory at the peak and share of the FFTs, from small fields to large ones.
+"""Scale of the blind deconvolutions: seconds per iteration, memory at the peak and share of the FFTs, from
+small fields to large ones.
 
-    python benchmarks/engine.py [--sizes 256 512 1024] [--frames 12] [--objects 2] [--iterations 3] [--memory-gb 4]
+    python benchmarks/engine.py [--sizes 256 512 1024] [--frames 12] [--objects 2] [--iterations 3]
+    [--memory-gb 4]
                                 [--method sv-momfbd] [--device cpu] [--threads 1] [--no-ffts]
 
-Each size is done in a process of its own, on a FITS file that is written for it into the folder for temporary files and removed again.
-Its frames are a smooth random scene that shivers, and noise: the time of an iteration does not depend on what is seen. The first
-iteration of `sv-momfbd` (from the average) solves for the objects from nothing and is given by itself; the rest is the median of the
-others, or the first itself where it is the only one. The memory is what the run adds at its peak to what the process had before. The
-FFT floor is the time of nothing but the Fourier transforms of an iteration, recorded in the last one
-and repeated on contiguous data.
-On a CPU seconds are those of the processor, summed over the threads.
+Each size is done in a process of its own, on a FITS file that is written for it into the folder for temporary
+files and removed again. Its frames are a smooth random scene that shivers, and noise: the time of an
+iteration does not depend on what is seen. The first iteration of `sv-momfbd` (from the average) solves for
+the objects from nothing and is given by itself; the rest is the median of the others, or the first itself
+where it is the only one. The memory is what the run adds at its peak to what the process had before. The FFT
+floor is the time of nothing but the Fourier transforms of an iteration, recorded in the last one and repeated
+on contiguous data. On a CPU seconds are those of the processor, summed over the threads.
 """
 
 from __future__ import annotations
@@ -59,9 +61,14 @@ def settings_of(case: Case) -> Settings:
     if case.method == "momfbd":
         return MomfbdSettings(iterations=case.iterations, stop_early=False, memory_gb=case.memory_gb)
     return SvMomfbdSettings(
-        start="average", optimiser=case.optimiser, iterations=case.iterations, stop_early=False, memory_gb=case.memory_gb,
-        grid_step=case.grid_step, psf=case.psf,
-    )  # fmt: skip
+        start="average",
+        optimiser=case.optimiser,
+        iterations=case.iterations,
+        stop_early=False,
+        memory_gb=case.memory_gb,
+        grid_step=case.grid_step,
+        psf=case.psf,
+    )
 
 
 def write_burst(path: Path, case: Case) -> None:
@@ -80,13 +87,16 @@ def write_burst(path: Path, case: Case) -> None:
         file.write(header.tostring().encode())
         for _ in range(case.objects):
             for frame in range(case.frames):
-                image = np.roll(scene, (frame % 3 - 1, frame % 2), (0, 1)) + 20 * random.standard_normal(scene.shape, np.float32)
+                image = np.roll(scene, (frame % 3 - 1, frame % 2), (0, 1)) + 20 * random.standard_normal(
+                    scene.shape, np.float32
+                )
                 file.write((image.clip(0, 65535) - 32768).astype(">i2").tobytes())
         file.write(b"\0" * (-file.tell() % 2880))
 
 
 def taken(run: Callable[[], object], device: str) -> float:
-    """Seconds of one run: processor time on a CPU, which others on the machine disturb less, and else the wall clock's."""
+    """Seconds of one run: processor time on a CPU, which others on the machine disturb less, and else the
+    wall clock's."""
     wall, processor = seconds(run)
     return processor if device == "cpu" else wall
 
@@ -110,20 +120,29 @@ def measured(case: Case) -> dict[str, float]:
         first = taken(lambda: next(source), case.device)
         last = case.iterations - 1 if case.ffts else case.iterations
         walls = [taken(lambda: next(source), case.device) for _ in range(1, last)]
-        peak = (resident("VmHWM") - before) * 1024 if case.device == "cpu" else torch.cuda.max_memory_allocated()
+        peak = (
+            (resident("VmHWM") - before) * 1024 if case.device == "cpu" else torch.cuda.max_memory_allocated()
+        )
         floors = []
         if case.ffts:
             with FourierTransforms() as transforms:
                 next(source)
             floors = [taken(transforms.again, case.device) for _ in walls]
         source.close()
-    found = {"first": first, "iteration": statistics.median(walls or [first]), "peak": peak, "estimate": need.peak_bytes}
+    found = {
+        "first": first,
+        "iteration": statistics.median(walls or [first]),
+        "peak": peak,
+        "estimate": need.peak_bytes,
+    }
     found["share"] = statistics.median(floors) / found["iteration"] if floors else 0.0
     return found | {"tiles": need.tiles[0] * need.tiles[1], "held": need.frames_held}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--objects", type=int, default=2)
@@ -137,10 +156,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-ffts", action="store_true", help="do not measure the floor")
     a = parser.parse_args()
-    print(f"torch {torch.__version__}, {a.device}, {a.threads} threads, load {os.getloadavg()[0]:.1f}; {a.method}, ", end="")
+    print(
+        f"torch {torch.__version__}, {a.device}, {a.threads} threads, load {os.getloadavg()[0]:.1f}; "
+        f"{a.method}, ",
+        end="",
+    )
     print(f"{a.frames} frames of {a.objects} objects, memory {a.memory_gb or 'as free'}\n")
     print(
-        "| field | first iteration | iteration | per pixel, frame and object | FFTs alone | memory at the peak | as told before | tiles |"
+        "| field | first iteration | iteration | per pixel, frame and object | FFTs alone | memory at the "
+        "peak | as told before | tiles |"
     )
     print("|---" * 8 + "|")
     for size in a.sizes:
@@ -161,9 +185,16 @@ def main() -> None:
         with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
             found = pool.submit(measured, case).result()
         each = found["iteration"] / (size**2 * a.frames * a.objects)
-        took = f"{found['first']:.3g} s | {found['iteration']:.3g} s | {1e6 * each:.3g} us | {found['share']:.0%}"
+        took = (
+            f"{found['first']:.3g} s | {found['iteration']:.3g} s | {1e6 * each:.3g} us | "
+            f"{found['share']:.0%}"
+        )
         tiles = f"{found['tiles']:.0f}{'' if found['held'] else ', frames read'}"
-        print(f"| {size}^2 | {took} | {found['peak'] / 1e9:.2f} GB | {found['estimate'] / 1e9:.2f} GB | {tiles} |", flush=True)
+        print(
+            f"| {size}^2 | {took} | {found['peak'] / 1e9:.2f} GB | {found['estimate'] / 1e9:.2f} GB | "
+            f"{tiles} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

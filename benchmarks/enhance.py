@@ -1,8 +1,10 @@
-"""Enhance: seconds for 400 x 400 pixels, the rate against a plain convolution's on this machine, and a full disc's memory.
+"""Enhance: seconds for 400 x 400 pixels, the rate against a plain convolution's on this machine, and a full
+disc's memory.
 
     python benchmarks/enhance.py [--threads N] [--disc]
 
-The floor is a 3 x 3 convolution of 64 to 64 channels in channels-last layout, repeated: what the network mostly consists of.
+The floor is a 3 x 3 convolution of 64 to 64 channels in channels-last layout, repeated: what the network
+mostly consists of.
 """
 
 from __future__ import annotations
@@ -57,14 +59,19 @@ def image(size: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--disc", action="store_true", help="restore 4096 x 4096 pixels too")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads to compute with (default: all)")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, help="threads to compute with (default: all)"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     wall_floor, busy_floor = floor()
     print(
-        f"{torch.get_num_threads()} threads; plain convolution {wall_floor:.0f} GFLOP/s of wall clock, {busy_floor:.0f} of processor time"
+        f"{torch.get_num_threads()} threads; plain convolution {wall_floor:.0f} GFLOP/s of wall clock, "
+        f"{busy_floor:.0f} of processor time"
     )
     burst = Burst.from_array(image(400), HMI)
     for network, kernels, blocks in (("full", 64, 5), ("small", 32, 1)):
@@ -72,7 +79,8 @@ def main() -> None:
         wall, busy = fastest(lambda settings=settings: list(stream(burst, settings, device="cpu")), 4)
         work = flops(400**2, kernels, blocks) / 1e9
         print(
-            f"{network}: 400 x 400 in {wall:.2f} s ({busy:.2f} s of processor), {work:.0f} GFLOP, {work / wall:.0f} GFLOP/s = "
+            f"{network}: 400 x 400 in {wall:.2f} s ({busy:.2f} s of processor), {work:.0f} GFLOP, "
+            f"{work / wall:.0f} GFLOP/s = "
             f"{work / wall / wall_floor:.0%} of the floor ({work / busy / busy_floor:.0%} by processor time)"
         )
     if asked.disc:

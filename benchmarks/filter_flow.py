@@ -1,15 +1,18 @@
-"""Filter flow against the U-Net of the neural emulator, at full width, and against its own FFTs, in the same run on the same threads.
+"""Filter flow against the U-Net of the neural emulator, at full width, and against its own FFTs, in the same
+run on the same threads.
 
     python benchmarks/filter_flow.py [--threads 2] [--runs 5] [--device cpu] [--network-frames 2]
 
-One object, 12 frames of 256 x 256, 44 modes, PSFs of 64 pixels (SST/CRISP at 854.2 nm), single precision; forward, and backward to
-object and modes. The U-Net gets the object and a map of every mode per frame and gives the gradient in those 45 channels, not in its
-weights, as a restoration uses it. It does some of the frames, and its time is scaled to all.
+One object, 12 frames of 256 x 256, 44 modes, PSFs of 64 pixels (SST/CRISP at 854.2 nm), single precision;
+forward, and backward to object and modes. The U-Net gets the object and a map of every mode per frame and
+gives the gradient in those 45 channels, not in its weights, as a restoration uses it. It does some of the
+frames, and its time is scaled to all.
 
-All that is compared takes turns, run for run; wall clocks are divided within a run, and medians over the runs are printed. Beside them
-stands the least processor time of all runs, which others on the machine disturb less (with one thread: waiting threads count as busy,
-and on a loaded machine two threads wait for each other most of the time). The FFT floor is the time of nothing but the Fourier
-transforms that filter flow asks for (recorded, then repeated on contiguous data).
+All that is compared takes turns, run for run; wall clocks are divided within a run, and medians over the runs
+are printed. Beside them stands the least processor time of all runs, which others on the machine disturb less
+(with one thread: waiting threads count as busy, and on a loaded machine two threads wait for each other most
+of the time). The FFT floor is the time of nothing but the Fourier transforms that filter flow asks for
+(recorded, then repeated on contiguous data).
 """
 
 from __future__ import annotations
@@ -83,18 +86,23 @@ def squared(model: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> None:
 
 
 def flow(step: int, device: str) -> Callable[[], None]:
-    model = FilterFlow(optics=[make_optics(KNOWN["crisp-8542"], PSF, MODES, device=device)], shape=(SIZE, SIZE), step=step)
+    model = FilterFlow(
+        optics=[make_optics(KNOWN["crisp-8542"], PSF, MODES, device=device)], shape=(SIZE, SIZE), step=step
+    )
     object_ = torch.rand(1, SIZE, SIZE, device=device).requires_grad_()
     modes = torch.randn(FRAMES, MODES, *model.grid, device=device).requires_grad_()
     return partial(squared, model, object_, modes)
 
 
 def network(frames: int, device: str) -> Callable[[], None]:
-    """A run of the U-Net over a batch of frames, its norms folded into its convolutions as for a restoration."""
+    """A run of the U-Net over a batch of frames, its norms folded into its convolutions as for a
+    restoration."""
     net = frozen(full()).to(device)
     objects = torch.rand(frames, 1, SIZE, SIZE, device=device).requires_grad_()
     modes = torch.randn(frames, MODES, SIZE, SIZE, device=device).requires_grad_()
-    return partial(squared, partial(net, instruments=torch.eye(len(INSTRUMENTS), device=device)[:1]), objects, modes)
+    return partial(
+        squared, partial(net, instruments=torch.eye(len(INSTRUMENTS), device=device)[:1]), objects, modes
+    )
 
 
 @dataclass(frozen=True)
@@ -123,12 +131,15 @@ def in_turns(cases: list[Case], runs: int) -> dict[str, Times]:
     rounds = [[seconds(case.run) for case in cases] for _ in range(runs + 1)][1:]
     found = {}
     for case, of_case in zip(cases, zip(*rounds, strict=True), strict=True):
-        found[case.what] = Times([wall * case.scale for wall, _ in of_case], min(busy for _, busy in of_case) * case.scale)
+        found[case.what] = Times(
+            [wall * case.scale for wall, _ in of_case], min(busy for _, busy in of_case) * case.scale
+        )
     return found
 
 
 def peak_bytes(make: Callable[[], Callable[[], None]], device: str) -> float:
-    """Memory at the peak of the first run, beyond what was there before it; on a CPU to be called in a fresh process."""
+    """Memory at the peak of the first run, beyond what was there before it; on a CPU to be called in a fresh
+    process."""
     run = make()
     if device != "cpu":
         before = torch.cuda.memory_allocated()
@@ -176,22 +187,34 @@ def row(step: int, unet: Times, took: Times, floor: Times, peak: float) -> str:
     ratio = statistics.median(a / b for a, b in zip(unet.wall, took.wall, strict=True))
     share = statistics.median(a / b for a, b in zip(floor.wall, took.wall, strict=True))
     wall = f"{took.median:.3g} s | {ratio:.1f} | {share:.0%}"
-    processor = f"{took.processor:.3g} s | {unet.processor / took.processor:.1f} | {floor.processor / took.processor:.0%}"
+    processor = (
+        f"{took.processor:.3g} s | {unet.processor / took.processor:.1f} | "
+        f"{floor.processor / took.processor:.0%}"
+    )
     return f"| {step} | {wall} | {processor} | {peak / 1e6:.0f} MB |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--network-frames", type=int, default=2, help=f"of the {FRAMES} frames, what the U-Net really does in a run")
+    parser.add_argument(
+        "--network-frames",
+        type=int,
+        default=2,
+        help=f"of the {FRAMES} frames, what the U-Net really does in a run",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     device, some = arguments.device, arguments.network_frames
 
-    unet_peak, *flow_peaks = peaks([partial(network, some, device), *(partial(flow, step, device) for step in STEPS)], device)
+    unet_peak, *flow_peaks = peaks(
+        [partial(network, some, device), *(partial(flow, step, device) for step in STEPS)], device
+    )
     flows = {step: flow(step, device) for step in STEPS}
     cases = [Case("U-Net", network(some, device), FRAMES / some)]
     for step, run in flows.items():
@@ -200,13 +223,26 @@ def main() -> None:
         cases += [Case(f"step {step}", run), Case(f"FFTs {step}", transforms.again)]
     times = in_turns(cases, arguments.runs)
 
-    print(f"torch {torch.__version__}, {device}, {arguments.threads} threads, {os.cpu_count()} cores ({platform.machine()}), ", end="")
-    print(f"load {os.getloadavg()[0]:.1f}, medians over {arguments.runs} runs in turns; seconds for {FRAMES} frames of {SIZE}^2")
+    print(
+        f"torch {torch.__version__}, {device}, {arguments.threads} threads, {os.cpu_count()} cores "
+        f"({platform.machine()}), ",
+        end="",
+    )
+    print(
+        f"load {os.getloadavg()[0]:.1f}, medians over {arguments.runs} runs in turns; seconds for {FRAMES} "
+        f"frames of {SIZE}^2"
+    )
     unet = times["U-Net"]
     parameters = sum(parameter.numel() for parameter in full().parameters())
-    print(f"U-Net: {parameters / 1e6:.2f} M parameters; {unet.median:.3g} s, processor {unet.processor:.3g} s", end="")
+    print(
+        f"U-Net: {parameters / 1e6:.2f} M parameters; {unet.median:.3g} s, processor {unet.processor:.3g} s",
+        end="",
+    )
     print(f" ({some} of {FRAMES} frames done, time scaled), {unet_peak / some / 1e6:.0f} MB per frame")
-    print("\n| step | wall, median | U-Net / it | FFTs alone | processor, least | U-Net / it | FFTs alone | memory per frame |")
+    print(
+        "\n| step | wall, median | U-Net / it | FFTs alone | processor, least | U-Net / it | FFTs alone | "
+        "memory per frame |"
+    )
     print("|---" * 8 + "|")
     for step, peak in zip(STEPS, flow_peaks, strict=True):
         print(row(step, unet, times[f"step {step}"], times[f"FFTs {step}"], peak / FRAMES))

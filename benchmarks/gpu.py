@@ -1,17 +1,17 @@
-"""The project on a machine with a CUDA GPU, in parts that each leave a JSON file; `benchmarks/gpu.sh` runs all of them.
+"""The project on a machine with a CUDA GPU, in parts that each leave a JSON file; `benchmarks/gpu.sh` runs
+all of them.
 
     python benchmarks/gpu.py PART [--device cuda] [--out gpu-results] [--small] [--cases NAME ...] [--resume]
 
-    facts      the machine, its GPU, torch, and which packages are missing
-    tests      the tests that want the device; tracebacks of those that fail in tests.txt
-    methods    every method on the device against the CPU: the largest difference in units of the contrast, and both times
-    flow       seconds per iteration of the blind deconvolutions, and the memory at the peak
-    networks   MFBD images per second, Enhance on a full disc
+    facts      the machine, its GPU, torch, and which packages are missing tests      the tests that want the
+    device; tracebacks of those that fail in tests.txt methods    every method on the device against the CPU:
+    the largest difference in units of the contrast, and both times flow       seconds per iteration of the
+    blind deconvolutions, and the memory at the peak networks   MFBD images per second, Enhance on a full disc
     summary    what the other parts have left in the folder, as text, also in summary.md
 
-A file is whole at any moment: every row is written when it is known, and a signal marks the part as stopped. Rows that --resume
-finds are not measured again; one that was running when its process died counts as failed. --small tries everything out in a minute
-or two, --device cpu on a machine without a GPU.
+A file is whole at any moment: every row is written when it is known, and a signal marks the part as stopped.
+Rows that --resume finds are not measured again; one that was running when its process died counts as failed.
+--small tries everything out in a minute or two, --device cpu on a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -48,19 +48,41 @@ DEVICE_TESTS = ("tests/optics",)
 PACKAGES = ("numpy", "torch", "astropy", "platformdirs", "safetensors", "pytest", "hypothesis")
 
 
-# -- facts ---------------------------------------------------------------------------------------------------------
+# -- facts ---------------------------------------------------------------------------------------------------
 
 
 def facts(options: Options, sheet: Sheet) -> None:
-    run_cases(sheet, {"machine": _machine, "packages": _packages, "torch": _torch, "gpu": functools.partial(_gpu, options)}, options)
+    run_cases(
+        sheet,
+        {
+            "machine": _machine,
+            "packages": _packages,
+            "torch": _torch,
+            "gpu": functools.partial(_gpu, options),
+        },
+        options,
+    )
 
 
 def _machine() -> Row:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    lines = (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if Path("/proc/cpuinfo").exists()
+        else []
+    )
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"system": platform.platform(), "python": platform.python_version(), "cpu": model, "cores": cores, "memory_gb": memory}
+    return {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "cpu": model,
+        "cores": cores,
+        "memory_gb": memory,
+    }
 
 
 def _packages() -> Row:
@@ -78,8 +100,15 @@ def _packages() -> Row:
 def _torch() -> Row:
     import torch
 
-    found = {"torch": torch.__version__, "cuda": torch.version.cuda or "none", "cudnn": torch.backends.cudnn.version() or "none"}
-    return found | {"threads": torch.get_num_threads(), "convolutions_in_tf32": torch.backends.cudnn.allow_tf32}
+    found = {
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda or "none",
+        "cudnn": torch.backends.cudnn.version() or "none",
+    }
+    return found | {
+        "threads": torch.get_num_threads(),
+        "convolutions_in_tf32": torch.backends.cudnn.allow_tf32,
+    }
 
 
 def _gpu(options: Options) -> Row:
@@ -91,16 +120,27 @@ def _gpu(options: Options) -> Row:
         raise RuntimeError(f"torch {torch.__version__} of {sys.executable} sees no CUDA device")
     known = torch.cuda.get_device_properties(options.device)
     free, total = torch.cuda.mem_get_info(torch.device(options.device).index)
-    found = {"gpu": known.name, "memory_gb": total / 1e9, "free_gb": free / 1e9, "multiprocessors": known.multi_processor_count}
+    found = {
+        "gpu": known.name,
+        "memory_gb": total / 1e9,
+        "free_gb": free / 1e9,
+        "multiprocessors": known.multi_processor_count,
+    }
     try:
         asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        driver = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.split()[0]
+        driver = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.split()[
+            0
+        ]
     except (OSError, subprocess.SubprocessError, IndexError):
         driver = "unknown"
-    return found | {"capability": f"{known.major}.{known.minor}", "driver": driver, "bfloat16": known.major >= 8}
+    return found | {
+        "capability": f"{known.major}.{known.minor}",
+        "driver": driver,
+        "bfloat16": known.major >= 8,
+    }
 
 
-# -- tests ---------------------------------------------------------------------------------------------------------
+# -- tests ---------------------------------------------------------------------------------------------------
 
 
 class Recorder:
@@ -119,7 +159,9 @@ class Recorder:
         if report.failed:
             self._failed(report)
         elif report.skipped:
-            self.sheet.put(report.nodeid, "skipped", reason=str(report.longrepr[-1] if report.longrepr else ""))
+            self.sheet.put(
+                report.nodeid, "skipped", reason=str(report.longrepr[-1] if report.longrepr else "")
+            )
         elif report.when == "call":
             self.sheet.put(report.nodeid, "done", seconds=report.duration)
 
@@ -129,7 +171,11 @@ class Recorder:
 
     def _failed(self, report: Any) -> None:
         text = report.longreprtext
-        self.sheet.put(report.nodeid, "failed", reason=next((s[1:].strip() for s in text.splitlines() if s.startswith("E ")), "")[:600])
+        self.sheet.put(
+            report.nodeid,
+            "failed",
+            reason=next((s[1:].strip() for s in text.splitlines() if s.startswith("E ")), "")[:600],
+        )
         with self.tracebacks.open("a", encoding="utf-8") as file:
             file.write(f"==== {report.nodeid} ({report.when})\n{text}\n\n")
 
@@ -146,14 +192,30 @@ def tests(options: Options, sheet: Sheet) -> None:
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "pytest.ini"
         plain.write_text("[pytest]\n", encoding="utf-8")
-        given = ["-c", str(plain), "--rootdir", str(ROOT), "--confcutdir", str(ROOT), "--import-mode=importlib", "-p", "no:cacheprovider"]
-        given += ["-q", "--continue-on-collection-errors", "-k", chosen, *(str(ROOT / part) for part in DEVICE_TESTS)]
+        given = [
+            "-c",
+            str(plain),
+            "--rootdir",
+            str(ROOT),
+            "--confcutdir",
+            str(ROOT),
+            "--import-mode=importlib",
+            "-p",
+            "no:cacheprovider",
+        ]
+        given += [
+            "-q",
+            "--continue-on-collection-errors",
+            "-k",
+            chosen,
+            *(str(ROOT / part) for part in DEVICE_TESTS),
+        ]
         pytest.main(given, plugins=[Recorder(sheet, tracebacks)])
     if not sheet.rows:
         raise RuntimeError(f"no test for {options.device} was found in {', '.join(DEVICE_TESTS)}")
 
 
-# -- methods -------------------------------------------------------------------------------------------------------
+# -- methods -------------------------------------------------------------------------------------------------
 
 
 def methods(options: Options, sheet: Sheet) -> None:
@@ -163,15 +225,27 @@ def methods(options: Options, sheet: Sheet) -> None:
     def case(sample: str, settings: Settings, expected: float, single: bool) -> Row:
         return against_cpu(read(sample_path(sample)), settings, expected, options, single=single)
 
-    run_cases(sheet, {name: functools.partial(case, *how) for name, how in _restorations(options.small).items()}, options)
+    run_cases(
+        sheet,
+        {name: functools.partial(case, *how) for name, how in _restorations(options.small).items()},
+        options,
+    )
 
 
 def _restorations(small: bool) -> dict[str, tuple[str, Settings, float, bool]]:
-    """By name: a sample, the settings, the difference in contrasts that is no surprise, and whether a network works in single precision.
+    """By name: a sample, the settings, the difference in contrasts that is no surprise, and whether a network
+    works in single precision.
 
-    Convolutions may be done in TF32 (11 binary digits) there; MFBD and the emulator work in bfloat16 (8 digits) on a GPU.
+    Convolutions may be done in TF32 (11 binary digits) there; MFBD and the emulator work in bfloat16 (8
+    digits) on a GPU.
     """
-    from heliorestore import EnhanceSettings, MfbdSettings, MomfbdSettings, RichardsonLucySettings, SvMomfbdSettings
+    from heliorestore import (
+        EnhanceSettings,
+        MfbdSettings,
+        MomfbdSettings,
+        RichardsonLucySettings,
+        SvMomfbdSettings,
+    )
     from heliorestore.methods.noise2noise import DenoiseSettings
     from heliorestore.methods.pca import PcaSettings
 
@@ -186,19 +260,51 @@ def _restorations(small: bool) -> dict[str, tuple[str, Settings, float, bool]]:
         "enhance continuum": ("hmi_continuum.fits", EnhanceSettings(network=network), 1e-2, True),
         "enhance magnetogram": ("hmi_magnetogram.fits", EnhanceSettings(network=network), 1e-2, True),
         "denoise": (series, DenoiseSettings(series=False), 1e-2, True),
-        "richardson-lucy": ("hmi_continuum.fits", RichardsonLucySettings(iterations=some, damping=1.0), 1e-3, False),
-        "sv-momfbd emulator": (burst, SvMomfbdSettings(forward="emulator", iterations=1 if small else 3), 0.1, False),
+        "richardson-lucy": (
+            "hmi_continuum.fits",
+            RichardsonLucySettings(iterations=some, damping=1.0),
+            1e-3,
+            False,
+        ),
+        "sv-momfbd emulator": (
+            burst,
+            SvMomfbdSettings(forward="emulator", iterations=1 if small else 3),
+            0.1,
+            False,
+        ),
         "pca": (series, PcaSettings(), 1e-6, False),
         "sv-momfbd adamw": (burst, SvMomfbdSettings.paper(iterations=some // 2), 1e-2, False),
-        "sv-momfbd wavelet": (burst, SvMomfbdSettings(**flow, regulariser="wavelet", positive=True), 1e-2, False),
-        "momfbd destretched": (burst, MomfbdSettings(iterations=some // 2, destretch=True, stop_early=False), 1e-2, False),
-        "denoise uncertainty": (series, DenoiseSettings(series=False, uncertainty=True, passes=2), math.inf, True),  # dropout is random
-        "denoise fitted": (series, DenoiseSettings(series=False, fit=1, patches=20 if small else 200), math.inf, True),
+        "sv-momfbd wavelet": (
+            burst,
+            SvMomfbdSettings(**flow, regulariser="wavelet", positive=True),
+            1e-2,
+            False,
+        ),
+        "momfbd destretched": (
+            burst,
+            MomfbdSettings(iterations=some // 2, destretch=True, stop_early=False),
+            1e-2,
+            False,
+        ),
+        # dropout is random
+        "denoise uncertainty": (
+            series,
+            DenoiseSettings(series=False, uncertainty=True, passes=2),
+            math.inf,
+            True,
+        ),
+        "denoise fitted": (
+            series,
+            DenoiseSettings(series=False, fit=1, patches=20 if small else 200),
+            math.inf,
+            True,
+        ),
     }
 
 
 def against_cpu(burst: Burst, settings: Settings, expected: float, options: Options, *, single: bool) -> Row:
-    """A method on the device, twice, against the CPU, and the CPU against itself with frames that differ by about their rounding."""
+    """A method on the device, twice, against the CPU, and the CPU against itself with frames that differ by
+    about their rounding."""
     import numpy as np
     import torch
     from filter_flow import seconds
@@ -220,7 +326,9 @@ def against_cpu(burst: Burst, settings: Settings, expected: float, options: Opti
 
     random = np.random.default_rng(0)
     frames = np.stack([image for _, _, image in burst.images()]).reshape(burst.shape)
-    nudged = replace(burst, frames=(frames * (1 + NUDGE * random.standard_normal(burst.shape))).astype(np.float32))
+    nudged = replace(
+        burst, frames=(frames * (1 + NUDGE * random.standard_normal(burst.shape))).astype(np.float32)
+    )
     if options.on_gpu:
         torch.cuda.reset_peak_memory_stats()
     found: Row = {"first_s": timed(options.device), "device_s": timed(options.device)}
@@ -244,30 +352,43 @@ def against_cpu(burst: Burst, settings: Settings, expected: float, options: Opti
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference of images (object, y, x) in units of the standard deviation of the other; infinite where NaNs differ."""
+    """The largest difference of images (object, y, x) in units of the standard deviation of the other;
+    infinite where NaNs differ."""
     import numpy as np
 
     if one.shape != other.shape or (np.isfinite(one) != np.isfinite(other)).any():
         return math.inf
-    worst = [np.nanmax(np.abs(a - b)) / max(float(np.nanstd(b)), 1e-30) for a, b in zip(one, other, strict=True)]
+    worst = [
+        np.nanmax(np.abs(a - b)) / max(float(np.nanstd(b)), 1e-30) for a, b in zip(one, other, strict=True)
+    ]
     return float(max(worst))
 
 
-# -- speed ---------------------------------------------------------------------------------------------------------
+# -- speed ---------------------------------------------------------------------------------------------------
 
 
 def flow(options: Options, sheet: Sheet) -> None:
     import engine
 
     large, box, frames, objects = (96, 64, 3, 1) if options.small else (512, 256, 12, 2)
-    usual = {"objects": objects, "frames": frames, "iterations": 4 if options.small else 10, "memory_gb": None, "threads": options.threads}
+    usual = {
+        "objects": objects,
+        "frames": frames,
+        "iterations": 4 if options.small else 10,
+        "memory_gb": None,
+        "threads": options.threads,
+    }
     usual |= {"device": options.device, "ffts": True, "optimiser": "alternating", "grid_step": 32, "psf": 96}
 
     def case(size: int, method: str = "sv-momfbd", **changes: Any) -> Case:
         def run() -> Row:
             found = engine.measured(engine.Case(**{"size": size, "method": method, **usual, **changes}))
             row = {"iteration_s": found["iteration"], "first_s": found["first"], "fft_share": found["share"]}
-            return row | {"peak_gb": found["peak"] / 1e9, "predicted_gb": found["estimate"] / 1e9, "tiles": int(found["tiles"])}
+            return row | {
+                "peak_gb": found["peak"] / 1e9,
+                "predicted_gb": found["estimate"] / 1e9,
+                "tiles": int(found["tiles"]),
+            }
 
         return run
 
@@ -296,7 +417,9 @@ def networks(options: Options, sheet: Sheet) -> None:
     for network in ("encoder-decoder", "recurrent"):
         cases[f"mfbd {network}, method"] = functools.partial(whole_method, network, side, options)
     if options.on_gpu:
-        cases |= {f"{name}, compiled": functools.partial(speed, name, "reduce-overhead") for name in mfbd.NETWORKS}
+        cases |= {
+            f"{name}, compiled": functools.partial(speed, name, "reduce-overhead") for name in mfbd.NETWORKS
+        }
     sheet.head["weights"] = names_of("mfbd")
     run_cases(sheet, cases, options)
 
@@ -314,7 +437,8 @@ def with_peak(run: Callable[[], Row], options: Options) -> Row:
 
 
 def enhanced(size: int, options: Options) -> Row:
-    """Enhance on a disc of that size after a small one: seconds in all, and from the first row of tiles to the last but one."""
+    """Enhance on a disc of that size after a small one: seconds in all, and from the first row of tiles to
+    the last but one."""
     import enhance
 
     from heliorestore import Burst, EnhanceSettings, restore, stream
@@ -324,7 +448,12 @@ def enhanced(size: int, options: Options) -> Row:
     burst, began = Burst.from_array(enhance.image(size), enhance.HMI), time.perf_counter()
     marks = [time.perf_counter() - began for _ in stream(burst, EnhanceSettings(), device=options.device)]
     rows = (marks[-2] - marks[0]) / (len(marks) - 2) if len(marks) > 2 else None
-    return {"seconds": marks[-1], "row_of_tiles_s": rows, "rows_of_tiles": len(marks), "first_row_after_s": marks[0]}
+    return {
+        "seconds": marks[-1],
+        "row_of_tiles_s": rows,
+        "rows_of_tiles": len(marks),
+        "first_row_after_s": marks[0],
+    }
 
 
 def whole_method(network: Any, side: int, options: Options) -> Row:
@@ -342,7 +471,11 @@ def whole_method(network: Any, side: int, options: Options) -> Row:
     found: Row = {}
     for what, members in (("seconds", 1), ("committee_s", MfbdSettings().committee)):
         settings = MfbdSettings(network=network, committee=2 if options.small else members)
-        found[what] = timed(what, lambda settings=settings: restore(burst, settings, device=options.device), 3 if members == 1 else 1).wall
+        found[what] = timed(
+            what,
+            lambda settings=settings: restore(burst, settings, device=options.device),
+            3 if members == 1 else 1,
+        ).wall
     return found
 
 
@@ -356,14 +489,21 @@ def _threads() -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", choices=[*PARTS, "summary"])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--out", type=Path, default=Path("gpu-results"))
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--cases", nargs="+", default=[], help="only these rows of the part")
     parser.add_argument("--case-seconds", type=float, default=80.0, help="what takes longer counts as failed")
-    parser.add_argument("--threads", type=int, default=_threads(), help="of the CPU (default: all up to 8, or OMP_NUM_THREADS)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=_threads(),
+        help="of the CPU (default: all up to 8, or OMP_NUM_THREADS)",
+    )
     parser.add_argument("--resume", action="store_true", help="keep the rows that the file already has")
     a = parser.parse_args()
     if a.part == "summary":
@@ -383,7 +523,9 @@ def main() -> int:
     try:
         PARTS[a.part](options, sheet)
     except Exception as error:
-        sheet.close("skipped" if isinstance(error, ImportError) else "failed", f"{type(error).__name__}: {error}")
+        sheet.close(
+            "skipped" if isinstance(error, ImportError) else "failed", f"{type(error).__name__}: {error}"
+        )
         traceback.print_exc()
         return 1
     sheet.close("done")

@@ -1,4 +1,5 @@
-"""The results of `benchmarks/gpu.py`: rows in JSON files that are whole at any moment, cases that cannot harm each other, a summary."""
+"""The results of `benchmarks/gpu.py`: rows in JSON files that are whole at any moment, cases that cannot harm
+each other, a summary."""
 
 from __future__ import annotations
 
@@ -40,16 +41,25 @@ class Options:
 
 
 class Sheet:
-    """The rows of a part by their names, in a file that is replaced as a whole whenever one of them changes."""
+    """The rows of a part by their names, in a file that is replaced as a whole whenever one of them
+    changes."""
 
     def __init__(self, part: str, folder: Path, *, resume: bool = False, **about: Any) -> None:
         self.path = folder / f"{part}.json"
-        before = json.loads(self.path.read_text(encoding="utf-8"))["rows"] if resume and self.path.exists() else []
+        before = (
+            json.loads(self.path.read_text(encoding="utf-8"))["rows"] if resume and self.path.exists() else []
+        )
         self.rows: dict[str, Row] = {row["case"]: row for row in before}
         for row in self.rows.values():
             if row["status"] == "running":
                 row |= {"status": "failed", "reason": "the process died while this ran"}
-        self.head: Row = {"part": part, "status": "running", "reason": "", "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **about}
+        self.head: Row = {
+            "part": part,
+            "status": "running",
+            "reason": "",
+            "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **about,
+        }
         self._clock = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         self.write()
@@ -63,7 +73,10 @@ class Sheet:
         self.write()
 
     def write(self) -> None:
-        content = self.head | {"seconds": round(time.monotonic() - self._clock, 1), "rows": list(self.rows.values())}
+        content = self.head | {
+            "seconds": round(time.monotonic() - self._clock, 1),
+            "rows": list(self.rows.values()),
+        }
         written = self.path.with_suffix(".part")
         written.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         written.replace(self.path)
@@ -100,7 +113,8 @@ def at_most(seconds: float) -> Iterator[None]:
 
 
 def run_cases(sheet: Sheet, cases: Mapping[str, Case], options: Options) -> None:
-    """Run one case after the other, whatever happens to any of them; end the process where the device no longer answers."""
+    """Run one case after the other, whatever happens to any of them; end the process where the device no
+    longer answers."""
     for name, case in cases.items():
         if name in sheet.rows or (options.cases and name not in options.cases):
             continue
@@ -110,7 +124,12 @@ def run_cases(sheet: Sheet, cases: Mapping[str, Case], options: Options) -> None
                 found = case()
         except (Exception, Late) as error:
             status = "skipped" if isinstance(error, ImportError) else "failed"
-            sheet.put(name, status, reason=f"{type(error).__name__}: {error}"[:600], traceback=traceback.format_exc()[-6000:])
+            sheet.put(
+                name,
+                status,
+                reason=f"{type(error).__name__}: {error}"[:600],
+                traceback=traceback.format_exc()[-6000:],
+            )
             if options.on_gpu and not _answers(options.device):
                 sheet.close("failed", f"the device no longer answers after {name}")
                 sys.exit(BROKEN)
@@ -131,16 +150,29 @@ def _answers(device: str) -> bool:
 
 
 COLUMNS = {
-    "methods": ("device_s", "cpu_s", "first_s", "first_step", "difference", "rounding", "repeated", "difference_without_tf32", "verdict"),
+    "methods": (
+        "device_s",
+        "cpu_s",
+        "first_s",
+        "first_step",
+        "difference",
+        "rounding",
+        "repeated",
+        "difference_without_tf32",
+        "verdict",
+    ),
     "flow": ("iteration_s", "first_s", "fft_share", "peak_gb", "predicted_gb", "tiles"),
     "networks": ("images_per_s", "seconds", "committee_s", "row_of_tiles_s", "first_row_after_s", "peak_gb"),
 }
 NOTES = {
-    "methods": "device_s: the second run, first_s: the first one with all start-up. Differences are the largest of all pixels in units of "
+    "methods": "device_s: the second run, first_s: the first one with all start-up. Differences are the "
+    "largest of all pixels in units of "
     "the image's standard deviation, after the first_step and of the result; "
     f"rounding: what frames changed by {NUDGE:g} do to the CPU's result; repeated: two runs on the device.",
-    "flow": "Medians per iteration, after the first one; fft_share: of the Fourier transforms alone; predicted_gb: as told before a run.",
-    "networks": "Medians. Compiled: CUDA graphs. row_of_tiles_s: the network alone; the rest of `seconds` is work on the CPU.",
+    "flow": "Medians per iteration, after the first one; fft_share: of the Fourier transforms alone; "
+    "predicted_gb: as told before a run.",
+    "networks": "Medians. Compiled: CUDA graphs. row_of_tiles_s: the network alone; the rest of `seconds` is "
+    "work on the CPU.",
 }
 
 
@@ -154,7 +186,10 @@ def summary(folder: Path, parts: Sequence[str]) -> str:
             continue
         sheet = json.loads(path.read_text(encoding="utf-8"))
         status = "cut off" if sheet["status"] == "running" else sheet["status"]
-        counts = ", ".join(f"{sum(r['status'] == s for r in sheet['rows'])} {s}" for s in ("done", "failed", "skipped", "running"))
+        counts = ", ".join(
+            f"{sum(r['status'] == s for r in sheet['rows'])} {s}"
+            for s in ("done", "failed", "skipped", "running")
+        )
         small = ", small sizes" if sheet.get("small") else ""
         lines += [
             f"## {part}: {status}",
@@ -164,7 +199,9 @@ def summary(folder: Path, parts: Sequence[str]) -> str:
         ]
         lines += _table(part, [row for row in sheet["rows"] if row["status"] == "done"])
         bad = [row for row in sheet["rows"] if row["status"] != "done"]
-        lines += [f"* {row['case']}: {row['status']}. {row.get('reason', '')}".strip() for row in bad] + [""] * bool(bad)
+        lines += [f"* {row['case']}: {row['status']}. {row.get('reason', '')}".strip() for row in bad] + [
+            ""
+        ] * bool(bad)
     return "\n".join(lines)
 
 
@@ -176,7 +213,11 @@ def _table(part: str, rows: list[Row]) -> list[str]:
     if not rows:
         return []
     lines = [NOTES[part], "", f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
-    return lines + [f"| {row['case']} | {' | '.join(_cell(row.get(name)) for name in columns)} |" for row in rows] + [""]
+    return (
+        lines
+        + [f"| {row['case']} | {' | '.join(_cell(row.get(name)) for name in columns)} |" for row in rows]
+        + [""]
+    )
 
 
 def _cell(value: Any) -> str:

@@ -3,12 +3,13 @@
     xvfb-run -a python benchmarks/gui_stall.py [--size 2048] [--seconds 8] [--method richardson-lucy]
     xvfb-run -a python benchmarks/gui_stall.py --live [--size 1024] [--every 0.2]
 
-With --live it is the panel of SV-MOMFBD, two objects of twelve frames, and 44 mode maps of every frame, all layers shown; at the
-end one layer gets new pixels from nobody but napari.
+With --live it is the panel of SV-MOMFBD, two objects of twelve frames, and 44 mode maps of every frame, all
+layers shown; at the end one layer gets new pixels from nobody but napari.
 
-A 1 ms timer runs in the GUI thread; the longest gap between two of its ticks is what a user feels as a hang. Under
-Xvfb everything is drawn by software, on the CPU cores that the restoration uses too. "own work" is the CPU time that
-the GUI thread itself needed in one such gap: what is left of the stall on a machine with nothing else to do.
+A 1 ms timer runs in the GUI thread; the longest gap between two of its ticks is what a user feels as a hang.
+Under Xvfb everything is drawn by software, on the CPU cores that the restoration uses too. "own work" is the
+CPU time that the GUI thread itself needed in one such gap: what is left of the stall on a machine with
+nothing else to do.
 """
 
 import argparse
@@ -48,14 +49,24 @@ class StreamMethod:
 
     def stream(self, burst, settings, *, device, seed, start=None):
         first = burst.image(0, 0)
-        images = [np.ascontiguousarray(first * factor)[None] for factor in np.linspace(0.9, 1.1, 8, dtype=np.float32)]
+        images = [
+            np.ascontiguousarray(first * factor)[None]
+            for factor in np.linspace(0.9, 1.1, 8, dtype=np.float32)
+        ]
         for step in range(1, settings.iterations + 1):
             image = images[step % len(images)]
-            yield Snapshot(step=step, total=settings.iterations, images=image, maps={"residual": image}, losses={"loss": 1 / step})
+            yield Snapshot(
+                step=step,
+                total=settings.iterations,
+                images=image,
+                maps={"residual": image},
+                losses={"loss": 1 / step},
+            )
 
 
 def stream_live(every, burst, settings, *, device, seed, start=None):
-    """Ready-made results as SV-MOMFBD has them: images and residuals of two objects, mode maps of every frame."""
+    """Ready-made results as SV-MOMFBD has them: images and residuals of two objects, mode maps of every
+    frame."""
     objects, frames, rows, columns = burst.shape
     rng = np.random.default_rng(0)
     nodes = tuple(-(-(n - 1) // settings.grid_step) + 1 for n in (rows, columns))
@@ -66,8 +77,13 @@ def stream_live(every, burst, settings, *, device, seed, start=None):
         step += 1
         maps = {"modes": modes[step % 4], "residual": images[(step + 1) % 4] - images[step % 4]}
         time.sleep(every)
-        losses = {name: 1 / (step + k) for k, name in enumerate(("loss", "data", "object", "modes", "residual", "noise"), 1)}
-        yield Snapshot(step=step, total=settings.iterations, images=images[step % 4], maps=maps, losses=losses)
+        losses = {
+            name: 1 / (step + k)
+            for k, name in enumerate(("loss", "data", "object", "modes", "residual", "noise"), 1)
+        }
+        yield Snapshot(
+            step=step, total=settings.iterations, images=images[step % 4], maps=maps, losses=losses
+        )
 
 
 class Ticks:
@@ -89,7 +105,10 @@ class Ticks:
     def report(self, title: str) -> None:
         wall, own = np.array(self.gaps).T
         longest = f"longest stall {wall.max():7.1f} ms, own work {own.max():6.1f} ms"
-        print(f"{title:<32} {longest}   99 % below {np.percentile(wall, 99):6.1f} ms   {len(wall)} ticks", flush=True)
+        print(
+            f"{title:<32} {longest}   99 % below {np.percentile(wall, 99):6.1f} ms   {len(wall)} ticks",
+            flush=True,
+        )
         self.gaps.clear()
         self._last = time.perf_counter(), time.thread_time()
 
@@ -121,7 +140,8 @@ def show_everything(viewer, widget, ticks):
 
 
 def napari_alone(viewer, seconds, ticks):
-    """New pixels for one layer five times a second, with nothing of this program at work: what no plugin can get below."""
+    """New pixels for one layer five times a second, with nothing of this program at work: what no plugin can
+    get below."""
     layer = next(layer for layer in viewer.layers if layer.name.startswith("sv-momfbd"))
     images = [np.array(layer.data), np.array(layer.data)]
 
@@ -141,9 +161,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--live", action="store_true", help="the panel of SV-MOMFBD with two objects and mode maps")
-    parser.add_argument("--method", default="stream", help="stream: ready-made snapshots as fast as they are taken; or a real method")
-    parser.add_argument("--every", type=float, default=0.0, help="seconds between two snapshots with --live; 0: as fast as they are taken")
+    parser.add_argument(
+        "--live", action="store_true", help="the panel of SV-MOMFBD with two objects and mode maps"
+    )
+    parser.add_argument(
+        "--method",
+        default="stream",
+        help="stream: ready-made snapshots as fast as they are taken; or a real method",
+    )
+    parser.add_argument(
+        "--every",
+        type=float,
+        default=0.0,
+        help="seconds between two snapshots with --live; 0: as fast as they are taken",
+    )
     arguments = parser.parse_args()
 
     module = ModuleType("heliorestore_stream_method")
@@ -153,10 +184,14 @@ def main() -> None:
 
     shows = time_shows()
     many = (2, 12) if arguments.live else (1, 1)
-    image = np.random.default_rng(0).normal(1, 0.1, (*many, arguments.size, arguments.size)).astype(np.float32)
+    image = (
+        np.random.default_rng(0).normal(1, 0.1, (*many, arguments.size, arguments.size)).astype(np.float32)
+    )
     if arguments.live:
         arguments.method = "sv-momfbd"
-        sv_momfbd.SvMomfbd.stream = lambda self, *given, **known: stream_live(arguments.every, *given, **known)
+        sv_momfbd.SvMomfbd.stream = lambda self, *given, **known: stream_live(
+            arguments.every, *given, **known
+        )
     viewer = napari.Viewer()
     ticks = Ticks()
     launch.process_events(2)
@@ -181,7 +216,10 @@ def main() -> None:
     ticks.report("streaming")
     made = widget.run_panel.snapshot.step - first
     count = len(shows) - drawn
-    print(f"{made} snapshots made, {count} drawn, {np.median(shows[drawn:]):.1f} ms in the median to hand one over")
+    print(
+        f"{made} snapshots made, {count} drawn, {np.median(shows[drawn:]):.1f} ms in the median to hand "
+        "one over"
+    )
     widget.run_panel.stop()
     launch.wait(lambda: not widget.run_panel.busy, "the stop")
     ticks.report("stop")

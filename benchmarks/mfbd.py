@@ -1,9 +1,11 @@
-"""The MFBD networks: seconds for 7 frames of 1000 x 1000 pixels, against their own convolutions alone; on a GPU images per second.
+"""The MFBD networks: seconds for 7 frames of 1000 x 1000 pixels, against their own convolutions alone; on a
+GPU images per second.
 
     python benchmarks/mfbd.py [--threads N] [--device cuda] [--size 1000] [--networks mfbd-quarter mfbd ...]
 
-The floor is the time of the network's convolutions with their own shapes and nothing between them. On a GPU the network runs
-in bfloat16, channels-last and compiled with CUDA graphs; its weights do not matter for the speed.
+The floor is the time of the network's convolutions with their own shapes and nothing between them. On a GPU
+the network runs in bfloat16, channels-last and compiled with CUDA graphs; its weights do not matter for the
+speed.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ def floor(layers: list[tuple[nn.Conv2d, torch.Size]], repeats: int) -> tuple[flo
     """Wall-clock and processor seconds of the convolutions alone, and their GFLOP."""
     wall = processor = work = 0.0
     for layer, shape in layers:
-        plain = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.kernel_size[0] // 2)
+        plain = nn.Conv2d(
+            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.kernel_size[0] // 2
+        )
         plain.to(memory_format=torch.channels_last)
         image = torch.rand(shape).contiguous(memory_format=torch.channels_last)
         seconds, busy = fastest(lambda plain=plain, image=image: plain(image), repeats, torch.device("cpu"))
@@ -71,14 +75,19 @@ def on_cpu(name: str, side: int, repeats: int) -> None:
     wall, busy = fastest(lambda: net(frames), repeats, torch.device("cpu"))
     floor_wall, floor_busy, work = floor(layers, repeats)
     print(
-        f"{name}: {FRAMES} frames of {side} x {side} in {wall:.2f} s ({busy:.2f} s of processor), {work:.0f} GFLOP; "
-        f"its convolutions alone {floor_wall:.2f} s ({floor_busy:.2f} s), {floor_busy / busy:.0%} of the processor time",
+        f"{name}: {FRAMES} frames of {side} x {side} in {wall:.2f} s ({busy:.2f} s of processor), {work:.0f} "
+        "GFLOP; "
+        f"its convolutions alone {floor_wall:.2f} s ({floor_busy:.2f} s), {floor_busy / busy:.0%} of the "
+        "processor time",
         flush=True,
     )
 
 
-def images_per_second(name: str, side: int, device: torch.device, mode: str | None = None, runs: int = 30) -> float:
-    """Restored images per second, from `FRAMES` frames each; `mode` is one of torch.compile's, None runs the network as the method does."""
+def images_per_second(
+    name: str, side: int, device: torch.device, mode: str | None = None, runs: int = 30
+) -> float:
+    """Restored images per second, from `FRAMES` frames each; `mode` is one of torch.compile's, None runs the
+    network as the method does."""
     net = build(name).eval().to(device, memory_format=torch.channels_last)
     run = net if mode is None else torch.compile(net, mode=mode)
     frames = torch.rand(1, FRAMES, side, side, device=device).contiguous(memory_format=torch.channels_last)
@@ -89,7 +98,9 @@ def images_per_second(name: str, side: int, device: torch.device, mode: str | No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", type=int, default=1000)
@@ -104,7 +115,10 @@ def main() -> None:
                 on_cpu(name, side, asked.repeats)
             else:
                 rate = images_per_second(name, side, torch.device(asked.device), "max-autotune")
-                print(f"{name}: {rate:.0f} images of {side} x {side} pixels a second from {FRAMES} frames each", flush=True)
+                print(
+                    f"{name}: {rate:.0f} images of {side} x {side} pixels a second from {FRAMES} frames each",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

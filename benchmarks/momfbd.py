@@ -1,8 +1,11 @@
-"""Blind deconvolution against the truth: simulated bursts through every method, into a JSON file for docs/make_momfbd_tables.py.
+"""Blind deconvolution against the truth: simulated bursts through every method, into a JSON file for
+docs/make_momfbd_tables.py.
 
-python benchmarks/momfbd.py -o momfbd.json [--size 128] [--cases ao no-ao spot] [--methods mean momfbd sv-momfbd | --methods variants]
+python benchmarks/momfbd.py -o momfbd.json [--size 128] [--cases ao no-ao spot] [--methods mean momfbd
+sv-momfbd | --methods variants]
 
-One thing at a time is changed in a reference burst. A run that was cut off goes on where it was. Seconds are those of the processor.
+One thing at a time is changed in a reference burst. A run that was cut off goes on where it was. Seconds are
+those of the processor.
 """
 
 from __future__ import annotations
@@ -33,7 +36,14 @@ from heliorestore.settings import Settings
 from heliorestore.simulate.burst import Simulation, simulate_burst
 from heliorestore.simulate.view import SimulationSettings
 
-REFERENCE: dict[str, Any] = {"scene": "granulation", "objects": 1, "r0_cm": 10.0, "ao": True, "frames": 12, "noise": 2e-3}
+REFERENCE: dict[str, Any] = {
+    "scene": "granulation",
+    "objects": 1,
+    "r0_cm": 10.0,
+    "ao": True,
+    "frames": 12,
+    "noise": 2e-3,
+}
 CHANGES: dict[str, dict[str, Any]] = {
     "ao": {},
     "no-ao": {"ao": False},
@@ -86,14 +96,18 @@ BORDER = 16
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="rows that it already holds are not measured again")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="rows that it already holds are not measured again"
+    )
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--methods", nargs="+", default=PLAIN, help="also: variants, limits")
     arguments = parser.parse_args()
     table = Table(arguments.output)
     for case in arguments.cases:
-        methods = {"variants": list(VARIANTS), "limits": list(LIMITS)}.get(arguments.methods[0], arguments.methods)
+        methods = {"variants": list(VARIANTS), "limits": list(LIMITS)}.get(
+            arguments.methods[0], arguments.methods
+        )
         wanted = [method for method in methods if not table.holds(case, method, arguments.size)]
         simulation = simulated(case, arguments.size) if wanted else None
         for method in wanted:
@@ -106,7 +120,9 @@ class Table:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        self.rows: list[dict[str, Any]] = (
+            json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        )
 
     def holds(self, case: str, method: str, size: int) -> bool:
         return any((row["case"], row["method"], row["size"]) == (case, method, size) for row in self.rows)
@@ -123,7 +139,8 @@ def simulated(case: str, size: int) -> Simulation:
 
 
 def measured(method: str, simulation: Simulation) -> dict[str, Any]:
-    """What one method makes of a burst: errors at its end and along the way, processor seconds, and gigabytes that it adds at its peak."""
+    """What one method makes of a burst: errors at its end and along the way, processor seconds, and gigabytes
+    that it adds at its peak."""
     if CLEAR.exists():
         CLEAR.write_text("5", encoding="ascii")  # Linux: the peak begins anew, from what is in use now
     before, taken, errors, images, step = resident("VmRSS"), 0.0, [], None, 0
@@ -131,17 +148,31 @@ def measured(method: str, simulation: Simulation) -> dict[str, Any]:
     for images, step in results(method, simulation):
         taken += time.process_time() - began
         if step:
-            errors.append((mean_row([compared(reobserved(i), t) for i, t in zip(images, simulation.truth, strict=True)])["nmse"], step))
+            errors.append(
+                (
+                    mean_row(
+                        [compared(reobserved(i), t) for i, t in zip(images, simulation.truth, strict=True)]
+                    )["nmse"],
+                    step,
+                )
+            )
         began = time.process_time()
     taken += time.process_time() - began
-    row: dict[str, Any] = {"iterations": step, "seconds": taken, "peak_gb": (resident("VmHWM") - before) / 1e6}
+    row: dict[str, Any] = {
+        "iterations": step,
+        "seconds": taken,
+        "peak_gb": (resident("VmHWM") - before) / 1e6,
+    }
     if errors:
         row["best_nmse"], row["best_step"] = min(errors)
         row["errors"] = [error for error, _ in errors]
     assert images is not None
-    # A deconvolved image is that of the Sun, sharper than any telescope shows it: it is looked at through the telescope again.
+    # A deconvolved image is that of the Sun, sharper than any telescope shows it: it is looked at through the
+    # telescope again.
     seen = images if method in ("mean", "frame") else [reobserved(image) for image in images]
-    return row | mean_row([compared(image, truth) for image, truth in zip(seen, simulation.truth, strict=True)])
+    return row | mean_row(
+        [compared(image, truth) for image, truth in zip(seen, simulation.truth, strict=True)]
+    )
 
 
 def mean_row(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -167,8 +198,11 @@ def results(method: str, simulation: Simulation) -> Iterator[tuple[np.ndarray, i
 
 
 def oracle(simulation: Simulation, modes: int = 200, step: int = 16, psf: int = 64) -> np.ndarray:
-    """The objects that the solver finds when it is told the true wavefronts, as far as so many modes can say them."""
-    settings = SvMomfbdSettings(modes=modes, grid_step=step, psf=psf, r0_cm=simulation.view.settings.r0_cm, align=False)
+    """The objects that the solver finds when it is told the true wavefronts, as far as so many modes can say
+    them."""
+    settings = SvMomfbdSettings(
+        modes=modes, grid_step=step, psf=psf, r0_cm=simulation.view.settings.r0_cm, align=False
+    )
     flow = flow_of(simulation, settings)
     return objects_of(flow, settings, true_modes(simulation, flow))
 
@@ -186,24 +220,34 @@ def flow_of(simulation: Simulation, settings: SvMomfbdSettings) -> Flow:
     """The forward model of a burst."""
     device = torch.device("cpu")
     wavefronts = settings.wavefronts(simulation.burst.instruments, device)
-    return Flow(observe(simulation.burst, device, align=False), wavefronts, settings.psf, settings.grid_step, 4e9)
+    return Flow(
+        observe(simulation.burst, device, align=False), wavefronts, settings.psf, settings.grid_step, 4e9
+    )
 
 
 def true_modes(simulation: Simulation, flow: Flow) -> torch.Tensor:
-    """Modes (frame, mode, gy, gx) in radian that fit the true wavefronts at the nodes best, without their mean tilts."""
+    """Modes (frame, mode, gy, gx) in radian that fit the true wavefronts at the nodes best, without their
+    mean tilts."""
     view, burst, wavefronts = simulation.view, simulation.burst, flow.wavefronts
     assert view.telescope is not None
     pupil = wavefronts.optics(int(view.still.shape[-1]))[0]
     lit = pupil.amplitude / pupil.amplitude.max()
     basis = torch.cat([torch.ones_like(lit)[None], pupil.modes])
-    sensor = torch.linalg.solve(((basis * lit).double() @ basis.double().T), (basis * lit).double())[1:].float()
+    sensor = torch.linalg.solve(((basis * lit).double() @ basis.double().T), (basis * lit).double())[
+        1:
+    ].float()
     rows, columns = torch.meshgrid(*(torch.arange(n) * float(flow.step) for n in flow.grid), indexing="ij")
     places = (torch.stack([rows.flatten(), columns.flatten()], -1) - (view.settings.size - 1) / 2) * (
         burst.instruments[0].pixel_arcsec or 0
     )
     telescope = view.telescope
-    found = [telescope.wavefronts(places, f * view.settings.cadence_s).flatten(1) @ sensor.T for f in range(burst.shape[1])]
-    return centre_tilts(torch.stack(found).permute(0, 2, 1).reshape(burst.shape[1], wavefronts.count, *flow.grid))
+    found = [
+        telescope.wavefronts(places, f * view.settings.cadence_s).flatten(1) @ sensor.T
+        for f in range(burst.shape[1])
+    ]
+    return centre_tilts(
+        torch.stack(found).permute(0, 2, 1).reshape(burst.shape[1], wavefronts.count, *flow.grid)
+    )
 
 
 def objects_of(flow: Flow, settings: SvMomfbdSettings, modes: torch.Tensor) -> np.ndarray:
@@ -211,7 +255,9 @@ def objects_of(flow: Flow, settings: SvMomfbdSettings, modes: torch.Tensor) -> n
     observation = flow.observation
     knobs = settings.knobs(torch.ones(observation.objects))
     objects = solve_objects(flow.transfers(modes), flow.surround(observation.mean), knobs, 12)
-    return np.asarray(flow.sharp(objects, knobs)[(slice(None), *flow.inner)] * observation.scales[:, None, None])
+    return np.asarray(
+        flow.sharp(objects, knobs)[(slice(None), *flow.inner)] * observation.scales[:, None, None]
+    )
 
 
 def reobserved(image: np.ndarray) -> np.ndarray:
@@ -221,14 +267,20 @@ def reobserved(image: np.ndarray) -> np.ndarray:
 
 
 def compared(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Error in units of the truth's variance after one shift and one gain, that gain, SSIM, contrast ratio and power ratios by band."""
+    """Error in units of the truth's variance after one shift and one gain, that gain, SSIM, contrast ratio
+    and power ratios by band."""
     wanted, moved = registered(image, truth)
     gain = float((moved * wanted).sum() / (moved * moved).sum())
     result = {"nmse": float(((gain * moved - wanted) ** 2).sum() / (wanted**2).sum()), "gain": gain}
-    result["contrast_ratio"] = contrast(image[BORDER:-BORDER, BORDER:-BORDER]) / contrast(truth[BORDER:-BORDER, BORDER:-BORDER])
+    result["contrast_ratio"] = contrast(image[BORDER:-BORDER, BORDER:-BORDER]) / contrast(
+        truth[BORDER:-BORDER, BORDER:-BORDER]
+    )
     covariance, (a, b) = float((moved * wanted).mean()), (float(moved.var()), float(wanted.var()))
     result["ssim"] = (2 * covariance + 1e-6) / (a + b + 1e-6)
-    power = [np.abs(np.fft.rfft2(part * np.hanning(part.shape[0])[:, None] * np.hanning(part.shape[1]))) ** 2 for part in (moved, wanted)]
+    power = [
+        np.abs(np.fft.rfft2(part * np.hanning(part.shape[0])[:, None] * np.hanning(part.shape[1]))) ** 2
+        for part in (moved, wanted)
+    ]
     v = np.hypot(np.fft.fftfreq(wanted.shape[0])[:, None], np.fft.rfftfreq(wanted.shape[1])[None])
     for low, high in ((0.02, 0.1), (0.1, 0.2), (0.2, 0.3)):
         band = (v >= low) & (v < high)
@@ -237,7 +289,8 @@ def compared(image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def registered(image: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and image without their means and borders, the image moved by the sub-pixel shift that fits best."""
+    """Truth and image without their means and borders, the image moved by the sub-pixel shift that fits
+    best."""
     inner = (slice(BORDER, -BORDER),) * 2
     wanted = truth[inner] - truth[inner].mean()
     spectrum = np.fft.rfft2(image - image.mean())

@@ -1,4 +1,5 @@
-"""Open a burst of 5 GB, and a folder of many files, in a fresh process; print seconds and the peak of its memory.
+"""Open a burst of 5 GB, and a folder of many files, in a fresh process; print seconds and the peak of its
+memory.
 
 python benchmarks/open_big_burst.py [--size-gb 5] [--files 2000]
 """
@@ -26,7 +27,8 @@ peak_open = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 image = burst.image(burst.shape[0] - 1, burst.shape[1] - 1)
 read = time.perf_counter()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(f"shape {burst.shape}: import {imported - began:.3f} s, open {opened - imported:.3f} s, one frame {read - opened:.3f} s, "
+print(f"shape {burst.shape}: import {imported - began:.3f} s, open {opened - imported:.3f} s, "
+      f"one frame {read - opened:.3f} s, "
       f"peak RSS {peak_open:.0f} MiB after opening and {peak:.0f} MiB after the frame")
 """
 
@@ -37,7 +39,12 @@ def big_file(path: Path, size_gb: float) -> None:
     header = fits.PrimaryHDU(np.zeros((1, 1, 1, 1), np.float32)).header
     for axis, size in enumerate((1024, 1024, frames, 2), 1):
         header[f"NAXIS{axis}"] = size
-    header["TELESCOP"], header["INSTRUME"], header["WAVELNTH"], header["WAVEUNIT"] = "SST", "CRISP", 8542.0, -10
+    header["TELESCOP"], header["INSTRUME"], header["WAVELNTH"], header["WAVEUNIT"] = (
+        "SST",
+        "CRISP",
+        8542.0,
+        -10,
+    )
     with path.open("wb") as file:
         file.write(header.tostring().encode("ascii"))
         file.truncate(file.tell() + -(-2 * frames * 4 * 1024**2 // 2880) * 2880)
@@ -65,8 +72,13 @@ def main() -> None:
         path = Path(folder) / "burst.fits"
         big_file(path, given.size_gb)
         many_files(Path(folder) / "frames", given.files)
-        for name, target in ((f"{path.stat().st_size / 1e9:.2f} GB file", path), (f"{given.files} files", path.parent / "frames")):
-            done = subprocess.run([sys.executable, "-c", PROBE, str(target)], capture_output=True, text=True, check=True)
+        for name, target in (
+            (f"{path.stat().st_size / 1e9:.2f} GB file", path),
+            (f"{given.files} files", path.parent / "frames"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-c", PROBE, str(target)], capture_output=True, text=True, check=True
+            )
             print(f"{name}: {done.stdout.strip()}")
 
 

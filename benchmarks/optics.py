@@ -2,8 +2,9 @@
 
     python benchmarks/optics.py [--threads 2] [--runs 9] [--device cpu] [--memory]
 
-Geometry of SST/CRISP at 854.2 nm, 44 modes, PSFs of 64 pixels, single precision. Printed are the median wall-clock time, and the
-least processor time, which others on the machine disturb less (with one thread: waiting threads count as busy).
+Geometry of SST/CRISP at 854.2 nm, 44 modes, PSFs of 64 pixels, single precision. Printed are the median
+wall-clock time, and the least processor time, which others on the machine disturb less (with one thread:
+waiting threads count as busy).
 """
 
 from __future__ import annotations
@@ -63,10 +64,25 @@ def flow_timings(optics: Optics, size: int, frames: int, step: int, runs: int) -
 
     return [
         timed(f"{name}: forward", forward, runs, frames),
-        timed(f"{name}: forward + backward", lambda: model(object_, modes).square().sum().backward(), runs, frames),
-        timed(f"{name}: forward + backward, checkpointed", lambda: lean(object_, modes).square().sum().backward(), runs, frames),
+        timed(
+            f"{name}: forward + backward",
+            lambda: model(object_, modes).square().sum().backward(),
+            runs,
+            frames,
+        ),
+        timed(
+            f"{name}: forward + backward, checkpointed",
+            lambda: lean(object_, modes).square().sum().backward(),
+            runs,
+            frames,
+        ),
         timed(f"{name}: forward, PSFs known", lambda: model.apply(object_.detach(), transfer), runs, frames),
-        timed(f"{name}: adjoint, PSFs known", lambda: model.adjoint(torch.ones(1, frames, size, size, **like), transfer), runs, frames),
+        timed(
+            f"{name}: adjoint, PSFs known",
+            lambda: model.adjoint(torch.ones(1, frames, size, size, **like), transfer),
+            runs,
+            frames,
+        ),
     ]
 
 
@@ -82,23 +98,34 @@ def timings(device: str, runs: int) -> list[Timing]:
     with torch.no_grad():
         found.append(timed("exact per-pixel sum 128^2, 1 frame", lambda: exact(object_, modes), 2))
     for count in (44, 500):
-        found.append(timed(f"{count} Karhunen-Loeve modes", lambda count=count: make_basis.__wrapped__(count), 2))
+        found.append(
+            timed(f"{count} Karhunen-Loeve modes", lambda count=count: make_basis.__wrapped__(count), 2)
+        )
     return found
 
 
 def memory() -> str:
-    """Peak memory of the process for a gradient of 20 frames and two objects of 512^2, which a machine of 8 GB must bear."""
+    """Peak memory of the process for a gradient of 20 frames and two objects of 512^2, which a machine of 8
+    GB must bear."""
     optics = make_optics(CRISP, 64, 44)
     model = FilterFlow(optics=[optics, optics], shape=(512, 512), step=16)
-    objects, modes = torch.rand(2, 512, 512).requires_grad_(), torch.randn(20, 44, *model.grid).requires_grad_()
+    objects, modes = (
+        torch.rand(2, 512, 512).requires_grad_(),
+        torch.randn(20, 44, *model.grid).requires_grad_(),
+    )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     model(objects, modes).square().sum().backward()
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return f"20 frames, 2 objects of 512^2, step 16, forward + backward: peak {after:.0f} MB, {before:.0f} MB of it before"
+    return (
+        f"20 frames, 2 objects of 512^2, step 16, forward + backward: peak {after:.0f} MB, "
+        f"{before:.0f} MB of it before"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--device", default="cpu")
@@ -108,7 +135,9 @@ def main() -> None:
     if arguments.memory:
         print(memory())
         return
-    print(f"torch {torch.__version__}, {arguments.device}, {arguments.threads} threads, {arguments.runs} runs")
+    print(
+        f"torch {torch.__version__}, {arguments.device}, {arguments.threads} threads, {arguments.runs} runs"
+    )
     print(f"{'':62} {'wall, median':>14} {'processor, least':>17}")
     for timing in timings(arguments.device, arguments.runs):
         print(f"{timing.what:62} {timing.wall * 1e3:11.3f} ms {timing.processor * 1e3:14.3f} ms")

@@ -2,9 +2,10 @@
 
     xvfb-run -a python benchmarks/slider_latency.py [--moves 12] [--objects 2] [--sample sunspot_burst.fits]
 
-The preview box covers the sample (256 x 256 pixels, 12 frames) and is being restored while lambda_object is moved. "glance" ends
-when a picture made for the new value has been handed to the layer; "iteration" when a snapshot that was computed with it
-has. Under Xvfb everything is drawn by software, on the cores that the restoration uses too.
+The preview box covers the sample (256 x 256 pixels, 12 frames) and is being restored while lambda_object is
+moved. "glance" ends when a picture made for the new value has been handed to the layer; "iteration" when a
+snapshot that was computed with it has. Under Xvfb everything is drawn by software, on the cores that the
+restoration uses too.
 """
 
 import argparse
@@ -24,7 +25,9 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=12)
     parser.add_argument("--objects", type=int, default=2)
     parser.add_argument("--sample", default="sunspot_burst.fits")
-    parser.add_argument("--settle", type=float, default=0.5, help="seconds between an iteration's image and the next move")
+    parser.add_argument(
+        "--settle", type=float, default=0.5, help="seconds between an iteration's image and the next move"
+    )
     arguments = parser.parse_args()
 
     viewer = napari.Viewer()
@@ -43,7 +46,11 @@ def main() -> None:
     LiveLayers.show_ahead = timed
     widget.preview_on.setChecked(True)
     preview = widget.preview
-    launch.wait(lambda: preview.snapshot is not None and "residual" in preview.snapshot.maps, "the first iteration on the field", 900)
+    launch.wait(
+        lambda: preview.snapshot is not None and "residual" in preview.snapshot.maps,
+        "the first iteration on the field",
+        900,
+    )
     launch.wait(lambda: preview.snapshot.step >= 15, "a few iterations", 900)
     slider = widget.form.fields["lambda_object"].editor
     random = np.random.default_rng(0)
@@ -57,15 +64,23 @@ def main() -> None:
         slider.box.setValue(value)
         launch.wait(lambda: bool(shown), "the glance", 120)
         glances.append(1000 * (shown[0] - began))
-        launch.wait(lambda value=value: preview.snapshot.history["lambda_object"][-1] == value, "the iteration", 300)
+        launch.wait(
+            lambda value=value: preview.snapshot.history["lambda_object"][-1] == value, "the iteration", 300
+        )
         iterations.append(1000 * (time.perf_counter() - began))
         seconds = np.diff(preview.snapshot.history["seconds"])[-4:]
         paces.append(1000 * float(np.median(seconds)))
         assert preview.snapshot is not before
     shape = preview.snapshot.images.shape
-    print(f"{shape[0]} objects, box of {shape[2]} x {shape[1]} pixels, {arguments.moves} moves of lambda_object while the box is restored")
+    print(
+        f"{shape[0]} objects, box of {shape[2]} x {shape[1]} pixels, {arguments.moves} moves of "
+        "lambda_object while the box is restored"
+    )
     for name, values in (("glance", glances), ("iteration", iterations), ("one iteration takes", paces)):
-        print(f"{name:<20} median {np.median(values):7.0f} ms   least {min(values):7.0f} ms   most {max(values):7.0f} ms")
+        print(
+            f"{name:<20} median {np.median(values):7.0f} ms   least {min(values):7.0f} ms   most "
+            f"{max(values):7.0f} ms"
+        )
     widget.preview_on.setChecked(False)
     viewer.close()
 

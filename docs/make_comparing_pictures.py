@@ -22,7 +22,9 @@ def main() -> None:
 
 
 def burst(folder: Path) -> None:
-    """Versions, a sweep and a suggestion for the small burst, then two versions with a divider between them."""
+    """Versions, a sweep and a suggestion for the small burst, then two versions with a divider between
+    them.
+    """
     viewer, widget = opened("small_burst.fits", "sv-momfbd")
     run(widget, iterations=14, patch_iterations=8, lambda_object=1.0)
     widget.keep_result()

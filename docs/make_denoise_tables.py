@@ -1,9 +1,11 @@
-"""Measure denoising against smoothing, PCA and the published networks, write the tables into denoise.md and draw its pictures.
+"""Measure denoising against smoothing, PCA and the published networks, write the tables into denoise.md and
+draw its pictures.
 
     python docs/make_denoise_tables.py [FOLDER] [TABLE ...]
 
-FOLDER holds the reference data (a real Stokes image, and what the published networks made of it and of a simulated one); without
-it only what is simulated here is measured. The tables are errors, weak, real, calibration, series and targets; all by default.
+FOLDER holds the reference data (a real Stokes image, and what the published networks made of it and of a
+simulated one); without it only what is simulated here is measured. The tables are errors, weak, real,
+calibration, series and targets; all by default.
 """
 
 from __future__ import annotations
@@ -49,8 +51,12 @@ def smoothed(sigma_px: float) -> Method:
 
     def run(image: Image) -> Image:
         mirrored = np.pad(image, [(0, n) for n in image.shape], mode="symmetric")
-        square = np.fft.fftfreq(mirrored.shape[0])[:, None] ** 2 + np.fft.rfftfreq(mirrored.shape[1])[None, :] ** 2
-        made = np.fft.irfft2(np.fft.rfft2(mirrored) * np.exp(-2 * (np.pi * sigma_px) ** 2 * square), s=mirrored.shape)
+        square = (
+            np.fft.fftfreq(mirrored.shape[0])[:, None] ** 2 + np.fft.rfftfreq(mirrored.shape[1])[None, :] ** 2
+        )
+        made = np.fft.irfft2(
+            np.fft.rfft2(mirrored) * np.exp(-2 * (np.pi * sigma_px) ** 2 * square), s=mirrored.shape
+        )
         return made[: image.shape[0], : image.shape[1]]
 
     return run
@@ -58,7 +64,9 @@ def smoothed(sigma_px: float) -> Method:
 
 def network(name: str = BUNDLED) -> Method:
     """A network with its weights."""
-    return lambda image: restore(Burst.from_array(image, labels=("Q",)), DenoiseSettings(weights=name), device="cpu").images[0]
+    return lambda image: restore(
+        Burst.from_array(image, labels=("Q",)), DenoiseSettings(weights=name), device="cpu"
+    ).images[0]
 
 
 def best_smoothing(noisy: Image, truth: Image) -> Image:
@@ -68,12 +76,18 @@ def best_smoothing(noisy: Image, truth: Image) -> Image:
 
 
 def scenes(folder: Path | None) -> dict[str, list[Image]]:
-    """Maps of known truth: the simulator's and, with the reference data, some made of light and what a published network left."""
+    """Maps of known truth: the simulator's and, with the reference data, some made of light and what a
+    published network left.
+    """
     found = {kind: simulated(number, TEST_SEED)[1] for kind, number in (("quiet Sun", 2), ("sunspot", 3))}
     if folder is not None:
-        light = np.asarray(fits.getdata(folder / "truth" / "crisp_8542_quiet_wb.fits"), float)[300:600, 300:600]
+        light = np.asarray(fits.getdata(folder / "truth" / "crisp_8542_quiet_wb.fits"), float)[
+            300:600, 300:600
+        ]
         found["shapes of granulation"] = of_light(light)
-        found["MHD, published output"] = [np.asarray(fits.getdata(folder / "denoise" / "synthetic_stokes_published.fits"), np.float32)]
+        found["MHD, published output"] = [
+            np.asarray(fits.getdata(folder / "denoise" / "synthetic_stokes_published.fits"), np.float32)
+        ]
     return found
 
 
@@ -92,7 +106,9 @@ def errors_table(methods: Mapping[str, Method], folder: Path | None) -> str:
             columns.append(f"{kind}, {noise}")
             errors: dict[str, list[float]] = {name: [] for name in rows}
             for truth in maps:
-                added = correlated_noise(random, truth.shape, **({} if noise == "white" else {"cutoff": 0.35, "boost": 1.5}))
+                added = correlated_noise(
+                    random, truth.shape, **({} if noise == "white" else {"cutoff": 0.35, "boost": 1.5})
+                )
                 noisy = truth + NOISE * added
                 made = {"no method": noisy, "best Gaussian": best_smoothing(noisy, truth)}
                 made |= {name: method(noisy) for name, method in methods.items()}
@@ -115,7 +131,11 @@ def weak_table(methods: Mapping[str, Method]) -> str:
     noise = NOISE * random.standard_normal((size, size)).astype(np.float32)
     sign = np.sign(spots[np.ix_(places, places)])
     rows = []
-    for name, method in {"Gaussian of 1 px": smoothed(1.0), "Gaussian of 2 px": smoothed(2.0), **methods}.items():
+    for name, method in {
+        "Gaussian of 1 px": smoothed(1.0),
+        "Gaussian of 2 px": smoothed(2.0),
+        **methods,
+    }.items():
         alone = method(noise)
         row = [name]
         for strength in (1, 2):
@@ -123,11 +143,22 @@ def weak_table(methods: Mapping[str, Method]) -> str:
             peaks = found[np.ix_(places, places)] * sign / (strength * NOISE)
             row.append(f"{100 * peaks.mean():.0f} % ± {100 * peaks.std():.0f} %")
         rows.append([*row, f"{rms(alone) / NOISE:.2f}", f"{1e6 * np.mean(np.abs(alone) > NOISE):.0f}"])
-    return table(["method", "kept at 1 sigma", "kept at 2 sigma", "rms of noise alone / sigma", "pixels beyond 1 sigma, in 1e6"], rows)
+    return table(
+        [
+            "method",
+            "kept at 1 sigma",
+            "kept at 2 sigma",
+            "rms of noise alone / sigma",
+            "pixels beyond 1 sigma, in 1e6",
+        ],
+        rows,
+    )
 
 
 def series() -> tuple[Burst, Image]:
-    """Eight times of Q, U and V at nine wavelengths of a sunspot's rim, static, and their truth (object, y, x)."""
+    """Eight times of Q, U and V at nine wavelengths of a sunspot's rim, static, and their truth (object, y,
+    x).
+    """
     offsets = np.linspace(-16, 16, 9)
     patch = Patch(shape=(160, 160), pixel_arcsec=0.059, scene="sunspot", seed=TEST_SEED)
     truth = stokes(patch, "fe-6302", list(offsets))[1:].reshape(27, 160, 160)
@@ -146,7 +177,9 @@ def series_table() -> str:
         "PCA": PcaSettings(),
         f"weights {BUNDLED}": DenoiseSettings(series=False),
         f"weights {BUNDLED}, --fit 6": DenoiseSettings(series=False, fit=6, patches=300, learning_rate=2e-4),
-        "--weights none --fit 12": DenoiseSettings(series=False, weights="none", fit=12, patches=300, learning_rate=1e-3),
+        "--weights none --fit 12": DenoiseSettings(
+            series=False, weights="none", fit=12, patches=300, learning_rate=1e-3
+        ),
         "--weights none --fit 12 --spectral": DenoiseSettings(
             series=False, weights="none", fit=12, patches=300, learning_rate=1e-3, spectral=True
         ),
@@ -156,10 +189,14 @@ def series_table() -> str:
     for name, settings in runs.items():
         last = restore(burst, settings, device="cpu")
         facts = [statistics(residual, NOISE) for residual in last.maps["residual"]]
-        figures = [np.mean([each[key] for each in facts]) for key in ("residual_sigma", "residual_local_mean")]
+        figures = [
+            np.mean([each[key] for each in facts]) for key in ("residual_sigma", "residual_local_mean")
+        ]
         rows.append([name, f"{1e3 * rms(last.images - truth):.2f}", *(f"{figure:.2f}" for figure in figures)])
         print(rows[-1], flush=True)
-    return table(["", "error / 1e-3", "residual: sigma / noise", "residual: local means / those of noise"], rows)
+    return table(
+        ["", "error / 1e-3", "residual: sigma / noise", "residual: local means / those of noise"], rows
+    )
 
 
 def noisy_noisy(epochs: int = 10) -> str:
@@ -179,10 +216,15 @@ def noisy_noisy(epochs: int = 10) -> str:
         for epoch in range(epochs):
             optimiser.param_groups[0]["lr"] = 1e-3 * min(1, 2 * (1 - epoch / epochs))
             random = np.random.default_rng(epoch)
-            batches = ((one[:, :1], two[:, int(clean) :][:, :1]) for one, two in pairs.batches(random, 300, spectral=False))
+            batches = (
+                (one[:, :1], two[:, int(clean) :][:, :1])
+                for one, two in pairs.batches(random, 300, spectral=False)
+            )
             train_epoch(net, optimiser, batches, Aim("L2", False, 1.0), CPU)
         with torch.inference_mode():
-            found = torch.stack([net(torch.from_numpy(frames[k : k + 1, :1] / NOISE))[0, 0] for k in range(27)]).numpy()
+            found = torch.stack(
+                [net(torch.from_numpy(frames[k : k + 1, :1] / NOISE))[0, 0] for k in range(27)]
+            ).numpy()
         errors.append(rms(found * NOISE - truth))
     return (
         f"noisy-clean {1e3 * errors[0]:.3f}e-3, noisy-noisy {1e3 * errors[1]:.3f}e-3 of the continuum: "
@@ -202,7 +244,10 @@ def calibration_line() -> str:
             noisy = clean + random.standard_normal(clean.shape, np.float32)
             pairs.append((torch.from_numpy(noisy)[None, None], torch.from_numpy(clean)[None, None]))
     facts = calibration(pairs, net)
-    return f"within 1 sigma {100 * facts['inside_1_sigma']:.1f} % (68.3 %), within 2 sigma {100 * facts['inside_2_sigma']:.1f} % (95.4 %)"
+    return (
+        f"within 1 sigma {100 * facts['inside_1_sigma']:.1f} % (68.3 %), within 2 sigma "
+        f"{100 * facts['inside_2_sigma']:.1f} % (95.4 %)"
+    )
 
 
 def real_table(methods: Mapping[str, Method], folder: Path) -> str:
@@ -211,12 +256,30 @@ def real_table(methods: Mapping[str, Method], folder: Path) -> str:
     published = np.asarray(fits.getdata(folder / "denoise" / "crisp_stokes_published.fits"), np.float32)
     noise = light_of(Burst.from_array(image, labels=("Q",)), 0).noise
     rows = []
-    for name, result in {**{n: m(image) for n, m in methods.items()}, "published for CRISP": published}.items():
+    for name, result in {
+        **{n: m(image) for n, m in methods.items()},
+        "published for CRISP": published,
+    }.items():
         facts = statistics(image - result, noise)
         correlation = np.corrcoef(result.ravel(), published.ravel())[0, 1]
-        rows.append([name, f"{correlation:.3f}", f"{facts['residual_sigma']:.2f}", f"{facts['residual_local_mean']:.2f}"])
+        rows.append(
+            [
+                name,
+                f"{correlation:.3f}",
+                f"{facts['residual_sigma']:.2f}",
+                f"{facts['residual_local_mean']:.2f}",
+            ]
+        )
     print(f"noise of the real image {noise:.2e}")
-    return table(["method", "correlation with published", "residual: sigma / noise", "residual: local means / those of noise"], rows)
+    return table(
+        [
+            "method",
+            "correlation with published",
+            "residual: sigma / noise",
+            "residual: local means / those of noise",
+        ],
+        rows,
+    )
 
 
 def draw(methods: Mapping[str, Method]) -> None:
@@ -229,7 +292,11 @@ def draw(methods: Mapping[str, Method]) -> None:
     maps = simulated(2, TEST_SEED)[1]
     truth = max(maps, key=rms)
     noisy = truth + NOISE * np.random.default_rng(1).standard_normal(truth.shape).astype(np.float32)
-    shown = {"noisy, sigma = 3e-3": noisy, "best Gaussian": best_smoothing(noisy, truth), **{n: m(noisy) for n, m in methods.items()}}
+    shown = {
+        "noisy, sigma = 3e-3": noisy,
+        "best Gaussian": best_smoothing(noisy, truth),
+        **{n: m(noisy) for n, m in methods.items()},
+    }
     shown["truth"] = truth
     figure, axes = plt.subplots(2, len(shown), figsize=(3.2 * len(shown), 6.6), layout="constrained")
     for column, (name, image) in zip(axes.T, shown.items(), strict=True):
@@ -250,12 +317,17 @@ def main() -> None:
     wanted = sys.argv[2:] or ["errors", "weak", "real", "calibration", "series", "targets"]
     methods: dict[str, Method] = {"Noise2Noise, weights of the package": network()}
     makers: dict[str, Callable[[], str]] = {
-        "errors": lambda: errors_table(methods, folder), "weak": lambda: weak_table(methods), "calibration": calibration_line,
-        "series": series_table, "targets": noisy_noisy,
-    }  # fmt: skip
+        "errors": lambda: errors_table(methods, folder),
+        "weak": lambda: weak_table(methods),
+        "calibration": calibration_line,
+        "series": series_table,
+        "targets": noisy_noisy,
+    }
     with tempfile.TemporaryDirectory() as place:
         if folder is not None:
-            path = import_file(folder / "weights" / "denoiser_simulation_bayes.hdf5", "published", folder=Path(place))
+            path = import_file(
+                folder / "weights" / "denoiser_simulation_bayes.hdf5", "published", folder=Path(place)
+            )
             methods["published Bayesian network"] = network(str(path))
             makers["real"] = lambda: real_table(methods, folder)
         if "errors" in wanted:

@@ -3,7 +3,8 @@
     python docs/make_emulator_tables.py [--weights NAME] [--runs 3] [--data ../shared/data]
         [--only defocus|mhd|points|strength|burst|timing|record]
 
-The object is granulation of the simulator; for `mhd` it is the part of an MHD simulation that no training saw, where the data are.
+The object is granulation of the simulator; for `mhd` it is the part of an MHD simulation that no training
+saw, where the data are.
 """
 
 from __future__ import annotations
@@ -49,7 +50,13 @@ MHD = SceneFile("truth/mhd_granulation.fits", 0.0662, columns=(700, 1000))
 SPOT = Patch(shape=(emulator_error.LEAST_SIDE,) * 2, pixel_arcsec=0.059, scene="sunspot", seed=77)
 PARTS = (slice(0, 2), slice(2, 9))
 NAMES = ("emulator", *(f"step {step}" for step in STEPS))
-COLOURS = {"emulator": "tab:red", "step 32": "tab:cyan", "step 16": "tab:blue", "step 8": "tab:purple", "no blur": "0.6"}
+COLOURS = {
+    "emulator": "tab:red",
+    "step 32": "tab:cyan",
+    "step 16": "tab:blue",
+    "step 8": "tab:purple",
+    "no blur": "0.6",
+}
 
 
 def label(name: str) -> str:
@@ -61,21 +68,29 @@ def defocus_table(found: dict[str, Error]) -> str:
     """Every model with its errors."""
     lines = ["| model | NMSE | of the variance | largest error |", "|---|---|---|---|"]
     shown = ((label(name), found[name]) for name in (*NAMES, "no blur"))
-    return "\n".join([*lines, *(f"| {name} | {e.nmse:.1e} | {e.of_variance:.1e} | {e.largest:.1%} |" for name, e in shown)])
+    return "\n".join(
+        [*lines, *(f"| {name} | {e.nmse:.1e} | {e.of_variance:.1e} | {e.largest:.1%} |" for name, e in shown)]
+    )
 
 
 def granulation(models: Models) -> torch.Tensor:
     """The object (y, x), as `heliorestore weights compare` has it."""
-    return middle(torch.tensor(quiet_sun(CRISP, emulator_error.LEAST_SIDE), dtype=torch.float32), models.object_side)
+    return middle(
+        torch.tensor(quiet_sun(CRISP, emulator_error.LEAST_SIDE), dtype=torch.float32), models.object_side
+    )
 
 
 def defocus(trained: Trained) -> str:
-    """Fig. 5: a defocus at places of the diagonal; NMSE, the same in units of the image's variance, and the largest error."""
+    """Fig. 5: a defocus at places of the diagonal; NMSE, the same in units of the image's variance, and the
+    largest error.
+    """
     models = make_models(trained, CRISP, 256, 64)
     object_ = granulation(models)
     modes = emulator_error.defocus_modes(models, 0.5)
     shown = {name: blur(object_, modes) for name, blur in models.blurs.items()}
-    shown["diffraction limit"] = models.blurs["step 32"](object_, torch.zeros(MODES, models.side, models.side))
+    shown["diffraction limit"] = models.blurs["step 32"](
+        object_, torch.zeros(MODES, models.side, models.side)
+    )
     draw_defocus(models.inner(object_), shown)
     return defocus_table(emulator_error.defocus_errors(models, object_))
 
@@ -84,7 +99,11 @@ def mhd(trained: Trained, folder: Path) -> str:
     """The same on granulation of an MHD simulation, on as much as the part is wide."""
     _, image, _ = read(MHD, folder)
     models = make_models(trained, CRISP, 224, 64)
-    return defocus_table(emulator_error.defocus_errors(models, middle(torch.tensor(image, dtype=torch.float32), models.object_side)))
+    return defocus_table(
+        emulator_error.defocus_errors(
+            models, middle(torch.tensor(image, dtype=torch.float32), models.object_side)
+        )
+    )
 
 
 def draw_defocus(object_: torch.Tensor, shown: dict[str, torch.Tensor]) -> None:
@@ -98,7 +117,9 @@ def draw_defocus(object_: torch.Tensor, shown: dict[str, torch.Tensor]) -> None:
         axis.set_title(title, fontsize=10)
     reach = float((shown["emulator"] - shown["exact"]).abs().quantile(0.998))
     for axis, name in zip(axes.flat[4:], ("emulator", "step 16"), strict=True):
-        picture = axis.imshow(shown[name] - shown["exact"], origin="lower", cmap="RdBu_r", vmin=-reach, vmax=reach)
+        picture = axis.imshow(
+            shown[name] - shown["exact"], origin="lower", cmap="RdBu_r", vmin=-reach, vmax=reach
+        )
         axis.set_title(f"{'filter flow, step 16' if name == 'step 16' else name} - exact", fontsize=10)
     figure.colorbar(picture, ax=axes[1, 1:], shrink=0.8, label="quiet Sun")
     finish(figure, axes, "emulator_defocus.png")
@@ -114,9 +135,16 @@ def points(trained: Trained, size: int = 96, apart: int = 48) -> None:
     figure, axes = plt.subplots(2, len(emulator_error.R0_CM), figsize=(10, 3.6), layout="constrained")
     for column, r0_cm in enumerate(emulator_error.R0_CM):
         modes = (white * emulator_error.strengths(models.optics, r0_cm))[:, None, None].expand(-1, size, size)
-        exact, seen = (middle(models.blurs[name](sky, modes), apart) for name in ("step 32", "emulator"))  # the same PSF everywhere
+        # the same PSF everywhere
+        exact, seen = (middle(models.blurs[name](sky, modes), apart) for name in ("step 32", "emulator"))
         for axis, part in zip(axes[:, column], (exact, seen), strict=True):
-            axis.imshow(part.clamp(min=0).sqrt(), origin="lower", cmap="inferno", vmin=0, vmax=float(exact.max()) ** 0.5)
+            axis.imshow(
+                part.clamp(min=0).sqrt(),
+                origin="lower",
+                cmap="inferno",
+                vmin=0,
+                vmax=float(exact.max()) ** 0.5,
+            )
         axes[0, column].set_title(f"r0 = {r0_cm:g} cm", fontsize=10)
         axes[1, column].set_xlabel(f"NMSE {emulator_error.error(seen, exact).nmse:.2g}", fontsize=9)
     axes[0, 0].set_ylabel("exact", fontsize=10)
@@ -129,7 +157,14 @@ def strength(trained: Trained, size: int = 96) -> str:
     models = make_models(trained, CRISP, size, 128)
     object_ = granulation(models)
     spot = middle(torch.tensor(photosphere(SPOT, 854.2), dtype=torch.float32), models.object_side)
-    columns = ["r0", "emulator, one PSF", "of the variance", "emulator, varying", "of the variance", "in a spot, of the variance"]
+    columns = [
+        "r0",
+        "emulator, one PSF",
+        "of the variance",
+        "emulator, varying",
+        "of the variance",
+        "in a spot, of the variance",
+    ]
     columns += ["step 32", "step 16", "step 8", "the object as it is"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     same, varying = [], []
@@ -141,7 +176,10 @@ def strength(trained: Trained, size: int = 96) -> str:
         values += [found[name].nmse for name in (*NAMES[1:], "no blur")]
         lines.append(f"| {r0_cm:g} cm | " + " | ".join(f"{value:.1e}" for value in values) + " |")
         print(lines[-1], flush=True)
-    draw_strength([e.nmse for e in same], {name: [found[name].nmse for found in varying] for name in (*NAMES, "no blur")})
+    draw_strength(
+        [e.nmse for e in same],
+        {name: [found[name].nmse for found in varying] for name in (*NAMES, "no blur")},
+    )
     return "\n".join(lines)
 
 
@@ -149,16 +187,31 @@ def draw_strength(same: list[float], varying: dict[str, list[float]]) -> None:
     """The picture of fig. 8."""
     figure, axis = plt.subplots(figsize=(8, 4.4), layout="constrained")
     for name in ("no blur", *NAMES):
-        axis.loglog(emulator_error.R0_CM, varying[name], marker="o", markersize=4, color=COLOURS[name], label=label(name))
+        axis.loglog(
+            emulator_error.R0_CM,
+            varying[name],
+            marker="o",
+            markersize=4,
+            color=COLOURS[name],
+            label=label(name),
+        )
     axis.loglog(
-        emulator_error.R0_CM, same, "--", marker="o", markersize=4, color=COLOURS["emulator"], label="emulator, one PSF for the field"
+        emulator_error.R0_CM,
+        same,
+        "--",
+        marker="o",
+        markersize=4,
+        color=COLOURS["emulator"],
+        label="emulator, one PSF for the field",
     )
     titles = "Fried parameter r0 at 854 nm [cm], telescope of 1 m", "NMSE against the exact sum"
     finish_chart(figure, axis, emulator_error.R0_CM, titles, "emulator_strength.png")
 
 
 def burst(weights: str) -> str:
-    """A burst of filter flow at step 8, restored with both models: loss, error, and how well the true modes are found."""
+    """A burst of filter flow at step 8, restored with both models: loss, error, and how well the true modes
+    are found.
+    """
     case = blind_bursts.simulate(size=96, frames=8, modes=MODES, strength=0.6, varying=0.3, step=8, seed=3)
     lines = ["| model | optimiser | data term | NMSE | gain | tilts | modes 3 to 9 | s |", "|---" * 8 + "|"]
     error, gain = blind_bursts.nmse(case.burst.frames[0].mean(0), case.truth[0], deconvolved=False)
@@ -176,8 +229,17 @@ def burst(weights: str) -> str:
         took = time.process_time() - began
         error, gain = blind_bursts.nmse(last.images[0], case.truth[0])
         modes = torch.as_tensor(np.array(last.maps["modes"]))
-        alike = [float(torch.corrcoef(torch.stack([modes[:, part].flatten(), true[:, part].flatten()]))[0, 1]) for part in PARTS]
-        row = [f"{last.losses['data']:.1e}", f"{error:.3f}", f"{1e3 * gain:.2f}", *(f"{value:.2f}" for value in alike), f"{took:.0f}"]
+        alike = [
+            float(torch.corrcoef(torch.stack([modes[:, part].flatten(), true[:, part].flatten()]))[0, 1])
+            for part in PARTS
+        ]
+        row = [
+            f"{last.losses['data']:.1e}",
+            f"{error:.3f}",
+            f"{1e3 * gain:.2f}",
+            *(f"{value:.2f}" for value in alike),
+            f"{took:.0f}",
+        ]
         lines.append(f"| {model} | {optimiser} | " + " | ".join(row) + " |")
         print(lines[-1], flush=True)
     return "\n".join(lines)
@@ -191,7 +253,9 @@ def timing(runs: int) -> str:
     lines = ["| | " + " | ".join(benchmark.KINDS) + " |", "|---" * (len(benchmark.KINDS) + 1) + "|"]
 
     def row(label: str, values: list[float | None]) -> None:
-        lines.append(f"| {label} | " + " | ".join("" if value is None else f"{value:.3g} s" for value in values) + " |")
+        lines.append(
+            f"| {label} | " + " | ".join("" if value is None else f"{value:.3g} s" for value in values) + " |"
+        )
 
     for count in benchmark.BATCHES:
         for size in benchmark.SIZES:
@@ -206,7 +270,12 @@ def draw_timing(times: dict[tuple[str, int, int], float]) -> None:
     """The picture of fig. 6: seconds per image against its side, one and several at a time."""
     figure, axis = plt.subplots(figsize=(8, 4.4), layout="constrained")
     colours = {"full": "tab:red", "narrow": "tab:orange", "step 16": "tab:blue", "exact": "0.4"}
-    names = {"full": "emulator, full width", "narrow": "emulator, narrow", "step 16": "filter flow, step 16", "exact": "exact sum"}
+    names = {
+        "full": "emulator, full width",
+        "narrow": "emulator, narrow",
+        "step 16": "filter flow, step 16",
+        "exact": "exact sum",
+    }
     for kind, colour in colours.items():
         for count, style in zip(benchmark.BATCHES, ("-", "--", ":"), strict=True):
             sizes = [size for size in benchmark.SIZES if (kind, size, count) in times]
@@ -215,7 +284,11 @@ def draw_timing(times: dict[tuple[str, int, int], float]) -> None:
                 values = [times[kind, size, count] for size in sizes]
                 axis.loglog(sizes, values, style, marker="o", markersize=4, color=colour, label=shown)
     finish_chart(
-        figure, axis, benchmark.SIZES, ("side of the image [px]", "processor seconds per image, one thread"), "emulator_timing.png"
+        figure,
+        axis,
+        benchmark.SIZES,
+        ("side of the image [px]", "processor seconds per image, one thread"),
+        "emulator_timing.png",
     )
 
 
@@ -245,7 +318,9 @@ def finish(figure: plt.Figure, axes: np.ndarray, name: str) -> None:
     save(figure, name)
 
 
-def finish_chart(figure: plt.Figure, axis: plt.Axes, ticks: Sequence[float], titles: tuple[str, str], name: str) -> None:
+def finish_chart(
+    figure: plt.Figure, axis: plt.Axes, ticks: Sequence[float], titles: tuple[str, str], name: str
+) -> None:
     """Give a logarithmic chart its ticks along x, titles along x and y and a legend, and keep the picture."""
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
@@ -264,7 +339,9 @@ def save(figure: plt.Figure, name: str) -> None:
 
 def main() -> None:
     """Measure, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--weights", default="emulator-narrow")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")

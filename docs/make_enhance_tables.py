@@ -1,9 +1,10 @@
-"""Measure Enhance against bicubic interpolation and Richardson-Lucy, write the tables into enhance.md and draw its picture.
+"""Measure Enhance against bicubic interpolation and Richardson-Lucy, write the tables into enhance.md and
+draw its picture.
 
     python docs/make_enhance_tables.py [FOLDER]
 
-FOLDER holds the reference data (real HMI images and what the published networks made of them); without it only the table of
-simulated scenes and the picture, which is of a simulated scene too, are made anew.
+FOLDER holds the reference data (real HMI images and what the published networks made of them); without it
+only the table of simulated scenes and the picture, which is of a simulated scene too, are made anew.
 """
 
 from __future__ import annotations
@@ -77,9 +78,12 @@ def rms(image: Image) -> float:
 
 
 def best_lucy(image: Image, truth: Image) -> tuple[float, int]:
-    """The smallest error against the truth that Richardson-Lucy reaches, on the image's pixels or finer ones, and when."""
+    """The smallest error against the truth that Richardson-Lucy reaches, on the image's pixels or finer ones,
+    and when.
+    """
     found = []
-    for upsampling, iterations in ((1, 300), (2, 80)):  # on the image's own pixels it takes longer to reach its best
+    # on the image's own pixels it takes longer to reach its best
+    for upsampling, iterations in ((1, 300), (2, 80)):
         settings = RichardsonLucySettings(iterations=iterations, upsampling=upsampling)
         for snapshot in stream(Burst.from_array(image, HMI), settings, device="cpu"):
             restored = snapshot.images[0] if upsampling == 2 else bicubic(snapshot.images[0], "")
@@ -94,19 +98,33 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def simulated_table(kind: str) -> tuple[str, list[Image]]:
-    """Errors relative to bicubic interpolation's on six new scenes of known truth; and one scene as everybody shows it."""
+    """Errors relative to bicubic interpolation's on six new scenes of known truth; and one scene as everybody
+    shows it.
+    """
     views = [observe(name, image, pixel) for name, image, pixel in simulated(kind, 6, TEST_SEED)]
     pairs = [(low[0, 0].numpy(), high[0, 0].numpy()) for low, high in validation_pairs(views, NOISE[kind])]
     rows, plain = [], [rms(bicubic(low, kind) - high) for low, high in pairs]
     shown = [pairs[0][0]]
     for name, method in methods(kind).items():
         restored = [method(low, kind) for low, _ in pairs]
-        rows.append([name, *(f"{rms(image - high) / base:.2f}" for image, (_, high), base in zip(restored, pairs, plain, strict=True))])
+        rows.append(
+            [
+                name,
+                *(
+                    f"{rms(image - high) / base:.2f}"
+                    for image, (_, high), base in zip(restored, pairs, plain, strict=True)
+                ),
+            ]
+        )
         if name in METHODS:
             shown.append(restored[0])
     best = [best_lucy(low, high) for low, high in pairs]
     rows.insert(
-        2, ["Richardson-Lucy, best stop", *(f"{error / base:.2f} ({step})" for (error, step), base in zip(best, plain, strict=True))]
+        2,
+        [
+            "Richardson-Lucy, best stop",
+            *(f"{error / base:.2f} ({step})" for (error, step), base in zip(best, plain, strict=True)),
+        ],
     )
     names = [v.name.split()[0] + f" {v.whole()[0].shape[0]} px" for v in views]
     for row in rows:
@@ -123,7 +141,9 @@ def band_power(image: Image) -> tuple[Image, Image]:
 
 
 def added_power(image: Image, plain: Image) -> list[str]:
-    """Power over the interpolated image's at scales above 20, from 20 to 10, 10 to 6.7 and 6.7 to 4 output pixels."""
+    """Power over the interpolated image's at scales above 20, from 20 to 10, 10 to 6.7 and 6.7 to 4 output
+    pixels.
+    """
     (power, frequency), (before, _) = band_power(image), band_power(plain)
     edges = [0.005, 0.05, 0.1, 0.15, 0.25]
     bands = [(frequency >= low) & (frequency < high) for low, high in itertools.pairwise(edges)]
@@ -134,17 +154,33 @@ def real_tables(folder: Path) -> dict[str, str]:
     """The tables of the two HMI images that the published networks were shown."""
     made = {}
     for kind in ("continuum", "magnetogram"):
-        image = fits.getdata(folder / f"hmi_{kind}.fits").astype(np.float32) / (1 if kind == "continuum" else 1000)
-        published = fits.getdata(folder / f"hmi_{kind}_published_x2.fits").astype(np.float32) / (1 if kind == "continuum" else 1000)
+        image = fits.getdata(folder / f"hmi_{kind}.fits").astype(np.float32) / (
+            1 if kind == "continuum" else 1000
+        )
+        published = fits.getdata(folder / f"hmi_{kind}_published_x2.fits").astype(np.float32) / (
+            1 if kind == "continuum" else 1000
+        )
         plain = bicubic(image, kind)
-        results = {name: method(image, kind) for name, method in methods(kind).items()} | {"published Enhance": published}
+        results = {name: method(image, kind) for name, method in methods(kind).items()} | {
+            "published Enhance": published
+        }
         describe = continuum_row if kind == "continuum" else magnetogram_row
-        rows = [[name, *describe(result, image, plain, published), *added_power(result, plain)] for name, result in results.items()]
+        rows = [
+            [name, *describe(result, image, plain, published), *added_power(result, plain)]
+            for name, result in results.items()
+        ]
         own = {
             "continuum": ["granulation contrast", "umbra", "re-observed: mean difference"],
-            "magnetogram": ["factor at 1 kG", "its 90th percentile", "unsigned flux", "re-observed: mean difference"],
+            "magnetogram": [
+                "factor at 1 kG",
+                "its 90th percentile",
+                "unsigned flux",
+                "re-observed: mean difference",
+            ],
         }[kind]
-        made[f"real {kind}"] = table(["method", "correlation with published", *own, "power > 20 px", "20-10", "10-6.7", "6.7-4"], rows)
+        made[f"real {kind}"] = table(
+            ["method", "correlation with published", *own, "power > 20 px", "20-10", "10-6.7", "6.7-4"], rows
+        )
     return made
 
 
@@ -188,7 +224,9 @@ def draw(kinds: dict[str, list[Image]]) -> None:
     from matplotlib import pyplot as plt
 
     titles = ["simulated HMI image", *METHODS, "truth at 28 cm"]
-    figure, axes = plt.subplots(len(kinds), len(titles), figsize=(3.2 * len(titles), 3.4 * len(kinds)), layout="constrained")
+    figure, axes = plt.subplots(
+        len(kinds), len(titles), figsize=(3.2 * len(titles), 3.4 * len(kinds)), layout="constrained"
+    )
     for row, (kind, images) in zip(np.atleast_2d(axes), kinds.items(), strict=True):
         low, high = (0.1, 1.3) if kind == "continuum" else (-1.5, 1.5)
         for axis, title, image in zip(row, titles, images, strict=True):

@@ -1,10 +1,12 @@
-"""Measure MFBD by a network against the sharpest frame, the mean, MOMFBD and SV-MOMFBD; fill the tables of mfbd.md, draw its pictures.
+"""Measure MFBD by a network against the sharpest frame, the mean, MOMFBD and SV-MOMFBD; fill the tables of
+mfbd.md, draw its pictures.
 
     python docs/make_mfbd_tables.py [FOLDER] [--only methods days real] [--keep FOLDER]
 
-FOLDER holds the reference data, of which one burst of real granulation is restored. All simulated bursts are of scenes and air that
-no training has seen, and their truth is the scene at the diffraction limit as it is, without the frames' mean distortion. In the
-folder of --keep stay the simulated bursts and what MOMFBD and SV-MOMFBD made of them, so that another network is measured quickly.
+FOLDER holds the reference data, of which one burst of real granulation is restored. All simulated bursts are
+of scenes and air that no training has seen, and their truth is the scene at the diffraction limit as it is,
+without the frames' mean distortion. In the folder of --keep stay the simulated bursts and what MOMFBD and
+SV-MOMFBD made of them, so that another network is measured quickly.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ OTHER_DAYS = ("MFBD, one pass", "MFBD, recurrent", "MOMFBD")
 
 
 class Keeper:
-    """Arrays that take long to make, under a name that says what they depend on; without a folder nothing is kept."""
+    """Arrays that take long to make, under a name that says what they depend on; without a folder nothing is
+    kept.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -98,7 +102,15 @@ class Known:
 
 def simulated(keeper: Keeper, name: str, **changes: Any) -> Known:
     """A burst of 7 frames of 192 x 192 pixels of granulation with AO, but for the changes."""
-    known = {"size": 192, "frames": 7, "objects": 1, "scene": "granulation", "r0_cm": 15.0, "ao": True, "noise": 2e-3}
+    known = {
+        "size": 192,
+        "frames": 7,
+        "objects": 1,
+        "scene": "granulation",
+        "r0_cm": 15.0,
+        "ao": True,
+        "noise": 2e-3,
+    }
     instrument = Instrument.parse(name)
 
     def make() -> Mapping[str, Any]:
@@ -123,7 +135,8 @@ def mean_frame(burst: Burst, number: int = 0) -> Image:
 def run(keeper: Keeper, known: Known, settings: Settings, number: int = 0) -> tuple[Image, float]:
     """The restored image as the telescope would show it, and the seconds it took.
 
-    A deconvolved image is that of the Sun, sharper than any telescope shows it: it is looked at through the telescope again.
+    A deconvolved image is that of the Sun, sharper than any telescope shows it: it is looked at through the
+    telescope again.
     """
 
     def make() -> Mapping[str, Any]:
@@ -132,7 +145,11 @@ def run(keeper: Keeper, known: Known, settings: Settings, number: int = 0) -> tu
         return {"image": image, "seconds": time.process_time() - began}
 
     made = make() if settings.method == "mfbd" else keeper.get(f"{known.name} {settings} {number}", make)
-    image = made["image"] if settings.method == "mfbd" else through_telescope(made["image"], known.burst.instruments[number])
+    image = (
+        made["image"]
+        if settings.method == "mfbd"
+        else through_telescope(made["image"], known.burst.instruments[number])
+    )
     return image, float(made["seconds"])
 
 
@@ -143,7 +160,9 @@ def through_telescope(image: Image, instrument: Instrument) -> Image:
 
 
 def error(image: Image, truth: Image) -> tuple[float, float]:
-    """Rms error in units of the truth's rms, both relative to their means, after one shift; and the correlation."""
+    """Rms error in units of the truth's rms, both relative to their means, after one shift; and the
+    correlation.
+    """
     _, moved = registered(image / image.mean(), truth / truth.mean(), BORDER)
     wanted = (truth / truth.mean())[BORDER:-BORDER, BORDER:-BORDER]
     difference = float(np.sqrt(np.nanmean((moved - wanted) ** 2)) / wanted.std())
@@ -156,7 +175,9 @@ def power_ratios(image: Image, truth: Image) -> str:
     (found, wanted), edges = (power_spectrum(part) for part in (image, truth)), (0.01, 0.1, 0.2, 0.3)
     bands = [(found.frequency >= low) & (found.frequency < high) for low, high in itertools.pairwise(edges)]
     weight = found.frequency
-    return " / ".join(f"{(weight * found.power)[band].sum() / (weight * wanted.power)[band].sum():.2f}" for band in bands)
+    return " / ".join(
+        f"{(weight * found.power)[band].sum() / (weight * wanted.power)[band].sum():.2f}" for band in bands
+    )
 
 
 def methods_table(keeper: Keeper) -> tuple[str, dict[str, dict[str, Image]]]:
@@ -173,11 +194,33 @@ def methods_table(keeper: Keeper) -> tuple[str, dict[str, dict[str, Image]]]:
         base = error(images["sharpest frame"][0], truth)[0]
         for method, (image, seconds) in images.items():
             rms, correlation = error(image, truth)
-            cells = [f"{rms / base:.2f}", f"{rms:.3f}", f"{correlation:.3f}", f"{contrast(image) / contrast(truth):.2f}"]
-            rows.append([case, method, *cells, power_ratios(image, truth), "" if seconds is None else f"{seconds:.1f}"])
+            cells = [
+                f"{rms / base:.2f}",
+                f"{rms:.3f}",
+                f"{correlation:.3f}",
+                f"{contrast(image) / contrast(truth):.2f}",
+            ]
+            rows.append(
+                [
+                    case,
+                    method,
+                    *cells,
+                    power_ratios(image, truth),
+                    "" if seconds is None else f"{seconds:.1f}",
+                ]
+            )
             print(rows[-1], flush=True)
         drawn[case] = {method: image for method, (image, _) in images.items()} | {"truth": truth}
-    header = ["burst", "method", "error / sharpest frame's", "error", "correlation", "contrast", "power", "seconds"]
+    header = [
+        "burst",
+        "method",
+        "error / sharpest frame's",
+        "error",
+        "correlation",
+        "contrast",
+        "power",
+        "seconds",
+    ]
     return table(header, rows), drawn
 
 
@@ -190,7 +233,10 @@ def days_table(keeper: Keeper) -> str:
         truth, burst = known.truth[number], known.burst
         best, _ = error(sharpest(burst, number), truth)
         cells = []
-        for image in (mean_frame(burst, number), *(run(keeper, known, METHODS[method], number)[0] for method in OTHER_DAYS)):
+        for image in (
+            mean_frame(burst, number),
+            *(run(keeper, known, METHODS[method], number)[0] for method in OTHER_DAYS),
+        ):
             rms, correlation = error(image, truth)
             cells.append(f"{rms / best:.2f} ({correlation:.3f})")
         rows.append([title, f"{best:.3f}", *cells])
@@ -199,7 +245,9 @@ def days_table(keeper: Keeper) -> str:
 
 
 def real_table(keeper: Keeper, folder: Path) -> str:
-    """A real burst has no truth: contrast, power relative to the sharpest frame's, and how well two halves of it agree."""
+    """A real burst has no truth: contrast, power relative to the sharpest frame's, and how well two halves of
+    it agree.
+    """
     frames = fits.getdata(folder / "bursts" / "granulation_burst.fits").astype(np.float32)
     # The scale is unknown; a metre of aperture and CRISP's pixels are assumed where a method needs to know.
     burst = Burst.from_array(frames, find("crisp-6302"))
@@ -209,15 +257,27 @@ def real_table(keeper: Keeper, folder: Path) -> str:
         "sharpest frame": [sharpest(part) for part in split(burst)],
         "mean of the frames": [mean_frame(part) for part in split(burst)],
     }
-    whole, parts = Known("real", burst), [Known(f"real, half {n}", part) for n, part in enumerate(split(burst))]
+    whole, parts = (
+        Known("real", burst),
+        [Known(f"real, half {n}", part) for n, part in enumerate(split(burst))],
+    )
     for method, settings in METHODS.items():
         if method != "SV-MOMFBD":  # minutes for an image of this size
             images[method] = run(keeper, whole, settings)[0]
             halves[method] = [run(keeper, part, settings)[0] for part in parts]
     for method, image in images.items():
-        rows.append([method, f"{100 * contrast(image):.1f} %", power_ratios(image, frame), f"{error(*halves[method])[1]:.3f}"])
+        rows.append(
+            [
+                method,
+                f"{100 * contrast(image):.1f} %",
+                power_ratios(image, frame),
+                f"{error(*halves[method])[1]:.3f}",
+            ]
+        )
         print(rows[-1], flush=True)
-    return table(["method", "contrast", "power relative to the sharpest frame's", "correlation of two halves"], rows)
+    return table(
+        ["method", "contrast", "power relative to the sharpest frame's", "correlation of two halves"], rows
+    )
 
 
 def split(burst: Burst) -> tuple[Burst, Burst]:
@@ -240,21 +300,39 @@ def draw(drawn: dict[str, dict[str, Image]]) -> None:
 
     shown = ["sharpest frame", "MFBD, one pass", "MFBD, recurrent", "MOMFBD", "SV-MOMFBD", "truth"]
     figure, axes = plt.subplots(
-        len(drawn), len(shown) + 1, figsize=(3.1 * len(shown) + 4.2, 3.3 * len(drawn)), layout="constrained", squeeze=False
+        len(drawn),
+        len(shown) + 1,
+        figsize=(3.1 * len(shown) + 4.2, 3.3 * len(drawn)),
+        layout="constrained",
+        squeeze=False,
     )
-    for axis, title in zip(axes[0], [*shown[:-1], "truth at the diffraction limit", "power spectra"], strict=True):
+    for axis, title in zip(
+        axes[0], [*shown[:-1], "truth at the diffraction limit", "power spectra"], strict=True
+    ):
         axis.set_title(title)
     for row, (case, images) in zip(axes, drawn.items(), strict=True):
         truth = images["truth"] / images["truth"].mean()
         low, high = np.percentile(truth, (0.5, 99.5))
         for axis, method in zip(row, shown, strict=False):
             image = images[method][BORDER:-BORDER, BORDER:-BORDER]
-            axis.imshow(image / image.mean(), cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest")
+            axis.imshow(
+                image / image.mean(),
+                cmap="gray",
+                vmin=low,
+                vmax=high,
+                origin="lower",
+                interpolation="nearest",
+            )
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(case)
         for method in shown:
             spectrum = power_spectrum(images[method])
-            row[-1].loglog(spectrum.frequency[1:], spectrum.power[1:], label=method, color="black" if method == "truth" else None)
+            row[-1].loglog(
+                spectrum.frequency[1:],
+                spectrum.power[1:],
+                label=method,
+                color="black" if method == "truth" else None,
+            )
         row[-1].set(xlabel="cycles per pixel", ylabel="power [pixel²]", ylim=(1e-7, None))
     axes[0][-1].legend(fontsize=8)
     (DOCS / "pictures").mkdir(exist_ok=True)
@@ -274,9 +352,13 @@ def put(tables: Mapping[str, str]) -> None:
 
 def main() -> None:
     """Measure what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", metavar="FOLDER", type=Path, nargs="?")
-    parser.add_argument("--only", nargs="+", choices=("methods", "days", "real"), default=["methods", "days", "real"])
+    parser.add_argument(
+        "--only", nargs="+", choices=("methods", "days", "real"), default=["methods", "days", "real"]
+    )
     parser.add_argument("--keep", metavar="FOLDER", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)

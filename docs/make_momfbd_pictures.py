@@ -1,4 +1,6 @@
-"""Draw the pictures of sv-momfbd.md: `python docs/make_momfbd_pictures.py results.json variants.json`, files of benchmarks/momfbd.py."""
+"""Draw the pictures of sv-momfbd.md: `python docs/make_momfbd_pictures.py results.json variants.json`, files
+of benchmarks/momfbd.py.
+"""
 
 from __future__ import annotations
 
@@ -65,14 +67,23 @@ def draw_iterations(simulations: dict[str, Simulation], rows: list[dict[str, Any
     figure, axis = plt.subplots(figsize=(6.4, 3.6))
     for number, (case, simulation) in enumerate(simulations.items()):
         snapshots = stream(simulation.burst, SvMomfbdSettings(iterations=80, stop_early=False), device="cpu")
-        errors = [compared(reobserved(np.asarray(s.images[0])), simulation.truth[0])["nmse"] for s in snapshots]
-        stopped = next(row for row in rows if (row["case"], row["method"], row["size"]) == (case, "sv-momfbd", SIZE))
+        errors = [
+            compared(reobserved(np.asarray(s.images[0])), simulation.truth[0])["nmse"] for s in snapshots
+        ]
+        stopped = next(
+            row for row in rows if (row["case"], row["method"], row["size"]) == (case, "sv-momfbd", SIZE)
+        )
         axis.semilogy(range(1, len(errors) + 1), errors, color=f"C{number}", label=CASES[case])
         axis.plot(stopped["iterations"], stopped["nmse"], "o", color=f"C{number}", markersize=8)
-        print(f"{case}: at the stop ({stopped['iterations']}) {stopped['nmse']:.4f}, at best {min(errors):.4f}, after 80 {errors[-1]:.4f}")
+        print(
+            f"{case}: at the stop ({stopped['iterations']}) {stopped['nmse']:.4f}, at best "
+            f"{min(errors):.4f}, after 80 {errors[-1]:.4f}"
+        )
     patches = SvMomfbdSettings().patch_iterations
     axis.axvline(patches + 0.5, color="0.7", linewidth=1, zorder=0)
-    axis.text(patches - 0.3, axis.get_ylim()[1] * 0.8, "patches", ha="right", va="top", color="0.4", fontsize=9)
+    axis.text(
+        patches - 0.3, axis.get_ylim()[1] * 0.8, "patches", ha="right", va="top", color="0.4", fontsize=9
+    )
     axis.text(patches + 1.3, axis.get_ylim()[1] * 0.8, "whole field", va="top", color="0.4", fontsize=9)
     axis.set(xlabel="iteration", ylabel="error / variance of the truth", xlim=(0, 80))
     axis.legend(frameon=False, fontsize=9)
@@ -90,7 +101,13 @@ def draw_choices(rows: list[dict[str, Any]]) -> None:
             found = {row["method"]: row for row in rows if row["case"] == case}
             names = [name for name, method in values.items() if method in found]
             for axis, key in zip(axes[:, column], ("nmse", "gain"), strict=True):
-                axis.plot(names, [found[values[name]][key] for name in names], "o-", color=f"C{number}", label=CASES[case])
+                axis.plot(
+                    names,
+                    [found[values[name]][key] for name in names],
+                    "o-",
+                    color=f"C{number}",
+                    label=CASES[case],
+                )
         axes[0, column].set(title=title, yscale="log")
         axes[1, column].axhline(1, color="0.7", linewidth=1, zorder=0)
     axes[0, 0].set_ylabel("error")

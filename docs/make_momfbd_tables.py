@@ -42,13 +42,21 @@ def results(rows: list[dict[str, Any]]) -> str:
         "|---" * 10 + "|",
     ]
     known = list(NAMES)
-    order = sorted(rows, key=lambda r: (list(CASES).index(r["case"]), known.index(r["method"]) if r["method"] in known else len(known)))
+    order = sorted(
+        rows,
+        key=lambda r: (
+            list(CASES).index(r["case"]),
+            known.index(r["method"]) if r["method"] in known else len(known),
+        ),
+    )
     for row in order:
         power = " / ".join(f"{row[key]:.2f}" for key in ("power_0.02_0.1", "power_0.1_0.2", "power_0.2_0.3"))
         best = f"{row['best_nmse']:.4f}" if "best_nmse" in row else ""
         lines.append(
-            f"| {CASES[row['case']]} | {NAMES.get(row['method'], row['method'])} | {row['nmse']:.4f} | {best} | {row['gain']:.2f} "
-            f"| {row['ssim']:.3f} | {row['contrast_ratio']:.2f} | {power} | {row['iterations'] or ''} | {seconds(row)} |"
+            f"| {CASES[row['case']]} | {NAMES.get(row['method'], row['method'])} | {row['nmse']:.4f} | "
+            f"{best} | {row['gain']:.2f} "
+            f"| {row['ssim']:.3f} | {row['contrast_ratio']:.2f} | {power} | {row['iterations'] or ''} | "
+            f"{seconds(row)} |"
         )
     return "\n".join(lines)
 
@@ -56,10 +64,18 @@ def results(rows: list[dict[str, Any]]) -> str:
 def variants(rows: list[dict[str, Any]]) -> str:
     """One line per variant, the cases side by side."""
     cases = list(dict.fromkeys(row["case"] for row in rows))
-    lines = ["| | " + " | ".join(f"{CASES[case]}: NMSE | gain | seconds" for case in cases) + " |", "|---" * (1 + 3 * len(cases)) + "|"]
+    lines = [
+        "| | " + " | ".join(f"{CASES[case]}: NMSE | gain | seconds" for case in cases) + " |",
+        "|---" * (1 + 3 * len(cases)) + "|",
+    ]
     for name in dict.fromkeys(row["method"] for row in rows):
         found = {row["case"]: row for row in rows if row["method"] == name}
-        cells = [f"{found[c]['nmse']:.4f} | {found[c]['gain']:.2f} | {seconds(found[c])}" if c in found else " | | " for c in cases]
+        cells = [
+            f"{found[c]['nmse']:.4f} | {found[c]['gain']:.2f} | {seconds(found[c])}"
+            if c in found
+            else " | | "
+            for c in cases
+        ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -74,7 +90,12 @@ def main() -> None:
     measured, peer, varied = (json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:4])
     text = PAGE.read_text(encoding="utf-8")
     for name, table in (("results", results(measured + peer)), ("variants", variants(varied))):
-        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m, t=table: m[1] + t + "\n" + m[2], text, flags=re.DOTALL)
+        text = re.sub(
+            rf"(<!-- {name} -->\n).*?(<!-- end -->)",
+            lambda m, t=table: m[1] + t + "\n" + m[2],
+            text,
+            flags=re.DOTALL,
+        )
     PAGE.write_text(text, encoding="utf-8")
 
 

@@ -2,7 +2,8 @@
 
     python docs/make_optics_tables.py [--object IMAGE.fits] [--threads 1] [--runs 9] [--only agreement|timing]
 
-The object is the first image of a FITS file (a piece of 128 x 128 pixels from its middle), else a synthetic texture.
+The object is the first image of a FITS file (a piece of 128 x 128 pixels from its middle), else a synthetic
+texture.
 """
 
 from __future__ import annotations
@@ -36,22 +37,38 @@ def agreement(object_: torch.Tensor, what: str) -> str:
     wandering = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "optics" / "wandering.py")))
     optics = make_optics(CRISP, 64, 44, dtype=torch.float64)
     steps = (32, 16, 8)
-    lines = ["| D/r0 | modes vary over | " + " | ".join(f"step {s}" for s in steps) + " |", "|---" * (2 + len(steps)) + "|"]
-    cases = [(10.0, 5.0, True), (10.0, 3.0, True), (20.0, 5.0, True), (20.0, 3.0, True), (10.0, 5.0, False), (20.0, 3.0, False)]
+    lines = [
+        "| D/r0 | modes vary over | " + " | ".join(f"step {s}" for s in steps) + " |",
+        "|---" * (2 + len(steps)) + "|",
+    ]
+    cases = [
+        (10.0, 5.0, True),
+        (10.0, 3.0, True),
+        (20.0, 5.0, True),
+        (20.0, 3.0, True),
+        (10.0, 5.0, False),
+        (20.0, 3.0, False),
+    ]
     for strength, sigma_arcsec, tilted in cases:
         errors = dict.fromkeys(steps, 0.0)
         for seed in SEEDS:
-            modes = wandering.wandering_modes(optics, SIZE, strength, sigma_arcsec / (CRISP.pixel_arcsec or 1), seed)
+            modes = wandering.wandering_modes(
+                optics, SIZE, strength, sigma_arcsec / (CRISP.pixel_arcsec or 1), seed
+            )
             modes[:, :2] *= tilted
             with torch.no_grad():
                 exact = PerPixelSum(optics=[optics], shape=(SIZE, SIZE))(object_, modes)
                 for step in steps:
-                    image = FilterFlow(optics=[optics], shape=(SIZE, SIZE), step=step)(object_, at_nodes(modes, step))
+                    image = FilterFlow(optics=[optics], shape=(SIZE, SIZE), step=step)(
+                        object_, at_nodes(modes, step)
+                    )
                     errors[step] += wandering.nmse(image, exact) / len(SEEDS)
         name = f"| {strength:g} | {sigma_arcsec:g} arcsec{'' if tilted else ', no tilts'} | "
         lines.append(name + " | ".join(f"{errors[s]:.1e}" for s in steps) + " |")
         print(lines[-1], flush=True)
-    return "\n".join([*lines, "", f"Object: {what}, {SIZE} x {SIZE} pixels; means over {len(SEEDS)} fields of modes."])
+    return "\n".join(
+        [*lines, "", f"Object: {what}, {SIZE} x {SIZE} pixels; means over {len(SEEDS)} fields of modes."]
+    )
 
 
 def timing(threads: int, runs: int) -> str:
@@ -60,7 +77,10 @@ def timing(threads: int, runs: int) -> str:
     found = runpy.run_path(str(ROOT / "benchmarks" / "optics.py"))["timings"]("cpu", runs)
     lines = ["| | wall clock, median | processor time, least |", "|---|---|---|"]
     lines += [f"| {t.what} | {t.wall * 1e3:.3g} ms | {t.processor * 1e3:.3g} ms |" for t in found]
-    machine = f"{os.cpu_count()} cores ({platform.machine()}) under a load of {os.getloadavg()[0]:.1f}, torch {torch.__version__}"
+    machine = (
+        f"{os.cpu_count()} cores ({platform.machine()}) under a load of {os.getloadavg()[0]:.1f}, "
+        f"torch {torch.__version__}"
+    )
     how = f"{threads} thread{'s' * (threads > 1)}, {runs} runs; times are per frame, or per thing named."
     return "\n".join([*lines, "", f"Measured on {machine}, {how}"])
 
@@ -80,7 +100,9 @@ def middle(image: np.ndarray) -> torch.Tensor:
 
 def main() -> None:
     """Measure, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--object", type=Path, help="FITS file with the object to blur")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=9)

@@ -47,7 +47,9 @@ def sunspot(folder: Path) -> None:
 
 
 def result_of_a_run(folder: Path) -> None:
-    """The continuum sample restored on twice as many pixels, with the panel; then both images side by side."""
+    """The continuum sample restored on twice as many pixels, with the panel; then both images side by
+    side.
+    """
     viewer, widget = opened("hmi_continuum.fits")
     take(viewer, folder / "opened.png")
     widget.form.fields["upsampling"].set(2)
@@ -98,7 +100,9 @@ def unknown_instrument(folder: Path) -> None:
 
 
 def network(folder: Path) -> None:
-    """The sunspot burst restored by a network, a frame of it, the truth and the committee's spread, in the panel of MFBD."""
+    """The sunspot burst restored by a network, a frame of it, the truth and the committee's spread, in the
+    panel of MFBD.
+    """
     from heliorestore.plugin.panels.mfbd import MfbdWidget
 
     viewer = napari.Viewer(title="heliorestore")
@@ -187,7 +191,8 @@ def take(viewer: Any, path: Path) -> None:
 
 def save(image: QImage, path: Path) -> None:
     """Write a picture and say how large it is."""
-    image.convertToFormat(QImage.Format.Format_RGB888).save(str(path), quality=0)  # for PNG: the smallest file
+    # for PNG: the smallest file
+    image.convertToFormat(QImage.Format.Format_RGB888).save(str(path), quality=0)
     print(path, path.stat().st_size // 1000, "kB")
 
 

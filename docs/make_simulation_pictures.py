@@ -1,7 +1,8 @@
-"""Draw the pictures of simulation.md and print its figures: `python docs/make_simulation_pictures.py [FOLDER]`.
+"""Draw the pictures of simulation.md and print its figures: `python docs/make_simulation_pictures.py
+[FOLDER]`.
 
-All pictures show simulated data. FOLDER holds the reference data (an MHD simulation, restored observations); without it
-the comparison with them is left out.
+All pictures show simulated data. FOLDER holds the reference data (an MHD simulation, restored observations);
+without it the comparison with them is left out.
 """
 
 from __future__ import annotations
@@ -36,10 +37,14 @@ EDGES = np.geomspace(0.02, 0.3, 10)  # cycles per pixel
 Image = np.ndarray
 
 
-def panels(name: str, images: list[tuple[str, Image, float, float]], columns: int, inches: float = 2.6) -> None:
+def panels(
+    name: str, images: list[tuple[str, Image, float, float]], columns: int, inches: float = 2.6
+) -> None:
     """Save images with their titles and grey levels side by side."""
     rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(inches * columns, (inches + 0.22) * rows), squeeze=False)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(inches * columns, (inches + 0.22) * rows), squeeze=False
+    )
     for axis in axes.flat:
         axis.axis("off")
     for axis, (title, image, low, high) in zip(axes.flat, images, strict=False):
@@ -91,8 +96,17 @@ def draw_turbulence() -> None:
     generator = torch.Generator().manual_seed(0)
     screens = [phase_screen((128, 128), 0.025, 0.1, generator) for _ in range(600)]
     pixels = np.array([2, 4, 8, 16, 24, 32, 40])
-    measured = np.array([np.mean([float((s[n:] - s[:-n]).square().mean() + (s[:, n:] - s[:, :-n]).square().mean()) / 2 for s in screens])
-                         for n in pixels])  # fmt: skip
+    measured = np.array(
+        [
+            np.mean(
+                [
+                    float((s[n:] - s[:-n]).square().mean() + (s[:, n:] - s[:, :-n]).square().mean()) / 2
+                    for s in screens
+                ]
+            )
+            for n in pixels
+        ]
+    )
     expected = np.array([structure_function(n * 0.025, 0.1) for n in pixels])
     print(
         "structure function / Kolmogorov:",
@@ -107,7 +121,9 @@ def draw_turbulence() -> None:
     axis = (torch.arange(16) - 7.5) / 16
     changes = []
     for seed in range(80):
-        air = make_atmosphere(seeing, diameter_m=1.0, field_arcsec=14.0, duration_s=0.0, pitch_m=1 / 32, seed=seed)
+        air = make_atmosphere(
+            seeing, diameter_m=1.0, field_arcsec=14.0, duration_s=0.0, pitch_m=1 / 32, seed=seed
+        )
         phase = air.phase(axis, axis, fields, 0.0)
         changes.append(((phase[1:] - phase[:1]) ** 2).mean((1, 2)).reshape(-1, 4).mean(1).numpy())
     change = np.mean(changes, 0)
@@ -156,7 +172,9 @@ def spectrum(image: Image) -> Image:
 def through_sst(image: Image) -> Image:
     """The image through a 1 m telescope at 854.2 nm; its border, where it wraps around, is cut off."""
     transfer = torch.fft.rfft2(telescope_psf(CRISP, image.shape, dtype=torch.float64))
-    return torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(image)) * transfer, s=image.shape).numpy()[24:-24, 24:-24]
+    return torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(image)) * transfer, s=image.shape).numpy()[
+        24:-24, 24:-24
+    ]
 
 
 def compare(folder: Path) -> None:
@@ -172,15 +190,27 @@ def compare(folder: Path) -> None:
     mhd = patch(500, 0.0662, 0)
     quiet = [patch(560, 0.059, seed) for seed in range(1, 5)]
     rows = {
-        "MHD granulation": ([granulation(mhd.x, mhd.y, seed).intensity for seed in range(1, 7)], parts("mhd_granulation.fits", 500)),
-        "8542 wide band": ([through_sst(wide_band(sun, CRISP)) for sun in quiet], parts("crisp_8542_quiet_wb.fits", 512)),
-        "8542 narrow band": ([through_sst(narrow_band(sun, CRISP)) for sun in quiet], parts("crisp_8542_quiet_nb.fits", 512)),
+        "MHD granulation": (
+            [granulation(mhd.x, mhd.y, seed).intensity for seed in range(1, 7)],
+            parts("mhd_granulation.fits", 500),
+        ),
+        "8542 wide band": (
+            [through_sst(wide_band(sun, CRISP)) for sun in quiet],
+            parts("crisp_8542_quiet_wb.fits", 512),
+        ),
+        "8542 narrow band": (
+            [through_sst(narrow_band(sun, CRISP)) for sun in quiet],
+            parts("crisp_8542_quiet_nb.fits", 512),
+        ),
     }
     print("rings [cycles/px]:", np.sqrt(EDGES[1:] * EDGES[:-1]).round(3).tolist())
     for name, (ours, wanted) in rows.items():
         contrasts = [np.mean([i.std() / i.mean() for i in images]) for images in (ours, wanted)]
         ratio = np.mean([spectrum(i) for i in ours], 0) / np.mean([spectrum(i) for i in wanted], 0)
-        print(f"{name}: contrast {contrasts[0]:.3f} against {contrasts[1]:.3f}, power ratio {ratio.round(2).tolist()}")
+        print(
+            f"{name}: contrast {contrasts[0]:.3f} against {contrasts[1]:.3f}, power ratio "
+            f"{ratio.round(2).tolist()}"
+        )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ LAMBDAS = (0.05, 0.2, 1.0, 3.0, 10.0, 3.0, 1.0, 0.2, 0.05, 0.02)
 
 def main() -> None:
     """Walk through the tutorial."""
-    folder = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else Path(__file__).resolve().parent / "pictures"
+    folder = (
+        Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else Path(__file__).resolve().parent / "pictures"
+    )
     viewer = napari.Viewer(title="heliorestore")
     viewer.window.resize(*SIZE)
     widget = launch.dock(viewer, load_layers([sample_path("sunspot_burst.fits")]), "sv-momfbd")
@@ -73,7 +75,11 @@ def whole_field(viewer: Any, widget: Any, folder: Path) -> None:
     widget.form.fields["iterations"].set(22)  # enough for the pictures
     widget.run_panel.run_button.click()
     launch.wait(lambda: bool(ended), "the restoration", seconds=1800)
-    result = next(layer for layer in viewer.layers if layer.name.startswith("sv-momfbd 1 wide") and layer.name.endswith("band"))
+    result = next(
+        layer
+        for layer in viewer.layers
+        if layer.name.startswith("sv-momfbd 1 wide") and layer.name.endswith("band")
+    )
     widget.probe.on.setChecked(True)
     widget.probe.point.put((150.0, 70.0))
     launch.wait(lambda: "Strehl" in widget.probe.text.text(), "the PSF")
@@ -84,7 +90,8 @@ def whole_field(viewer: Any, widget: Any, folder: Path) -> None:
     viewer.dims.set_current_step(0, 3)
     take(viewer, folder / "tutorial_modes.png")
     widget.modes_on.setChecked(False)
-    with tempfile.TemporaryDirectory() as out, contextlib.chdir(out):  # the panel tells the path: the picture needs no folder
+    # the panel tells the path: the picture needs no folder
+    with tempfile.TemporaryDirectory() as out, contextlib.chdir(out):
         widget.export(Path("sunspot_restored.fits"))
         launch.wait(lambda: widget.run_panel.messages.text().startswith("Written"), "the file")
     scroll(widget, widget.export_button)
@@ -118,14 +125,25 @@ class Film:
         picture = Image.fromarray(np.asarray(self._viewer.screenshot(canvas_only=True, flash=False))[..., :3])
         side = min(picture.size)
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        picture = picture.crop((left, top, left + side, top + side)).resize((420, 420), Image.Resampling.LANCZOS)
-        ImageDraw.Draw(picture).text((8, 402), text, fill="white", font_size=15, stroke_width=2, stroke_fill="black")
+        picture = picture.crop((left, top, left + side, top + side)).resize(
+            (420, 420), Image.Resampling.LANCZOS
+        )
+        ImageDraw.Draw(picture).text(
+            (8, 402), text, fill="white", font_size=15, stroke_width=2, stroke_fill="black"
+        )
         self._pictures.append(picture)
 
     def save(self, path: Path) -> None:
         """Write them, the last of every change a little longer, in the few colours that they have."""
         few = [picture.quantize(64, dither=Image.Dither.NONE) for picture in self._pictures]
-        few[0].save(path, save_all=True, append_images=few[1:], duration=[1200] + [350] * (len(few) - 2) + [1500], loop=0, optimize=True)
+        few[0].save(
+            path,
+            save_all=True,
+            append_images=few[1:],
+            duration=[1200] + [350] * (len(few) - 2) + [1500],
+            loop=0,
+            optimize=True,
+        )
         print(path, path.stat().st_size // 1000, "kB", len(few), "pictures")
 
 

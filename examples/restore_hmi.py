@@ -1,4 +1,6 @@
-"""Restore the HMI-like sample on a twice finer grid, watching residual and contrast; stop by hand when it no longer pays."""
+"""Restore the HMI-like sample on a twice finer grid, watching residual and contrast; stop by hand when it no
+longer pays.
+"""
 
 from contextlib import closing
 

@@ -1,4 +1,5 @@
-"""Make the sample files: `python sample_data/make_samples.py [FOLDER]`. Fixed seeds; nothing in them was observed.
+"""Make the sample files: `python sample_data/make_samples.py [FOLDER]`. Fixed seeds; nothing in them was
+observed.
 
 On one machine the files come out byte for byte the same; elsewhere a count may differ by one.
 """
@@ -43,7 +44,11 @@ def header(instrument: Instrument, shape: tuple[int, ...], **cards: object) -> f
     made["TELESCOP"], made["INSTRUME"] = telescope, rest.split()[0]
     made["WAVELNTH"], made["WAVEUNIT"] = instrument.wavelength_nm, -9
     for axis, kind in ((1, "HPLN-TAN"), (2, "HPLT-TAN")):
-        made[f"CTYPE{axis}"], made[f"CUNIT{axis}"], made[f"CDELT{axis}"] = kind, "arcsec", instrument.pixel_arcsec
+        made[f"CTYPE{axis}"], made[f"CUNIT{axis}"], made[f"CDELT{axis}"] = (
+            kind,
+            "arcsec",
+            instrument.pixel_arcsec,
+        )
         made[f"CRPIX{axis}"], made[f"CRVAL{axis}"] = (shape[-axis] + 1) / 2, 0.0
     made["DATE-OBS"] = made["DATE-BEG"] = "2026-01-01T09:00:00.000"
     made["ORIGIN"] = ("heliorestore", "synthetic: simulated, not an observation")
@@ -53,7 +58,9 @@ def header(instrument: Instrument, shape: tuple[int, ...], **cards: object) -> f
 
 def through(instrument: Instrument, images: Array, oversampling: int = 1) -> Array:
     """Images (..., y, x) through the telescope alone; what wraps around belongs to the margin."""
-    psf = telescope_psf(instrument, (images.shape[-2], images.shape[-1]), oversampling=oversampling, dtype=torch.float64)
+    psf = telescope_psf(
+        instrument, (images.shape[-2], images.shape[-1]), oversampling=oversampling, dtype=torch.float64
+    )
     spectra = torch.fft.rfft2(torch.from_numpy(images)) * torch.fft.rfft2(psf)
     return torch.fft.irfft2(spectra, s=psf.shape).numpy()
 
@@ -71,8 +78,17 @@ def hmi_images(folder: Path) -> None:
     continuum, field = bin_pixels(through(HMI, sun, FINER), FINER)[:, inner, inner]
     noise = np.random.default_rng(2).standard_normal((2, HMI_SIZE, HMI_SIZE))
     shape = continuum.shape
-    write(folder / "hmi_continuum.fits", continuum + 1e-3 * noise[0], header(HMI, shape, CONTENT="CONTINUUM INTENSITY", BUNIT="I/Ic"))
-    write(folder / "hmi_magnetogram.fits", field + 10 * noise[1], header(HMI, shape, CONTENT="MAGNETOGRAM", BUNIT="Gauss"), 0.1)
+    write(
+        folder / "hmi_continuum.fits",
+        continuum + 1e-3 * noise[0],
+        header(HMI, shape, CONTENT="CONTINUUM INTENSITY", BUNIT="I/Ic"),
+    )
+    write(
+        folder / "hmi_magnetogram.fits",
+        field + 10 * noise[1],
+        header(HMI, shape, CONTENT="MAGNETOGRAM", BUNIT="Gauss"),
+        0.1,
+    )
 
 
 def burst(folder: Path, name: str, settings: SimulationSettings, seed: int, truth: str = "") -> None:
@@ -99,7 +115,9 @@ def sunspot_burst(folder: Path) -> None:
 
 
 def stokes_series(folder: Path) -> None:
-    """Eight Stokes images of network fields at three wavelengths of Fe I 6302 (time, stokes, wavelength, y, x), with noise 3e-3."""
+    """Eight Stokes images of network fields at three wavelengths of Fe I 6302 (time, stokes, wavelength, y,
+    x), with noise 3e-3.
+    """
     size, margin, cadence_s, offsets_pm = 96, 24, 6.0, (-8.0, 0.0, 8.0)
     frames = []
     for number in range(8):
@@ -116,7 +134,11 @@ def stokes_series(folder: Path) -> None:
     series = np.stack(frames)
     series += 3e-3 * np.random.default_rng(7).standard_normal(series.shape)
     cards = header(IRON, series.shape, BUNIT="I/Ic")
-    axes = (("WAVE", "nm", LINES["fe-6302"].wavelength_nm - 0.008, 0.008), ("STOKES", "", 1.0, 1.0), ("TIME", "s", 0.0, cadence_s))
+    axes = (
+        ("WAVE", "nm", LINES["fe-6302"].wavelength_nm - 0.008, 0.008),
+        ("STOKES", "", 1.0, 1.0),
+        ("TIME", "s", 0.0, cadence_s),
+    )
     for axis, (kind, unit, first, step) in enumerate(axes, 3):
         cards[f"CTYPE{axis}"], cards[f"CUNIT{axis}"], cards[f"CRPIX{axis}"] = kind, unit, 1.0
         cards[f"CRVAL{axis}"], cards[f"CDELT{axis}"] = first, step

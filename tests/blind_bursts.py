@@ -19,7 +19,8 @@ PSF = 32
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A burst, its truth (object, y, x) at the diffraction limit, and the modes (frame, mode, gy, gx) in radian that blurred it."""
+    """A burst, its truth (object, y, x) at the diffraction limit, and the modes (frame, mode, gy, gx) in
+    radian that blurred it."""
 
     burst: Burst
     truth: torch.Tensor
@@ -38,10 +39,20 @@ def scene(size: int, seed: int = 0, objects: int = 1) -> torch.Tensor:
 
 
 def simulate(
-    *, size: int = 64, frames: int = 6, modes: int = 8, strength: float = 0.8, varying: float = 0.0, noise: float = 1e-3,
-    objects: int = 1, wavelengths: tuple[float, ...] = (), step: int = 16, seed: int = 0,
-) -> Case:  # fmt: skip
-    """Frames of a scene through modes of `strength` times Kolmogorov's at r0 = 20 cm, that vary by `varying` over the field."""
+    *,
+    size: int = 64,
+    frames: int = 6,
+    modes: int = 8,
+    strength: float = 0.8,
+    varying: float = 0.0,
+    noise: float = 1e-3,
+    objects: int = 1,
+    wavelengths: tuple[float, ...] = (),
+    step: int = 16,
+    seed: int = 0,
+) -> Case:
+    """Frames of a scene through modes of `strength` times Kolmogorov's at r0 = 20 cm, that vary by `varying`
+    over the field."""
     generator = torch.Generator().manual_seed(seed + 100)
     instruments = [INSTRUMENT] * objects
     for number, wavelength_nm in enumerate(wavelengths):
@@ -65,8 +76,11 @@ def simulate(
     return Case(burst, truth, coefficients, wavefronts)
 
 
-def nmse(image: np.ndarray, truth: torch.Tensor, border: int = 8, *, deconvolved: bool = True) -> tuple[float, float]:
-    """Error against the truth after one sub-pixel shift and one gain, in units of the truth's variance; and that gain.
+def nmse(
+    image: np.ndarray, truth: torch.Tensor, border: int = 8, *, deconvolved: bool = True
+) -> tuple[float, float]:
+    """Error against the truth after one sub-pixel shift and one gain, in units of the truth's variance; and
+    that gain.
 
     What was deconvolved is looked at through the telescope again, as the truth is.
     """
@@ -74,15 +88,22 @@ def nmse(image: np.ndarray, truth: torch.Tensor, border: int = 8, *, deconvolved
     wanted = truth.double()[inner] - truth.double()[inner].mean()
     rows, columns = image.shape
     seen = torch.fft.rfft2(telescope_psf(INSTRUMENT, (rows, columns), dtype=torch.float64))
-    spectrum = torch.fft.rfft2(torch.as_tensor(np.array(image), dtype=torch.float64)) * (seen if deconvolved else 1)
-    ky, kx = torch.fft.fftfreq(rows, dtype=torch.float64)[:, None], torch.fft.rfftfreq(columns, dtype=torch.float64)[None]
+    spectrum = torch.fft.rfft2(torch.as_tensor(np.array(image), dtype=torch.float64)) * (
+        seen if deconvolved else 1
+    )
+    ky, kx = (
+        torch.fft.fftfreq(rows, dtype=torch.float64)[:, None],
+        torch.fft.rfftfreq(columns, dtype=torch.float64)[None],
+    )
     best, place = (np.inf, 0.0), (0.0, 0.0)
     for reach, steps in ((3.0, 13), (0.4, 9), (0.08, 9)):
         middle = place
         for dy in np.linspace(-reach, reach, steps):
             for dx in np.linspace(-reach, reach, steps):
                 y, x = middle[0] + dy, middle[1] + dx
-                moved = torch.fft.irfft2(spectrum * torch.exp(-2j * torch.pi * (ky * y + kx * x)), s=(rows, columns))[inner]
+                moved = torch.fft.irfft2(
+                    spectrum * torch.exp(-2j * torch.pi * (ky * y + kx * x)), s=(rows, columns)
+                )[inner]
                 moved = moved - moved.mean()
                 gain = float((moved * wanted).sum() / moved.square().sum())
                 error = float((gain * moved - wanted).square().sum() / wanted.square().sum())

@@ -56,7 +56,8 @@ ROOMS = {
         "methods.base": {"methods", "methods.history", "methods.checkpoint"},
         "methods.history": set(),
         "methods.checkpoint": {"methods.history"},
-        "methods.*": {"methods.blind", "methods.denoising", "methods.checkpoint", "methods.history"},  # a method knows no other method
+        # a method knows no other method
+        "methods.*": {"methods.blind", "methods.denoising", "methods.checkpoint", "methods.history"},
     },
     "plugin": {
         "plugin.preferences": set(),
@@ -64,7 +65,14 @@ ROOMS = {
         "plugin.npe2": {"plugin.npe2", "plugin.viewer", "plugin.preferences"},
         "plugin.runs": {"plugin.runs", "plugin.viewer", "plugin.preferences"},
         "plugin.widgets": {"plugin.widgets", "plugin.runs", "plugin.viewer", "plugin.preferences"},
-        "plugin.panels": {"plugin.panels", "plugin.widgets", "plugin.runs", "plugin.npe2", "plugin.viewer", "plugin.preferences"},
+        "plugin.panels": {
+            "plugin.panels",
+            "plugin.widgets",
+            "plugin.runs",
+            "plugin.npe2",
+            "plugin.viewer",
+            "plugin.preferences",
+        },
         "plugin.launch": {"plugin.panels", "plugin.npe2", "plugin.viewer"},
     },
 }
@@ -74,7 +82,10 @@ SAYS_NOTHING = {"utils", "util", "helpers", "helper", "misc", "common", "manager
 
 
 def modules() -> dict[str, Path]:
-    found = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+    found = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
     return {name.removesuffix(".__init__"): path for name, path in found.items() if name != "__init__"}
 
 
@@ -96,12 +107,18 @@ def imported(path: Path) -> set[str]:
 
 @functools.cache
 def used(name: str) -> set[str]:
-    """The modules of the package that a module imports; names of the package's own surface are `heliorestore`."""
+    """The modules of the package that a module imports; names of the package's own surface are
+    `heliorestore`."""
     found = set()
     for target in imported(MODULES[name]):
         head, _, rest = target.partition(".")
         if head == "heliorestore":
-            found.add(next((module for module in (rest, rest.rpartition(".")[0]) if module in MODULES), "heliorestore"))
+            found.add(
+                next(
+                    (module for module in (rest, rest.rpartition(".")[0]) if module in MODULES),
+                    "heliorestore",
+                )
+            )
     return found
 
 
@@ -117,12 +134,18 @@ def test_a_module_imports_only_what_its_layer_may(name: str) -> None:
         if other == part:
             continue
         if part in TOPS:
-            assert other not in TOPS | {"cli"} or name in TOP_EXCEPTIONS.get((part, other), ()), f"{name} imports {target}"
+            assert other not in TOPS | {"cli"} or name in TOP_EXCEPTIONS.get((part, other), ()), (
+                f"{name} imports {target}"
+            )
         else:
-            assert other in ALLOWED[part], f"{name} imports {target}; {part} may import {sorted(ALLOWED[part])}"
+            assert other in ALLOWED[part], (
+                f"{name} imports {target}; {part} may import {sorted(ALLOWED[part])}"
+            )
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.partition(".")[0] in ROOMS and "." in name])
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if name.partition(".")[0] in ROOMS and "." in name]
+)
 def test_a_room_imports_only_its_neighbours_below(name: str) -> None:
     part = name.partition(".")[0]
     room = ".".join(name.split(".")[:2])
@@ -130,7 +153,9 @@ def test_a_room_imports_only_its_neighbours_below(name: str) -> None:
     assert allowed is not None, f"{name} has no rule: say in this file what {room} may import"
     for target in used(name):
         if target.partition(".")[0] == part and target != name:
-            assert ".".join(target.split(".")[:2]) in allowed, f"{name} imports {target}; {room} may import {sorted(allowed)}"
+            assert ".".join(target.split(".")[:2]) in allowed, (
+                f"{name} imports {target}; {room} may import {sorted(allowed)}"
+            )
 
 
 def test_there_is_no_cycle() -> None:
@@ -158,7 +183,11 @@ def test_a_command_has_the_shape_of_all_commands() -> None:
     from heliorestore.commands import COMMANDS
 
     for name in (*COMMANDS, "restore"):
-        defined = {node.name: node for node in ast.parse(MODULES[f"commands.{name}"].read_text()).body if isinstance(node, ast.FunctionDef)}
+        defined = {
+            node.name: node
+            for node in ast.parse(MODULES[f"commands.{name}"].read_text()).body
+            if isinstance(node, ast.FunctionDef)
+        }
         for function, argument in (("add_arguments", "parser"), ("run", "parsed")):
             assert [a.arg for a in defined[function].args.args] == [argument], f"commands.{name}.{function}"
 
@@ -175,10 +204,16 @@ def test_the_public_surface_is_small_and_complete() -> None:
     ("code", "forbidden"),
     [
         ("import heliorestore", HEAVY | {"numpy", "astropy", "dask"}),
-        ("import heliorestore.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass", HEAVY | {"numpy", "astropy", "dask"}),
+        (
+            "import heliorestore.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass",
+            HEAVY | {"numpy", "astropy", "dask"},
+        ),
         ("import heliorestore as h; h.read, h.write, h.Burst, h.Snapshot, h.Instrument", HEAVY),
         ("import heliorestore.methods.base, heliorestore.methods.richardson_lucy", GUI),
-        ("from heliorestore.plugin.npe2 import menu_commands, readers, samples, writers", {"torch", "matplotlib"}),
+        (
+            "from heliorestore.plugin.npe2 import menu_commands, readers, samples, writers",
+            {"torch", "matplotlib"},
+        ),
     ],
     ids=["import", "help", "read and write", "methods", "npe2 commands"],
 )
@@ -189,7 +224,9 @@ def test_what_is_not_loaded(code: str, forbidden: set[str]) -> None:
 
 
 def test_no_module_grows_beyond_one_idea() -> None:
-    long = {name: lines for name, path in MODULES.items() if (lines := len(path.read_text().splitlines())) > 430}
+    long = {
+        name: lines for name, path in MODULES.items() if (lines := len(path.read_text().splitlines())) > 430
+    }
     assert not long, long
 
 

@@ -42,7 +42,9 @@ def test_bad_pixels_are_counted() -> None:
 
 
 @pytest.mark.parametrize("objects", [slice(None), slice(1, 2), slice(None, None, -1)])
-@pytest.mark.parametrize("frames", [slice(None), slice(1, 4), slice(None, None, 2), slice(3, None, -2), slice(-1, None)])
+@pytest.mark.parametrize(
+    "frames", [slice(None), slice(1, 4), slice(None, None, 2), slice(3, None, -2), slice(-1, None)]
+)
 def test_a_selection_is_what_numpy_slices(objects: slice, frames: slice) -> None:
     burst = numbered()
     chosen = burst.select(objects, frames)

@@ -45,7 +45,9 @@ def test_info_ends_with_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_scale_far_from_the_cameras_is_doubted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = tmp_path / "in.fits", tmp_path / "out.fits"
-    header = fits.Header({"INSTRUME": "CRISP", "WAVELNTH": 6302.0, "WAVEUNIT": -10, "CDELT1": 1.0, "CUNIT1": "arcsec"})
+    header = fits.Header(
+        {"INSTRUME": "CRISP", "WAVELNTH": 6302.0, "WAVEUNIT": -10, "CDELT1": 1.0, "CUNIT1": "arcsec"}
+    )
     fits.PrimaryHDU(np.random.default_rng(0).uniform(1, 2, (3, 32, 32)).astype("f4"), header).writeto(source)
     assert run("info", source, "--json") == 0
     *lines, last = capsys.readouterr().out.splitlines()
@@ -97,14 +99,26 @@ def test_parts_of_a_burst_are_python_slices(tmp_path: Path) -> None:
 
 def test_rerun_gives_the_same_pixels(tmp_path: Path) -> None:
     first, again = tmp_path / "first.fits", tmp_path / "again.fits"
-    arguments = ("--iterations", 3, "--instrument", "crisp-8542,pixel_arcsec=0.0605", "--frames", "1:5:2", "--device", "cpu", "--quiet")
+    arguments = (
+        "--iterations",
+        3,
+        "--instrument",
+        "crisp-8542,pixel_arcsec=0.0605",
+        "--frames",
+        "1:5:2",
+        "--device",
+        "cpu",
+        "--quiet",
+    )
     assert run("richardson-lucy", BURST, "-o", first, *arguments) == 0
     assert run("rerun", first, "-o", again, "--quiet") == 0
     np.testing.assert_array_equal(heliorestore.read(first).images, heliorestore.read(again).images)
 
 
 def test_rerun_replays_turned_knobs(tmp_path: Path) -> None:
-    running = heliorestore.stream(heliorestore.read(HMI), heliorestore.RichardsonLucySettings(iterations=9), device="cpu")
+    running = heliorestore.stream(
+        heliorestore.read(HMI), heliorestore.RichardsonLucySettings(iterations=9), device="cpu"
+    )
     next(running)
     running.send(heliorestore.RichardsonLucySettings(iterations=9, damping=4.0))
     next(running)
@@ -120,7 +134,10 @@ def test_rerun_replays_turned_knobs(tmp_path: Path) -> None:
 def test_rerun_refuses_a_changed_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image, out = tmp_path / "image.fits", tmp_path / "out.fits"
     fits.writeto(image, np.ones((20, 20), np.float32))
-    assert run("richardson-lucy", image, "-o", out, "--instrument", "hmi-6173", "--iterations", 1, "--quiet") == 0
+    assert (
+        run("richardson-lucy", image, "-o", out, "--instrument", "hmi-6173", "--iterations", 1, "--quiet")
+        == 0
+    )
     fits.writeto(image, np.zeros((20, 20), np.float32), overwrite=True)
     assert run("rerun", out, "-o", tmp_path / "again.fits") == 2
     assert "image.fits" in capsys.readouterr().err
@@ -186,7 +203,11 @@ def test_an_output_is_not_overwritten_by_accident(tmp_path: Path, capsys: pytest
     ids=lambda command: " ".join(word for word in command if not word.startswith("/")),
 )
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(
-    command: tuple[str, ...], kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: tuple[str, ...],
+    kind: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if command[0] == "train" and kind.endswith("folder"):
         pytest.skip("a folder is what train writes and makes")
@@ -203,9 +224,12 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
         raise AssertionError("this is work")
 
     for place in (
-        "methods.richardson_lucy.average_frames", "methods.sv_momfbd.observe", "commands.simulate.simulate_burst",
-        "commands.quality.measure", "train.trainer.weights.build",
-    ):  # fmt: skip
+        "methods.richardson_lucy.average_frames",
+        "methods.sv_momfbd.observe",
+        "commands.simulate.simulate_burst",
+        "commands.quality.measure",
+        "train.trainer.weights.build",
+    ):
         monkeypatch.setattr(f"heliorestore.{place}", work)
     assert run(*(target if word == "OUT" else word for word in command)) == 2
     error = capsys.readouterr().err
@@ -219,13 +243,18 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         cli.main(["info", str(tmp_path / "absent.fits"), "--debug"])
 
 
-def test_a_fault_of_ours_is_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_of_ours_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fault(*args: object) -> None:
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr("heliorestore.fits.reader.read", fault)
     assert run("info", HMI) == 1
-    assert capsys.readouterr().err == "heliorestore: internal error, ZeroDivisionError: by zero (--debug shows where)\n"
+    assert (
+        capsys.readouterr().err
+        == "heliorestore: internal error, ZeroDivisionError: by zero (--debug shows where)\n"
+    )
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,7 +268,18 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_ctrl_c_writes_what_there_is(tmp_path: Path) -> None:
     out = tmp_path / "out.fits"
-    command = [*COMMAND, "richardson-lucy", BURST, "-o", str(out), "--iterations", "10000", "--device", "cpu", "--json"]
+    command = [
+        *COMMAND,
+        "richardson-lucy",
+        BURST,
+        "-o",
+        str(out),
+        "--iterations",
+        "10000",
+        "--device",
+        "cpu",
+        "--json",
+    ]
     master, slave = pty.openpty()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=slave, text=True)
     os.close(slave)
@@ -258,9 +298,24 @@ def test_ctrl_c_writes_what_there_is(tmp_path: Path) -> None:
     assert re.search(r"richardson-lucy \|.+\| \d+/10000, residual [\d.e-]+, ", shown)
 
 
-@pytest.mark.parametrize(("terminal", "flags", "bar"), [(True, (), True), (True, ("--quiet",), False), (False, (), False)])
-def test_a_bar_is_shown_on_a_terminal_that_wants_it(tmp_path: Path, terminal: bool, flags: tuple[str, ...], bar: bool) -> None:
-    command = [*COMMAND, "richardson-lucy", HMI, "-o", str(tmp_path / "out.fits"), "--iterations", "3", "--device", "cpu", *flags]
+@pytest.mark.parametrize(
+    ("terminal", "flags", "bar"), [(True, (), True), (True, ("--quiet",), False), (False, (), False)]
+)
+def test_a_bar_is_shown_on_a_terminal_that_wants_it(
+    tmp_path: Path, terminal: bool, flags: tuple[str, ...], bar: bool
+) -> None:
+    command = [
+        *COMMAND,
+        "richardson-lucy",
+        HMI,
+        "-o",
+        str(tmp_path / "out.fits"),
+        "--iterations",
+        "3",
+        "--device",
+        "cpu",
+        *flags,
+    ]
     master, slave = pty.openpty()
     with (tmp_path / "stderr").open("w") as file:
         assert subprocess.run(command, stderr=slave if terminal else file, check=False).returncode == 0
@@ -327,30 +382,44 @@ def test_ctrl_c_keeps_the_state_and_says_how_to_go_on(
 
 @pytest.mark.parametrize("chosen", [None, "ACTIVE"])
 def test_threads_wait_passively_in_a_process_of_ours_unless_the_user_chose(chosen: str | None) -> None:
-    check = "import atexit, os, sys; atexit.register(lambda: print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules))"
-    code = f"{check}\nimport runpy; sys.argv = ['heliorestore', '--version']; runpy.run_module('heliorestore.cli', run_name='__main__')"
+    check = (
+        "import atexit, os, sys; atexit.register(lambda: print(os.environ.get('OMP_WAIT_POLICY'), "
+        "'torch' in sys.modules))"
+    )
+    code = (
+        f"{check}\nimport runpy; sys.argv = ['heliorestore', '--version']; "
+        f"runpy.run_module('heliorestore.cli', run_name='__main__')"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     if chosen is not None:
         environment["OMP_WAIT_POLICY"] = chosen
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
     assert ran.stdout.splitlines()[-1] == f"{chosen or 'PASSIVE'} False"
 
 
 def test_a_host_process_keeps_its_environment() -> None:
     code = (
-        "import os; before = dict(os.environ); import heliorestore as h; from heliorestore import cli; cli.main(['info', {0!r}]);"
-        "h.restore(h.read({0!r}), h.RichardsonLucySettings(iterations=1), device='cpu'); assert dict(os.environ) == before"
+        "import os; before = dict(os.environ); import heliorestore as h; from heliorestore import cli; "
+        "cli.main(['info', {0!r}]);"
+        "h.restore(h.read({0!r}), h.RichardsonLucySettings(iterations=1), device='cpu'); assert "
+        "dict(os.environ) == before"
     )
     subprocess.run([sys.executable, "-c", code.format(HMI)], check=True, capture_output=True)
 
 
 def test_output_cut_off_by_the_reader_is_no_error() -> None:
-    ran = subprocess.run(f"{' '.join(COMMAND)} info {HMI} | head -1", shell=True, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        f"{' '.join(COMMAND)} info {HMI} | head -1", shell=True, capture_output=True, text=True, check=False
+    )
     assert "Traceback" not in ran.stderr
     assert "Broken" not in ran.stderr
 
 
-def test_view_without_napari_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_view_without_napari_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "heliorestore.plugin.launch", None)
     assert run("view") == 2
     assert 'pip install "heliorestore[napari]"' in capsys.readouterr().err

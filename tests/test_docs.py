@@ -1,4 +1,5 @@
-"""Every code block of the README and the docs runs: Python blocks of a page share a namespace, commands are really called."""
+"""Every code block of the README and the docs runs: Python blocks of a page share a namespace, commands are
+really called."""
 
 import re
 import shlex
@@ -50,7 +51,9 @@ def run_command(line: str) -> None:
     if name in SHOWN_ONLY:
         return
     assert name == "heliorestore", f"the page shows a command that is not ours: {line}"
-    ran = subprocess.run([sys.executable, "-m", "heliorestore.cli", *arguments], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-m", "heliorestore.cli", *arguments], capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, f"{line}\n{ran.stderr}"
 
 

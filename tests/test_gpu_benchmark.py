@@ -1,4 +1,5 @@
-"""What `benchmarks/gpu.sh` measures on a GPU, tried on the CPU: every part leaves JSON, and none can harm the others."""
+"""What `benchmarks/gpu.sh` measures on a GPU, tried on the CPU: every part leaves JSON, and none can harm the
+others."""
 
 import json
 import os
@@ -20,7 +21,17 @@ ENVIRONMENT = os.environ | {
 
 
 def part(name: str, folder: Path, *flags: str) -> list[str]:
-    return [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), name, "--device", "cpu", "--small", "--out", str(folder), *flags]
+    return [
+        sys.executable,
+        str(ROOT / "benchmarks" / "gpu.py"),
+        name,
+        "--device",
+        "cpu",
+        "--small",
+        "--out",
+        str(folder),
+        *flags,
+    ]
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -30,7 +41,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
 
 def test_a_part_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     command = ["sh", str(ROOT / "benchmarks" / "gpu.sh"), str(tmp_path)]
-    ran = subprocess.run(command, env=ENVIRONMENT | {"PARTS": "nonsense facts"}, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        command, env=ENVIRONMENT | {"PARTS": "nonsense facts"}, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     sheet, rows = read(tmp_path / "facts.json")
     assert sheet["status"] == "done"
@@ -38,13 +51,19 @@ def test_a_part_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert rows["machine"]["cores"] >= 1
     assert "invalid choice: 'nonsense'" in (tmp_path / "log.txt").read_text()
     assert "## facts: done" in ran.stdout
-    assert (tmp_path / "summary.md").read_text().strip() == ran.stdout[ran.stdout.index("# The project") :].strip()
+    assert (tmp_path / "summary.md").read_text().strip() == ran.stdout[
+        ran.stdout.index("# The project") :
+    ].strip()
 
 
 def test_a_method_is_compared_and_a_failing_one_does_not_stop_the_others(tmp_path: Path) -> None:
     hasty = ("--cases", "richardson-lucy", "--case-seconds", "0.001")
     subprocess.run(part("methods", tmp_path, *hasty), env=ENVIRONMENT, check=True)
-    subprocess.run(part("methods", tmp_path, "--cases", "richardson-lucy", "pca", "--resume"), env=ENVIRONMENT, check=True)
+    subprocess.run(
+        part("methods", tmp_path, "--cases", "richardson-lucy", "pca", "--resume"),
+        env=ENVIRONMENT,
+        check=True,
+    )
     sheet, rows = read(tmp_path / "methods.json")
     assert sheet["status"] == "done"
     assert rows["richardson-lucy"]["status"] == "failed"
@@ -56,7 +75,9 @@ def test_a_method_is_compared_and_a_failing_one_does_not_stop_the_others(tmp_pat
 
 
 def test_a_signal_leaves_what_there_is(tmp_path: Path) -> None:
-    with subprocess.Popen(part("networks", tmp_path), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        part("networks", tmp_path), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    ) as process:
         for _ in range(600):
             time.sleep(0.1)
             if (tmp_path / "networks.json").exists() and "running" in [
@@ -72,6 +93,12 @@ def test_a_signal_leaves_what_there_is(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_knows_all_tests_that_want_a_gpu() -> None:
-    wanting = [path.parent for path in (ROOT / "tests").rglob("*.py") if "not torch.cuda." + "is_available()" in path.read_text()]
-    folders = ", ".join(f'"{folder}"' for folder in sorted({path.relative_to(ROOT).as_posix() for path in wanting}))
+    wanting = [
+        path.parent
+        for path in (ROOT / "tests").rglob("*.py")
+        if "not torch.cuda." + "is_available()" in path.read_text()
+    ]
+    folders = ", ".join(
+        f'"{folder}"' for folder in sorted({path.relative_to(ROOT).as_posix() for path in wanting})
+    )
     assert f"DEVICE_TESTS = ({folders},)" in (ROOT / "benchmarks" / "gpu.py").read_text()

@@ -14,9 +14,13 @@ def test_an_instrument_survives_being_written_as_text(key: str) -> None:
 
 
 def test_a_custom_instrument_survives_being_written_as_text() -> None:
-    custom = Instrument(name="My, telescope", diameter_m=0.5, obscuration_m=0.1, pixel_arcsec=0.2, wavelength_nm=656.28)
+    custom = Instrument(
+        name="My, telescope", diameter_m=0.5, obscuration_m=0.1, pixel_arcsec=0.2, wavelength_nm=656.28
+    )
     again = Instrument.parse(str(custom))
-    assert again == Instrument(name="My  telescope", diameter_m=0.5, obscuration_m=0.1, pixel_arcsec=0.2, wavelength_nm=656.28)
+    assert again == Instrument(
+        name="My  telescope", diameter_m=0.5, obscuration_m=0.1, pixel_arcsec=0.2, wavelength_nm=656.28
+    )
     incomplete = Instrument(name="half known", pixel_arcsec=0.3)
     assert Instrument.parse(str(incomplete)) == incomplete
 
@@ -24,26 +28,81 @@ def test_a_custom_instrument_survives_being_written_as_text() -> None:
 @pytest.mark.parametrize(
     ("cards", "name", "pixel_arcsec", "wavelength_nm", "diameter_m"),
     [
-        ({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 8542.0, "WAVEUNIT": -10, "CDELT1": 0.059, "CUNIT1": "arcsec"},
-         "SST/CRISP 8542", 0.059, 854.2, 1.0),
+        (
+            {
+                "TELESCOP": "SST",
+                "INSTRUME": "CRISP",
+                "WAVELNTH": 8542.0,
+                "WAVEUNIT": -10,
+                "CDELT1": 0.059,
+                "CUNIT1": "arcsec",
+            },
+            "SST/CRISP 8542",
+            0.059,
+            854.2,
+            1.0,
+        ),
         ({"INSTRUME": "CHROMIS", "WAVELNTH": 393.4, "WAVEUNIT": -9}, "SST/CHROMIS 3934", 0.038, 393.4, 1.0),
         ({"INSTRUME": "CRISP", "WAVELNTH": 656.28, "WAVEUNIT": "nm"}, "SST/CRISP 6563", 0.059, 656.28, 1.0),
         ({"INSTRUME": "CRISP"}, "SST/CRISP", 0.059, None, 1.0),
-        ({"TELESCOP": "SDO/HMI", "WAVELNTH": 6173, "CDELT1": -1.4e-4, "CUNIT1": "deg"}, "SDO/HMI 6173", 0.504, 617.3, 0.14),
-        ({"TELESCOP": "SDO/HMI", "INSTRUME": "HMI_FRONT2", "WAVELNTH": 6173.0, "CD1_1": 0.3, "CD2_1": 0.4, "CUNIT1": "arcsec"},
-         "SDO/HMI 6173", 0.5, 617.3, 0.14),
-        ({"TELESCOP": "GREGOR", "INSTRUME": "HiFI+", "WAVELNTH": 656.3, "WAVEUNIT": "nm"}, "GREGOR/HiFI 6563", 0.05, 656.3, 1.44),
-        ({"INSTRUME": "VBI", "WAVELNTH": 450.4, "WAVEUNIT": "nm", "CDELT1": 0.011, "CUNIT1": "arcsec"},
-         "DKIST/VBI 4504", 0.011, 450.4, 4.0),
-        ({"TELESCOP": "IRIS", "INSTRUME": "SJI", "CDELT1": 0.33, "CUNIT1": "arcsec"}, "IRIS SJI", 0.33, None, None),
+        (
+            {"TELESCOP": "SDO/HMI", "WAVELNTH": 6173, "CDELT1": -1.4e-4, "CUNIT1": "deg"},
+            "SDO/HMI 6173",
+            0.504,
+            617.3,
+            0.14,
+        ),
+        (
+            {
+                "TELESCOP": "SDO/HMI",
+                "INSTRUME": "HMI_FRONT2",
+                "WAVELNTH": 6173.0,
+                "CD1_1": 0.3,
+                "CD2_1": 0.4,
+                "CUNIT1": "arcsec",
+            },
+            "SDO/HMI 6173",
+            0.5,
+            617.3,
+            0.14,
+        ),
+        (
+            {"TELESCOP": "GREGOR", "INSTRUME": "HiFI+", "WAVELNTH": 656.3, "WAVEUNIT": "nm"},
+            "GREGOR/HiFI 6563",
+            0.05,
+            656.3,
+            1.44,
+        ),
+        (
+            {"INSTRUME": "VBI", "WAVELNTH": 450.4, "WAVEUNIT": "nm", "CDELT1": 0.011, "CUNIT1": "arcsec"},
+            "DKIST/VBI 4504",
+            0.011,
+            450.4,
+            4.0,
+        ),
+        (
+            {"TELESCOP": "IRIS", "INSTRUME": "SJI", "CDELT1": 0.33, "CUNIT1": "arcsec"},
+            "IRIS SJI",
+            0.33,
+            None,
+            None,
+        ),
         ({}, "unknown", None, None, None),
         ({"CDELT1": 1.0, "WAVELNTH": 304}, "unknown", None, None, None),
         ({"CDELT1": float("nan"), "WAVELNTH": "soft", "WAVEUNIT": True}, "unknown", None, None, None),
         ({"CDELT1": 5.0, "CUNIT1": "km"}, "unknown", None, None, None),
-        ({"CTYPE1": "CRLN-CEA", "CDELT1": 0.03, "CUNIT1": "degree", "RSUN_OBS": 972.0}, "unknown", 0.508938, None, None),
+        (
+            {"CTYPE1": "CRLN-CEA", "CDELT1": 0.03, "CUNIT1": "degree", "RSUN_OBS": 972.0},
+            "unknown",
+            0.508938,
+            None,
+            None,
+        ),
     ],
-)  # fmt: skip
-def test_what_headers_say(cards: dict, name: str, pixel_arcsec: float, wavelength_nm: float, diameter_m: float) -> None:
+)
+def test_what_headers_say(
+    cards: dict, name: str, pixel_arcsec: float, wavelength_nm: float, diameter_m: float
+) -> None:
     read = Instrument.from_header(cards)
     assert read.name == name
     assert read.pixel_arcsec == pytest.approx(pixel_arcsec) if pixel_arcsec else read.pixel_arcsec is None
@@ -59,7 +118,11 @@ def test_hmi_has_wachters_psf_and_its_resolution() -> None:
 
 
 def test_what_is_missing_is_named_with_a_remedy() -> None:
-    with pytest.raises(SettingsError, match=r"diameter_m, wavelength_nm.*crisp-8542.*diameter_m=1.0,wavelength_nm=854.2"):
+    with pytest.raises(
+        SettingsError,
+        match=r"diameter_m, "
+        r"wavelength_nm.*crisp-8542.*diameter_m=1.0,wavelength_nm=854.2",
+    ):
         Instrument(pixel_arcsec=0.059).require()
 
 

@@ -24,7 +24,9 @@ def test_the_names_that_were_shown_are_still_there() -> None:
         "from heliorestore.methods.suggest import suggest\n"
         "from heliorestore.methods.wavefronts import psfs_at\n"
     )
-    ran = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True
+    )
     assert ran.stderr.count("DeprecationWarning") == 3
     assert "<string>:1" in ran.stderr  # the warning points to the line of the user's own
 

@@ -22,7 +22,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "own"
 
 
-INSTRUMENTS = {"crisp-spot": "crisp-8542", "crisp-quiet": "crisp-8542", "chromis": "chromis-3934", "hifi": "hifi-6563"}
+INSTRUMENTS = {
+    "crisp-spot": "crisp-8542",
+    "crisp-quiet": "crisp-8542",
+    "chromis": "chromis-3934",
+    "hifi": "hifi-6563",
+}
 
 
 def test_the_shipped_presets_are_there() -> None:
@@ -46,7 +51,12 @@ def test_a_shipped_preset_fits_its_instrument(name: str, instrument: str) -> Non
 
 def test_what_is_saved_comes_back_to_the_last_bit() -> None:
     settings = SvMomfbdSettings(
-        lambda_object=0.1 + 0.2, positive=True, object_weights='1, "0.5" \\ ☉ 𝛌', start="average", checkpoint="run.pt", memory_gb=2.0
+        lambda_object=0.1 + 0.2,
+        positive=True,
+        object_weights='1, "0.5" \\ ☉ 𝛌',
+        start="average",
+        checkpoint="run.pt",
+        memory_gb=2.0,
     )
     save_preset("my spot", settings, about="What I use.")
     preset = find_preset("my spot", "sv-momfbd")
@@ -113,7 +123,16 @@ def test_a_damaged_file_does_not_hide_the_others(folder: Path) -> None:
 def test_flags_win_over_the_preset_and_the_file_says_so(tmp_path: Path, capsys) -> None:
     save_preset("soft", RichardsonLucySettings(iterations=3, damping=0.25))
     out = tmp_path / "out.fits"
-    arguments = ["richardson-lucy", str(sample_path("hmi_continuum.fits")), "-o", str(out), "--preset", "soft", "--iterations", "2"]
+    arguments = [
+        "richardson-lucy",
+        str(sample_path("hmi_continuum.fits")),
+        "-o",
+        str(out),
+        "--preset",
+        "soft",
+        "--iterations",
+        "2",
+    ]
     assert main([*arguments, "--quiet", "--device", "cpu"]) == 0
     snapshot = read(out)
     values = {name: text for name, text, *_ in snapshot.run.settings.rows}

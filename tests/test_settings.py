@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from heliorestore.errors import SettingsError
 from heliorestore.methods import METHODS
 from heliorestore.methods.base import load
-from heliorestore.settings import Settings, add_settings, from_arguments, from_rows, option, options, to_flags, to_rows
+from heliorestore.settings import (
+    Settings,
+    add_settings,
+    from_arguments,
+    from_rows,
+    option,
+    options,
+    to_flags,
+    to_rows,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +42,9 @@ values = st.builds(
     kind=st.sampled_from(["flat", "round"]),
     factor=st.sampled_from([1, 2]),
     wise=st.booleans(),
-    name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda t: not t.startswith("-")),
+    name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
+        lambda t: not t.startswith("-")
+    ),
     limit=st.none() | st.floats(max_value=5, allow_infinity=False, allow_nan=False).filter(lambda x: x >= 0),
 )
 
@@ -48,7 +59,13 @@ def test_settings_survive_the_table_and_the_command_line(settings: Example) -> N
 
 def test_flags_leave_defaults_out() -> None:
     assert to_flags(Example()) == []
-    assert to_flags(Example(weight=0.25, wise=False, factor=2)) == ["--weight", "0.25", "--factor", "2", "--no-wise"]
+    assert to_flags(Example(weight=0.25, wise=False, factor=2)) == [
+        "--weight",
+        "0.25",
+        "--factor",
+        "2",
+        "--no-wise",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,14 @@ from heliorestore.errors import RestorationError
 
 def test_nobody_can_write_into_a_snapshot() -> None:
     images, modes = np.ones((1, 4, 4), np.float32), np.ones((1, 2, 2, 2))
-    snapshot = Snapshot(step=1, total=2, images=images, maps={"modes": modes}, losses={"data": np.float32(0.5)}, history={"data": [1, 2]})
+    snapshot = Snapshot(
+        step=1,
+        total=2,
+        images=images,
+        maps={"modes": modes},
+        losses={"data": np.float32(0.5)},
+        history={"data": [1, 2]},
+    )
     images[:], modes[:] = 0, 0
     assert snapshot.images.min() == 1
     assert snapshot.maps["modes"].min() == 1

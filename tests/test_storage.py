@@ -56,7 +56,18 @@ def link_into_nowhere(folder: Path) -> Path:
         (lambda folder: folder / ("x" * 300 + ".fits"), os.strerror(errno.ENAMETOOLONG)),
         (lambda folder: Path("/proc/out.fits"), "/proc/out.fits cannot be written"),
     ],
-    ids=["FIFO", "link to a FIFO", "device", "loop", "under a file", "link into nowhere", "folder", "no folder", "long name", "proc"],
+    ids=[
+        "FIFO",
+        "link to a FIFO",
+        "device",
+        "loop",
+        "under a file",
+        "link into nowhere",
+        "folder",
+        "no folder",
+        "long name",
+        "proc",
+    ],
 )
 def test_what_cannot_become_a_regular_file_is_refused(make, says: str, tmp_path: Path) -> None:
     target = make(tmp_path)
@@ -75,7 +86,9 @@ def test_a_socket_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_a_folder_into_which_nothing_can_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_a_folder_into_which_nothing_can_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
@@ -107,7 +120,9 @@ def test_an_input_is_refused_under_any_name(tmp_path: Path) -> None:
     (tmp_path / "link.fits").symlink_to(tmp_path / "burst.fits")
     for target in ("burst.fits", "link.fits"):
         with pytest.raises(RestorationError, match="is an input and is not overwritten"):
-            check_output(tmp_path / target, overwrite=True, inputs=[tmp_path / "gone.fits", tmp_path / "burst.fits"])
+            check_output(
+                tmp_path / target, overwrite=True, inputs=[tmp_path / "gone.fits", tmp_path / "burst.fits"]
+            )
 
 
 def test_the_longest_name_can_be_written(tmp_path: Path) -> None:

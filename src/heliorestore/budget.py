@@ -15,7 +15,8 @@ def budget_bytes(memory_gb: float | None, device: torch.device) -> float:
     if memory_gb is not None:
         return memory_gb * 1e9
     if device.type == "cuda":
-        return _SHARE * torch.cuda.mem_get_info(device.index)[0]  # torch 2.4 refuses a device without a number; None is the current one
+        # torch 2.4 refuses a device without a number; None is the current one
+        return _SHARE * torch.cuda.mem_get_info(device.index)[0]
     return _SHARE * _free_bytes()
 
 
@@ -25,4 +26,6 @@ def _free_bytes() -> float:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
         return _FALLBACK_BYTES
-    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), _FALLBACK_BYTES)
+    return next(
+        (float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), _FALLBACK_BYTES
+    )

@@ -32,7 +32,9 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file that pixels came from, as it was when it was opened; the checksum is known once a result was written."""
+    """A file that pixels came from, as it was when it was opened; the checksum is known once a result was
+    written.
+    """
 
     path: Path
     size: int
@@ -49,10 +51,11 @@ class Source:
 class Burst:
     """Frames (object, frame, y, x) with what is known about them; NaN marks a bad pixel.
 
-    `instruments`, `labels` and `headers` have one entry per object, `times` one per frame (UTC, NaT where unknown).
-    `pointing` (object, frame, 2, 3) is where every image lies, if the file tells it for each: longitude and latitude in arcsec at the
-    field's centre, their change per pixel along x, and along y; NaN where unknown.
-    `object_range` and `frame_range` say which part of the file this is. `layout` names the row of the file table.
+    `instruments`, `labels` and `headers` have one entry per object, `times` one per frame (UTC, NaT where
+    unknown). `pointing` (object, frame, 2, 3) is where every image lies, if the file tells it for each:
+    longitude and latitude in arcsec at the field's centre, their change per pixel along x, and along y; NaN
+    where unknown. `object_range` and `frame_range` say which part of the file this is. `layout` names the row
+    of the file table.
     """
 
     frames: Frames
@@ -70,7 +73,10 @@ class Burst:
     def __post_init__(self) -> None:
         shape = tuple(self.frames.shape)
         if len(shape) != 4 or 0 in shape:
-            raise BurstError(f"A burst has four axes (object, frame, y, x), none of them empty; this array has the shape {shape}.")
+            raise BurstError(
+                "A burst has four axes (object, frame, y, x), none of them empty; this array "
+                f"has the shape {shape}."
+            )
         objects, frames = shape[:2]
         fill: dict[str, Any] = {
             "instruments": self.instruments or (Instrument(),) * objects,
@@ -86,16 +92,23 @@ class Burst:
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and len(value) != wanted:
-                raise BurstError(f"The burst has shape {shape} but {len(value)} {name}; there must be {wanted}.")
+                raise BurstError(
+                    f"The burst has shape {shape} but {len(value)} {name}; there must be {wanted}."
+                )
         if self.pointing is not None and self.pointing.shape != (objects, frames, 2, 3):
-            raise BurstError(f"The burst has shape {shape} but its pointing {self.pointing.shape}; it must be {(objects, frames, 2, 3)}.")
+            raise BurstError(
+                f"The burst has shape {shape} but its pointing {self.pointing.shape}; it must "
+                f"be {(objects, frames, 2, 3)}."
+            )
 
     @classmethod
     def from_array(cls, images: npt.ArrayLike, instrument: Instrument | None = None, **known: Any) -> Burst:
         """Make a burst of an array (y, x), (frame, y, x) or (object, frame, y, x)."""
         array = np.asarray(images)
         if not 2 <= array.ndim <= 4:
-            raise BurstError(f"An image has 2 to 4 axes, (object, frame, y, x) at most; this array has {array.ndim}.")
+            raise BurstError(
+                f"An image has 2 to 4 axes, (object, frame, y, x) at most; this array has {array.ndim}."
+            )
         array = array.reshape((1,) * (4 - array.ndim) + array.shape)
         instruments = (instrument or Instrument(),) * array.shape[0]
         return cls(**{"frames": array, "instruments": instruments} | known)
@@ -146,16 +159,26 @@ class Burst:
         """Return a rectangle of the field; nothing is read, and the headers stay those of the whole field."""
         chosen = range(self.shape[2])[rows], range(self.shape[3])[columns]
         if not (chosen[0] and chosen[1]):
-            raise SettingsError(f"The rectangle lies outside the field of {self.shape[3]} x {self.shape[2]} pixels.")
-        return dataclasses.replace(self, frames=_Part(self.frames, range(self.shape[0]), range(self.shape[1]), *chosen))
+            raise SettingsError(
+                f"The rectangle lies outside the field of {self.shape[3]} x {self.shape[2]} pixels."
+            )
+        return dataclasses.replace(
+            self, frames=_Part(self.frames, range(self.shape[0]), range(self.shape[1]), *chosen)
+        )
 
     def with_instrument(self, text: str) -> Burst:
-        """Return the burst with every object's instrument replaced or changed as `Instrument.parse` reads it."""
-        return dataclasses.replace(self, instruments=tuple(Instrument.parse(text, known) for known in self.instruments))
+        """Return the burst with every object's instrument replaced or changed as `Instrument.parse` reads
+        it.
+        """
+        return dataclasses.replace(
+            self, instruments=tuple(Instrument.parse(text, known) for known in self.instruments)
+        )
 
 
 class _Part:
-    """The objects, frames, rows and columns of a `Frames` that a selection keeps, read only when asked for."""
+    """The objects, frames, rows and columns of a `Frames` that a selection keeps, read only when asked
+    for.
+    """
 
     def __init__(self, frames: Frames, *chosen: range) -> None:
         self._frames = frames

@@ -22,7 +22,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    if argv is None:  # the process is ours: on a busy machine, threads that wait by spinning take the cores from each other
+    # the process is ours: on a busy machine, threads that wait by spinning take the cores from each other
+    if argv is None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
     parsed = _parser(arguments).parse_args(arguments)
@@ -36,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = None  # nothing to flush at exit
         return 1
     except Exception as error:  # a fault of ours: still one line, and how to see more
-        return _fail(parsed, error, f"internal error, {type(error).__name__}: {error} (--debug shows where)", 1)
+        return _fail(
+            parsed, error, f"internal error, {type(error).__name__}: {error} (--debug shows where)", 1
+        )
     return status
 
 

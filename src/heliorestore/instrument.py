@@ -14,8 +14,24 @@ from heliorestore.errors import SettingsError
 
 RADIAN_ARCSEC = 180 / math.pi * 3600
 SUN_ARCSEC = 959.63  # the Sun's radius at one astronomical unit
-_METRE_PER_UNIT = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "micron": 1e-6, "nm": 1e-9, "angstrom": 1e-10, "aa": 1e-10, "a": 1e-10}
-ARCSEC_PER_UNIT = {"arcsec": 1.0, "deg": 3600.0, "degree": 3600.0, "arcmin": 60.0, "mas": 1e-3, "rad": RADIAN_ARCSEC}
+_METRE_PER_UNIT = {
+    "m": 1.0,
+    "mm": 1e-3,
+    "um": 1e-6,
+    "micron": 1e-6,
+    "nm": 1e-9,
+    "angstrom": 1e-10,
+    "aa": 1e-10,
+    "a": 1e-10,
+}
+ARCSEC_PER_UNIT = {
+    "arcsec": 1.0,
+    "deg": 3600.0,
+    "degree": 3600.0,
+    "arcmin": 60.0,
+    "mas": 1e-3,
+    "rad": RADIAN_ARCSEC,
+}
 
 _USUAL_BINNING = 3  # how many times larger or smaller than the camera's own a pixel may be without a word
 
@@ -42,7 +58,8 @@ class Instrument:
                 raise SettingsError(f"The instrument's {field} is {value}; it must be a positive number.")
         if not 0 <= self.obscuration_m < (self.diameter_m or math.inf):
             raise SettingsError(
-                f"The central obscuration is {self.obscuration_m} m and the aperture {self.diameter_m} m; the obscuration must be smaller."
+                f"The central obscuration is {self.obscuration_m} m and the aperture {self.diameter_m} m; "
+                "the obscuration must be smaller."
             )
         if self.psf not in ("airy", "wachter"):
             raise SettingsError(f"The PSF form is {self.psf!r}; possible are 'airy' and 'wachter'.")
@@ -50,7 +67,9 @@ class Instrument:
     @property
     def unknown(self) -> tuple[str, ...]:
         """The names of the fields that nobody has told yet."""
-        return tuple(name for name in ("diameter_m", "pixel_arcsec", "wavelength_nm") if getattr(self, name) is None)
+        return tuple(
+            name for name in ("diameter_m", "pixel_arcsec", "wavelength_nm") if getattr(self, name) is None
+        )
 
     @property
     def resolution_arcsec(self) -> float | None:
@@ -61,23 +80,34 @@ class Instrument:
 
     @property
     def doubt(self) -> str | None:
-        """A sentence where the pixels are far from those of the known instrument of this name, which no usual binning explains."""
+        """A sentence where the pixels are far from those of the known instrument of this name, which no usual
+        binning explains.
+        """
         camera = self.name.partition(" ")[0]
-        usual = next((known.pixel_arcsec for known in KNOWN.values() if known.name.partition(" ")[0] == camera), None)
-        if usual is None or self.pixel_arcsec is None or 1 / _USUAL_BINNING <= self.pixel_arcsec / usual <= _USUAL_BINNING:
+        usual = next(
+            (known.pixel_arcsec for known in KNOWN.values() if known.name.partition(" ")[0] == camera), None
+        )
+        if (
+            usual is None
+            or self.pixel_arcsec is None
+            or 1 / _USUAL_BINNING <= self.pixel_arcsec / usual <= _USUAL_BINNING
+        ):
             return None
         ratio = self.pixel_arcsec / usual
         times = f"{ratio:.3g} times larger" if ratio > 1 else f"{1 / ratio:.3g} times smaller"
         return (
-            f"Pixels of {self.pixel_arcsec:.4g} arcsec are {times} than those of {camera} ({usual:g} arcsec): unless the images were "
-            f"binned or resampled so, correct the scale, for instance with --instrument pixel_arcsec={usual:g}."
+            f"Pixels of {self.pixel_arcsec:.4g} arcsec are {times} than those of {camera} ({usual:g} "
+            "arcsec): unless the images were "
+            "binned or resampled so, correct the scale, for instance with --instrument "
+            f"pixel_arcsec={usual:g}."
         )
 
     def require(self) -> Instrument:
         """Return the instrument itself, or say which of its properties a restoration still needs."""
         if self.unknown:
             raise SettingsError(
-                f"The file does not say the instrument's {', '.join(self.unknown)}: choose one with --instrument "
+                f"The file does not say the instrument's {', '.join(self.unknown)}: choose one with "
+                "--instrument "
                 f"({', '.join(KNOWN)}) or give the numbers, for instance --instrument "
                 f"{','.join(f'{name}={_EXAMPLE[name]}' for name in self.unknown)}."
             )
@@ -91,15 +121,23 @@ class Instrument:
         pixel_arcsec = _pixel_arcsec(header)
         if known is None:
             words = (str(header.get(key, "")).strip() for key in ("TELESCOP", "INSTRUME"))
-            return cls(name=" ".join(word for word in words if word) or "unknown", pixel_arcsec=pixel_arcsec, wavelength_nm=wavelength_nm)
+            return cls(
+                name=" ".join(word for word in words if word) or "unknown",
+                pixel_arcsec=pixel_arcsec,
+                wavelength_nm=wavelength_nm,
+            )
         # The header's own numbers win over the table: binning and other lines of the same camera exist.
         if not _tabulated(header):
             pixel_arcsec = pixel_arcsec or known.pixel_arcsec
-        return dataclasses.replace(known, pixel_arcsec=pixel_arcsec, wavelength_nm=wavelength_nm or known.wavelength_nm)
+        return dataclasses.replace(
+            known, pixel_arcsec=pixel_arcsec, wavelength_nm=wavelength_nm or known.wavelength_nm
+        )
 
     @classmethod
     def parse(cls, text: str, base: Instrument | None = None) -> Instrument:
-        """Make an instrument from `crisp-8542`, `crisp-8542,pixel_arcsec=0.05`, or changes of `base` alone."""
+        """Make an instrument from `crisp-8542`, `crisp-8542,pixel_arcsec=0.05`, or changes of `base`
+        alone.
+        """
         instrument = base or cls()
         fields = {field.name: field for field in dataclasses.fields(cls)}
         changes: dict[str, Any] = {}
@@ -115,7 +153,9 @@ class Instrument:
                 try:
                     changes[name] = float(value)
                 except ValueError:
-                    raise SettingsError(f"The instrument's {name} is {value!r}; it must be a number.") from None
+                    raise SettingsError(
+                        f"The instrument's {name} is {value!r}; it must be a number."
+                    ) from None
         return dataclasses.replace(instrument, **changes)
 
     def __str__(self) -> str:
@@ -133,10 +173,18 @@ class Instrument:
 KNOWN: Mapping[str, Instrument] = {
     "crisp-6302": Instrument(name="SST/CRISP 6302", diameter_m=1.0, pixel_arcsec=0.059, wavelength_nm=630.2),
     "crisp-8542": Instrument(name="SST/CRISP 8542", diameter_m=1.0, pixel_arcsec=0.059, wavelength_nm=854.2),
-    "chromis-3934": Instrument(name="SST/CHROMIS 3934", diameter_m=1.0, pixel_arcsec=0.038, wavelength_nm=393.4),
-    "hifi-6563": Instrument(name="GREGOR/HiFI 6563", diameter_m=1.44, obscuration_m=0.40, pixel_arcsec=0.050, wavelength_nm=656.3),
-    "hmi-6173": Instrument(name="SDO/HMI 6173", diameter_m=0.14, pixel_arcsec=0.504, wavelength_nm=617.3, psf="wachter"),
-    "imax-5250": Instrument(name="Sunrise/IMaX 5250", diameter_m=1.0, pixel_arcsec=0.055, wavelength_nm=525.02),
+    "chromis-3934": Instrument(
+        name="SST/CHROMIS 3934", diameter_m=1.0, pixel_arcsec=0.038, wavelength_nm=393.4
+    ),
+    "hifi-6563": Instrument(
+        name="GREGOR/HiFI 6563", diameter_m=1.44, obscuration_m=0.40, pixel_arcsec=0.050, wavelength_nm=656.3
+    ),
+    "hmi-6173": Instrument(
+        name="SDO/HMI 6173", diameter_m=0.14, pixel_arcsec=0.504, wavelength_nm=617.3, psf="wachter"
+    ),
+    "imax-5250": Instrument(
+        name="Sunrise/IMaX 5250", diameter_m=1.0, pixel_arcsec=0.055, wavelength_nm=525.02
+    ),
     "vbi-4504": Instrument(name="DKIST/VBI 4504", diameter_m=4.0, pixel_arcsec=0.011, wavelength_nm=450.4),
 }
 """The instruments by the name that `--instrument` takes."""
@@ -159,19 +207,26 @@ def doubts(instruments: Iterable[Instrument]) -> list[str]:
 
 
 def _recognise(header: Mapping[str, Any], wavelength_nm: float | None) -> Instrument | None:
-    words = " ".join(str(header.get(key, "")) for key in ("TELESCOP", "INSTRUME", "CAMERA", "DETECTOR")).upper()
+    words = " ".join(
+        str(header.get(key, "")) for key in ("TELESCOP", "INSTRUME", "CAMERA", "DETECTOR")
+    ).upper()
     tokens = set(re.split(r"[^A-Z0-9]+", words))
     candidates = [
         instrument
         for key, instrument in KNOWN.items()
-        if (camera := key.partition("-")[0].upper()) in tokens or any(t.startswith(camera + "P") and camera == "HIFI" for t in tokens)
+        if (camera := key.partition("-")[0].upper()) in tokens
+        or any(t.startswith(camera + "P") and camera == "HIFI" for t in tokens)
     ]
     if not candidates:
         return None
     if wavelength_nm is None:
         # Without a wavelength only a camera with a single entry is certain.
         first = candidates[0]
-        return first if len(candidates) == 1 else dataclasses.replace(first, name=first.name.split()[0], wavelength_nm=None)
+        return (
+            first
+            if len(candidates) == 1
+            else dataclasses.replace(first, name=first.name.split()[0], wavelength_nm=None)
+        )
     nearest = min(candidates, key=lambda i: abs((i.wavelength_nm or 0) - wavelength_nm))
     if abs((nearest.wavelength_nm or 0) - wavelength_nm) > 2:  # another line of that camera
         return dataclasses.replace(nearest, name=f"{nearest.name.split()[0]} {wavelength_nm * 10:.0f}")
@@ -211,7 +266,9 @@ def _tabulated(header: Mapping[str, Any]) -> bool:
 
 
 def _pixel_arcsec(header: Mapping[str, Any]) -> float | None:
-    """The pixel size from CDELT or the CD matrix, with CUNIT; helioprojective FITS without CUNIT is in arcsec."""
+    """The pixel size from CDELT or the CD matrix, with CUNIT; helioprojective FITS without CUNIT is in
+    arcsec.
+    """
     if _tabulated(header):
         return None
     unit = str(header.get("CUNIT1", "arcsec")).strip().lower() or "arcsec"

@@ -1,4 +1,6 @@
-"""Import paths of the last release that documentation used to show: they still work, with a DeprecationWarning."""
+"""Import paths of the last release that documentation used to show: they still work, with a
+DeprecationWarning.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,14 @@ MOVED = {
 class OldPaths(MetaPathFinder, Loader):
     """Finds what stands under a new name; it is asked last, when nothing else has the old one."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         return spec_from_loader(fullname, self) if fullname in MOVED else None
 
     def exec_module(self, module: ModuleType) -> None:
         old, new = module.__name__, MOVED[module.__name__]
-        warnings.warn(f"{old} is now {new}; the old path goes with the next release.", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            f"{old} is now {new}; the old path goes with the next release.", DeprecationWarning, stacklevel=2
+        )
         sys.modules[old] = importlib.import_module(new)

@@ -20,7 +20,8 @@ import platformdirs
 from heliorestore.errors import SettingsError
 from heliorestore.settings import Option, Settings, options, to_text
 
-_OF_ONE_RUN = ("checkpoint", "memory_gb", "residual_frame")  # settings that belong to a run or a machine, not to a kind of data
+# settings that belong to a run or a machine, not to a kind of data
+_OF_ONE_RUN = ("checkpoint", "memory_gb", "residual_frame")
 _NAME = re.compile(r"[A-Za-z0-9][\w .-]{0,60}")
 
 
@@ -36,16 +37,22 @@ class Preset:
     own: bool
 
     def settings(self, cls: type[Settings]) -> Settings:
-        """The settings of the method; what the preset does not say is the default, what it says wrongly a SettingsError."""
+        """The settings of the method; what the preset does not say is the default, what it says wrongly a
+        SettingsError.
+        """
         if cls.method != self.method:
-            raise SettingsError(f"The preset {self.name} is for {self.method}, not for {cls.method}: choose another one.")
+            raise SettingsError(
+                f"The preset {self.name} is for {self.method}, not for {cls.method}: choose another one."
+            )
         known = {option.name: option for option in options(cls)}
         values: dict[str, Any] = {}
         for name, value in self.values.items():
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}."
-                raise SettingsError(f"The preset {self.path} says {name}, but {cls.method} has no such setting{hint}")
+                raise SettingsError(
+                    f"The preset {self.path} says {name}, but {cls.method} has no such setting{hint}"
+                )
             values[name] = _checked(self, known[name], value)
         return cls(**values)
 
@@ -76,13 +83,19 @@ def find_preset(source: str, method: str) -> Preset:
         if (path := folder / f"{source}.toml") in _files(folder):
             return _read(path)
     known = ", ".join(presets(method)) or "none yet"
-    raise SettingsError(f"No preset is called {source!r}: for {method} there are {known}; a file's name ends in .toml.")
+    raise SettingsError(
+        f"No preset is called {source!r}: for {method} there are {known}; a file's name ends in .toml."
+    )
 
 
 def save_preset(name: str, settings: Settings, about: str = "") -> Path:
-    """Write all settings but those of one run under a name into the user's folder, over an older one of that name."""
+    """Write all settings but those of one run under a name into the user's folder, over an older one of that
+    name.
+    """
     if not _NAME.fullmatch(name):
-        raise SettingsError(f"A preset cannot be called {name!r}: take up to 60 letters, digits, blanks, dots and dashes.")
+        raise SettingsError(
+            f"A preset cannot be called {name!r}: take up to 60 letters, digits, blanks, dots and dashes."
+        )
     lines = [f"method = {_toml(settings.method)}", f"about = {_toml(about)}", "", "[settings]"]
     for option in options(type(settings)):
         value = getattr(settings, option.name)
@@ -102,7 +115,10 @@ def save_preset(name: str, settings: Settings, about: str = "") -> Path:
 def delete_preset(preset: Preset) -> None:
     """Delete a user's own preset."""
     if not preset.own:
-        raise SettingsError(f"The preset {preset.name} comes with heliorestore and stays: save one of your own under another name.")
+        raise SettingsError(
+            f"The preset {preset.name} comes with heliorestore and stays: save one of your "
+            "own under another name."
+        )
     try:
         preset.path.unlink(missing_ok=True)
     except OSError as error:
@@ -128,14 +144,25 @@ def _read(path: Path) -> Preset:
     values = table.get("settings", {})
     if unknown or not isinstance(table.get("method"), str) or not isinstance(values, dict):
         wrong = f"it says {', '.join(unknown)}" if unknown else "one of them is missing or no such thing"
-        raise SettingsError(f'The preset {path} must hold method = "...", about = "..." and a table [settings]; {wrong}.')
+        raise SettingsError(
+            f'The preset {path} must hold method = "...", about = "..." and a table [settings]; {wrong}.'
+        )
     own = path.parent != _shipped_folder()
-    return Preset(name=path.stem, method=table["method"], about=str(table.get("about", "")), values=values, path=path, own=own)
+    return Preset(
+        name=path.stem,
+        method=table["method"],
+        about=str(table.get("about", "")),
+        values=values,
+        path=path,
+        own=own,
+    )
 
 
 def _checked(preset: Preset, option: Option, value: Any) -> Any:
     try:
-        return option.parse(value) if isinstance(value, str) and option.type is not str else option.check(value)
+        return (
+            option.parse(value) if isinstance(value, str) and option.type is not str else option.check(value)
+        )
     except SettingsError as error:
         raise SettingsError(f"The preset {preset.path}: {error}") from error
 

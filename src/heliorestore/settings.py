@@ -1,4 +1,5 @@
-"""Settings of a method: one frozen dataclass, from which form, CLI flags, batch plan and FITS table are derived.
+"""Settings of a method: one frozen dataclass, from which form, CLI flags, batch plan and FITS table are
+derived.
 
 A field is declared with `option`; nothing here knows any method.
 """
@@ -32,14 +33,18 @@ def option(
     live: bool = False,
     log: bool = False,
 ) -> T:
-    """Declare a setting: its default, one sentence of help, unit and range; `live` may change while running."""
+    """Declare a setting: its default, one sentence of help, unit and range; `live` may change while
+    running.
+    """
     metadata = {"help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "live": live, "log": log}
     declared: T = dataclasses.field(default=default, metadata=metadata)
     return declared
 
 
 def weights_option(default: str, *, of: str, help: str) -> str:  # noqa: A002 - as for `option`
-    """Declare a setting that names weights, by their name or file, of the networks whose names begin with `of`."""
+    """Declare a setting that names weights, by their name or file, of the networks whose names begin with
+    `of`.
+    """
     declared: str = dataclasses.field(default=default, metadata={"help": help, "weights_of": of})
     return declared
 
@@ -89,12 +94,17 @@ class Option:
         if self.type is int and number and float(value).is_integer():
             value = int(value)
         if type(value) is not self.type or (self.type is float and not math.isfinite(value)):
-            wanted = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}[self.type]
+            wanted = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}[
+                self.type
+            ]
             raise SettingsError(f"{self.name} is {value!r}; it must be {wanted}.")
         too_low = self.minimum is not None and value < self.minimum
         too_high = self.maximum is not None and value > self.maximum
         if too_low or too_high or (self.choices and value not in self.choices):
-            raise SettingsError(f"{self.name} is {value!r}; it must be {self.range_text}{' ' + self.unit if self.unit else ''}.")
+            raise SettingsError(
+                f"{self.name} is {value!r}; it must be "
+                f"{self.range_text}{' ' + self.unit if self.unit else ''}."
+            )
         return value
 
     def parse(self, text: str) -> Any:
@@ -103,7 +113,9 @@ class Option:
             return None
         try:
             if self.type is bool:
-                return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+                return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+                    text.lower()
+                ]
             value = self.type(text)
         except (KeyError, ValueError):
             value = text
@@ -131,17 +143,29 @@ class Settings:
         return dataclasses.replace(self, **changes)
 
     def files(self) -> dict[str, Path]:
-        """The files that settings name, by the name of the setting: a run is documented with their checksums."""
+        """The files that settings name, by the name of the setting: a run is documented with their
+        checksums.
+        """
         return {}
 
     def with_live(self, changed: Settings) -> Self:
         """Return these settings with the live values of `changed`; a change elsewhere is a SettingsError."""
         if type(changed) is not type(self):
-            raise SettingsError(f"{self.method} is running: it takes {type(self).__name__}, not {type(changed).__name__}.")
-        frozen = [o.name for o in options(type(self)) if not o.live and getattr(self, o.name) != getattr(changed, o.name)]
+            raise SettingsError(
+                f"{self.method} is running: it takes {type(self).__name__}, not {type(changed).__name__}."
+            )
+        frozen = [
+            o.name
+            for o in options(type(self))
+            if not o.live and getattr(self, o.name) != getattr(changed, o.name)
+        ]
         if frozen:
-            raise SettingsError(f"{', '.join(frozen)} cannot change while {self.method} runs: start again with it.")
-        return dataclasses.replace(self, **{o.name: getattr(changed, o.name) for o in options(type(self)) if o.live})
+            raise SettingsError(
+                f"{', '.join(frozen)} cannot change while {self.method} runs: start again with it."
+            )
+        return dataclasses.replace(
+            self, **{o.name: getattr(changed, o.name) for o in options(type(self)) if o.live}
+        )
 
 
 @dataclass(frozen=True)
@@ -169,11 +193,21 @@ def _option(declared: dataclasses.Field[Any], hint: Any) -> Option:
     choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
     kind = type(choices[0]) if choices else hint
     if kind not in (int, float, bool, str) or "help" not in declared.metadata:
-        raise TypeError(f"{declared.name}: declare a setting with option(), as int, float, bool, str or Literal, not {hint}.")
-    return Option(name=declared.name, type=kind, default=declared.default, choices=choices, optional=optional, **declared.metadata)
+        raise TypeError(
+            f"{declared.name}: declare a setting with option(), as int, float, bool, str or "
+            f"Literal, not {hint}."
+        )
+    return Option(
+        name=declared.name,
+        type=kind,
+        default=declared.default,
+        choices=choices,
+        optional=optional,
+        **declared.metadata,
+    )
 
 
-# -- settings <-> text: command line and FITS table -------------------------------------------------------------
+# -- settings <-> text: command line and FITS table ----------------------------------------------------------
 
 
 def add_settings(parser: argparse._ActionsContainer, cls: type[Settings]) -> None:
@@ -189,14 +223,22 @@ def add_settings(parser: argparse._ActionsContainer, cls: type[Settings]) -> Non
         if opt.type is bool:
             parser.add_argument(opt.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            metavar = "{" + ",".join(map(str, opt.choices)) + "}" if opt.choices else opt.type.__name__.upper()
+            metavar = (
+                "{" + ",".join(map(str, opt.choices)) + "}" if opt.choices else opt.type.__name__.upper()
+            )
             parser.add_argument(opt.flag, metavar=metavar, default=None, help=text)
 
 
-def from_arguments(cls: type[Settings], arguments: argparse.Namespace, base: Settings | None = None) -> Settings:
-    """Make settings from what `add_arguments` parsed; what was not given is that of `base`, or the default."""
+def from_arguments(
+    cls: type[Settings], arguments: argparse.Namespace, base: Settings | None = None
+) -> Settings:
+    """Make settings from what `add_arguments` parsed; what was not given is that of `base`, or the
+    default.
+    """
     given = {o: getattr(arguments, o.name) for o in options(cls) if getattr(arguments, o.name) is not None}
-    return (base or cls()).replace(**{o.name: value if isinstance(value, bool) else o.parse(value) for o, value in given.items()})
+    return (base or cls()).replace(
+        **{o.name: value if isinstance(value, bool) else o.parse(value) for o, value in given.items()}
+    )
 
 
 def to_flags(settings: Settings) -> list[str]:
@@ -229,6 +271,8 @@ def from_rows(cls: type[Settings], rows: Iterable[tuple[str, str]]) -> Settings:
     values = {}
     for name, text in rows:
         if name not in known:
-            raise SettingsError(f"{cls.method} of this version has no setting {name!r}; it has {', '.join(known)}.")
+            raise SettingsError(
+                f"{cls.method} of this version has no setting {name!r}; it has {', '.join(known)}."
+            )
         values[name] = known[name].parse(text)
     return cls(**values)

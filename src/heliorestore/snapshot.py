@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 SERIES = "series"
-"""The map with every frame (object, frame, y, x) of a method that restores each; what belongs to it is called `series_...`."""
+"""The map with every frame (object, frame, y, x) of a method that restores each; what belongs to it is called
+`series_...`."""
 
 
 class StopReason(Enum):
@@ -41,8 +42,9 @@ class StopReason(Enum):
 class Run:
     """What was run on what: all that is needed to document a restoration, and to repeat it.
 
-    A run read back from a file holds SavedSettings, and sources with the checksums that the file keeps. `files` are those that
-    settings name, by the name of the setting. `pointing` is the burst's; of a run read back only the headers tell the place.
+    A run read back from a file holds SavedSettings, and sources with the checksums that the file keeps.
+    `files` are those that settings name, by the name of the setting. `pointing` is the burst's; of a run read
+    back only the headers tell the place.
     """
 
     settings: Settings | SavedSettings
@@ -73,11 +75,11 @@ class Run:
 class Snapshot:
     """A detached, read-only CPU copy of a method's state: it may cross threads because nobody can write it.
 
-    images (object, y, x) in the units of the burst; `zoom` of its pixels make one pixel of the burst.
-    maps by name: `modes` (frame, mode, gy, gx) in radian, `residual`, `uncertainty`, `coverage` (object, y, x), and `series`
-    (object, frame, y, x) where every frame was restored, of which images show one.
-    losses of this step by name; `history` has one value per iteration from the very start, filled in by `stream`, or by a method that
-    goes on with a run that was cut off.
+    images (object, y, x) in the units of the burst; `zoom` of its pixels make one pixel of the burst. maps by
+    name: `modes` (frame, mode, gy, gx) in radian, `residual`, `uncertainty`, `coverage` (object, y, x), and
+    `series` (object, frame, y, x) where every frame was restored, of which images show one. losses of this
+    step by name; `history` has one value per iteration from the very start, filled in by `stream`, or by a
+    method that goes on with a run that was cut off.
     """
 
     step: int
@@ -95,11 +97,21 @@ class Snapshot:
     def __post_init__(self) -> None:
         freeze = object.__setattr__
         if self.images.ndim != 3:
-            raise RestorationError(f"A snapshot's images have the axes (object, y, x); these have the shape {self.images.shape}.")
+            raise RestorationError(
+                f"A snapshot's images have the axes (object, y, x); these have the shape {self.images.shape}."
+            )
         freeze(self, "images", _read_only(self.images, np.float32))
-        freeze(self, "maps", MappingProxyType({name: _read_only(array, np.float32) for name, array in self.maps.items()}))
+        freeze(
+            self,
+            "maps",
+            MappingProxyType({name: _read_only(array, np.float32) for name, array in self.maps.items()}),
+        )
         freeze(self, "losses", MappingProxyType({name: float(value) for name, value in self.losses.items()}))
-        freeze(self, "history", MappingProxyType({name: _read_only(array, np.float64) for name, array in self.history.items()}))
+        freeze(
+            self,
+            "history",
+            MappingProxyType({name: _read_only(array, np.float64) for name, array in self.history.items()}),
+        )
 
 
 def _read_only(array: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -15,11 +15,17 @@ from typing import IO
 
 from heliorestore.errors import RestorationError
 
-_KINDS = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
+_KINDS = (
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 def check_output(path: str | PathLike[str], *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> Path:
-    """Return the absolute path if a file can be written there, over a regular file at most, and over none of the `inputs`.
+    """Return the absolute path if a file can be written there, over a regular file at most, and over none of
+    the `inputs`.
 
     A link stays a link: what it points to is replaced, or made where it points to nothing.
     """
@@ -36,7 +42,9 @@ def check_output(path: str | PathLike[str], *, overwrite: bool = False, inputs: 
         with tempfile.TemporaryFile(dir=real.parent):  # permission bits do not tell all: only trying does
             pass
     except OSError as error:
-        raise RestorationError(f"{target} cannot be written ({error.strerror or error}): choose another name or folder.") from error
+        raise RestorationError(
+            f"{target} cannot be written ({error.strerror or error}): choose another name or folder."
+        ) from error
     return target
 
 
@@ -51,7 +59,9 @@ def check_folder(path: str | PathLike[str]) -> Path:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise RestorationError(f"Nothing can be written into {folder} ({error.strerror or error}): choose another folder.") from error
+        raise RestorationError(
+            f"Nothing can be written into {folder} ({error.strerror or error}): choose another folder."
+        ) from error
     return folder
 
 
@@ -72,12 +82,17 @@ def _check_kind(target: Path, mode: int) -> None:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[IO[bytes]]:
-    """A file to write into that takes the target's name once it is complete and on the disk; gzipped if that ends in .gz."""
+    """A file to write into that takes the target's name once it is complete and on the disk; gzipped if that
+    ends in .gz.
+    """
     target = Path(os.path.realpath(target))  # a link stays a link to the new file
-    part = target.with_name(f".{target.name[:20]}.{secrets.token_hex(4)}.part")  # never longer in bytes than a name may be
+    # never longer in bytes than a name may be
+    part = target.with_name(f".{target.name[:20]}.{secrets.token_hex(4)}.part")
     try:
         try:
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb") as file:
+            with os.fdopen(
+                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb"
+            ) as file:
                 if target.suffix.lower() == ".gz":
                     with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4) as packed:
                         yield packed  # type: ignore[misc]  # writes bytes like any other file

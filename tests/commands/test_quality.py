@@ -31,7 +31,10 @@ def test_every_object_is_measured(capsys) -> None:
 
 def test_an_image_is_compared_with_a_reference_and_drawn(capsys, tmp_path) -> None:
     png = tmp_path / "chart.png"
-    assert main(["quality", str(BURST), "--reference", str(TRUTH), "--frame", "3", "--plot", str(png), "--json"]) == 0
+    assert (
+        main(["quality", str(BURST), "--reference", str(TRUTH), "--frame", "3", "--plot", str(png), "--json"])
+        == 0
+    )
     out = capsys.readouterr().out
     against = json.loads(out.strip().splitlines()[-1])["objects"][1]["reference"]
     assert 0 < against["nmse"] < 0.3
@@ -61,7 +64,10 @@ def test_a_perfect_image_equals_its_reference(capsys) -> None:
         ([str(BURST), "--reference", str(sample_path("hmi_continuum.fits"))], "a whole multiple"),
         (["no_such.fits"], "no_such.fits"),
         ([str(BURST), "--plot", "no/such/chart.png"], "does not exist: make it first"),
-        (["no_such.fits", "--plot", "chart.jpg"], "chart.jpg is no name for a chart: it ends in .png, .pdf or .svg."),
+        (
+            ["no_such.fits", "--plot", "chart.jpg"],
+            "chart.jpg is no name for a chart: it ends in .png, .pdf or .svg.",
+        ),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], words: str, capsys) -> None:

@@ -15,7 +15,20 @@ SMALL = ["--size", "48", "--frames", "2", "--psf-size", "32", "--step", "16", "-
 
 def test_burst_truth_and_psfs_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     burst, truth, psfs = (tmp_path / name for name in ("burst.fits", "truth.fits", "psfs.fits"))
-    arguments = ["simulate", "-o", str(burst), "--truth", str(truth), "--psfs", str(psfs), "--psf-step", "24", "--ao", "--json", *SMALL]
+    arguments = [
+        "simulate",
+        "-o",
+        str(burst),
+        "--truth",
+        str(truth),
+        "--psfs",
+        str(psfs),
+        "--psf-step",
+        "24",
+        "--ao",
+        "--json",
+        *SMALL,
+    ]
     assert main(arguments) == 0
     facts = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert facts["shape"] == [2, 2, 48, 48]
@@ -31,13 +44,31 @@ def test_burst_truth_and_psfs_are_written(tmp_path: Path, capsys: pytest.Capture
 
 def test_a_file_can_be_the_scene(tmp_path: Path) -> None:
     image = tmp_path / "sun.fits"
-    header = fits.Header({"CDELT1": 0.05, "CDELT2": 0.05, "CUNIT1": "arcsec", "CUNIT2": "arcsec", "WAVELNTH": 854.2})
+    header = fits.Header(
+        {"CDELT1": 0.05, "CDELT2": 0.05, "CUNIT1": "arcsec", "CUNIT2": "arcsec", "WAVELNTH": 854.2}
+    )
     fits.writeto(image, np.random.default_rng(1).random((60, 60)).astype(np.float32) + 1, header)
-    assert main(["simulate", "-o", str(tmp_path / "b.fits"), "--truth", str(tmp_path / "t.fits"), "--scene", str(image), *SMALL]) == 0
+    assert (
+        main(
+            [
+                "simulate",
+                "-o",
+                str(tmp_path / "b.fits"),
+                "--truth",
+                str(tmp_path / "t.fits"),
+                "--scene",
+                str(image),
+                *SMALL,
+            ]
+        )
+        == 0
+    )
     burst = heliorestore.read(tmp_path / "b.fits")
     assert burst.shape == (1, 2, 48, 48)
     assert burst.instruments[0].pixel_arcsec == 0.05
-    np.testing.assert_array_equal(fits.getdata(tmp_path / "t.fits", "SCENE")[0], fits.getdata(image)[6:54, 6:54])
+    np.testing.assert_array_equal(
+        fits.getdata(tmp_path / "t.fits", "SCENE")[0], fits.getdata(image)[6:54, 6:54]
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,6 +95,9 @@ def test_mistakes_are_one_line_and_nothing_is_written(
 
 def test_an_existing_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "truth.fits").write_text("precious")
-    assert main(["simulate", "-o", str(tmp_path / "b.fits"), "--truth", str(tmp_path / "truth.fits"), *SMALL]) == 2
+    assert (
+        main(["simulate", "-o", str(tmp_path / "b.fits"), "--truth", str(tmp_path / "truth.fits"), *SMALL])
+        == 2
+    )
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "truth.fits").read_text() == "precious"

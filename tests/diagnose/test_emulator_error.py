@@ -44,11 +44,19 @@ def test_filter_flow_is_the_more_exact_the_finer_its_nodes(models: Models) -> No
     assert float(object_.mean()) == pytest.approx(1, abs=0.1)
     assert 0.05 < float(object_.std()) < 0.2
     found = emulator_error.turbulence_errors(models, object_, 30.0)
-    assert found["step 8"].nmse < found["step 16"].nmse < found["step 32"].nmse < found["emulator"].nmse < found["no blur"].nmse
+    assert (
+        found["step 8"].nmse
+        < found["step 16"].nmse
+        < found["step 32"].nmse
+        < found["emulator"].nmse
+        < found["no blur"].nmse
+    )
     same = emulator_error.turbulence_errors(models, object_, 30.0, varying=False)
     assert same["step 8"].nmse < 1e-10  # equal PSFs everywhere: the convolution itself
     plain = models.blurs["exact"](object_, torch.zeros(44, 48, 48))
-    torch.testing.assert_close(models.blurs["step 32"](object_, torch.zeros(44, 48, 48)), plain, rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        models.blurs["step 32"](object_, torch.zeros(44, 48, 48)), plain, rtol=0, atol=1e-4
+    )
 
 
 def test_half_the_tilts_are_left(models: Models) -> None:
@@ -60,7 +68,12 @@ def test_half_the_tilts_are_left(models: Models) -> None:
 def test_one_line_compares_an_emulator_with_filter_flow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in (("_DEFOCUS_SIDE", 48), ("_DEFOCUS_PSF", 32), ("_TURBULENCE_SIDE", 32), ("_TURBULENCE_PSF", 32)):
+    for name, value in (
+        ("_DEFOCUS_SIDE", 48),
+        ("_DEFOCUS_PSF", 32),
+        ("_TURBULENCE_SIDE", 32),
+        ("_TURBULENCE_PSF", 32),
+    ):
         monkeypatch.setattr(emulator_error, name, value)
     monkeypatch.setattr(emulator_error, "R0_CM", (40.0,))
     assert main(["weights", "compare", "emulator-narrow"]) == 0
@@ -75,12 +88,18 @@ def test_one_line_compares_an_emulator_with_filter_flow(
 
     image = np.full((90, 90), 500.0, np.float32)
     fits.writeto(tmp_path / "flat.fits", image)
-    assert main(["weights", "compare", "--object", str(tmp_path / "flat.fits"), "--instrument", "hifi-6563"]) == 0
+    assert (
+        main(["weights", "compare", "--object", str(tmp_path / "flat.fits"), "--instrument", "hifi-6563"])
+        == 0
+    )
     assert "GREGOR/HiFI 6563: " in capsys.readouterr().out
 
 
 def test_what_cannot_be_compared_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    for image, message in ((np.ones((40, 400)), r"40, 400\) pixels"), (np.full((400, 400), np.nan), "bad pixels")):
+    for image, message in (
+        (np.ones((40, 400)), r"40, 400\) pixels"),
+        (np.full((400, 400), np.nan), "bad pixels"),
+    ):
         with pytest.raises(SettingsError, match=message):
             list(emulator_error.report("emulator-narrow", CRISP, image))
     assert main(["weights", "compare", "enhance-continuum"]) == 2

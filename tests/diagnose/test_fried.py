@@ -24,7 +24,10 @@ def burst(r0_cm, *, ao=True, scene="granulation"):
     return simulate_burst(settings, find("crisp-8542"), seed=11).burst
 
 
-@pytest.mark.parametrize(("r0_cm", "ao", "scene"), [(7.0, True, "granulation"), (15.0, True, "sunspot"), (15.0, False, "granulation")])
+@pytest.mark.parametrize(
+    ("r0_cm", "ao", "scene"),
+    [(7.0, True, "granulation"), (15.0, True, "sunspot"), (15.0, False, "granulation")],
+)
 def test_r0_is_found_within_a_third_with_adaptive_optics_and_without(r0_cm, ao, scene):
     assert estimate_r0_cm(burst(r0_cm, ao=ao, scene=scene), CPU) == pytest.approx(r0_cm, rel=1 / 3)
 
@@ -49,10 +52,16 @@ def test_knobs_turn_while_a_run_whose_r0_was_found_goes_on():
     assert settings_of(turned.run) == settings_of(first.run)
 
 
-@pytest.mark.parametrize("settings", [MomfbdSettings(iterations=1), SvMomfbdSettings(iterations=1, patch_iterations=1)])
+@pytest.mark.parametrize(
+    "settings", [MomfbdSettings(iterations=1), SvMomfbdSettings(iterations=1, patch_iterations=1)]
+)
 def test_an_r0_that_nobody_gave_is_told_with_what_it_does_to_the_contrast(settings):
     def told(changed):
-        return [text for text in next(stream(burst(12.0), changed, device="cpu")).messages if "cm was assumed" in text]
+        return [
+            text
+            for text in next(stream(burst(12.0), changed, device="cpu")).messages
+            if "cm was assumed" in text
+        ]
 
     (text,) = told(settings)
     assert text.startswith("r0 = 10 cm was assumed")

@@ -30,7 +30,10 @@ def solved():
         knobs = settings.knobs(settings.weights(1, CPU))
         objects = flow.sharp(solve_objects(flow.transfers(case.modes), start, knobs, 40), knobs)
         images = (objects[(slice(None), *flow.inner)] * observation.scales[:, None, None]).numpy()
-        history = {name: np.array([getattr(settings, name)]) for name in ("lambda_object", "filter_width", "filter_smoothness")}
+        history = {
+            name: np.array([getattr(settings, name)])
+            for name in ("lambda_object", "filter_width", "filter_smoothness")
+        }
         maps = {"modes": case.modes.numpy(), "residual": np.zeros_like(images)}
         run = Run.of(case.burst, settings, "cpu", 0)
         return Snapshot(step=1, total=1, images=images, maps=maps, history=history, run=run)
@@ -38,7 +41,10 @@ def solved():
     return solve
 
 
-@pytest.mark.parametrize("changes", [{"lambda_object": 1.0}, {"lambda_object": 5.0}, {"lambda_object": 0.02}, {"filter_width": 0.7}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"lambda_object": 1.0}, {"lambda_object": 5.0}, {"lambda_object": 0.02}, {"filter_width": 0.7}],
+)
 def test_a_glance_is_most_of_the_way_to_what_the_solver_finds(solved, changes):
     before, after = solved(SETTINGS), solved(SETTINGS.replace(**changes))
     seen = glance(before, SETTINGS.replace(**changes))

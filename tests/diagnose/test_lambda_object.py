@@ -23,7 +23,9 @@ def test_the_suggested_value_is_nearly_as_good_as_the_best(noise: float) -> None
     found = suggest(simulation.burst, SETTINGS, device="cpu")
     images = prepare(simulation.burst, SETTINGS, device="cpu", size=80).solutions(slice(None))
     truth = simulation.truth[0][8:-8, 8:-8]
-    errors = {value: likeness(image[0], truth, border=8).nmse for value, image in zip(GRID, images, strict=True)}
+    errors = {
+        value: likeness(image[0], truth, border=8).nmse for value, image in zip(GRID, images, strict=True)
+    }
     assert max(errors.values()) > 2 * min(errors.values())  # it does matter
     error = np.interp(np.log(found.value), np.log(GRID[::-1]), [errors[value] for value in GRID[::-1]])
     assert error < 1.3 * min(errors.values())
@@ -35,7 +37,9 @@ def test_more_noise_asks_for_more_smoothing() -> None:
     values = []
     for noise in (1e-3, 5e-2):
         settings = SimulationSettings(size=64, frames=6, objects=1, scene="granulation", ao=True, noise=noise)
-        values.append(suggest(simulate_burst(settings, find("crisp-8542"), seed=4).burst, SETTINGS, device="cpu").value)
+        values.append(
+            suggest(simulate_burst(settings, find("crisp-8542"), seed=4).burst, SETTINGS, device="cpu").value
+        )
     assert values[1] > values[0]
 
 

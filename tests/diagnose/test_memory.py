@@ -27,7 +27,8 @@ status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 used = lambda which: 1024 * int(re.search(which + r":\\s+(\\d+) kB", status.read_text())[1])
 shape, chosen = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 frames = np.random.default_rng(0).normal(1.0, 0.1, shape).astype(np.float32)
-burst = heliorestore.Burst(frames=frames, instruments=(heliorestore.Instrument.parse("crisp-8542"),) * shape[0])
+crisp = heliorestore.Instrument.parse("crisp-8542")
+burst = heliorestore.Burst(frames=frames, instruments=(crisp,) * shape[0])
 settings = SvMomfbdSettings(**chosen)
 clear.write_text("5")
 before = used("VmRSS")
@@ -36,16 +37,36 @@ print(json.dumps(used("VmHWM") - before))
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak memory of a part of a run is known on Linux only")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(),
+    reason="the peak memory of a part of a run is known on Linux only",
+)
 @pytest.mark.parametrize(
     ("shape", "forward", "memory_gb"),
-    [((2, 8, 256, 256), "filter-flow", 0.3), ((2, 8, 256, 256), "filter-flow", 4.0), ((1, 3, 192, 192), "emulator", 0.6)],
+    [
+        ((2, 8, 256, 256), "filter-flow", 0.3),
+        ((2, 8, 256, 256), "filter-flow", 4.0),
+        ((1, 3, 192, 192), "emulator", 0.6),
+    ],
 )
-def test_a_run_s_peak_is_near_what_was_said(shape: tuple[int, int, int, int], forward: str, memory_gb: float) -> None:
+def test_a_run_s_peak_is_near_what_was_said(
+    shape: tuple[int, int, int, int], forward: str, memory_gb: float
+) -> None:
     chosen = {
-        "start": "average", "optimiser": "adamw", "forward": forward, "grid_step": 16, "psf": 64, "iterations": 1, "memory_gb": memory_gb,
-    }  # fmt: skip
-    ran = subprocess.run([sys.executable, "-c", RUN, json.dumps(shape), json.dumps(chosen)], capture_output=True, text=True, check=True)
+        "start": "average",
+        "optimiser": "adamw",
+        "forward": forward,
+        "grid_step": 16,
+        "psf": 64,
+        "iterations": 1,
+        "memory_gb": memory_gb,
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(shape), json.dumps(chosen)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     peak = json.loads(ran.stdout.splitlines()[-1])
     told = memory_estimate(shape, SvMomfbdSettings(**chosen), optics=1)
     print(f"{memory_gb} GB: {peak / 1e6:.0f} MB at the peak, {told / 1e6:.0f} MB told before")
@@ -67,7 +88,8 @@ def test_the_emulator_s_memory_is_that_of_its_network() -> None:
     settings = SvMomfbdSettings(forward="emulator", grid_step=16)
     needs = [memory_need(field, settings.replace(memory_gb=gb)) for gb in (16.0, 5.0, 1.0)]
     whole, tiled, least = [need for need in needs if need is not None]
-    # One frame of 1088 x 1088 pixels takes 2.8 GB. Its network sees further than a PSF reaches: the field stays whole while it can.
+    # One frame of 1088 x 1088 pixels takes 2.8 GB. Its network sees further than a PSF reaches: the field
+    # stays whole while it can.
     assert whole.tiles == (1, 1)
     assert tiled.tiles == (2, 2)
     assert least.tiles[0] > 2
@@ -79,7 +101,9 @@ def test_the_emulator_s_memory_is_that_of_its_network() -> None:
 
 def test_objects_that_share_their_optics_need_less() -> None:
     settings = SvMomfbdSettings(memory_gb=8.0)
-    assert memory_estimate((2, 12, 512, 512), settings, optics=1) < memory_estimate((2, 12, 512, 512), settings)
+    assert memory_estimate((2, 12, 512, 512), settings, optics=1) < memory_estimate(
+        (2, 12, 512, 512), settings
+    )
 
 
 def test_other_methods() -> None:
@@ -88,7 +112,9 @@ def test_other_methods() -> None:
 
 
 @pytest.mark.parametrize(("device", "number"), [("cuda", None), ("cuda:1", 1)])
-def test_half_of_what_a_gpu_has_free_is_for_the_work(device: str, number: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_of_what_a_gpu_has_free_is_for_the_work(
+    device: str, number: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Torch 2.4 raises a ValueError where it is given a device without a number, as `auto` picks it."""
     free = {number: (16e9, 24e9)}
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: free[index])

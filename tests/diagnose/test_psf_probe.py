@@ -1,4 +1,5 @@
-"""The probed PSF lies where its tilt puts it, is taken at the right place, and its figures are right where they are known."""
+"""The probed PSF lies where its tilt puts it, is taken at the right place, and its figures are right where
+they are known."""
 
 import numpy as np
 import pytest
@@ -16,7 +17,13 @@ SETTINGS = SvMomfbdSettings(modes=6, grid_step=16, psf=64, left_out=0.0)
 def result(modes: np.ndarray) -> Snapshot:
     """A result with these mode maps (frame, mode, gy, gx)."""
     burst = Burst.from_array(np.ones((2, len(modes), 48, 64), np.float32), find("crisp-8542"))
-    return Snapshot(step=1, total=1, images=np.ones((2, 48, 64)), maps={"modes": modes}, run=Run.of(burst, SETTINGS, "cpu", 0))
+    return Snapshot(
+        step=1,
+        total=1,
+        images=np.ones((2, 48, 64)),
+        maps={"modes": modes},
+        run=Run.of(burst, SETTINGS, "cpu", 0),
+    )
 
 
 def centroid(image: np.ndarray) -> np.ndarray:
@@ -42,7 +49,9 @@ def test_a_tilt_in_y_moves_it_in_y_and_small_aberrations_cost_what_marechal_says
     y, x = centroid(moved.image)
     assert abs(x) < 0.1
     # Noll's tilt of 3 rad rms over the aperture: 12 rad from edge to edge, 12 / 2 pi lambda / D on the sky.
-    assert y * moved.pixel_arcsec == pytest.approx(12 / (2 * np.pi) * find("crisp-8542").resolution_arcsec, rel=0.05)
+    assert y * moved.pixel_arcsec == pytest.approx(
+        12 / (2 * np.pi) * find("crisp-8542").resolution_arcsec, rel=0.05
+    )
     bent = np.zeros((1, 6, 4, 5))
     bent[0, 4] = 0.4
     assert probe(result(bent), SETTINGS, (0.0, 0.0), 0).strehl == pytest.approx(np.exp(-(0.4**2)), abs=0.02)
@@ -52,7 +61,8 @@ def test_the_place_is_y_then_x_and_between_nodes_the_modes_are_interpolated():
     modes = np.zeros((1, 6, 4, 5))
     modes[0, 1] = np.arange(4)[:, None]  # a y-tilt that grows along y alone
     shifts = [
-        centroid(probe(result(modes), SETTINGS, place, 0).image)[0] for place in ((0.0, 40.0), (16.0, 0.0), (24.0, 10.0), (32.0, 5.0))
+        centroid(probe(result(modes), SETTINGS, place, 0).image)[0]
+        for place in ((0.0, 40.0), (16.0, 0.0), (24.0, 10.0), (32.0, 5.0))
     ]
     np.testing.assert_allclose(np.array(shifts) / shifts[1], [0, 1, 1.5, 2], atol=0.03)
 

@@ -24,11 +24,14 @@ def smooth(*shape: int, dtype: str = "f4") -> npt.NDArray[Any]:
     """A granulation-like pattern, which compresses as images do."""
     y, x = np.mgrid[: shape[-2], : shape[-1]]
     pattern = 1000 + 100 * np.sin(x / 3) * np.cos(y / 4)
-    return np.broadcast_to(pattern, shape).astype(dtype) + np.arange(np.prod(shape[:-2]), dtype=dtype).reshape(*shape[:-2], 1, 1)
+    return np.broadcast_to(pattern, shape).astype(dtype) + np.arange(
+        np.prod(shape[:-2]), dtype=dtype
+    ).reshape(*shape[:-2], 1, 1)
 
 
 def ana_bytes(image: npt.NDArray[Any], text: str = "", *, order: str = "<", flags: int = 0) -> bytes:
-    """An uncompressed ANA file whose header and pixels have that order of bytes; text goes on in further blocks of the header."""
+    """An uncompressed ANA file whose header and pixels have that order of bytes; text goes on in further
+    blocks of the header."""
     kind = {"i1": 0, "u1": 0, "i2": 1, "i4": 2, "f4": 3, "f8": 4}[image.dtype.str[1:]]
     blocks = [text[at : at + 255] for at in range(0, max(len(text), 1), 255)]
     header = bytearray(512 * len(blocks))
@@ -43,7 +46,9 @@ def ana_bytes(image: npt.NDArray[Any], text: str = "", *, order: str = "<", flag
 def small_snapshot(folder: Path, zoom: int = 2) -> Snapshot:
     """A snapshot of two objects with every kind of map, as if it came from a run on a file."""
     source = folder / "observed.fits"
-    header = fits.Header({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 8542.0, "WAVEUNIT": -10, "BUNIT": "DN"})
+    header = fits.Header(
+        {"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 8542.0, "WAVEUNIT": -10, "BUNIT": "DN"}
+    )
     cards = {
         "CTYPE": ("HPLN-TAN", "HPLT-TAN"),
         "CUNIT": ("arcsec",) * 2,
@@ -84,7 +89,15 @@ def small_snapshot(folder: Path, zoom: int = 2) -> Snapshot:
 
 def seeds(folder: Path) -> None:
     """The files that the fuzz test damages."""
-    header = fits.Header({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 8542.0, "WAVEUNIT": -10, "DATE-OBS": "2026-05-01T08:00:00"})
+    header = fits.Header(
+        {
+            "TELESCOP": "SST",
+            "INSTRUME": "CRISP",
+            "WAVELNTH": 8542.0,
+            "WAVEUNIT": -10,
+            "DATE-OBS": "2026-05-01T08:00:00",
+        }
+    )
     fits.PrimaryHDU(voxels(30, 40, dtype="u2"), header).writeto(folder / "seed-u16.fits")
     scaled = fits.PrimaryHDU(voxels(2, 3, 10, 12, dtype="i2"), header)
     scaled.header["BLANK"] = 5
@@ -112,7 +125,9 @@ def seeds(folder: Path) -> None:
     fits.HDUList([fits.PrimaryHDU(header=header), *frames, table]).writeto(folder / "seed-extensions.fits")
     for code in ("RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"):
         cube = smooth(3, 24, 20, dtype="i2" if code == "PLIO_1" else "i4")
-        tiled = fits.CompImageHDU(cube, header, compression_type=code, tile_shape=(1, 24, 20) if code == "HCOMPRESS_1" else None)
+        tiled = fits.CompImageHDU(
+            cube, header, compression_type=code, tile_shape=(1, 24, 20) if code == "HCOMPRESS_1" else None
+        )
         tiled.writeto(folder / f"seed-{code.lower()}.fits")
     quantised = fits.CompImageHDU(smooth(24, 20), header, compression_type="RICE_1", quantize_level=16)
     quantised.writeto(folder / "seed-quantised.fits.gz")
@@ -121,20 +136,36 @@ def seeds(folder: Path) -> None:
 
 
 def sstred(
-    *, shape: tuple[int, ...] = (3, 4, 2, 30, 40), pixel: float = 0.059, angle: float = 0.0, mirrored: bool = False,
-    drift: float = 0.0, unit: str = "arcsec", grid: str = "corners",
-) -> fits.HDUList:  # fmt: skip
-    """A cube (time, Stokes, wavelength, y, x) as SSTRED writes it: coordinates of the field's corners in a table WCS-TAB.
+    *,
+    shape: tuple[int, ...] = (3, 4, 2, 30, 40),
+    pixel: float = 0.059,
+    angle: float = 0.0,
+    mirrored: bool = False,
+    drift: float = 0.0,
+    unit: str = "arcsec",
+    grid: str = "corners",
+) -> fits.HDUList:
+    """A cube (time, Stokes, wavelength, y, x) as SSTRED writes it: coordinates of the field's corners in a
+    table WCS-TAB.
 
-    `angle` turns the field against solar north, `drift` [arcsec/s] moves it along the solar equator; `grid` is "corners", or
-    "pixels" for a table of every pixel without an index.
+    `angle` turns the field against solar north, `drift` [arcsec/s] moves it along the solar equator; `grid`
+    is "corners", or "pixels" for a table of every pixel without an index.
     """
     frames, _, waves, rows, columns = shape
-    header = fits.Header({"TELESCOP": "Swedish 1-meter Solar Telescope", "INSTRUME": "CRISP", "SOLARNET": 0.5})
+    header = fits.Header(
+        {"TELESCOP": "Swedish 1-meter Solar Telescope", "INSTRUME": "CRISP", "SOLARNET": 0.5}
+    )
     header.update({"DATEREF": "2020-08-01T00:00:00", "DATE-BEG": "2020-08-01T08:00:00", "FILTER1": "6302"})
     column = "HPLN+HPLT+WAVE+TIME"
     for axis, (word, unit_, which) in enumerate(
-        (("HPLN-TAB", unit, 1), ("HPLT-TAB", unit, 2), ("WAVE-TAB", "nm", 3), ("STOKES", "", 0), ("UTC--TAB", "s", 4)), 1
+        (
+            ("HPLN-TAB", unit, 1),
+            ("HPLT-TAB", unit, 2),
+            ("WAVE-TAB", "nm", 3),
+            ("STOKES", "", 0),
+            ("UTC--TAB", "s", 4),
+        ),
+        1,
     ):
         header.update({f"PC{axis}_{axis}": 1.0, f"CTYPE{axis}": word, f"CUNIT{axis}": unit_})
         if which:
@@ -151,14 +182,23 @@ def sstred(
     time = 28800 + 30.0 * np.arange(frames)[:, None] + 2.0 * np.arange(waves)
     u, v = (x[None, :] - 1) * (-pixel if mirrored else pixel), (y[:, None] - 1) * pixel
     arcsec = {"arcsec": 1.0, "deg": 3600.0}[unit]
-    table[..., 0] = (300 + np.cos(angle) * u - np.sin(angle) * v + drift * (time[..., None, None] - 28800)) / arcsec
+    table[..., 0] = (
+        300 + np.cos(angle) * u - np.sin(angle) * v + drift * (time[..., None, None] - 28800)
+    ) / arcsec
     table[..., 1] = (-200 + np.sin(angle) * u + np.cos(angle) * v) / arcsec
     table[..., 2] = (630.1 + 0.1 * np.arange(waves))[:, None, None]
     table[..., 3] = time[..., None, None]
     if frames == 1:  # IDL leaves out the last of its axes where its length is 1
         table = table[0]
-    columns_ = [fits.Column(column, f"{table.size}D", dim=str(table.shape[::-1]).replace(" ", ""), array=table[None])]
+    columns_ = [
+        fits.Column(column, f"{table.size}D", dim=str(table.shape[::-1]).replace(" ", ""), array=table[None])
+    ]
     if grid == "corners":
-        columns_ += [fits.Column("HPLN-INDEX", "2E", array=[[1, columns]]), fits.Column("HPLT-INDEX", "2E", array=[[1, rows]])]
+        columns_ += [
+            fits.Column("HPLN-INDEX", "2E", array=[[1, columns]]),
+            fits.Column("HPLT-INDEX", "2E", array=[[1, rows]]),
+        ]
     cube = smooth(*shape)
-    return fits.HDUList([fits.PrimaryHDU(cube, header), fits.BinTableHDU.from_columns(columns_, name="WCS-TAB")])
+    return fits.HDUList(
+        [fits.PrimaryHDU(cube, header), fits.BinTableHDU.from_columns(columns_, name="WCS-TAB")]
+    )

@@ -1,6 +1,8 @@
-"""Damage files in every way and read them; run by test_fuzz.py in a process of its own, whose memory is limited.
+"""Damage files in every way and read them; run by test_fuzz.py in a process of its own, whose memory is
+limited.
 
-python fuzz_cases.py FOLDER FIRST NUMBER: prints one line of JSON per case that did not end as it must, and a summary.
+python fuzz_cases.py FOLDER FIRST NUMBER: prints one line of JSON per case that did not end as it must, and a
+summary.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ def numbers_in_header(data: bytearray, rng: random.Random) -> bytearray:
     for at in rng.sample(places, min(len(places), rng.choice((1, 1, 1, 2, 3)))):
         value = rng.choice(NUMBERS) if rng.random() < 0.7 else str(rng.randrange(1, 300)).encode()
         if data[at : at + 5] == b"TFORM":
-            value = rng.choice((b"'1PB(9999999)'", b"'1QB'", b"'999999999D'", b"'1PI(5)'", b"'A'", b"'0A'", b"''"))
+            value = rng.choice(
+                (b"'1PB(9999999)'", b"'1QB'", b"'999999999D'", b"'1PI(5)'", b"'A'", b"'0A'", b"''")
+            )
         data[at + 10 : at + CARD] = value.rjust(20).ljust(CARD - 10)[: CARD - 10]
     return data
 
@@ -83,13 +87,21 @@ def data_bytes(data: bytearray, rng: random.Random) -> bytearray:
 
 
 def cut(data: bytearray, rng: random.Random) -> bytearray:
-    return data[: rng.choice((rng.randrange(len(data)), 2880 * rng.randrange(len(data) // 2880 + 1), len(data) - 1))]
+    return data[
+        : rng.choice((rng.randrange(len(data)), 2880 * rng.randrange(len(data) // 2880 + 1), len(data) - 1))
+    ]
 
 
 def blocks(data: bytearray, rng: random.Random) -> bytearray:
     """Take a block out, double it, or put rubbish in."""
     at = 2880 * rng.randrange(len(data) // 2880 + 1)
-    return rng.choice((data[:at] + data[at + 2880 :], data[: at + 2880] + data[at:], data[:at] + rng.randbytes(2880) + data[at:]))
+    return rng.choice(
+        (
+            data[:at] + data[at + 2880 :],
+            data[: at + 2880] + data[at:],
+            data[:at] + rng.randbytes(2880) + data[at:],
+        )
+    )
 
 
 def cards(data: bytearray, rng: random.Random) -> bytearray:
@@ -105,7 +117,16 @@ def cards(data: bytearray, rng: random.Random) -> bytearray:
     return data
 
 
-MUTATIONS = (numbers_in_header, numbers_in_header, bytes_in_header, bytes_anywhere, data_bytes, cut, blocks, cards)
+MUTATIONS = (
+    numbers_in_header,
+    numbers_in_header,
+    bytes_in_header,
+    bytes_anywhere,
+    data_bytes,
+    cut,
+    blocks,
+    cards,
+)
 
 
 def damaged(original: bytes, packed: bool, rng: random.Random) -> bytes:
@@ -164,7 +185,14 @@ def main() -> None:
             counts[outcome(path)] += 1
         except (Exception, Hang) as error:
             print(
-                json.dumps({"case": case, "of": original.name, "error": repr(error)[:300], "where": traceback.format_exc()[-1500:]}),
+                json.dumps(
+                    {
+                        "case": case,
+                        "of": original.name,
+                        "error": repr(error)[:300],
+                        "where": traceback.format_exc()[-1500:],
+                    }
+                ),
                 flush=True,
             )
             counts["failed"] += 1

@@ -16,7 +16,9 @@ from heliorestore.simulate.view import SimulationSettings
 
 @pytest.fixture(scope="module")
 def simulation() -> Simulation:
-    return simulate_burst(SimulationSettings(size=32, frames=3, psf_size=32, step=16), KNOWN["crisp-8542"], seed=1)
+    return simulate_burst(
+        SimulationSettings(size=32, frames=3, psf_size=32, step=16), KNOWN["crisp-8542"], seed=1
+    )
 
 
 def test_a_burst_comes_back_as_it_was(simulation: Simulation, tmp_path: Path) -> None:
@@ -33,12 +35,16 @@ def test_a_burst_comes_back_as_it_was(simulation: Simulation, tmp_path: Path) ->
 
 
 def test_equal_bursts_are_equal_files(simulation: Simulation, tmp_path: Path) -> None:
-    first, second = (write_burst(simulation.burst, tmp_path / name).read_bytes() for name in ("a.fits", "b.fits"))
+    first, second = (
+        write_burst(simulation.burst, tmp_path / name).read_bytes() for name in ("a.fits", "b.fits")
+    )
     assert first == second
 
 
 def test_a_truth_with_its_scene_reads_as_the_truth(simulation: Simulation, tmp_path: Path) -> None:
-    path = write_burst(simulation.truth_burst(), tmp_path / "truth.fits", extensions={"SCENE": simulation.scene})
+    path = write_burst(
+        simulation.truth_burst(), tmp_path / "truth.fits", extensions={"SCENE": simulation.scene}
+    )
     back = heliorestore.read(path)
     assert back.shape == (2, 1, 32, 32)
     np.testing.assert_array_equal(back.image(1, 0), simulation.truth[1])

@@ -10,11 +10,22 @@ from hypothesis import strategies as st
 from heliorestore.errors import BurstError
 from heliorestore.fits.axes import Axes, axes_of, object_labels
 from heliorestore.fits.hdus import Image, parse_cards
-from heliorestore.fits.layouts import LAYOUTS, date_of, frame_times, in_order, natural, parse_time, plan_file, plan_files
+from heliorestore.fits.layouts import (
+    LAYOUTS,
+    date_of,
+    frame_times,
+    in_order,
+    natural,
+    parse_time,
+    plan_file,
+    plan_files,
+)
 
 
 def image(*shape, name="a.fits", number=0, **cards):
-    return Image(path=Path(name), number=number, cards={k.replace("_", "-"): v for k, v in cards.items()}, shape=shape)
+    return Image(
+        path=Path(name), number=number, cards={k.replace("_", "-"): v for k, v in cards.items()}, shape=shape
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,7 +54,10 @@ def test_five_long_axes_without_names_are_refused_with_the_shape():
         plan_file([image(2, 3, 4, 5, 6)])
 
 
-@given(order=st.permutations(["x", "y", "wave", "stokes", "time"]), absent=st.sets(st.sampled_from(["wave", "stokes", "time"]), max_size=2))
+@given(
+    order=st.permutations(["x", "y", "wave", "stokes", "time"]),
+    absent=st.sets(st.sampled_from(["wave", "stokes", "time"]), max_size=2),
+)
 def test_named_axes_are_found_in_any_order(order, absent):
     sizes = {"x": 7, "y": 6, "wave": 4, "stokes": 3, "time": 5}
     ctypes = {"x": "HPLN-TAN", "y": "HPLT-TAN", "wave": "AWAV", "stokes": "STOKES", "time": "UTC"}
@@ -72,9 +86,20 @@ def test_the_axis_of_latitude_is_y_whatever_its_place():
 
 def test_labels_tell_wavelength_and_stokes():
     cube = image(
-        2, 3, 5, 6,
-        CTYPE4="STOKES", CRVAL4=1, CRPIX4=1, CDELT4=1, CTYPE3="WAVE", CRVAL3=6301.5, CRPIX3=1, CDELT3=0.1, CUNIT3="Angstrom",
-    )  # fmt: skip
+        2,
+        3,
+        5,
+        6,
+        CTYPE4="STOKES",
+        CRVAL4=1,
+        CRPIX4=1,
+        CDELT4=1,
+        CTYPE3="WAVE",
+        CRVAL3=6301.5,
+        CRPIX3=1,
+        CDELT3=0.1,
+        CUNIT3="Angstrom",
+    )
     labels = object_labels(cube, axes_of(cube), {})
     assert [label for label, _ in labels[:3]] == ["630.15 nm, I", "630.16 nm, I", "630.17 nm, I"]
     assert labels[3] == ("630.15 nm, Q", 630.15)
@@ -82,7 +107,11 @@ def test_labels_tell_wavelength_and_stokes():
 
 def test_labels_have_the_digits_that_tell_them_apart():
     cube = image(3, 5, 6, CTYPE3="WAVE", CRVAL3=854.2, CRPIX3=2, CDELT3=0.001, CUNIT3="nm")
-    assert [label for label, _ in object_labels(cube, axes_of(cube), {})] == ["854.199 nm", "854.200 nm", "854.201 nm"]
+    assert [label for label, _ in object_labels(cube, axes_of(cube), {})] == [
+        "854.199 nm",
+        "854.200 nm",
+        "854.201 nm",
+    ]
 
 
 def test_tabulated_wavelengths_are_taken_from_the_table():
@@ -104,13 +133,17 @@ def test_extensions_of_one_shape_are_frames():
     assert (plan.layout, plan.shape, plan.labels) == ("extensions", (1, 4, 5, 6), ("",))
 
 
-@pytest.mark.parametrize("names", [["WB", "NB"] * 3, ["WB_0", "NB_0", "WB_1", "NB_1"], ["WB", "WB", "NB", "NB"], ["WB", "NB"]])
+@pytest.mark.parametrize(
+    "names", [["WB", "NB"] * 3, ["WB_0", "NB_0", "WB_1", "NB_1"], ["WB", "WB", "NB", "NB"], ["WB", "NB"]]
+)
 def test_channels_by_extname_become_objects(names):
     plan = plan_file([extension(n, 5, 6, EXTNAME=name) for n, name in enumerate(names, 1)])
     assert plan.shape == (2, len(names) // 2, 5, 6)
     assert plan.labels == ("WB", "NB")
     numbers = [[piece.image.number for piece in group] for group in plan.groups]
-    assert numbers == [[n for n, name in enumerate(names, 1) if name.startswith(channel)] for channel in ("WB", "NB")]
+    assert numbers == [
+        [n for n, name in enumerate(names, 1) if name.startswith(channel)] for channel in ("WB", "NB")
+    ]
 
 
 def test_channels_by_a_camera_keyword_become_objects():
@@ -133,7 +166,13 @@ def test_a_primary_image_counts_before_extensions_of_other_shapes():
 
 
 def test_error_and_mask_extensions_are_no_frames():
-    plan = plan_file([extension(1, 5, 6, EXTNAME="SCI"), extension(2, 5, 6, EXTNAME="ERR"), extension(3, 5, 6, EXTNAME="DQ")])
+    plan = plan_file(
+        [
+            extension(1, 5, 6, EXTNAME="SCI"),
+            extension(2, 5, 6, EXTNAME="ERR"),
+            extension(3, 5, 6, EXTNAME="DQ"),
+        ]
+    )
     assert plan.shape == (1, 1, 5, 6)
 
 
@@ -149,7 +188,9 @@ def test_images_without_pixels_are_named():
 
 def files(*cards, names=None):
     names = names or [f"f{n}.fits" for n in range(len(cards))]
-    return plan_files([plan_file([image(5, 6, name=name, **c)]) for name, c in zip(names, cards, strict=True)])
+    return plan_files(
+        [plan_file([image(5, 6, name=name, **c)]) for name, c in zip(names, cards, strict=True)]
+    )
 
 
 def order(plan):
@@ -157,13 +198,19 @@ def order(plan):
 
 
 def test_files_are_ordered_by_their_dates():
-    plan = files({"DATE_OBS": "2026-05-01T08:00:02"}, {"DATE_OBS": "2026-05-01T08:00:00"}, {"DATE_BEG": "2026-05-01T08:00:01"})
+    plan = files(
+        {"DATE_OBS": "2026-05-01T08:00:02"},
+        {"DATE_OBS": "2026-05-01T08:00:00"},
+        {"DATE_BEG": "2026-05-01T08:00:01"},
+    )
     assert plan.layout == "files"
     assert order(plan) == [["f1.fits", "f2.fits", "f0.fits"]]
 
 
 def test_files_without_dates_are_ordered_by_their_frame_numbers():
-    assert order(files({"FRAMENUM": 7}, {"FRAMENUM": 10}, {"FRAMENUM": 2})) == [["f2.fits", "f0.fits", "f1.fits"]]
+    assert order(files({"FRAMENUM": 7}, {"FRAMENUM": 10}, {"FRAMENUM": 2})) == [
+        ["f2.fits", "f0.fits", "f1.fits"]
+    ]
 
 
 def test_files_of_one_date_are_ordered_by_their_frame_numbers():
@@ -177,7 +224,9 @@ def test_files_that_tell_nothing_are_ordered_by_natural_names():
 
 
 def test_files_with_dates_here_and_there_are_ordered_by_names():
-    assert order(files({"DATE_OBS": "2026-05-02"}, {}, {"DATE_OBS": "2026-05-01"})) == [["f0.fits", "f1.fits", "f2.fits"]]
+    assert order(files({"DATE_OBS": "2026-05-02"}, {}, {"DATE_OBS": "2026-05-01"})) == [
+        ["f0.fits", "f1.fits", "f2.fits"]
+    ]
 
 
 @pytest.mark.parametrize("key", ["INSTRUME", "WAVELNTH", "CAMERA", "DETECTOR"])
@@ -247,8 +296,17 @@ def test_tai_is_corrected_with_the_leap_seconds_of_its_date():
 
 @pytest.mark.parametrize(
     ("year", "month", "seconds"),
-    [(1972, 1, 10), (1980, 1, 19), (1996, 1, 30), (1999, 1, 32), (2003, 11, 32), (2006, 1, 33), (2009, 1, 34), (2017, 1, 37)],
-)  # fmt: skip
+    [
+        (1972, 1, 10),
+        (1980, 1, 19),
+        (1996, 1, 30),
+        (1999, 1, 32),
+        (2003, 11, 32),
+        (2006, 1, 33),
+        (2009, 1, 34),
+        (2017, 1, 37),
+    ],
+)
 def test_the_leap_seconds_are_those_of_bulletin_c(year, month, seconds):
     utc = datetime(year, month, 1, 12, 0, 0, 250000)
     assert parse_time((utc + timedelta(seconds=seconds)).isoformat(), "TAI") == utc
@@ -265,15 +323,34 @@ def test_old_headers_have_the_hour_in_a_card_of_its_own():
 
 def test_a_time_axis_gives_every_frame_its_time():
     cube = image(
-        3, 5, 6, CTYPE3="UTC", CUNIT3="s", CRVAL3=10.0, CRPIX3=1, CDELT3=2.5, CTYPE1="HPLN-TAN", DATEREF="2026-05-01T08:00:00",
+        3,
+        5,
+        6,
+        CTYPE3="UTC",
+        CUNIT3="s",
+        CRVAL3=10.0,
+        CRPIX3=1,
+        CDELT3=2.5,
+        CTYPE1="HPLN-TAN",
+        DATEREF="2026-05-01T08:00:00",
         DATE_BEG="2026-05-01T08:00:09",
-    )  # fmt: skip
+    )
     piece = plan_file([cube]).pieces[0]
     assert [str(t)[11:21] for t in frame_times(piece, {})] == ["08:00:10.0", "08:00:12.5", "08:00:15.0"]
 
 
 def test_a_time_axis_without_reference_counts_from_the_header_date():
-    cube = image(3, 5, 6, CTYPE3="Time", CUNIT3="seconds", CRVAL3=999.0, CRPIX3=5, CDELT3=2, DATE_OBS="2026-05-01T08:00:00")
+    cube = image(
+        3,
+        5,
+        6,
+        CTYPE3="Time",
+        CUNIT3="seconds",
+        CRVAL3=999.0,
+        CRPIX3=5,
+        CDELT3=2,
+        DATE_OBS="2026-05-01T08:00:00",
+    )
     piece = plan_file([cube]).pieces[0]
     assert [str(t)[17:19] for t in frame_times(piece, {})] == ["00", "02", "04"]
 
@@ -287,8 +364,17 @@ def test_a_cube_without_time_axis_knows_the_time_of_its_first_frame():
 
 
 def test_cards_are_read_as_fits_writes_them():
-    lines = ["A       =                   12 / a", "B       = 'it''s / fine ' / b", "C       =              1.5D-3", "D       =  T",
-             "E       =", "F       = 1_000", "A       =  99", "COMMENT A       = 5", "G       = 'open"]  # fmt: skip
+    lines = [
+        "A       =                   12 / a",
+        "B       = 'it''s / fine ' / b",
+        "C       =              1.5D-3",
+        "D       =  T",
+        "E       =",
+        "F       = 1_000",
+        "A       =  99",
+        "COMMENT A       = 5",
+        "G       = 'open",
+    ]
     cards = parse_cards("".join(line.ljust(80) for line in lines))
     assert cards == {"A": 12, "B": "it's / fine", "C": 1.5e-3, "D": True, "E": None, "F": None, "G": None}
 

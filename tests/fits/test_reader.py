@@ -18,7 +18,9 @@ from heliorestore.errors import BurstError
 from heliorestore.fits import files
 from heliorestore.fits.reader import describe, read, read_burst
 
-in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+in_one_folder = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
+)
 
 
 def everything(burst):
@@ -86,7 +88,9 @@ def test_what_float32_cannot_hold_is_a_bad_pixel(tmp_path):
 def test_tile_compressed_images_are_read_in_parts(tmp_path, code, zipped):
     cube = smooth(4, 24, 20, dtype="i4")
     path = tmp_path / ("a.fits.gz" if zipped else "a.fits")
-    fits.CompImageHDU(cube, compression_type=code, tile_shape=(1, 24, 20) if code == "HCOMPRESS_1" else (2, 7, 9)).writeto(path)
+    fits.CompImageHDU(
+        cube, compression_type=code, tile_shape=(1, 24, 20) if code == "HCOMPRESS_1" else (2, 7, 9)
+    ).writeto(path)
     burst = read_burst(path)
     assert describe(burst)["storage"] == f"tile-compressed ({code})"
     np.testing.assert_array_equal(everything(burst)[0], cube)
@@ -105,7 +109,10 @@ def test_dithered_floats_are_restored_as_astropy_does(tmp_path):
 
 
 @in_one_folder
-@given(order=st.permutations(["x", "y", "wave", "stokes", "time"]), absent=st.sets(st.sampled_from(["wave", "stokes", "time"]), max_size=2))
+@given(
+    order=st.permutations(["x", "y", "wave", "stokes", "time"]),
+    absent=st.sets(st.sampled_from(["wave", "stokes", "time"]), max_size=2),
+)
 def test_solarnet_cubes_are_read_with_any_order_of_axes(tmp_path, order, absent):
     sizes = {"x": 6, "y": 5, "wave": 3, "stokes": 2, "time": 4}
     words = {
@@ -145,7 +152,13 @@ def test_solarnet_cubes_are_read_with_any_order_of_axes(tmp_path, order, absent)
 
 def test_tabulated_axes_name_objects_and_frames(tmp_path):
     header = fits.Header(
-        {"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CTYPE3": "WAVE-TAB", "CTYPE4": "UTC--TAB", "DATEREF": "2026-05-01T08:00:00"}
+        {
+            "CTYPE1": "HPLN-TAN",
+            "CTYPE2": "HPLT-TAN",
+            "CTYPE3": "WAVE-TAB",
+            "CTYPE4": "UTC--TAB",
+            "DATEREF": "2026-05-01T08:00:00",
+        }
     )
     header.update(
         {
@@ -163,7 +176,9 @@ def test_tabulated_axes_name_objects_and_frames(tmp_path):
     table[0, :, :, 0] = [854.1, 854.3]
     table[0, :, :, 1] = np.array([0.0, 7.5, 30.0])[:, None]
     column = fits.Column("WAVE+TIME", "12D", dim="(2,2,3)", array=table)
-    hdus = fits.HDUList([fits.PrimaryHDU(voxels(3, 2, 5, 6), header), fits.BinTableHDU.from_columns([column], name="COORD")])
+    hdus = fits.HDUList(
+        [fits.PrimaryHDU(voxels(3, 2, 5, 6), header), fits.BinTableHDU.from_columns([column], name="COORD")]
+    )
     hdus.writeto(tmp_path / "a.fits")
     burst = read_burst(tmp_path / "a.fits")
     assert burst.labels == ("854.10 nm", "854.30 nm")
@@ -186,7 +201,9 @@ def test_a_table_of_frames_tells_their_times(tmp_path, rows):
 def test_alternating_extensions_are_two_objects_with_their_frames(tmp_path, tiled):
     make = fits.CompImageHDU if tiled else fits.ImageHDU
     frames = [make(voxels(6, 7, dtype="i4") + 100 * n, name="WB" if n % 2 else "NB") for n in range(6)]
-    fits.HDUList([fits.PrimaryHDU(header=fits.Header({"TELESCOP": "GREGOR", "INSTRUME": "HIFI"})), *frames]).writeto(tmp_path / "a.fits")
+    fits.HDUList(
+        [fits.PrimaryHDU(header=fits.Header({"TELESCOP": "GREGOR", "INSTRUME": "HIFI"})), *frames]
+    ).writeto(tmp_path / "a.fits")
     burst = read_burst(tmp_path / "a.fits")
     assert (burst.layout, burst.shape, burst.labels) == ("extensions", (2, 3, 6, 7), ("NB", "WB"))
     np.testing.assert_array_equal(everything(burst)[:, :, 0, 0], [[1, 201, 401], [101, 301, 501]])
@@ -204,7 +221,13 @@ def test_a_folder_is_sorted_by_time_number_or_name(tmp_path, order, by):
     for old in tmp_path.iterdir():
         old.unlink()
     for place, number in enumerate(order):
-        cards = {"DATE-OBS": f"2026-05-01T08:00:{number:02}"} if by == "DATE-OBS" else {"FRAMENUM": number} if by == "FRAMENUM" else {}
+        cards = (
+            {"DATE-OBS": f"2026-05-01T08:00:{number:02}"}
+            if by == "DATE-OBS"
+            else {"FRAMENUM": number}
+            if by == "FRAMENUM"
+            else {}
+        )
         frame(tmp_path / f"frame{8 + (number if by == 'name' else place)}.fits", number, **cards)
     (tmp_path / "readme.txt").write_text("no image")
     burst = read_burst(tmp_path)
@@ -236,7 +259,11 @@ def test_frames_slice_like_an_array(tmp_path, data, permuted):
     path = tmp_path / f"{permuted}.fits"
     truth = voxels(2, 3, 7, 8)
     if not path.exists():
-        header = fits.Header({"CTYPE1": "WAVE", "CTYPE2": "HPLN-TAN", "CTYPE3": "TIME", "CTYPE4": "HPLT-TAN"}) if permuted else None
+        header = (
+            fits.Header({"CTYPE1": "WAVE", "CTYPE2": "HPLN-TAN", "CTYPE3": "TIME", "CTYPE4": "HPLT-TAN"})
+            if permuted
+            else None
+        )
         fits.PrimaryHDU(truth.transpose(2, 1, 3, 0) if permuted else truth, header).writeto(path)
     frames = read_burst(path).frames
     index = st.one_of(st.integers(-2, 1), st.slices(8))
@@ -311,7 +338,9 @@ def test_no_file_stays_open(tmp_path):
 
 
 def test_an_extension_inherits_the_primary_header(tmp_path):
-    primary = fits.PrimaryHDU(header=fits.Header({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 8542.0, "HISTORY": "first"}))
+    primary = fits.PrimaryHDU(
+        header=fits.Header({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 8542.0, "HISTORY": "first"})
+    )
     extension = fits.ImageHDU(voxels(5, 6), fits.Header({"WAVELNTH": 6302.0, "WAVEUNIT": -10}))
     fits.HDUList([primary, extension]).writeto(tmp_path / "a.fits")
     burst = read_burst(tmp_path / "a.fits")
@@ -338,11 +367,22 @@ def test_damaged_cards_cost_only_themselves(tmp_path):
 
 
 def test_describe_goes_into_json(tmp_path):
-    frame(tmp_path / "a.fits", 0, TELESCOP="SST", INSTRUME="CRISP", BUNIT="DN", DATE_OBS="2026-05-01T08:00:00")
+    frame(
+        tmp_path / "a.fits", 0, TELESCOP="SST", INSTRUME="CRISP", BUNIT="DN", DATE_OBS="2026-05-01T08:00:00"
+    )
     facts = json.loads(json.dumps(describe(read(tmp_path / "a.fits"))))
-    assert (facts["layout"], facts["shape"], facts["dtype"], facts["unit"]) == ("image", [1, 1, 5, 6], "float32", "DN")
+    assert (facts["layout"], facts["shape"], facts["dtype"], facts["unit"]) == (
+        "image",
+        [1, 1, 5, 6],
+        "float32",
+        "DN",
+    )
     assert facts["instruments"][0]["unknown"] == ["wavelength_nm"]
-    assert facts["times"] == {"first": "2026-05-01T08:00:00.000", "last": "2026-05-01T08:00:00.000", "known": 1}
+    assert facts["times"] == {
+        "first": "2026-05-01T08:00:00.000",
+        "last": "2026-05-01T08:00:00.000",
+        "known": 1,
+    }
     assert facts["files"] == [str(tmp_path / "a.fits")]
 
 
@@ -458,7 +498,10 @@ def test_headers_that_claim_more_than_the_file_holds_allocate_nothing(tmp_path):
 def test_compressed_images_that_claim_absurd_sizes_are_refused(tmp_path):
     path = tmp_path / "a.fits"
     fits.CompImageHDU(smooth(24, 20, dtype="i4"), tile_shape=(24, 20)).writeto(path)
-    refused(claim(path, ZNAXIS1=100_000, ZTILE1=100_000, ZNAXIS2=100_000, ZTILE2=100_000), r"claims an image of \(100000, 100000\)")
+    refused(
+        claim(path, ZNAXIS1=100_000, ZTILE1=100_000, ZNAXIS2=100_000, ZTILE2=100_000),
+        r"claims an image of \(100000, 100000\)",
+    )
     refused(claim(path, ZNAXIS1=40, ZTILE1=20), "has 1 tiles, but an image")
 
 
@@ -483,7 +526,9 @@ def test_streams_that_would_lead_the_decoder_astray_do_not_reach_it(tmp_path, co
     assert "the compressed pixels of HDU 1 are damaged" in refused(path, words)
 
 
-@pytest.mark.parametrize("cards", [{"BITPIX": 17}, {"NAXIS": -2}, {"NAXIS1": "'six'"}, {"NAXIS": 1000}, {"NAXIS1": "6.0"}])
+@pytest.mark.parametrize(
+    "cards", [{"BITPIX": 17}, {"NAXIS": -2}, {"NAXIS1": "'six'"}, {"NAXIS": 1000}, {"NAXIS1": "6.0"}]
+)
 def test_impossible_structures_are_refused(tmp_path, cards):
     refused(claim(plain(tmp_path / "a.fits", 5, 6), **cards), "a.fits is damaged")
 
@@ -508,7 +553,10 @@ class Anaio(types.ModuleType):
             data = file.read()
         axes, kind = data[8], data[7]
         shape = tuple(reversed(np.frombuffer(data, "<i4", axes, 192)))
-        return {"data": np.frombuffer(data, ("<i1", "<i2", "<i4", "<f4", "<f8")[kind], offset=512).reshape(shape), "header": ""}
+        return {
+            "data": np.frombuffer(data, ("<i1", "<i2", "<i4", "<f4", "<f8")[kind], offset=512).reshape(shape),
+            "header": "",
+        }
 
 
 @pytest.fixture
@@ -526,7 +574,9 @@ def no_anaio(monkeypatch):
 @pytest.mark.parametrize("shape", [(5, 6), (3, 5, 6)])
 def test_plain_ana_files_need_no_package(tmp_path, no_anaio, dtype, shape, order):
     image = voxels(*shape, dtype=dtype)
-    (tmp_path / "a.f0").write_bytes(ana_bytes(image + image.dtype.type(150), "seen at the Swedish telescope", order=order))
+    (tmp_path / "a.f0").write_bytes(
+        ana_bytes(image + image.dtype.type(150), "seen at the Swedish telescope", order=order)
+    )
     burst = read_burst(tmp_path / "a.f0")
     assert burst.layout == "ana"
     np.testing.assert_array_equal(everything(burst).ravel(), np.arange(151, 151 + np.prod(shape)))

@@ -21,7 +21,9 @@ from heliorestore.methods.base import replay, settings_of, stream
 from heliorestore.methods.richardson_lucy import RichardsonLucySettings
 from heliorestore.snapshot import Snapshot
 
-in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+in_one_folder = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
+)
 
 
 def assert_same(back, snapshot):
@@ -42,7 +44,9 @@ def assert_same(back, snapshot):
     assert run.settings.method == was.settings.method
     if was.times is not None:
         np.testing.assert_array_equal(run.times, was.times)
-    assert [(s.path, s.size, s.mtime_ns) for s in run.sources] == [(s.path, s.size, s.mtime_ns) for s in was.sources]
+    assert [(s.path, s.size, s.mtime_ns) for s in run.sources] == [
+        (s.path, s.size, s.mtime_ns) for s in was.sources
+    ]
 
 
 @pytest.mark.parametrize("zoom", [1, 2])
@@ -61,7 +65,9 @@ def test_what_was_read_back_can_be_written_again_and_says_the_same(tmp_path):
     twice = read(write(once, tmp_path / "second.fits"))
     assert_same(twice, once)
     with fits.open(first) as one, fits.open(tmp_path / "second.fits") as other:
-        same = {key: one[0].header[key] for key in one[0].header if key not in ("DATE", "CHECKSUM", "DATASUM")}
+        same = {
+            key: one[0].header[key] for key in one[0].header if key not in ("DATE", "CHECKSUM", "DATASUM")
+        }
         assert {key: other[0].header[key] for key in same} == same
         assert "PRSTEP2" not in other[0].header
         assert [hdu.name for hdu in one] == [hdu.name for hdu in other]
@@ -77,23 +83,34 @@ def test_the_input_header_comes_back_on_the_pixels_of_the_input(tmp_path):
 
 def test_headers_of_further_objects_come_back(tmp_path):
     for band, seconds in (("a", 1.5), ("b", 0.5), ("c", 0.5)):
-        fits.PrimaryHDU(voxels(5, 6), fits.Header({"CAMERA": band, "EXPTIME": seconds})).writeto(tmp_path / f"{band}.fits")
+        fits.PrimaryHDU(voxels(5, 6), fits.Header({"CAMERA": band, "EXPTIME": seconds})).writeto(
+            tmp_path / f"{band}.fits"
+        )
     burst = read_burst(sorted(tmp_path.glob("*.fits"))).with_instrument("crisp-8542")
     snapshot = heliorestore.restore(burst, RichardsonLucySettings(iterations=1), device="cpu")
     back = read(write(snapshot, tmp_path / "out.fits"))
-    assert [(header["CAMERA"], header["EXPTIME"]) for header in back.run.headers] == [("a", 1.5), ("b", 0.5), ("c", 0.5)]
+    assert [(header["CAMERA"], header["EXPTIME"]) for header in back.run.headers] == [
+        ("a", 1.5),
+        ("b", 0.5),
+        ("c", 0.5),
+    ]
 
 
 @in_one_folder
 @given(
-    label=st.text(max_size=20).map(str.strip), unit=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=10).map(str.strip),
-    losses=st.dictionaries(st.sampled_from(["loss", "prior"]), st.floats(width=64)), seed=st.integers(0, 2**32 - 1),
-    pixel=st.floats(1e-3, 10), message=st.text(max_size=100).map(str.strip),
-)  # fmt: skip
+    label=st.text(max_size=20).map(str.strip),
+    unit=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=10).map(str.strip),
+    losses=st.dictionaries(st.sampled_from(["loss", "prior"]), st.floats(width=64)),
+    seed=st.integers(0, 2**32 - 1),
+    pixel=st.floats(1e-3, 10),
+    message=st.text(max_size=100).map(str.strip),
+)
 def test_texts_and_numbers_come_back_to_the_last_bit(tmp_path, label, unit, losses, seed, pixel, message):
     snapshot = small_snapshot(tmp_path)
     instruments = (dataclasses.replace(KNOWN["hifi-6563"], pixel_arcsec=pixel), KNOWN["imax-5250"])
-    run = dataclasses.replace(snapshot.run, labels=(label, "other"), unit=unit, seed=seed, instruments=instruments)
+    run = dataclasses.replace(
+        snapshot.run, labels=(label, "other"), unit=unit, seed=seed, instruments=instruments
+    )
     snapshot = dataclasses.replace(snapshot, run=run, losses=losses, messages=(message,))
     assert_same(read(write(snapshot, tmp_path / "out.fits", overwrite=True)), snapshot)
 
@@ -116,7 +133,9 @@ def test_settings_are_made_by_the_method_that_is_asked(tmp_path):
 
 def test_settings_of_another_version_are_refused_by_name(tmp_path):
     back = read(write(small_snapshot(tmp_path), tmp_path / "out.fits"))
-    strange = dataclasses.replace(back.run.settings, method="richardson-lucy", rows=(("sharpness", "9", "", ""),))
+    strange = dataclasses.replace(
+        back.run.settings, method="richardson-lucy", rows=(("sharpness", "9", "", ""),)
+    )
     with pytest.raises(SettingsError, match="no setting 'sharpness'"):
         settings_of(dataclasses.replace(back.run, settings=strange))
 
@@ -147,7 +166,9 @@ def test_a_damaged_record_is_one_sentence(tmp_path):
 
 def test_a_later_format_is_refused(tmp_path):
     path = write(small_snapshot(tmp_path), tmp_path / "out.fits")
-    path.write_bytes(path.read_bytes().replace(b"HELIOFMT=                    1", b"HELIOFMT=                    2"))
+    path.write_bytes(
+        path.read_bytes().replace(b"HELIOFMT=                    1", b"HELIOFMT=                    2")
+    )
     with pytest.raises(BurstError, match=r"another heliorestore \(format 2\); this one reads format 1"):
         read(path)
 
@@ -159,13 +180,17 @@ def noisy_cube(path, frames=4):
     rng = np.random.default_rng(3)
     y, x = np.mgrid[:24, :26]
     scene = 1000 + 100 * np.sin(x / 3) * np.cos(y / 4)
-    fits.PrimaryHDU((scene + rng.normal(size=(frames, 24, 26))).astype("f4"), fits.Header({"TELESCOP": "SST"})).writeto(path)
+    fits.PrimaryHDU(
+        (scene + rng.normal(size=(frames, 24, 26))).astype("f4"), fits.Header({"TELESCOP": "SST"})
+    ).writeto(path)
     return path
 
 
 def test_a_run_with_turned_knobs_is_repeated_to_the_last_bit(tmp_path):
     path = noisy_cube(tmp_path / "observed.fits")
-    burst = read_burst(path).with_instrument("crisp-8542,pixel_arcsec=0.041").select(frames=slice(None, 0, -2))
+    burst = (
+        read_burst(path).with_instrument("crisp-8542,pixel_arcsec=0.041").select(frames=slice(None, 0, -2))
+    )
     chosen = RichardsonLucySettings(iterations=6, upsampling=2)
     source = stream(burst, chosen, device="cpu", seed=5)
     snapshot = next(source)
@@ -177,7 +202,9 @@ def test_a_run_with_turned_knobs_is_repeated_to_the_last_bit(tmp_path):
     again, record = reopen(restored)
     assert again.frame_range == range(3, 0, -2)
     assert again.instruments[0].pixel_arcsec == 0.041
-    repeated = list(replay(again, settings_of(record.run), record.history, device=record.run.device, seed=record.run.seed))
+    repeated = list(
+        replay(again, settings_of(record.run), record.history, device=record.run.device, seed=record.run.seed)
+    )
     assert len(repeated) == 5
     np.testing.assert_array_equal(repeated[-1].images, snapshot.images)
     assert list(record.history["damping"]) == [0.0, 0.0, 0.5, 1.0, 1.5]
@@ -189,7 +216,9 @@ def test_inputs_are_found_beside_the_restored_file(tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
     burst = read_burst(noisy_cube(old / "observed.fits")).with_instrument("crisp-8542")
-    write(heliorestore.restore(burst, RichardsonLucySettings(iterations=1), device="cpu"), old / "restored.fits")
+    write(
+        heliorestore.restore(burst, RichardsonLucySettings(iterations=1), device="cpu"), old / "restored.fits"
+    )
     old.rename(new)
     again, _ = reopen(new / "restored.fits")
     assert again.sources[0].path == new / "observed.fits"
@@ -198,11 +227,18 @@ def test_inputs_are_found_beside_the_restored_file(tmp_path):
 def test_another_input_of_the_same_name_is_refused(tmp_path):
     path = noisy_cube(tmp_path / "observed.fits")
     burst = read_burst(path).with_instrument("crisp-8542")
-    restored = write(heliorestore.restore(burst, RichardsonLucySettings(iterations=1), device="cpu"), tmp_path / "restored.fits")
+    restored = write(
+        heliorestore.restore(burst, RichardsonLucySettings(iterations=1), device="cpu"),
+        tmp_path / "restored.fits",
+    )
     data = bytearray(path.read_bytes())
     data[3000] ^= 1
     path.write_bytes(data)
-    with pytest.raises(BurstError, match=r"observed\.fits is not the file that was restored: its SHA-256 differs"):
+    with pytest.raises(
+        BurstError,
+        match=r"observed\.fits is not the file that was restored: its SHA-256 "
+        r"differs",
+    ):
         reopen(restored)
     path.unlink()
     with pytest.raises(BurstError, match=r"observed\.fits is not there any more: put it back"):
@@ -213,7 +249,9 @@ def test_what_cannot_be_repeated_says_why(tmp_path):
     with pytest.raises(BurstError, match="no restored file"):
         reopen(noisy_cube(tmp_path / "observed.fits"))
     burst = Burst.from_array(voxels(16, 16), KNOWN["crisp-8542"])
-    path = write(heliorestore.restore(burst, RichardsonLucySettings(iterations=1), device="cpu"), tmp_path / "out.fits")
+    path = write(
+        heliorestore.restore(burst, RichardsonLucySettings(iterations=1), device="cpu"), tmp_path / "out.fits"
+    )
     with pytest.raises(BurstError, match="from an array in memory"):
         reopen(path)
 
@@ -223,7 +261,10 @@ def test_reading_a_restored_file_loads_no_torch(tmp_path):
     import sys
 
     path = write(small_snapshot(tmp_path), tmp_path / "out.fits")
-    script = "import sys; from heliorestore.fits.reader import *; describe(read(sys.argv[1])); assert 'torch' not in sys.modules"
+    script = (
+        "import sys; from heliorestore.fits.reader import *; describe(read(sys.argv[1])); assert "
+        "'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", script, str(path)], check=True)
 
 
@@ -232,7 +273,11 @@ def test_reading_a_restored_file_loads_no_torch(tmp_path):
 
 @pytest.mark.parametrize("folder", ["bursts", "headers", "enhance", "truth", "denoise"])
 def test_every_reference_file_makes_the_round_trip(shared_data, tmp_path, folder):
-    paths = [path for path in sorted((shared_data / folder).glob("*.fits*")) if path.name != "not_actually_fits.fits"]
+    paths = [
+        path
+        for path in sorted((shared_data / folder).glob("*.fits*"))
+        if path.name != "not_actually_fits.fits"
+    ]
     assert paths
     for path in paths:
         check_round_trip(path, tmp_path / "out.fits")
@@ -268,4 +313,12 @@ def small_restoration(burst, small):
 
     run = Run.of(burst, SavedSettings("enhance", (("kind", "auto", "", "what it shows"),)), "cpu", 0)
     images = np.repeat(np.repeat(np.broadcast_to(small, (burst.shape[0], *small.shape)), 2, 1), 2, 2)
-    return Snapshot(step=1, total=1, images=images, zoom=2, run=run, history={"step": np.ones(1)}, losses={"loss": float("nan")})
+    return Snapshot(
+        step=1,
+        total=1,
+        images=images,
+        zoom=2,
+        run=run,
+        history={"step": np.ones(1)},
+        losses={"loss": float("nan")},
+    )

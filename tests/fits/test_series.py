@@ -27,10 +27,17 @@ def test_the_series_of_a_cube_keeps_place_time_and_objects(tmp_path):
         extension = hdus["SERIES"]
         assert extension.data.shape == hdus["SERIES_UNCERTAINTY"].data.shape == (12, 4, 96, 96)
         assert extension.header["BUNIT"] == "I/Ic"
-        assert [extension.header[f"CTYPE{axis}"] for axis in (1, 2, 3, 4)] == ["HPLN-TAN", "HPLT-TAN", "TIME", "OBJECT"]
+        assert [extension.header[f"CTYPE{axis}"] for axis in (1, 2, 3, 4)] == [
+            "HPLN-TAN",
+            "HPLT-TAN",
+            "TIME",
+            "OBJECT",
+        ]
         assert (extension.header["CDELT3"], extension.header["CUNIT3"]) == (6.0, "s")
         for key in ("CRPIX", "CRVAL", "CDELT", "CTYPE", "CUNIT"):
-            assert [extension.header[f"{key}{axis}"] for axis in (1, 2)] == [observed[0].header[f"{key}{axis}"] for axis in (1, 2)]
+            assert [extension.header[f"{key}{axis}"] for axis in (1, 2)] == [
+                observed[0].header[f"{key}{axis}"] for axis in (1, 2)
+            ]
         np.testing.assert_array_equal(hdus["FRAMES"].data["TIME"][1], str(burst.times[1]))
         # Object k is Stokes k // 3 at wavelength k % 3, as the OBJECTS table names them.
         raw = observed[0].data[2:6].transpose(1, 2, 0, 3, 4).reshape(12, 4, 96, 96)
@@ -39,9 +46,15 @@ def test_the_series_of_a_cube_keeps_place_time_and_objects(tmp_path):
     np.testing.assert_allclose(again.maps["series"], np.asarray(burst.frames[:]), atol=1e-7)
 
 
-@pytest.mark.parametrize("times", [None, np.array(["2026-01-01T09:00", "2026-01-01T09:01", "2026-01-01T09:07"], "datetime64[us]")])
+@pytest.mark.parametrize(
+    "times", [None, np.array(["2026-01-01T09:00", "2026-01-01T09:01", "2026-01-01T09:07"], "datetime64[us]")]
+)
 def test_frames_without_a_pace_are_numbered(tmp_path, times):
-    burst = Burst.from_array(np.random.default_rng(0).random((1, 3, 8, 9)).astype(np.float32), times=times, frame_range=range(4, 10, 2))
+    burst = Burst.from_array(
+        np.random.default_rng(0).random((1, 3, 8, 9)).astype(np.float32),
+        times=times,
+        frame_range=range(4, 10, 2),
+    )
     with fits.open(write(restored(burst), tmp_path / "out.fits")) as hdus:
         header = hdus["SERIES"].header
         assert (header["CTYPE3"], header["CRVAL3"], header["CDELT3"]) == ("FRAME", 4.0, 2.0)

@@ -56,7 +56,10 @@ def changed_table(hdus, change):
     name = hdus[1].columns.names[0]
     array = change(hdus[1].data[name][0])
     dim = str(array.shape[::-1]).replace(" ", "")
-    columns = [fits.Column(name, f"{array.size}D", dim=dim if array.ndim > 1 else None, array=array[None]), *hdus[1].columns[1:]]
+    columns = [
+        fits.Column(name, f"{array.size}D", dim=dim if array.ndim > 1 else None, array=array[None]),
+        *hdus[1].columns[1:],
+    ]
     return fits.HDUList([hdus[0], fits.BinTableHDU.from_columns(columns, name="WCS-TAB")])
 
 
@@ -66,9 +69,15 @@ BROKEN = {
     "flat": lambda hdus: changed_table(hdus, np.ravel),
     "zeros": lambda hdus: changed_table(hdus, np.zeros_like),
     "not numbers": lambda hdus: changed_table(hdus, lambda array: np.full_like(array, np.nan)),
-    "huge": lambda hdus: changed_table(hdus, lambda array: np.random.default_rng(0).normal(size=array.shape) * 1e307),
-    "random": lambda hdus: changed_table(hdus, lambda array: np.random.default_rng(0).normal(size=array.shape)),
-    "one column short": lambda hdus: fits.HDUList([hdus[0], fits.BinTableHDU.from_columns(hdus[1].columns[:2], name="WCS-TAB")]),
+    "huge": lambda hdus: changed_table(
+        hdus, lambda array: np.random.default_rng(0).normal(size=array.shape) * 1e307
+    ),
+    "random": lambda hdus: changed_table(
+        hdus, lambda array: np.random.default_rng(0).normal(size=array.shape)
+    ),
+    "one column short": lambda hdus: fits.HDUList(
+        [hdus[0], fits.BinTableHDU.from_columns(hdus[1].columns[:2], name="WCS-TAB")]
+    ),
 }
 
 
@@ -77,10 +86,17 @@ BROKEN = {
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"angle": 0.7}, {"angle": -2.0, "mirrored": True}, {"unit": "deg"}, {"grid": "pixels"}, {"drift": 0.01, "angle": 0.2},
-     {"shape": (1, 1, 3, 30, 40)}],
+    [
+        {},
+        {"angle": 0.7},
+        {"angle": -2.0, "mirrored": True},
+        {"unit": "deg"},
+        {"grid": "pixels"},
+        {"drift": 0.01, "angle": 0.2},
+        {"shape": (1, 1, 3, 30, 40)},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_the_scale_is_the_tables(tmp_path, options):
     burst = opened(tmp_path / "a.fits", **options)
     assert burst.layout == "named-axes"
@@ -96,27 +112,40 @@ def test_info_tells_the_scale(tmp_path, capsys):
     assert "warning" not in said
 
 
-@pytest.mark.parametrize("options", [{"angle": 0.7}, {"angle": 2.5, "mirrored": True}, {"drift": 0.01}, {"grid": "pixels"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"angle": 0.7}, {"angle": 2.5, "mirrored": True}, {"drift": 0.01}, {"grid": "pixels"}],
+    ids=str,
+)
 def test_the_pointing_of_each_image_is_what_astropy_reads_from_the_table(tmp_path, options):
     burst = opened(tmp_path / "a.fits", **options)
     with fits.open(tmp_path / "a.fits") as hdus:
         for object_, frame in ((0, 0), (1, 2), (7, 1)):
             plane = burst.pointing[object_, frame]
             found = plane[:, :1] + plane[:, 1:] @ (CORNERS - [19.5, 14.5]).T
-            np.testing.assert_allclose(found.T, on_the_sky(hdus, CORNERS, wave=object_ % 2, frame=frame), atol=1e-6)
+            np.testing.assert_allclose(
+                found.T, on_the_sky(hdus, CORNERS, wave=object_ % 2, frame=frame), atol=1e-6
+            )
 
 
 @settings(deadline=None)
 @given(
-    seed=st.integers(0, 99), index=st.sampled_from([None, "rising", "falling"]), x=st.floats(0.6, 4.4), y=st.floats(2, 9),
-    turned=st.booleans(), pc=st.booleans(),
-)  # fmt: skip
+    seed=st.integers(0, 99),
+    index=st.sampled_from([None, "rising", "falling"]),
+    x=st.floats(0.6, 4.4),
+    y=st.floats(2, 9),
+    turned=st.booleans(),
+    pc=st.booleans(),
+)
 def test_a_table_is_interpolated_as_astropy_does(seed, index, x, y, turned, pc):
-    """The two roads, inside and half a cell outside of a table that is no plane, with index vectors in either order."""
+    """The two roads, inside and half a cell outside of a table that is no plane, with index vectors in either
+    order."""
     random = np.random.default_rng(seed)
     first, second = (2, 1) if turned else (1, 2)
     counts = (5, 4) if turned else (4, 5)  # along grid axes 1 and 2
-    header = fits.Header({"NAXIS": 2, "CTYPE1": "HPLN-TAB", "CTYPE2": "HPLT-TAB", "CUNIT1": "arcsec", "CUNIT2": "arcsec"})
+    header = fits.Header(
+        {"NAXIS": 2, "CTYPE1": "HPLN-TAB", "CTYPE2": "HPLT-TAB", "CUNIT1": "arcsec", "CUNIT2": "arcsec"}
+    )
     header.update({"PS1_0": "T", "PS1_1": "XY", "PS2_0": "T", "PS2_1": "XY", "PV1_3": first, "PV2_3": second})
     header.update({"CRPIX1": 0.0, "CRPIX2": 0.0, "CRVAL1": 0.0, "CRVAL2": 0.0, "CDELT1": 1.0, "CDELT2": 0.4})
     if pc:
@@ -128,7 +157,9 @@ def test_a_table_is_interpolated_as_astropy_does(seed, index, x, y, turned, pc):
         columns["I"] = points if index == "rising" else points[::-1]
     table = [fits.Column("XY", "40D", dim=f"(2,{counts[0]},{counts[1]})", array=columns["XY"][None])]
     table += [fits.Column("I", "4D", array=columns["I"][None])] if index else []
-    hdus = fits.HDUList([fits.PrimaryHDU(np.zeros((12, 6)), header), fits.BinTableHDU.from_columns(table, name="T")])
+    hdus = fits.HDUList(
+        [fits.PrimaryHDU(np.zeros((12, 6)), header), fits.BinTableHDU.from_columns(table, name="T")]
+    )
     pixels = {1: np.array([x]), 2: np.array([y])}
     ours = [float(lookup(header, number, 2, columns).at(header, pixels)[0]) for number in (1, 2)]
     theirs = WCS(header, fobj=hdus).all_pix2world([[x, y]], 1)[0]
@@ -149,14 +180,21 @@ def test_without_a_usable_table_the_scale_is_unknown(tmp_path, damage, capsys):
 def test_a_header_alone_tells_no_scale_where_its_axes_are_tabulated():
     cards = dict(sstred()[0].header)
     assert Instrument.from_header(cards).pixel_arcsec is None
-    assert Instrument.from_header({"CTYPE1": "HPLN-TAB", "CTYPE2": "HPLT-TAB", "CDELT1": 1.0, "CUNIT1": "arcsec"}).pixel_arcsec is None
+    assert (
+        Instrument.from_header(
+            {"CTYPE1": "HPLN-TAB", "CTYPE2": "HPLT-TAB", "CDELT1": 1.0, "CUNIT1": "arcsec"}
+        ).pixel_arcsec
+        is None
+    )
 
 
 def test_a_big_cube_with_a_table_opens_in_little_memory(tmp_path):
     frames, waves = 150, 21
     hdus = sstred(shape=(frames, 1, waves, 2, 2))
     primary = fits.PrimaryHDU(np.zeros((1,) * 5, np.float32), hdus[0].header).header
-    primary.update({"NAXIS1": 1024, "NAXIS2": 1024, "NAXIS3": waves, "NAXIS4": 1, "NAXIS5": frames, "EXTEND": True})
+    primary.update(
+        {"NAXIS1": 1024, "NAXIS2": 1024, "NAXIS3": waves, "NAXIS4": 1, "NAXIS5": frames, "EXTEND": True}
+    )
     with (tmp_path / "big.fits").open("wb") as file:
         file.write(primary.tostring().encode())
         file.truncate(file.tell() + -(-frames * waves * 2**22 // 2880) * 2880)
@@ -178,11 +216,24 @@ def test_a_big_cube_with_a_table_opens_in_little_memory(tmp_path):
 
 
 @pytest.mark.parametrize("zoom", [1, 2])
-@pytest.mark.parametrize("options", [{}, {"angle": 0.7}, {"angle": -2.0, "mirrored": True}, {"unit": "deg"}, {"grid": "pixels"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"angle": 0.7}, {"angle": -2.0, "mirrored": True}, {"unit": "deg"}, {"grid": "pixels"}],
+    ids=str,
+)
 def test_an_exported_image_lies_where_the_table_says(tmp_path, options, zoom):
     sstred(**options).writeto(tmp_path / "a.fits")
-    arguments = ["richardson-lucy", str(tmp_path / "a.fits"), "-o", str(tmp_path / "b.fits"), "--iterations", "1"]
-    assert main([*arguments, "--objects", "0:2", "--frames", "0:1", "--upsampling", str(zoom), "--quiet"]) == 0
+    arguments = [
+        "richardson-lucy",
+        str(tmp_path / "a.fits"),
+        "-o",
+        str(tmp_path / "b.fits"),
+        "--iterations",
+        "1",
+    ]
+    assert (
+        main([*arguments, "--objects", "0:2", "--frames", "0:1", "--upsampling", str(zoom), "--quiet"]) == 0
+    )
     with fits.open(tmp_path / "a.fits") as hdus:
         truth = on_the_sky(hdus, CORNERS)
     fine = zoom * (CORNERS + 0.5) - 0.5
@@ -202,7 +253,9 @@ def test_an_exported_image_lies_where_the_table_says(tmp_path, options, zoom):
 
         there = shown.wcs.pixel_to_world(*fine.T)
         assert shown.scale[0].to_value("arcsec/pix") == pytest.approx(abs(header["CDELT1"]))
-    np.testing.assert_allclose(np.stack([there.Tx.to_value(u.arcsec), there.Ty.to_value(u.arcsec)], 1), truth, atol=0.1 * 0.059)
+    np.testing.assert_allclose(
+        np.stack([there.Tx.to_value(u.arcsec), there.Ty.to_value(u.arcsec)], 1), truth, atol=0.1 * 0.059
+    )
 
 
 def test_an_unturned_image_has_its_signs_in_cdelt(tmp_path):
@@ -211,7 +264,9 @@ def test_an_unturned_image_has_its_signs_in_cdelt(tmp_path):
     np.testing.assert_allclose([plain[f"PC{i}_{j}"] for i in (1, 2) for j in (1, 2)], [1, 0, 0, 1], atol=1e-6)
     mirrored = opened(tmp_path / "b.fits", mirrored=True).headers[0]
     assert (mirrored["CDELT1"] < 0, mirrored["CDELT2"] > 0) == (True, True)
-    np.testing.assert_allclose([mirrored[f"PC{i}_{j}"] for i in (1, 2) for j in (1, 2)], [1, 0, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(
+        [mirrored[f"PC{i}_{j}"] for i in (1, 2) for j in (1, 2)], [1, 0, 0, 1], atol=1e-6
+    )
 
 
 def test_a_field_that_drifts_is_placed_where_the_frames_used_were(tmp_path):
@@ -219,11 +274,17 @@ def test_a_field_that_drifts_is_placed_where_the_frames_used_were(tmp_path):
     with fits.open(tmp_path / "a.fits") as hdus:
         seen = np.array([[on_the_sky(hdus, CORNERS, wave, frame) for frame in range(3)] for wave in range(2)])
     assert np.ptp(seen[..., 0, 0]) > 20 * 0.059  # far more than the 0.1 px that are asked for
-    for objects, frames in ((slice(0, 1), slice(2, 3)), (slice(1, 2), slice(0, 2)), (slice(None), slice(None))):
+    for objects, frames in (
+        (slice(0, 1), slice(2, 3)),
+        (slice(1, 2), slice(0, 2)),
+        (slice(None), slice(None)),
+    ):
         part = burst.select(objects, frames)
         snapshot = restore(part, RichardsonLucySettings(iterations=1))
         with fits.open(write(snapshot, tmp_path / "b.fits", overwrite=True)) as hdus:
-            np.testing.assert_allclose(linear(hdus[0].header, CORNERS), seen[objects, frames].mean((0, 1)), atol=0.1 * 0.059)
+            np.testing.assert_allclose(
+                linear(hdus[0].header, CORNERS), seen[objects, frames].mean((0, 1)), atol=0.1 * 0.059
+            )
 
 
 def test_an_image_of_a_denoised_series_is_placed_where_its_own_frame_was(tmp_path):
@@ -241,13 +302,26 @@ def test_an_image_of_a_denoised_series_is_placed_where_its_own_frame_was(tmp_pat
 @pytest.mark.parametrize("damage", BROKEN)
 def test_without_a_usable_table_an_export_has_no_place_but_a_valid_header(tmp_path, damage):
     BROKEN[damage](sstred()).writeto(tmp_path / "a.fits")
-    arguments = ["richardson-lucy", str(tmp_path / "a.fits"), "-o", str(tmp_path / "b.fits"), "--iterations", "1", "--objects", "0:1"]
+    arguments = [
+        "richardson-lucy",
+        str(tmp_path / "a.fits"),
+        "-o",
+        str(tmp_path / "b.fits"),
+        "--iterations",
+        "1",
+        "--objects",
+        "0:1",
+    ]
     assert main([*arguments, "--instrument", "crisp-6302", "--quiet"]) == 0
     with fits.open(tmp_path / "b.fits") as hdus:
         header = hdus[0].header
         assert not [value for value in header.values() if str(value).endswith("-TAB")]
         assert not [key for key in header if key.startswith(("PS1", "PS2", "PV"))]
-        assert (header["SOLARNET"], header["FILTER1"], header["DATEREF"]) == (0.5, "6302", "2020-08-01T00:00:00")
+        assert (header["SOLARNET"], header["FILTER1"], header["DATEREF"]) == (
+            0.5,
+            "6302",
+            "2020-08-01T00:00:00",
+        )
         assert (header["CDELT1"], header["CUNIT1"]) == (0.059, "arcsec")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FITSFixedWarning)

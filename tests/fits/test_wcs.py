@@ -10,13 +10,24 @@ from heliorestore.fits.wcs import planar, zoomed
 
 def header(letter="", form="PC", angle=0.3):
     c, s = np.cos(angle), np.sin(angle)
-    cards = {f"CTYPE1{letter}": "HPLN-TAN", f"CTYPE2{letter}": "HPLT-TAN", f"CUNIT1{letter}": "deg", f"CUNIT2{letter}": "deg",
-             f"CRVAL1{letter}": 0.1, f"CRVAL2{letter}": -0.2, f"CRPIX1{letter}": 12.5, f"CRPIX2{letter}": 7.0}  # fmt: skip
+    cards = {
+        f"CTYPE1{letter}": "HPLN-TAN",
+        f"CTYPE2{letter}": "HPLT-TAN",
+        f"CUNIT1{letter}": "deg",
+        f"CUNIT2{letter}": "deg",
+        f"CRVAL1{letter}": 0.1,
+        f"CRVAL2{letter}": -0.2,
+        f"CRPIX1{letter}": 12.5,
+        f"CRPIX2{letter}": 7.0,
+    }
     scale = 0.06 / 3600
     if form == "PC":
         cards |= {f"CDELT1{letter}": scale, f"CDELT2{letter}": scale}
     factor = 1 if form == "PC" else scale
-    cards |= {f"{form}{i}_{j}{letter}": factor * m for (i, j), m in zip(((1, 1), (1, 2), (2, 1), (2, 2)), (c, -s, s, c), strict=True)}
+    cards |= {
+        f"{form}{i}_{j}{letter}": factor * m
+        for (i, j), m in zip(((1, 1), (1, 2), (2, 1), (2, 2)), (c, -s, s, c), strict=True)
+    }
     return Header(cards)
 
 
@@ -32,7 +43,9 @@ def test_a_place_in_the_image_keeps_its_place_on_the_sky(form, letter, zoom, x, 
     fine = zoomed(coarse, zoom)
     # Counted from 0, the centre of pixel x lies at zoom (x + 1/2) - 1/2.
     there = [zoom * (value + 0.5) - 0.5 for value in (x, y)]
-    sky = [WCS(h, key=letter or " ").wcs_pix2world(*place, 0) for h, place in ((coarse, (x, y)), (fine, there))]
+    sky = [
+        WCS(h, key=letter or " ").wcs_pix2world(*place, 0) for h, place in ((coarse, (x, y)), (fine, there))
+    ]
     np.testing.assert_allclose(sky[1], sky[0], atol=1e-10)
 
 
@@ -57,12 +70,33 @@ def test_a_header_without_wcs_gets_none():
 
 
 def test_the_other_axes_are_dropped_and_the_plane_becomes_axes_1_and_2():
-    cube = Header({"CTYPE1": "WAVE", "CTYPE2": "HPLT-TAN", "CTYPE3": "HPLN-TAN", "CRVAL3": 5.0, "CRVAL1": 9.0, "PC2_3": 0.5, "PC3_1": 7.0,
-                   "PC2_2": 1.0, "PV1_1": 3.0, "PS1_0": "TAB", "WCSAXES": 3, "CTYPE3A": "RA---TAN", "TELESCOP": "SST"})  # fmt: skip
+    cube = Header(
+        {
+            "CTYPE1": "WAVE",
+            "CTYPE2": "HPLT-TAN",
+            "CTYPE3": "HPLN-TAN",
+            "CRVAL3": 5.0,
+            "CRVAL1": 9.0,
+            "PC2_3": 0.5,
+            "PC3_1": 7.0,
+            "PC2_2": 1.0,
+            "PV1_1": 3.0,
+            "PS1_0": "TAB",
+            "WCSAXES": 3,
+            "CTYPE3A": "RA---TAN",
+            "TELESCOP": "SST",
+        }
+    )
     cube["HISTORY"] = "kept"
     plane = planar(cube, x=3, y=2)
     assert dict(plane) == {
-        "CTYPE2": "HPLT-TAN", "CTYPE1": "HPLN-TAN", "CRVAL1": 5.0, "PC2_1": 0.5, "PC2_2": 1.0, "CTYPE1A": "RA---TAN", "TELESCOP": "SST",
+        "CTYPE2": "HPLT-TAN",
+        "CTYPE1": "HPLN-TAN",
+        "CRVAL1": 5.0,
+        "PC2_1": 0.5,
+        "PC2_2": 1.0,
+        "CTYPE1A": "RA---TAN",
+        "TELESCOP": "SST",
         "HISTORY": plane["HISTORY"],
-    }  # fmt: skip
+    }
     assert list(plane["HISTORY"]) == ["kept"]

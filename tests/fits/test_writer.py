@@ -84,11 +84,16 @@ def test_the_extensions_are_those_of_the_snapshot(hdus):
 
 
 def test_every_map_has_the_wcs_of_its_own_pixels(hdus):
-    scales = {name: hdus[name].header.get("CDELT1") for name in ("PRIMARY", "RESIDUAL", "UNCERTAINTY", "COVERAGE", "MODES")}
+    scales = {
+        name: hdus[name].header.get("CDELT1")
+        for name in ("PRIMARY", "RESIDUAL", "UNCERTAINTY", "COVERAGE", "MODES")
+    }
     assert scales == {"PRIMARY": 0.03, "RESIDUAL": 0.06, "UNCERTAINTY": 0.03, "COVERAGE": 0.03, "MODES": None}
     assert hdus["RESIDUAL"].header["CRPIX1"] == 4.0
     assert hdus[0].header["CRPIX1"] == 7.5
-    corner = [WCS(hdus[name].header, naxis=2).wcs_pix2world(-0.5, -0.5, 0) for name in ("PRIMARY", "RESIDUAL")]
+    corner = [
+        WCS(hdus[name].header, naxis=2).wcs_pix2world(-0.5, -0.5, 0) for name in ("PRIMARY", "RESIDUAL")
+    ]
     np.testing.assert_allclose(corner[0], corner[1])
 
 
@@ -106,7 +111,9 @@ def test_the_selection_is_recorded_as_python_slices(hdus):
 
 
 def test_the_processing_step_follows_those_present(tmp_path):
-    header = fits.Header({"PRSTEP1": "FLATFIELDING", "PRPROC1": "flat.pro", "PRSTEP2": "DEMODULATION", "PRLIB2A": "lib"})
+    header = fits.Header(
+        {"PRSTEP1": "FLATFIELDING", "PRPROC1": "flat.pro", "PRSTEP2": "DEMODULATION", "PRLIB2A": "lib"}
+    )
     with fits.open(write(restored(observed(tmp_path / "a.fits", header)), tmp_path / "out.fits")) as opened:
         card = opened[0].header
     assert (card["PRSTEP1"], card["PRSTEP2"]) == ("FLATFIELDING", "DEMODULATION")
@@ -114,13 +121,20 @@ def test_the_processing_step_follows_those_present(tmp_path):
     assert card["PRPROC3"] == "heliorestore richardson-lucy"
     assert card["PRPARA3"] == '{"iterations": "1"}'
     assert card["PRREF3"] == "a.fits"
-    assert (card["PRLIB3A"], card["PRLIB3B"], card["PRLIB3C"], card["PRLIB3D"]) == ("heliorestore", "torch", "numpy", "astropy")
+    assert (card["PRLIB3A"], card["PRLIB3B"], card["PRLIB3C"], card["PRLIB3D"]) == (
+        "heliorestore",
+        "torch",
+        "numpy",
+        "astropy",
+    )
     assert card["PRVER3C"] == np.__version__
     assert "PRSTEP4" not in card
 
 
 def test_turned_settings_are_told_apart_from_fixed_ones(snapshot, tmp_path):
-    turned = dataclasses.replace(snapshot, history=dict(snapshot.history) | {"lambda_object": np.array([0.1, 0.2, 0.2])})
+    turned = dataclasses.replace(
+        snapshot, history=dict(snapshot.history) | {"lambda_object": np.array([0.1, 0.2, 0.2])}
+    )
     modes = []
     for name, each in (("fixed", snapshot), ("turned", turned)):
         with fits.open(write(each, tmp_path / f"{name}.fits")) as opened:
@@ -129,7 +143,9 @@ def test_turned_settings_are_told_apart_from_fixed_ones(snapshot, tmp_path):
 
 
 def test_the_input_header_is_kept_but_for_what_is_stale(tmp_path):
-    header = fits.Header({"TELESCOP": "SST", "LONGTEXT": "many words " * 20, "HIERARCH ESO DET GAIN": 1.5, "DATAMAX": 99.0})
+    header = fits.Header(
+        {"TELESCOP": "SST", "LONGTEXT": "many words " * 20, "HIERARCH ESO DET GAIN": 1.5, "DATAMAX": 99.0}
+    )
     for n in range(3):
         header.add_history(f"step {n}")
     header.add_comment("seeing was good")
@@ -149,16 +165,22 @@ def test_the_input_header_is_kept_but_for_what_is_stale(tmp_path):
 
 def test_no_card_of_the_compression_survives(tmp_path):
     path = tmp_path / "a.fits"
-    fits.CompImageHDU(voxels(24, 20, dtype="i4"), fits.Header({"TELESCOP": "SST"})).writeto(path, checksum=True)
+    fits.CompImageHDU(voxels(24, 20, dtype="i4"), fits.Header({"TELESCOP": "SST"})).writeto(
+        path, checksum=True
+    )
     with fits.open(write(restored(read_burst(path)), tmp_path / "out.fits"), checksum=True) as opened:
         card = opened[0].header
     assert card["TELESCOP"] == "SST"
-    assert not [key for key in card if key.startswith(("Z", "TFORM", "TTYPE", "TFIELDS", "XTENSION", "EXTNAME"))]
+    assert not [
+        key for key in card if key.startswith(("Z", "TFORM", "TTYPE", "TFIELDS", "XTENSION", "EXTNAME"))
+    ]
 
 
 def test_further_objects_keep_their_headers(tmp_path):
     for band in ("nb", "wb"):
-        observed(tmp_path / f"{band}.fits", fits.Header({"CAMERA": band, "EXPTIME": 1.5 if band == "nb" else 0.5}))
+        observed(
+            tmp_path / f"{band}.fits", fits.Header({"CAMERA": band, "EXPTIME": 1.5 if band == "nb" else 0.5})
+        )
     burst = read_burst([tmp_path / "nb.fits", tmp_path / "wb.fits"])
     with fits.open(write(restored(burst), tmp_path / "out.fits")) as opened:
         assert opened[0].header["EXPTIME"] == 1.5
@@ -167,7 +189,10 @@ def test_further_objects_keep_their_headers(tmp_path):
 
 def test_dates_are_those_of_the_frames_used(tmp_path):
     for n in range(5):
-        observed(tmp_path / f"f{n}.fits", fits.Header({"DATE-OBS": f"2026-05-01T08:00:0{n}", "DATE-BEG": "2020-01-01"}))
+        observed(
+            tmp_path / f"f{n}.fits",
+            fits.Header({"DATE-OBS": f"2026-05-01T08:00:0{n}", "DATE-BEG": "2020-01-01"}),
+        )
     burst = read_burst(sorted(tmp_path.glob("f*.fits"))).select(frames=slice(1, 4))
     with fits.open(write(restored(burst), tmp_path / "out.fits")) as opened:
         assert opened[0].header["DATE-BEG"].startswith("2026-05-01T08:00:01")
@@ -210,7 +235,10 @@ def test_inputs_have_their_checksums(hdus, snapshot):
     assert row["SHA256"] == hashlib.sha256(source.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize(("change", "note"), [("changed", "changed since it was opened"), ("gone", "not found when this was written")])
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [("changed", "changed since it was opened"), ("gone", "not found when this was written")],
+)
 def test_an_input_that_changed_has_no_checksum_but_the_reason(snapshot, tmp_path, change, note):
     source = snapshot.run.sources[0].path
     if change == "gone":
@@ -230,16 +258,34 @@ def test_a_name_ending_in_gz_is_gzipped(snapshot, tmp_path):
 
 def test_sunpy_opens_it_with_the_right_scale_and_place(tmp_path):
     sunpy_map = pytest.importorskip("sunpy.map", reason="sunpy is not installed")
-    header = fits.Header({
-        "CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": "arcsec", "CUNIT2": "arcsec", "CRVAL1": 120.0, "CRVAL2": -80.0, "CRPIX1": 5.0,
-        "CRPIX2": 4.5, "CDELT1": 0.06, "CDELT2": 0.06, "DATE-OBS": "2026-05-01T08:00:00", "DSUN_OBS": 1.5e11, "HGLN_OBS": 0.0,
-        "HGLT_OBS": 0.0,
-        "RSUN_REF": 695700000.0, "TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 854.2, "WAVEUNIT": "nm",
-    })  # fmt: skip
+    header = fits.Header(
+        {
+            "CTYPE1": "HPLN-TAN",
+            "CTYPE2": "HPLT-TAN",
+            "CUNIT1": "arcsec",
+            "CUNIT2": "arcsec",
+            "CRVAL1": 120.0,
+            "CRVAL2": -80.0,
+            "CRPIX1": 5.0,
+            "CRPIX2": 4.5,
+            "CDELT1": 0.06,
+            "CDELT2": 0.06,
+            "DATE-OBS": "2026-05-01T08:00:00",
+            "DSUN_OBS": 1.5e11,
+            "HGLN_OBS": 0.0,
+            "HGLT_OBS": 0.0,
+            "RSUN_REF": 695700000.0,
+            "TELESCOP": "SST",
+            "INSTRUME": "CRISP",
+            "WAVELNTH": 854.2,
+            "WAVEUNIT": "nm",
+        }
+    )
     burst = observed(tmp_path / "a.fits", header)
     path = write(restored(burst, images=voxels(1, 16, 18), zoom=2), tmp_path / "out.fits")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This file contains more than 2 dimensions")  # the object axis
+        # the object axis
+        warnings.filterwarnings("ignore", message="This file contains more than 2 dimensions")
         maps = sunpy_map.Map([str(path), str(tmp_path / "a.fits")])
     fine, coarse = maps
     assert fine.scale.axis1.value == pytest.approx(0.03)
@@ -302,7 +348,9 @@ def test_a_failure_leaves_the_old_file_whole(snapshot, tmp_path, monkeypatch, st
 
     with monkeypatch.context() as patch:
         patch.setattr(Path if step == "replace" else os, step, fail)
-        with pytest.raises(RestorationError, match=f"could not be written .{os.strerror(code)}.*before is unchanged"):
+        with pytest.raises(
+            RestorationError, match=f"could not be written .{os.strerror(code)}.*before is unchanged"
+        ):
             write(snapshot, path, overwrite=True)
     assert path.read_text() == "precious"
     assert not leftovers(tmp_path)
@@ -335,7 +383,9 @@ PREPARE = """
 
 
 def child(tmp_path, body):
-    script = textwrap.dedent(PREPARE).format(tests=str(Path(__file__).parent), folder=str(tmp_path)) + textwrap.dedent(body)
+    script = textwrap.dedent(PREPARE).format(
+        tests=str(Path(__file__).parent), folder=str(tmp_path)
+    ) + textwrap.dedent(body)
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
 
 

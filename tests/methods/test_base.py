@@ -42,20 +42,40 @@ class Count:
     granted: ClassVar[list[tuple[str, float | None]]] = []
 
     def stream(
-        self, burst: Burst, settings: CountSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+        self,
+        burst: Burst,
+        settings: CountSettings,
+        *,
+        device: torch.device,
+        seed: int,
+        start: Snapshot | None = None,
     ) -> Generator[Snapshot, CountSettings | None, None]:
         image = burst.image(0, 0)[None] if start is None else start.images
         Count.granted.append((device.type, getattr(settings, "memory_gb", None)))
-        full = isinstance(settings, BoundedSettings) and device.type != "cpu" and (settings.memory_gb or 99) > settings.needed_gb
+        full = (
+            isinstance(settings, BoundedSettings)
+            and device.type != "cpu"
+            and (settings.memory_gb or 99) > settings.needed_gb
+        )
         if full and settings.out_of_memory_at == 0:
             raise torch.OutOfMemoryError("full")
         try:
             for step in range(1 if start is None else start.step + 1, settings.steps + 1):
-                if step == settings.out_of_memory_at and device.type != "cpu" and (full or type(settings) is CountSettings):
+                if (
+                    step == settings.out_of_memory_at
+                    and device.type != "cpu"
+                    and (full or type(settings) is CountSettings)
+                ):
                     raise torch.OutOfMemoryError("full")
                 image = image + settings.gain
                 stop = StopReason.DONE if step == settings.steps else None
-                sent = yield Snapshot(step=step, total=settings.steps, images=image, losses={"gain used": settings.gain}, stop=stop)
+                sent = yield Snapshot(
+                    step=step,
+                    total=settings.steps,
+                    images=image,
+                    losses={"gain used": settings.gain},
+                    stop=stop,
+                )
                 settings = sent or settings
         finally:
             Count.closed += 1
@@ -67,7 +87,9 @@ METHOD = Count()
 @pytest.fixture(autouse=True)
 def _count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "count", Entry("count_method:METHOD", "Count."))
-    monkeypatch.setitem(__import__("sys").modules, "count_method", __import__("types").SimpleNamespace(METHOD=METHOD))
+    monkeypatch.setitem(
+        __import__("sys").modules, "count_method", __import__("types").SimpleNamespace(METHOD=METHOD)
+    )
     Count.closed = 0
     Count.granted = []
 
@@ -88,7 +110,13 @@ def test_every_snapshot_tells_its_run(burst: Burst) -> None:
     for snapshot in stream(burst, CountSettings(gain=2.0), device="cpu", seed=7):
         run = snapshot.run
         assert run is not None
-        assert (run.settings, run.seed, run.device, run.labels, run.unit) == (CountSettings(gain=2.0), 7, "cpu", ("zero",), "counts")
+        assert (run.settings, run.seed, run.device, run.labels, run.unit) == (
+            CountSettings(gain=2.0),
+            7,
+            "cpu",
+            ("zero",),
+            "counts",
+        )
         assert len(snapshot.history["step"]) == snapshot.step
 
 
@@ -160,9 +188,15 @@ def test_a_full_gpu_is_tried_with_half_and_a_quarter_of_the_memory(burst: Burst,
 
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("stage", [0, 1, 3], ids=["when made", "first iteration", "later"])
-def test_a_gpu_that_is_full_whatever_is_asked_gives_way_to_the_cpu_with_all_its_memory(burst: Burst, stage: int) -> None:
+def test_a_gpu_that_is_full_whatever_is_asked_gives_way_to_the_cpu_with_all_its_memory(
+    burst: Burst, stage: int
+) -> None:
     running = stream(burst, BoundedSettings(out_of_memory_at=stage, memory_gb=8.0), device="cuda")
-    snapshots = [next(running), running.send(BoundedSettings(out_of_memory_at=stage, memory_gb=8.0, gain=2.0)), *running]
+    snapshots = [
+        next(running),
+        running.send(BoundedSettings(out_of_memory_at=stage, memory_gb=8.0, gain=2.0)),
+        *running,
+    ]
     assert [s.step for s in snapshots] == [1, 2, 3, 4]
     assert Count.granted == [("cuda", 8.0), ("cuda", 4.0), ("cuda", 2.0), ("cpu", 8.0)]
     assert snapshots[-1].messages[-1] == "cuda has no memory left: the run goes on on the CPU."
@@ -173,7 +207,12 @@ def test_a_gpu_that_is_full_whatever_is_asked_gives_way_to_the_cpu_with_all_its_
 
 def test_numbers_in_a_live_text_have_a_column_each_and_are_repeated(burst: Burst) -> None:
     running = stream(burst, CountSettings(), device="cpu")
-    snapshots = [next(running), running.send(CountSettings(shares="1, 0.5")), running.send(CountSettings(shares="2,3")), next(running)]
+    snapshots = [
+        next(running),
+        running.send(CountSettings(shares="1, 0.5")),
+        running.send(CountSettings(shares="2,3")),
+        next(running),
+    ]
     history = snapshots[-1].history
     np.testing.assert_array_equal(history["shares 1"], [np.nan, 1, 2, 2])
     np.testing.assert_array_equal(history["shares 2"], [np.nan, 0.5, 3, 3])
@@ -190,7 +229,9 @@ def test_files_that_settings_name_are_part_of_the_record(burst: Burst, tmp_path:
     assert {name: source.size for name, source in run.files.items()} == {"start": 6}
 
 
-def test_a_full_main_memory_is_an_error_that_names_the_burst(burst: Burst, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_main_memory_is_an_error_that_names_the_burst(
+    burst: Burst, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*args: object, **kwargs: object) -> Generator[Snapshot, None, None]:
         raise torch.OutOfMemoryError("cannot allocate")
         yield

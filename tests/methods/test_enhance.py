@@ -29,7 +29,11 @@ def random_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             torch.nn.init.uniform_(module.running_var, 0.1, 0.5)
     for kind in ("continuum", "magnetogram"):
         record = weights.WeightsRecord(
-            name=f"enhance-{kind}-small", architecture="enhance-small", kind=kind, pixel_arcsec=(0.45, 0.56), instrument=HMI.name
+            name=f"enhance-{kind}-small",
+            architecture="enhance-small",
+            kind=kind,
+            pixel_arcsec=(0.45, 0.56),
+            instrument=HMI.name,
         )
         weights.save(net, record, tmp_path)
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
@@ -87,11 +91,20 @@ def test_it_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_unit_does_not_matter() -> None:
     image = sun()
     one = restore(Burst.from_array(image, HMI), SMALL, device="cpu").images
-    np.testing.assert_allclose(restore(Burst.from_array(image / 6e4, HMI), SMALL, device="cpu").images * 6e4, one, rtol=1e-4, atol=1.0)
+    np.testing.assert_allclose(
+        restore(Burst.from_array(image / 6e4, HMI), SMALL, device="cpu").images * 6e4,
+        one,
+        rtol=1e-4,
+        atol=1.0,
+    )
     field = np.random.default_rng(0).normal(0, 300, (20, 20)).astype(np.float32)
-    gauss = restore(Burst.from_array(field, HMI, headers=(header(BUNIT="Gauss"),)), SMALL, device="cpu").images
+    gauss = restore(
+        Burst.from_array(field, HMI, headers=(header(BUNIT="Gauss"),)), SMALL, device="cpu"
+    ).images
     for unit, factor in (("kG", 1e-3), ("mT", 0.1), ("T", 1e-4)):
-        other = restore(Burst.from_array(field * factor, HMI, headers=(header(BUNIT=unit),)), SMALL, device="cpu").images
+        other = restore(
+            Burst.from_array(field * factor, HMI, headers=(header(BUNIT=unit),)), SMALL, device="cpu"
+        ).images
         np.testing.assert_allclose(other / factor, gauss, rtol=1e-3, atol=0.1)
 
 
@@ -110,7 +123,9 @@ def test_holes_stay_holes_and_harm_nobody() -> None:
 def test_frames_are_averaged() -> None:
     frames = np.stack([sun(seed=1), sun(seed=2)])
     both = restore(Burst.from_array(frames, HMI), SMALL, device="cpu")
-    np.testing.assert_allclose(both.images, restore(Burst.from_array(frames.mean(0), HMI), SMALL, device="cpu").images, rtol=1e-5)
+    np.testing.assert_allclose(
+        both.images, restore(Burst.from_array(frames.mean(0), HMI), SMALL, device="cpu").images, rtol=1e-5
+    )
     assert any("mean of the 2 frames" in text for text in both.messages)
 
 
@@ -120,8 +135,16 @@ def kind(image: np.ndarray, **cards: object) -> str:
 
 def test_the_kind_is_found_by_header_then_by_sign() -> None:
     field, light = np.array([[-5.0, 3.0], [2.0, -1.0]], np.float32), np.ones((2, 2), np.float32)
-    assert kind(light, CONTENT="MAGNETOGRAM") == kind(light, BUNIT="Mx/cm^2") == kind(light, BUNIT="Gauss") == kind(field) == "magnetogram"
-    assert kind(light, CONTENT="CONTINUUM INTENSITY") == kind(light, BUNIT="DN/s") == kind(light) == "continuum"
+    assert (
+        kind(light, CONTENT="MAGNETOGRAM")
+        == kind(light, BUNIT="Mx/cm^2")
+        == kind(light, BUNIT="Gauss")
+        == kind(field)
+        == "magnetogram"
+    )
+    assert (
+        kind(light, CONTENT="CONTINUUM INTENSITY") == kind(light, BUNIT="DN/s") == kind(light) == "continuum"
+    )
     assert enhance.kind_of(Burst.from_array(field, HMI), 0, field) == "magnetogram"
     with pytest.raises(SettingsError, match="is in m/s"):
         kind(field, BUNIT="m/s")
@@ -130,7 +153,11 @@ def test_the_kind_is_found_by_header_then_by_sign() -> None:
 @pytest.mark.usefixtures("random_weights")
 def test_pixels_must_be_hmis() -> None:
     burst = Burst.from_array(sun(), dataclasses.replace(HMI, pixel_arcsec=0.059))
-    with pytest.raises(SettingsError, match=r"pixels of 0.059 arcsec; the weights enhance-continuum-small are for 0.45 to 0.56"):
+    with pytest.raises(
+        SettingsError,
+        match=r"pixels of 0.059 arcsec; the weights enhance-continuum-small "
+        r"are for 0.45 to 0.56",
+    ):
         restore(burst, SMALL, device="cpu")
     with pytest.raises(SettingsError, match="does not say the instrument's diameter_m, pixel_arcsec"):
         restore(Burst.from_array(sun()), SMALL, device="cpu")
@@ -139,16 +166,27 @@ def test_pixels_must_be_hmis() -> None:
 @pytest.mark.usefixtures("random_weights")
 def test_weights_of_the_other_kind_are_refused() -> None:
     with pytest.raises(WeightsError, match="are for a magnetogram, but the image is taken for a continuum"):
-        restore(Burst.from_array(sun(), HMI), EnhanceSettings(weights="enhance-magnetogram-small"), device="cpu")
+        restore(
+            Burst.from_array(sun(), HMI), EnhanceSettings(weights="enhance-magnetogram-small"), device="cpu"
+        )
 
 
 @pytest.mark.usefixtures("random_weights")
 def test_the_limb_is_noticed_and_left_out() -> None:
     size = 100
     disc = {
-        "CRPIX1": -30.5, "CRPIX2": 50.5, "CRVAL1": 900.0, "CRVAL2": 0.0, "CDELT1": 0.504, "CDELT2": 0.504, "RSUN_OBS": 960.0,
-        "CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": "arcsec", "CUNIT2": "arcsec",
-    }  # fmt: skip
+        "CRPIX1": -30.5,
+        "CRPIX2": 50.5,
+        "CRVAL1": 900.0,
+        "CRVAL2": 0.0,
+        "CDELT1": 0.504,
+        "CDELT2": 0.504,
+        "RSUN_OBS": 960.0,
+        "CTYPE1": "HPLN-TAN",
+        "CTYPE2": "HPLT-TAN",
+        "CUNIT1": "arcsec",
+        "CUNIT2": "arcsec",
+    }
     mu = enhance.limb_cosine(disc, (size, size))
     assert mu is not None
     image = np.nan_to_num(6e4 * (0.4 + 0.6 * mu)).astype(np.float32)
@@ -160,7 +198,10 @@ def test_the_limb_is_noticed_and_left_out() -> None:
 @pytest.mark.usefixtures("random_weights")
 def test_weights_are_named_in_the_messages() -> None:
     sha256 = weights.load("enhance-continuum-small")[1].sha256
-    assert f"Weights enhance-continuum-small, sha256 {sha256}." in restore(Burst.from_array(sun(), HMI), SMALL, device="cpu").messages
+    assert (
+        f"Weights enhance-continuum-small, sha256 {sha256}."
+        in restore(Burst.from_array(sun(), HMI), SMALL, device="cpu").messages
+    )
 
 
 @pytest.mark.usefixtures("random_weights")
@@ -175,9 +216,14 @@ def test_the_unsigned_flux_does_not_grow() -> None:
     before = np.abs(burst.image(0, 0)).mean()
     assert np.abs(free.images).mean() > 1.1 * before
     assert np.abs(kept.images).mean() == pytest.approx(1.029 * before, rel=1e-4)
-    np.testing.assert_allclose(kept.images / kept.images.std(), free.images / free.images.std(), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        kept.images / kept.images.std(), free.images / free.images.std(), rtol=1e-3, atol=1e-5
+    )
     told = next(text for text in kept.messages if "unsigned flux had grown" in text)
     factor = kept.images.std() / free.images.std()
     assert f"was scaled by {factor:.3f}" in told
-    assert f"differs from the input by {kept.losses['reconvolution']:.1%}, unscaled by {free.losses['reconvolution']:.1%}" in told
+    assert (
+        f"differs from the input by {kept.losses['reconvolution']:.1%}, unscaled by "
+        f"{free.losses['reconvolution']:.1%}" in told
+    )
     assert not any("unsigned flux" in text for text in free.messages)

@@ -1,4 +1,5 @@
-"""What the networks of the package do: on simulated scenes of known truth, and on real HMI images where they are at hand."""
+"""What the networks of the package do: on simulated scenes of known truth, and on real HMI images where they
+are at hand."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +30,9 @@ def enhanced(image: np.ndarray, **settings: str | bool) -> np.ndarray:
 
 
 def bicubic(image: np.ndarray) -> np.ndarray:
-    return torch.nn.functional.interpolate(torch.from_numpy(image)[None, None], scale_factor=2, mode="bicubic")[0, 0].numpy()
+    return torch.nn.functional.interpolate(
+        torch.from_numpy(image)[None, None], scale_factor=2, mode="bicubic"
+    )[0, 0].numpy()
 
 
 @lru_cache

@@ -19,15 +19,29 @@ from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.settings import Settings
 
-SV = SvMomfbdSettings(modes=6, r0_cm=20.0, left_out=0.0, patch=32, psf=32, grid_step=16, iterations=9, patch_iterations=3, stop_early=False)
-MOMFBD = MomfbdSettings(modes=6, r0_cm=20.0, left_out=0.0, patch=32, patch_step=16, iterations=8, stop_early=False)
+SV = SvMomfbdSettings(
+    modes=6,
+    r0_cm=20.0,
+    left_out=0.0,
+    patch=32,
+    psf=32,
+    grid_step=16,
+    iterations=9,
+    patch_iterations=3,
+    stop_early=False,
+)
+MOMFBD = MomfbdSettings(
+    modes=6, r0_cm=20.0, left_out=0.0, patch=32, patch_step=16, iterations=8, stop_early=False
+)
 FURTHER = 12  # iterations as turned while it runs
 CUT = 5  # snapshots before the run is cut off
 
 
 @pytest.fixture(scope="module")
 def burst(tmp_path_factory: pytest.TempPathFactory) -> Burst:
-    path = write_burst(simulate(frames=3, size=48, varying=0.2).burst, tmp_path_factory.mktemp("burst") / "burst.fits")
+    path = write_burst(
+        simulate(frames=3, size=48, varying=0.2).burst, tmp_path_factory.mktemp("burst") / "burst.fits"
+    )
     return heliorestore.read(path).with_instrument("crisp-8542")
 
 
@@ -37,11 +51,14 @@ def _always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def turned(settings: Settings, number: int) -> Settings:
-    """The settings with which the snapshot of that number is made: everything is turned once, and back where the run goes on."""
+    """The settings with which the snapshot of that number is made: everything is turned once, and back where
+    the run goes on."""
     if number < 2:
         return settings
     if number < CUT:
-        return settings.replace(prior=0.3, rate_modes=0.2, filter_width=1.5, object_weights="2", iterations=FURTHER)
+        return settings.replace(
+            prior=0.3, rate_modes=0.2, filter_width=1.5, object_weights="2", iterations=FURTHER
+        )
     return settings.replace(prior=0.5) if number > CUT + 1 else settings
 
 
@@ -103,7 +120,9 @@ def test_a_resumed_run_is_recorded_and_repeated_from_its_start(
     assert path.read_bytes() == b"of another run"
 
 
-def test_iterations_that_are_turned_down_before_the_run_goes_on_leave_the_patches_as_they_are(burst: Burst, tmp_path: Path) -> None:
+def test_iterations_that_are_turned_down_before_the_run_goes_on_leave_the_patches_as_they_are(
+    burst: Burst, tmp_path: Path
+) -> None:
     settings = SV.replace(iterations=7, patch_iterations=5)
     kept = settings.replace(checkpoint=str(tmp_path / "state"))
     running = stream(burst, kept, device="cpu")
@@ -121,7 +140,9 @@ def test_iterations_that_are_turned_down_before_the_run_goes_on_leave_the_patche
 
 
 @pytest.mark.parametrize("settings", [SV, MOMFBD], ids=["sv-momfbd", "momfbd"])
-def test_a_run_that_began_from_a_result_is_repeated_with_that_result(burst: Burst, settings: Settings, tmp_path: Path) -> None:
+def test_a_run_that_began_from_a_result_is_repeated_with_that_result(
+    burst: Burst, settings: Settings, tmp_path: Path
+) -> None:
     first = restore(burst, settings.replace(iterations=3), device="cpu")
     last = restore(burst, settings.replace(iterations=6, prior=0.4), device="cpu", start=first)
     assert np.flatnonzero(last.history["restart"] == 1).tolist() == [len(first.history["step"])]
@@ -148,7 +169,9 @@ def from_nowhere(burst: Burst) -> Snapshot:
 
 
 @pytest.mark.parametrize("begin", [other_settings, other_frames, other_method, from_nowhere])
-def test_a_result_that_the_record_does_not_lead_to_is_said_and_not_repeated(burst: Burst, begin: Callable[[Burst], Snapshot]) -> None:
+def test_a_result_that_the_record_does_not_lead_to_is_said_and_not_repeated(
+    burst: Burst, begin: Callable[[Burst], Snapshot]
+) -> None:
     last = restore(burst, SV.replace(iterations=2), device="cpu", start=begin(burst))
     assert any("cannot be repeated exactly: iteration" in message for message in last.messages)
     assert last.run is not None
@@ -157,7 +180,9 @@ def test_a_result_that_the_record_does_not_lead_to_is_said_and_not_repeated(burs
 
 
 @pytest.mark.parametrize("settings", [SV, MOMFBD], ids=["sv-momfbd", "momfbd"])
-def test_a_checkpoint_of_an_earlier_version_goes_on_and_says_what_is_lost(burst: Burst, settings: Settings, tmp_path: Path) -> None:
+def test_a_checkpoint_of_an_earlier_version_goes_on_and_says_what_is_lost(
+    burst: Burst, settings: Settings, tmp_path: Path
+) -> None:
     path = tmp_path / "state"
     kept = settings.replace(checkpoint=str(path))
     drive(burst, kept, 0, 2)

@@ -24,7 +24,8 @@ COUNTS = 4000.0
 
 @pytest.fixture
 def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Quarter networks under the names of the package's, which were not trained but whose every layer matters."""
+    """Quarter networks under the names of the package's, which were not trained but whose every layer
+    matters."""
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
     torch.manual_seed(0)
     for name, architecture in (("crisp", "mfbd-quarter"), ("recurrent-crisp", "mfbd-recurrent-quarter")):
@@ -35,9 +36,15 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def keep(net: torch.nn.Module, name: str, folder: Path, architecture: str, normalisation: str = "mean 1") -> None:
+def keep(
+    net: torch.nn.Module, name: str, folder: Path, architecture: str, normalisation: str = "mean 1"
+) -> None:
     record = weights.WeightsRecord(
-        name=f"mfbd-{name}-quarter", architecture=architecture, normalisation=normalisation, pixel_arcsec=(0.053, 0.065), instrument="SST"
+        name=f"mfbd-{name}-quarter",
+        architecture=architecture,
+        normalisation=normalisation,
+        pixel_arcsec=(0.053, 0.065),
+        instrument="SST",
     )
     weights.save(net, record, folder)
 
@@ -60,7 +67,9 @@ def test_tiles_leave_no_seam_and_coverage_grows() -> None:
     np.testing.assert_allclose(across.images, whole.images, rtol=1e-5)
     high = burst(shape=(230, 24))
     snapshots = list(stream(high, ONE.replace(tile=64), device="cpu"))
-    assert [float(s.maps["coverage"].mean()) for s in snapshots] == pytest.approx([64 / 230, 128 / 230, 192 / 230, 1.0])
+    assert [float(s.maps["coverage"].mean()) for s in snapshots] == pytest.approx(
+        [64 / 230, 128 / 230, 192 / 230, 1.0]
+    )
     np.testing.assert_allclose(snapshots[-1].images, restore(high, ONE, device="cpu").images, rtol=1e-5)
     best = max(range(7), key=lambda f: float(high.image(0, f).std()))
     in_burst_mean = high.image(0, best) / observe(high, torch.device("cpu")).relative[0, best]
@@ -78,8 +87,16 @@ def test_the_recurrent_network_remembers_across_tiles(side: int) -> None:
     frames = torch.randn(4, 16, 400, dtype=torch.float64)
     whole, tiled = [(frames[0], None)], [(frames[0], None)]
     for frame in frames[1:]:
-        whole.append(better(net, list(cuts((16, 400), slice(0, 16), 400, net.reach)), whole[-1][0], frame, whole[-1][1]))
-        tiled.append(better(net, list(cuts((16, 400), slice(0, 16), side, net.reach)), tiled[-1][0], frame, tiled[-1][1]))
+        whole.append(
+            better(
+                net, list(cuts((16, 400), slice(0, 16), 400, net.reach)), whole[-1][0], frame, whole[-1][1]
+            )
+        )
+        tiled.append(
+            better(
+                net, list(cuts((16, 400), slice(0, 16), side, net.reach)), tiled[-1][0], frame, tiled[-1][1]
+            )
+        )
     torch.testing.assert_close(tiled[1:], whole[1:], rtol=1e-10, atol=1e-10)
 
 
@@ -93,7 +110,10 @@ def test_any_size_keeps_its_size_unit_and_mean(network: str, shape: tuple[int, i
     assert float(result.images.mean()) == pytest.approx(float(np.mean(observed.frames)), rel=1e-5)
     fainter = Burst.from_array(np.asarray(observed.frames) / COUNTS, CRISP)
     np.testing.assert_allclose(
-        restore(fainter, ONE.replace(network=network), device="cpu").images * COUNTS, result.images, rtol=1e-4, atol=0.1
+        restore(fainter, ONE.replace(network=network), device="cpu").images * COUNTS,
+        result.images,
+        rtol=1e-4,
+        atol=0.1,
     )
 
 
@@ -125,7 +145,9 @@ def test_an_opened_network_gives_the_sharpest_frame(tmp_path: Path, monkeypatch:
 def test_the_network_sees_the_unit_of_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
     seen: list[float] = []
-    monkeypatch.setattr(EncoderDecoder, "forward", lambda self, frames: (seen.append(float(frames.mean())), frames[:, :1])[1])
+    monkeypatch.setattr(
+        EncoderDecoder, "forward", lambda self, frames: (seen.append(float(frames.mean())), frames[:, :1])[1]
+    )
     for normalisation in ("mean 0.4", "times 0.001"):
         keep(weights.build("mfbd-quarter"), "crisp", tmp_path, "mfbd-quarter", normalisation)
         restore(burst(), ONE, device="cpu")
@@ -147,18 +169,23 @@ def test_the_committees_mean_and_spread_are_those_of_its_members() -> None:
     np.testing.assert_allclose(members[-1].maps["uncertainty"], outputs.std(0, ddof=1), rtol=0.02, atol=0.02)
     again = restore(observed, ONE.replace(committee=4), device="cpu", seed=3)
     np.testing.assert_array_equal(again.images, members[-1].images)
-    assert not np.array_equal(restore(observed, ONE.replace(committee=4), device="cpu", seed=4).images, members[-1].images)
+    assert not np.array_equal(
+        restore(observed, ONE.replace(committee=4), device="cpu", seed=4).images, members[-1].images
+    )
 
 
 @pytest.mark.usefixtures("nets")
 @pytest.mark.parametrize("network", ["encoder-decoder", "recurrent"])
 def test_the_committee_sees_the_burst_in_all_orientations(network: str) -> None:
-    observed = burst(frames=2, shape=(32, 48))  # two frames: whatever their order, nothing but the orientation changes
+    # two frames: whatever their order, nothing but the orientation changes
+    observed = burst(frames=2, shape=(32, 48))
     settings = MfbdSettings(network=network, committee=8)
     frames = np.asarray(observed.frames)
     mirrored = Burst.from_array(np.ascontiguousarray(frames[..., ::-1]), CRISP)
     np.testing.assert_allclose(
-        restore(mirrored, settings, device="cpu").images[..., ::-1], restore(observed, settings, device="cpu").images, rtol=3e-6
+        restore(mirrored, settings, device="cpu").images[..., ::-1],
+        restore(observed, settings, device="cpu").images,
+        rtol=3e-6,
     )
     one = restore(observed, settings.replace(committee=1), device="cpu").images
     other = restore(mirrored, settings.replace(committee=1), device="cpu").images[..., ::-1]
@@ -180,7 +207,9 @@ def test_the_recurrent_network_streams_an_image_per_frame_and_then_one_per_membe
     with torch.inference_mode():
         wanted = net(torch.from_numpy(padded)[None])[0, :, :, :52].numpy()
     for snapshot, image in zip(snapshots[:4], wanted, strict=True):
-        np.testing.assert_allclose(snapshot.images[0] / COUNTS, image / image.mean() * frames.mean() / COUNTS, rtol=1e-4)
+        np.testing.assert_allclose(
+            snapshot.images[0] / COUNTS, image / image.mean() * frames.mean() / COUNTS, rtol=1e-4
+        )
     assert "uncertainty" in snapshots[-1].maps
 
 
@@ -216,14 +245,19 @@ def test_the_spread_is_not_taken_for_the_error(nets: Path) -> None:
     record = weights.read_record(nets / "mfbd-crisp-quarter.safetensors")
     net, _ = weights.load(record.name)
     weights.save(net, dataclasses.replace(record, quality={"error_over_spread": 7.4}), nets)
-    said = {count: " ".join(restore(burst(), ONE.replace(committee=count), device="cpu").messages) for count in (1, 2)}
+    said = {
+        count: " ".join(restore(burst(), ONE.replace(committee=count), device="cpu").messages)
+        for count in (1, 2)
+    }
     assert "the error is 7 times the spread" in said[2]
     assert "spread" not in said[1]
 
 
 @settings(max_examples=60, deadline=None)
 @given(count=st.integers(1, 40), size=st.integers(2, 12), seed=st.none() | st.integers(0, 5))
-def test_every_frame_is_dealt_and_each_group_is_headed_by_one_of_the_sharpest(count: int, size: int, seed: int | None) -> None:
+def test_every_frame_is_dealt_and_each_group_is_headed_by_one_of_the_sharpest(
+    count: int, size: int, seed: int | None
+) -> None:
     order = np.random.default_rng(count).permutation(count)
     dealt = groups(order, size, None if seed is None else np.random.default_rng(seed))
     number = -(-count // size)

@@ -1,4 +1,5 @@
-"""What the networks of the package do with bursts whose truth is known; all scenes and air are new to them."""
+"""What the networks of the package do with bursts whose truth is known; all scenes and air are new to
+them."""
 
 import numpy as np
 import pytest
@@ -30,7 +31,11 @@ def sharpest(burst: Burst) -> int:
 
 @pytest.mark.parametrize(
     ("name", "scene", "r0_cm", "most"),
-    [("crisp-6302", "granulation", 12.0, 0.8), ("crisp-8542", "sunspot", 15.0, 0.7), ("chromis-3934", "sunspot", 8.0, 0.8)],
+    [
+        ("crisp-6302", "granulation", 12.0, 0.8),
+        ("crisp-8542", "sunspot", 15.0, 0.7),
+        ("chromis-3934", "sunspot", 8.0, 0.8),
+    ],
 )
 @pytest.mark.parametrize("network", ["encoder-decoder", "recurrent"])
 def test_it_comes_nearer_to_the_truth_than_the_sharpest_frame_and_the_mean(
@@ -45,7 +50,9 @@ def test_it_comes_nearer_to_the_truth_than_the_sharpest_frame_and_the_mean(
     assert error(restored, truth) < error(frames.mean(0), truth)
 
 
-@pytest.mark.parametrize(("name", "scene"), [("crisp-6302", "granulation"), ("crisp-8542", "sunspot"), ("chromis-3934", "sunspot")])
+@pytest.mark.parametrize(
+    ("name", "scene"), [("crisp-6302", "granulation"), ("crisp-8542", "sunspot"), ("chromis-3934", "sunspot")]
+)
 def test_the_photometry_is_that_of_the_frames(name: str, scene: str) -> None:
     air = SimulationSettings(size=96, frames=7, objects=1, scene=scene, r0_cm=10.0, ao=True, step=32)
     simulation = simulate_burst(air, KNOWN[name], seed=SEED + 1)
@@ -61,23 +68,33 @@ def test_the_photometry_is_that_of_the_frames(name: str, scene: str) -> None:
     assert abs(float(restored[dark].mean()) - wanted) < abs(float(aligned[:, dark].mean()) - wanted)
 
 
-@pytest.mark.parametrize(("network", "prefix"), [("encoder-decoder", "mfbd"), ("recurrent", "mfbd-recurrent")])
-@pytest.mark.parametrize(("name", "sampling"), [("crisp-6302", "crisp"), ("crisp-8542", "crisp"), ("chromis-3934", "chromis")])
+@pytest.mark.parametrize(
+    ("network", "prefix"), [("encoder-decoder", "mfbd"), ("recurrent", "mfbd-recurrent")]
+)
+@pytest.mark.parametrize(
+    ("name", "sampling"), [("crisp-6302", "crisp"), ("crisp-8542", "crisp"), ("chromis-3934", "chromis")]
+)
 def test_each_sampling_has_weights_of_its_own(network: str, prefix: str, name: str, sampling: str) -> None:
     frames = np.random.default_rng(0).uniform(1, 2, (1, 7, 24, 24)).astype(np.float32)
-    messages = " ".join(restore(Burst.from_array(frames, KNOWN[name]), ONE.replace(network=network), device="cpu").messages)
+    messages = " ".join(
+        restore(Burst.from_array(frames, KNOWN[name]), ONE.replace(network=network), device="cpu").messages
+    )
     assert f"Weights {prefix}-{sampling}-quarter, sha256" in messages
     assert "expect less" not in messages
 
 
 @pytest.fixture(scope="module")
 def modulated() -> Simulation:
-    """A sunspot in two states of a modulation, I + V and I - V in the flank of Fe I 6302, through the same air."""
+    """A sunspot in two states of a modulation, I + V and I - V in the flank of Fe I 6302, through the same
+    air."""
     air = SimulationSettings(size=128, frames=7, objects=2, r0_cm=12.0, ao=True, step=16, noise=1e-3)
     patch = Patch(shape=(128, 128), pixel_arcsec=0.059, scene="sunspot", seed=SEED, margin=64)
     intensity, _, _, circular = stokes(patch, "fe-6302", [-8.0])[:, 0]
     return simulate_burst(
-        air, KNOWN["crisp-6302"], seed=SEED, scene=np.stack([intensity + circular, intensity - circular]).astype(np.float32)
+        air,
+        KNOWN["crisp-6302"],
+        seed=SEED,
+        scene=np.stack([intensity + circular, intensity - circular]).astype(np.float32),
     )
 
 
@@ -100,5 +117,7 @@ def test_circular_polarisation_survives_the_network(modulated: Simulation) -> No
 def test_without_polarisation_none_appears(modulated: Simulation) -> None:
     """The same frames in both states: whatever the network makes of them, it is the same."""
     frames = np.asarray(modulated.burst.frames)[:1].repeat(2, 0)
-    images = restore(Burst.from_array(frames, KNOWN["crisp-6302"]), MfbdSettings(committee=3), device="cpu").images
+    images = restore(
+        Burst.from_array(frames, KNOWN["crisp-6302"]), MfbdSettings(committee=3), device="cpu"
+    ).images
     assert float(np.abs(demodulated(images)).max()) < 1e-5

@@ -21,7 +21,9 @@ from heliorestore.prepare.align import frame_shifts
 from heliorestore.prepare.observe import observe
 from heliorestore.snapshot import Snapshot, StopReason
 
-SMALL = MomfbdSettings(modes=8, r0_cm=20.0, left_out=0.0, patch=32, patch_step=16, iterations=8, stop_early=False)
+SMALL = MomfbdSettings(
+    modes=8, r0_cm=20.0, left_out=0.0, patch=32, patch_step=16, iterations=8, stop_early=False
+)
 
 
 def run(burst: Burst, settings: MomfbdSettings) -> list[Snapshot]:
@@ -63,9 +65,12 @@ def test_the_metric_does_not_see_a_common_shift(problem):
     shifted[..., :2] += 0.1
     weights = torch.ones(1)
     losses = [
-        evaluate(problem, type(state)(0, m, state.moments, state.levels), weights, prior=0.0).losses["data"] for m in (modes, shifted)
+        evaluate(problem, type(state)(0, m, state.moments, state.levels), weights, prior=0.0).losses["data"]
+        for m in (modes, shifted)
     ]
-    turned = evaluate(problem, type(state)(0, modes * 1.2, state.moments, state.levels), weights, prior=0.0).losses["data"]
+    turned = evaluate(
+        problem, type(state)(0, modes * 1.2, state.moments, state.levels), weights, prior=0.0
+    ).losses["data"]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert abs(turned - losses[0]) > 5 * abs(losses[1] - losses[0])
 
@@ -95,12 +100,15 @@ def test_two_objects_share_their_wavefronts_and_the_phase_grows_with_frequency()
     case = simulate(objects=2, wavelengths=(854.2, 630.2), noise=3e-3)
     wavefronts = make_wavefronts(case.burst.instruments, 8, 20.0, (0.0, 0.0), CPU)
     red, blue = wavefronts.optics(32)
-    assert torch.allclose(blue.modes.norm() / red.modes.norm() * red.side / blue.side, torch.tensor(854.2 / 630.2), rtol=0.05)
+    assert torch.allclose(
+        blue.modes.norm() / red.modes.norm() * red.side / blue.side, torch.tensor(854.2 / 630.2), rtol=0.05
+    )
     last = run(case.burst, SMALL)[-1]
     for object_ in range(2):
         mean = np.asarray(case.burst.frames)[object_].mean(0)
         assert (
-            nmse(last.images[object_] / 1000, case.truth[object_])[0] < 0.6 * nmse(mean / 1000, case.truth[object_], deconvolved=False)[0]
+            nmse(last.images[object_] / 1000, case.truth[object_])[0]
+            < 0.6 * nmse(mean / 1000, case.truth[object_], deconvolved=False)[0]
         )
 
 
@@ -109,7 +117,9 @@ def test_a_weight_of_zero_takes_an_object_out_of_the_fit():
     spoilt = np.asarray(case.burst.frames).copy()
     spoilt[1] += np.random.default_rng(0).normal(0, 100, spoilt[1].shape)
     settings = SMALL.replace(object_weights="1, 0", iterations=4)
-    one = run(Burst(frames=case.burst.frames, instruments=case.burst.instruments), settings.replace(align=False))[-1]
+    one = run(
+        Burst(frames=case.burst.frames, instruments=case.burst.instruments), settings.replace(align=False)
+    )[-1]
     other = run(Burst(frames=spoilt, instruments=case.burst.instruments), settings.replace(align=False))[-1]
     np.testing.assert_allclose(one.maps["modes"], other.maps["modes"], atol=1e-4)
 
@@ -121,7 +131,9 @@ def test_phase_diversity_recovers_one_wavefront_from_a_focused_and_a_defocused_f
     sharp = scene(128)[0]
     images = [convolve(sharp, psf(optics, true)[0])[32:96, 32:96] for optics in wavefronts.optics(32)]
     burst = Burst(frames=torch.stack(images)[:, None].numpy(), instruments=(INSTRUMENT, INSTRUMENT))
-    settings = SMALL.replace(diversity="0, 0.5", iterations=60, patch=64, patch_step=32, align=False, prior=0.0, rate_modes=0.05)
+    settings = SMALL.replace(
+        diversity="0, 0.5", iterations=60, patch=64, patch_step=32, align=False, prior=0.0, rate_modes=0.05
+    )
     modes = run(burst, settings)[-1].maps["modes"].mean((2, 3))[0]
     assert np.abs(modes[2:] - true[0, 2:].numpy()).max() < 0.15
 
@@ -143,7 +155,9 @@ def test_a_run_is_the_same_twice_and_goes_on_from_a_checkpoint_as_if_it_had_not_
     problem = make_problem(observation, settings.wavefronts(case.burst.instruments, CPU), (32, 16), 1e9)
     saver, state = Saver(settings.checkpoint, case.burst, settings), initial(problem)
     for _ in range(3):
-        state = advanced(problem, state, evaluate(problem, state, torch.ones(1), settings.prior), settings.rate_modes)
+        state = advanced(
+            problem, state, evaluate(problem, state, torch.ones(1), settings.prior), settings.rate_modes
+        )
     saver.write(state)
     resumed = run(case.burst, settings)
     assert resumed[0].step == 3
@@ -155,7 +169,9 @@ def test_a_run_is_the_same_twice_and_goes_on_from_a_checkpoint_as_if_it_had_not_
 def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(case, tmp_path: Path):
     path = tmp_path / "state.pt"
     settings = SMALL.replace(checkpoint=str(path))
-    problem = make_problem(observe(case.burst, CPU), settings.wavefronts(case.burst.instruments, CPU), (32, 16), 1e9)
+    problem = make_problem(
+        observe(case.burst, CPU), settings.wavefronts(case.burst.instruments, CPU), (32, 16), 1e9
+    )
     Saver(settings.checkpoint, case.burst, settings).write(initial(problem))
     other = settings.replace(r0_cm=12.0)
     with pytest.raises(SettingsError, match="another burst or other settings"):
@@ -180,7 +196,9 @@ def test_bad_pixels_are_filled_from_the_other_frames_and_weigh_nothing(case):
     pixels = observation.read()
     assert pixels.good is not None
     assert np.argwhere(~pixels.good.numpy()).tolist() == [[0, 2, row, 20] for row in range(10, 14)]
-    expected = np.delete(frames[0, :, 12, 20] / observation.relative[0], 2).mean() / float(observation.scales[0])
+    expected = np.delete(frames[0, :, 12, 20] / observation.relative[0], 2).mean() / float(
+        observation.scales[0]
+    )
     assert float(pixels.images[0, 2, 12, 20]) == pytest.approx(expected, rel=1e-5)
 
 
@@ -218,10 +236,14 @@ def test_patches_of_frames_that_are_read_when_wanted_are_those_of_frames_that_ar
     frames[0, 2, 10:14, 20] = np.nan
     burst = Burst(frames=frames, instruments=case.burst.instruments)
     held = make_problem(observe(burst, CPU), SMALL.wavefronts(burst.instruments, CPU), (32, 16), 1e9).patches
-    read = make_problem(observe(burst, CPU, hold_bytes=0.0), SMALL.wavefronts(burst.instruments, CPU), (32, 16), 1e5)
+    read = make_problem(
+        observe(burst, CPU, hold_bytes=0.0), SMALL.wavefronts(burst.instruments, CPU), (32, 16), 1e5
+    )
     assert read.spectra is None
     assert read.patches.batch < held.batch
-    assert torch.equal(held.pixels(slice(3, 9)), torch.cat([read.patches.pixels(slice(n, n + 1)) for n in range(3, 9)]))
+    assert torch.equal(
+        held.pixels(slice(3, 9)), torch.cat([read.patches.pixels(slice(n, n + 1)) for n in range(3, 9)])
+    )
     whole = run(burst, SMALL.replace(iterations=1))[0]
     monkeypatch.setattr("heliorestore.methods.momfbd.budget_bytes", lambda *_: 1e5)
     np.testing.assert_allclose(run(burst, SMALL.replace(iterations=1))[0].images, whole.images, rtol=1e-5)
@@ -243,16 +265,22 @@ def test_the_mean_tilt_is_taken_off_and_nothing_else():
 def test_a_real_pair_of_phase_diversity_gains_contrast(shared_data: Path):
     pair = [heliorestore.read(shared_data / "bursts" / f"imax_{name}.fits") for name in ("focus", "defocus")]
     frames = np.concatenate([np.asarray(burst.frames)[:, :, 200:328, 200:328] for burst in pair])
-    instrument = heliorestore.Instrument(name="Sunrise/IMaX", diameter_m=1.0, pixel_arcsec=0.055, wavelength_nm=525.02)
+    instrument = heliorestore.Instrument(
+        name="Sunrise/IMaX", diameter_m=1.0, pixel_arcsec=0.055, wavelength_nm=525.02
+    )
     burst = Burst(frames=frames.astype(np.float32), instruments=(instrument,) * 2)
-    settings = MomfbdSettings(modes=20, left_out=0.0, r0_cm=30.0, diversity="0, 1", iterations=10, align=False)
+    settings = MomfbdSettings(
+        modes=20, left_out=0.0, r0_cm=30.0, diversity="0, 1", iterations=10, align=False
+    )
     last = run(burst, settings)[-1]
     assert 1.1 < last.images[0].std() / last.images[0].mean() / (frames[0, 0].std() / frames[0, 0].mean()) < 3
     assert last.losses["residual"] < 0.8 * run(burst, settings.replace(iterations=1))[0].losses["residual"]
 
 
 def test_a_run_is_not_ended_by_what_its_first_iterations_explain_worse(case):
-    problem = make_problem(observe(case.burst, CPU), SMALL.wavefronts(case.burst.instruments, CPU), (32, 16), 1e9)
+    problem = make_problem(
+        observe(case.burst, CPU), SMALL.wavefronts(case.burst.instruments, CPU), (32, 16), 1e9
+    )
     state = initial(problem)
     for held in (1.0, *[1.02] * 9):
         state = judged(replace(state, step=state.step + 1), held)

@@ -27,7 +27,11 @@ def blobs(size: int = 72, count: int = 12, seed: int = 0) -> np.ndarray:
     image = np.zeros((size, size))
     for _ in range(count):
         cy, cx, width = *rng.uniform(0, size, 2), rng.uniform(2, 4)
-        image += rng.choice((-1, 1)) * rng.uniform(0.01, 0.05) * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * width**2))
+        image += (
+            rng.choice((-1, 1))
+            * rng.uniform(0.01, 0.05)
+            * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * width**2))
+        )
     return image
 
 
@@ -35,7 +39,9 @@ def series(frames: int = 4, seed: int = 1, **known: object) -> tuple[Burst, np.n
     """A noisy series of Q and V that do not change, and their truth (object, y, x)."""
     truth = np.stack([blobs(seed=seed), blobs(seed=seed + 1)])
     noise = np.random.default_rng(seed).standard_normal((2, frames, *truth.shape[1:])) * SIGMA
-    return Burst.from_array((truth[:, None] + noise).astype(np.float32), labels=("630.25 nm, Q", "630.25 nm, V"), **known), truth
+    return Burst.from_array(
+        (truth[:, None] + noise).astype(np.float32), labels=("630.25 nm, Q", "630.25 nm, V"), **known
+    ), truth
 
 
 @pytest.fixture
@@ -68,7 +74,8 @@ def test_a_fit_on_the_series_denoises_it_and_leaves_the_noise(tmp_path: Path) ->
     assert error < 0.55 * SIGMA
     assert snapshots[5].losses["hold_out"] < snapshots[0].losses["hold_out"]
     assert last.losses["residual_sigma"] == pytest.approx(1, abs=0.15)
-    # Nothing but noise was taken away: the local means of the residual are those of noise, at every strength of the signal.
+    # Nothing but noise was taken away: the local means of the residual are those of noise, at every strength
+    # of the signal.
     strong = np.abs(truth) > 3 * SIGMA
     assert abs((last.maps["residual"])[strong & (truth > 0)].mean()) < 0.35 * SIGMA
     assert np.sign(last.images[strong]).mean() == pytest.approx(np.sign(truth[strong]).mean(), abs=0.02)
@@ -84,12 +91,16 @@ def test_unit_and_sign_of_the_input_are_kept(tmp_path: Path, fitted: str) -> Non
     settings = DenoiseSettings(weights=fitted)
     plain = restore(burst, settings, device="cpu").images
     counts = Burst.from_array(np.asarray(burst.frames) * 1e4, labels=burst.labels)
-    np.testing.assert_allclose(restore(counts, settings, device="cpu").images, 1e4 * plain, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(
+        restore(counts, settings, device="cpu").images, 1e4 * plain, rtol=1e-3, atol=1e-2
+    )
 
 
 def test_where_nothing_is_found_nothing_is_changed(tmp_path: Path) -> None:
     burst, _ = series(3)
-    last = restore(burst, DenoiseSettings(weights=identity(tmp_path), uncertainty=True, frame=1, passes=2), device="cpu")
+    last = restore(
+        burst, DenoiseSettings(weights=identity(tmp_path), uncertainty=True, frame=1, passes=2), device="cpu"
+    )
     np.testing.assert_allclose(last.images, np.asarray(burst.frames)[:, 1], atol=1e-8)
     np.testing.assert_allclose(last.maps["series"], np.asarray(burst.frames), atol=1e-8)
     np.testing.assert_allclose(last.maps["uncertainty"], SIGMA / np.e, rtol=0.05)
@@ -110,11 +121,17 @@ def test_bad_pixels_stay_bad_and_spoil_no_others(tmp_path: Path, fitted: str) ->
     burst, _ = series(2)
     frames = np.array(burst.frames)
     frames[0, 0, 30:33, 40] = np.nan
-    last = restore(Burst.from_array(frames, labels=burst.labels), DenoiseSettings(weights=fitted), device="cpu")
+    last = restore(
+        Burst.from_array(frames, labels=burst.labels), DenoiseSettings(weights=fitted), device="cpu"
+    )
     assert np.isnan(last.images[0, 30:33, 40]).all()
     assert np.isnan(last.images).sum() == 3
     fit = DenoiseSettings(weights="none", fit=1, patches=20)
-    assert np.isfinite(next(iter(stream(Burst.from_array(frames, labels=burst.labels), fit, device="cpu"))).losses["training"])
+    assert np.isfinite(
+        next(iter(stream(Burst.from_array(frames, labels=burst.labels), fit, device="cpu"))).losses[
+            "training"
+        ]
+    )
 
 
 def test_intensities_are_left_alone_beside_polarised_light(fitted: str) -> None:
@@ -133,7 +150,9 @@ def test_intensities_are_left_alone_beside_polarised_light(fitted: str) -> None:
 def test_weights_in_units_of_the_continuum_get_them(tmp_path: Path) -> None:
     name = identity(tmp_path, "denoiser-bayes", "continuum")
     rng = np.random.default_rng(0)
-    counts = np.concatenate([2000 + rng.standard_normal((1, 1, 16, 16)), rng.standard_normal((1, 1, 16, 16))]).astype(np.float32)
+    counts = np.concatenate(
+        [2000 + rng.standard_normal((1, 1, 16, 16)), rng.standard_normal((1, 1, 16, 16))]
+    ).astype(np.float32)
     burst = Burst.from_array(counts, labels=("I", "Q"))
     last = restore(burst, DenoiseSettings(weights=name, uncertainty=True, passes=2), device="cpu")
     assert not last.images[1].any()  # this network is not residual: it gives zero
@@ -142,7 +161,9 @@ def test_weights_in_units_of_the_continuum_get_them(tmp_path: Path) -> None:
 
 def test_a_run_that_was_cut_off_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     burst, _ = series(3)
-    settings = DenoiseSettings(weights="none", fit=3, patches=20, checkpoint=str(tmp_path / "c"), series=False)
+    settings = DenoiseSettings(
+        weights="none", fit=3, patches=20, checkpoint=str(tmp_path / "c"), series=False
+    )
     running = stream(burst, settings, device="cpu")
     first = next(running)
     running.close()
@@ -187,8 +208,15 @@ def test_spectra_enter_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
     burst, _ = series(3)
     frames = np.repeat(np.asarray(burst.frames), 2, axis=0)
-    instruments = [heliorestore.Instrument.parse(f"crisp-6302,wavelength_nm={wave}") for wave in (630.3, 630.2, 630.3, 630.2)]
-    cube = Burst(frames=frames, instruments=tuple(instruments), labels=("630.3 nm, Q", "630.2 nm, Q", "630.3 nm, V", "630.2 nm, V"))
+    instruments = [
+        heliorestore.Instrument.parse(f"crisp-6302,wavelength_nm={wave}")
+        for wave in (630.3, 630.2, 630.3, 630.2)
+    ]
+    cube = Burst(
+        frames=frames,
+        instruments=tuple(instruments),
+        labels=("630.3 nm, Q", "630.2 nm, Q", "630.3 nm, V", "630.2 nm, V"),
+    )
     settings = DenoiseSettings(weights="none", fit=1, patches=20, spectral=True, series=False, keep="line")
     last = restore(cube, settings, device="cpu")
     assert last.images.shape == (4, 72, 72)
@@ -224,7 +252,11 @@ def test_images_too_small_and_without_noise_are_refused(fitted: str) -> None:
     with pytest.raises(SettingsError, match="too small; 8 x 8"):
         restore(Burst.from_array(rng.standard_normal((5, 9))), DenoiseSettings(weights=fitted), device="cpu")
     with pytest.raises(SettingsError, match="too small to train on"):
-        restore(Burst.from_array(rng.standard_normal((2, 30, 30))), DenoiseSettings(weights="none", fit=1), device="cpu")
+        restore(
+            Burst.from_array(rng.standard_normal((2, 30, 30))),
+            DenoiseSettings(weights="none", fit=1),
+            device="cpu",
+        )
     with pytest.raises(SettingsError, match="shows no noise"):
         restore(Burst.from_array(np.ones((2, 30, 30))), DenoiseSettings(weights=fitted), device="cpu")
 
@@ -240,7 +272,10 @@ def test_pairs_are_the_same_place_at_neighbouring_times() -> None:
         assert noisy.shape[2:] == (pairs.patch, pairs.patch)
         difference = (noisy - other).abs()
         torch.testing.assert_close(difference, torch.full_like(difference, 0.1), atol=0.02, rtol=0)
-        seen += [(float(n.abs().max()) % 1000, float((n - o).sign().mean() * n.sign().mean())) for n, o in zip(noisy, other, strict=True)]
+        seen += [
+            (float(n.abs().max()) % 1000, float((n - o).sign().mean() * n.sign().mean()))
+            for n, o in zip(noisy, other, strict=True)
+        ]
     assert max(column for column, _ in seen) < pairs.split  # the hold-out is never shown
     assert {order for _, order in seen} == {-1.0, 1.0}  # of both orders in time
     for one, two in pairs.held_out():

@@ -19,7 +19,9 @@ def scene(size: int = 64, seed: int = 0, smooth: float = 1.5) -> np.ndarray:
     """A periodic random field of mean 1 and contrast 0.2."""
     rng = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
-    field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((size, size))) * np.exp(-2 * (np.pi * smooth * frequency) ** 2)).real
+    field = np.fft.ifft2(
+        np.fft.fft2(rng.standard_normal((size, size))) * np.exp(-2 * (np.pi * smooth * frequency) ** 2)
+    ).real
     return 1 + 0.2 * field / field.std()
 
 
@@ -30,13 +32,21 @@ def seen(image: np.ndarray, instrument: Instrument) -> np.ndarray:
 
 
 def run(image: np.ndarray, instrument: Instrument = CRISP, **changes: object) -> np.ndarray:
-    return restore(Burst.from_array(image, instrument), RichardsonLucySettings(**changes), device="cpu").images[0]
+    return restore(
+        Burst.from_array(image, instrument), RichardsonLucySettings(**changes), device="cpu"
+    ).images[0]
 
 
 @pytest.mark.parametrize("zoom", [1, 2])
 @pytest.mark.parametrize("shape", [(32, 32), (31, 45)])
 def test_blur_and_adjoint_are_a_pair(zoom: int, shape: tuple[int, int]) -> None:
-    problem = rl.prepare(Burst.from_array(np.ones(shape), CRISP), np.ones((1, *shape), np.float32), False, zoom, torch.device("cpu"))
+    problem = rl.prepare(
+        Burst.from_array(np.ones(shape), CRISP),
+        np.ones((1, *shape), np.float32),
+        False,
+        zoom,
+        torch.device("cpu"),
+    )
     double = dataclasses.replace(problem, otf=problem.otf.to(torch.complex128))
     torch.manual_seed(0)
     u, v = torch.rand(1, *problem.grid, dtype=torch.float64), torch.rand(1, *shape, dtype=torch.float64)
@@ -57,7 +67,9 @@ def test_it_comes_closer_to_the_truth_and_keeps_the_light() -> None:
 
 def test_the_residual_falls_at_every_iteration() -> None:
     burst = Burst.from_array(seen(scene(), CRISP), CRISP)
-    residuals = [s.losses["residual"] for s in stream(burst, RichardsonLucySettings(iterations=15), device="cpu")]
+    residuals = [
+        s.losses["residual"] for s in stream(burst, RichardsonLucySettings(iterations=15), device="cpu")
+    ]
     assert all(b < a for a, b in itertools.pairwise(residuals))
 
 
@@ -166,7 +178,9 @@ def test_iterations_are_live() -> None:
 def test_snapshots_carry_the_residual_in_the_units_of_the_data() -> None:
     image = seen(scene(), CRISP)
     image[3, 4] = np.nan
-    snapshot = next(stream(Burst.from_array(image, CRISP), RichardsonLucySettings(upsampling=2), device="cpu"))
+    snapshot = next(
+        stream(Burst.from_array(image, CRISP), RichardsonLucySettings(upsampling=2), device="cpu")
+    )
     assert snapshot.maps["residual"].shape == (1, 64, 64)
     assert snapshot.images.shape == (1, 128, 128)
     assert snapshot.zoom == 2

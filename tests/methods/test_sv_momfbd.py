@@ -1,4 +1,5 @@
-"""SV-MOMFBD: operators and their adjoints, the object solver, the start, live settings, memory, and what it restores."""
+"""SV-MOMFBD: operators and their adjoints, the object solver, the start, live settings, memory, and what it
+restores."""
 
 import hashlib
 from dataclasses import replace
@@ -20,7 +21,14 @@ from heliorestore.fits.writer import write
 from heliorestore.methods.base import replay, settings_of, stream
 from heliorestore.methods.blind.forward import Flow
 from heliorestore.methods.blind.object_solver import Knobs, solve_objects
-from heliorestore.methods.blind.refinement import FlowProblem, begin, compared, measure, mode_gradient, refine_step
+from heliorestore.methods.blind.refinement import (
+    FlowProblem,
+    begin,
+    compared,
+    measure,
+    mode_gradient,
+    refine_step,
+)
 from heliorestore.methods.momfbd import METHOD as MOMFBD
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import METHOD, SvMomfbdSettings
@@ -32,7 +40,15 @@ from heliorestore.prepare.observe import Held, Pixels, observe
 from heliorestore.snapshot import Snapshot, StopReason
 
 SMALL = SvMomfbdSettings(
-    grid_step=16, modes=8, r0_cm=20.0, left_out=0.0, patch=32, psf=PSF, iterations=16, patch_iterations=5, stop_early=False
+    grid_step=16,
+    modes=8,
+    r0_cm=20.0,
+    left_out=0.0,
+    patch=32,
+    psf=PSF,
+    iterations=16,
+    patch_iterations=5,
+    stop_early=False,
 )
 
 
@@ -47,7 +63,9 @@ def case():
 
 @pytest.fixture(scope="module")
 def problem(case):
-    return FlowProblem(Flow(observe(case.burst, CPU, align=False), case.wavefronts, PSF, 16, 1e9), case.wavefronts)
+    return FlowProblem(
+        Flow(observe(case.burst, CPU, align=False), case.wavefronts, PSF, 16, 1e9), case.wavefronts
+    )
 
 
 def knobs(**changes: float) -> Knobs:
@@ -61,7 +79,9 @@ def state_of(problem: FlowProblem, case) -> object:
 
 def test_with_the_true_wavefronts_the_solver_finds_the_object(problem, case):
     flow = problem.flow
-    objects = solve_objects(flow.transfers(case.modes), flow.surround(flow.observation.mean), knobs(lambda_object=0.05), 30)
+    objects = solve_objects(
+        flow.transfers(case.modes), flow.surround(flow.observation.mean), knobs(lambda_object=0.05), 30
+    )
     image = flow.sharp(objects, knobs())[(slice(None), *flow.inner)] * flow.observation.scales
     error, gain = nmse(image[0].numpy() / 1000, case.truth[0])
     assert error < 0.004
@@ -75,7 +95,9 @@ def test_the_solver_minimises_the_loss(problem, case):
     objects = state.objects
     losses = []
     for _ in range(3):
-        measured = measure(problem, compared(problem, replace(state, objects=objects), turned), turned, None).losses
+        measured = measure(
+            problem, compared(problem, replace(state, objects=objects), turned), turned, None
+        ).losses
         losses.append(measured["data"] + measured["object"])
         objects = solve_objects(transfers, objects, turned, 8)
     assert losses[0] > losses[1] > losses[2] * 0.999
@@ -88,7 +110,9 @@ def test_a_few_steps_solve_for_the_object(problem, case):
     losses = []
     for steps in (0, 4):
         objects = solve_objects(transfers, state.objects, turned, steps)
-        found = measure(problem, compared(problem, replace(state, objects=objects), turned), turned, None).losses
+        found = measure(
+            problem, compared(problem, replace(state, objects=objects), turned), turned, None
+        ).losses
         losses.append(found["data"] + found["object"])
     assert losses[1] < 0.05 * losses[0]  # the intensities of so small frames are known to 0.3 %
 
@@ -133,7 +157,9 @@ def test_the_gradient_in_the_modes_is_the_slope_of_the_loss(problem, case):
 
 def test_a_variable_blur_is_restored_better_than_by_patches_and_the_photometry_is_kept(case):
     last = run(case.burst, SMALL)[-1]
-    patches = MomfbdSettings(modes=8, r0_cm=20.0, left_out=0.0, patch=32, patch_step=16, iterations=16, stop_early=False)
+    patches = MomfbdSettings(
+        modes=8, r0_cm=20.0, left_out=0.0, patch=32, patch_step=16, iterations=16, stop_early=False
+    )
     other = list(MOMFBD.stream(case.burst, patches, device=CPU, seed=0))[-1]
     mean = np.asarray(case.burst.frames)[0].mean(0)
     error, gain = nmse(last.images[0] / 1000, case.truth[0])
@@ -144,7 +170,9 @@ def test_a_variable_blur_is_restored_better_than_by_patches_and_the_photometry_i
 
 
 def test_the_paper_s_recipe_lowers_its_loss(case):
-    snapshots = run(case.burst, SvMomfbdSettings.paper(modes=8, grid_step=16, psf=PSF, iterations=12, filter_width=1.85))
+    snapshots = run(
+        case.burst, SvMomfbdSettings.paper(modes=8, grid_step=16, psf=PSF, iterations=12, filter_width=1.85)
+    )
     losses = [s.losses["loss"] for s in snapshots]
     assert losses[-1] < 0.5 * max(losses[:3])
     assert snapshots[-1].step == 12
@@ -163,7 +191,12 @@ def test_frames_in_batches_and_transfer_functions_made_again_give_the_same(case)
     objects = tight.surround(tight.observation.mean)
     kept = Flow(tight.observation, case.wavefronts, PSF, 16, 1e9)
     ones = torch.ones(1)[:, None, None, None]
-    torch.testing.assert_close(transfers.normal(objects, ones), kept.transfers(case.modes).normal(objects, ones), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        transfers.normal(objects, ones),
+        kept.transfers(case.modes).normal(objects, ones),
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 def test_bad_pixels_weigh_nothing(problem, case):
@@ -174,7 +207,13 @@ def test_bad_pixels_weigh_nothing(problem, case):
     images = []
     for filling in (0.0, 50.0):
         frames = torch.where(good, seen.read().images, filling)
-        flow = Flow(replace(seen, source=Held(Pixels(frames, good), CPU), counts=good.sum(1)), case.wavefronts, PSF, 16, 1e9)
+        flow = Flow(
+            replace(seen, source=Held(Pixels(frames, good), CPU), counts=good.sum(1)),
+            case.wavefronts,
+            PSF,
+            16,
+            1e9,
+        )
         objects = solve_objects(flow.transfers(case.modes), flow.surround(seen.mean), knobs(), 20)
         images.append(flow.sharp(objects, knobs())[(slice(None), *flow.inner)])
     assert torch.equal(images[0], images[1])
@@ -188,7 +227,10 @@ def test_a_burst_with_bad_pixels_is_restored(case):
     last = run(Burst(frames=frames, instruments=case.burst.instruments), SMALL.replace(iterations=10))[-1]
     assert np.isfinite(last.images).all()
     mean = np.asarray(case.burst.frames)[0].mean(0)
-    assert nmse(last.images[0] / 1000, case.truth[0])[0] < 0.2 * nmse(mean / 1000, case.truth[0], deconvolved=False)[0]
+    assert (
+        nmse(last.images[0] / 1000, case.truth[0])[0]
+        < 0.2 * nmse(mean / 1000, case.truth[0], deconvolved=False)[0]
+    )
 
 
 def test_live_settings_act_at_the_next_iteration_and_are_written_down(case):
@@ -211,7 +253,9 @@ def test_a_run_is_deterministic_and_goes_on_from_an_earlier_result(case, tmp_pat
     assert onwards[0].step == first[-1].step + 1
     assert onwards[0].losses["residual"] < 1.5 * first[-1].losses["residual"]
     path = tmp_path / "earlier.fits"
-    fits.HDUList([fits.PrimaryHDU(first[-1].images), fits.ImageHDU(first[-1].maps["modes"], name="MODES")]).writeto(path)
+    fits.HDUList(
+        [fits.PrimaryHDU(first[-1].images), fits.ImageHDU(first[-1].maps["modes"], name="MODES")]
+    ).writeto(path)
     from_file = run(case.burst, SMALL.replace(start=str(path), iterations=2))
     assert from_file[0].losses["residual"] == pytest.approx(onwards[0].losses["residual"], rel=1e-3)
     with pytest.raises(SettingsError, match="average, patches, or a FITS file"):
@@ -266,7 +310,10 @@ def test_a_run_that_began_with_a_file_keeps_its_checksum_and_is_repeated(case, t
         path.rename(tmp_path / "moved" / path.name)
     again, found = reopen(tmp_path / "moved" / "restored.fits")
     assert found.run is not None
-    assert found.run.files["start"].sha256 == hashlib.sha256((tmp_path / "moved" / "earlier.fits").read_bytes()).hexdigest()
+    assert (
+        found.run.files["start"].sha256
+        == hashlib.sha256((tmp_path / "moved" / "earlier.fits").read_bytes()).hexdigest()
+    )
     repeated = list(replay(again, settings_of(found.run), found.history, device="cpu"))[-1]
     assert repeated.losses == last.losses
     np.testing.assert_array_equal(repeated.images, last.images)
@@ -281,9 +328,11 @@ def test_two_objects_of_two_wavelengths_share_the_wavefronts():
     last = run(case.burst, SMALL.replace(iterations=12))[-1]
     for object_ in range(2):
         mean = np.asarray(case.burst.frames)[object_].mean(0)
-        # The second object's truth belongs to a finer diffraction limit; what matters is the gain on the frames.
+        # The second object's truth belongs to a finer diffraction limit; what matters is the gain on the
+        # frames.
         assert (
-            nmse(last.images[object_] / 1000, case.truth[object_])[0] < 0.5 * nmse(mean / 1000, case.truth[object_], deconvolved=False)[0]
+            nmse(last.images[object_] / 1000, case.truth[object_])[0]
+            < 0.5 * nmse(mean / 1000, case.truth[object_], deconvolved=False)[0]
         )
 
 
@@ -304,7 +353,9 @@ def test_a_penalty_s_operator_is_half_its_gradient(kind, positive):
         - penalty(objects - 1e-6 * direction, kind, 156, positive=positive)[0]
     )
     assert float(slope / 2e-6) == pytest.approx(2 * float((half(objects) * direction).sum()), rel=1e-4)
-    assert float((half(direction) * objects).sum()) == pytest.approx(float((direction * half(objects)).sum()), rel=1e-10)
+    assert float((half(direction) * objects).sum()) == pytest.approx(
+        float((direction * half(objects)).sum()), rel=1e-10
+    )
 
 
 def test_sobel_measures_the_slope_of_a_plane_and_has_its_transpose():
@@ -313,7 +364,9 @@ def test_sobel_measures_the_slope_of_a_plane_and_has_its_transpose():
     assert torch.allclose(parts[0][0, 1:-1, 1:-1], torch.tensor(2.0))
     assert torch.allclose(parts[1][0, 1:-1, 1:-1], torch.tensor(-3.0))
     image, other = torch.randn((1, 9, 8)), torch.randn((2, 1, 9, 8))
-    assert float((gradient(image) * other).sum()) == pytest.approx(float((image * gradient_adjoint(other)).sum()), rel=1e-4)
+    assert float((gradient(image) * other).sum()) == pytest.approx(
+        float((image * gradient_adjoint(other)).sum()), rel=1e-4
+    )
 
 
 def test_positivity_and_total_variation_act(problem, case):
@@ -338,7 +391,9 @@ def test_the_remainder_scatters_what_the_theory_says():
     assert float(far[0]) == 1
     # Far apart the modes left out are independent: exp(-sigma^2), and their variance is Noll's.
     assert float(far[1]) == pytest.approx(np.exp(-noll_residual(45) * 10 ** (5 / 3)), rel=0.1)
-    assert float(halo_transfer(basis, 10.0, 2.0, torch.tensor([0.5]))[0]) == pytest.approx(float(far[1]) ** 4, rel=0.01)
+    assert float(halo_transfer(basis, 10.0, 2.0, torch.tensor([0.5]))[0]) == pytest.approx(
+        float(far[1]) ** 4, rel=0.01
+    )
 
 
 def test_psfs_are_read_off_the_maps_of_a_result():

@@ -5,7 +5,9 @@ def test_the_weights_of_the_package_are_whole() -> None:
     folder = weights.folders()[1]
     bundled = sorted(path.stem for path in folder.glob("*.safetensors"))
     assert "emulator-narrow" in bundled
-    assert {f"enhance-{kind}{size}" for kind in ("continuum", "magnetogram") for size in ("", "-small")} <= set(bundled)
+    assert {
+        f"enhance-{kind}{size}" for kind in ("continuum", "magnetogram") for size in ("", "-small")
+    } <= set(bundled)
     assert {"mfbd-crisp-quarter", "mfbd-chromis-quarter"} <= set(bundled)
     for name in bundled:
         record = weights.check(str(folder / f"{name}.safetensors"))

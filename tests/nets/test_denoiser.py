@@ -18,13 +18,31 @@ def small(**known: object) -> Denoiser:
 
 
 def test_the_networks_have_the_layers_of_the_paper() -> None:
-    # Tables B.1 and B.2: twelve convolutions and the output, of which two are 2 x 2; then eight and the second output.
-    sizes = [(1, 32, 3), (32, 32, 3), (32, 64, 3), (64, 64, 3), (64, 128, 3), (128, 128, 3), (128, 64, 2), (128, 64, 3), (64, 64, 3),
-             (64, 32, 2), (64, 32, 3), (32, 32, 3), (32, 1, 1)]  # fmt: skip
+    # Tables B.1 and B.2: twelve convolutions and the output, of which two are 2 x 2; then eight and the
+    # second output.
+    sizes = [
+        (1, 32, 3),
+        (32, 32, 3),
+        (32, 64, 3),
+        (64, 64, 3),
+        (64, 128, 3),
+        (128, 128, 3),
+        (128, 64, 2),
+        (128, 64, 3),
+        (64, 64, 3),
+        (64, 32, 2),
+        (64, 32, 3),
+        (32, 32, 3),
+        (32, 1, 1),
+    ]
     count = sum(before * after * size**2 + after for before, after, size in sizes)
     assert sum(p.numel() for p in plain().parameters()) == count
     more = (32 * 9 + 32) + 7 * (32 * 32 * 9 + 32) + 33
-    assert sum(p.numel() for p in uncertain().parameters()) == sum(p.numel() for p in bayes().parameters()) == count + more
+    assert (
+        sum(p.numel() for p in uncertain().parameters())
+        == sum(p.numel() for p in bayes().parameters())
+        == count + more
+    )
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (9, 30), (31, 26), (40, 44)])
@@ -48,7 +66,9 @@ def test_nothing_beyond_its_reach_influences_a_pixel() -> None:
     image = torch.rand(1, 1, 96, 96, requires_grad=True)
     far = 0
     for row in range(48, 52):  # the pooling makes four kinds of rows
-        gradient = torch.autograd.grad(sum(part[0, 0, row, row] for part in net.with_variance(image)), image)[0][0, 0]
+        gradient = torch.autograd.grad(sum(part[0, 0, row, row] for part in net.with_variance(image)), image)[
+            0
+        ][0, 0]
         seen = gradient.abs().nonzero()
         far = max(far, int((seen - row).abs().max()))
     assert far <= net.reach
@@ -92,12 +112,16 @@ def test_the_likelihood_is_that_of_a_gaussian_and_bounded_where_it_would_explode
 
 
 def test_the_published_network_computes_what_was_published(shared_data: Path, tmp_path: Path) -> None:
-    path = import_file(shared_data / "weights" / "denoiser_simulation_bayes.hdf5", "published", folder=tmp_path)
+    path = import_file(
+        shared_data / "weights" / "denoiser_simulation_bayes.hdf5", "published", folder=tmp_path
+    )
     net, record = weights.load(str(path))
     assert isinstance(net, Denoiser)
     assert (record.architecture, record.normalisation) == ("denoiser-bayes", "continuum")
     noisy = fits.getdata(shared_data / "denoise" / "synthetic_stokes_noisy.fits").astype(np.float32)
-    published = fits.getdata(shared_data / "denoise" / "synthetic_stokes_published_bayes.fits").astype(np.float32)
+    published = fits.getdata(shared_data / "denoise" / "synthetic_stokes_published_bayes.fits").astype(
+        np.float32
+    )
     with torch.inference_mode():
         image, log_variance = net.with_variance(torch.from_numpy(noisy)[None, None])
     for ours, theirs in ((log_variance, published[0]), (image, published[1])):
@@ -108,7 +132,9 @@ def test_layers_of_keras_are_taken_in_the_order_in_which_they_were_made() -> Non
     net = torch.nn.Sequential(*(torch.nn.Conv2d(1, 1, 1) for _ in range(4)))
     names = ["conv2d_2", "conv2d", "image_output", "conv2d_10"]
     layers = [
-        keras_files.KerasLayer(name, {"kernel": np.full((1, 1, 1, 1), value, np.float32), "bias": np.zeros(1, np.float32)})
+        keras_files.KerasLayer(
+            name, {"kernel": np.full((1, 1, 1, 1), value, np.float32), "bias": np.zeros(1, np.float32)}
+        )
         for value, name in enumerate(names)
     ]
     keras_files.fill(net, layers)

@@ -20,16 +20,24 @@ def net() -> Emulator:
     return Emulator(4).double().eval()
 
 
-def inputs(rows: int = 32, columns: int = 48, count: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def inputs(
+    rows: int = 32, columns: int = 48, count: int = 1
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    objects, modes = (torch.randn(count, c, rows, columns, generator=generator, dtype=torch.float64) for c in (1, MODES))
+    objects, modes = (
+        torch.randn(count, c, rows, columns, generator=generator, dtype=torch.float64) for c in (1, MODES)
+    )
     return objects, modes, ONE[:1].double().expand(count, -1)
 
 
 def test_it_has_the_papers_size_and_the_published_layers() -> None:
     full = emulator.full()
     assert sum(p.numel() for p in full.parameters()) == 17_295_939
-    expected = {"outc.conv.weight", "outc.conv.bias", *(f"film.net.{n}.{kind}" for n in (0, 2, 4, 6) for kind in ("weight", "bias"))}
+    expected = {
+        "outc.conv.weight",
+        "outc.conv.bias",
+        *(f"film.net.{n}.{kind}" for n in (0, 2, 4, 6) for kind in ("weight", "bias")),
+    }
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     pairs = [("inc.double_conv", n) for n in (0, 3)]
     pairs += [(f"up{level}.conv.double_conv", n) for level in (1, 2, 3, 4) for n in (0, 3)]
@@ -49,7 +57,9 @@ def test_any_size_comes_out_as_it_went_in(net: Emulator, shape: tuple[int, int])
 def test_level_and_unit_of_the_light_do_not_matter(net: Emulator) -> None:
     objects, modes, one = inputs()
     for model in (net, net.field):
-        torch.testing.assert_close(model(3.0 * objects - 7.0, modes, one), 3.0 * model(objects, modes, one) - 7.0)
+        torch.testing.assert_close(
+            model(3.0 * objects - 7.0, modes, one), 3.0 * model(objects, modes, one) - 7.0
+        )
     flat = torch.full_like(objects, 5.0)
     torch.testing.assert_close(net(flat, modes, one), flat, rtol=1e-4, atol=0)
     net(flat.requires_grad_(), modes, one).sum().backward()
@@ -58,12 +68,16 @@ def test_level_and_unit_of_the_light_do_not_matter(net: Emulator) -> None:
 
 @pytest.mark.parametrize("name", INSTRUMENTS)
 @pytest.mark.parametrize("axis", [0, 1])
-def test_what_is_smooth_moves_as_the_optics_say_whatever_the_network_does(net: Emulator, name: str, axis: int) -> None:
+def test_what_is_smooth_moves_as_the_optics_say_whatever_the_network_does(
+    net: Emulator, name: str, axis: int
+) -> None:
     side = 192
     place = (torch.arange(side, dtype=torch.float64) - 90) / 40
     hill = 1 + torch.exp(-(place[:, None].square() + place[None, :].square()) / 2)
     instrument = KNOWN[name]
-    optics = make_optics(instrument, 32, make_basis(MODES, Aperture.of(instrument), BASIS), dtype=torch.float64)
+    optics = make_optics(
+        instrument, 32, make_basis(MODES, Aperture.of(instrument), BASIS), dtype=torch.float64
+    )
     modes = torch.zeros(MODES, dtype=torch.float64)
     modes[axis] = 4.0
     expected = convolve(hill, psf(optics, modes))

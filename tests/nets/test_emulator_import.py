@@ -1,4 +1,5 @@
-"""A checkpoint as the published training script writes it, of a network written down anew, becomes weights of ours."""
+"""A checkpoint as the published training script writes it, of a network written down anew, becomes weights of
+ours."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -22,7 +23,9 @@ def state() -> "OrderedDict[str, torch.Tensor]":
     tensors: OrderedDict[str, torch.Tensor] = OrderedDict()
 
     def layer(name: str, before: int, after: int, *, conv: int, norm: int) -> None:
-        tensors[f"{name}.{conv}.weight"] = torch.randn((after, before, 3, 3), generator=generator) / (9 * before) ** 0.5
+        tensors[f"{name}.{conv}.weight"] = (
+            torch.randn((after, before, 3, 3), generator=generator) / (9 * before) ** 0.5
+        )
         tensors[f"{name}.{norm}.weight"] = 1 + 0.1 * torch.randn(after, generator=generator)
         tensors[f"{name}.{norm}.bias"] = 0.1 * torch.randn(after, generator=generator)
         tensors[f"{name}.{norm}.running_mean"] = 0.1 * torch.randn(after, generator=generator)
@@ -48,7 +51,9 @@ def state() -> "OrderedDict[str, torch.Tensor]":
     return tensors
 
 
-def applied(s: dict[str, torch.Tensor], image: torch.Tensor, modes: torch.Tensor, one_hot: torch.Tensor) -> torch.Tensor:
+def applied(
+    s: dict[str, torch.Tensor], image: torch.Tensor, modes: torch.Tensor, one_hot: torch.Tensor
+) -> torch.Tensor:
     """The published network, operation by operation."""
     f = nn.functional
 
@@ -69,23 +74,48 @@ def applied(s: dict[str, torch.Tensor], image: torch.Tensor, modes: torch.Tensor
         levels.append(convolved(gamma * half + beta, name + "2", 0, 1))
     x = levels.pop()
     for number in (1, 2, 3, 4):
-        x = torch.cat([levels.pop(), f.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)], 1)
-        x = convolved(convolved(x, f"up{number}.conv.double_conv", 0, 1), f"up{number}.conv.double_conv", 3, 4)
+        x = torch.cat(
+            [levels.pop(), f.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)], 1
+        )
+        x = convolved(
+            convolved(x, f"up{number}.conv.double_conv", 0, 1), f"up{number}.conv.double_conv", 3, 4
+        )
     return f.conv2d(x, s["outc.conv.weight"], s["outc.conv.bias"])
 
 
-def test_a_published_checkpoint_gives_the_published_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_published_checkpoint_gives_the_published_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path / "own", tmp_path / "package"))
-    monkeypatch.setattr("heliorestore.nets.importing.folders", lambda: (tmp_path / "own", tmp_path / "package"))
+    monkeypatch.setattr(
+        "heliorestore.nets.importing.folders", lambda: (tmp_path / "own", tmp_path / "package")
+    )
     tensors = state()
-    hyperparameters = {"n_channels": 45, "channels_latent": WIDTH, "lr": 3e-4, "training_file": "somewhere.h5", "model_code": ["a line\n"]}
-    content = {"epoch": 51, "state_dict": tensors, "best_loss": np.float64(1e-4), "loss": [1.0], "hyperparameters": hyperparameters}
+    hyperparameters = {
+        "n_channels": 45,
+        "channels_latent": WIDTH,
+        "lr": 3e-4,
+        "training_file": "somewhere.h5",
+        "model_code": ["a line\n"],
+    }
+    content = {
+        "epoch": 51,
+        "state_dict": tensors,
+        "best_loss": np.float64(1e-4),
+        "loss": [1.0],
+        "hyperparameters": hyperparameters,
+    }
     torch.save(content, tmp_path / "2024.best.pth")
     assert main(["weights", "import", str(tmp_path / "2024.best.pth"), "--as", "svce"]) == 0
     net, record = weights.load("svce")
     assert record.architecture == "emulator-published"
     assert record.normalisation == "over its maximum"
-    assert [Instrument.parse(text).wavelength_nm for text in record.instrument.split("; ")] == [393.4, 617.3, 854.2, 656.3]
+    assert [Instrument.parse(text).wavelength_nm for text in record.instrument.split("; ")] == [
+        393.4,
+        617.3,
+        854.2,
+        656.3,
+    ]
     assert len(PUBLISHED_INSTRUMENTS) == 4
     generator = torch.Generator().manual_seed(1)
     image, modes = (torch.rand(1, c, 32, 48, generator=generator) for c in (1, MODES))

@@ -6,7 +6,9 @@ from heliorestore.nets.enhance import Enhance, full, small, start_linear
 
 def counts(net: torch.nn.Module) -> tuple[int, int]:
     trainable = sum(p.numel() for p in net.parameters())
-    moments = sum(b.numel() for name, b in net.named_buffers() if name.endswith(("running_mean", "running_var")))
+    moments = sum(
+        b.numel() for name, b in net.named_buffers() if name.endswith(("running_mean", "running_var"))
+    )
     return trainable + moments, trainable
 
 
@@ -55,13 +57,17 @@ def test_a_tile_with_its_overlap_is_the_whole() -> None:
     with torch.inference_mode():
         whole = net(image)
         tile = net(image[:, :, 20 - net.reach : 50 + net.reach])
-    torch.testing.assert_close(tile[:, :, 2 * net.reach : -2 * net.reach], whole[:, :, 40:100], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        tile[:, :, 2 * net.reach : -2 * net.reach], whole[:, :, 40:100], rtol=0, atol=1e-5
+    )
 
 
 def test_it_turns_with_the_image_when_its_kernels_do() -> None:
     net = alive(small())
     mirrored = alive(small())
-    mirrored.load_state_dict({name: value.flip(-1) if value.ndim == 4 else value for name, value in net.state_dict().items()})
+    mirrored.load_state_dict(
+        {name: value.flip(-1) if value.ndim == 4 else value for name, value in net.state_dict().items()}
+    )
     image = torch.rand(1, 1, 12, 15)
     with torch.inference_mode():
         torch.testing.assert_close(mirrored(image.flip(-1)), net(image).flip(-1), rtol=0, atol=1e-5)

@@ -25,14 +25,28 @@ def enhance_layers(seed: int = 0) -> list[tuple[str, dict[str, np.ndarray]]]:
     def norm(number: int) -> tuple[str, dict[str, np.ndarray]]:
         arrays = {name: rng.normal(0, 0.2, KERNELS) for name in ("beta", "moving_mean")}
         return f"batch_normalization_{number}", {
-            "gamma": rng.uniform(0.5, 1.5, KERNELS), **arrays, "moving_variance": rng.uniform(1e-3, 1, KERNELS),
-        }  # fmt: skip
+            "gamma": rng.uniform(0.5, 1.5, KERNELS),
+            **arrays,
+            "moving_variance": rng.uniform(1e-3, 1, KERNELS),
+        }
 
     return [
-        ("input_1", {}), ("reflection_padding2d_1", {}), conv(1, 3, 1, KERNELS), ("activation_1", {}),
-        conv(2, 3, KERNELS, KERNELS), norm(1), conv(3, 3, KERNELS, KERNELS), norm(2), ("add_1", {}),
-        conv(4, 3, KERNELS, KERNELS), norm(3), ("add_2", {}), ("up_sampling2d_1", {}), conv(5, 3, KERNELS, KERNELS), conv(6, 1, KERNELS, 1),
-    ]  # fmt: skip
+        ("input_1", {}),
+        ("reflection_padding2d_1", {}),
+        conv(1, 3, 1, KERNELS),
+        ("activation_1", {}),
+        conv(2, 3, KERNELS, KERNELS),
+        norm(1),
+        conv(3, 3, KERNELS, KERNELS),
+        norm(2),
+        ("add_1", {}),
+        conv(4, 3, KERNELS, KERNELS),
+        norm(3),
+        ("add_2", {}),
+        ("up_sampling2d_1", {}),
+        conv(5, 3, KERNELS, KERNELS),
+        conv(6, 1, KERNELS, 1),
+    ]
 
 
 def write(path: Path, layers: list[tuple[str, dict[str, np.ndarray]]], *, whole_model: bool = False) -> Path:
@@ -61,7 +75,10 @@ def by_hand(layers: list[tuple[str, dict[str, np.ndarray]]], image: np.ndarray) 
         return np.einsum("yxiab,abio->yxo", windows, layer["kernel"]) + layer["bias"]
 
     def norm(x: np.ndarray, layer: dict[str, np.ndarray]) -> np.ndarray:
-        return layer["gamma"] * (x - layer["moving_mean"]) / np.sqrt(layer["moving_variance"] + 1e-3) + layer["beta"]
+        return (
+            layer["gamma"] * (x - layer["moving_mean"]) / np.sqrt(layer["moving_variance"] + 1e-3)
+            + layer["beta"]
+        )
 
     x0 = np.maximum(conv(image[..., None], convs[0]), 0)
     x = norm(conv(np.maximum(norm(conv(x0, convs[1]), norms[0]), 0), convs[2]), norms[1]) + x0
@@ -98,7 +115,10 @@ def test_wrong_layers_are_named(tmp_path: Path) -> None:
     layers = enhance_layers()
     with pytest.raises(WeightsError, match="6 convolutions and 2 batch"):
         keras_files.fill(
-            small(), keras_files.read_layers(write(tmp_path / "a.h5", [item for item in layers if item[0] != "batch_normalization_3"]))
+            small(),
+            keras_files.read_layers(
+                write(tmp_path / "a.h5", [item for item in layers if item[0] != "batch_normalization_3"])
+            ),
         )
     layers[4][1]["kernel"] = layers[4][1]["kernel"][:, :, :5]
     with pytest.raises(WeightsError, match=r"kernel of the layer conv2d_2 has the shape \(32, 5, 3, 3\)"):
@@ -117,7 +137,9 @@ def test_wrong_layers_are_named(tmp_path: Path) -> None:
         (b"anything", "a/b", "cannot name weights"),
     ],
 )
-def test_what_cannot_be_imported_is_said(tmp_path: Path, content: bytes | None, name: str, message: str) -> None:
+def test_what_cannot_be_imported_is_said(
+    tmp_path: Path, content: bytes | None, name: str, message: str
+) -> None:
     path = tmp_path / "w.h5"
     if content is not None:
         path.write_bytes(content)
@@ -133,5 +155,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "w.onnx").write_bytes(b"")
     with pytest.raises(WeightsError, match="of no kind that can be imported"):
         import_file(tmp_path / "w.onnx", "new", folder=tmp_path)
-    with pytest.raises(WeightsError, match=r"fits none of the networks\. enhance: The file has 1 convolutions"):
+    with pytest.raises(
+        WeightsError,
+        match=r"fits none of the networks\. enhance: The file has 1 "
+        r"convolutions",
+    ):
         import_file(write(tmp_path / "one.h5", enhance_layers()[:4]), "new", folder=tmp_path)

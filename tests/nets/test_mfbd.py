@@ -21,7 +21,8 @@ def awake(net: nn.Module, seed: int = 0) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("maker", "count"), [(mfbd.encoder_decoder, 3_151_599), (mfbd.encoder_decoder_quarter, 199_047), (mfbd.recurrent, 4_026_069)]
+    ("maker", "count"),
+    [(mfbd.encoder_decoder, 3_151_599), (mfbd.encoder_decoder_quarter, 199_047), (mfbd.recurrent, 4_026_069)],
 )
 def test_the_networks_have_the_published_numbers_of_parameters(maker: object, count: int) -> None:
     assert sum(p.numel() for p in maker().parameters()) == count
@@ -29,9 +30,26 @@ def test_the_networks_have_the_published_numbers_of_parameters(maker: object, co
 
 def test_their_layers_have_the_published_names_and_shapes() -> None:
     net = mfbd.encoder_decoder().state_dict()
-    blocks = ["A01", *(f"C{level}{n}" for level, n in itertools.product(range(6), (1, 2, 3, 4))), "C61", "C62", "C63"]
-    members = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var", "bn.num_batches_tracked", "conv.weight", "conv.bias")
-    assert set(net) == {f"{block}.{member}" for block in blocks for member in members} | {"C64.weight", "C64.bias"}
+    blocks = [
+        "A01",
+        *(f"C{level}{n}" for level, n in itertools.product(range(6), (1, 2, 3, 4))),
+        "C61",
+        "C62",
+        "C63",
+    ]
+    members = (
+        "bn.weight",
+        "bn.bias",
+        "bn.running_mean",
+        "bn.running_var",
+        "bn.num_batches_tracked",
+        "conv.weight",
+        "conv.bias",
+    )
+    assert set(net) == {f"{block}.{member}" for block in blocks for member in members} | {
+        "C64.weight",
+        "C64.bias",
+    }
     assert net["C31.conv.weight"].shape == (256, 128, 3, 3)
     assert net["C34.conv.weight"].shape == (256, 256, 1, 1)
     assert net["C63.conv.weight"].shape == (16, 64, 3, 3)
@@ -51,8 +69,12 @@ def test_a_block_normalises_rectifies_doubles_and_convolves() -> None:
     torch.testing.assert_close(block(x), nn.functional.conv2d(padded, block.conv.weight, block.conv.bias))
 
 
-@pytest.mark.parametrize(("kernel", "stride", "shape"), [(3, 1, (2, 9)), (3, 2, (8, 6)), (7, 1, (4, 11)), (1, 1, (3, 2))])
-def test_a_block_computes_the_same_without_gradients(kernel: int, stride: int, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "stride", "shape"), [(3, 1, (2, 9)), (3, 2, (8, 6)), (7, 1, (4, 11)), (1, 1, (3, 2))]
+)
+def test_a_block_computes_the_same_without_gradients(
+    kernel: int, stride: int, shape: tuple[int, int]
+) -> None:
     block = mfbd.Block(3, 5, kernel, stride=stride).eval()
     x = torch.randn(2, 3, *shape)
     with_gradient = block(x)
@@ -62,7 +84,10 @@ def test_a_block_computes_the_same_without_gradients(kernel: int, stride: int, s
 
 def test_the_eight_orientations_differ_and_are_turned_back() -> None:
     image = torch.arange(6.0).reshape(1, 2, 3)
-    seen = {tuple(mfbd.turned(image, number).flatten().tolist()) + tuple(mfbd.turned(image, number).shape) for number in range(8)}
+    seen = {
+        tuple(mfbd.turned(image, number).flatten().tolist()) + tuple(mfbd.turned(image, number).shape)
+        for number in range(8)
+    }
     assert len(seen) == 8
     for number in range(20):
         torch.testing.assert_close(mfbd.turned_back(mfbd.turned(image, number), number), image)
@@ -87,7 +112,9 @@ def test_the_recurrent_network_takes_any_number_of_frames_and_remembers_them() -
         assert not torch.allclose(net.block(first, frames[:, 2:3], None)[0], estimates[:, 1:2], rtol=1e-3)
 
 
-@pytest.mark.parametrize("net", [EncoderDecoder(kernels=4), Recurrent(kernels=8)], ids=lambda net: type(net).__name__)
+@pytest.mark.parametrize(
+    "net", [EncoderDecoder(kernels=4), Recurrent(kernels=8)], ids=lambda net: type(net).__name__
+)
 def test_nothing_beyond_the_reach_matters(net: EncoderDecoder | Recurrent) -> None:
     awake(net)
     side = 2 * net.reach + 48

@@ -21,15 +21,22 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def checkpoint(path: Path, net: nn.Module, *, old: bool = True) -> Path:
-    """A file as the published training wrote it: weights, the optimiser's state and numpy numbers beside them."""
+    """A file as the published training wrote it: weights, the optimiser's state and numpy numbers beside
+    them."""
     optimiser = torch.optim.Adam(net.parameters())
     sum(p.sum() for p in net.parameters()).backward()
     optimiser.step()
-    state = {name: value for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}  # torch 0.3 had none
+    # torch 0.3 had none
+    state = {
+        name: value for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")
+    }
     content = {
-        "epoch": 180, "state_dict": collections.OrderedDict(state), "best_loss": np.float64(1.5e-4), "losses": [np.float32(2.0)],
+        "epoch": 180,
+        "state_dict": collections.OrderedDict(state),
+        "best_loss": np.float64(1.5e-4),
+        "losses": [np.float32(2.0)],
         "optimizer": optimiser.state_dict(),
-    }  # fmt: skip
+    }
     torch.save(content, path, _use_new_zipfile_serialization=not old)
     return path
 
@@ -43,7 +50,9 @@ def checkpoint(path: Path, net: nn.Module, *, old: bool = True) -> Path:
         (mfbd.recurrent, "mfbd-recurrent", "times 0.001"),
     ],
 )
-def test_a_published_checkpoint_becomes_safetensors_with_its_normalisation(own: Path, maker: object, name: str, unit: str) -> None:
+def test_a_published_checkpoint_becomes_safetensors_with_its_normalisation(
+    own: Path, maker: object, name: str, unit: str
+) -> None:
     torch.manual_seed(1)
     net = maker()
     path = checkpoint(own / "2018-01-22.pth.tar", net)
@@ -51,7 +60,11 @@ def test_a_published_checkpoint_becomes_safetensors_with_its_normalisation(own: 
     loaded, record = weights.load("published")
     assert (record.architecture, record.normalisation) == (name, unit)
     assert "2018-01-22.pth.tar" in record.origin
-    assert all(torch.equal(value, net.state_dict()[key]) for key, value in loaded.state_dict().items() if "num_batches" not in key)
+    assert all(
+        torch.equal(value, net.state_dict()[key])
+        for key, value in loaded.state_dict().items()
+        if "num_batches" not in key
+    )
 
 
 def test_the_command_takes_another_normalisation(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +88,9 @@ class Evil:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_malicious_checkpoint_is_refused_and_not_run(own: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool) -> None:
+def test_a_malicious_checkpoint_is_refused_and_not_run(
+    own: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
+) -> None:
     monkeypatch.setenv("EVIL_FOLDER", str(own / "harm"))
     torch.save({"state_dict": {}, "extra": Evil()}, own / "evil.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(WeightsError, match=r"evil\.pth is refused: it holds more than tensors"):

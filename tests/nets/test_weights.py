@@ -47,8 +47,12 @@ def test_what_is_saved_is_loaded(own: Path) -> None:
 def test_an_outline_has_the_layers_of_the_network_and_takes_no_memory(architecture: str) -> None:
     outline = weights.outline(architecture)
     assert {tensor.device.type for tensor in outline.state_dict().values()} == {"meta"}
-    if sum(tensor.numel() for tensor in outline.state_dict().values()) < 1e6:  # the others would take their time
-        found, expected = ({name: v.shape for name, v in net.state_dict().items()} for net in (outline, weights.build(architecture)))
+    # the others would take their time
+    if sum(tensor.numel() for tensor in outline.state_dict().values()) < 1e6:
+        found, expected = (
+            {name: v.shape for name, v in net.state_dict().items()}
+            for net in (outline, weights.build(architecture))
+        )
         assert found == expected
 
 
@@ -120,7 +124,9 @@ def test_an_unknown_network_says_which_there_are() -> None:
 def test_check_finds_values_that_are_no_numbers(own: Path) -> None:
     net = small()
     weights.save(net, RECORD, own)
-    assert list(lines("check", "")) == [f"mine: whole, sha256 {weights.load('mine')[1].sha256[:12]}..., network enhance-small"]
+    assert list(lines("check", "")) == [
+        f"mine: whole, sha256 {weights.load('mine')[1].sha256[:12]}..., network enhance-small"
+    ]
     with torch.no_grad():
         net.first.weight[0] = torch.nan
     weights.save(net, RECORD, own)

@@ -39,7 +39,9 @@ def test_a_point_keeps_its_place(size: int, position: tuple[int, int]) -> None:
     point[position] = 1
     spectrum = torch.fft.fft2(convolve(point, plain, "periodic"))
     # The phase of the lowest frequencies is the centroid, on a wrapped image too.
-    row, column = (float(-s.angle()) / 2 / math.pi * n % n for s, n in ((spectrum[1, 0], 40), (spectrum[0, 1], 41)))
+    row, column = (
+        float(-s.angle()) / 2 / math.pi * n % n for s, n in ((spectrum[1, 0], 40), (spectrum[0, 1], 41))
+    )
     assert abs((row - position[0] + 20) % 40 - 20) < 1e-9
     assert abs((column - position[1] + 20) % 41 - 20) < 1e-9
 
@@ -60,14 +62,19 @@ def test_convolution_is_the_sum_it_says() -> None:
     object_, kernel = random(9, 10), random(4, 4, seed=1)
     image = convolve(object_, kernel, "periodic")
     c = 2
-    expected = sum(kernel[i, j] * object_[(5 - i + c) % 9, (7 - j + c) % 10] for i in range(4) for j in range(4))
+    expected = sum(
+        kernel[i, j] * object_[(5 - i + c) % 9, (7 - j + c) % 10] for i in range(4) for j in range(4)
+    )
     assert float(image[5, 7]) == pytest.approx(float(expected))
 
 
 def test_mirrored_borders_keep_a_constant_image() -> None:
-    plain = psf(make_optics(CRISP, 16, 3, dtype=torch.float64), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64))
+    plain = psf(
+        make_optics(CRISP, 16, 3, dtype=torch.float64), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    )
     torch.testing.assert_close(
-        convolve(torch.full((5, 30), 3.0, dtype=torch.float64), plain), torch.full((5, 30), 3.0, dtype=torch.float64)
+        convolve(torch.full((5, 30), 3.0, dtype=torch.float64), plain),
+        torch.full((5, 30), 3.0, dtype=torch.float64),
     )
 
 
@@ -88,7 +95,9 @@ def test_adjoints(borders: Borders, size: int) -> None:
     assert abs(float(forward - back)) < 1e-10 * abs(float(forward))
     extended = extend(object_, size, borders)
     other = random(*extended.shape, seed=3)
-    assert abs(float((extended * other).sum() - (object_ * extend_adjoint(other, size, borders)).sum())) < 1e-10
+    assert (
+        abs(float((extended * other).sum() - (object_ * extend_adjoint(other, size, borders)).sum())) < 1e-10
+    )
 
 
 def test_convolution_has_gradients() -> None:
@@ -106,10 +115,12 @@ def test_unknown_borders_are_named() -> None:
         extend(torch.zeros(5, 5), 4, "zero")
 
 
-# -- fields of modes ------------------------------------------------------------------------------------------------
+# -- fields of modes -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("shape", "step", "expected"), [((256, 256), 32, (9, 9)), ((257, 33), 32, (9, 2)), ((1, 2), 4, (1, 2))])
+@pytest.mark.parametrize(
+    ("shape", "step", "expected"), [((256, 256), 32, (9, 9)), ((257, 33), 32, (9, 2)), ((1, 2), 4, (1, 2))]
+)
 def test_nodes_cover_the_image(shape: tuple[int, int], step: int, expected: tuple[int, int]) -> None:
     assert node_grid(shape, step) == expected
 
@@ -123,7 +134,9 @@ def test_impossible_grid() -> None:
 def test_linear_fields_are_interpolated_exactly(step: int) -> None:
     y, x = torch.meshgrid(torch.arange(23.0), torch.arange(40.0), indexing="ij")
     field = torch.stack([0.3 * y - 0.1 * x, 2 - y, 1 + 0 * y])
-    torch.testing.assert_close(interpolate(at_nodes(field, step), (23, 40), step), field, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        interpolate(at_nodes(field, step), (23, 40), step), field, atol=1e-4, rtol=1e-5
+    )
 
 
 def test_interpolation_says_which_grid_it_needs() -> None:
@@ -131,7 +144,7 @@ def test_interpolation_says_which_grid_it_needs() -> None:
         interpolate(torch.zeros(4, 2, 3), (17, 17), 8)
 
 
-# -- per-pixel sum --------------------------------------------------------------------------------------------------
+# -- per-pixel sum -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("borders", BORDERS)
@@ -150,4 +163,6 @@ def test_per_pixel_sum_uses_the_psf_of_the_image_pixel() -> None:
     model = PerPixelSum(optics=[optics], shape=(9, 9))
     modes, object_ = random(1, 4, 9, 9), random(1, 9, 9, seed=1)
     image = model(object_, modes)[0, 0]
-    assert float(image[2, 6]) == pytest.approx(float(convolve(object_[0], psf(optics, modes[0, :, 2, 6]))[2, 6]))
+    assert float(image[2, 6]) == pytest.approx(
+        float(convolve(object_[0], psf(optics, modes[0, :, 2, 6]))[2, 6])
+    )

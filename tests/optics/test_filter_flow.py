@@ -10,14 +10,30 @@ from astropy.io import fits
 
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import KNOWN
-from heliorestore.optics.convolve import Borders, ForwardModel, PerPixelSum, at_nodes, convolve, extend, interpolate
+from heliorestore.optics.convolve import (
+    Borders,
+    ForwardModel,
+    PerPixelSum,
+    at_nodes,
+    convolve,
+    extend,
+    interpolate,
+)
 from heliorestore.optics.filter_flow import FilterFlow
 from heliorestore.optics.modes import make_basis
 from heliorestore.optics.psf import Optics, make_optics, psf
 from heliorestore.optics.pupil import Aperture
 
 CRISP = KNOWN["crisp-8542"]
-CASES = [((40, 33), 8), ((33, 40), 7), ((17, 17), 16), ((20, 50), 32), ((1, 9), 3), ((12, 13), 1), ((5, 5), 4)]
+CASES = [
+    ((40, 33), 8),
+    ((33, 40), 7),
+    ((17, 17), 16),
+    ((20, 50), 32),
+    ((1, 9), 3),
+    ((12, 13), 1),
+    ((5, 5), 4),
+]
 BORDERS: tuple[Borders, ...] = ("reflect", "periodic", "given")
 
 
@@ -32,7 +48,9 @@ def optics() -> Optics:
 
 @pytest.mark.parametrize("borders", BORDERS)
 @pytest.mark.parametrize(("shape", "step"), CASES)
-def test_equal_modes_everywhere_are_the_invariant_convolution(optics: Optics, shape: tuple[int, int], step: int, borders: Borders) -> None:
+def test_equal_modes_everywhere_are_the_invariant_convolution(
+    optics: Optics, shape: tuple[int, int], step: int, borders: Borders
+) -> None:
     model = FilterFlow(optics=[optics, optics], shape=shape, step=step, borders=borders, node_batch=10)
     objects, modes = random(2, *model.object_shape), random(3, 5, seed=1)
     images = model(objects, modes[:, :, None, None].expand(3, 5, *model.grid))
@@ -42,7 +60,9 @@ def test_equal_modes_everywhere_are_the_invariant_convolution(optics: Optics, sh
 
 @pytest.mark.parametrize("borders", BORDERS)
 @pytest.mark.parametrize(("shape", "step"), CASES)
-def test_is_the_sum_with_psfs_interpolated_between_the_nodes(optics: Optics, shape: tuple[int, int], step: int, borders: Borders) -> None:
+def test_is_the_sum_with_psfs_interpolated_between_the_nodes(
+    optics: Optics, shape: tuple[int, int], step: int, borders: Borders
+) -> None:
     model = FilterFlow(optics=[optics], shape=shape, step=step, borders=borders)
     object_, modes = random(1, *model.object_shape), random(2, 5, *model.grid, seed=1)
     everywhere = interpolate(model.psfs(modes).permute(0, 3, 4, 1, 2), shape, step)
@@ -72,7 +92,9 @@ def test_gradients_in_objects_and_modes(instrument: str, checkpoint: bool) -> No
     known = KNOWN[instrument]
     basis = make_basis(3, Aperture.of(known))
     pair = [make_optics(known, 10, basis, defocus_waves=d, dtype=torch.float64) for d in (0.0, 0.3)]
-    model = FilterFlow(optics=[pair[0], pair[1], pair[0]], shape=(8, 7), step=4, checkpoint=checkpoint, node_batch=4)
+    model = FilterFlow(
+        optics=[pair[0], pair[1], pair[0]], shape=(8, 7), step=4, checkpoint=checkpoint, node_batch=4
+    )
     arguments = (random(3, 8, 7).requires_grad_(), random(2, 3, *model.grid, seed=1).requires_grad_())
     assert torch.autograd.gradcheck(model, arguments, fast_mode=True)
 
@@ -84,7 +106,9 @@ def test_gradient_of_the_object_alone_is_the_adjoint(optics: Optics) -> None:
     weights = random(*images.shape, seed=2)
     (images * weights).sum().backward()
     assert object_.grad is not None
-    torch.testing.assert_close(object_.grad, model.adjoint(weights, model.transfer(modes)), atol=1e-13, rtol=1e-12)
+    torch.testing.assert_close(
+        object_.grad, model.adjoint(weights, model.transfer(modes)), atol=1e-13, rtol=1e-12
+    )
     assert modes.grad is None
 
 
@@ -99,7 +123,9 @@ def test_batches_of_nodes_do_not_change_the_images(optics: Optics, batch: int) -
 def test_objects_come_back_in_their_order_and_share_the_wavefront() -> None:
     basis = make_basis(5, Aperture.of(CRISP))
     red = make_optics(CRISP, 16, basis, dtype=torch.float64)
-    blue = make_optics(dataclasses.replace(CRISP, wavelength_nm=630.2), 16, basis, reference_nm=854.2, dtype=torch.float64)
+    blue = make_optics(
+        dataclasses.replace(CRISP, wavelength_nm=630.2), 16, basis, reference_nm=854.2, dtype=torch.float64
+    )
     model = FilterFlow(optics=[red, blue, red], shape=(20, 20), step=8)
     objects, modes = random(3, 20, 20), random(1, 5, *model.grid, seed=1)
     images = model(objects, modes)
@@ -114,12 +140,19 @@ def test_psfs_of_several_sizes(optics: Optics, borders: Borders) -> None:
     model = FilterFlow(optics=[optics, wide], shape=(24, 26), step=8, borders=borders)
     objects, modes = random(2, *model.object_shape), random(2, 5, *model.grid, seed=1)
     images, transfer = model(objects, modes), model.transfer(modes)
-    torch.testing.assert_close(images[1], FilterFlow(optics=[wide], shape=(24, 26), step=8, borders=borders)(objects[1:], modes)[0])
+    torch.testing.assert_close(
+        images[1], FilterFlow(optics=[wide], shape=(24, 26), step=8, borders=borders)(objects[1:], modes)[0]
+    )
     # PSFs of 21 pixels see 10 pixels before and 10 behind the image, those of 16 pixels 7 and 8.
     seen = objects[:1, 3:-2, 3:-2] if borders == "given" else objects[:1]
-    torch.testing.assert_close(images[0], FilterFlow(optics=[optics], shape=(24, 26), step=8, borders=borders)(seen, modes)[0])
+    torch.testing.assert_close(
+        images[0], FilterFlow(optics=[optics], shape=(24, 26), step=8, borders=borders)(seen, modes)[0]
+    )
     any_ = random(*images.shape, seed=2)
-    forward, back = (model.apply(objects, transfer) * any_).sum(), (objects * model.adjoint(any_, transfer)).sum()
+    forward, back = (
+        (model.apply(objects, transfer) * any_).sum(),
+        (objects * model.adjoint(any_, transfer)).sum(),
+    )
     assert abs(float(forward - back)) < 1e-10 * max(1.0, abs(float(forward)))
 
 
@@ -137,7 +170,9 @@ def test_gradient_in_the_modes_alone(optics: Optics) -> None:
 def test_device_and_dtype_are_kept(device: str, dtype: torch.dtype) -> None:
     optics = make_optics(CRISP, 16, 5, device=device, dtype=dtype)
     model = FilterFlow(optics=[optics], shape=(24, 24), step=8)
-    images = model(random(1, 24, 24, dtype=dtype).to(device), random(2, 5, *model.grid, dtype=dtype).to(device))
+    images = model(
+        random(1, 24, 24, dtype=dtype).to(device), random(2, 5, *model.grid, dtype=dtype).to(device)
+    )
     assert images.dtype == dtype
     assert images.device.type == device
     assert images.shape == (1, 2, 24, 24)
@@ -147,7 +182,9 @@ def test_single_precision_agrees_with_double(optics: Optics) -> None:
     single = FilterFlow(optics=[make_optics(CRISP, 16, 5)], shape=(40, 40), step=8)
     double = FilterFlow(optics=[optics], shape=(40, 40), step=8)
     object_, modes = random(1, 40, 40).abs(), random(1, 5, *double.grid, seed=1)
-    torch.testing.assert_close(single(object_.float(), modes.float()).double(), double(object_, modes), atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        single(object_.float(), modes.float()).double(), double(object_, modes), atol=2e-6, rtol=1e-5
+    )
 
 
 def test_mixed_precision_around_it_does_not_reach_in() -> None:
@@ -172,19 +209,26 @@ def test_wrong_shapes_say_what_is_needed(optics: Optics) -> None:
 
 
 def test_both_models_are_forward_models(optics: Optics) -> None:
-    models: list[ForwardModel] = [FilterFlow(optics=[optics], shape=(9, 9)), PerPixelSum(optics=[optics], shape=(9, 9))]
+    models: list[ForwardModel] = [
+        FilterFlow(optics=[optics], shape=(9, 9)),
+        PerPixelSum(optics=[optics], shape=(9, 9)),
+    ]
     for model in models:
-        assert model(torch.ones(1, *model.object_shape).double(), torch.zeros(1, 5, *model.grid).double()).shape == (1, 1, 9, 9)
+        assert model(
+            torch.ones(1, *model.object_shape).double(), torch.zeros(1, 5, *model.grid).double()
+        ).shape == (1, 1, 9, 9)
 
 
-# -- agreement with the exact sum for a field that varies ----------------------------------------------------------------
+# -- agreement with the exact sum for a field that varies ----------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("strength", "sigma_arcsec", "limits"),
     [(10, 5.0, {32: 5.3e-5, 16: 6.3e-6, 8: 4.9e-7}), (20, 3.0, {32: 1.4e-4, 16: 3.9e-5, 8: 5.8e-6})],
 )
-def test_agrees_with_the_exact_sum(strength: float, sigma_arcsec: float, limits: dict[int, float], wandering: SimpleNamespace) -> None:
+def test_agrees_with_the_exact_sum(
+    strength: float, sigma_arcsec: float, limits: dict[int, float], wandering: SimpleNamespace
+) -> None:
     size = 48
     optics = make_optics(CRISP, 64, 20, dtype=torch.float64)
     object_ = wandering.texture(size)[None]
@@ -197,7 +241,9 @@ def test_agrees_with_the_exact_sum(strength: float, sigma_arcsec: float, limits:
     assert all(errors[step] <= limits[step] for step in limits), errors
 
 
-def test_agrees_with_the_exact_sum_on_simulated_granulation(shared_data: Path, wandering: SimpleNamespace) -> None:
+def test_agrees_with_the_exact_sum_on_simulated_granulation(
+    shared_data: Path, wandering: SimpleNamespace
+) -> None:
     image = fits.getdata(shared_data / "truth" / "mhd_granulation.fits")
     object_ = torch.as_tensor(image[300:364, 500:564].astype("float32"))[None]
     optics = make_optics(CRISP, 64, 44)

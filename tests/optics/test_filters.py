@@ -7,7 +7,14 @@ import torch
 
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import KNOWN
-from heliorestore.optics.filters import filter_grid, filtered, flat_top, frequency, loefdahl_scharmer, noise_filter
+from heliorestore.optics.filters import (
+    filter_grid,
+    filtered,
+    flat_top,
+    frequency,
+    loefdahl_scharmer,
+    noise_filter,
+)
 from heliorestore.optics.psf import make_optics, otf, psf
 
 
@@ -24,7 +31,9 @@ def test_frequencies_are_in_cycles_per_pixel() -> None:
 
 def test_flat_top_is_equation_16() -> None:
     values = flat_top(torch.tensor([0.0, 0.17, 0.27, 0.30, 0.33], dtype=torch.float64), 1 / 3)
-    expected = [0.5 * (math.erf(20 * (v + 0.9)) - math.erf(20 * (v - 0.9))) for v in (0.0, 0.51, 0.81, 0.90, 0.99)]
+    expected = [
+        0.5 * (math.erf(20 * (v + 0.9)) - math.erf(20 * (v - 0.9))) for v in (0.0, 0.51, 0.81, 0.90, 0.99)
+    ]
     torch.testing.assert_close(values, torch.tensor(expected, dtype=torch.float64))
     assert expected[0] == pytest.approx(1)
     assert expected[3] == pytest.approx(0.5)
@@ -66,7 +75,9 @@ def test_filter_must_fit_the_images() -> None:
 @pytest.mark.parametrize("shape", [(7, 8), (9, 5), (2, 3), (1, 1), (1, 6)])
 def test_a_mirrored_image_is_filtered_as_if_its_mirror_images_stood_beside_it(shape):
     image, grid = random(2, *shape), filter_grid(shape)
-    transfer = torch.stack([flat_top(frequency(grid, dtype=torch.float64), cutoff, smoothness=3.0) for cutoff in (0.2, 0.4)])
+    transfer = torch.stack(
+        [flat_top(frequency(grid, dtype=torch.float64), cutoff, smoothness=3.0) for cutoff in (0.2, 0.4)]
+    )
     whole = torch.cat([image, image.flip(-2)], dim=-2)
     whole = torch.cat([whole, whole.flip(-1)], dim=-1)
     wanted = torch.fft.irfft2(torch.fft.rfft2(whole) * transfer, s=grid)[..., : shape[0], : shape[1]]
@@ -85,7 +96,9 @@ def test_noise_filter_passes_signal_and_stops_noise(columns: int) -> None:
     signal = 1e4 * torch.exp(-((k / 0.08) ** 2))
     transfer = noise_filter(signal + 1, 1.0, columns, smoothing=0.01)
     expected = 1 - 1 / (signal + 1)
-    torch.testing.assert_close(transfer, torch.where(expected > 0.2, expected, torch.zeros_like(expected)), atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        transfer, torch.where(expected > 0.2, expected, torch.zeros_like(expected)), atol=2e-3, rtol=0
+    )
 
 
 @pytest.mark.parametrize("columns", [48, 47])

@@ -15,8 +15,11 @@ GREGOR = Aperture(diameter_m=1.44, obscuration_m=0.40)
 SPIDER = Aperture(diameter_m=1.44, obscuration_m=0.40, vanes=4, vane_width_m=0.03, vane_angle_deg=10)
 
 
-def polar_points(aperture: Aperture, angles: int = 240, radii: int = 400) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """y, x and weights of a quadrature over the annulus, independent of the one in the code: uniform in r^2."""
+def polar_points(
+    aperture: Aperture, angles: int = 240, radii: int = 400
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """y, x and weights of a quadrature over the annulus, independent of the one in the code: uniform in
+    r^2."""
     inner = aperture.obscuration**2
     radius = np.sqrt(inner + (1 - inner) * (np.arange(radii) + 0.5) / radii)
     angle = 2 * math.pi * (np.arange(angles) + 0.5) / angles
@@ -58,19 +61,33 @@ def test_zernikes_are_orthonormal_to_high_orders() -> None:
 
 @pytest.mark.parametrize(
     ("removed", "published"),
-    [(1, 1.0299), (2, 0.582), (3, 0.134), (4, 0.111), (5, 0.0880), (6, 0.0648), (7, 0.0587), (8, 0.0525), (10, 0.0401), (21, 0.0208)],
+    [
+        (1, 1.0299),
+        (2, 0.582),
+        (3, 0.134),
+        (4, 0.111),
+        (5, 0.0880),
+        (6, 0.0648),
+        (7, 0.0587),
+        (8, 0.0525),
+        (10, 0.0401),
+        (21, 0.0208),
+    ],
 )
 def test_noll_residuals(removed: int, published: float) -> None:
     assert noll_residual(removed) == pytest.approx(published, rel=6e-3)
 
 
 def test_all_modes_together_have_the_variance_of_the_structure_function() -> None:
-    # The mean of 6.88/2 (s/D)^(5/3) over all pairs of points of a disc, whose distances s have a known distribution.
+    # The mean of 6.88/2 (s/D)^(5/3) over all pairs of points of a disc, whose distances s have a known
+    # distribution.
     nodes, weights = np.polynomial.legendre.leggauss(100)
     s = (nodes + 1) / 2
     density = 16 * s / math.pi * (np.arccos(s) - s * np.sqrt(1 - s**2))
     half_structure = (24 / 5 * math.gamma(6 / 5)) ** (5 / 6)
-    assert noll_residual(1) == pytest.approx(float((weights / 2 * density * half_structure * s ** (5 / 3)).sum()), rel=1e-4)
+    assert noll_residual(1) == pytest.approx(
+        float((weights / 2 * density * half_structure * s ** (5 / 3)).sum()), rel=1e-4
+    )
 
 
 def test_zernike_covariance_has_noll_structure() -> None:
@@ -139,7 +156,8 @@ def test_first_modes_are_tilts_along_x_and_y() -> None:
     natural = make_basis(10)
     assert natural.tilts[1, 0] > 0.999
     assert natural.tilts[0, 1] > 0.999
-    np.testing.assert_allclose(np.linalg.norm(make_basis(200).tilts, axis=1), 1, atol=1e-6)  # rebuilt from its KL modes
+    # rebuilt from its KL modes
+    np.testing.assert_allclose(np.linalg.norm(make_basis(200).tilts, axis=1), 1, atol=1e-6)
 
 
 def test_exact_tilts_leave_the_others_without_tilt() -> None:
@@ -188,9 +206,14 @@ def test_cache_returns_what_was_computed(dtype: type) -> None:
 def test_cache_is_really_read() -> None:
     basis = make_basis(8)
     sampled_modes(basis, 15.3)
-    source, target = cache_file(basis, 15.3, np.float64), cache_file(make_basis(8, CIRCLE, "zernike"), 15.3, np.float64)
+    source, target = (
+        cache_file(basis, 15.3, np.float64),
+        cache_file(make_basis(8, CIRCLE, "zernike"), 15.3, np.float64),
+    )
     target.write_bytes(source.read_bytes())
-    np.testing.assert_array_equal(sampled_modes(make_basis(8, CIRCLE, "zernike"), 15.3), sampled_modes(basis, 15.3))
+    np.testing.assert_array_equal(
+        sampled_modes(make_basis(8, CIRCLE, "zernike"), 15.3), sampled_modes(basis, 15.3)
+    )
 
 
 @pytest.mark.parametrize("damage", [b"", b"x" * 100, None])
@@ -205,7 +228,9 @@ def test_damaged_cache_is_ignored_and_replaced(damage: bytes | None) -> None:
     assert len(file.read_bytes()) == len(content)
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, cache_folder: object) -> None:
+def test_a_folder_that_cannot_be_written_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, cache_folder: object
+) -> None:
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: "/dev/null/nowhere")
     assert sampled_modes(make_basis(4), 9.0).shape == (4, 9, 9)
 

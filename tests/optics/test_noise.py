@@ -59,7 +59,9 @@ def test_bad_pixels_and_tiny_images(scene: Image) -> None:
 
 
 @pytest.mark.parametrize("cutoff", [None, 0.68])
-def test_without_room_beyond_the_cutoff_the_noise_is_taken_as_white(scene: Image, cutoff: float | None) -> None:
+def test_without_room_beyond_the_cutoff_the_noise_is_taken_as_white(
+    scene: Image, cutoff: float | None
+) -> None:
     noisy = scene + 0.1 * np.random.default_rng(1).normal(size=scene.shape)
     assert estimate_noise(noisy, cutoff) == Noise(estimate_sigma(noisy))
 

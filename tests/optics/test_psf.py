@@ -36,14 +36,18 @@ FINE = Instrument(diameter_m=1.0, pixel_arcsec=0.02, wavelength_nm=854.2)  # 8.8
 def turbulent(optics: Optics, batch: int = 3, strength: float = 5.0, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     sigma = torch.as_tensor(optics.basis.variances**0.5)
-    return torch.randn(batch, len(sigma), generator=generator, dtype=torch.float64) * sigma * strength ** (5 / 6)
+    return (
+        torch.randn(batch, len(sigma), generator=generator, dtype=torch.float64) * sigma * strength ** (5 / 6)
+    )
 
 
 def centroid(image: torch.Tensor) -> tuple[float, float]:
     """First moments of the lowest frequencies' phase: exact for wrapped images."""
     spectrum = torch.fft.fft2(image)
     rows, columns = image.shape
-    return float(-spectrum[1, 0].angle() * rows / 2 / math.pi), float(-spectrum[0, 1].angle() * columns / 2 / math.pi)
+    return float(-spectrum[1, 0].angle() * rows / 2 / math.pi), float(
+        -spectrum[0, 1].angle() * columns / 2 / math.pi
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -63,7 +67,9 @@ def test_no_aberration_is_the_airy_pattern(obscuration: float) -> None:
     image = psf(optics, torch.zeros(3, dtype=torch.float64))
     image = image / image.max()
     offset = torch.arange(512, dtype=torch.float64) - 256
-    expected = airy(torch.hypot(offset[:, None], offset[None, :]) * math.pi * sampling(instrument), obscuration)
+    expected = airy(
+        torch.hypot(offset[:, None], offset[None, :]) * math.pi * sampling(instrument), obscuration
+    )
     assert float((image - expected).abs().max()) < 3e-3
     near = slice(256 - 30, 256 + 31)  # within 3.4 lambda/D
     assert float((image - expected)[near, near].abs().max()) < 1e-3
@@ -71,16 +77,21 @@ def test_no_aberration_is_the_airy_pattern(obscuration: float) -> None:
 
 def test_first_zero_is_at_1_22() -> None:
     finest = dataclasses.replace(FINE, pixel_arcsec=0.005)
-    row = psf(make_optics(finest, 768, 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))[384, 384:]
+    row = psf(make_optics(finest, 768, 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))[
+        384, 384:
+    ]
     first_rise = int((row[1:] > row[:-1]).nonzero()[0])
-    before, after = (math.sqrt(float(row[first_rise + k])) for k in (-1, 1))  # the amplitude goes through zero in a straight line
+    # the amplitude goes through zero in a straight line
+    before, after = (math.sqrt(float(row[first_rise + k])) for k in (-1, 1))
     zero = first_rise - 1 + 2 * before / (before + after)
     assert zero * sampling(finest) == pytest.approx(1.22, abs=0.005)
 
 
 def test_width_of_the_airy_pattern() -> None:
     optics = make_optics(CRISP, 64, 3, dtype=torch.float64)
-    assert float(fwhm(psf(optics, torch.zeros(3, dtype=torch.float64)))) * sampling(CRISP) == pytest.approx(1.03, abs=0.015)
+    assert float(fwhm(psf(optics, torch.zeros(3, dtype=torch.float64)))) * sampling(CRISP) == pytest.approx(
+        1.03, abs=0.015
+    )
 
 
 @pytest.mark.parametrize("size", [63, 64])
@@ -95,7 +106,9 @@ def test_plain_psf_is_centred_on_its_pixel(size: int, instrument: Instrument) ->
 @pytest.mark.parametrize("pixels", [(3.0, 0.0), (0.0, -2.0), (0.35, 0.0), (0.0, 1.7)])
 @pytest.mark.parametrize("instrument", [CRISP, HIFI], ids=["critical", "coarse"])
 def test_tilt_moves_the_image_its_own_way(pixels: tuple[float, float], instrument: Instrument) -> None:
-    optics = make_optics(instrument, 64, make_basis(5, Aperture.of(instrument), "kl-tilt"), dtype=torch.float64)
+    optics = make_optics(
+        instrument, 64, make_basis(5, Aperture.of(instrument), "kl-tilt"), dtype=torch.float64
+    )
     axis = pupil_axis(optics)
     dy, dx = (d * math.pi * sampling(instrument) for d in pixels)  # rad per radius that shift by d pixels
     plain = psf_of_phase(optics, torch.zeros(optics.side, optics.side, dtype=torch.float64))
@@ -108,7 +121,8 @@ def test_tilt_moves_the_image_its_own_way(pixels: tuple[float, float], instrumen
 
 def test_coefficient_of_the_y_tilt_mode_moves_to_plus_y() -> None:
     optics = make_optics(CRISP, 64, make_basis(2, Aperture.of(CRISP), "kl-tilt"), dtype=torch.float64)
-    coefficients = torch.tensor([0.0, math.pi * sampling(CRISP) / 2 * 4], dtype=torch.float64)  # phase 2 a y: 4 pixels
+    # phase 2 a y: 4 pixels
+    coefficients = torch.tensor([0.0, math.pi * sampling(CRISP) / 2 * 4], dtype=torch.float64)
     peak = divmod(int(psf(optics, coefficients).argmax()), 64)
     assert peak == (36, 32)
 
@@ -144,7 +158,10 @@ def test_otf_of_the_telescope_is_the_overlap_of_two_circles() -> None:
 def test_coarse_pixels_keep_the_true_otf_below_their_nyquist_frequency() -> None:
     fine = dataclasses.replace(HMI, pixel_arcsec=(HMI.pixel_arcsec or 0) / 2)
     basis = make_basis(10, Aperture.of(HMI))
-    coarse_optics, fine_optics = make_optics(HMI, 64, basis, dtype=torch.float64), make_optics(fine, 128, basis, dtype=torch.float64)
+    coarse_optics, fine_optics = (
+        make_optics(HMI, 64, basis, dtype=torch.float64),
+        make_optics(fine, 128, basis, dtype=torch.float64),
+    )
     coefficients = turbulent(coarse_optics, 1, 3.0)[0]
     coarse, fine_ = (otf(psf(o, coefficients)) for o in (coarse_optics, fine_optics))
     torch.testing.assert_close(coarse[:32, :32], fine_[:32, :32], atol=1e-12, rtol=1e-9)
@@ -175,7 +192,8 @@ def test_a_wavefront_at_twice_the_wavelength_has_half_the_phase() -> None:
     at_blue = make_optics(blue, 32, basis, dtype=torch.float64)
     at_red = make_optics(red, 32, basis, reference_nm=400.0, dtype=torch.float64)
     coefficients = turbulent(at_blue, 1)[0]
-    # The pixels scale with the wavelength, so that both pupils have the same pixels and only the phase differs.
+    # The pixels scale with the wavelength, so that both pupils have the same pixels and only the phase
+    # differs.
     torch.testing.assert_close(psf(at_red, coefficients), psf(at_blue, coefficients / 2))
 
 
@@ -183,8 +201,16 @@ def test_tilt_moves_every_wavelength_by_the_same_angle() -> None:
     basis = make_basis(2, Aperture.of(CRISP), "kl-tilt")
     moved = []
     for wavelength in (630.2, 854.2):
-        optics = make_optics(dataclasses.replace(CRISP, wavelength_nm=wavelength), 64, basis, reference_nm=854.2, dtype=torch.float64)
-        moved.append(centroid(psf(optics, torch.tensor([0.0, 3.0], dtype=torch.float64)).roll((-32, -32), (0, 1))))
+        optics = make_optics(
+            dataclasses.replace(CRISP, wavelength_nm=wavelength),
+            64,
+            basis,
+            reference_nm=854.2,
+            dtype=torch.float64,
+        )
+        moved.append(
+            centroid(psf(optics, torch.tensor([0.0, 3.0], dtype=torch.float64)).roll((-32, -32), (0, 1)))
+        )
     np.testing.assert_allclose(moved[0], moved[1], atol=0.02)
     assert moved[0][0] == pytest.approx(3.0 / (math.pi * sampling(CRISP)) * 2, abs=0.1)
 
@@ -202,7 +228,9 @@ def test_defocus_has_the_size_and_sign_of_noll_4() -> None:
     # One wave takes the axis to zero: I = sinc^2(w).
     on_axis = psf(make_optics(FINE, 512, 3, defocus_waves=waves, dtype=torch.float64), zero)[256, 256]
     unaberrated = psf(make_optics(FINE, 512, 3, dtype=torch.float64), zero)[256, 256]
-    assert float(on_axis / unaberrated) == pytest.approx((math.sin(math.pi * waves) / (math.pi * waves)) ** 2, abs=1e-3)
+    assert float(on_axis / unaberrated) == pytest.approx(
+        (math.sin(math.pi * waves) / (math.pi * waves)) ** 2, abs=1e-3
+    )
 
 
 def test_strehl_follows_marechal_for_small_errors() -> None:

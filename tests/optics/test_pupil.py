@@ -62,7 +62,9 @@ def test_coarse_pixels_are_an_error_that_quotes_both() -> None:
         check_sampling(coarse)
 
 
-@pytest.mark.parametrize("wrong", [{"diameter_m": 0.0}, {"obscuration_m": 1.0}, {"vanes": -1}, {"vanes": 2, "vane_width_m": 2.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"diameter_m": 0.0}, {"obscuration_m": 1.0}, {"vanes": -1}, {"vanes": 2, "vane_width_m": 2.0}]
+)
 def test_impossible_apertures_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError):
         Aperture(**wrong)

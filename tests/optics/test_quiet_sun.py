@@ -5,9 +5,16 @@ from heliorestore.errors import BurstError
 from heliorestore.optics.quiet_sun import limb_cosine, quiet_sun
 
 DISC = {
-    "CDELT1": 4.0, "CDELT2": 4.0, "CRPIX1": 128.5, "CRPIX2": 128.5, "CRVAL1": 0.0, "CRVAL2": 0.0, "RSUN_OBS": 480.0,
-    "CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN",
-}  # fmt: skip
+    "CDELT1": 4.0,
+    "CDELT2": 4.0,
+    "CRPIX1": 128.5,
+    "CRPIX2": 128.5,
+    "CRVAL1": 0.0,
+    "CRVAL2": 0.0,
+    "RSUN_OBS": 480.0,
+    "CTYPE1": "HPLN-TAN",
+    "CTYPE2": "HPLT-TAN",
+}
 
 
 def grained(level: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -38,7 +38,10 @@ def test_tiles_overlap_as_asked(tiling: Tiling) -> None:
         places = sorted({(place[axis].start, place[axis].stop) for place in tiling.places()})
         assert places[0][0] == 0
         assert places[-1][1] == tiling.shape[axis]
-        assert all(before[1] - after[0] >= min(tiling.overlap, tiling.tile - 1) for before, after in itertools.pairwise(places))
+        assert all(
+            before[1] - after[0] >= min(tiling.overlap, tiling.tile - 1)
+            for before, after in itertools.pairwise(places)
+        )
 
 
 def test_extract_and_blend_return_the_image() -> None:
@@ -54,10 +57,16 @@ def test_adjoints(zoom: int) -> None:
     tiling = Tiling((50, 37), 20, 9, 2, zoom)
     image = random(2, 50, 37)
     tiles = random(*tiling.extract(image).shape, seed=1)
-    assert abs(float((tiling.extract(image) * tiles).sum() - (image * tiling.extract_adjoint(tiles)).sum())) < 1e-10
+    assert (
+        abs(float((tiling.extract(image) * tiles).sum() - (image * tiling.extract_adjoint(tiles)).sum()))
+        < 1e-10
+    )
     results = random(len(tiling.places()), 2, 20 * zoom, 20 * zoom, seed=2)
     whole = random(2, 50 * zoom, 37 * zoom, seed=3)
-    assert abs(float((tiling.blend(results) * whole).sum() - (results * tiling.blend_adjoint(whole)).sum())) < 1e-10
+    assert (
+        abs(float((tiling.blend(results) * whole).sum() - (results * tiling.blend_adjoint(whole)).sum()))
+        < 1e-10
+    )
 
 
 def test_margins_weigh_nothing_except_at_the_border() -> None:
@@ -75,7 +84,9 @@ def test_an_image_smaller_than_a_tile_is_one_tile() -> None:
     assert tiling.extract(torch.zeros(7, 30)).shape == (3, 7, 16)
 
 
-@pytest.mark.parametrize("wrong", [((10, 10), 8, 8, 0), ((10, 10), 8, 4, 3), ((0, 10), 8, 4, 0), ((10, 10), 8, 4, 2, 0)])
+@pytest.mark.parametrize(
+    "wrong", [((10, 10), 8, 8, 0), ((10, 10), 8, 4, 3), ((0, 10), 8, 4, 0), ((10, 10), 8, 4, 2, 0)]
+)
 def test_impossible_tilings(wrong: tuple[int, ...]) -> None:
     with pytest.raises(SettingsError):
         Tiling(*wrong)

@@ -1,4 +1,5 @@
-"""An object and fields of modes on which forward models are compared; the tables in docs/optics.md are made with them too."""
+"""An object and fields of modes on which forward models are compared; the tables in docs/optics.md are made
+with them too."""
 
 from __future__ import annotations
 
@@ -14,9 +15,12 @@ def noise(*shape: int, seed: int) -> torch.Tensor:
 
 
 def texture(size: int, seed: int = 0) -> torch.Tensor:
-    """Something like granulation (y, x): a power law down to the pixels, cells of 20 pixels, contrast 16 %."""
+    """Something like granulation (y, x): a power law down to the pixels, cells of 20 pixels, contrast 16
+    %."""
     frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :]).double()
-    image = torch.fft.irfft2(torch.fft.rfft2(noise(size, size, seed=seed)) / (frequency**2 + 0.05**2), s=(size, size))
+    image = torch.fft.irfft2(
+        torch.fft.rfft2(noise(size, size, seed=seed)) / (frequency**2 + 0.05**2), s=(size, size)
+    )
     return 1 + 0.16 * (image - image.mean()) / image.std()
 
 

@@ -46,8 +46,12 @@ class FakeSettings(Settings):
     method: ClassVar[str] = "fake"
 
     iterations: int = option(5, minimum=1, maximum=100_000, live=True, help="Iterations.")
-    strength: float = option(0.1, minimum=1e-6, maximum=10.0, live=True, log=True, unit="rad", help="What is added.")
-    count: int = option(100, minimum=1, maximum=10_000, log=True, help="A whole number on a logarithmic scale.")
+    strength: float = option(
+        0.1, minimum=1e-6, maximum=10.0, live=True, log=True, unit="rad", help="What is added."
+    )
+    count: int = option(
+        100, minimum=1, maximum=10_000, log=True, help="A whole number on a logarithmic scale."
+    )
     offset: float = option(0.0, help="Any number.")
     kind: Literal["a", "b"] = option("a", help="One of two.")
     size: Literal[1, 2] = option(1, help="One of two numbers.")
@@ -56,11 +60,14 @@ class FakeSettings(Settings):
     net: str = weights_option("", of="mfbd", help="Some weights.")
     limit: float | None = option(None, minimum=0.0, help="A number or none.")
     pace_s: float = option(0.0, minimum=0.0, unit="s", help="How long an iteration takes.")
-    fail: Literal["", "runtime", "memory", "gpu", "warning"] = option("", help="What goes wrong at the third iteration.")
+    fail: Literal["", "runtime", "memory", "gpu", "warning"] = option(
+        "", help="What goes wrong at the third iteration."
+    )
 
 
 class FakeMethod:
-    """Adds `strength` per iteration to the mean of the frames; remembers what became of its generators and arrays."""
+    """Adds `strength` per iteration to the mean of the frames; remembers what became of its generators and
+    arrays."""
 
     name = "fake"
     settings = FakeSettings
@@ -162,7 +169,9 @@ def panel(viewer: Any, fake: FakeMethod, burst: Burst, qtbot: Any) -> Any:
 
 def choose_method(widget: Any, name: str, qtbot: Any) -> None:
     widget.method_choice.setCurrentIndex(widget.method_choice.findData(name))
-    qtbot.waitUntil(lambda: widget.form is not None and widget.form.settings_class.method == name, timeout=30_000)
+    qtbot.waitUntil(
+        lambda: widget.form is not None and widget.form.settings_class.method == name, timeout=30_000
+    )
 
 
 def wait_for_threads() -> None:

@@ -11,7 +11,9 @@ from heliorestore.samples import sample_path
 
 from .conftest import HAS_DISPLAY
 
-pytestmark = pytest.mark.skipif(not HAS_DISPLAY, reason="napari's window needs a display; under Linux use xvfb-run -a")
+pytestmark = pytest.mark.skipif(
+    not HAS_DISPLAY, reason="napari's window needs a display; under Linux use xvfb-run -a"
+)
 
 
 def test_demo_opens_restores_exports_and_takes_a_picture(tmp_path):
@@ -46,7 +48,9 @@ def test_view_knows_every_panel_that_belongs_to_a_method():
     manifest = PluginManifest.from_file(resources.files("heliorestore") / "napari.yaml")
     titles = {}
     for widget in manifest.contributions.widgets:
-        python_name = next(command.python_name for command in manifest.contributions.commands if command.id == widget.command)
+        python_name = next(
+            command.python_name for command in manifest.contributions.commands if command.id == widget.command
+        )
         module, _, name = python_name.partition(":")
         method = getattr(getattr(import_module(module), name), "method", None)
         titles |= {method: widget.display_name} if method else {}

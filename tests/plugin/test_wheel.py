@@ -5,7 +5,15 @@ import importlib
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QAbstractSlider, QAbstractSpinBox, QApplication, QComboBox, QScrollArea, QScrollBar, QWidget
+from qtpy.QtWidgets import (
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QScrollArea,
+    QScrollBar,
+    QWidget,
+)
 
 from heliorestore.plugin.widgets.probe_box import PsfView
 from heliorestore.plugin.widgets.sections import Section, scroll
@@ -13,9 +21,14 @@ from heliorestore.plugin.widgets.sections import Section, scroll
 from .conftest import choose_method, wait_for_threads
 
 PANELS = {
-    "restore": "RestoreWidget", "sv_momfbd": "SvMomfbdWidget", "enhance": "EnhanceWidget", "mfbd": "MfbdWidget",
-    "noise2noise": "DenoiseWidget", "quality": "QualityWidget", "compare": "CompareWidget",
-}  # fmt: skip
+    "restore": "RestoreWidget",
+    "sv_momfbd": "SvMomfbdWidget",
+    "enhance": "EnhanceWidget",
+    "mfbd": "MfbdWidget",
+    "noise2noise": "DenoiseWidget",
+    "quality": "QualityWidget",
+    "compare": "CompareWidget",
+}
 
 
 def turn(widget, delta=-120):
@@ -24,14 +37,24 @@ def turn(widget, delta=-120):
     QApplication.sendEvent(
         widget,
         QWheelEvent(
-            middle, widget.mapToGlobal(middle), QPoint(), QPoint(0, delta), Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier,
-            Qt.ScrollPhase.NoScrollPhase, False,
+            middle,
+            widget.mapToGlobal(middle),
+            QPoint(),
+            QPoint(0, delta),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
         ),
-    )  # fmt: skip
+    )
 
 
 def editors(panel):
-    found = [part for kind in (QAbstractSlider, QAbstractSpinBox, QComboBox, PsfView) for part in panel.findChildren(kind)]
+    found = [
+        part
+        for kind in (QAbstractSlider, QAbstractSpinBox, QComboBox, PsfView)
+        for part in panel.findChildren(kind)
+    ]
     return [part for part in found if not isinstance(part, QScrollBar)]
 
 

@@ -19,9 +19,13 @@ SIZE = 160
 
 
 def granules(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """A scene in closed form, so that it can be looked at anywhere: waves of 8 to 40 pixels, contrast 15 %, mean near 1000."""
+    """A scene in closed form, so that it can be looked at anywhere: waves of 8 to 40 pixels, contrast 15 %,
+    mean near 1000."""
     generator = torch.Generator().manual_seed(0)
-    angle, wave = 2 * np.pi * torch.rand(80, generator=generator), 0.025 + 0.1 * torch.rand(80, generator=generator)
+    angle, wave = (
+        2 * np.pi * torch.rand(80, generator=generator),
+        0.025 + 0.1 * torch.rand(80, generator=generator),
+    )
     phase = 2 * np.pi * torch.rand(80, generator=generator)
     total = torch.zeros_like(y)
     for a, w, p in zip(angle, wave, phase, strict=True):
@@ -32,7 +36,10 @@ def granules(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 def distortion(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Displacements ([y, x], y, x) of 2 pixels at most, over some hundred pixels."""
     return torch.stack(
-        [2 * torch.sin(2 * np.pi * x / 150 + 1) * torch.cos(2 * np.pi * y / 190), 1.5 * torch.cos(2 * np.pi * (x + y) / 170)]
+        [
+            2 * torch.sin(2 * np.pi * x / 150 + 1) * torch.cos(2 * np.pi * y / 190),
+            1.5 * torch.cos(2 * np.pi * (x + y) / 170),
+        ]
     )
 
 
@@ -91,14 +98,18 @@ def test_interpolation_keeps_constants_and_waves_and_lets_bad_pixels_stay_bad(pi
     y, x = pixels
     image = granules(y, x)
     at = (y[20:-20, 20:-20] + 0.37, x[20:-20, 20:-20] - 1.61)
-    torch.testing.assert_close(sample(torch.full_like(image, 7.0), *at), torch.full_like(at[0], 7.0), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        sample(torch.full_like(image, 7.0), *at), torch.full_like(at[0], 7.0), rtol=1e-5, atol=0
+    )
     assert float((sample(image, *at) - granules(*at)).square().mean().sqrt()) < 0.01 * float(image.std())
     torch.testing.assert_close(sample(image, y, x), image)
     image[50, 60] = torch.nan
     same = sample(image, y, x)
     assert torch.argwhere(torch.isnan(same)).tolist() == [[50, 60]]
     beside = sample(image, y + 0.5, x)
-    assert float((beside - granules(y + 0.5, x))[8:-8, 8:-8].abs().nan_to_num().max()) < 0.05 * float(granules(y, x).mean())
+    assert float((beside - granules(y + 0.5, x))[8:-8, 8:-8].abs().nan_to_num().max()) < 0.05 * float(
+        granules(y, x).mean()
+    )
 
 
 def test_frames_that_are_read_part_by_part_are_straightened_alike(straight, burst):
@@ -108,7 +119,16 @@ def test_frames_that_are_read_part_by_part_are_straightened_alike(straight, burs
 
 
 def test_a_restoration_says_what_it_did_and_leaves_the_image_where_it_was(burst, tmp_path):
-    header = fits.Header({"CRPIX1": 80.5, "CRPIX2": 80.5, "CDELT1": 0.059, "CDELT2": 0.059, "CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN"})
+    header = fits.Header(
+        {
+            "CRPIX1": 80.5,
+            "CRPIX2": 80.5,
+            "CDELT1": 0.059,
+            "CDELT2": 0.059,
+            "CTYPE1": "HPLN-TAN",
+            "CTYPE2": "HPLT-TAN",
+        }
+    )
     header.update({"CRVAL1": 12.0, "CRVAL2": -7.0, "CUNIT1": "arcsec", "CUNIT2": "arcsec"})
     fits.PrimaryHDU(np.asarray(burst.frames)[0], header).writeto(tmp_path / "burst.fits")
     found = read_burst([tmp_path / "burst.fits"]).with_instrument("crisp-8542")
@@ -118,6 +138,9 @@ def test_a_restoration_says_what_it_did_and_leaves_the_image_where_it_was(burst,
     assert {key: written[key] for key in header if key in written} == dict(header)
     assert "destretched" in written["PRLOG1"]
     window = np.hanning(SIZE)[:, None] * np.hanning(SIZE)
-    spectra = [np.fft.rfft2((image - image.mean()) * window) for image in (last.images[0], np.asarray(burst.frames)[0].mean(0))]
+    spectra = [
+        np.fft.rfft2((image - image.mean()) * window)
+        for image in (last.images[0], np.asarray(burst.frames)[0].mean(0))
+    ]
     correlation = np.fft.irfft2(spectra[0] * spectra[1].conj())
     assert correlation.argmax() == 0

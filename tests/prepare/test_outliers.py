@@ -20,7 +20,9 @@ from heliorestore.samples import sample_path
 FEW = MomfbdSettings(modes=8, patch=32, patch_step=16, r0_cm=20.0, left_out=0.0, iterations=4)
 METHODS = {
     "momfbd": FEW,
-    "sv-momfbd": SvMomfbdSettings(modes=8, patch=32, psf=32, grid_step=16, r0_cm=20.0, left_out=0.0, iterations=4, patch_iterations=2),
+    "sv-momfbd": SvMomfbdSettings(
+        modes=8, patch=32, psf=32, grid_step=16, r0_cm=20.0, left_out=0.0, iterations=4, patch_iterations=2
+    ),
     "mfbd": MfbdSettings(committee=1),
 }
 
@@ -98,13 +100,16 @@ def test_brighter_and_fainter_frames_count_as_if_they_were_not(case: Case, metho
     gain = found.images.mean() / wanted.images.mean()
     # The flux is that of the regular frames; one that is 30 % brighter has no say in it.
     assert gain == pytest.approx(np.delete(factors, 3).mean(), rel=2e-3)
-    error, without = (nmse(result.images[0], case.truth[0], deconvolved=method != "mfbd")[0] for result in (found, wanted))
+    error, without = (
+        nmse(result.images[0], case.truth[0], deconvolved=method != "mfbd")[0] for result in (found, wanted)
+    )
     assert error < 1.1 * without
     assert any("30" in message and "peak to peak" in message for message in found.messages)
 
 
 def test_intensities_are_found_where_the_image_is_flat() -> None:
-    """A spot is stretched by the air: the mean of the field changes by half a per cent, and no frame was brighter."""
+    """A spot is stretched by the air: the mean of the field changes by half a per cent, and no frame was
+    brighter."""
     import heliorestore
 
     sample = heliorestore.read(sample_path("sunspot_burst.fits"))

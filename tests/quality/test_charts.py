@@ -46,8 +46,13 @@ def test_power_spectra_and_the_diffraction_limit_lie_on_logarithmic_axes() -> No
         np.testing.assert_array_equal(line.get_xdata(), image.spectrum.frequency)
         np.testing.assert_array_equal(line.get_ydata(), image.spectrum.power)
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("spatial frequency [cycles/arcsec]", "power of I/<I> [arcsec^2]")
-    assert marks(axes) == {"diffraction limit, 0.176 arcsec": pytest.approx(1 / crisp.resolution_arcsec, rel=1e-4)}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (
+        "spatial frequency [cycles/arcsec]",
+        "power of I/<I> [arcsec^2]",
+    )
+    assert marks(axes) == {
+        "diffraction limit, 0.176 arcsec": pytest.approx(1 / crisp.resolution_arcsec, rel=1e-4)
+    }
     assert {"wide $band", "narrow", "azimuthally averaged power spectra"} <= set(words(axes))
 
 
@@ -75,9 +80,9 @@ def test_photometry_has_the_lines_of_equality_and_of_a_factor_of_two() -> None:
     lines = {line.get_label(): line.get_xydata() for line in axes.lines}
     np.testing.assert_allclose(lines["pixels"][:, 1] / lines["pixels"][:, 0], 1.5)
     assert 1000 < len(lines["pixels"]) <= 2 * 8000
-    assert {name: pytest.approx(found[:, 1] / found[:, 0]) for name, found in lines.items() if name != "pixels"} == {
-        "equal": [1, 1], "x 2": [2, 2], "x 1/2": [0.5, 0.5],
-    }  # fmt: skip
+    assert {
+        name: pytest.approx(found[:, 1] / found[:, 0]) for name, found in lines.items() if name != "pixels"
+    } == {"equal": [1, 1], "x 2": [2, 2], "x 1/2": [0.5, 0.5]}
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("reference [DN]", "image [DN]")
     assert axes.get_xlim() == axes.get_ylim() == (pairs.min(), pairs.max())
     assert axes.get_xscale() == "log"
@@ -96,7 +101,9 @@ def test_what_a_logarithmic_axis_cannot_show_leaves_a_gap() -> None:
         finish(axes, "x", "y")
 
     first, second = drawn(draw).lines
-    np.testing.assert_array_equal(first.get_xydata(), [[np.nan] * 2, [np.nan] * 2, [2, 2], [3, 3], [np.nan] * 2])
+    np.testing.assert_array_equal(
+        first.get_xydata(), [[np.nan] * 2, [np.nan] * 2, [2, 2], [3, 3], [np.nan] * 2]
+    )
     assert np.isnan(second.get_ydata()).all()
 
 
@@ -118,7 +125,11 @@ def test_labels_are_round_and_short(low: float, high: float, labels: list[str]) 
 
     axes = drawn(draw)
     bottom, top = axes.get_ylim()
-    shown = [text.get_text() for value, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True) if bottom <= value <= top]
+    shown = [
+        text.get_text()
+        for value, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+        if bottom <= value <= top
+    ]
     assert set(labels) <= set(shown)
     assert max(map(len, shown)) <= 4
 
@@ -156,7 +167,8 @@ def two_curves(axes: Axes) -> None:
 def test_the_png_shows_charts_one_below_the_other_on_white(tmp_path) -> None:
     from matplotlib.image import imread
 
-    with rc_context({"figure.facecolor": "red", "savefig.facecolor": "red", "text.usetex": True}):  # a user's own matplotlibrc
+    # a user's own matplotlibrc
+    with rc_context({"figure.facecolor": "red", "savefig.facecolor": "red", "text.usetex": True}):
         save([two_curves, two_curves], tmp_path / "chart.png")
     pixels = imread(tmp_path / "chart.png")[..., :3]
     assert pixels.shape[0] > pixels.shape[1]

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from heliorestore.errors import BurstError
-from heliorestore.quality.metrics import contrast, likeness, on_equal_pixels, photometry, positive_pairs, power_spectrum, registered, ssim
+from heliorestore.quality.metrics import (
+    contrast,
+    likeness,
+    on_equal_pixels,
+    photometry,
+    positive_pairs,
+    power_spectrum,
+    registered,
+    ssim,
+)
 
 
 def scene(rows: int = 96, columns: int = 112, seed: int = 0) -> np.ndarray:
@@ -41,7 +50,9 @@ def test_a_wave_shows_at_its_frequency_in_cycles_per_arcsec() -> None:
     wave = 1 + 0.01 * np.sin(2 * np.pi * np.arange(128) / period_px) * np.ones((128, 1))
     for image in (wave, wave.T):
         spectrum = power_spectrum(image, pixel)
-        assert spectrum.frequency[np.argmax(spectrum.power)] == pytest.approx(1 / (period_px * pixel), rel=0.02)
+        assert spectrum.frequency[np.argmax(spectrum.power)] == pytest.approx(
+            1 / (period_px * pixel), rel=0.02
+        )
 
 
 def test_the_power_of_an_even_and_an_odd_number_of_columns_agree() -> None:

@@ -29,8 +29,12 @@ def spectrum(image: np.ndarray) -> np.ndarray:
 
 def through(instrument: Instrument, image: np.ndarray) -> np.ndarray:
     """The image through the telescope alone; its border, where it wraps around, is cut off."""
-    transfer = torch.fft.rfft2(telescope_psf(instrument, (image.shape[0], image.shape[1]), dtype=torch.float64))
-    return torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(image)) * transfer, s=image.shape).numpy()[24:-24, 24:-24]
+    transfer = torch.fft.rfft2(
+        telescope_psf(instrument, (image.shape[0], image.shape[1]), dtype=torch.float64)
+    )
+    return torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(image)) * transfer, s=image.shape).numpy()[
+        24:-24, 24:-24
+    ]
 
 
 def parts(folder: Path, name: str, size: int) -> list[np.ndarray]:
@@ -44,7 +48,9 @@ def test_granulation_has_the_contrast_histogram_and_spectrum_of_an_mhd_simulatio
     ours = [granulation(patch.x, patch.y, seed).intensity for seed in range(1, 7)]
     assert np.mean([i.std() / i.mean() for i in ours]) == pytest.approx(0.163, abs=0.012)
     for percent in (1, 5, 25, 50, 75, 95, 99):
-        found, true = (np.mean([np.percentile(i / i.mean(), percent) for i in images]) for images in (ours, wanted))
+        found, true = (
+            np.mean([np.percentile(i / i.mean(), percent) for i in images]) for images in (ours, wanted)
+        )
         assert found == pytest.approx(true, abs=0.06)
     ratio = np.mean([spectrum(i) for i in ours], 0) / np.mean([spectrum(i) for i in wanted], 0)
     np.testing.assert_allclose(ratio, 1, atol=0.2)
@@ -65,7 +71,11 @@ def test_the_narrow_band_at_8542_is_like_an_observation_within_a_factor_of_two(s
     crisp = KNOWN["crisp-8542"]
     wanted = parts(shared_data, "crisp_8542_quiet_nb.fits", 512)
     ours = [
-        through(crisp, narrow_band(Patch(shape=(560, 560), pixel_arcsec=0.059, scene="granulation", seed=s), crisp)) for s in range(1, 5)
+        through(
+            crisp,
+            narrow_band(Patch(shape=(560, 560), pixel_arcsec=0.059, scene="granulation", seed=s), crisp),
+        )
+        for s in range(1, 5)
     ]
     assert np.mean([i.std() / i.mean() for i in ours]) == pytest.approx(0.174, abs=0.05)
     ratio = np.mean([spectrum(i) for i in ours], 0) / np.mean([spectrum(i) for i in wanted], 0)

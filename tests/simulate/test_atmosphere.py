@@ -9,14 +9,24 @@ import torch
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import KNOWN, RADIAN_ARCSEC
 from heliorestore.optics.psf import make_optics, strehl
-from heliorestore.simulate.atmosphere import AdaptiveOptics, Atmosphere, Layer, Seeing, Telescope, daytime_layers, make_atmosphere
+from heliorestore.simulate.atmosphere import (
+    AdaptiveOptics,
+    Atmosphere,
+    Layer,
+    Seeing,
+    Telescope,
+    daytime_layers,
+    make_atmosphere,
+)
 
 CRISP = KNOWN["crisp-8542"]
 SEEING = Seeing(r0_m=0.1, wavelength_nm=854.2)
 
 
 def draw(seeing: Seeing, seed: int, pitch_m: float = 1 / 48) -> Atmosphere:
-    return make_atmosphere(seeing, diameter_m=1.0, field_arcsec=14.0, duration_s=0.1, pitch_m=pitch_m, seed=seed)
+    return make_atmosphere(
+        seeing, diameter_m=1.0, field_arcsec=14.0, duration_s=0.1, pitch_m=pitch_m, seed=seed
+    )
 
 
 def axis(count: int = 24) -> torch.Tensor:
@@ -40,7 +50,10 @@ def test_layers_that_do_not_add_up_are_refused() -> None:
 def test_wavefronts_differ_by_one_radian_over_the_isoplanatic_angle() -> None:
     angle = SEEING.isoplanatic_arcsec
     assert angle == pytest.approx(
-        0.314 * 0.1 / (0.1 * 4000 ** (5 / 3) + 0.1 * 8000 ** (5 / 3) + 0.05 * 12000 ** (5 / 3)) ** 0.6 * RADIAN_ARCSEC
+        0.314
+        * 0.1
+        / (0.1 * 4000 ** (5 / 3) + 0.1 * 8000 ** (5 / 3) + 0.05 * 12000 ** (5 / 3)) ** 0.6
+        * RADIAN_ARCSEC
     )
     around = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
     fields = torch.cat([torch.zeros((1, 2)), angle * around, 2 * angle * around])
@@ -86,7 +99,8 @@ def test_adaptive_optics_leave_what_the_modes_cannot_describe() -> None:
             phase = Telescope(optics, atmosphere, correction).wavefronts(field, 0.0)[0]
             mean = (phase * lit).sum() / lit.sum()
             variances[n] += ((phase - mean) ** 2 * lit).sum() / lit.sum() / 30
-    # Noll (1976): 1.03 (D/r0)^(5/3) without, about 0.2944 J^(-sqrt(3)/2) (D/r0)^(5/3) with J modes; KL a little less.
+    # Noll (1976): 1.03 (D/r0)^(5/3) without, about 0.2944 J^(-sqrt(3)/2) (D/r0)^(5/3) with J modes; KL a
+    # little less.
     assert float(variances[0]) == pytest.approx(1.0299 * 10 ** (5 / 3), rel=0.25)
     assert float(variances[1]) == pytest.approx(0.2944 * 36 ** (-math.sqrt(3) / 2) * 10 ** (5 / 3), rel=0.2)
 
@@ -109,7 +123,10 @@ def test_the_correction_is_best_in_the_centre_and_sees_what_the_fitted_modes_do_
 def test_longer_waves_see_less_phase() -> None:
     infrared = dataclasses.replace(CRISP, wavelength_nm=1708.4, pixel_arcsec=0.118)
     atmosphere = draw(SEEING, 1)
-    near, far = (Telescope(make_optics(i, 64, 2), atmosphere).wavefronts(torch.zeros((1, 2)), 0.0) for i in (CRISP, infrared))
+    near, far = (
+        Telescope(make_optics(i, 64, 2), atmosphere).wavefronts(torch.zeros((1, 2)), 0.0)
+        for i in (CRISP, infrared)
+    )
     torch.testing.assert_close(near, 2 * far, rtol=1e-4, atol=1e-4)
 
 

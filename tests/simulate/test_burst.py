@@ -41,7 +41,10 @@ def test_a_burst_has_two_bands_and_their_truth(small: Simulation) -> None:
     assert small.truth.shape == small.scene.shape == (2, 64, 64)
     # A telescope takes contrast away, and the air takes more.
     for object_ in range(2):
-        contrasts = [image.std() / image.mean() for image in (small.scene[object_], small.truth[object_], small.burst.image(object_, 0))]
+        contrasts = [
+            image.std() / image.mean()
+            for image in (small.scene[object_], small.truth[object_], small.burst.image(object_, 0))
+        ]
         assert contrasts[0] > contrasts[1] > contrasts[2] > 0.02
 
 
@@ -66,14 +69,18 @@ def test_the_header_says_what_it_is(small: Simulation) -> None:
 
 
 def test_the_truth_lies_where_the_corrected_frames_lie() -> None:
-    settings = SimulationSettings(scene="granulation", size=96, frames=12, objects=1, psf_size=96, step=24, ao=True, ao_gain=1.0)
+    settings = SimulationSettings(
+        scene="granulation", size=96, frames=12, objects=1, psf_size=96, step=24, ao=True, ao_gain=1.0
+    )
     simulation = simulate_burst(settings, CRISP, seed=1)
     mean = np.asarray(simulation.burst.frames)[0].mean(0)
     assert np.abs(shift_of(mean, simulation.truth[0])).max() < 0.5
 
 
 def test_photometry_is_kept() -> None:
-    settings = SimulationSettings(scene="granulation", size=128, frames=2, objects=1, psf_size=64, step=32, noise=0)
+    settings = SimulationSettings(
+        scene="granulation", size=128, frames=2, objects=1, psf_size=64, step=32, noise=0
+    )
     simulation = simulate_burst(settings, CRISP, seed=1)
     means = np.asarray(simulation.burst.frames).mean((0, 2, 3))
     np.testing.assert_allclose(means, simulation.scene.mean(), rtol=0.01)
@@ -117,7 +124,9 @@ def test_turbulence_at_the_ground_blurs_all_places_alike() -> None:
 
 
 def test_hmi_flies_and_its_pixels_average_what_is_smaller() -> None:
-    simulation = simulate_burst(SimulationSettings(size=32, frames=1, objects=1, noise=0), KNOWN["hmi-6173"], seed=0)
+    simulation = simulate_burst(
+        SimulationSettings(size=32, frames=1, objects=1, noise=0), KNOWN["hmi-6173"], seed=0
+    )
     assert simulation.view.telescope is None
     np.testing.assert_array_equal(simulation.burst.image(0, 0), simulation.truth[0])
     assert simulation.burst.instruments[0].psf == "wachter"
@@ -134,7 +143,11 @@ def test_a_scene_of_ones_own_is_used_and_mirrored_around() -> None:
 
 
 def test_mistakes_are_told_in_a_sentence() -> None:
-    with pytest.raises(SettingsError, match=r"The scene is 'sunspots'; possible are sunspot, granulation, or a FITS file"):
+    with pytest.raises(
+        SettingsError,
+        match=r"The scene is 'sunspots'; possible are sunspot, granulation, or "
+        r"a FITS file",
+    ):
         simulate_burst(SMALL.replace(scene="sunspots"), CRISP)
     with pytest.raises(SettingsError, match="even number"):
         SimulationSettings(size=65)
@@ -152,7 +165,9 @@ def test_settings_go_through_text() -> None:
 def test_progress_is_told_and_a_photospheric_line_has_its_own_narrow_band() -> None:
     told: list[tuple[int, int]] = []
     settings = SMALL.replace(frames=2, scene="granulation", noise=0, r0_cm=0)
-    simulation = simulate_burst(settings, KNOWN["crisp-6302"], progress=lambda done, total: told.append((done, total)))
+    simulation = simulate_burst(
+        settings, KNOWN["crisp-6302"], progress=lambda done, total: told.append((done, total))
+    )
     assert told == [(1, 2), (2, 2)]
     wide, narrow = simulation.scene
     assert np.corrcoef(wide.ravel(), narrow.ravel())[0, 1] > 0.3

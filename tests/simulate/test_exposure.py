@@ -15,7 +15,12 @@ SIZE, N = 24, 10
 
 
 def scene(objects: int = 1, size: int = SIZE, n: int = N) -> torch.Tensor:
-    return torch.rand((objects, size + 2 * (n // 2), size + 2 * (n // 2)), generator=torch.Generator().manual_seed(1)) + 0.5
+    return (
+        torch.rand(
+            (objects, size + 2 * (n // 2), size + 2 * (n // 2)), generator=torch.Generator().manual_seed(1)
+        )
+        + 0.5
+    )
 
 
 def fixed(psf: torch.Tensor):
@@ -48,7 +53,9 @@ def test_with_one_psf_everywhere_all_roads_are_the_same(step: int) -> None:
     objects, psf = scene(2), asymmetric_psf()
     still = convolve_still(objects, psf, SIZE)
     torch.testing.assert_close(convolve_everywhere(objects, fixed(psf), SIZE), still, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(convolve_per_node(objects, fixed(psf), SIZE, step), still, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        convolve_per_node(objects, fixed(psf), SIZE, step), still, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_psfs_between_the_nodes_are_interpolated_linearly() -> None:

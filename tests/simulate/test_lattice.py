@@ -12,7 +12,11 @@ def grid(count: int, pitch: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_hash_gives_these_numbers_everywhere() -> None:
-    assert uniform(7, np.array([0, 1, -5]), np.array([3, 3, 2])).tolist() == [0.7984285408474404, 0.6813558169316237, 0.33601249356709795]
+    assert uniform(7, np.array([0, 1, -5]), np.array([3, 3, 2])).tolist() == [
+        0.7984285408474404,
+        0.6813558169316237,
+        0.33601249356709795,
+    ]
 
 
 def test_uniform_and_normal_numbers_have_the_right_moments() -> None:

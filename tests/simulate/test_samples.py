@@ -50,7 +50,10 @@ def test_every_sample_says_that_it_is_synthetic_and_knows_its_instrument(name: s
 
 
 def test_the_samples_are_like_the_sun() -> None:
-    continuum, magnetogram = (heliorestore.read(sample_path(f"hmi_{kind}.fits")).image(0, 0) for kind in ("continuum", "magnetogram"))
+    continuum, magnetogram = (
+        heliorestore.read(sample_path(f"hmi_{kind}.fits")).image(0, 0)
+        for kind in ("continuum", "magnetogram")
+    )
     quiet = continuum[:50, :50]
     assert quiet.std() / quiet.mean() == pytest.approx(0.04, abs=0.01)  # HMI sees 3.7 %
     assert continuum.min() < 0.35

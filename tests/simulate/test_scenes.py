@@ -21,7 +21,8 @@ SPOT = Patch(shape=(220, 220), pixel_arcsec=0.1, seed=2)
 
 @pytest.fixture(scope="module")
 def spot() -> tuple[np.ndarray, np.ndarray]:
-    """The sunspot's image, and every pixel's depth in the spot: below 0 in the umbra, 1 at the outer border."""
+    """The sunspot's image, and every pixel's depth in the spot: below 0 in the umbra, 1 at the outer
+    border."""
     assert SPOT.spot is not None
     return photosphere(SPOT), place_in_spot(SPOT.x, SPOT.y, SPOT.spot, SPOT.seed).depth
 
@@ -72,7 +73,9 @@ def test_a_margin_shows_more_of_the_same_sun() -> None:
 
 
 def test_granules_live_for_minutes() -> None:
-    now, half_a_minute, quarter_hour = (granulation(QUIET.x, QUIET.y, 1, time_s=t).intensity.ravel() for t in (0.0, 30.0, 900.0))
+    now, half_a_minute, quarter_hour = (
+        granulation(QUIET.x, QUIET.y, 1, time_s=t).intensity.ravel() for t in (0.0, 30.0, 900.0)
+    )
     assert np.corrcoef(now, half_a_minute)[0, 1] > 0.8
     assert abs(np.corrcoef(now, quarter_hour)[0, 1]) < 0.25
 
@@ -87,7 +90,9 @@ def test_planck_gives_more_contrast_in_the_blue_and_less_in_the_infrared() -> No
     assert (infrared[3] - infrared[1]) / 0.3 == pytest.approx(600 / 854.2, rel=0.08)
 
 
-def test_a_sunspot_has_a_dark_umbra_a_penumbra_and_quiet_sun_around(spot: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_sunspot_has_a_dark_umbra_a_penumbra_and_quiet_sun_around(
+    spot: tuple[np.ndarray, np.ndarray],
+) -> None:
     image, depth = spot
     umbra, penumbra, quiet = image[depth < -0.25], image[(depth > 0.2) & (depth < 0.85)], image[depth > 1.15]
     assert 0.08 < np.median(umbra) < 0.25
@@ -102,7 +107,8 @@ def test_penumbral_filaments_point_outwards(spot: tuple[np.ndarray, np.ndarray])
     assert SPOT.spot is not None
     angle = np.arctan2(SPOT.y - SPOT.spot.y_mm, SPOT.x - SPOT.spot.x_mm)
     gy, gx = np.gradient(image)
-    # The brightness changes across a filament: cos 2(gradient - radius) is -1 for straight radial ones, 0 without order.
+    # The brightness changes across a filament: cos 2(gradient - radius) is -1 for straight radial ones, 0
+    # without order.
     across = (gx**2 - gy**2) * np.cos(2 * angle) + 2 * gx * gy * np.sin(2 * angle)
     inside = (depth > 0.15) & (depth < 0.85)
     assert across[inside].sum() / (gx**2 + gy**2)[inside].sum() < -0.5
@@ -121,7 +127,9 @@ def test_the_field_of_a_spot_is_strong_and_leans_outwards(spot: tuple[np.ndarray
     assert SPOT.spot is not None
     dx, dy = SPOT.x - SPOT.spot.x_mm, SPOT.y - SPOT.spot.y_mm
     ring = (depth > 0.2) & (depth < 0.8)
-    assert (((field[0] * dx + field[1] * dy) / np.hypot(dx, dy) / np.hypot(field[0], field[1]))[ring] > 0.9).mean() > 0.95
+    assert (
+        ((field[0] * dx + field[1] * dy) / np.hypot(dx, dy) / np.hypot(field[0], field[1]))[ring] > 0.9
+    ).mean() > 0.95
 
 
 def test_the_quiet_sun_has_weak_mixed_fields_and_strong_elements_in_the_lanes() -> None:
@@ -137,7 +145,9 @@ def test_the_quiet_sun_has_weak_mixed_fields_and_strong_elements_in_the_lanes() 
     assert image[strong].mean() > image[lanes < 0.1].mean() + 0.05  # bright points
 
 
-def test_chromospheric_fibrils_follow_the_canopy_and_the_umbra_is_dim(spot: tuple[np.ndarray, np.ndarray]) -> None:
+def test_chromospheric_fibrils_follow_the_canopy_and_the_umbra_is_dim(
+    spot: tuple[np.ndarray, np.ndarray],
+) -> None:
     image, depth = chromosphere(SPOT), spot[1]
     angle = canopy_direction(SPOT)
     gy, gx = np.gradient(image)

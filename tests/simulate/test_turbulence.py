@@ -12,7 +12,10 @@ PITCH, R0 = 0.05, 0.1
 
 def measured(screens: list[torch.Tensor], pixels: int) -> float:
     """Mean squared difference across so many pixels, along both axes."""
-    along = [((s[pixels:] - s[:-pixels]) ** 2).mean() + ((s[:, pixels:] - s[:, :-pixels]) ** 2).mean() for s in screens]
+    along = [
+        ((s[pixels:] - s[:-pixels]) ** 2).mean() + ((s[:, pixels:] - s[:, :-pixels]) ** 2).mean()
+        for s in screens
+    ]
     return float(torch.stack(along).mean() / 2)
 
 
@@ -23,7 +26,9 @@ def screens() -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("pixels", [3, 6, 12, 20])
-def test_the_structure_function_is_kolmogorovs_up_to_a_metre(screens: list[torch.Tensor], pixels: int) -> None:
+def test_the_structure_function_is_kolmogorovs_up_to_a_metre(
+    screens: list[torch.Tensor], pixels: int
+) -> None:
     assert measured(screens, pixels) == pytest.approx(structure_function(pixels * PITCH, R0), rel=0.05)
 
 

@@ -14,13 +14,17 @@ from heliorestore.train.bursts import BORDER, Days, aligned, cached, distorted, 
 from heliorestore.train.scenes import SceneFile
 
 CRISP = KNOWN["crisp-8542"]
-DAYS = Days(instruments=("crisp-8542", "crisp-6302"), scenes=2, seed=3, days=2, frames=3, size=80, psf_size=32)
+DAYS = Days(
+    instruments=("crisp-8542", "crisp-6302"), scenes=2, seed=3, days=2, frames=3, size=80, psf_size=32
+)
 
 
 @pytest.fixture(scope="module")
 def moved() -> Simulation:
     """A burst without adaptive optics, all turbulence at the ground: every frame is moved as a whole."""
-    air = SimulationSettings(size=96, frames=4, objects=1, scene="granulation", r0_cm=30.0, high_layer_km=0.0, noise=0.0, step=32)
+    air = SimulationSettings(
+        size=96, frames=4, objects=1, scene="granulation", r0_cm=30.0, high_layer_km=0.0, noise=0.0, step=32
+    )
     return simulate_burst(air, CRISP, seed=2)
 
 
@@ -45,8 +49,11 @@ def test_a_distortion_moves_an_image_forwards() -> None:
     rng = np.random.default_rng(0)
     image = torch.from_numpy(rng.random((2, 64, 64), np.float32))
     field = torch.tensor([3.0, -2.0]).expand(2, 2, 2)
-    np.testing.assert_allclose(distorted(image, field)[:, 8:-8, 8:-8], image.roll((3, -2), (1, 2))[:, 8:-8, 8:-8], atol=1e-4)
-    # In the middle of the cells the displacement is the one that was given, left and right of them less and more.
+    np.testing.assert_allclose(
+        distorted(image, field)[:, 8:-8, 8:-8], image.roll((3, -2), (1, 2))[:, 8:-8, 8:-8], atol=1e-4
+    )
+    # In the middle of the cells the displacement is the one that was given, left and right of them less and
+    # more.
     sloped = torch.zeros(2, 2, 2)
     sloped[..., 1] = torch.tensor([0.0, 4.0])
     ramp = torch.arange(64.0).expand(1, 64, 64)
@@ -71,7 +78,9 @@ def test_the_target_lies_where_the_frames_lie_on_the_average(moved: Simulation) 
         )
 
 
-def test_bursts_are_simulated_once_and_others_do_not_change_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bursts_are_simulated_once_and_others_do_not_change_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path))
     said: list[str] = []
     made = cached(DAYS, tmp_path, said.append)
@@ -97,10 +106,14 @@ def test_the_air_is_drawn_within_the_range_at_the_instruments_wavelength() -> No
 
 
 def test_the_cut_out_of_a_file_does_not_depend_on_how_many_scenes_are_simulated(tmp_path: Path) -> None:
-    fits.writeto(tmp_path / "sun.fits", 1 + 0.1 * np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32))
+    fits.writeto(
+        tmp_path / "sun.fits",
+        1 + 0.1 * np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32),
+    )
     file = SceneFile("sun.fits", 0.059)
     one, two = (dataclasses.replace(DAYS, scenes=scenes, days=1, files=(file, file)) for scenes in (1, 2))
     np.testing.assert_array_equal(bursts.seen(one, 1, tmp_path), bursts.seen(two, 2, tmp_path))
     assert one.key(1) == two.key(2)
     assert len({two.key(number) for number in range(4)}) == 4
-    assert not np.allclose(bursts.seen(one, 1, tmp_path)[0, 0, -1], bursts.seen(one, 2, tmp_path)[0, 0, -1])  # cut out elsewhere
+    # cut out elsewhere
+    assert not np.allclose(bursts.seen(one, 1, tmp_path)[0, 0, -1], bursts.seen(one, 2, tmp_path)[0, 0, -1])

@@ -13,7 +13,9 @@ from heliorestore.train.denoise import TRAINER, DenoiseRecipe, DenoiseTask, cali
 from heliorestore.train.polarised import correlated_noise, noise, of_light, simulated
 from heliorestore.train.recipe import bundled, from_table, read_table
 
-RECIPE = DenoiseRecipe(name="r", architecture="denoiser-uncertain", scenes=1, validation_scenes=1, patch=48, batch=4)
+RECIPE = DenoiseRecipe(
+    name="r", architecture="denoiser-uncertain", scenes=1, validation_scenes=1, patch=48, batch=4
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,8 @@ def test_noise_has_unit_deviation_whatever_its_correlation() -> None:
         assert made.std() == pytest.approx(1, rel=0.03)
         assert made.mean() == pytest.approx(0, abs=0.05)
     smooth = correlated_noise(random, (256, 256), smoothing_px=1.0)
-    assert np.mean(smooth[:, 1:] * smooth[:, :-1]) == pytest.approx(np.exp(-1 / 4), abs=0.03)  # of a Gaussian convolved with itself
+    # of a Gaussian convolved with itself
+    assert np.mean(smooth[:, 1:] * smooth[:, :-1]) == pytest.approx(np.exp(-1 / 4), abs=0.03)
     assert {noise(random, (16, 16)).shape for _ in range(8)} == {(16, 16)}
 
 
@@ -70,7 +73,13 @@ def test_the_share_of_the_files_is_as_the_recipe_says(tmp_path: Path) -> None:
     fits.writeto(tmp_path / "light.fits", light)
     tables = ({"file": "light.fits", "pixel_arcsec": 0.06},)
     recipe = DenoiseRecipe(
-        name="r", architecture="denoiser", scenes=1, files=tables, validation_scenes=0, validation_files=tables, files_share=0.4
+        name="r",
+        architecture="denoiser",
+        scenes=1,
+        files=tables,
+        validation_scenes=0,
+        validation_files=tables,
+        files_share=0.4,
     )
     task = DenoiseTask(recipe, tmp_path)
     random = np.random.default_rng(1)
@@ -105,7 +114,8 @@ def test_the_record_says_what_was_measured(task: DenoiseTask) -> None:
 @pytest.mark.parametrize("sign", [1, -1])  # the head's modulus may be of either
 def test_the_second_head_is_settled_on_the_errors_that_are_there(sign: int) -> None:
     torch.manual_seed(0)
-    net = Denoiser(kernels=2, residual=True, log_variance=4.0).eval()  # a new network leaves the image nearly as it is
+    # a new network leaves the image nearly as it is
+    net = Denoiser(kernels=2, residual=True, log_variance=4.0).eval()
     with torch.no_grad():
         net.variance[-1].weight.zero_()
         net.variance[-1].bias.fill_(3.0 * sign)
@@ -128,7 +138,8 @@ def test_a_recipe_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 def test_true_values_lie_within_the_uncertainty_as_often_as_they_should() -> None:
-    """The calibration of the weights of the package, on maps that were neither trained on nor used to choose them."""
+    """The calibration of the weights of the package, on maps that were neither trained on nor used to choose
+    them."""
     net, record = weights.load("denoise-stokes")
     assert isinstance(net, Denoiser)
     torch.manual_seed(0)
@@ -140,7 +151,8 @@ def test_true_values_lie_within_the_uncertainty_as_often_as_they_should() -> Non
         pairs.append((torch.from_numpy(noisy)[None, None], torch.from_numpy(clean)[None, None]))
     facts = calibration(pairs, net)
     print(facts)
-    assert 0.6 < facts["inside_1_sigma"] < 0.88  # 0.683 for Gaussian errors; these weights are on the safe side
+    # 0.683 for Gaussian errors; these weights are on the safe side
+    assert 0.6 < facts["inside_1_sigma"] < 0.88
     assert 0.93 < facts["inside_2_sigma"] < 0.99
     error = np.mean([float((net(noisy) - clean).detach().square().mean()) for noisy, clean in pairs]) ** 0.5
     assert error < 0.5

@@ -31,9 +31,19 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> EmulatorTask:
     fits.writeto(folder / "scene.fits", (1 + 0.12 * field / field.std()).astype(np.float32))
     scene = SceneFile("scene.fits", 0.06)
     recipe = EmulatorRecipe(
-        name="test", architecture="emulator-narrow", batch=6, patch=PATCH, margin=16, flow_psf=32, flow_step=8, r0_cm=(20.0, 40.0),
-        scenes=0, validation_scenes=0, files=(scene,), validation_files=(scene,),
-    )  # fmt: skip
+        name="test",
+        architecture="emulator-narrow",
+        batch=6,
+        patch=PATCH,
+        margin=16,
+        flow_psf=32,
+        flow_step=8,
+        r0_cm=(20.0, 40.0),
+        scenes=0,
+        validation_scenes=0,
+        files=(scene,),
+        validation_files=(scene,),
+    )
     return EmulatorTask(recipe, folder)
 
 
@@ -57,7 +67,8 @@ def test_a_batch_is_triples_and_their_images(task: EmulatorTask) -> None:
 
 
 class Waits(TorchDispatchMode):
-    """Notes what a GPU would have to be waited for: numbers that Python asks for, and masks whose count decides a shape."""
+    """Notes what a GPU would have to be waited for: numbers that Python asks for, and masks whose count
+    decides a shape."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +76,9 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = operator.overloadpacket.__name__
-        masked = name in ("index", "index_put_") and any(i is not None and i.dtype == torch.bool for i in args[1])
+        masked = name in ("index", "index_put_") and any(
+            i is not None and i.dtype == torch.bool for i in args[1]
+        )
         if name in ("_local_scalar_dense", "nonzero", "equal", "masked_select") or masked:
             self.found.append(name)
         return operator(*args, **(kwargs or {}))
@@ -128,7 +141,8 @@ def test_the_turbulence_has_the_strength_that_r0_says(task: EmulatorTask) -> Non
     crisp = task._turbulence[INSTRUMENTS.index("crisp-8542")]
     white = torch.randn(4000, MODES, generator=torch.Generator().manual_seed(0))
     modes = crisp.coefficients(torch.full((4000,), 10.0), white, 1.0)
-    # Noll (1976): 1.0299 - 0.134 rad^2 are in tilts ... ; the tilts alone have 1.0299 - 0.134 = 0.896 (D/r0)^(5/3) together.
+    # Noll (1976): 1.0299 - 0.134 rad^2 are in tilts ... ; the tilts alone have 1.0299 - 0.134 = 0.896
+    # (D/r0)^(5/3) together.
     assert float(modes[:, :2].var(0).sum()) == pytest.approx(0.896 * 10 ** (5 / 3), rel=0.05)
     halved = crisp.coefficients(torch.full((4000,), 10.0), white, 0.5)
     torch.testing.assert_close(halved[:, :2], 0.5 * modes[:, :2])
@@ -146,10 +160,13 @@ def test_a_corrected_atmosphere_is_weaker(task: EmulatorTask) -> None:
 def test_the_loss_is_that_of_eq_11(task: EmulatorTask) -> None:
     targets = torch.zeros(2, 1, 16, 16)
     constant = torch.full_like(targets, 0.3)
-    assert float(task.loss(constant, targets)) == pytest.approx(0.09 + 0.09)  # the squared error, and the light
+    # the squared error, and the light
+    assert float(task.loss(constant, targets)) == pytest.approx(0.09 + 0.09)
     ramp = 0.1 * (torch.arange(16) - 7.5).expand_as(targets)
     flat = (14 / 16) ** 2  # Sobel's outermost pixels are 0
-    assert float(task.loss(ramp, targets)) == pytest.approx(float(ramp.square().mean()) + 10 * 0.01 * flat / 2, rel=1e-4)
+    assert float(task.loss(ramp, targets)) == pytest.approx(
+        float(ramp.square().mean()) + 10 * 0.01 * flat / 2, rel=1e-4
+    )
 
 
 def test_validation_is_always_the_same_and_says_where_it_is_good(task: EmulatorTask) -> None:
@@ -157,14 +174,22 @@ def test_validation_is_always_the_same_and_says_where_it_is_good(task: EmulatorT
     net = narrow().eval()
     figures = task.validate(net)
     assert figures == task.validate(net)
-    assert set(figures) == {"loss", "nmse", "points", *INSTRUMENTS, *(f"r0_{r0}_cm" for r0 in (20, 25, 32, 40))}
+    assert set(figures) == {
+        "loss",
+        "nmse",
+        "points",
+        *INSTRUMENTS,
+        *(f"r0_{r0}_cm" for r0 in (20, 25, 32, 40)),
+    }
     record = TRAINER.record(net, task, task.recipe)
     assert record.instrument.split("; ") == list(INSTRUMENTS)
     assert record.quality["nmse"] == pytest.approx(figures["nmse"])
 
 
 def test_the_rate_is_a_cosine() -> None:
-    recipe = EmulatorRecipe(name="r", architecture="emulator", steps=100, warmup=0, learning_rate=3e-4, final_rate=6e-5)
+    recipe = EmulatorRecipe(
+        name="r", architecture="emulator", steps=100, warmup=0, learning_rate=3e-4, final_rate=6e-5
+    )
     assert recipe.rate(0) == pytest.approx(3e-4)
     assert recipe.rate(50) == pytest.approx((3e-4 + 6e-5) / 2)
     assert recipe.rate(100) == pytest.approx(6e-5)

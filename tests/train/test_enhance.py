@@ -20,7 +20,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(144)[:, None], np.fft.fftfreq(144)[None])
-    field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((144, 144))) * np.exp(-2 * (np.pi * 4 * frequency) ** 2)).real
+    field = np.fft.ifft2(
+        np.fft.fft2(rng.standard_normal((144, 144))) * np.exp(-2 * (np.pi * 4 * frequency) ** 2)
+    ).real
     image = 100 * (1 + 0.12 * field / field.std())
     image[60:90, 60:90] *= 0.3  # a pore
     fits.writeto(path / "scene.fits", image.astype(np.float32))
@@ -30,9 +32,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(**changes: object) -> EnhanceRecipe:
     scene = SceneFile("scene.fits", 0.126)
     fields = {
-        "name": "test", "architecture": "enhance-small", "steps": 4, "validate_every": 2, "batch": 2, "patch": 16, "scenes": 0,
-        "validation_scenes": 0, "files": (scene,), "validation_files": (scene,), "noise": 0.0,
-    }  # fmt: skip
+        "name": "test",
+        "architecture": "enhance-small",
+        "steps": 4,
+        "validate_every": 2,
+        "batch": 2,
+        "patch": 16,
+        "scenes": 0,
+        "validation_scenes": 0,
+        "files": (scene,),
+        "validation_files": (scene,),
+        "noise": 0.0,
+    }
     return EnhanceRecipe(**(fields | changes))
 
 
@@ -55,7 +66,10 @@ def test_batches_are_repeatable_and_differ(folder: Path) -> None:
 
 
 def test_noise_is_in_the_input_only(folder: Path) -> None:
-    quiet, noisy = (EnhanceTask(recipe(noise=noise), folder).batch(np.random.default_rng(3), 40, 16) for noise in (0.0, 0.05))
+    quiet, noisy = (
+        EnhanceTask(recipe(noise=noise), folder).batch(np.random.default_rng(3), 40, 16)
+        for noise in (0.0, 0.05)
+    )
     assert torch.equal(quiet[1][:1], noisy[1][:1])
     assert float((noisy[0][:1] - quiet[0][:1]).std()) == pytest.approx(0.05, rel=0.2)
 
@@ -87,7 +101,9 @@ def test_richardson_lucy_beats_bicubic(folder: Path) -> None:
     _, image, pixel = read(SceneFile("scene.fits", 0.126), folder)
     low, high = observe("scene", image, pixel).whole()
     bicubic = torch.nn.functional.interpolate(low[None, None], scale_factor=2, mode="bicubic")[0, 0]
-    assert best_richardson_lucy(low, high, iterations=20) < 0.85 * float((bicubic - high).square().mean().sqrt())
+    assert best_richardson_lucy(low, high, iterations=20) < 0.85 * float(
+        (bicubic - high).square().mean().sqrt()
+    )
 
 
 def test_a_scene_file_is_scaled_to_the_quiet_sun(folder: Path) -> None:
@@ -116,14 +132,28 @@ def test_mistakes_about_scenes_are_said(folder: Path) -> None:
         EnhanceTask(recipe(files=(SceneFile("scene.fits", 0.1, rows=(0, 5)),)), folder)
 
 
-def test_the_command_trains_and_writes_weights_with_their_record(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_trains_and_writes_weights_with_their_record(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     toml = tmp_path / "own-continuum.toml"
     table = '{file = "scene.fits", pixel_arcsec = 0.126}'
     toml.write_text(
-        'architecture = "enhance-small"\ndescription = "a test"\nsteps = 4\nvalidate_every = 2\nbatch = 2\npatch = 16\nseed = 5\n'
+        'architecture = "enhance-small"\ndescription = "a test"\nsteps = 4\nvalidate_every = 2\nbatch = '
+        "2\npatch = 16\nseed = 5\n"
         f"scenes = 0\nvalidation_scenes = 0\nfiles = [{table}]\nvalidation_files = [{table}]\n"
     )
-    command = ["train", "enhance", "--recipe", str(toml), "--data", str(folder), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    command = [
+        "train",
+        "enhance",
+        "--recipe",
+        str(toml),
+        "--data",
+        str(folder),
+        "-o",
+        str(tmp_path / "out"),
+        "--device",
+        "cpu",
+    ]
     assert main(command) == 0
     said = capsys.readouterr()
     written = Path(said.out.strip())
@@ -132,7 +162,11 @@ def test_the_command_trains_and_writes_weights_with_their_record(folder: Path, t
     record = weights.check(str(written))
     assert (record.name, record.kind, record.seed, record.data) == ("own-continuum", "continuum", 5, "a test")
     assert record.recipe["steps"] == 4
-    assert set(record.quality) == {"validation_mse", "error_relative_to_bicubic", "error_relative_to_best_richardson_lucy"}
+    assert set(record.quality) == {
+        "validation_mse",
+        "error_relative_to_bicubic",
+        "error_relative_to_best_richardson_lucy",
+    }
     assert main(command) == 2
     assert "--resume" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 0

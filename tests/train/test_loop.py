@@ -12,7 +12,16 @@ from heliorestore.train.loop import CHECKPOINT, Progress, train
 from heliorestore.train.recipe import Recipe
 
 RECIPE = Recipe(
-    name="r", architecture="enhance-small", seed=4, steps=24, batch=2, patch=8, learning_rate=3e-3, warmup=2, cooldown=0.5, validate_every=6
+    name="r",
+    architecture="enhance-small",
+    seed=4,
+    steps=24,
+    batch=2,
+    patch=8,
+    learning_rate=3e-3,
+    warmup=2,
+    cooldown=0.5,
+    validate_every=6,
 )
 CPU = torch.device("cpu")
 
@@ -93,8 +102,16 @@ class Settled(Doubling):
 
 
 def test_statistics_of_normalisations_are_held_towards_the_end(tmp_path: Path) -> None:
-    task, recipe = Settled(), dataclasses.replace(RECIPE, held=0.6)  # of 24 steps, validated every 6: from step 12 on
-    train(tiny(), task, dataclasses.replace(recipe, steps=12, held=0.1), tmp_path, device=CPU, say=lambda _: None)
+    # of 24 steps, validated every 6: from step 12 on
+    task, recipe = Settled(), dataclasses.replace(RECIPE, held=0.6)
+    train(
+        tiny(),
+        task,
+        dataclasses.replace(recipe, steps=12, held=0.1),
+        tmp_path,
+        device=CPU,
+        say=lambda _: None,
+    )
     assert task.times == 2
     halfway = torch.load(tmp_path / CHECKPOINT, weights_only=True)["net"]
     train(tiny(), task, recipe, tmp_path, device=CPU, resume=True, say=lambda _: None)
@@ -120,7 +137,14 @@ def test_the_best_is_not_lost_when_later_steps_are_worse(tmp_path: Path) -> None
     progress = train(net, Worse(), RECIPE, tmp_path, device=CPU, say=lambda _: None)
     assert (progress.best, progress.best_step) == (1.0, 6)
     other = tiny()
-    train(other, Worse(), dataclasses.replace(RECIPE, cooldown=0.5), tmp_path / "other", device=CPU, say=lambda _: None)
+    train(
+        other,
+        Worse(),
+        dataclasses.replace(RECIPE, cooldown=0.5),
+        tmp_path / "other",
+        device=CPU,
+        say=lambda _: None,
+    )
     saved = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert any(not torch.equal(saved["net"][name], value) for name, value in state(net).items())
     assert all(torch.equal(saved["best"][name], value) for name, value in state(net).items())
@@ -140,7 +164,9 @@ def test_a_checkpoint_is_not_overwritten_and_must_fit(tmp_path: Path) -> None:
 
 
 def test_half_precision_learns_too(tmp_path: Path) -> None:
-    recipe = dataclasses.replace(RECIPE, precision="bfloat16", steps=120, learning_rate=1e-2, validate_every=20)
+    recipe = dataclasses.replace(
+        RECIPE, precision="bfloat16", steps=120, learning_rate=1e-2, validate_every=20
+    )
     history: Progress = train(tiny(), Doubling(), recipe, tmp_path, device=CPU, say=lambda _: None)
     assert history.history[-1]["loss"] < 0.7 * history.history[0]["loss"]
 
@@ -164,7 +190,9 @@ class TwoInputs:
     def to(self, device: torch.device) -> None:
         self.device = device
 
-    def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
+    def batch(
+        self, random: np.random.Generator, size: int, patch: int
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
         images = torch.from_numpy(random.random((size, 1, patch, patch), np.float32)).to(self.device)
         factors = torch.full((size, 1), 2.0, device=self.device)
         return (images, factors), 6 * images
@@ -179,7 +207,12 @@ class TwoInputs:
 def test_a_task_may_have_several_inputs_and_its_own_loss(tmp_path: Path) -> None:
     net, task = Product(), TwoInputs()
     train(
-        net, task, dataclasses.replace(RECIPE, steps=400, learning_rate=0.1, validate_every=100), tmp_path, device=CPU, say=lambda _: None
+        net,
+        task,
+        dataclasses.replace(RECIPE, steps=400, learning_rate=0.1, validate_every=100),
+        tmp_path,
+        device=CPU,
+        say=lambda _: None,
     )
     assert task.device == CPU
     assert float(net.factor.detach()) == pytest.approx(6, abs=0.1)

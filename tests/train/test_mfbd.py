@@ -13,9 +13,23 @@ from heliorestore.train.mfbd import TRAINER, MfbdRecipe, MfbdTask, noise_of
 from heliorestore.train.recipe import bundled, from_table, read_table
 
 RECIPE = MfbdRecipe(
-    name="r", architecture="mfbd-quarter", steps=30, batch=4, patch=32, learning_rate=3e-3, warmup=2, validate_every=10,
-    instruments=("crisp-8542",), scenes=1, validation_scenes=1, days=1, size=80, psf_size=32, noise=(1e-3, 2e-3), r0_cm=(8.0, 10.0),
-)  # fmt: skip
+    name="r",
+    architecture="mfbd-quarter",
+    steps=30,
+    batch=4,
+    patch=32,
+    learning_rate=3e-3,
+    warmup=2,
+    validate_every=10,
+    instruments=("crisp-8542",),
+    scenes=1,
+    validation_scenes=1,
+    days=1,
+    size=80,
+    psf_size=32,
+    noise=(1e-3, 2e-3),
+    r0_cm=(8.0, 10.0),
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +48,9 @@ def test_a_batch_has_the_sharpest_frame_first_and_its_target_in_place(task: Mfbd
         assert np.corrcoef(burst.mean(0).ravel(), target[0].ravel())[0, 1] > 0.7
     again, _ = task.batch(np.random.default_rng(0), 40, 32)
     assert torch.equal(frames, again)
-    quiet, _ = _as(task, dataclasses.replace(RECIPE, noise=(1e-12, 1e-12))).batch(np.random.default_rng(5), 60, 32)
+    quiet, _ = _as(task, dataclasses.replace(RECIPE, noise=(1e-12, 1e-12))).batch(
+        np.random.default_rng(5), 60, 32
+    )
     repeated = [len({frame.std().item() for frame in task_frames}) for task_frames in quiet]
     assert max(repeated) == 7
     assert min(repeated) < 7  # some bursts have fewer frames
@@ -56,13 +72,20 @@ def test_the_noise_has_the_variance_of_photons_and_read_out() -> None:
 def test_the_loss_is_relative_to_the_sharpest_frame_and_counts_all_outputs(task: MfbdTask) -> None:
     frames, targets = task.batch(np.random.default_rng(1), 6, 32)
     errors = (frames[:, :1] - targets[:, :1]).square().mean((1, 2, 3))
-    assert float(task.loss(frames[:, :1], targets)) == pytest.approx(float((errors / (errors + 0.05**2)).mean()), rel=1e-4)
-    both = torch.cat([frames[:, :1], targets[:, :1]], 1)  # two estimates of a recurrent network, the second one perfect
-    assert float(task.loss(both, targets)) == pytest.approx(float(task.loss(frames[:, :1], targets)) / 2, rel=1e-4)
+    assert float(task.loss(frames[:, :1], targets)) == pytest.approx(
+        float((errors / (errors + 0.05**2)).mean()), rel=1e-4
+    )
+    # two estimates of a recurrent network, the second one perfect
+    both = torch.cat([frames[:, :1], targets[:, :1]], 1)
+    assert float(task.loss(both, targets)) == pytest.approx(
+        float(task.loss(frames[:, :1], targets)) / 2, rel=1e-4
+    )
 
 
 def test_the_plain_loss_is_the_mean_squared_error(task: MfbdTask) -> None:
-    frames, targets = _as(task, dataclasses.replace(RECIPE, loss="plain")).batch(np.random.default_rng(1), 6, 32)
+    frames, targets = _as(task, dataclasses.replace(RECIPE, loss="plain")).batch(
+        np.random.default_rng(1), 6, 32
+    )
     plain = (frames[:, :1] - targets[:, :1]).square().mean()
     assert float(task.loss(frames[:, :1], targets)) == pytest.approx(float(plain), rel=1e-5)
 
@@ -100,7 +123,9 @@ def test_the_error_of_a_committee_is_compared_with_its_spread(task: MfbdTask) ->
             self.sign = -self.sign
             return frames[:, :1] + 0.1 * self.sign
 
-    error = np.sqrt(np.mean([float((frames[:, :1] - target).square().mean()) for frames, target in task.noisy()]))
+    error = np.sqrt(
+        np.mean([float((frames[:, :1] - target).square().mean()) for frames, target in task.noisy()])
+    )
     spread = 0.1 * np.sqrt(8 / 7)
     assert task.error_over_spread(Wavering()) == pytest.approx(error / spread, rel=1e-4)
 
@@ -109,24 +134,47 @@ def test_training_makes_weights_with_a_record(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path))
     recipe = tmp_path / "little.toml"
     lines = [
-        'architecture = "mfbd-quarter"', "steps = 40", "batch = 4", "patch = 32", "learning_rate = 2e-3", "warmup = 2",
+        'architecture = "mfbd-quarter"',
+        "steps = 40",
+        "batch = 4",
+        "patch = 32",
+        "learning_rate = 2e-3",
+        "warmup = 2",
         "validate_every = 20",
-        'instruments = ["crisp-8542"]', "scenes = 1", "validation_scenes = 1", "days = 1", "size = 80", "psf_size = 32", "r0_cm = [8, 10]",
-    ]  # fmt: skip
+        'instruments = ["crisp-8542"]',
+        "scenes = 1",
+        "validation_scenes = 1",
+        "days = 1",
+        "size = 80",
+        "psf_size = 32",
+        "r0_cm = [8, 10]",
+    ]
     recipe.write_text("\n".join(lines))
-    written = trainer.run("mfbd", recipe, tmp_path / "out", data=tmp_path, device=torch.device("cpu"), say=lambda _: None)
+    written = trainer.run(
+        "mfbd", recipe, tmp_path / "out", data=tmp_path, device=torch.device("cpu"), say=lambda _: None
+    )
     record = weights.read_record(written)
     assert record.normalisation == "contrast 1"
     assert record.pixel_arcsec == pytest.approx((0.0531, 0.0649))
     assert record.training.startswith("40 steps of 4 patches of 32 pixels")
     assert 0 < record.quality["error_relative_to_best_frame"] < 1.2
     assert record.quality["error_over_spread"] > 1
-    recipe.write_text("\n".join([*lines, f'start = "{written}"', 'name = "next"']).replace("steps = 40", "steps = 1"))
-    trainer.run("mfbd", recipe, tmp_path / "next", data=tmp_path, device=torch.device("cpu"), say=lambda _: None)
+    recipe.write_text(
+        "\n".join([*lines, f'start = "{written}"', 'name = "next"']).replace("steps = 40", "steps = 1")
+    )
+    trainer.run(
+        "mfbd", recipe, tmp_path / "next", data=tmp_path, device=torch.device("cpu"), say=lambda _: None
+    )
     further = weights.read_record(tmp_path / "next" / "next.safetensors").training
-    assert f"began as the weights little with the checksum {record.sha256[:16]}, whose training was: {record.training}" in further
-    first, then = (weights.load(str(path))[0].state_dict() for path in (written, tmp_path / "next" / "next.safetensors"))
-    assert max(float((first[name] - then[name]).abs().max()) for name in first if "weight" in name) < 2e-3  # it went on from there
+    assert (
+        f"began as the weights little with the checksum {record.sha256[:16]}, whose training was: "
+        f"{record.training}" in further
+    )
+    first, then = (
+        weights.load(str(path))[0].state_dict() for path in (written, tmp_path / "next" / "next.safetensors")
+    )
+    # it went on from there
+    assert max(float((first[name] - then[name]).abs().max()) for name in first if "weight" in name) < 2e-3
 
 
 @pytest.mark.parametrize(

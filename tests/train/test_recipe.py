@@ -32,7 +32,8 @@ def test_every_recipe_of_the_package_can_be_followed(path: Path) -> None:
 def test_a_recipe_is_read(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text(
-        'architecture = "enhance-small"\nlearning_rate = 1\nsteps = 7\n[[files]]\nfile = "a.fits"\npixel_arcsec = 0.1\nrows = [0, 5]\n'
+        'architecture = "enhance-small"\nlearning_rate = 1\nsteps = 7\n[[files]]\nfile = '
+        '"a.fits"\npixel_arcsec = 0.1\nrows = [0, 5]\n'
     )
     recipe = from_table(EnhanceRecipe, read_table(path))
     assert (recipe.name, recipe.steps, recipe.learning_rate) == ("own", 7, 1.0)
@@ -69,10 +70,14 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 
 def test_a_recipe_is_like_another_but_for_what_it_says(tmp_path: Path) -> None:
     base = read_table("mfbd-crisp-quarter")
-    (tmp_path / "mfbd-crisp-quarter.toml").write_text('like = "mfbd-crisp-quarter"\nsteps = 7\n')  # a user's own of the same name
+    # a user's own of the same name
+    (tmp_path / "mfbd-crisp-quarter.toml").write_text('like = "mfbd-crisp-quarter"\nsteps = 7\n')
     assert read_table(tmp_path / "mfbd-crisp-quarter.toml") == base | {"steps": 7}
     (tmp_path / "second.toml").write_text('like = "mfbd-crisp-quarter.toml"\nseed = 5\n')
-    assert read_table(tmp_path / "second.toml") == read_table(tmp_path / "mfbd-crisp-quarter.toml") | {"name": "second", "seed": 5}
+    assert read_table(tmp_path / "second.toml") == read_table(tmp_path / "mfbd-crisp-quarter.toml") | {
+        "name": "second",
+        "seed": 5,
+    }
     (tmp_path / "round.toml").write_text('like = "about.toml"\n')
     (tmp_path / "about.toml").write_text('like = "round.toml"\n')
     with pytest.raises(SettingsError, match=r"round\.toml is like itself"):

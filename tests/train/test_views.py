@@ -22,7 +22,10 @@ def centre(image: torch.Tensor) -> tuple[float, float]:
     values = image.numpy().astype(float)
     row, column = np.unravel_index(values.argmax(), values.shape)
     places = []
-    for number, line in ((row, values[row - 1 : row + 2, column]), (column, values[row, column - 1 : column + 2])):
+    for number, line in (
+        (row, values[row - 1 : row + 2, column]),
+        (column, values[row, column - 1 : column + 2]),
+    ):
         before, here, after = np.log(line)
         places.append(number + 0.5 * (before - after) / (before - 2 * here + after))
     return places[0], places[1]
@@ -39,7 +42,8 @@ def test_output_pixel_pairs_lie_within_the_input_pixel() -> None:
 
 def test_the_star_is_where_it_was() -> None:
     views = observe("star", star(131.0, 122.0), PIXEL)
-    # Scene pixel p is sample p * PIXEL / (0.504 / SAMPLES) of the grid: both start at the first scene pixel's centre.
+    # Scene pixel p is sample p * PIXEL / (0.504 / SAMPLES) of the grid: both start at the first scene pixel's
+    # centre.
     assert centre(views.high) == pytest.approx((131.0 * SAMPLES / 8, 122.0 * SAMPLES / 8), abs=0.03)
 
 
@@ -48,7 +52,9 @@ def test_each_view_has_its_telescopes_psf() -> None:
     scene[128, 128] = 1.0
     views = observe("star", scene, PIXEL)
     for view, telescope in ((views.low, HMI), (views.high, TWICE)):
-        psf = telescope_psf(dataclasses.replace(telescope, pixel_arcsec=PIXEL), (512, 512), dtype=torch.float64)
+        psf = telescope_psf(
+            dataclasses.replace(telescope, pixel_arcsec=PIXEL), (512, 512), dtype=torch.float64
+        )
         # Every other scene pixel is a sample of the grid.
         expected = torch.fft.fftshift(psf)[256 - 128 :: 2, 256 - 128 :: 2][:128, :128].float()
         torch.testing.assert_close(view, expected, rtol=0, atol=0.02 * float(expected.max()))
@@ -68,7 +74,9 @@ def test_light_and_constants_are_kept() -> None:
 def test_a_wave_keeps_its_wavelength_on_any_scene_grid(pixel: float) -> None:
     rows, columns = round(24 / pixel), round(20 / pixel)
     wavelength = 4.0  # arcsec
-    scene = 1 + 0.1 * np.cos(2 * np.pi * (np.arange(columns) + 0.5) * pixel / wavelength)[None] * np.ones((rows, 1))
+    scene = 1 + 0.1 * np.cos(2 * np.pi * (np.arange(columns) + 0.5) * pixel / wavelength)[None] * np.ones(
+        (rows, 1)
+    )
     low, _ = observe("wave", scene, pixel).whole()
     line = low.mean(0).numpy() - float(low.mean())
     spectrum = np.abs(np.fft.rfft(line * np.hanning(line.size), 4096))

@@ -1,4 +1,5 @@
-"""The commands of `heliorestore`: a room each, of one shape: `add_arguments(parser)` and `run(parsed)`, which returns the exit status.
+"""The commands of `heliorestore`: a room each, of one shape: `add_arguments(parser)` and `run(parsed)`, which
+returns the exit status.
 
 A room is loaded when its command is asked for; the methods share the room `restore`.
 """

@@ -11,7 +11,9 @@ from typing import Any
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
-    parser.add_argument("file", metavar="FILE", nargs="+", type=Path, help="file, folder, or files of one burst")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="+", type=Path, help="file, folder, or files of one burst"
+    )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
 
 
@@ -36,11 +38,23 @@ def _in_words(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "file", files[0] + (f" and {len(files) - 1} more" if len(files) > 1 else "")
     yield "layout", f"{facts['layout']}, {LAYOUTS[facts['layout']]}"
     yield "shape", " x ".join(map(str, facts["shape"])) + " (object, frame, y, x)"
-    bad = "too many pixels to count the bad ones" if facts["bad_pixels"] is None else f"{facts['bad_pixels']} bad pixels"
+    bad = (
+        "too many pixels to count the bad ones"
+        if facts["bad_pixels"] is None
+        else f"{facts['bad_pixels']} bad pixels"
+    )
     yield "pixels", f"{facts['dtype']}, {facts['storage']}, {facts['unit'] or 'unit unknown'}, {bad}"
     known = f"{times['first']} to {times['last']}" if times["known"] > 1 else times["first"]
-    yield "times", f"{known} UTC, known of {times['known']} of {facts['shape'][1]} frames" if times["known"] else "unknown"
-    lines = [f"{label}: {_instrument_text(i)}" for label, i in zip(facts["labels"], facts["instruments"], strict=True)]
+    yield (
+        "times",
+        f"{known} UTC, known of {times['known']} of {facts['shape'][1]} frames"
+        if times["known"]
+        else "unknown",
+    )
+    lines = [
+        f"{label}: {_instrument_text(i)}"
+        for label, i in zip(facts["labels"], facts["instruments"], strict=True)
+    ]
     for line in lines if len(lines) < 9 else [*lines[:4], f"... {len(lines) - 8} more ...", *lines[-4:]]:
         yield "object", line
     if unknown := sorted({name for instrument in facts["instruments"] for name in instrument["unknown"]}):
@@ -50,14 +64,23 @@ def _in_words(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("method", "settings", "step", "stop", "losses", "device", "seed", "messages"):
         if facts.get(name) not in (None, [], {}):
             value = facts[name]
-            yield name, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+            yield (
+                name,
+                ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value),
+            )
     for source in facts.get("inputs", ()):
         yield "input", f"{source['file']} (SHA-256 {source['sha256'][:12] or 'unknown'})"
 
 
 def _instrument_text(instrument: dict[str, Any]) -> str:
-    known = [f"{instrument[name]:g} {unit}" for name, unit in _INSTRUMENT_UNITS.items() if instrument[name] is not None]
-    return ", ".join([instrument["name"] if instrument["name"] != "unknown" else "instrument unknown", *known])
+    known = [
+        f"{instrument[name]:g} {unit}"
+        for name, unit in _INSTRUMENT_UNITS.items()
+        if instrument[name] is not None
+    ]
+    return ", ".join(
+        [instrument["name"] if instrument["name"] != "unknown" else "instrument unknown", *known]
+    )
 
 
 _INSTRUMENT_UNITS = {"diameter_m": "m aperture", "pixel_arcsec": "arcsec per pixel", "wavelength_nm": "nm"}

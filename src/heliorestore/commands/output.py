@@ -20,13 +20,21 @@ if TYPE_CHECKING:
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a command that writes a restored file."""
-    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the FITS file to write")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", type=Path, required=True, help="the FITS file to write"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON: output, seconds, iterations, losses, contrast")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="end with one line of JSON: output, seconds, iterations, losses, contrast",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def drain(parsed: argparse.Namespace, burst: Burst, settings: Settings, snapshots: Any, notes: tuple[str, ...] = ()) -> int:
+def drain(
+    parsed: argparse.Namespace, burst: Burst, settings: Settings, snapshots: Any, notes: tuple[str, ...] = ()
+) -> int:
     """Drain the stream with a progress bar, write the last snapshot with the notes, and say what came out."""
     import dataclasses
 
@@ -51,10 +59,16 @@ def drain(parsed: argparse.Namespace, burst: Burst, settings: Settings, snapshot
     for message in dict.fromkeys(snapshot.messages):
         print("heliorestore:", message, file=sys.stderr)
     if kept and Path(kept).expanduser().exists():
-        print(f"heliorestore: {kept} keeps the state: the same command with --overwrite goes on from there", file=sys.stderr)
+        print(
+            f"heliorestore: {kept} keeps the state: the same command with --overwrite goes on from there",
+            file=sys.stderr,
+        )
     written = write(snapshot, parsed.output, overwrite=parsed.overwrite)
     if not parsed.quiet:
-        print(f"{written}: {snapshot.step} iterations. {snapshot.stop.value if snapshot.stop else ''}", file=sys.stderr)
+        print(
+            f"{written}: {snapshot.step} iterations. {snapshot.stop.value if snapshot.stop else ''}",
+            file=sys.stderr,
+        )
     if parsed.json:
         print(json.dumps(_report(burst, snapshot, written, time.perf_counter() - began)))
     return 130 if interrupted else 0

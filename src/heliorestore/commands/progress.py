@@ -45,12 +45,22 @@ class Progress:
         if self._bar is None:
             from tqdm import tqdm
 
-            known = os.get_terminal_size(self._stream.fileno()).columns > 0  # a serial line or a script has no width
+            # a serial line or a script has no width
+            known = os.get_terminal_size(self._stream.fileno()).columns > 0
             size: dict[str, Any] = {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
             words = "{desc} |{bar:20}| {n_fmt}/{total_fmt}{postfix}, {remaining} left"
-            self._bar = tqdm(desc=self._title, initial=snapshot.step, total=snapshot.total, file=self._stream, bar_format=words, **size)
+            self._bar = tqdm(
+                desc=self._title,
+                initial=snapshot.step,
+                total=snapshot.total,
+                file=self._stream,
+                bar_format=words,
+                **size,
+            )
         self._bar.total = max(snapshot.total, snapshot.step)  # both may grow while it runs
-        self._bar.set_postfix_str(", ".join(f"{name} {value:.3g}" for name, value in snapshot.losses.items()), refresh=False)
+        self._bar.set_postfix_str(
+            ", ".join(f"{name} {value:.3g}" for name, value in snapshot.losses.items()), refresh=False
+        )
         self._bar.update(snapshot.step - self._bar.n)
 
     def close(self) -> None:

@@ -18,20 +18,42 @@ from heliorestore.quality.report import compare, intensities, measure
 from heliorestore.storage import check_output
 
 _WORDS = {
-    "shift_px": "shift", "gain": "gain", "nmse": "NMSE", "ssim": "SSIM", "contrast_ratio": "contrast ratio",
-    "intensity_ratio": "intensity ratio", "intensity_scatter": "scatter of it", "within_factor_2": "within factor 2",
-}  # fmt: skip
+    "shift_px": "shift",
+    "gain": "gain",
+    "nmse": "NMSE",
+    "ssim": "SSIM",
+    "contrast_ratio": "contrast ratio",
+    "intensity_ratio": "intensity ratio",
+    "intensity_scatter": "scatter of it",
+    "within_factor_2": "within factor 2",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
     parser.add_argument("image", metavar="IMAGE", type=Path, help="the image; every object of it is measured")
-    parser.add_argument("--reference", metavar="REF", type=Path, help="compare with this image after one sub-pixel shift of all")
-    parser.add_argument("--frame", metavar="N", type=int, default=0, help="the frame of a burst, from 0 (default 0)")
-    parser.add_argument("--plot", metavar="CHART", type=Path, help="a .png, .pdf or .svg: power spectra and, with a reference, intensities")
+    parser.add_argument(
+        "--reference",
+        metavar="REF",
+        type=Path,
+        help="compare with this image after one sub-pixel shift of all",
+    )
+    parser.add_argument(
+        "--frame", metavar="N", type=int, default=0, help="the frame of a burst, from 0 (default 0)"
+    )
+    parser.add_argument(
+        "--plot",
+        metavar="CHART",
+        type=Path,
+        help="a .png, .pdf or .svg: power spectra and, with a reference, intensities",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace CHART if it exists")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON: every figure and the power spectra")
-    instruments = f"what took the images: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)"
+    parser.add_argument(
+        "--json", action="store_true", help="end with one line of JSON: every figure and the power spectra"
+    )
+    instruments = (
+        f"what took the images: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)"
+    )
     parser.add_argument("--instrument", default="", help=instruments)
 
 
@@ -59,14 +81,24 @@ def figures(parsed: argparse.Namespace) -> dict[str, Any]:
             wanted = reference.image(other, parsed.frame if reference.shape[1] > parsed.frame else 0)
             facts[-1]["reference"] = compare(image, wanted)
             names = (label, f"reference {reference.labels[other]}")
-            charts.append(partial(draw_photometry, intensities=intensities(image, wanted), names=names, unit=burst.unit))
+            charts.append(
+                partial(draw_photometry, intensities=intensities(image, wanted), names=names, unit=burst.unit)
+            )
             if number == other:
                 measured.append(measure(wanted, names[1], reference.instruments[other]))
         if found.spectrum is not None:
-            facts[-1]["spectrum"] = {"frequency": found.spectrum.frequency.tolist(), "power": found.spectrum.power.tolist()}
+            facts[-1]["spectrum"] = {
+                "frequency": found.spectrum.frequency.tolist(),
+                "power": found.spectrum.power.tolist(),
+            }
     if parsed.plot is not None:
         save([partial(draw_power_spectra, images=measured), *charts], parsed.plot)
-    return {"file": str(parsed.image), "frame": parsed.frame, "objects": facts, "plot": str(parsed.plot) if parsed.plot else None}
+    return {
+        "file": str(parsed.image),
+        "frame": parsed.frame,
+        "objects": facts,
+        "plot": str(parsed.plot) if parsed.plot else None,
+    }
 
 
 def lines(facts: dict[str, Any]) -> Iterator[str]:
@@ -75,7 +107,10 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"{found['name']}: mean {found['mean']:.5g}, contrast {found['contrast']:.2%}"
         yield f"  noise      {found['noise']:.3g} per pixel, {found['noise_of_mean']:.2g} of the mean"
         if found["resolution_arcsec"]:
-            yield f"  limit      {found['resolution_arcsec']:.3g} arcsec, pixels of {found['pixel_arcsec'] or float('nan'):.3g} arcsec"
+            yield (
+                f"  limit      {found['resolution_arcsec']:.3g} arcsec, pixels of "
+                f"{found['pixel_arcsec'] or float('nan'):.3g} arcsec"
+            )
         for name, value in found.get("reference", {}).items():
             text = f"{value[0]:+.2f} / {value[1]:+.2f} px (y / x)" if name == "shift_px" else f"{value:.4g}"
             yield f"  {_WORDS[name]:<16} {text}"

@@ -13,7 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
     parser.add_argument("restored", metavar="RESTORED.fits", type=Path, help="a file that heliorestore wrote")
     add_output_arguments(parser)
-    parser.add_argument("--device", default="", help="auto, cpu, cuda, cuda:N or mps (default: the one of the first run)")
+    parser.add_argument(
+        "--device", default="", help="auto, cpu, cuda, cuda:N or mps (default: the one of the first run)"
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -27,4 +29,6 @@ def run(parsed: argparse.Namespace) -> int:
     check_output(parsed.output, overwrite=parsed.overwrite, inputs=run.inputs())
     settings, device = settings_of(run), parsed.device or run.device.partition(",")[0]
     pick_device(device)
-    return drain(parsed, burst, settings, replay(burst, settings, snapshot.history, device=device, seed=run.seed))
+    return drain(
+        parsed, burst, settings, replay(burst, settings, snapshot.history, device=device, seed=run.seed)
+    )

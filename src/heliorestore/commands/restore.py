@@ -15,17 +15,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from heliorestore.methods.base import load
     from heliorestore.settings import add_settings
 
-    parser.add_argument("input", metavar="IN", nargs="+", type=Path, help="file, folder, or files of one burst")
+    parser.add_argument(
+        "input", metavar="IN", nargs="+", type=Path, help="file, folder, or files of one burst"
+    )
     add_output_arguments(parser)
     settings = parser.add_argument_group("settings of the method")
-    settings.add_argument("--preset", metavar="NAME|FILE.toml", help="begin with these settings; the flags below win over them")
+    settings.add_argument(
+        "--preset", metavar="NAME|FILE.toml", help="begin with these settings; the flags below win over them"
+    )
     add_settings(settings, load(parser.get_default("command")).settings)
     common = parser.add_argument_group("data and machine")
     common.add_argument(
-        "--instrument", default="", help=f"what took the images: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)"
+        "--instrument",
+        default="",
+        help=f"what took the images: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)",
     )
-    common.add_argument("--frames", metavar="A:B", type=_slice, default=slice(None), help="frames to use, a Python slice")
-    common.add_argument("--objects", metavar="A:B", type=_slice, default=slice(None), help="objects to restore, a Python slice")
+    common.add_argument(
+        "--frames", metavar="A:B", type=_slice, default=slice(None), help="frames to use, a Python slice"
+    )
+    common.add_argument(
+        "--objects",
+        metavar="A:B",
+        type=_slice,
+        default=slice(None),
+        help="objects to restore, a Python slice",
+    )
     common.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
     common.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
 
@@ -46,7 +60,9 @@ def run(parsed: argparse.Namespace) -> int:
     inputs = [*(source.path for source in burst.sources), *settings.files().values()]
     check_output(parsed.output, overwrite=parsed.overwrite, inputs=inputs)
     notes = (f"Begun with the preset {preset.name}.",) if preset else ()
-    return drain(parsed, burst, settings, stream(burst, settings, device=parsed.device, seed=parsed.seed), notes)
+    return drain(
+        parsed, burst, settings, stream(burst, settings, device=parsed.device, seed=parsed.seed), notes
+    )
 
 
 def _slice(text: str) -> slice:

@@ -28,16 +28,31 @@ from heliorestore.storage import check_output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command: files, instrument, seed, and the settings of the simulation."""
-    parser.add_argument("-o", "--output", metavar="BURST.fits", type=Path, required=True, help="the burst to write")
-    parser.add_argument("--truth", metavar="TRUTH.fits", type=Path, help="write the diffraction-limited truth and, as SCENE, the Sun")
-    parser.add_argument("--psfs", metavar="PSFS.fits", type=Path, help="write the true PSFs (frame, grid y, grid x, y, x)")
-    parser.add_argument("--psf-step", metavar="PX", type=int, default=64, help="distance of the PSFs written (default 64 px)")
+    parser.add_argument(
+        "-o", "--output", metavar="BURST.fits", type=Path, required=True, help="the burst to write"
+    )
+    parser.add_argument(
+        "--truth",
+        metavar="TRUTH.fits",
+        type=Path,
+        help="write the diffraction-limited truth and, as SCENE, the Sun",
+    )
+    parser.add_argument(
+        "--psfs", metavar="PSFS.fits", type=Path, help="write the true PSFs (frame, grid y, grid x, y, x)"
+    )
+    parser.add_argument(
+        "--psf-step", metavar="PX", type=int, default=64, help="distance of the PSFs written (default 64 px)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the files if they exist")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON: output, truth, psfs, shape, seconds")
+    parser.add_argument(
+        "--json", action="store_true", help="end with one line of JSON: output, truth, psfs, shape, seconds"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     instruments = f"{', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default crisp-8542)"
     parser.add_argument("--instrument", default="crisp-8542", help=instruments)
-    parser.add_argument("--seed", type=int, default=0, help="seed of the Sun, the air and the noise (default 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the Sun, the air and the noise (default 0)"
+    )
     add_settings(parser.add_argument_group("settings of the simulation"), SimulationSettings)
 
 
@@ -50,7 +65,9 @@ def outputs(parsed: argparse.Namespace) -> list[Path]:
 
 
 def simulate(parsed: argparse.Namespace, show: Callable[[Snapshot], None]) -> dict[str, Any]:
-    """Simulate and write; return what `--json` says. `show` is told of each frame as of a snapshot without content."""
+    """Simulate and write; return what `--json` says. `show` is told of each frame as of a snapshot without
+    content.
+    """
     began = time.perf_counter()
     settings = from_arguments(SimulationSettings, parsed)
     assert isinstance(settings, SimulationSettings)  # which class is made is the caller's choice
@@ -68,18 +85,28 @@ def simulate(parsed: argparse.Namespace, show: Callable[[Snapshot], None]) -> di
         scene=scene,
         progress=lambda done, total: show(Snapshot(step=done, total=total, images=blank)),
     )
-    facts: dict[str, Any] = {"output": str(write_burst(simulation.burst, parsed.output, overwrite=parsed.overwrite))}
+    facts: dict[str, Any] = {
+        "output": str(write_burst(simulation.burst, parsed.output, overwrite=parsed.overwrite))
+    }
     if parsed.truth is not None:
         extensions = {"SCENE": simulation.scene}
-        facts["truth"] = str(write_burst(simulation.truth_burst(), parsed.truth, overwrite=parsed.overwrite, extensions=extensions))
+        facts["truth"] = str(
+            write_burst(
+                simulation.truth_burst(), parsed.truth, overwrite=parsed.overwrite, extensions=extensions
+            )
+        )
     if parsed.psfs is not None:
         psfs = simulation.view.psf_grid(parsed.psf_step)
-        facts["psfs"] = str(write_psfs(psfs, parsed.psfs, instrument, parsed.psf_step, overwrite=parsed.overwrite))
+        facts["psfs"] = str(
+            write_psfs(psfs, parsed.psfs, instrument, parsed.psf_step, overwrite=parsed.overwrite)
+        )
     return facts | {"shape": simulation.burst.shape, "seconds": round(time.perf_counter() - began, 3)}
 
 
 def _scene(name: str) -> tuple[FloatArray | None, float | None]:
-    """The image (object, y, x) and pixel scale in a scene's file; nothing where the name is a simulated scene's."""
+    """The image (object, y, x) and pixel scale in a scene's file; nothing where the name is a simulated
+    scene's.
+    """
     if name in SCENES or not Path(name).exists():
         return None, None
     burst = read_burst(Path(name))
@@ -93,7 +120,9 @@ def run(parsed: argparse.Namespace) -> int:
     with closing(Progress(None if parsed.quiet else sys.stderr, "simulate")) as bar:
         facts = simulate(parsed, bar.show)
     if not parsed.quiet:
-        print(*(facts[name] for name in ("output", "truth", "psfs") if name in facts), sep="\n", file=sys.stderr)
+        print(
+            *(facts[name] for name in ("output", "truth", "psfs") if name in facts), sep="\n", file=sys.stderr
+        )
     if parsed.json:
         print(json.dumps(facts))
     return 0

@@ -11,11 +11,32 @@ from heliorestore.train import TRAINERS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
-    parser.add_argument("method", metavar="METHOD", help=f"the method whose network is trained: {', '.join(TRAINERS)}")
-    parser.add_argument("--recipe", metavar="RECIPE.toml", required=True, help="a recipe's file, or the name of one that comes along")
-    parser.add_argument("-o", "--output", metavar="FOLDER", type=Path, help="where checkpoint and weights go (default: training/RECIPE)")
-    parser.add_argument("--data", metavar="FOLDER", type=Path, default=Path(), help="where the recipe's files lie (default: here)")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the output folder")
+    parser.add_argument(
+        "method", metavar="METHOD", help=f"the method whose network is trained: {', '.join(TRAINERS)}"
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="RECIPE.toml",
+        required=True,
+        help="a recipe's file, or the name of one that comes along",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        type=Path,
+        help="where checkpoint and weights go (default: training/RECIPE)",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER",
+        type=Path,
+        default=Path(),
+        help="where the recipe's files lie (default: here)",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in the output folder"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
 
 
@@ -26,7 +47,9 @@ def run(parsed: argparse.Namespace) -> int:
 
     device = pick_device(parsed.device)
     folder = parsed.output or Path("training") / Path(parsed.recipe).stem
-    written = run_recipe(parsed.method, parsed.recipe, folder, data=parsed.data, device=device, resume=parsed.resume, say=_say)
+    written = run_recipe(
+        parsed.method, parsed.recipe, folder, data=parsed.data, device=device, resume=parsed.resume, say=_say
+    )
     print(written)
     return 0
 

@@ -11,7 +11,9 @@ from heliorestore.methods import METHODS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
-    parser.add_argument("file", metavar="FILE", nargs="*", type=Path, help="file, folder, or files of one burst")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="*", type=Path, help="file, folder, or files of one burst"
+    )
     parser.add_argument("--method", choices=METHODS, help="the method whose form is shown")
 
 
@@ -20,6 +22,8 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         from heliorestore.plugin.launch import view
     except ImportError as error:
-        raise SettingsError(f'napari is not installed ({error}): pip install "heliorestore[napari]" adds it.') from error
+        raise SettingsError(
+            f'napari is not installed ({error}): pip install "heliorestore[napari]" adds it.'
+        ) from error
     view(parsed.file, parsed.method)
     return 0

@@ -1,7 +1,8 @@
-"""How exact an emulator and filter flow are beside the sum that gives every pixel its own PSF: `heliorestore weights compare`.
+"""How exact an emulator and filter flow are beside the sum that gives every pixel its own PSF: `heliorestore
+weights compare`.
 
-The tests are those of Asensio Ramos (2024), section 2.4: a defocus at places along the diagonal (fig. 5), and turbulence of several
-strengths (fig. 8), whose modes vary over the field.
+The tests are those of Asensio Ramos (2024), section 2.4: a defocus at places along the diagonal (fig. 5), and
+turbulence of several strengths (fig. 8), whose modes vary over the field.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ LEAST_SIDE = _DEFOCUS_SIDE + _DEFOCUS_PSF - 1
 
 @dataclass(frozen=True)
 class Error:
-    """|image - exact|^2 over |exact|^2 (eq. 12), the same over the variance of the exact image, and the largest over its maximum."""
+    """|image - exact|^2 over |exact|^2 (eq. 12), the same over the variance of the exact image, and the
+    largest over its maximum.
+    """
 
     nmse: float
     of_variance: float
@@ -51,7 +54,8 @@ class Error:
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """Models of one blur for images of `side` pixels: what each makes of an object (y, x) with its borders, and modes (mode, y, x).
+    """Models of one blur for images of `side` pixels: what each makes of an object (y, x) with its borders,
+    and modes (mode, y, x).
 
     The `blurs` are `exact`, `emulator`, and filter flow as `step 32` and so on.
     """
@@ -79,7 +83,9 @@ def make_models(trained: Trained, instrument: Instrument, side: int, psf_px: int
     # A node on every fourth pixel is as good as the modes of every pixel, as the network wants them.
     blurs["emulator"] = _on_nodes(emulated(trained)([optics], shape, 4, 1e9), 4)
     for step in STEPS:
-        blurs[f"step {step}"] = _on_nodes(FilterFlow(optics=[optics], shape=shape, step=step, borders="given"), step)
+        blurs[f"step {step}"] = _on_nodes(
+            FilterFlow(optics=[optics], shape=shape, step=step, borders="given"), step
+        )
     return Models(optics, side, blurs)
 
 
@@ -105,27 +111,36 @@ def defocus_modes(models: Models, place: float) -> torch.Tensor:
     axis = torch.arange(models.side).float() - place * models.side
     number = int(np.abs(models.optics.basis.expansion[:, 3]).argmax())  # the mode that is mostly Noll 4
     modes = torch.zeros(MODES, models.side, models.side)
-    modes[number] = DEFOCUS_RAD * torch.exp(-(axis[:, None].square() + axis[None, :].square()) / (2 * DEFOCUS_PX**2))
+    modes[number] = DEFOCUS_RAD * torch.exp(
+        -(axis[:, None].square() + axis[None, :].square()) / (2 * DEFOCUS_PX**2)
+    )
     return modes
 
 
 def strengths(optics: Optics, r0_cm: float) -> torch.Tensor:
     """Standard deviations (mode) in rad of turbulence with a part of its tilts."""
     diameter_cm = 100 * (optics.instrument.diameter_m or 1.0)
-    sigmas: torch.Tensor = torch.tensor(np.sqrt(optics.basis.variances), dtype=torch.float32) * (diameter_cm / r0_cm) ** (5 / 6)
+    sigmas: torch.Tensor = torch.tensor(np.sqrt(optics.basis.variances), dtype=torch.float32) * (
+        diameter_cm / r0_cm
+    ) ** (5 / 6)
     sigmas[:2] *= TILTS
     return sigmas
 
 
-def wandering_modes(optics: Optics, size: int, strength: float, sigma_px: float, seed: int = 1) -> torch.Tensor:
-    """Kolmogorov modes (1, mode, y, x) of D/r0 = `strength`: white noise smoothed by a Gaussian of `sigma_px`.
+def wandering_modes(
+    optics: Optics, size: int, strength: float, sigma_px: float, seed: int = 1
+) -> torch.Tensor:
+    """Kolmogorov modes (1, mode, y, x) of D/r0 = `strength`: white noise smoothed by a Gaussian of
+    `sigma_px`.
 
     The correlation of the modes at two points r apart is exp(-r^2 / 4 sigma^2).
     """
     wide = int(size + 8 * sigma_px)
     frequency = torch.hypot(torch.fft.fftfreq(wide)[:, None], torch.fft.rfftfreq(wide)[None, :]).double()
     smooth = torch.exp(-2 * (math.pi * sigma_px * frequency) ** 2)
-    white = torch.randn(len(optics.modes), wide, wide, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    white = torch.randn(
+        len(optics.modes), wide, wide, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     maps = torch.fft.irfft2(torch.fft.rfft2(white) * smooth, s=(wide, wide))
     maps = maps[:, :size, :size] / maps.square().mean((1, 2), keepdim=True).sqrt()
     scale = torch.as_tensor(optics.basis.variances**0.5) * strength ** (5 / 6)
@@ -141,11 +156,15 @@ def error(image: torch.Tensor, exact: torch.Tensor) -> Error:
 
 
 def defocus_errors(models: Models, object_: torch.Tensor) -> dict[str, Error]:
-    """Fig. 5: means over three places of a defocus, for every model, and for `no blur`: the object as it is."""
+    """Fig. 5: means over three places of a defocus, for every model, and for `no blur`: the object as it
+    is.
+    """
     return _means(_errors(models, object_, defocus_modes(models, place), "exact") for place in _PLACES)
 
 
-def turbulence_errors(models: Models, object_: torch.Tensor, r0_cm: float, *, varying: bool = True) -> dict[str, Error]:
+def turbulence_errors(
+    models: Models, object_: torch.Tensor, r0_cm: float, *, varying: bool = True
+) -> dict[str, Error]:
     """Fig. 8: means over two draws of all modes, which vary over 3 arcsec, or are the same everywhere."""
 
     def drawn(seed: int) -> torch.Tensor:
@@ -154,7 +173,10 @@ def turbulence_errors(models: Models, object_: torch.Tensor, r0_cm: float, *, va
             flat = (white * strengths(models.optics, r0_cm))[:, None, None]
             return flat.expand(-1, models.side, models.side).contiguous()
         instrument = models.optics.instrument
-        strength, sigma_px = 100 * (instrument.diameter_m or 1.0) / r0_cm, _VARYING_ARCSEC / (instrument.pixel_arcsec or 0.06)
+        strength, sigma_px = (
+            100 * (instrument.diameter_m or 1.0) / r0_cm,
+            _VARYING_ARCSEC / (instrument.pixel_arcsec or 0.06),
+        )
         modes = wandering_modes(models.optics, models.side, strength, sigma_px, seed)[0]
         modes[:2] *= TILTS
         return modes
@@ -166,13 +188,22 @@ def turbulence_errors(models: Models, object_: torch.Tensor, r0_cm: float, *, va
 
 def _errors(models: Models, object_: torch.Tensor, modes: torch.Tensor, reference: str) -> dict[str, Error]:
     exact = models.blurs[reference](object_, modes)
-    found = {name: error(blur(object_, modes), exact) for name, blur in models.blurs.items() if name not in ("exact", reference)}
+    found = {
+        name: error(blur(object_, modes), exact)
+        for name, blur in models.blurs.items()
+        if name not in ("exact", reference)
+    }
     return found | {"no blur": error(models.inner(object_), exact)}
 
 
 def _means(cases: Iterator[dict[str, Error]]) -> dict[str, Error]:
     found = list(cases)
-    return {name: Error(*np.mean([(e.nmse, e.of_variance, e.largest) for e in (f[name] for f in found)], 0).tolist()) for name in found[0]}
+    return {
+        name: Error(
+            *np.mean([(e.nmse, e.of_variance, e.largest) for e in (f[name] for f in found)], 0).tolist()
+        )
+        for name in found[0]
+    }
 
 
 def least_seconds(blur: Blur, object_: torch.Tensor, modes: torch.Tensor, runs: int = 3) -> float:
@@ -186,7 +217,9 @@ def least_seconds(blur: Blur, object_: torch.Tensor, modes: torch.Tensor, runs: 
 
 
 def report(name: str, instrument: Instrument, image: npt.ArrayLike) -> Iterator[str]:
-    """Lines of a table, as they are found: the error of every model, test by test, on the middle of an image (y, x)."""
+    """Lines of a table, as they are found: the error of every model, test by test, on the middle of an image
+    (y, x).
+    """
     trained = load_emulator(name or "emulator-narrow", torch.device("cpu"))
     large = make_models(trained, instrument.require(), _DEFOCUS_SIDE, _DEFOCUS_PSF)
     small = make_models(trained, instrument, _TURBULENCE_SIDE, _TURBULENCE_PSF)
@@ -195,19 +228,29 @@ def report(name: str, instrument: Instrument, image: npt.ArrayLike) -> Iterator[
     yield f"{trained.name} beside filter flow, {instrument.name}: |image - exact|^2 / |exact|^2"
     yield f"{'':<28}" + "".join(f"{name:>11}" for name in [*names, "no blur"])
     found = defocus_errors(large, seen)
-    yield _row(f"defocus of {DEFOCUS_RAD:g} rad, {large.side} px", [found[name].nmse for name in [*names, "no blur"]])
+    yield _row(
+        f"defocus of {DEFOCUS_RAD:g} rad, {large.side} px", [found[name].nmse for name in [*names, "no blur"]]
+    )
     for r0_cm in R0_CM:
         found = turbulence_errors(small, less, r0_cm)
-        yield _row(f"varying, r0 {r0_cm:g} cm, {small.side} px", [found[name].nmse for name in [*names, "no blur"]])
+        yield _row(
+            f"varying, r0 {r0_cm:g} cm, {small.side} px", [found[name].nmse for name in [*names, "no blur"]]
+        )
     modes = defocus_modes(large, 0.5)
-    yield _row(f"processor seconds, {large.side} px", [least_seconds(large.blurs[name], seen, modes) for name in names])
+    yield _row(
+        f"processor seconds, {large.side} px",
+        [least_seconds(large.blurs[name], seen, modes) for name in names],
+    )
 
 
 def _object(image: npt.ArrayLike, models: Models) -> torch.Tensor:
     """What is blurred (y, x), of mean 1."""
     object_ = middle(torch.tensor(np.asarray(image, np.float32)), models.object_side)
     if not bool(torch.isfinite(object_).all()) or float(object_.mean()) <= 0:
-        raise SettingsError("The object has bad pixels, or is dark, in its middle: take an image of intensities that is whole there.")
+        raise SettingsError(
+            "The object has bad pixels, or is dark, in its middle: take an image of "
+            "intensities that is whole there."
+        )
     return object_ / object_.mean()
 
 

@@ -1,8 +1,9 @@
 """Fried's parameter from the data: how strong the modes of a quick fit on patches come out.
 
-A fit with a prior finds less than there is, so that the rms it finds grows more slowly than the turbulence; how slowly was taken
-from simulated bursts. The finest modes tell r0 also behind adaptive optics, which corrects the others; without it what the patches
-cannot follow adds to them, and the strong modes tell it better.
+A fit with a prior finds less than there is, so that the rms it finds grows more slowly than the turbulence;
+how slowly was taken from simulated bursts. The finest modes tell r0 also behind adaptive optics, which
+corrects the others; without it what the patches cannot follow adds to them, and the strong modes tell it
+better.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ _SIDE = 256  # px of the field's middle that are looked at
 _ITERATIONS = 20
 _D_OVER_R0 = 10.0  # assumed by the fit
 _STRONG, _FINE = slice(2, 10), slice(36, 44)
-_LAW = {"strong": (0.71, 1.65), "fine": (0.56, 2.3)}  # rms at D/r0 = 10, and the power of the rms with which D/r0 grows
-_CORRECTED, _FREE = 0.75, 1.0  # rms of the strong modes over that of the fine ones, with adaptive optics and without
+# rms at D/r0 = 10, and the power of the rms with which D/r0 grows
+_LAW = {"strong": (0.71, 1.65), "fine": (0.56, 2.3)}
+# rms of the strong modes over that of the fine ones, with adaptive optics and without
+_CORRECTED, _FREE = 0.75, 1.0
 _RANGE = (2.0, 40.0)  # of D/r0 that an answer may have
 _MEMORY = 2e9
 
@@ -37,13 +40,17 @@ def prepare(burst: Burst, settings: Any, device: torch.device) -> tuple[Any, tup
 
 
 def assumed(settings: Any) -> tuple[str, ...]:
-    """What to know about an r0 that nobody gave: it stands at its default, and the turbulence beyond the modes is as strong as it says."""
+    """What to know about an r0 that nobody gave: it stands at its default, and the turbulence beyond the
+    modes is as strong as it says.
+    """
     default = next(option.default for option in options(type(settings)) if option.name == "r0_cm")
     if settings.r0_cm != default or settings.left_out == 0:
         return ()
     return (
-        f"r0 = {default:g} cm was assumed, and the contrast depends on it: on test bursts with r0 from 5 to 20 cm, sv-momfbd with this "
-        "value gave 0.73 to 1.27 times the true contrast. Set r0_cm to the measured value, or let r0_from_data estimate it where the "
+        f"r0 = {default:g} cm was assumed, and the contrast depends on it: on test bursts with r0 from 5 to "
+        "20 cm, sv-momfbd with this "
+        "value gave 0.73 to 1.27 times the true contrast. Set r0_cm to the measured value, or let "
+        "r0_from_data estimate it where the "
         "noise is low.",
     )
 
@@ -58,7 +65,9 @@ def estimate_r0_cm(burst: Burst, device: torch.device) -> float:
     problem = make_problem(observe(part, device), wavefronts, (settings.patch, settings.patch_step), _MEMORY)
     state, weights = initial(problem), settings.weights(1, device)
     for _ in range(_ITERATIONS):
-        state = advanced(problem, state, evaluate(problem, state, weights, settings.prior), settings.rate_modes)
+        state = advanced(
+            problem, state, evaluate(problem, state, weights, settings.prior), settings.rate_modes
+        )
     power = state.modes.square().mean((0, 1))
     strong, fine = float(power[_STRONG].sqrt().mean()), float(power[_FINE].sqrt().mean())
     free = min(1.0, max(0.0, (strong / fine - _CORRECTED) / (_FREE - _CORRECTED)))

@@ -1,8 +1,8 @@
 """A glance at what the knobs of the object will do, long before an iteration can show it.
 
-To first order the objects of eq. 17 of Asensio Ramos (2024) are, at each frequency, the data over S + lambda P, with S the summed
-squared transfer functions of the frames and P the penalty's: another lambda multiplies them by a ratio of two numbers. S is taken
-as the field's mean, which is where the next iteration will differ.
+To first order the objects of eq. 17 of Asensio Ramos (2024) are, at each frequency, the data over S + lambda
+P, with S the summed squared transfer functions of the frames and P the penalty's: another lambda multiplies
+them by a ratio of two numbers. S is taken as the field's mean, which is where the next iteration will differ.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from heliorestore.snapshot import Snapshot
 KNOBS = ("lambda_object", "filter_width", "filter_smoothness")
 _PSF, _NODES, _FRAMES, _BINS = 64, 2, 6, 48  # what is enough for a mean over the field
 _LEAST = 0.05  # the least that the old filter must have left for the new one to act on
-_MOST = 4.0  # times: what the old knobs have damped further only an iteration brings back, a glance would bring its noise
+# times: what the old knobs have damped further only an iteration brings back, a glance would bring its noise
+_MOST = 4.0
 
 
 @dataclass(frozen=True)
@@ -60,28 +61,43 @@ def glance(snapshot: Snapshot, settings: SvMomfbdSettings) -> FloatArray:
     penalised = _sobel(grid)
     shown = np.empty_like(snapshot.images)
     # The settings decide which optics; the tensors of another device are not asked for.
-    wavefronts, all_optics = _optics(snapshot.run.instruments, settings.modes, settings.r0_cm, settings.left_out)
+    wavefronts, all_optics = _optics(
+        snapshot.run.instruments, settings.modes, settings.r0_cm, settings.left_out
+    )
     for object_, optics in enumerate(all_optics):
         limit = cutoff(optics.instrument)
         seen = _summed(wavefronts, all_optics, object_, snapshot.maps["modes"])
         edges = torch.linspace(0, 1, len(seen)) * limit
         total = torch.from_numpy(np.interp(frequencies.numpy(), edges.numpy(), seen)).float() + 1e-3
         ratio = (total + before.lambda_object * penalised) / (total + after.lambda_object * penalised)
-        old, new = (flat_top(frequencies, limit, width=k.filter_width, smoothness=k.filter_smoothness) for k in (before, after))
+        old, new = (
+            flat_top(frequencies, limit, width=k.filter_width, smoothness=k.filter_smoothness)
+            for k in (before, after)
+        )
         ratio = (ratio * new / old.clamp(min=_LEAST)).clamp(max=_MOST)
         # The mean stays, whatever the filter.
-        shown[object_] = filtered(torch.from_numpy(snapshot.images[object_].copy()), ratio / ratio[0, 0]).numpy()
+        shown[object_] = filtered(
+            torch.from_numpy(snapshot.images[object_].copy()), ratio / ratio[0, 0]
+        ).numpy()
     return shown
 
 
 @lru_cache(maxsize=4)
-def _optics(instruments: tuple[Instrument, ...], modes: int, r0_cm: float, left_out: float) -> tuple[Wavefronts, list[Optics]]:
-    wavefronts = make_wavefronts(instruments, modes, r0_cm, (0.0,) * len(instruments), torch.device("cpu"), left_out=left_out)
+def _optics(
+    instruments: tuple[Instrument, ...], modes: int, r0_cm: float, left_out: float
+) -> tuple[Wavefronts, list[Optics]]:
+    wavefronts = make_wavefronts(
+        instruments, modes, r0_cm, (0.0,) * len(instruments), torch.device("cpu"), left_out=left_out
+    )
     return wavefronts, wavefronts.optics(_PSF)
 
 
-def _summed(wavefronts: Wavefronts, all_optics: list[Optics], object_: int, modes: FloatArray) -> npt.NDArray[np.float64]:
-    """Squared transfer functions at frequencies from 0 to the cut-off, summed over the frames, meaned over directions and nodes."""
+def _summed(
+    wavefronts: Wavefronts, all_optics: list[Optics], object_: int, modes: FloatArray
+) -> npt.NDArray[np.float64]:
+    """Squared transfer functions at frequencies from 0 to the cut-off, summed over the frames, meaned over
+    directions and nodes.
+    """
     modes = modes[np.isfinite(modes[:, 0, 0, 0])]  # frames that were left out have none
     frames, _, rows, columns = modes.shape
     some = np.unique(np.linspace(0, frames - 1, _FRAMES).astype(int))
@@ -95,13 +111,20 @@ def _summed(wavefronts: Wavefronts, all_optics: list[Optics], object_: int, mode
     counts = torch.bincount(bins, minlength=_BINS + 1)[:_BINS]
     means = torch.bincount(bins, power.flatten(), minlength=_BINS + 1)[:_BINS] / counts.clamp(min=1)
     at = torch.linspace(0, 1, _BINS)
-    halo = wavefronts.remainders(torch.stack([at] * len(all_optics)))[object_] if wavefronts.left_out else torch.ones_like(at)
+    halo = (
+        wavefronts.remainders(torch.stack([at] * len(all_optics)))[object_]
+        if wavefronts.left_out
+        else torch.ones_like(at)
+    )
     filled = np.interp(np.arange(_BINS), np.flatnonzero(counts), means[counts > 0].double().numpy())
     return np.asarray(frames * filled * halo.double().square().numpy())
 
 
 def _sobel(grid: tuple[int, int]) -> torch.Tensor:
     """The squared transfer functions (ky, kx) of Sobel's two derivatives."""
-    ky, kx = 2 * torch.pi * torch.fft.fftfreq(grid[0])[:, None], 2 * torch.pi * torch.fft.rfftfreq(grid[1])[None, :]
+    ky, kx = (
+        2 * torch.pi * torch.fft.fftfreq(grid[0])[:, None],
+        2 * torch.pi * torch.fft.rfftfreq(grid[1])[None, :],
+    )
     power: torch.Tensor = (kx.sin() * (1 + ky.cos()) / 2).square() + (ky.sin() * (1 + kx.cos()) / 2).square()
     return power

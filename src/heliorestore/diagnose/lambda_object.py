@@ -1,8 +1,10 @@
-"""A value of lambda_object that the data themselves ask for, from two halves of the burst that share no noise.
+"""A value of lambda_object that the data themselves ask for, from two halves of the burst that share no
+noise.
 
-The frames are split into two halves, each solved for every lambda on a grid with the wavefronts that a short run finds. What one half gives
-with a lambda is held against what the other gives with hardly any: the noise of the two is independent, so that the mean squared
-difference is the error that lambda makes, plus a constant (the idea of Noise2Noise, of cross-validation before it).
+The frames are split into two halves, each solved for every lambda on a grid with the wavefronts that a short
+run finds. What one half gives with a lambda is held against what the other gives with hardly any: the noise
+of the two is independent, so that the mean squared difference is the error that lambda makes, plus a constant
+(the idea of Noise2Noise, of cross-validation before it).
 """
 
 from __future__ import annotations
@@ -31,9 +33,13 @@ Array = npt.NDArray[np.float64]
 GRID = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """The values that are tried, from smooth to sharp."""
 
-_FIRST_SOLVE, _SOLVE = 12, 6  # conjugate-gradient steps: from the mean, and from the solution of the value before
-_REFINED = 3  # iterations after the patches: enough to know the wavefronts, few enough not to fit the noise of both halves
-_EQUAL = 0.02  # of the least difference: values that differ by no more are taken to be equally good, and the smoothest is suggested
+# conjugate-gradient steps: from the mean, and from the solution of the value before
+_FIRST_SOLVE, _SOLVE = 12, 6
+# iterations after the patches: enough to know the wavefronts, few enough not to fit the noise of both halves
+_REFINED = 3
+# of the least difference: values that differ by no more are taken to be equally good, and the smoothest is
+# suggested
+_EQUAL = 0.02
 _BORDER = 8  # px
 _FEWEST_FRAMES = 4
 
@@ -42,8 +48,9 @@ _FEWEST_FRAMES = 4
 class Suggestion:
     """A value for a setting with what speaks for it.
 
-    `difference` (value) is the mean squared difference of one half with each of `values` from the other with hardly any smoothing, as
-    seen through the telescope, in units of the image's variance; `noise` (value) is that of the two halves with the same value.
+    `difference` (value) is the mean squared difference of one half with each of `values` from the other with
+    hardly any smoothing, as seen through the telescope, in units of the image's variance; `noise` (value) is
+    that of the two halves with the same value.
     """
 
     setting: str
@@ -55,17 +62,27 @@ class Suggestion:
 
 
 def suggest(
-    burst: Burst, settings: Settings, *, device: str = "auto", size: int = 192, say: Callable[[str], None] = lambda _: None
+    burst: Burst,
+    settings: Settings,
+    *,
+    device: str = "auto",
+    size: int = 192,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Suggestion:
-    """Suggest lambda_object of SV-MOMFBD for a burst, from the `size` pixels in its middle; `say` is told what is going on.
+    """Suggest lambda_object of SV-MOMFBD for a burst, from the `size` pixels in its middle; `say` is told
+    what is going on.
 
-    All other settings are taken as they are. lambda_modes is not suggested: both halves share the wavefronts, which it shapes.
+    All other settings are taken as they are. lambda_modes is not suggested: both halves share the wavefronts,
+    which it shapes.
     """
     if not isinstance(settings, SvMomfbdSettings):
-        raise SettingsError(f"A value can be suggested for sv-momfbd's lambda_object, not for {settings.method}.")
+        raise SettingsError(
+            f"A value can be suggested for sv-momfbd's lambda_object, not for {settings.method}."
+        )
     if burst.shape[1] < _FEWEST_FRAMES:
         raise SettingsError(
-            f"The burst has {burst.shape[1]} frames; a suggestion takes at least {_FEWEST_FRAMES}, for it is split in halves."
+            f"The burst has {burst.shape[1]} frames; a suggestion takes at least {_FEWEST_FRAMES}, for it is "
+            "split in halves."
         )
     say("Looking for the wavefronts…")
     ready = prepare(burst, settings, device=device, size=size)
@@ -86,9 +103,13 @@ class Prepared:
     settings: SvMomfbdSettings
 
     def solutions(self, frames: slice) -> Array:
-        """Objects (value, object, y, x) of some of the frames with every value of the grid, as the telescope shows them."""
+        """Objects (value, object, y, x) of some of the frames with every value of the grid, as the telescope
+        shows them.
+        """
         numbers = range(self.burst.shape[1])[frames]
-        return _solutions(self.burst.select(frames=frames), self.wavefronts, self.modes[list(numbers)], self.settings)
+        return _solutions(
+            self.burst.select(frames=frames), self.wavefronts, self.modes[list(numbers)], self.settings
+        )
 
 
 def prepare(burst: Burst, settings: SvMomfbdSettings, *, device: str, size: int) -> Prepared:
@@ -96,9 +117,13 @@ def prepare(burst: Burst, settings: SvMomfbdSettings, *, device: str, size: int)
     place = pick_device(device)
     part = _middle(burst, min(256, size))
     fit = settings.replace(
-        start="patches", optimiser="alternating", iterations=settings.patch_iterations + _REFINED, checkpoint="", stop_early=False,
+        start="patches",
+        optimiser="alternating",
+        iterations=settings.patch_iterations + _REFINED,
+        checkpoint="",
+        stop_early=False,
         residual_frame=None,
-    )  # fmt: skip
+    )
     modes = _fitted_modes(part, fit, device)
     observation = observe(part, place, align=fit.align)
     known = torch.from_numpy(observation.of_used(modes)).to(place)
@@ -107,8 +132,12 @@ def prepare(burst: Burst, settings: SvMomfbdSettings, *, device: str, size: int)
 
 def _middle(burst: Burst, size: int) -> Burst:
     """The middle of every frame, at most `size` pixels each way, read into memory."""
-    rows, columns = (slice(max(0, (n - size) // 2), max(0, (n - size) // 2) + min(n, size)) for n in burst.shape[2:])
-    pixels = np.stack([[burst.image(k, f)[rows, columns] for f in range(burst.shape[1])] for k in range(burst.shape[0])])
+    rows, columns = (
+        slice(max(0, (n - size) // 2), max(0, (n - size) // 2) + min(n, size)) for n in burst.shape[2:]
+    )
+    pixels = np.stack(
+        [[burst.image(k, f)[rows, columns] for f in range(burst.shape[1])] for k in range(burst.shape[0])]
+    )
     return Burst(frames=pixels, instruments=burst.instruments, labels=burst.labels)
 
 
@@ -122,17 +151,29 @@ def _fitted_modes(burst: Burst, settings: SvMomfbdSettings, device: str) -> Floa
 
 
 def _aligned(burst: Burst, observation: Observation) -> Burst:
-    """The burst as that run saw it: the frames used, moved onto the mean of all, which halves on their own would not be."""
+    """The burst as that run saw it: the frames used, moved onto the mean of all, which halves on their own
+    would not be.
+    """
     pixels = observation.read()
     images = pixels.images if pixels.good is None else torch.where(pixels.good, pixels.images, torch.nan)
     return Burst(frames=images.cpu().numpy(), instruments=burst.instruments, labels=burst.labels)
 
 
-def _solutions(burst: Burst, wavefronts: Wavefronts, modes: torch.Tensor, settings: SvMomfbdSettings) -> Array:
-    """Objects (value, object, y, x) with every value of the grid, as seen through the telescope, in units of their mean."""
+def _solutions(
+    burst: Burst, wavefronts: Wavefronts, modes: torch.Tensor, settings: SvMomfbdSettings
+) -> Array:
+    """Objects (value, object, y, x) with every value of the grid, as seen through the telescope, in units of
+    their mean.
+    """
     device = modes.device
     observation = observe(burst, device, align=False)
-    flow = Flow(observation, wavefronts, settings.psf, settings.grid_step, budget_bytes(settings.memory_gb, device) / 3)
+    flow = Flow(
+        observation,
+        wavefronts,
+        settings.psf,
+        settings.grid_step,
+        budget_bytes(settings.memory_gb, device) / 3,
+    )
     transfers = flow.transfers(modes[list(observation.selection.used)])
     objects, solved = flow.surround(observation.mean), []
     knobs = settings.knobs(settings.weights(observation.objects, device))
@@ -141,17 +182,24 @@ def _solutions(burst: Burst, wavefronts: Wavefronts, modes: torch.Tensor, settin
         knobs = replace(knobs, lambda_object=value)
         objects = solve_objects(transfers, objects, knobs, _SOLVE if number else _FIRST_SOLVE)
         images = flow.sharp(objects, knobs)[(slice(None), *flow.inner)]
-        seen = [torch.fft.irfft2(torch.fft.rfft2(image) * otf, s=observation.shape) for image, otf in zip(images, through, strict=True)]
+        seen = [
+            torch.fft.irfft2(torch.fft.rfft2(image) * otf, s=observation.shape)
+            for image, otf in zip(images, through, strict=True)
+        ]
         inner = torch.stack(seen)[:, _BORDER:-_BORDER, _BORDER:-_BORDER] * observation.scales[:, None, None]
         solved.append(inner.cpu().numpy().astype(np.float64))
     return np.stack(solved)
 
 
 def _weighed(halves: list[Array], present: float) -> Suggestion:
-    """The value for which each half is nearest to the other one's sharpest solution, all objects counted alike."""
+    """The value for which each half is nearest to the other one's sharpest solution, all objects counted
+    alike.
+    """
     first, second = halves
     signal = np.mean((first[-1] - first[-1].mean((-2, -1), keepdims=True)) ** 2, axis=(-2, -1))
-    crossed = [np.mean((one - other[-1]) ** 2, axis=(-2, -1)) for one, other in ((first, second), (second, first))]
+    crossed = [
+        np.mean((one - other[-1]) ** 2, axis=(-2, -1)) for one, other in ((first, second), (second, first))
+    ]
     difference = np.mean((crossed[0] + crossed[1]) / 2 / signal, axis=-1)
     noise = np.mean(np.mean((first - second) ** 2, axis=(-2, -1)) / signal, axis=-1)
     best = int(np.argmin(difference))
@@ -160,16 +208,21 @@ def _weighed(halves: list[Array], present: float) -> Suggestion:
     worth = difference[nearest] / difference[best] - 1
     gain = "as good as" if worth < 2 * _EQUAL else f"{worth:.0%} better than"
     reason = (
-        f"λ object {value:g}: with it one half of the frames foretells the other best, to {difference[best]:.2g} of the image's "
+        f"λ object {value:g}: with it one half of the frames foretells the other best, to "
+        f"{difference[best]:.2g} of the image's "
         f"variance, {gain} with {present:g}. Smaller values leave noise, larger ones smooth too much."
     )
     if value >= GRID[0]:
-        reason += " It is the end of what was tried: the data are noisy, or the wavefronts are not well known."
+        reason += (
+            " It is the end of what was tried: the data are noisy, or the wavefronts are not well known."
+        )
     return Suggestion("lambda_object", value, np.array(GRID), difference, noise, reason)
 
 
 def _smoothest(difference: Array, limit: float) -> float:
-    """The largest value, between those of the grid by their logarithms, whose difference is no more than the limit; two digits."""
+    """The largest value, between those of the grid by their logarithms, whose difference is no more than the
+    limit; two digits.
+    """
     first = int(np.argmax(difference <= limit))
     if first == 0:
         return GRID[0]

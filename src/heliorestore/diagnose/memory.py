@@ -20,7 +20,9 @@ _SNAPSHOT_ARRAYS = 4  # images, their maps and copies of both, of the size of th
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes at the peak beyond the program as it starts, whether frames are held in memory, and the tiles (y, x) of the field."""
+    """Bytes at the peak beyond the program as it starts, whether frames are held in memory, and the tiles (y,
+    x) of the field.
+    """
 
     peak_bytes: float
     frames_held: bool
@@ -28,19 +30,30 @@ class MemoryNeed:
 
 
 def memory_estimate(
-    burst_shape: tuple[int, int, int, int], settings: Settings, device: torch.device | str = "cpu", *, optics: int | None = None
+    burst_shape: tuple[int, int, int, int],
+    settings: Settings,
+    device: torch.device | str = "cpu",
+    *,
+    optics: int | None = None,
 ) -> int:
-    """Bytes that a run needs at its peak beyond the program itself; 0 for methods that work through small pieces."""
+    """Bytes that a run needs at its peak beyond the program itself; 0 for methods that work through small
+    pieces.
+    """
     need = memory_need(burst_shape, settings, device, optics=optics)
     return 0 if need is None else round(need.peak_bytes)
 
 
 def memory_need(
-    burst_shape: tuple[int, int, int, int], settings: Settings, device: torch.device | str = "cpu", *, optics: int | None = None
+    burst_shape: tuple[int, int, int, int],
+    settings: Settings,
+    device: torch.device | str = "cpu",
+    *,
+    optics: int | None = None,
 ) -> MemoryNeed | None:
     """What a run on frames (object, frame, y, x) needs; None for methods that work through small pieces.
 
-    `optics` is the number of different instruments among the objects; all are taken to differ where it is not given.
+    `optics` is the number of different instruments among the objects; all are taken to differ where it is not
+    given.
     """
     objects, _, rows, columns = burst_shape
     place = torch.device(device)
@@ -55,14 +68,32 @@ def memory_need(
         kinds = optics or objects
         width, of_network = _emulator(settings)
         plan = emulator_layout(width) if width else make_layout
-        layout = plan(burst_shape, step=settings.grid_step, psf=settings.psf, optics=kinds, memory_bytes=shares.work, device=place)
-        work = emulator_working_bytes(layout, objects, width) + of_network if width else working_bytes(layout, objects, kinds)
+        layout = plan(
+            burst_shape,
+            step=settings.grid_step,
+            psf=settings.psf,
+            optics=kinds,
+            memory_bytes=shares.work,
+            device=place,
+        )
+        work = (
+            emulator_working_bytes(layout, objects, width) + of_network
+            if width
+            else working_bytes(layout, objects, kinds)
+        )
         if settings.start == "patches" and not settings.at_once:
-            work = max(work, patch_bytes(burst_shape, settings.patch, settings.patch // 2, settings.modes, shares.work))
+            work = max(
+                work,
+                patch_bytes(burst_shape, settings.patch, settings.patch // 2, settings.modes, shares.work),
+            )
         return MemoryNeed(shares.held + state + work + shown, shares.held > 0, layout.tiles)
     return None
 
 
 def _emulator(settings: SvMomfbdSettings) -> tuple[int, float]:
     """Width of the network that blurs, and bytes of its weights; 0 where filter flow does it."""
-    return size_of(weights.read_record(weights.find(settings.emulator)).architecture) if settings.forward == "emulator" else (0, 0.0)
+    return (
+        size_of(weights.read_record(weights.find(settings.emulator)).architecture)
+        if settings.forward == "emulator"
+        else (0, 0.0)
+    )

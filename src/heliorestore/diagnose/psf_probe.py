@@ -1,4 +1,6 @@
-"""The PSF that a result has at one place: fitted wavefront and the halo of what the modes leave out, with its Strehl ratio and width."""
+"""The PSF that a result has at one place: fitted wavefront and the halo of what the modes leave out, with its
+Strehl ratio and width.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ _FINER = 4  # pixels of the PSF shown to a pixel of the detector
 class ProbedPsf:
     """A PSF (y, x) of unit sum with its centre in pixel [n // 2, n // 2], on pixels of `pixel_arcsec`.
 
-    `strehl` is its peak over that of the telescope alone, `fwhm_arcsec` the diameter of a circle as large as the area above
-    half of the peak, `limit_arcsec` the first dark ring's radius without aberrations, 1.22 lambda/D.
+    `strehl` is its peak over that of the telescope alone, `fwhm_arcsec` the diameter of a circle as large as
+    the area above half of the peak, `limit_arcsec` the first dark ring's radius without aberrations, 1.22
+    lambda/D.
     """
 
     image: FloatArray
@@ -38,29 +41,42 @@ class ProbedPsf:
     limit_arcsec: float
 
 
-def probe(snapshot: Snapshot, settings: SvMomfbdSettings, place: tuple[float, float], frame: int, object_: int = 0) -> ProbedPsf:
+def probe(
+    snapshot: Snapshot, settings: SvMomfbdSettings, place: tuple[float, float], frame: int, object_: int = 0
+) -> ProbedPsf:
     """The PSF of a frame and an object at a place (y, x) in pixels of the snapshot's images."""
     if snapshot.run is None or "modes" not in snapshot.maps:
         raise RestorationError("This result has no mode maps, so that nothing is known of its PSFs.")
     if np.isnan(snapshot.maps["modes"][frame]).any():
-        raise RestorationError("This frame was left out of the restoration, so that nothing is known of its PSFs.")
-    optics, halo, peak = _optics(snapshot.run.instruments, object_, settings.modes, settings.r0_cm, settings.left_out, settings.psf)
+        raise RestorationError(
+            "This frame was left out of the restoration, so that nothing is known of its PSFs."
+        )
+    optics, halo, peak = _optics(
+        snapshot.run.instruments, object_, settings.modes, settings.r0_cm, settings.left_out, settings.psf
+    )
     modes = torch.from_numpy(snapshot.maps["modes"][frame : frame + 1].copy())
     image = _seen(optics, halo, modes_at(modes, settings.grid_step, [place])[0, :, 0])
     pixel = optics.instrument.pixel_arcsec or 1.0
     area = float((image >= image.max() / 2).sum()) * pixel**2
     return ProbedPsf(
-        image=np.asarray(image), pixel_arcsec=pixel, strehl=float(image.max()) / peak, fwhm_arcsec=2 * math.sqrt(area / math.pi),
+        image=np.asarray(image),
+        pixel_arcsec=pixel,
+        strehl=float(image.max()) / peak,
+        fwhm_arcsec=2 * math.sqrt(area / math.pi),
         limit_arcsec=1.22 * (optics.instrument.resolution_arcsec or 0.0),
-    )  # fmt: skip
+    )
 
 
 @lru_cache(maxsize=4)
 def _optics(
     instruments: tuple[Instrument, ...], object_: int, modes: int, r0_cm: float, left_out: float, size: int
 ) -> tuple[Optics, torch.Tensor, float]:
-    """Optics with fine pixels, the transfer function (ky, kx) of the halo, and the peak of the telescope's own PSF."""
-    wavefronts = make_wavefronts(instruments, modes, r0_cm, (0.0,) * len(instruments), torch.device("cpu"), left_out=left_out)
+    """Optics with fine pixels, the transfer function (ky, kx) of the halo, and the peak of the telescope's
+    own PSF.
+    """
+    wavefronts = make_wavefronts(
+        instruments, modes, r0_cm, (0.0,) * len(instruments), torch.device("cpu"), left_out=left_out
+    )
     # As many more pixels as they are smaller: the pupil is sampled as in the restoration.
     every = wavefronts.optics(_FINER * size, zoom=1 / _FINER)
     v = torch.stack([(frequency((o.size, o.size)) / cutoff(o.instrument)).clamp(max=1) for o in every])
@@ -74,13 +90,19 @@ def _seen(optics: Optics, halo: torch.Tensor, coefficients: torch.Tensor) -> tor
 
 
 def psfs_at(
-    modes: torch.Tensor, step: int, instruments: Sequence[Instrument], places: Sequence[tuple[float, float]], *,
-    object_: int = 0, size: int = 96,
-) -> torch.Tensor:  # fmt: skip
-    """PSFs (frame, place, y, x) at places (y, x) in pixels, from SV-MOMFBD's mode maps (frame, mode, gy, gx) in radian.
+    modes: torch.Tensor,
+    step: int,
+    instruments: Sequence[Instrument],
+    places: Sequence[tuple[float, float]],
+    *,
+    object_: int = 0,
+    size: int = 96,
+) -> torch.Tensor:
+    """PSFs (frame, place, y, x) at places (y, x) in pixels, from SV-MOMFBD's mode maps (frame, mode, gy, gx)
+    in radian.
 
-    The maps' nodes stand every `step` pixels from pixel 0 on (the setting grid_step), linear in between. These are the PSFs of the
-    fitted wavefronts, without the halo of the turbulence beyond the modes.
+    The maps' nodes stand every `step` pixels from pixel 0 on (the setting grid_step), linear in between.
+    These are the PSFs of the fitted wavefronts, without the halo of the turbulence beyond the modes.
     """
     wavefronts = make_wavefronts(instruments, modes.shape[1], 10.0, (0.0,) * len(instruments), modes.device)
     found = modes_at(modes, step, places)

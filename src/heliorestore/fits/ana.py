@@ -1,4 +1,6 @@
-"""ANA files (.f0, .fz), the raw format of the Swedish telescope; the optional package anaio reads the compressed ones."""
+"""ANA files (.f0, .fz), the raw format of the Swedish telescope; the optional package anaio reads the
+compressed ones.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from heliorestore.fits.files import in_one_line, length_of, read_exactly
 from heliorestore.fits.hdus import Image
 
 _MAGIC = {b"\xaa\xaa\x55\x55": "<", b"\x55\x55\xaa\xaa": ">"}
-_HEADER = 512  # bytes of a block: four of magic, flags, number of blocks, sizes from byte 192, text from byte 256
+# bytes of a block: four of magic, flags, number of blocks, sizes from byte 192, text from byte 256
+_HEADER = 512
 _COMPRESSED, _BIG_ENDIAN = 1, 128  # flags
 _BITPIX = (8, 16, 32, -32, -64, 64)
 _MOST_PIXELS = 2**28  # anaio reads the whole array
@@ -31,11 +34,16 @@ def image_of(file: BinaryIO, path: Path) -> Image:
     end = length_of(file)
     block = read_exactly(file, 0, min(end, _HEADER), path)
     if len(block) < _HEADER:
-        raise BurstError(f"{path} is cut off: an ANA file has a header of {_HEADER} bytes, this one {len(block)}; copy it again.")
+        raise BurstError(
+            f"{path} is cut off: an ANA file has a header of {_HEADER} bytes, this one "
+            f"{len(block)}; copy it again."
+        )
     order = _MAGIC[block[:4]]
     flags, blocks, kind, axes = block[4], max(block[6], 1), block[7], block[8]
     if kind >= len(_BITPIX) or not 1 <= axes <= 16:
-        raise BurstError(f"{path} is damaged: its ANA header tells of {axes} axes and the number type {kind}.")
+        raise BurstError(
+            f"{path} is damaged: its ANA header tells of {axes} axes and the number type {kind}."
+        )
     sizes = struct.unpack(f"{order}16i", block[192:256])[:axes]
     pixels, compressed = math.prod(sizes), bool(flags & _COMPRESSED)
     if min(sizes) <= 0 or (compressed and pixels > _MOST_PIXELS):
@@ -45,10 +53,14 @@ def image_of(file: BinaryIO, path: Path) -> Image:
     # ANA's compressions never reach a ratio of 100, whatever the image.
     if end - start < (size // 100 if compressed else size):
         raise BurstError(
-            f"{path} is cut off: its ANA header tells of {sizes} pixels, but only {max(end - start, 0)} bytes follow; copy it again."
+            f"{path} is cut off: its ANA header tells of {sizes} pixels, but only {max(end - start, 0)} "
+            "bytes follow; copy it again."
         )
     header = read_exactly(file, 0, start, path)
-    texts = [header[at + 256 : at + _HEADER].partition(b"\0")[0].decode("ascii", "replace") for at in range(0, start, _HEADER)]
+    texts = [
+        header[at + 256 : at + _HEADER].partition(b"\0")[0].decode("ascii", "replace")
+        for at in range(0, start, _HEADER)
+    ]
     text = "".join(texts).strip()
     return Image(
         path,
@@ -58,7 +70,8 @@ def image_of(file: BinaryIO, path: Path) -> Image:
         data_at=start,
         data_size=0 if compressed else size,
         code="ana",
-        # The flag is about the writer's machine, the magic about the reader's: the numbers are swapped if one of the two differs.
+        # The flag is about the writer's machine, the magic about the reader's: the numbers are swapped if one
+        # of the two differs.
         little=(order == "<") != bool(flags & _BIG_ENDIAN),
     )
 
@@ -68,12 +81,17 @@ def read(image: Image) -> npt.NDArray[Any]:
     try:
         import anaio
     except ImportError as error:
-        raise BurstError(f'{image.path} is a compressed ANA file; pip install "heliorestore[ana]" adds what reads it.') from error
+        raise BurstError(
+            f'{image.path} is a compressed ANA file; pip install "heliorestore[ana]" adds what reads it.'
+        ) from error
     try:
         data = np.asarray(anaio.fzread(str(image.path))["data"])
         data = data.view(np.uint8) if data.dtype == np.int8 else data  # ANA's bytes have no sign
     except Exception as error:  # anaio does not say what it raises
         raise BurstError(f"{image.path} cannot be read as an ANA file: {in_one_line(error)}.") from error
     if data.shape != image.shape:
-        raise BurstError(f"{image.path} changed while it was read: {data.shape} pixels instead of {image.shape}; open it again.")
+        raise BurstError(
+            f"{image.path} changed while it was read: {data.shape} pixels instead of "
+            f"{image.shape}; open it again."
+        )
     return data

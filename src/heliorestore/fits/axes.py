@@ -18,9 +18,41 @@ from heliorestore.fits.hdus import Image
 
 WAVE = ("WAVE", "AWAV", "FREQ", "ENER", "WAVELENGTH", "WAVELEN", "LAMBDA")
 TIME = ("TIME", "UTC", "TAI", "TT", "UT1", "TDB", "TCB", "TCG", "GPS", "LOCAL")
-_STOKES = {1: "I", 2: "Q", 3: "U", 4: "V", -1: "RR", -2: "LL", -3: "RL", -4: "LR", -5: "XX", -6: "YY", -7: "XY", -8: "YX"}
-_NM_PER_UNIT = {"m": 1e9, "mm": 1e6, "um": 1e3, "micron": 1e3, "nm": 1.0, "angstrom": 0.1, "a": 0.1, "aa": 0.1}
-_SECONDS_PER_UNIT = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0, "hr": 3600.0, "d": 86400.0}
+_STOKES = {
+    1: "I",
+    2: "Q",
+    3: "U",
+    4: "V",
+    -1: "RR",
+    -2: "LL",
+    -3: "RL",
+    -4: "LR",
+    -5: "XX",
+    -6: "YY",
+    -7: "XY",
+    -8: "YX",
+}
+_NM_PER_UNIT = {
+    "m": 1e9,
+    "mm": 1e6,
+    "um": 1e3,
+    "micron": 1e3,
+    "nm": 1.0,
+    "angstrom": 0.1,
+    "a": 0.1,
+    "aa": 0.1,
+}
+_SECONDS_PER_UNIT = {
+    "s": 1.0,
+    "sec": 1.0,
+    "second": 1.0,
+    "seconds": 1.0,
+    "ms": 1e-3,
+    "min": 60.0,
+    "h": 3600.0,
+    "hr": 3600.0,
+    "d": 86400.0,
+}
 _MOST_AXES = 4
 
 Coordinates = Mapping[int, npt.NDArray[np.float64]]
@@ -42,7 +74,9 @@ def axes_of(image: Image) -> Axes:
     """Say what the axes are: by name where CTYPE names wavelength, Stokes or time, else by position."""
     shape = image.shape
     if len(shape) < 2:
-        raise BurstError(f"{image.path}: HDU {image.number} has {len(shape)} axis, and an image needs y and x.")
+        raise BurstError(
+            f"{image.path}: HDU {image.number} has {len(shape)} axis, and an image needs y and x."
+        )
     kinds = [_kind(image.cards, len(shape) - axis) for axis in range(len(shape))]
     sky = [axis for axis, kind in enumerate(kinds) if kind in ("", "x", "y")]
     if len(shape) > 2 and len(sky) >= 2 and len(sky) < len(shape):
@@ -50,13 +84,16 @@ def axes_of(image: Image) -> Axes:
     longer = [axis for axis in range(len(shape) - 2) if shape[axis] > 1]
     if len(longer) + 2 > _MOST_AXES:
         raise BurstError(
-            f"{image.path}: HDU {image.number} has the shape {shape}, more axes than (object, frame, y, x), and no CTYPE that "
+            f"{image.path}: HDU {image.number} has the shape {shape}, more axes than (object, frame, y, x), "
+            "and no CTYPE that "
             f"names them; CTYPEn may be WAVE, STOKES or TIME."
         )
     last = len(shape)
     leading = list(range(last - 2))[-2:] if len(longer) < 2 else longer
     frame = leading[-1] if leading else None
-    return Axes(last - 2, last - 1, frame, tuple(longer_axis for longer_axis in longer if longer_axis != frame))
+    return Axes(
+        last - 2, last - 1, frame, tuple(longer_axis for longer_axis in longer if longer_axis != frame)
+    )
 
 
 def _kind(cards: Mapping[str, Any], number: int) -> str:
@@ -84,7 +121,10 @@ def _named(image: Image, kinds: Sequence[str], sky: list[int]) -> Axes:
     plane = sorted(sorted(sky, key=lambda axis: (kinds[axis] == "", shape[axis] == 1, -axis))[:2])
     frames = times + [axis for axis in sky if axis not in plane and shape[axis] > 1]
     if len(frames) > 1:
-        names = [str(image.cards.get(f"CTYPE{len(shape) - axis}", "")).strip() or "unnamed" for axis in range(len(shape))]
+        names = [
+            str(image.cards.get(f"CTYPE{len(shape) - axis}", "")).strip() or "unnamed"
+            for axis in range(len(shape))
+        ]
         raise BurstError(
             f"{image.path}: HDU {image.number} has the shape {shape} with the axes {', '.join(names)}: "
             f"more axes than wavelength, Stokes, time, y and x."
@@ -96,7 +136,9 @@ def _named(image: Image, kinds: Sequence[str], sky: list[int]) -> Axes:
 
 
 def world_values(image: Image, axis: int, coordinates: Coordinates) -> npt.NDArray[np.float64] | None:
-    """The coordinate of every pixel along an axis in the header's unit, or None where the header does not say it."""
+    """The coordinate of every pixel along an axis in the header's unit, or None where the header does not say
+    it.
+    """
     number, length = len(image.shape) - axis, image.shape[axis]
     if str(image.cards.get(f"CTYPE{number}", "")).strip().upper().endswith("-TAB"):
         values = coordinates.get(number)
@@ -125,15 +167,21 @@ def object_labels(image: Image, axes: Axes, coordinates: Coordinates) -> list[tu
             stokes = np.arange(1, length + 1) if values is None or length > len(_STOKES) else values
             parts.append([(_STOKES.get(round(float(s)), f"Stokes {i}"), None) for i, s in enumerate(stokes)])
         else:
-            parts.append([(str(image.cards.get(f"LABEL{i + 1}") or f"object {i}"), None) for i in range(length)])
+            parts.append(
+                [(str(image.cards.get(f"LABEL{i + 1}") or f"object {i}"), None) for i in range(length)]
+            )
     # Wavelength is named before Stokes, whatever the order of the axes.
-    front = sorted(range(len(parts)), key=lambda i: _kind(image.cards, len(image.shape) - axes.objects[i]) != "wave")
+    front = sorted(
+        range(len(parts)), key=lambda i: _kind(image.cards, len(image.shape) - axes.objects[i]) != "wave"
+    )
     shape = tuple(len(part) for part in parts)
     found = []
     for flat in range(math.prod(shape)):
         where = np.unravel_index(flat, shape) if shape else ()
         chosen = [parts[i][int(where[i])] for i in front]
-        found.append((", ".join(label for label, _ in chosen), next((w for _, w in chosen if w is not None), None)))
+        found.append(
+            (", ".join(label for label, _ in chosen), next((w for _, w in chosen if w is not None), None))
+        )
     return found
 
 
@@ -147,7 +195,9 @@ def _wave_labels(waves_nm: npt.NDArray[np.float64] | None, length: int) -> list[
 
 
 def _in_nm(image: Image, axis: int, values: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
-    """Wavelengths in nm; frequencies and energies, and numbers that no optical wavelength has, are not known."""
+    """Wavelengths in nm; frequencies and energies, and numbers that no optical wavelength has, are not
+    known.
+    """
     number = len(image.shape) - axis
     word = str(image.cards.get(f"CTYPE{number}", "")).strip().upper().partition("-")[0]
     if values is None or word in ("FREQ", "ENER"):

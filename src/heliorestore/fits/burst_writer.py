@@ -1,4 +1,6 @@
-"""Write a Burst, as the simulation makes one, into one FITS file (object, frame, y, x), whole or not at all."""
+"""Write a Burst, as the simulation makes one, into one FITS file (object, frame, y, x), whole or not at
+all.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,14 @@ _UNDATED = "checksum of this HDU"  # without the date that astropy would note: e
 
 
 def write_burst(
-    burst: Burst, path: str | PathLike[str], *, overwrite: bool = False, extensions: Mapping[str, npt.NDArray[np.float32]] | None = None
+    burst: Burst,
+    path: str | PathLike[str],
+    *,
+    overwrite: bool = False,
+    extensions: Mapping[str, npt.NDArray[np.float32]] | None = None,
 ) -> Path:
-    """Write the frames with the first object's header, labels and the times of the frames, and return the file's path.
+    """Write the frames with the first object's header, labels and the times of the frames, and return the
+    file's path.
 
     `extensions` are further images by name. The file appears under its name when it is complete.
     """
@@ -43,9 +50,16 @@ def write_burst(
 
 
 def write_psfs(
-    psfs: npt.NDArray[np.float32], path: str | PathLike[str], instrument: Instrument, step: int, *, overwrite: bool = False
+    psfs: npt.NDArray[np.float32],
+    path: str | PathLike[str],
+    instrument: Instrument,
+    step: int,
+    *,
+    overwrite: bool = False,
 ) -> Path:
-    """Write PSFs (frame, grid y, grid x, y, x) at every `step`-th pixel, from the middle of the first cell on."""
+    """Write PSFs (frame, grid y, grid x, y, x) at every `step`-th pixel, from the middle of the first cell
+    on.
+    """
     from astropy.io import fits
 
     target = check_output(path, overwrite=overwrite)

@@ -1,4 +1,6 @@
-"""Bytes of a file, plain or gzipped, by offset: nothing stays open, and a damaged stream is one BurstError."""
+"""Bytes of a file, plain or gzipped, by offset: nothing stays open, and a damaged stream is one
+BurstError.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _astropy = threading.RLock()
 
 
 class Gunzip:
-    """Opens files of which gzipped ones are decompressed in memory; the last of them is kept for the next call."""
+    """Opens files of which gzipped ones are decompressed in memory; the last of them is kept for the next
+    call.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -61,10 +65,13 @@ def _gunzip(path: Path, file: io.FileIO) -> bytes:
                 unpacked.write(piece)
                 if unpacked.tell() > MOST_GUNZIPPED:
                     raise BurstError(
-                        f"{path} holds more than {MOST_GUNZIPPED >> 20} MiB, and a gzipped file must fit into memory: gunzip it first."
+                        f"{path} holds more than {MOST_GUNZIPPED >> 20} MiB, and a gzipped file must fit "
+                        "into memory: gunzip it first."
                     )
     except (OSError, EOFError, zlib.error) as error:
-        raise BurstError(f"{path} is gzipped but damaged or cut off ({in_one_line(error)}): copy it again.") from error
+        raise BurstError(
+            f"{path} is gzipped but damaged or cut off ({in_one_line(error)}): copy it again."
+        ) from error
     return unpacked.getvalue()
 
 
@@ -79,7 +86,9 @@ def read_exactly(file: BinaryIO, offset: int, size: int, path: Path) -> bytes:
     except OSError as error:
         raise BurstError(f"{path} cannot be read: {error.strerror or error}.") from error
     if size:
-        raise BurstError(f"{path} ends {size} bytes too early: it was cut off or changed while it was read; open it again.")
+        raise BurstError(
+            f"{path} ends {size} bytes too early: it was cut off or changed while it was read; open it again."
+        )
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
@@ -95,7 +104,9 @@ def length_of(file: BinaryIO) -> int:
 
 @contextmanager
 def silent_astropy() -> Iterator[None]:
-    """Let astropy read what others wrote without a warning per odd card; one thread at a time, as filters are global."""
+    """Let astropy read what others wrote without a warning per odd card; one thread at a time, as filters are
+    global.
+    """
     with _astropy, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

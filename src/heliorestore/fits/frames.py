@@ -1,4 +1,6 @@
-"""The frames of files as an array that reads only what is sliced: native float32, NaN where a pixel is bad."""
+"""The frames of files as an array that reads only what is sliced: native float32, NaN where a pixel is
+bad.
+"""
 
 from __future__ import annotations
 
@@ -61,8 +63,14 @@ class FileFrames:
         keys = key if isinstance(key, tuple) else (key,)
         dots = [i for i, k in enumerate(keys) if k is Ellipsis]
         given = len(keys) - len(dots)
-        if len(dots) > 1 or given > self.ndim or not all(isinstance(k, (slice, int, np.integer)) for k in keys if k is not Ellipsis):
-            raise IndexError(f"Frames take up to {self.ndim} whole numbers, slices and one Ellipsis as index; got {key!r}.")
+        if (
+            len(dots) > 1
+            or given > self.ndim
+            or not all(isinstance(k, (slice, int, np.integer)) for k in keys if k is not Ellipsis)
+        ):
+            raise IndexError(
+                f"Frames take up to {self.ndim} whole numbers, slices and one Ellipsis as index; got {key!r}."
+            )
         at = dots[0] if dots else len(keys)
         return (*keys[:at], *(slice(None),) * (self.ndim - given), *keys[at + 1 :])
 
@@ -95,7 +103,10 @@ class FileFrames:
         with self._gunzip.open(image.path) as file:
             end = length_of(file)
             if not isinstance(file, io.BytesIO) and end != self._sizes.get(image.path, end):
-                raise BurstError(f"{image.path} has another size than when it was opened: it was written to meanwhile; open it again.")
+                raise BurstError(
+                    f"{image.path} has another size than when it was opened: it was written to "
+                    "meanwhile; open it again."
+                )
             if image.code and image.code != "ana":
                 return read_tiles(file, image, key)
             if image.data_at + math.prod(image.shape) * abs(image.bitpix) // 8 > end:
@@ -105,15 +116,24 @@ class FileFrames:
 
 
 def _read_block(
-    file: BinaryIO, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], key: tuple[int | slice, ...], path: Path
+    file: BinaryIO,
+    offset: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    key: tuple[int | slice, ...],
+    path: Path,
 ) -> npt.NDArray[Any]:
-    """Read what `key` selects of the array at `offset`, in runs of at most `_AT_ONCE` bytes where one entry fits."""
+    """Read what `key` selects of the array at `offset`, in runs of at most `_AT_ONCE` bytes where one entry
+    fits.
+    """
     first, rest = key[0], key[1:]
     entry = math.prod(shape[1:]) * dtype.itemsize
     if isinstance(first, int):
         if len(shape) > 1:
             return _read_block(file, offset + first * entry, shape[1:], dtype, rest, path)
-        value: npt.NDArray[Any] = np.frombuffer(read_exactly(file, offset + first * entry, entry, path), dtype)[0]
+        value: npt.NDArray[Any] = np.frombuffer(
+            read_exactly(file, offset + first * entry, entry, path), dtype
+        )[0]
         return value
     wanted = range(shape[0])[first]
     many = max(1, _AT_ONCE // entry // abs(wanted.step))
@@ -146,4 +166,8 @@ def to_float32(values: npt.NDArray[Any], cards: Mapping[str, Any], bitpix: int) 
 
 def _number(cards: Mapping[str, Any], key: str, default: float) -> float:
     value = cards.get(key)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else default
+    return (
+        float(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        else default
+    )

@@ -1,4 +1,6 @@
-"""The images of a FITS file and where their bytes are, from its headers alone; every size is checked against the file."""
+"""The images of a FITS file and where their bytes are, from its headers alone; every size is checked against
+the file.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,12 @@ STRUCTURE = re.compile(
 
 @dataclass(frozen=True)
 class Image:
-    """An image in a file: `shape` in numpy's order (slowest axis first), `cards` its own over those of the primary header.
+    """An image in a file: `shape` in numpy's order (slowest axis first), `cards` its own over those of the
+    primary header.
 
-    `code` is the compression of its tiles, empty where the pixels lie plainly at `data_at`; `frames_table` the number
-    of the table FRAMES that the file has beside it, 0 for none. `little` says that the plain pixels have their lowest byte first, as
-    no FITS file has.
+    `code` is the compression of its tiles, empty where the pixels lie plainly at `data_at`; `frames_table`
+    the number of the table FRAMES that the file has beside it, 0 for none. `little` says that the plain
+    pixels have their lowest byte first, as no FITS file has.
     """
 
     path: Path
@@ -79,7 +82,10 @@ def scan(file: BinaryIO, path: Path) -> list[Hdu]:
     if not end:
         raise BurstError(f"{path} is empty: copy or write it again.")
     if not start.startswith(b"SIMPLE  ="):
-        raise BurstError(f"{path} is not a FITS file: it begins with {start[:16]!r}; readable are FITS, gzipped FITS and ANA files.")
+        raise BurstError(
+            f"{path} is not a FITS file: it begins with {start[:16]!r}; readable are FITS, "
+            "gzipped FITS and ANA files."
+        )
     hdus: list[Hdu] = []
     at = 0
     while at < end:
@@ -88,12 +94,16 @@ def scan(file: BinaryIO, path: Path) -> list[Hdu]:
         text, size = _header_text(file, at, end, path, len(hdus))
         cards = parse_cards(text)
         if _count(cards, "TFIELDS", path, len(hdus), 0) > _MOST_COLUMNS:
-            raise BurstError(f"{path} is damaged: HDU {len(hdus)} has {cards['TFIELDS']} columns; FITS knows at most {_MOST_COLUMNS}.")
+            raise BurstError(
+                f"{path} is damaged: HDU {len(hdus)} has {cards['TFIELDS']} columns; FITS knows "
+                f"at most {_MOST_COLUMNS}."
+            )
         data_at = at + size
         data_size = _data_size(cards, path, len(hdus))
         if data_at + data_size > end:
             raise BurstError(
-                f"{path} is cut off: HDU {len(hdus)} has {data_size} bytes of data by its header, but the file ends after "
+                f"{path} is cut off: HDU {len(hdus)} has {data_size} bytes of data by its header, but the "
+                "file ends after "
                 f"{max(end - data_at, 0)} of them; copy it again."
             )
         hdus.append(Hdu(len(hdus), cards, at, len(text), data_at, data_size))
@@ -102,13 +112,18 @@ def scan(file: BinaryIO, path: Path) -> list[Hdu]:
 
 
 def _goes_on(file: BinaryIO, at: int, end: int, path: Path, number: int) -> bool:
-    """Whether another extension begins here; padding at the end of a file is no extension, anything else is damage."""
+    """Whether another extension begins here; padding at the end of a file is no extension, anything else is
+    damage.
+    """
     block = read_exactly(file, at, min(BLOCK, end - at), path)
     if block.startswith(b"XTENSION"):
         return True
     if not block.strip(b"\0 "):
         return False
-    raise BurstError(f"{path} is damaged: after HDU {number - 1} come {end - at} bytes that are no FITS extension; copy it again.")
+    raise BurstError(
+        f"{path} is damaged: after HDU {number - 1} come {end - at} bytes that are no FITS "
+        "extension; copy it again."
+    )
 
 
 def _header_text(file: BinaryIO, at: int, end: int, path: Path, number: int) -> tuple[str, int]:
@@ -117,14 +132,20 @@ def _header_text(file: BinaryIO, at: int, end: int, path: Path, number: int) -> 
     while len(blocks) * BLOCK < _LONGEST_HEADER:
         offset = at + len(blocks) * BLOCK
         if offset + BLOCK > end:
-            raise BurstError(f"{path} is cut off in the header of HDU {number}: no END card before the end of the file; copy it again.")
+            raise BurstError(
+                f"{path} is cut off in the header of HDU {number}: no END card before the end "
+                "of the file; copy it again."
+            )
         block = read_exactly(file, offset, BLOCK, path).decode("ascii", "replace").replace("\ufffd", "?")
         blocks.append(block)
         for card in range(0, BLOCK, CARD):
             if block.startswith("END", card) and not block[card + 3 : card + CARD].strip(" \0"):
                 text = "".join(blocks)[: len(blocks) * BLOCK - BLOCK + card]
                 return text, len(blocks) * BLOCK
-    raise BurstError(f"{path} has no END card in the first {_LONGEST_HEADER >> 20} MiB of HDU {number}'s header: it is damaged.")
+    raise BurstError(
+        f"{path} has no END card in the first {_LONGEST_HEADER >> 20} MiB of HDU {number}'s "
+        "header: it is damaged."
+    )
 
 
 def parse_cards(text: str) -> dict[str, Any]:
@@ -153,7 +174,9 @@ def _value(text: str) -> Any:
 def _count(cards: Mapping[str, Any], key: str, path: Path, number: int, default: int | None = None) -> int:
     value = cards.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise BurstError(f"{path} is damaged: {key} of HDU {number} is {value!r} and must be a whole number of at least 0.")
+        raise BurstError(
+            f"{path} is damaged: {key} of HDU {number} is {value!r} and must be a whole number of at least 0."
+        )
     return value
 
 
@@ -168,7 +191,9 @@ def _shape(cards: Mapping[str, Any], path: Path, number: int, prefix: str = "") 
 def _bitpix(cards: Mapping[str, Any], path: Path, number: int, prefix: str = "") -> int:
     bits = cards.get(f"{prefix}BITPIX")
     if bits not in (8, 16, 32, 64, -32, -64) or isinstance(bits, (bool, float)):
-        raise BurstError(f"{path} is damaged: BITPIX of HDU {number} is {bits!r}; FITS knows 8, 16, 32, 64, -32 and -64.")
+        raise BurstError(
+            f"{path} is damaged: BITPIX of HDU {number} is {bits!r}; FITS knows 8, 16, 32, 64, -32 and -64."
+        )
     return int(bits)
 
 
@@ -179,7 +204,9 @@ def _data_size(cards: Mapping[str, Any], path: Path, number: int) -> int:
         return 0
     if cards.get("GROUPS") is True and shape[-1] == 0:
         shape = shape[:-1]
-    elements = _count(cards, "GCOUNT", path, number, 1) * (_count(cards, "PCOUNT", path, number, 0) + math.prod(shape))
+    elements = _count(cards, "GCOUNT", path, number, 1) * (
+        _count(cards, "PCOUNT", path, number, 0) + math.prod(shape)
+    )
     return elements * bits // 8
 
 
@@ -187,14 +214,22 @@ def images_of(hdus: list[Hdu], path: Path) -> list[Image]:
     """The images among the HDUs, plain and tile-compressed, whatever their shape."""
     found = []
     primary = hdus[0]
-    frames_table = next((hdu.number for hdu in hdus if hdu.kind == "BINTABLE" and hdu.cards.get("EXTNAME") == "FRAMES"), 0)
+    frames_table = next(
+        (hdu.number for hdu in hdus if hdu.kind == "BINTABLE" and hdu.cards.get("EXTNAME") == "FRAMES"), 0
+    )
     for hdu in hdus:
         tiled = hdu.kind == "BINTABLE" and hdu.cards.get("ZIMAGE") is True
-        if not tiled and (hdu.kind not in ("IMAGE", "IUEIMAGE") or not hdu.data_size or hdu.cards.get("GROUPS") is True):
+        if not tiled and (
+            hdu.kind not in ("IMAGE", "IUEIMAGE") or not hdu.data_size or hdu.cards.get("GROUPS") is True
+        ):
             continue
         prefix = "Z" if tiled else ""
         shape = _shape(hdu.cards, path, hdu.number, prefix)
-        inherited = {} if hdu is primary else {k: v for k, v in primary.cards.items() if not (STRUCTURE.match(k) or k == "EXTNAME")}
+        inherited = (
+            {}
+            if hdu is primary
+            else {k: v for k, v in primary.cards.items() if not (STRUCTURE.match(k) or k == "EXTNAME")}
+        )
         where = [hdu] if hdu is primary else [hdu, primary]
         found.append(
             Image(
@@ -215,41 +250,62 @@ def images_of(hdus: list[Hdu], path: Path) -> list[Image]:
 
 def tile_shape(cards: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a compressed image's tiles in numpy's order; by default they are rows."""
-    return tuple(cards.get(f"ZTILE{axis}", shape[-1] if axis == 1 else 1) for axis in range(len(shape), 0, -1))
+    return tuple(
+        cards.get(f"ZTILE{axis}", shape[-1] if axis == 1 else 1) for axis in range(len(shape), 0, -1)
+    )
 
 
 def _tile_code(hdu: Hdu, shape: tuple[int, ...], path: Path) -> str:
     """The compression of the tiles, after a check that their sizes are possible ones."""
     code = str(hdu.cards.get("ZCMPTYPE", "")).strip()
     if code not in _TILE_CODES:
-        raise BurstError(f"{path}: the compression {code!r} of HDU {hdu.number} is unknown; readable are {', '.join(_TILE_CODES)}.")
+        raise BurstError(
+            f"{path}: the compression {code!r} of HDU {hdu.number} is unknown; readable are "
+            f"{', '.join(_TILE_CODES)}."
+        )
     tile = tile_shape(hdu.cards, shape)
     if not all(isinstance(n, int) and n > 0 for n in tile):
         raise BurstError(f"{path} is damaged: the tiles of HDU {hdu.number} have the shape {tile}.")
     tiles = math.prod(math.ceil(n / t) for n, t in zip(shape, tile, strict=True))
     rows = hdu.cards.get("NAXIS2")
     if tiles != rows:
-        raise BurstError(f"{path} is damaged: HDU {hdu.number} has {rows} tiles, but an image of {shape} in tiles of {tile} has {tiles}.")
+        raise BurstError(
+            f"{path} is damaged: HDU {hdu.number} has {rows} tiles, but an image of {shape} in "
+            f"tiles of {tile} has {tiles}."
+        )
     most = max(_MOST_TILED_PIXELS, _PIXELS_PER_BYTE * hdu.data_size)
-    # Tiles overlap the image's edge by less than a tile, so this bounds what one plane takes while it is unpacked.
-    largest = max(math.prod(shape[-2:]), math.prod(tile), math.prod(max(n, t) for n, t in zip(shape[-2:], tile[-2:], strict=True)))
+    # Tiles overlap the image's edge by less than a tile, so this bounds what one plane takes while it is
+    # unpacked.
+    largest = max(
+        math.prod(shape[-2:]),
+        math.prod(tile),
+        math.prod(max(n, t) for n, t in zip(shape[-2:], tile[-2:], strict=True)),
+    )
     if largest > most or math.prod(shape) > max(_MOST_TILED_PIXELS, 64 * _PIXELS_PER_BYTE * hdu.data_size):
         raise BurstError(
-            f"{path} is damaged or hostile: HDU {hdu.number} claims an image of {shape} pixels in tiles of {tile} "
+            f"{path} is damaged or hostile: HDU {hdu.number} claims an image of {shape} pixels in tiles of "
+            f"{tile} "
             f"out of {hdu.data_size} compressed bytes."
         )
     return code
 
 
 def header_of(file: BinaryIO, image: Image) -> Header:
-    """The image's header with what the primary header adds, without the cards that say how the old bytes lay."""
+    """The image's header with what the primary header adds, without the cards that say how the old bytes
+    lay.
+    """
     from astropy.io.fits import Header
 
     header = Header()
     own: set[str] = set()
     with silent_astropy():
         for at, size in image.header_at:
-            text = read_exactly(file, at, size, image.path).decode("ascii", "replace").replace("\ufffd", "?").replace("\0", " ")
+            text = (
+                read_exactly(file, at, size, image.path)
+                .decode("ascii", "replace")
+                .replace("\ufffd", "?")
+                .replace("\0", " ")
+            )
             for card in Header.fromstring(text).cards:
                 if _is_sound(card) and not STRUCTURE.match(card.keyword) and card.keyword not in own:
                     header.append(card, bottom=True)

@@ -1,4 +1,6 @@
-"""Which file means what: from the headers of files to objects and frames, by pure functions that read no pixel."""
+"""Which file means what: from the headers of files to objects and frames, by pure functions that read no
+pixel.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +26,40 @@ LAYOUTS = {
     "image": "one 2-D image: one object, one frame",
     "frames": "a 3-D cube (frame, y, x): one object",
     "objects": "a 4-D cube (object, frame, y, x)",
-    "named-axes": "a cube whose CTYPEs name WAVE, STOKES or TIME, in any order: TIME is the frame, WAVE x STOKES the objects",
-    "extensions": "several image extensions of one shape: frames, or objects where EXTNAME or a camera keyword alternates",
-    "files": "a folder or a list of files: frames in the order of time, objects by instrument, camera and wavelength",
+    "named-axes": "a cube whose CTYPEs name WAVE, STOKES or TIME, in any order: TIME is the frame, WAVE x "
+    "STOKES the objects",
+    "extensions": "several image extensions of one shape: frames, or objects where EXTNAME or a camera "
+    "keyword alternates",
+    "files": "a folder or a list of files: frames in the order of time, objects by instrument, camera and "
+    "wavelength",
     "ana": "an ANA file (.f0, .fz): an image or (frame, y, x)",
     "restored": "a file that heliorestore wrote: the restored images (object, y, x)",
 }
-"""The words that `heliorestore info` prints as layout, and what each means; "array" is a burst that no file holds."""
+"""The words that `heliorestore info` prints as layout, and what each means; "array" is a burst that no file
+holds."""
 
 OWN_FORMAT = "HELIOFMT"  # the card that marks a restored file
 DATE_KEYS = ("DATE-OBS", "DATE-BEG", "DATE_OBS", "DATE-AVG", "T_OBS")
 _NUMBER_KEYS = ("FRAMENUM", "FRAMENO", "FRAME_NO", "FRAME", "IMGNUM")
-_CAMERA_KEYS = ("INSTRUME", "WAVELNTH", "CAMERA", "DETECTOR", "CAM", "CHANNEL", "BAND", "ARM", "FILTER", "FILTER1")
-_CHANNELS = re.compile(r"(WB|NB|BB|CONT\w*|BROAD\W?BAND|WIDE\W?BAND|NARROW\W?BAND|BLUE|RED|FOCUS|DEFOCUS|[IQUV]|(STOKES|IMAGE)\W?[IQUV])\Z")
-_COMPANIONS = re.compile(r"(ERR|UNCERT|MASK|DQ|VAR|WEIGHT|WHT|COVERAGE|RESIDUAL|BADPIX|FLAG|MODES|QUALITY|DARK|FLAT)", re.IGNORECASE)
+_CAMERA_KEYS = (
+    "INSTRUME",
+    "WAVELNTH",
+    "CAMERA",
+    "DETECTOR",
+    "CAM",
+    "CHANNEL",
+    "BAND",
+    "ARM",
+    "FILTER",
+    "FILTER1",
+)
+_CHANNELS = re.compile(
+    r"(WB|NB|BB|CONT\w*|BROAD\W?BAND|WIDE\W?BAND|NARROW\W?BAND|BLUE|RED|FOCUS|DEFOCUS|[IQUV]|(STOKES|IMAGE)\W?[IQUV])\Z"
+)
+_COMPANIONS = re.compile(
+    r"(ERR|UNCERT|MASK|DQ|VAR|WEIGHT|WHT|COVERAGE|RESIDUAL|BADPIX|FLAG|MODES|QUALITY|DARK|FLAT)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -76,18 +98,30 @@ class Plan:
         counts = {sum(piece.shape[1] for piece in group) for group in self.groups}
         planes = {piece.shape[2:] for piece in self.pieces}
         if len(planes) > 1:
-            first, other = (next(p for p in self.pieces if p.shape[2:] == plane) for plane in sorted(planes)[:2])
+            first, other = (
+                next(p for p in self.pieces if p.shape[2:] == plane) for plane in sorted(planes)[:2]
+            )
             raise BurstError(
-                f"The images differ in shape: {_where(first)} has {first.shape[2:]} and {_where(other)} {other.shape[2:]} pixels (y, x); "
+                f"The images differ in shape: {_where(first)} has {first.shape[2:]} and {_where(other)} "
+                f"{other.shape[2:]} pixels (y, x); "
                 f"a burst has one shape, so read them apart."
             )
-        if len({piece.shape[0] for group in self.groups for piece in group}) > 1 and any(len(group) > 1 for group in self.groups):
-            raise BurstError(f"{self.pieces[0].image.path.parent}: the files hold different numbers of objects; read them apart.")
+        if len({piece.shape[0] for group in self.groups for piece in group}) > 1 and any(
+            len(group) > 1 for group in self.groups
+        ):
+            raise BurstError(
+                f"{self.pieces[0].image.path.parent}: the files hold different numbers of "
+                "objects; read them apart."
+            )
         if len(counts) > 1:
             counted = ", ".join(
-                f"{sum(p.shape[1] for p in group)} of {label}" for group, label in zip(self.groups, self.labels, strict=True)
+                f"{sum(p.shape[1] for p in group)} of {label}"
+                for group, label in zip(self.groups, self.labels, strict=True)
             )
-            raise BurstError(f"{_where(self.pieces[0])}: the objects have different numbers of frames ({counted}); read them apart.")
+            raise BurstError(
+                f"{_where(self.pieces[0])}: the objects have different numbers of frames "
+                f"({counted}); read them apart."
+            )
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -96,13 +130,19 @@ class Plan:
     @cached_property
     def shape(self) -> tuple[int, int, int, int]:
         first = self.groups[0]
-        return sum(group[0].shape[0] for group in self.groups), sum(p.shape[1] for p in first), *first[0].shape[2:]
+        return (
+            sum(group[0].shape[0] for group in self.groups),
+            sum(p.shape[1] for p in first),
+            *first[0].shape[2:],
+        )
 
     @cached_property
     def _ends(self) -> tuple[list[int], list[list[int]]]:
         """Where the objects of each group end, and where the frames of each piece end."""
         objects = list(itertools.accumulate(group[0].shape[0] for group in self.groups))
-        return objects, [list(itertools.accumulate(piece.shape[1] for piece in group)) for group in self.groups]
+        return objects, [
+            list(itertools.accumulate(piece.shape[1] for piece in group)) for group in self.groups
+        ]
 
     def group_of(self, object_: int) -> tuple[int, int]:
         """The number of the object's group, and of the object within it."""
@@ -122,7 +162,7 @@ def _where(piece: Piece) -> str:
     return f"{piece.image.path}" + (f"[{piece.image.number}]" if piece.image.number else "")
 
 
-# -- one file ------------------------------------------------------------------------------------------------------
+# -- one file ------------------------------------------------------------------------------------------------
 
 
 def plan_file(images: Sequence[Image]) -> Plan:
@@ -137,14 +177,19 @@ def plan_file(images: Sequence[Image]) -> Plan:
     if len(alike) < len(others) and first.number > 0:
         other = next(image for image in others if image.shape != first.shape)
         raise BurstError(
-            f"{first.path}: the image extensions differ in shape, {first.shape} in HDU {first.number} and {other.shape} in HDU "
+            f"{first.path}: the image extensions differ in shape, {first.shape} in HDU {first.number} and "
+            f"{other.shape} in HDU "
             f"{other.number}; frames have one shape, so write those of one kind into a file of their own."
         )
     axes = axes_of(first)
     if not alike:
         return Plan(_single_layout(first, axes), ((Piece(first, axes),),), ("",))
     groups = _by_channel([first, *alike])
-    return Plan("extensions", tuple(tuple(Piece(i, axes_of(i)) for i in group) for group in groups.values()), tuple(groups))
+    return Plan(
+        "extensions",
+        tuple(tuple(Piece(i, axes_of(i)) for i in group) for group in groups.values()),
+        tuple(groups),
+    )
 
 
 def _no_image(images: Sequence[Image]) -> BurstError:
@@ -158,11 +203,19 @@ def _single_layout(image: Image, axes: Axes) -> str:
         return "named-axes"
     if image.code == "ana":
         return "ana"
-    return "objects" if axes.objects else "frames" if axes.frame is not None and image.shape[axes.frame] > 1 else "image"
+    return (
+        "objects"
+        if axes.objects
+        else "frames"
+        if axes.frame is not None and image.shape[axes.frame] > 1
+        else "image"
+    )
 
 
 def _by_channel(images: Sequence[Image]) -> dict[str, list[Image]]:
-    """The images by EXTNAME (without its number), else by a camera keyword, where that makes groups of equal size."""
+    """The images by EXTNAME (without its number), else by a camera keyword, where that makes groups of equal
+    size.
+    """
     names = [re.sub(r"[\W\d_]+\Z", "", str(image.cards.get("EXTNAME") or "").upper()) for image in images]
     spoken = len(set(names)) > 1 and all(_CHANNELS.match(name) for name in names)
     if spoken or _splits_evenly(names):
@@ -192,11 +245,13 @@ def _word(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
-# -- several files -------------------------------------------------------------------------------------------------
+# -- several files -------------------------------------------------------------------------------------------
 
 
 def plan_files(plans: Sequence[Plan]) -> Plan:
-    """Join what the files are one by one: frames of one camera in their order of time, other cameras as further objects."""
+    """Join what the files are one by one: frames of one camera in their order of time, other cameras as
+    further objects.
+    """
     if len(plans) == 1:
         return plans[0]
     groups: dict[tuple[str, ...], list[tuple[Piece, ...]]] = {}
@@ -222,7 +277,9 @@ def in_order(groups: list[tuple[Piece, ...]]) -> list[tuple[Piece, ...]]:
     """Sort by the time of observation, else the frame number, else leave the natural order of the names."""
     cards = [group[0].image.cards for group in groups]
     times = [date_of(c) for c in cards]
-    numbers = [next((c[key] for key in _NUMBER_KEYS if isinstance(c.get(key), (int, float))), None) for c in cards]
+    numbers = [
+        next((c[key] for key in _NUMBER_KEYS if isinstance(c.get(key), (int, float))), None) for c in cards
+    ]
     ranks: list[list[Any]] = [[] for _ in groups]
     if all(time is not None for time in times):
         ranks = [[time] for time in times]
@@ -233,10 +290,13 @@ def in_order(groups: list[tuple[Piece, ...]]) -> list[tuple[Piece, ...]]:
 
 def natural(name: str) -> list[tuple[int, str]]:
     """Sorting key of file names in which frame10 follows frame9."""
-    return [(int(part), "") if part[0] in "0123456789" else (-1, part) for part in re.findall(r"[0-9]+|[^0-9]+", name.casefold())]
+    return [
+        (int(part), "") if part[0] in "0123456789" else (-1, part)
+        for part in re.findall(r"[0-9]+|[^0-9]+", name.casefold())
+    ]
 
 
-# -- times and labels ----------------------------------------------------------------------------------------------
+# -- times and labels ----------------------------------------------------------------------------------------
 
 
 def date_of(cards: Mapping[str, Any]) -> datetime | None:
@@ -244,7 +304,11 @@ def date_of(cards: Mapping[str, Any]) -> datetime | None:
     for key in DATE_KEYS:
         time = parse_time(cards.get(key), str(cards.get("TIMESYS") or "UTC"))
         if time is not None:
-            if key == "DATE-OBS" and time.time() == datetime.min.time() and isinstance(cards.get("TIME-OBS"), str):
+            if (
+                key == "DATE-OBS"
+                and time.time() == datetime.min.time()
+                and isinstance(cards.get("TIME-OBS"), str)
+            ):
                 return parse_time(f"{cards[key]}T{cards['TIME-OBS']}") or time
             return time
     return None
@@ -293,8 +357,11 @@ def frame_times(piece: Piece, coordinates: Coordinates) -> npt.NDArray[np.dateti
     seconds = None if axes.frame is None else seconds_along(piece.image, axes.frame, coordinates)
     if seconds is None:
         return times
-    reference = next((t for key in ("DATEREF", "DATE-REF") if (t := parse_time(cards.get(key))) is not None), None)
-    if reference is None:  # the axis counts from nobody knows where, so the first frame is when the header says it began
+    reference = next(
+        (t for key in ("DATEREF", "DATE-REF") if (t := parse_time(cards.get(key))) is not None), None
+    )
+    # the axis counts from nobody knows where, so the first frame is when the header says it began
+    if reference is None:
         reference, seconds = began, seconds - seconds[0]
     if reference is not None and float(np.abs(seconds).max()) < 1e10:
         times[:] = np.datetime64(reference, "us") + np.round(seconds * 1e6).astype("timedelta64[us]")
@@ -302,7 +369,9 @@ def frame_times(piece: Piece, coordinates: Coordinates) -> npt.NDArray[np.dateti
 
 
 def labels_of(plan: Plan, coordinates: Sequence[Coordinates]) -> list[tuple[str, float | None]]:
-    """Label and, where an axis tells it, wavelength in nm of every object; `coordinates` are those of each group."""
+    """Label and, where an axis tells it, wavelength in nm of every object; `coordinates` are those of each
+    group.
+    """
     found: list[tuple[str, float | None]] = []
     for group, name, tabulated in zip(plan.groups, plan.labels, coordinates, strict=True):
         for label, wave_nm in object_labels(group[0].image, group[0].axes, tabulated):

@@ -44,7 +44,7 @@ _OWN_STEP = "heliorestore "
 _STEP_CARD = re.compile(r"PR(?:STEP|PROC|PVER|MODE|PARA|REF|LOG|ENV|LIB|VER|HSH|BRA)([1-9]\d*)[A-Z]?\Z")
 
 
-# -- text in FITS, which is printable ASCII ------------------------------------------------------------------------
+# -- text in FITS, which is printable ASCII ------------------------------------------------------------------
 
 
 def to_ascii(text: str) -> str:
@@ -58,7 +58,7 @@ def from_ascii(text: str) -> str:
     return read
 
 
-# -- the processing step -------------------------------------------------------------------------------------------
+# -- the processing step -------------------------------------------------------------------------------------
 
 
 def version_of(library: str) -> str:
@@ -89,17 +89,29 @@ def step_cards(snapshot: Snapshot, run: Run, number: int) -> list[Card]:
         (f"PRSTEP{number}", _STEPS.get(method, method.upper()), "Processing step type"),
         (f"PRPROC{number}", f"{_OWN_STEP}{method}", "Name of the procedure"),
         (f"PRPVER{number}", version_of("heliorestore"), "Version of the procedure"),
-        (f"PRMODE{number}", "TURNED" if _was_turned(snapshot, run) else "FIXED", "TURNED: settings were changed while it ran"),
+        (
+            f"PRMODE{number}",
+            "TURNED" if _was_turned(snapshot, run) else "FIXED",
+            "TURNED: settings were changed while it ran",
+        ),
         (f"PRPARA{number}", json.dumps(_parameters(run), ensure_ascii=True), "Settings (units in SETTINGS)"),
     ]
     if run.sources:
         names = ",".join(to_ascii(source.path.name) for source in (*run.files.values(), *run.sources)[:20])
         more = f" and {len(run.sources) - 20} more" if len(run.sources) > 20 else ""
         cards.append((f"PRREF{number}", names + more, "Input files (checksums in INPUTS)"))
-    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, device {run.device}"
+    machine = (
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, device {run.device}"
+    )
     cards.append((f"PRENV{number}", to_ascii(machine), "Processing environment"))
     if snapshot.messages:
-        cards.append((f"PRLOG{number}", to_ascii(" ".join(dict.fromkeys(snapshot.messages))), "Messages of the procedure"))
+        cards.append(
+            (
+                f"PRLOG{number}",
+                to_ascii(" ".join(dict.fromkeys(snapshot.messages))),
+                "Messages of the procedure",
+            )
+        )
     for letter, library in zip("ABCDEFGH", _LIBRARIES, strict=False):
         cards.append((f"PRLIB{number}{letter}", library, "Software library"))
         cards.append((f"PRVER{number}{letter}", version_of(library), f"Version of PRLIB{number}{letter}"))
@@ -124,7 +136,7 @@ def setting_rows(run: Run) -> Sequence[tuple[str, str, str, str]]:
     return run.settings.rows if isinstance(run.settings, SavedSettings) else to_rows(run.settings)
 
 
-# -- the tables ----------------------------------------------------------------------------------------------------
+# -- the tables ----------------------------------------------------------------------------------------------
 
 
 def tables(snapshot: Snapshot) -> list[fits.BinTableHDU]:
@@ -134,7 +146,11 @@ def tables(snapshot: Snapshot) -> list[fits.BinTableHDU]:
     if run is None:
         return found
     found += [
-        _table("SETTINGS", dict(zip(("NAME", "VALUE", "UNIT", "HELP"), _columns(setting_rows(run), 4), strict=True)), _run_cards(run)),
+        _table(
+            "SETTINGS",
+            dict(zip(("NAME", "VALUE", "UNIT", "HELP"), _columns(setting_rows(run), 4), strict=True)),
+            _run_cards(run),
+        ),
         _table("OBJECTS", {"LABEL": run.labels, "INSTRUMENT": [str(i) for i in run.instruments]}),
     ]
     sources = [*run.sources, *run.files.values()]
@@ -185,7 +201,9 @@ def _loss_table(snapshot: Snapshot) -> fits.BinTableHDU:
         ("LASTLOSS", json.dumps(dict(snapshot.losses)), "losses of the last step"),
     ]
     cards += [(f"MSG{number}", to_ascii(text), "") for number, text in enumerate(snapshot.messages, 1)]
-    return _table("LOSS", {to_ascii(name): np.asarray(column) for name, column in snapshot.history.items()}, cards)
+    return _table(
+        "LOSS", {to_ascii(name): np.asarray(column) for name, column in snapshot.history.items()}, cards
+    )
 
 
 def _table(name: str, columns: dict[str, Any], cards: Sequence[Card] = ()) -> fits.BinTableHDU:
@@ -207,7 +225,9 @@ def _table(name: str, columns: dict[str, Any], cards: Sequence[Card] = ()) -> fi
 
 
 def checked_source(source: Source) -> tuple[str, str]:
-    """SHA-256 of an input file and a note; no checksum, but the reason, if the file is not the one that was opened."""
+    """SHA-256 of an input file and a note; no checksum, but the reason, if the file is not the one that was
+    opened.
+    """
     try:
         now = Source.of(source.path)
         if (now.size, now.mtime_ns) == (source.size, source.mtime_ns):
@@ -225,7 +245,7 @@ def _sha256(source: Source) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# -- and back ------------------------------------------------------------------------------------------------------
+# -- and back ------------------------------------------------------------------------------------------------
 
 
 def read_tables(hdus: fits.HDUList) -> dict[str, Any]:
@@ -244,7 +264,9 @@ def read_tables(hdus: fits.HDUList) -> dict[str, Any]:
         "zoom": zoom,
         "stop": StopReason[stop] if stop else None,
         "losses": json.loads(card["LASTLOSS"]),
-        "messages": tuple(from_ascii(card[f"MSG{n}"]) for n in range(1, 1 + sum(key.startswith("MSG") for key in card))),
+        "messages": tuple(
+            from_ascii(card[f"MSG{n}"]) for n in range(1, 1 + sum(key.startswith("MSG") for key in card))
+        ),
         "history": {from_ascii(name): np.array(loss.data[name], np.float64) for name in names},
         "run": _read_run(hdus) if "SETTINGS" in hdus else None,
     }
@@ -278,9 +300,24 @@ def _read_sources(hdus: fits.HDUList) -> list[tuple[str, Source]]:
     """The inputs, each with the setting that names it, empty for a file of the burst."""
     table = hdus["INPUTS"]
     named = _texts(table, "SETTING") if "SETTING" in table.columns.names else [""] * len(table.data)
-    rows = zip(named, _texts(table, "FILE"), table.data["SIZE"], _texts(table, "MODIFIED"), _texts(table, "SHA256"), strict=True)
+    rows = zip(
+        named,
+        _texts(table, "FILE"),
+        table.data["SIZE"],
+        _texts(table, "MODIFIED"),
+        _texts(table, "SHA256"),
+        strict=True,
+    )
     return [
-        (setting, Source(path=Path(file), size=int(size), mtime_ns=int(np.datetime64(modified, "ns").astype(np.int64)), sha256=sha256))
+        (
+            setting,
+            Source(
+                path=Path(file),
+                size=int(size),
+                mtime_ns=int(np.datetime64(modified, "ns").astype(np.int64)),
+                sha256=sha256,
+            ),
+        )
         for setting, file, size, modified, sha256 in rows
     ]
 
@@ -299,11 +336,15 @@ def find_source(source: Source, beside: Path) -> Path:
     places = [source.path, beside / source.path.name]
     found = [place for place in dict.fromkeys(places) if place.is_file()]
     if not found:
-        raise BurstError(f"The input {source.path} is not there any more: put it back, or beside the restored file in {beside}.")
+        raise BurstError(
+            f"The input {source.path} is not there any more: put it back, or beside the "
+            f"restored file in {beside}."
+        )
     for place in found:
         if not source.sha256 or _sha256(Source.of(place)) == source.sha256:
             return place
     raise BurstError(
-        f"{found[0]} is not the file that was restored: its SHA-256 differs from the recorded {source.sha256[:12]}...; "
+        f"{found[0]} is not the file that was restored: its SHA-256 differs from the recorded "
+        f"{source.sha256[:12]}...; "
         f"put the original into {beside}."
     )

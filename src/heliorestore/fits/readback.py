@@ -53,7 +53,10 @@ def _opened(path: Path) -> Iterator[fits.HDUList]:
         with Gunzip().open(path) as file:
             format_ = scan(file, path)[0].cards.get(OWN_FORMAT)
             if format_ != FORMAT:
-                raise BurstError(f"{path} was written by another heliorestore (format {format_}); this one reads format {FORMAT}.")
+                raise BurstError(
+                    f"{path} was written by another heliorestore (format {format_}); this one "
+                    f"reads format {FORMAT}."
+                )
             file.seek(0)
             with silent_astropy(), fits.open(file, memmap=False) as hdus:
                 yield hdus
@@ -61,15 +64,20 @@ def _opened(path: Path) -> Iterator[fits.HDUList]:
         raise
     except Exception as error:  # a damaged table makes astropy, numpy or json raise almost anything
         raise BurstError(
-            f"{path} is a restored file, but damaged: {in_one_line(error)}; only its images may be readable by other software."
+            f"{path} is a restored file, but damaged: {in_one_line(error)}; only its images may be readable "
+            "by other software."
         ) from error
 
 
 def _input_headers(path: Path, hdus: fits.HDUList, run: Run, zoom: int) -> tuple[Header, ...]:
-    """The headers of the input as they were, one per object: without this step's cards, and on the input's pixels."""
+    """The headers of the input as they were, one per object: without this step's cards, and on the input's
+    pixels.
+    """
     with Gunzip().open(path) as file:
         found = scan(file, path)
-        primary = dataclasses.replace(images_of(found, path)[0], header_at=((found[0].header_at, found[0].header_size),))
+        primary = dataclasses.replace(
+            images_of(found, path)[0], header_at=((found[0].header_at, found[0].header_size),)
+        )
         first = without_own_cards(zoomed(planar(header_of(file, primary)), 1 / zoom))
         headers = [first] * len(run.labels)
         for hdu in found[1:]:
@@ -98,16 +106,27 @@ def without_own_cards(header: Header) -> Header:
 
 
 def as_burst(burst: Burst) -> Burst:
-    """A restored file's images as a burst of one frame: labels and instruments are those of the restoration."""
+    """A restored file's images as a burst of one frame: labels and instruments are those of the
+    restoration.
+    """
     path = burst.sources[0].path
     with _opened(path) as hdus:
         fields = read_tables(hdus)
         run, zoom = fields["run"], fields["zoom"]
         if run is None or len(run.labels) != burst.shape[0]:
             return burst
-        return dataclasses.replace(burst, instruments=tuple(finer(i, zoom) for i in run.instruments), labels=run.labels, unit=run.unit)
+        return dataclasses.replace(
+            burst,
+            instruments=tuple(finer(i, zoom) for i in run.instruments),
+            labels=run.labels,
+            unit=run.unit,
+        )
 
 
 def finer(instrument: Instrument, zoom: int) -> Instrument:
     """The instrument with `zoom` pixels in the place of one."""
-    return dataclasses.replace(instrument, pixel_arcsec=instrument.pixel_arcsec / zoom) if instrument.pixel_arcsec else instrument
+    return (
+        dataclasses.replace(instrument, pixel_arcsec=instrument.pixel_arcsec / zoom)
+        if instrument.pixel_arcsec
+        else instrument
+    )

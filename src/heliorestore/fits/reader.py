@@ -45,7 +45,8 @@ def read(path: Paths) -> Burst | Snapshot:
 
 
 def read_burst(path: Paths) -> Burst:
-    """Read a file, a list of files or a folder as a Burst; a restored file is a burst of one frame of its images.
+    """Read a file, a list of files or a folder as a Burst; a restored file is a burst of one frame of its
+    images.
 
     Headers are read now, pixels when the frames are sliced. See `layouts.LAYOUTS` for what files may hold.
     """
@@ -56,8 +57,12 @@ def read_burst(path: Paths) -> Burst:
         sources = tuple(Source.of(file) for file in dict.fromkeys(piece.image.path for piece in plan.pieces))
         burst = _burst_of(plan, sources, gunzip)
     except OSError as error:
-        raise BurstError(f"{error.filename or files[0]} cannot be read: {error.strerror or error}.") from error
-    if int(np.prod(burst.shape, dtype=np.int64)) <= _SMALL and not any(np.isfinite(image).any() for _, _, image in burst.images()):
+        raise BurstError(
+            f"{error.filename or files[0]} cannot be read: {error.strerror or error}."
+        ) from error
+    if int(np.prod(burst.shape, dtype=np.int64)) <= _SMALL and not any(
+        np.isfinite(image).any() for _, _, image in burst.images()
+    ):
         raise BurstError(f"{files[0]} has no valid pixel: every value is NaN or blank.")
     return burst
 
@@ -70,13 +75,19 @@ def _files(path: Paths) -> list[Path]:
             return [_absolute(folder)]
         try:
             found = sorted(
-                (p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES) and not p.name.startswith(".") and p.is_file()),
+                (
+                    p
+                    for p in folder.iterdir()
+                    if p.name.lower().endswith(SUFFIXES) and not p.name.startswith(".") and p.is_file()
+                ),
                 key=lambda p: natural(p.name),
             )
         except OSError as error:
             raise BurstError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
         if not found:
-            raise BurstError(f"The folder {folder} holds no images: none of its files ends in {', '.join(SUFFIXES)}.")
+            raise BurstError(
+                f"The folder {folder} holds no images: none of its files ends in {', '.join(SUFFIXES)}."
+            )
         return [p.absolute() for p in found]
     given = [Path(p) for p in path]
     if not given:
@@ -149,11 +160,19 @@ def _times(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.datetime64]:
 
 
 def _place(group: Sequence[Piece], gunzip: Gunzip) -> npt.NDArray[np.float64] | None:
-    """Where the images of a group lie by the tables of their files, (object, frame, 2, 3), or None where no table says it."""
+    """Where the images of a group lie by the tables of their files, (object, frame, 2, 3), or None where no
+    table says it.
+    """
     places = [tabulated_sky(piece, gunzip) for piece in group]
     if all(place is None for place in places):
         return None
-    return np.concatenate([_unknown_places(*p.shape[:2]) if place is None else place for p, place in zip(group, places, strict=True)], 1)
+    return np.concatenate(
+        [
+            _unknown_places(*p.shape[:2]) if place is None else place
+            for p, place in zip(group, places, strict=True)
+        ],
+        1,
+    )
 
 
 def _pointing(plan: Plan, places: Sequence[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64] | None:
@@ -161,7 +180,10 @@ def _pointing(plan: Plan, places: Sequence[npt.NDArray[np.float64] | None]) -> n
     if all(place is None for place in places):
         return None
     frames = plan.shape[1]
-    filled = [_unknown_places(g[0].shape[0], frames) if place is None else place for g, place in zip(plan.groups, places, strict=True)]
+    filled = [
+        _unknown_places(g[0].shape[0], frames) if place is None else place
+        for g, place in zip(plan.groups, places, strict=True)
+    ]
     return np.concatenate(filled)
 
 
@@ -197,7 +219,7 @@ def _instrument(header: Header, wave_nm: float | None, path: Path) -> Instrument
         raise BurstError(f"{path}: the header describes an impossible instrument: {error}") from error
 
 
-# -- what a file holds, in words ------------------------------------------------------------------------------------
+# -- what a file holds, in words -----------------------------------------------------------------------------
 
 
 def describe(data: Burst | Snapshot) -> dict[str, Any]:
@@ -232,7 +254,9 @@ def _stored(burst: Burst) -> dict[str, Any]:
     half = 2.0 ** (image.bitpix - 1) if image.bitpix > 8 else -128.0
     if image.bitpix > 0 and image.cards.get("BZERO") == half and image.cards.get("BSCALE", 1) == 1:
         dtype = "int8" if image.bitpix == 8 else f"u{dtype}"
-    storage = "plain" if not image.code else "ANA" if image.code == "ana" else f"tile-compressed ({image.code})"
+    storage = (
+        "plain" if not image.code else "ANA" if image.code == "ana" else f"tile-compressed ({image.code})"
+    )
     return {"dtype": dtype, "storage": storage}
 
 
@@ -284,7 +308,9 @@ def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "settings": {name: value for name, value, *_ in setting_rows(run)},
         "device": run.device,
         "seed": run.seed,
-        "inputs": [{"file": str(source.path), "size": source.size, "sha256": source.sha256} for source in run.sources],
+        "inputs": [
+            {"file": str(source.path), "size": source.size, "sha256": source.sha256} for source in run.sources
+        ],
     }
 
 

@@ -14,16 +14,21 @@ from heliorestore.snapshot import Run, Snapshot
 
 
 def reopen(path: Path) -> tuple[Burst, Snapshot]:
-    """Return the burst that a restored file was made of, checked and selected as it was, and the file's Snapshot.
+    """Return the burst that a restored file was made of, checked and selected as it was, and the file's
+    Snapshot.
 
     `methods.base.replay(burst, settings_of(snapshot.run), snapshot.history, ...)` then repeats the run.
     """
     snapshot = read(path)
     run = snapshot.run if isinstance(snapshot, Snapshot) else None
     if not isinstance(snapshot, Snapshot) or run is None:
-        raise BurstError(f"{path} is no restored file with the record of its run: give one that heliorestore wrote.")
+        raise BurstError(
+            f"{path} is no restored file with the record of its run: give one that heliorestore wrote."
+        )
     if not run.sources:
-        raise BurstError(f"{path} was restored from an array in memory, not from files: the run cannot be repeated.")
+        raise BurstError(
+            f"{path} was restored from an array in memory, not from files: the run cannot be repeated."
+        )
     folder = Path(path).absolute().parent
     files = [find_source(source, folder) for source in run.sources]
     snapshot = dataclasses.replace(snapshot, run=_with_files(run, folder))
@@ -31,7 +36,8 @@ def reopen(path: Path) -> tuple[Burst, Snapshot]:
     selected = burst.select(as_slice(run.object_range), as_slice(run.frame_range))
     if len(selected.labels) != len(run.instruments):
         raise BurstError(
-            f"{path} has {len(run.instruments)} objects, but its input now {len(selected.labels)}: the run cannot be repeated."
+            f"{path} has {len(run.instruments)} objects, but its input now {len(selected.labels)}: the run "
+            "cannot be repeated."
         )
     return dataclasses.replace(selected, instruments=run.instruments, labels=run.labels), snapshot
 
@@ -41,5 +47,7 @@ def _with_files(run: Run, folder: Path) -> Run:
     found = {name: find_source(source, folder) for name, source in run.files.items()}
     if not found or not isinstance(run.settings, SavedSettings):
         return run
-    rows = tuple((name, str(found.get(name, value)), unit, text) for name, value, unit, text in run.settings.rows)
+    rows = tuple(
+        (name, str(found.get(name, value)), unit, text) for name, value, unit, text in run.settings.rows
+    )
     return dataclasses.replace(run, settings=SavedSettings(run.settings.method, rows))

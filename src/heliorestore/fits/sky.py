@@ -12,7 +12,8 @@ from heliorestore.instrument import ARCSEC_PER_UNIT, RADIAN_ARCSEC
 
 Floats = npt.NDArray[np.float64]
 
-_CELESTIAL = {"HPLN": "HPLT", "SOLX": "SOLY", "RA": "DEC"}  # longitudes and latitudes of which a small field is a tangent plane
+# longitudes and latitudes of which a small field is a tangent plane
+_CELESTIAL = {"HPLN": "HPLT", "SOLX": "SOLY", "RA": "DEC"}
 _CIRCLE = 360 * 3600.0
 _WORST = 0.05  # rms departure from a plane, in parts of the field, beyond which coordinates are nonsense
 
@@ -31,7 +32,8 @@ def arcsec_per_unit(cards: Mapping[str, Any], number: int) -> float | None:
 def fit_planes(longitude: Floats, latitude: Floats, x: Floats, y: Floats) -> Floats:
     """Fit planes to coordinates (object, frame, y, x) in arcsec at the pixels `x`, `y`, by least squares.
 
-    Returns (object, frame, 2, 3): value at the mean of the pixels, change per pixel along x, and along y; NaN where it is no plane.
+    Returns (object, frame, 2, 3): value at the mean of the pixels, change per pixel along x, and along y; NaN
+    where it is no plane.
     """
     # A field across the meridian counts on rather than jumping back by a circle.
     start = longitude[..., :1, :1]
@@ -45,7 +47,12 @@ def fit_planes(longitude: Floats, latitude: Floats, x: Floats, y: Floats) -> Flo
     extent = np.sqrt(np.square(planes[..., 1:] * [np.ptp(x), np.ptp(y)]).sum((-1, -2)))
     area = np.abs(np.linalg.det(np.nan_to_num(planes[..., 1:])))
     sizes = pixel_sizes(planes)
-    sound = (departure <= _WORST * extent) & (area > 1e-3 * sizes[..., 0] * sizes[..., 1]) & (area > 0) & np.isfinite(area)
+    sound = (
+        (departure <= _WORST * extent)
+        & (area > 1e-3 * sizes[..., 0] * sizes[..., 1])
+        & (area > 0)
+        & np.isfinite(area)
+    )
     sound &= np.abs(planes[..., 1, 0]) <= _CIRCLE / 4
     planes[~sound] = np.nan
     return planes
@@ -53,4 +60,6 @@ def fit_planes(longitude: Floats, latitude: Floats, x: Floats, y: Floats) -> Flo
 
 def pixel_sizes(planes: Floats) -> Floats:
     """The distance on the sky of pixels that are neighbours along x, and along y (..., 2), in arcsec."""
-    return np.asarray(np.hypot(planes[..., 0, 1:] * np.cos(planes[..., 1, :1] / RADIAN_ARCSEC), planes[..., 1, 1:]))
+    return np.asarray(
+        np.hypot(planes[..., 0, 1:] * np.cos(planes[..., 1, :1] / RADIAN_ARCSEC), planes[..., 1, 1:])
+    )

@@ -1,4 +1,6 @@
-"""What tables tell of images: coordinates of axes (CTYPE ending in -TAB), and the times of frames (table FRAMES)."""
+"""What tables tell of images: coordinates of axes (CTYPE ending in -TAB), and the times of frames (table
+FRAMES).
+"""
 
 from __future__ import annotations
 
@@ -18,21 +20,30 @@ from heliorestore.fits.layouts import Piece, parse_time
 from heliorestore.fits.sky import arcsec_per_unit, fit_planes, is_celestial
 from heliorestore.fits.tabulated import Address, Lookup, is_tabulated, lookup
 
-_LARGEST = 32 * 2**20  # bytes of a coordinate table that is worth reading; SSTRED's are 128 times wavelengths times scans
+# bytes of a coordinate table that is worth reading; SSTRED's are 128 times wavelengths times scans
+_LARGEST = 32 * 2**20
 _MOST_IMAGES = 2**20
 _POINTS = 5  # along x and y, to which the place of an image is fitted; tables of the corners have 2
 
 
 def tabulated_axes(piece: Piece, gunzip: Gunzip) -> Coordinates:
-    """Return the coordinates along the wavelength, Stokes and time axes that tables give; what fails is left out."""
+    """Return the coordinates along the wavelength, Stokes and time axes that tables give; what fails is left
+    out.
+    """
     image = piece.image
     shape = image.shape
     wanted = [*piece.axes.objects, *([] if piece.axes.frame is None else [piece.axes.frame])]
     found: dict[int, npt.NDArray[np.float64]] = {}
     for axis in wanted:
         number = len(shape) - axis
-        if is_tabulated(image.cards, number) and shape[axis] <= _MOST_IMAGES and (table := _lookup(image, number, gunzip)) is not None:
-            pixels = {k: np.ones(1) for k in range(1, len(shape) + 1)} | {number: np.arange(1.0, shape[axis] + 1)}
+        if (
+            is_tabulated(image.cards, number)
+            and shape[axis] <= _MOST_IMAGES
+            and (table := _lookup(image, number, gunzip)) is not None
+        ):
+            pixels = {k: np.ones(1) for k in range(1, len(shape) + 1)} | {
+                number: np.arange(1.0, shape[axis] + 1)
+            }
             with np.errstate(all="ignore"):  # of numbers that no telescope wrote
                 values = np.broadcast_to(table.at(image.cards, pixels), shape[axis])
             if bool(np.isfinite(values).all()):
@@ -43,20 +54,27 @@ def tabulated_axes(piece: Piece, gunzip: Gunzip) -> Coordinates:
 def tabulated_sky(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.float64] | None:
     """Where each image lies on the sky by the tables of its x and y axes, or None where they do not say it.
 
-    Returns (object, frame, 2, 3) in arcsec: longitude and latitude at the plane's centre, their change per pixel along x, and along y,
-    fitted to points all over the plane; NaN for images whose coordinates are no image of a plane.
+    Returns (object, frame, 2, 3) in arcsec: longitude and latitude at the plane's centre, their change per
+    pixel along x, and along y, fitted to points all over the plane; NaN for images whose coordinates are no
+    image of a plane.
     """
     cards, shape = piece.image.cards, piece.image.shape
     plane = [len(shape) - axis for axis in (piece.axes.x, piece.axes.y)]
     tabulated = is_celestial(cards, *plane) and all(is_tabulated(cards, number) for number in plane)
     if not tabulated or piece.shape[0] * piece.shape[1] > _MOST_IMAGES:
         return None
-    tables = [table for number in plane if (table := _lookup(piece.image, number, gunzip)) is not None and table.complete]
+    tables = [
+        table
+        for number in plane
+        if (table := _lookup(piece.image, number, gunzip)) is not None and table.complete
+    ]
     units = [unit for number in plane if (unit := arcsec_per_unit(cards, number)) is not None]
     if len(tables) < len(plane) or len(units) < len(plane):
         return None
     counts = [min(max(table.count(number) for table in tables), _POINTS) for number in plane]
-    x, y = (np.linspace(1, size, max(count, 2)) for size, count in zip(piece.shape[:1:-1], counts, strict=True))
+    x, y = (
+        np.linspace(1, size, max(count, 2)) for size, count in zip(piece.shape[:1:-1], counts, strict=True)
+    )
     pixels = _pixels_of_images(piece) | {plane[0]: x, plane[1]: y[:, None]}
     with np.errstate(all="ignore"):  # of numbers that no telescope wrote
         longitude, latitude = (
@@ -68,7 +86,9 @@ def tabulated_sky(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.float64] | Non
 
 
 def _pixels_of_images(piece: Piece) -> dict[int, npt.NDArray[np.float64]]:
-    """The pixel of every image along the axes that are not its plane, from 1, as (object, frame, 1, 1) by FITS axis."""
+    """The pixel of every image along the axes that are not its plane, from 1, as (object, frame, 1, 1) by
+    FITS axis.
+    """
     objects, frames = piece.shape[:2]
     first = [piece.key(object_, 0, slice(None), slice(None)) for object_ in range(objects)]
     pixels = {}
@@ -84,7 +104,9 @@ def _pixels_of_images(piece: Piece) -> dict[int, npt.NDArray[np.float64]]:
 
 
 def tabulated_times(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.datetime64] | None:
-    """The times that a table FRAMES gives for every frame in its column DATE-OBS, DATE-BEG or TIME, or None."""
+    """The times that a table FRAMES gives for every frame in its column DATE-OBS, DATE-BEG or TIME, or
+    None.
+    """
     image = piece.image
     if not image.frames_table:
         return None
@@ -102,16 +124,26 @@ def _lookup(image: Image, number: int, gunzip: Gunzip) -> Lookup | None:
     own = Address.of(image.cards, number)
     if own is None:
         return None
-    others = [other for axis in range(1, axes + 1) if (other := Address.of(image.cards, axis)) and other.array == own.array]
+    others = [
+        other
+        for axis in range(1, axes + 1)
+        if (other := Address.of(image.cards, axis)) and other.array == own.array
+    ]
     names = [own.column, *(other.index for other in others if other.index)]
-    columns = _columns(image.path, (own.table, own.version) if own.version else own.table, names, "EDIJK", gunzip)
-    return lookup(image.cards, number, axes, {name: column[0] for name, column in columns.items() if len(column)})
+    columns = _columns(
+        image.path, (own.table, own.version) if own.version else own.table, names, "EDIJK", gunzip
+    )
+    return lookup(
+        image.cards, number, axes, {name: column[0] for name, column in columns.items() if len(column)}
+    )
 
 
 def _columns(
     path: Path, table: str | int | tuple[str, int], names: Sequence[str], kinds: str, gunzip: Gunzip
 ) -> dict[str, npt.NDArray[Any]]:
-    """Those of the named columns that a table has, in the order of the names, if they have the kind of a form letter and no absurd size."""
+    """Those of the named columns that a table has, in the order of the names, if they have the kind of a form
+    letter and no absurd size.
+    """
     from astropy.io import fits
 
     try:
@@ -121,7 +153,9 @@ def _columns(
                 hdu = hdus[table]
                 present = {name.upper(): name for name in reversed(hdu.columns.names)}
                 chosen = {name: present[name.upper()] for name in names if name.upper() in present}
-                if hdu.size > _LARGEST or not all(re.match(rf"\d*[{kinds}]", str(hdu.columns[name].format)) for name in chosen.values()):
+                if hdu.size > _LARGEST or not all(
+                    re.match(rf"\d*[{kinds}]", str(hdu.columns[name].format)) for name in chosen.values()
+                ):
                     return {}
                 return {name: np.array(hdu.data[column]) for name, column in chosen.items()}
     except BurstError:

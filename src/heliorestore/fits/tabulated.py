@@ -1,8 +1,9 @@
 """Coordinates that a table gives for axes (CTYPE ending in -TAB), by interpolation in it.
 
-After Greisen et al. 2006 (A&A 446, 747), section 6: an array of the dimensions (M, K1, ..., KM) has M coordinates on a grid, and axis m
-of the grid belongs to the image axis i with PVi_3 = m. A vector PSi_2 says where along the image axis the grid has its points; without
-it they are at 1, 2, 3 ... Numbers of FITS axes and pixels count from 1.
+After Greisen et al. 2006 (A&A 446, 747), section 6: an array of the dimensions (M, K1, ..., KM) has M
+coordinates on a grid, and axis m of the grid belongs to the image axis i with PVi_3 = m. A vector PSi_2 says
+where along the image axis the grid has its points; without it they are at 1, 2, 3 ... Numbers of FITS axes
+and pixels count from 1.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def is_tabulated(cards: Mapping[str, Any], number: int, letter: str = "") -> boo
 
 @dataclass(frozen=True, eq=False)
 class Address:
-    """Where the coordinates of an axis are: table, its version (0 for any), columns of the array and of the index, and which coordinate."""
+    """Where the coordinates of an axis are: table, its version (0 for any), columns of the array and of the
+    index, and which coordinate.
+    """
 
     table: str
     version: int
@@ -53,7 +56,9 @@ class Address:
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """One coordinate on its grid (K1, ..., KM): `axes` are the FITS axes along the grid, 0 where none is known, `points` the pixels."""
+    """One coordinate on its grid (K1, ..., KM): `axes` are the FITS axes along the grid, 0 where none is
+    known, `points` the pixels.
+    """
 
     values: Floats
     axes: tuple[int, ...]
@@ -66,7 +71,10 @@ class Lookup:
 
     def count(self, number: int) -> int:
         """The points of the grid along a FITS axis."""
-        return max((count for axis, count in zip(self.axes, self.values.shape, strict=True) if axis == number), default=1)
+        return max(
+            (count for axis, count in zip(self.axes, self.values.shape, strict=True) if axis == number),
+            default=1,
+        )
 
     def at(self, cards: Mapping[str, Any], pixels: Mapping[int, Floats]) -> Floats:
         """The coordinate at pixels, arrays by FITS axis that broadcast together; NaN outside the table.
@@ -76,20 +84,31 @@ class Lookup:
         cells, parts = [], []
         for count, axis, points in zip(self.values.shape, self.axes, self.points, strict=True):
             start = np.ones(1) if not axis else _along_grid(_intermediate(cards, axis, pixels), points)
-            cell = np.where(start == count, count, np.clip(np.floor(np.nan_to_num(start)), 1, max(count - 1, 1))).astype(np.intp) - 1
+            cell = (
+                np.where(
+                    start == count, count, np.clip(np.floor(np.nan_to_num(start)), 1, max(count - 1, 1))
+                ).astype(np.intp)
+                - 1
+            )
             cells.append(cell)
             parts.append(start - 1 - cell if count > 1 else np.where(np.isnan(start), start, 0.0))
         total: Floats = np.zeros(np.broadcast_shapes(*(cell.shape for cell in cells)))
         for corner in itertools.product((0, 1), repeat=len(cells)):
             weights = [part if side else 1 - part for side, part in zip(corner, parts, strict=True)]
             if all(weight.any() for weight in weights):  # most coordinates lie on the grid's points
-                there = tuple(np.minimum(c + side, n - 1) for c, side, n in zip(cells, corner, self.values.shape, strict=True))
+                there = tuple(
+                    np.minimum(c + side, n - 1)
+                    for c, side, n in zip(cells, corner, self.values.shape, strict=True)
+                )
                 total = total + math.prod(weights) * self.values[there]
         return total
 
 
-def lookup(cards: Mapping[str, Any], number: int, axes: int, columns: Mapping[str, npt.NDArray[Any]]) -> Lookup | None:
-    """The table of an axis, from the columns that its address names (one row of them), or None where they make no sense.
+def lookup(
+    cards: Mapping[str, Any], number: int, axes: int, columns: Mapping[str, npt.NDArray[Any]]
+) -> Lookup | None:
+    """The table of an axis, from the columns that its address names (one row of them), or None where they
+    make no sense.
 
     `axes` is the number of axes of the image.
     """
@@ -112,7 +131,11 @@ def lookup(cards: Mapping[str, Any], number: int, axes: int, columns: Mapping[st
         if other.index:
             index = np.asarray(columns.get(other.index, ()), np.float64).ravel()
             steps = np.diff(index)
-            if len(index) != shape[place] or not np.isfinite(index).all() or not ((steps > 0).all() or (steps < 0).all()):
+            if (
+                len(index) != shape[place]
+                or not np.isfinite(index).all()
+                or not ((steps > 0).all() or (steps < 0).all())
+            ):
                 return None
             points[place] = index
     return Lookup(array[..., address.which - 1].T, tuple(owners), tuple(points))
@@ -144,7 +167,9 @@ def _along_grid(values: Floats, points: Floats) -> Floats:
 
 
 def _intermediate(cards: Mapping[str, Any], number: int, pixels: Mapping[int, Floats]) -> Floats:
-    """The intermediate coordinate along a FITS axis, from CRPIX, CRVAL and CD or CDELT and PC: for most tables the pixel's number."""
+    """The intermediate coordinate along a FITS axis, from CRPIX, CRVAL and CD or CDELT and PC: for most
+    tables the pixel's number.
+    """
     row = {axis: _card(cards, f"CD{number}_{axis}") for axis in pixels}
     if not any(row.values()):
         step = _card(cards, f"CDELT{number}", 1.0)

@@ -1,4 +1,5 @@
-"""Parts of tile-compressed images: only the tiles that are asked for are read, checked, and given to astropy to decode.
+"""Parts of tile-compressed images: only the tiles that are asked for are read, checked, and given to astropy
+to decode.
 
 The C decoders behind astropy trust what they are given: a damaged stream makes them read or write past their
 buffers and ends the process. So the tiles go to them as a small FITS file of its own, made of checked
@@ -25,7 +26,21 @@ from heliorestore.fits.hdus import BLOCK, Image, tile_shape
 
 _AT_ONCE = 2**24  # pixels that are decoded in one go
 _FORM = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])([LXBIJKAEDCM])?")
-_SIZE = {"L": 1, "X": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
+_SIZE = {
+    "L": 1,
+    "X": 1,
+    "B": 1,
+    "I": 2,
+    "J": 4,
+    "K": 8,
+    "A": 1,
+    "E": 4,
+    "D": 8,
+    "C": 8,
+    "M": 16,
+    "P": 8,
+    "Q": 16,
+}
 _STREAMS = ("COMPRESSED_DATA", "GZIP_COMPRESSED_DATA", "UNCOMPRESSED_DATA")
 _PASSED_ON = re.compile(r"(T(TYPE|FORM)\d+|Z(BITPIX|CMPTYPE|TILE\d+|NAME\d+|VAL\d+|QUANTIZ|SCALE|ZERO))\Z")
 _GZIP_RATIO = 1032  # deflate cannot expand more
@@ -53,7 +68,8 @@ def read_tiles(file: BinaryIO, image: Image, key: tuple[int | slice, ...]) -> np
         raise
     except Exception as error:  # a damaged stream makes astropy raise almost anything
         raise BurstError(
-            f"{image.path}: the compressed pixels of HDU {image.number} are damaged ({in_one_line(error)}); copy it again."
+            f"{image.path}: the compressed pixels of HDU {image.number} are damaged ({in_one_line(error)}); "
+            "copy it again."
         ) from error
 
 
@@ -106,13 +122,19 @@ def _decode(file: BinaryIO, image: Image, rows: range, shape: tuple[int, ...]) -
             if count < 0 or offset < 0 or offset + size > heap_size:
                 raise _Damage(f"tile {rows[row]} has {size} bytes at {offset} of a heap of {heap_size}")
             stream = read_exactly(file, image.data_at + heap_at + offset, size, image.path) if size else b""
-            stream = _checked(stream, image.code if column.name == _STREAMS[0] else column.name, tile_size, cards)
-            struct.pack_into(layout, table, row * width + column.at, len(stream) // column.element, heap.tell())
+            stream = _checked(
+                stream, image.code if column.name == _STREAMS[0] else column.name, tile_size, cards
+            )
+            struct.pack_into(
+                layout, table, row * width + column.at, len(stream) // column.element, heap.tell()
+            )
             heap.write(stream)
     header = _small_header(image, rows, shape, width, len(heap.getvalue()))
     data = bytes(table) + heap.getvalue()
     whole = fits.PrimaryHDU().header.tostring() + header.tostring()
-    with fits.open(io.BytesIO(whole.encode("ascii") + data + b"\0" * (-len(data) % BLOCK)), memmap=False) as hdus:
+    with fits.open(
+        io.BytesIO(whole.encode("ascii") + data + b"\0" * (-len(data) % BLOCK)), memmap=False
+    ) as hdus:
         return np.asarray(hdus[1].data)
 
 
@@ -147,14 +169,18 @@ def _checked(stream: bytes, code: str, tile: tuple[int, ...], cards: Mapping[str
         return stream
     if code.startswith("GZIP"):
         most = math.prod(tile) * 8
-        if len(stream) * _GZIP_RATIO > 2**26 and len(zlib.decompressobj(31).decompress(stream, most + 1)) > most:
+        if (
+            len(stream) * _GZIP_RATIO > 2**26
+            and len(zlib.decompressobj(31).decompress(stream, most + 1)) > most
+        ):
             raise _Damage(f"a tile of {tile} pixels unpacks to more than {most} bytes")
         return stream
     if code.startswith("RICE"):
         values = {str(cards.get(f"ZNAME{n}")).strip(): cards.get(f"ZVAL{n}") for n in range(1, 10)}
         if values.get("BLOCKSIZE", 32) not in range(1, 65) or values.get("BYTEPIX", 4) not in (1, 2, 4):
             raise _Damage(f"BLOCKSIZE is {values.get('BLOCKSIZE')} and BYTEPIX {values.get('BYTEPIX')}")
-        return stream  # no tail: the decoder wants to have used every byte; it looks after each block whether it has
+        # no tail: the decoder wants to have used every byte; it looks after each block whether it has
+        return stream
     if code == "PLIO_1":
         return _checked_plio(stream)
     return _checked_hcompress(stream, tile) if code == "HCOMPRESS_1" else stream
@@ -173,13 +199,17 @@ def _checked_plio(stream: bytes) -> bytes:
 
 
 def _checked_hcompress(stream: bytes, tile: tuple[int, ...]) -> bytes:
-    """A quadtree whose head repeats the tile's size; 0101 as the next code word is none, there the decoder stops."""
+    """A quadtree whose head repeats the tile's size; 0101 as the next code word is none, there the decoder
+    stops.
+    """
     if len(stream) < 25 or stream[:2] != b"\xdd\x99":
         raise _Damage("an HCOMPRESS stream has no head")
     sizes = struct.unpack_from(">2i", stream, 2)
     planes = stream[22:25]
     if sorted(sizes) != sorted([n for n in tile if n > 1] or [1])[-2:] or max(planes) > 64:
-        raise _Damage(f"an HCOMPRESS stream is made for {sizes} pixels of up to {max(planes)} bits, the tile has {tile}")
+        raise _Damage(
+            f"an HCOMPRESS stream is made for {sizes} pixels of up to {max(planes)} bits, the tile has {tile}"
+        )
     return stream + b"\x55" * (math.prod(tile) + 64)
 
 
@@ -188,10 +218,16 @@ def _small_header(image: Image, rows: range, shape: tuple[int, ...], width: int,
     from astropy.io import fits
 
     cards = image.cards
-    header = fits.Header([("XTENSION", "BINTABLE"), ("BITPIX", 8), ("NAXIS", 2), ("NAXIS1", width), ("NAXIS2", len(rows))])
-    header.update({"PCOUNT": heap, "GCOUNT": 1, "TFIELDS": cards["TFIELDS"], "ZIMAGE": True, "ZNAXIS": len(shape)})
+    header = fits.Header(
+        [("XTENSION", "BINTABLE"), ("BITPIX", 8), ("NAXIS", 2), ("NAXIS1", width), ("NAXIS2", len(rows))]
+    )
+    header.update(
+        {"PCOUNT": heap, "GCOUNT": 1, "TFIELDS": cards["TFIELDS"], "ZIMAGE": True, "ZNAXIS": len(shape)}
+    )
     header.update({f"ZNAXIS{axis}": n for axis, n in enumerate(reversed(shape), 1)})
-    header.update({name: value for name, value in cards.items() if _PASSED_ON.match(name) and value is not None})
+    header.update(
+        {name: value for name, value in cards.items() if _PASSED_ON.match(name) and value is not None}
+    )
     if image.bitpix < 0 and isinstance(cards.get("ZBLANK"), int):
         header["ZBLANK"] = cards["ZBLANK"]
     if isinstance(seed := cards.get("ZDITHER0"), int):

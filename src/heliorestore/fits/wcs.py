@@ -1,4 +1,6 @@
-"""World coordinates of an image plane: reduced to its two axes and made linear when read, moved to finer pixels when written."""
+"""World coordinates of an image plane: reduced to its two axes and made linear when read, moved to finer
+pixels when written.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from heliorestore.instrument import RADIAN_ARCSEC
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-_ONE_AXIS = re.compile(r"(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA|CNAME|CRDER|CSYER|CRDATE|CZPHS|CPERI)(\d+)([A-Z]?)\Z")
+_ONE_AXIS = re.compile(
+    r"(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA|CNAME|CRDER|CSYER|CRDATE|CZPHS|CPERI)(\d+)([A-Z]?)\Z"
+)
 _TWO_AXES = re.compile(r"(PC|CD)(\d+)_(\d+)([A-Z]?)\Z")
 _PARAMETER = re.compile(r"(PV|PS)(\d+)_(\d+[A-Z]?)\Z")
 _ORIENTATION = re.compile(r"(LONPOLE|LATPOLE|WCSNAME)([A-Z]?)\Z")
@@ -56,7 +60,9 @@ def untabulated(header: Header) -> Header:
     """The planar header without the coordinate systems whose tables it has not got; all other cards stay."""
     from astropy.io.fits import Header
 
-    broken = {letter for letter in _systems(header) if any(is_tabulated(header, axis, letter) for axis in (1, 2))}
+    broken = {
+        letter for letter in _systems(header) if any(is_tabulated(header, axis, letter) for axis in (1, 2))
+    }
     kept = Header()
     for card in header.cards:
         if _system(card.keyword) not in broken:
@@ -73,7 +79,8 @@ def _system(keyword: str) -> str | None:
 
 
 def pointed(header: Header, planes: npt.NDArray[np.float64], shape: tuple[int, int] | None = None) -> Header:
-    """The planar header with a linear WCS where images (..., 2, 3) lie in the mean, and with the median size of their pixels.
+    """The planar header with a linear WCS where images (..., 2, 3) lie in the mean, and with the median size
+    of their pixels.
 
     `shape` (y, x) of the plane sets CRPIX to its centre; without it the header has CRPIX there already.
     """
@@ -81,11 +88,20 @@ def pointed(header: Header, planes: npt.NDArray[np.float64], shape: tuple[int, i
     known = known[np.isfinite(known).all((1, 2))]
     if not len(known):
         return header
-    named = [header.cards[key] for kind in ("CNAME", "CSYER") for axis in (1, 2) if (key := f"{kind}{axis}") in header]
-    words = [str(header.get(f"CTYPE{axis}", default)).partition("-")[0] for axis, default in ((1, "HPLN"), (2, "HPLT"))]
+    named = [
+        header.cards[key]
+        for kind in ("CNAME", "CSYER")
+        for axis in (1, 2)
+        if (key := f"{kind}{axis}") in header
+    ]
+    words = [
+        str(header.get(f"CTYPE{axis}", default)).partition("-")[0]
+        for axis, default in ((1, "HPLN"), (2, "HPLT"))
+    ]
     words = [word.replace("SOLX", "HPLN").replace("SOLY", "HPLT") for word in words]
     centre, sizes = known[:, :, 0].mean(0), np.median(pixel_sizes(known), 0)
-    # Of frames that turn, the mean of the steps is too short: it tells their direction, the median distance their length.
+    # Of frames that turn, the mean of the steps is too short: it tells their direction, the median distance
+    # their length.
     steps = known[:, :, 1:].mean(0) * [[np.cos(centre[1] / RADIAN_ARCSEC)], [1.0]]
     steps *= sizes / np.hypot(*steps)
     scale = sizes.copy()
@@ -94,11 +110,20 @@ def pointed(header: Header, planes: npt.NDArray[np.float64], shape: tuple[int, i
     pc = steps / scale[:, None]
     made = untabulated(header)
     for axis in (1, 2):
-        cards: dict[str, Any] = {"CTYPE": f"{words[axis - 1]:-<4}-TAN", "CUNIT": "arcsec", "CRVAL": centre[axis - 1]}
+        cards: dict[str, Any] = {
+            "CTYPE": f"{words[axis - 1]:-<4}-TAN",
+            "CUNIT": "arcsec",
+            "CRVAL": centre[axis - 1],
+        }
         if shape is not None:
             cards["CRPIX"] = (shape[2 - axis] + 1) / 2
         cards |= {"CDELT": scale[axis - 1]}
-        made.update({f"{key}{axis}": value if isinstance(value, str) else float(value) for key, value in cards.items()})
+        made.update(
+            {
+                f"{key}{axis}": value if isinstance(value, str) else float(value)
+                for key, value in cards.items()
+            }
+        )
         made.update({f"PC{axis}_{other}": float(pc[axis - 1, other - 1]) for other in (1, 2)})
     for card in named:
         made[card.keyword] = (card.value, card.comment)
@@ -108,23 +133,33 @@ def pointed(header: Header, planes: npt.NDArray[np.float64], shape: tuple[int, i
 def zoomed(header: Header, zoom: float) -> Header:
     """Return the planar header for `zoom` pixels in the place of one, in every of its coordinate systems.
 
-    Pixel centres are whole numbers, so the first image edge lies at 1/2 in both: CRPIX' = zoom CRPIX - (zoom - 1)/2.
-    The scale goes into CDELT, or into the CD matrix, and never into PC.
+    Pixel centres are whole numbers, so the first image edge lies at 1/2 in both: CRPIX' = zoom CRPIX - (zoom
+    - 1)/2. The scale goes into CDELT, or into the CD matrix, and never into PC.
     """
     fine = header.copy()
     for letter in _systems(header) if zoom != 1 else ():
-        matrix = [key for key in header if (found := _TWO_AXES.match(key)) and found[1] == "CD" and found[4] == letter]
+        matrix = [
+            key
+            for key in header
+            if (found := _TWO_AXES.match(key)) and found[1] == "CD" and found[4] == letter
+        ]
         scales = [f"CDELT{axis}{letter}" for axis in (1, 2)]
         for key in matrix + [key for key in scales if not matrix or key in header]:
             fine[key] = _number(header, key, 1.0) / zoom
         for axis in (1, 2):
-            fine[f"CRPIX{axis}{letter}"] = zoom * _number(header, f"CRPIX{axis}{letter}", 0.0) - (zoom - 1) / 2
+            fine[f"CRPIX{axis}{letter}"] = (
+                zoom * _number(header, f"CRPIX{axis}{letter}", 0.0) - (zoom - 1) / 2
+            )
     return fine
 
 
 def _systems(header: Header) -> list[str]:
-    """The letters of the coordinate systems that a header describes, the primary one being the empty letter."""
-    found = {m[3] for key in header if (m := _ONE_AXIS.match(key)) and m[1] in ("CTYPE", "CRVAL", "CRPIX", "CDELT")}
+    """The letters of the coordinate systems that a header describes, the primary one being the empty
+    letter.
+    """
+    found = {
+        m[3] for key in header if (m := _ONE_AXIS.match(key)) and m[1] in ("CTYPE", "CRVAL", "CRPIX", "CDELT")
+    }
     return sorted(found | {m[4] for key in header if (m := _TWO_AXES.match(key))})
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from astropy.io.fits import Header
 
 _MAP_AXES = {"modes": ("X", "Y", "MODE", "FRAME")}
-_STALE = ("EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT", "DATAMIN", "DATAMAX", OWN_FORMAT)  # true of the old array only
+# true of the old array only
+_STALE = ("EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT", "DATAMIN", "DATAMAX", OWN_FORMAT)
 _STEADY = 0.02  # relative spread of the steps between frames that still have one step
 _MOST_NUMBERED = 999  # objects whose label finds room in a keyword; the OBJECTS table has all of them
 
@@ -38,7 +39,9 @@ def write(snapshot: Snapshot, path: str | PathLike[str], *, overwrite: bool = Fa
     """
     from astropy.io import fits
 
-    target = check_output(path, overwrite=overwrite, inputs=() if snapshot.run is None else snapshot.run.inputs())
+    target = check_output(
+        path, overwrite=overwrite, inputs=() if snapshot.run is None else snapshot.run.inputs()
+    )
     records = tables(snapshot)  # reads the inputs once for their checksums, before other readers have to wait
     with silent_astropy():
         hdus = fits.HDUList([*image_hdus(snapshot), *records])
@@ -57,7 +60,7 @@ def image_hdus(snapshot: Snapshot) -> Iterator[fits.PrimaryHDU | fits.ImageHDU]:
     yield from _further_headers(snapshot.run)
 
 
-# -- headers -------------------------------------------------------------------------------------------------------
+# -- headers -------------------------------------------------------------------------------------------------
 
 
 def primary_header(snapshot: Snapshot) -> Header:
@@ -84,9 +87,15 @@ def primary_header(snapshot: Snapshot) -> Header:
 
 
 def _shown_frame(snapshot: Snapshot) -> int | None:
-    """The frame that the images show, where a method restores every frame; None where the frames became one image."""
+    """The frame that the images show, where a method restores every frame; None where the frames became one
+    image.
+    """
     frames = snapshot.history.get("frame")
-    frame = frames[-1] if frames is not None and len(frames) else getattr(snapshot.run and snapshot.run.settings, "frame", None)
+    frame = (
+        frames[-1]
+        if frames is not None and len(frames)
+        else getattr(snapshot.run and snapshot.run.settings, "frame", None)
+    )
     return None if frame is None else int(frame)
 
 
@@ -102,15 +111,19 @@ def _base(run: Run | None, zoom: int, frame: int | None = None) -> Header:
             header[f"CDELT{axis}"] = (scale, "pixel scale of the instrument")
             header[f"CUNIT{axis}"] = "arcsec"
     for keyword, value, comment in (
-        ("CTYPE3", "OBJECT", "channel, camera or wavelength"), ("CRPIX3", 1.0, ""), ("CRVAL3", 0.0, "objects are numbered from 0"),
+        ("CTYPE3", "OBJECT", "channel, camera or wavelength"),
+        ("CRPIX3", 1.0, ""),
+        ("CRVAL3", 0.0, "objects are numbered from 0"),
         ("CDELT3", 1.0, ""),
-    ):  # fmt: skip
+    ):
         header[keyword] = (value, comment)
     return header
 
 
 def _placed(run: Run, number: int, frame: int | None = None) -> Header:
-    """An object's header, pointed to the mean place of the images used that share it, or of one frame of them."""
+    """An object's header, pointed to the mean place of the images used that share it, or of one frame of
+    them.
+    """
     header = cleaned(run.headers[number])
     if run.pointing is None:
         return header
@@ -119,7 +132,9 @@ def _placed(run: Run, number: int, frame: int | None = None) -> Header:
 
 
 def cleaned(header: Header) -> Header:
-    """A header's cards that hold for any copy of the image: nothing about bytes, scaling, checksums or compression."""
+    """A header's cards that hold for any copy of the image: nothing about bytes, scaling, checksums or
+    compression.
+    """
     from astropy.io.fits import Header
 
     kept = Header()
@@ -134,11 +149,16 @@ def _time_cards(run: Run) -> list[Card]:
     if not len(known):
         return []
     first, last = (str(np.datetime_as_string(pick(known), unit="us")) for pick in (np.min, np.max))
-    return [("DATE-BEG", first, "time of the first frame used"), ("DATE-END", last, "time of the last frame used")]
+    return [
+        ("DATE-BEG", first, "time of the first frame used"),
+        ("DATE-END", last, "time of the last frame used"),
+    ]
 
 
 def _object_cards(run: Run) -> Iterator[Card]:
-    for number, (label, instrument) in enumerate(zip(run.labels[:_MOST_NUMBERED], run.instruments, strict=False), 1):
+    for number, (label, instrument) in enumerate(
+        zip(run.labels[:_MOST_NUMBERED], run.instruments, strict=False), 1
+    ):
         yield f"LABEL{number}", to_ascii(label), f"object {number - 1}"
         if instrument.wavelength_nm is not None:
             yield f"WLNM{number}", instrument.wavelength_nm, f"[nm] wavelength of object {number - 1}"
@@ -150,7 +170,9 @@ def _further_headers(run: Run | None) -> Iterator[fits.ImageHDU]:
 
     if run is None or not run.headers:
         return
-    others = [k for k, header in enumerate(run.headers) if header is not run.headers[0] and header != run.headers[0]]
+    others = [
+        k for k, header in enumerate(run.headers) if header is not run.headers[0] and header != run.headers[0]
+    ]
     # Objects of one file share their header, so runs of the same header are written once.
     for number, (_, same) in enumerate(itertools.groupby(others, key=lambda k: run.headers[k].tostring()), 1):
         objects = list(same)
@@ -176,23 +198,47 @@ def _map_hdu(snapshot: Snapshot, name: str, array: FloatArray) -> fits.ImageHDU:
         for axis, word in enumerate(_MAP_AXES.get(name, ())[: array.ndim], 1):
             header[f"CNAME{axis}"] = f"{word} of the grid" if word in ("X", "Y") else word
     header[MAP_CARD] = (name, "name of the map")
-    if unit := "rad" if name == "modes" else to_ascii(run.unit) if run and name.startswith(("residual", "uncertainty", SERIES)) else "":
+    if (
+        unit := "rad"
+        if name == "modes"
+        else to_ascii(run.unit)
+        if run and name.startswith(("residual", "uncertainty", SERIES))
+        else ""
+    ):
         header["BUNIT"] = unit
     if name == "modes":
-        header["COMMENT"] = "Coefficients (frame, mode, grid y, grid x) of the modes of the wavefront; SETTINGS names the basis."
+        header["COMMENT"] = (
+            "Coefficients (frame, mode, grid y, grid x) of the modes of the wavefront; SETTINGS names the "
+            "basis."
+        )
     return fits.ImageHDU(array, header, name=to_ascii(name).upper())
 
 
 def _series_axes(run: Run) -> list[Card]:
-    """Axis 3 of (object, frame, y, x) is time where the frames come at a steady pace, else their number; FRAMES has all times."""
+    """Axis 3 of (object, frame, y, x) is time where the frames come at a steady pace, else their number;
+    FRAMES has all times.
+    """
     seconds = None if run.times is None else (run.times - run.times[0]) / np.timedelta64(1, "s")
     steps = np.diff(seconds) if seconds is not None and len(seconds) > 1 else np.array([np.nan])
     steady = bool(np.isfinite(steps).all() and steps[0] > 0 and np.ptp(steps) <= _STEADY * steps[0])
-    start, step = (0.0, float(steps.mean())) if steady else (float(run.frame_range.start), float(run.frame_range.step))
-    time = [("CTYPE3", "TIME" if steady else "FRAME", "since DATE-BEG" if steady else "number of the frame, from 0")]
+    start, step = (
+        (0.0, float(steps.mean())) if steady else (float(run.frame_range.start), float(run.frame_range.step))
+    )
+    time = [
+        (
+            "CTYPE3",
+            "TIME" if steady else "FRAME",
+            "since DATE-BEG" if steady else "number of the frame, from 0",
+        )
+    ]
     time += [("CUNIT3", "s", "")] if steady else []
     frame = [("CRPIX3", 1.0, ""), ("CRVAL3", start, ""), ("CDELT3", step, "")]
-    objects = [("CTYPE4", "OBJECT", "named by OBJECTS"), ("CRPIX4", 1.0, ""), ("CRVAL4", 0.0, ""), ("CDELT4", 1.0, "")]
+    objects = [
+        ("CTYPE4", "OBJECT", "named by OBJECTS"),
+        ("CRPIX4", 1.0, ""),
+        ("CRVAL4", 0.0, ""),
+        ("CDELT4", 1.0, ""),
+    ]
     return [*time, *frame, *objects]
 
 
@@ -200,10 +246,36 @@ def _coordinates(header: Header) -> Header:
     """The cards of a header that say where its pixels are."""
     from astropy.io.fits import Header
 
-    axes = ("CTYPE", "CUNIT", "CRVAL", "CRPIX", "CDELT", "CROTA", "PC", "CD", "PV", "LONPOLE", "LATPOLE", "WCSNAME")
-    observer = ("RSUN_REF", "DSUN_OBS", "HGLN_OBS", "HGLT_OBS", "CRLN_OBS", "CRLT_OBS", "DATE-OBS", "DATE-BEG", "RADESYS", "TIMESYS")
+    axes = (
+        "CTYPE",
+        "CUNIT",
+        "CRVAL",
+        "CRPIX",
+        "CDELT",
+        "CROTA",
+        "PC",
+        "CD",
+        "PV",
+        "LONPOLE",
+        "LATPOLE",
+        "WCSNAME",
+    )
+    observer = (
+        "RSUN_REF",
+        "DSUN_OBS",
+        "HGLN_OBS",
+        "HGLT_OBS",
+        "CRLN_OBS",
+        "CRLT_OBS",
+        "DATE-OBS",
+        "DATE-BEG",
+        "RADESYS",
+        "TIMESYS",
+    )
     kept = Header()
     for card in header.cards:
-        if card.keyword in observer or (card.keyword.startswith(axes) and card.keyword.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")[-1:].isdigit()):
+        if card.keyword in observer or (
+            card.keyword.startswith(axes) and card.keyword.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")[-1:].isdigit()
+        ):
             kept.append(card, bottom=True)
     return kept

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a method lives, the line that `heliorestore --help` shows for it, and what completes its settings from the data.
+    """Where a method lives, the line that `heliorestore --help` shows for it, and what completes its settings
+    from the data.
 
     `needs_instrument` says whether it can do nothing before aperture, pixels and wavelength are known.
     """
@@ -28,20 +29,26 @@ METHODS = {
         prepare="heliorestore.diagnose.fried:prepare",
     ),
     "richardson-lucy": Entry(
-        "heliorestore.methods.richardson_lucy:METHOD", "Deconvolve with the instrument's PSF (damped Richardson-Lucy)."
+        "heliorestore.methods.richardson_lucy:METHOD",
+        "Deconvolve with the instrument's PSF (damped Richardson-Lucy).",
     ),
     "sv-momfbd": Entry(
         "heliorestore.methods.sv_momfbd:METHOD",
         "Restore a burst by blind deconvolution with a blur that varies from place to place.",
         prepare="heliorestore.diagnose.fried:prepare",
     ),
-    "enhance": Entry("heliorestore.methods.enhance:METHOD", "Deconvolve HMI continuum images and magnetograms to twice the resolution."),
+    "enhance": Entry(
+        "heliorestore.methods.enhance:METHOD",
+        "Deconvolve HMI continuum images and magnetograms to twice the resolution.",
+    ),
     "denoise": Entry(
         "heliorestore.methods.noise2noise:METHOD",
         "Denoise Stokes images with a network, one that may learn from the series itself (Noise2Noise).",
         needs_instrument=False,
     ),
     "pca": Entry(
-        "heliorestore.methods.pca:METHOD", "Denoise spectra by a few principal components along wavelength (PCA).", needs_instrument=False
+        "heliorestore.methods.pca:METHOD",
+        "Denoise spectra by a few principal components along wavelength (PCA).",
+        needs_instrument=False,
     ),
 }

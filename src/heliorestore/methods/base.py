@@ -29,7 +29,9 @@ Stream = Generator[Snapshot, Settings | None, None]
 
 
 class Method(Protocol):
-    """A restoration: yields a Snapshot per iteration, takes live settings by `send`, cleans up in `finally`."""
+    """A restoration: yields a Snapshot per iteration, takes live settings by `send`, cleans up in
+    `finally`.
+    """
 
     name: str
     settings: type[Settings]
@@ -66,21 +68,30 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(available[0])
     if name not in available:
-        raise SettingsError(f"The device {name!r} is not available here; available: auto, {', '.join(available)}.")
+        raise SettingsError(
+            f"The device {name!r} is not available here; available: auto, {', '.join(available)}."
+        )
     return torch.device(name)
 
 
-def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int = 0, start: Snapshot | None = None) -> Stream:
+def stream(
+    burst: Burst, settings: Settings, *, device: str = "auto", seed: int = 0, start: Snapshot | None = None
+) -> Stream:
     """Restore the burst, one Snapshot per iteration; `send` a copy of the settings to change live ones.
 
-    Every snapshot carries the record of the run, all messages so far and the history of losses and live settings, so that any
-    of them can be written to a file. Where the GPU's memory ends, the run goes on from its last snapshot with half of the memory, then
-    with a quarter, if the method has a setting for it, and at last on the CPU, and says so.
+    Every snapshot carries the record of the run, all messages so far and the history of losses and live
+    settings, so that any of them can be written to a file. Where the GPU's memory ends, the run goes on from
+    its last snapshot with half of the memory, then with a quarter, if the method has a setting for it, and at
+    last on the CPU, and says so.
     """
     method = load(settings.method)
     place = pick_device(device)
     if checkpoint := getattr(settings, "checkpoint", ""):
-        check_output(Path(checkpoint).expanduser(), overwrite=True, inputs=Run.of(burst, settings, device, seed).inputs())
+        check_output(
+            Path(checkpoint).expanduser(),
+            overwrite=True,
+            inputs=Run.of(burst, settings, device, seed).inputs(),
+        )
     messages: tuple[str, ...] = ()
     asked = settings
     if prepare := METHODS[settings.method].prepare:
@@ -107,14 +118,19 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
                 return
             except torch.OutOfMemoryError as error:
                 if place.type == "cpu":
-                    raise RestorationError(f"The memory is not enough for a burst of {burst.shape}: {error}") from error
-        # The GPU is full: its tensors went with the generator; go on from the last snapshot in smaller pieces, or on the CPU.
+                    raise RestorationError(
+                        f"The memory is not enough for a burst of {burst.shape}: {error}"
+                    ) from error
+        # The GPU is full: its tensors went with the generator; go on from the last snapshot in smaller
+        # pieces, or on the CPU.
         torch.cuda.empty_cache()
         if halved < _HALVINGS and hasattr(settings, "memory_gb"):
             halved += 1
             smaller = max(0.1, budget_bytes(settings.memory_gb, place) / 2e9)
             settings = settings.replace(memory_gb=smaller)
-            messages += (f"{place} has no memory left: the run goes on in smaller pieces, within {smaller:.3g} GB.",)
+            messages += (
+                f"{place} has no memory left: the run goes on in smaller pieces, within {smaller:.3g} GB.",
+            )
         else:
             messages += (f"{place} has no memory left: the run goes on on the CPU.",)
             if hasattr(asked, "memory_gb"):
@@ -127,15 +143,23 @@ def stream(burst: Burst, settings: Settings, *, device: str = "auto", seed: int 
 
 
 def _as_running(sent: Settings, asked: Settings, running: Settings) -> Settings:
-    """The settings that were sent, with what the run has made of those asked for: whoever sends them need not know of it."""
+    """The settings that were sent, with what the run has made of those asked for: whoever sends them need not
+    know of it.
+    """
     if type(sent) is not type(running):
         return sent
-    names = [o.name for o in options(type(running)) if not o.live and getattr(sent, o.name) == getattr(asked, o.name)]
+    names = [
+        o.name
+        for o in options(type(running))
+        if not o.live and getattr(sent, o.name) == getattr(asked, o.name)
+    ]
     return sent.replace(**{name: getattr(running, name) for name in names})
 
 
 def _files(settings: Settings) -> dict[str, Source]:
-    """The files that settings name, by the name of the setting, as they are now; what is missing the method complains about."""
+    """The files that settings name, by the name of the setting, as they are now; what is missing the method
+    complains about.
+    """
     return {name: Source.of(path) for name, path in settings.files().items() if path.is_file()}
 
 
@@ -143,19 +167,26 @@ def settings_of(run: Run) -> Settings:
     """Return the settings of a run, also when it was read back from a file."""
     if isinstance(run.settings, Settings):
         return run.settings
-    return from_rows(load(run.settings.method).settings, [(name, value) for name, value, *_ in run.settings.rows])
+    return from_rows(
+        load(run.settings.method).settings, [(name, value) for name, value, *_ in run.settings.rows]
+    )
 
 
 def settings_at(snapshot: Snapshot) -> Settings:
     """The settings of a snapshot's run with the live ones as they stood at its last iteration."""
     if snapshot.run is None:
-        raise RestorationError("This result does not tell which run it comes from: its settings are not known.")
+        raise RestorationError(
+            "This result does not tell which run it comes from: its settings are not known."
+        )
     settings, rows = settings_of(snapshot.run), len(snapshot.history.get("step", ()))
     return with_row(settings, snapshot.history, rows - 1) if rows else settings
 
 
-def replay(burst: Burst, settings: Settings, history: Columns, *, device: str = "auto", seed: int = 0) -> Stream:
-    """Run again as `history` tells: its live settings at every iteration, and as many iterations as it has rows.
+def replay(
+    burst: Burst, settings: Settings, history: Columns, *, device: str = "auto", seed: int = 0
+) -> Stream:
+    """Run again as `history` tells: its live settings at every iteration, and as many iterations as it has
+    rows.
 
     Where it began anew from the result so far, so does this. The checkpoint of the run is left alone.
     """
@@ -179,7 +210,9 @@ def replay(burst: Burst, settings: Settings, history: Columns, *, device: str = 
                 sent = following
 
 
-def restore(burst: Burst, settings: Settings, *, device: str = "auto", seed: int = 0, start: Snapshot | None = None) -> Snapshot:
+def restore(
+    burst: Burst, settings: Settings, *, device: str = "auto", seed: int = 0, start: Snapshot | None = None
+) -> Snapshot:
     """Return the last snapshot of `stream`."""
     last = deque(stream(burst, settings, device=device, seed=seed, start=start), maxlen=1)
     if not last:

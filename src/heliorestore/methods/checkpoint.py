@@ -24,7 +24,9 @@ INTERVAL_S = 60.0
 
 
 class Saver:
-    """Writes a state to a file now and then, whole or not at all, with the history and the clock of the run; without a path nothing."""
+    """Writes a state to a file now and then, whole or not at all, with the history and the clock of the run;
+    without a path nothing.
+    """
 
     def __init__(self, path: str, burst: Burst, settings: Settings, start: Snapshot | None = None) -> None:
         self.path = Path(path).expanduser() if path else None
@@ -34,7 +36,9 @@ class Saver:
         self._began = time.perf_counter() - (start.elapsed_s if start is not None else 0.0)
 
     def noted(self, snapshot: Snapshot, settings: Settings) -> Snapshot:
-        """The snapshot with its time and the history up to it, to which it is added as made with these settings."""
+        """The snapshot with its time and the history up to it, to which it is added as made with these
+        settings.
+        """
         timed = dataclasses.replace(snapshot, elapsed_s=time.perf_counter() - self._began)
         self.history.add(timed, settings)
         return dataclasses.replace(timed, history=self.history.columns)
@@ -57,7 +61,9 @@ class Saver:
             finally:
                 Path(name).unlink(missing_ok=True)
         except OSError as error:
-            raise RestorationError(f"The checkpoint {self.path} cannot be written ({error}); choose another with --checkpoint.") from error
+            raise RestorationError(
+                f"The checkpoint {self.path} cannot be written ({error}); choose another with --checkpoint."
+            ) from error
         self._saved = time.monotonic()
 
     def go_on(self, history: Columns | None) -> None:
@@ -73,16 +79,23 @@ class Saver:
 
 
 def resume(saver: Saver, state: State) -> State:
-    """The state that the saver's file holds, or the given one where there is no file; another run's file is a SettingsError."""
+    """The state that the saver's file holds, or the given one where there is no file; another run's file is a
+    SettingsError.
+    """
     if saver.path is None or not saver.path.exists():
         return state
     try:
         found = torch.load(saver.path, weights_only=True, map_location="cpu")
         key, values = found["key"], found["state"]
     except Exception as error:  # a damaged pickle raises almost anything
-        raise SettingsError(f"The checkpoint {saver.path} cannot be read ({error}): delete it, or choose another file.") from error
+        raise SettingsError(
+            f"The checkpoint {saver.path} cannot be read ({error}): delete it, or choose another file."
+        ) from error
     if key != saver.key:
-        raise SettingsError(f"The checkpoint {saver.path} belongs to another burst or other settings: delete it, or choose another file.")
+        raise SettingsError(
+            f"The checkpoint {saver.path} belongs to another burst or other settings: delete "
+            "it, or choose another file."
+        )
     history = found.get("history")  # None: of an earlier version
     saver.go_on(None if history is None else {title: column.numpy() for title, column in history.items()})
     return _filled(state, values, "")
@@ -107,20 +120,30 @@ def _filled(state: State, values: dict[str, Any], prefix: str) -> State:
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(state):
         before = getattr(state, field.name)
-        if dataclasses.is_dataclass(before) and not any(name.startswith(f"{prefix}{field.name}.") for name in values):
+        if dataclasses.is_dataclass(before) and not any(
+            name.startswith(f"{prefix}{field.name}.") for name in values
+        ):
             changes[field.name] = None  # it had been done with
         elif dataclasses.is_dataclass(before):
             changes[field.name] = _filled(before, values, f"{prefix}{field.name}.")
         else:
             # What an earlier version did not keep stays as it is at the beginning of a run.
             value = values.get(prefix + field.name, None if isinstance(before, torch.Tensor) else before)
-            changes[field.name] = value.to(before.device) if isinstance(value, torch.Tensor) and before is not None else value
+            changes[field.name] = (
+                value.to(before.device) if isinstance(value, torch.Tensor) and before is not None else value
+            )
     return dataclasses.replace(state, **changes)
 
 
 def _fingerprint(burst: Burst, settings: Settings) -> str:
-    """What a checkpoint must agree with: the shape and the first frame of the burst, and the settings that cannot change."""
-    frozen = [(o.name, getattr(settings, o.name)) for o in options(type(settings)) if not o.live and o.name != "checkpoint"]
+    """What a checkpoint must agree with: the shape and the first frame of the burst, and the settings that
+    cannot change.
+    """
+    frozen = [
+        (o.name, getattr(settings, o.name))
+        for o in options(type(settings))
+        if not o.live and o.name != "checkpoint"
+    ]
     digest = hashlib.sha256(repr((settings.method, burst.shape, frozen, burst.instruments)).encode())
     digest.update(burst.image(0, 0).tobytes())
     return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Enhance: deconvolve HMI images and double their resolution with a trained network, tile by tile.
 
-Diaz Baso & Asensio Ramos (2018), doi:10.1051/0004-6361/201731344. The network's continuum is in units of the quiet Sun,
-its magnetogram in kilogauss.
+Diaz Baso & Asensio Ramos (2018), doi:10.1051/0004-6361/201731344. The network's continuum is in units of the
+quiet Sun, its magnetogram in kilogauss.
 """
 
 from __future__ import annotations
@@ -30,7 +30,16 @@ ZOOM = 2
 TILE = 256  # input pixels
 _LIMB_MU = 0.4  # nearer to the limb the authors found artefacts
 _MOST_FLUX = 1.029  # unsigned, relative to the input's
-_GAUSS = {"g": 1e-3, "gauss": 1e-3, "mx/cm^2": 1e-3, "mx cm-2": 1e-3, "mx/cm2": 1e-3, "kg": 1.0, "t": 10.0, "mt": 1e-2}
+_GAUSS = {
+    "g": 1e-3,
+    "gauss": 1e-3,
+    "mx/cm^2": 1e-3,
+    "mx cm-2": 1e-3,
+    "mx/cm2": 1e-3,
+    "kg": 1.0,
+    "t": 10.0,
+    "mt": 1e-2,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +48,29 @@ class EnhanceSettings(Settings):
 
     method: ClassVar[str] = "enhance"
 
-    kind: Literal["auto", "continuum", "magnetogram"] = option("auto", help="What the image is; auto asks the header, then the sign.")
-    network: Literal["full", "small"] = option("full", help="The published architecture, or one with a ninth of its arithmetic.")
+    kind: Literal["auto", "continuum", "magnetogram"] = option(
+        "auto", help="What the image is; auto asks the header, then the sign."
+    )
+    network: Literal["full", "small"] = option(
+        "full", help="The published architecture, or one with a ninth of its arithmetic."
+    )
     keep_flux: bool = option(
         True,
-        help="Scale a magnetogram down where its unsigned flux has grown by more than 2.9 %: mixed polarities, once resolved, add some.",
+        help="Scale a magnetogram down where its unsigned flux has grown by more than 2.9 %: mixed "
+        "polarities, once resolved, add some.",
     )
-    weights: str = weights_option("", of="enhance", help="Name or file of weights to use instead of the ones that come with the program.")
+    weights: str = weights_option(
+        "",
+        of="enhance",
+        help="Name or file of weights to use instead of the ones that come with the program.",
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class _Input:
-    """One object ready for the network: `image` (y, x) normalised and free of NaN, `unit` what its values times it are in the burst."""
+    """One object ready for the network: `image` (y, x) normalised and free of NaN, `unit` what its values
+    times it are in the burst.
+    """
 
     image: FloatArray
     unit: FloatArray
@@ -67,9 +87,17 @@ class EnhanceMethod:
     settings = EnhanceSettings
 
     def stream(
-        self, burst: Burst, settings: EnhanceSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+        self,
+        burst: Burst,
+        settings: EnhanceSettings,
+        *,
+        device: torch.device,
+        seed: int,
+        start: Snapshot | None = None,
     ) -> Generator[Snapshot, EnhanceSettings | None, None]:
-        """Yield a snapshot per row of tiles; `start` goes on where an earlier snapshot of the same images ended."""
+        """Yield a snapshot per row of tiles; `start` goes on where an earlier snapshot of the same images
+        ended.
+        """
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
         observed, _ = average_frames(burst)
         inputs = [prepare(burst, k, observed[k], settings, device) for k in range(len(observed))]
@@ -93,25 +121,46 @@ class EnhanceMethod:
                     )  # fmt: skip
         if settings.keep_flux:
             messages += tuple(
-                filter(None, (_keep_flux(burst, k, observed[k], images[k]) for k, each in enumerate(inputs) if each.kind == "magnetogram"))
+                filter(
+                    None,
+                    (
+                        _keep_flux(burst, k, observed[k], images[k])
+                        for k, each in enumerate(inputs)
+                        if each.kind == "magnetogram"
+                    ),
+                )
             )
         residual, losses = _reconvolution(burst, observed, images)
         yield Snapshot(
-            step=total, total=total, images=images, maps={"coverage": coverage, "residual": residual}, losses=losses,
-            messages=messages, elapsed_s=time.perf_counter() - began, zoom=ZOOM, stop=StopReason.DONE,
-        )  # fmt: skip
+            step=total,
+            total=total,
+            images=images,
+            maps={"coverage": coverage, "residual": residual},
+            losses=losses,
+            messages=messages,
+            elapsed_s=time.perf_counter() - began,
+            zoom=ZOOM,
+            stop=StopReason.DONE,
+        )
 
 
 METHOD = EnhanceMethod()
 
 
 def kind_of(burst: Burst, number: int, image: FloatArray) -> str:
-    """`continuum` or `magnetogram`, by the header's words and unit, else by whether the image has two signs."""
+    """`continuum` or `magnetogram`, by the header's words and unit, else by whether the image has two
+    signs.
+    """
     header = burst.headers[number] if burst.headers else {}
-    words = " ".join(str(header.get(key, "")) for key in ("CONTENT", "BTYPE", "OBJECT", "BUNIT", "DATATYPE")).lower()
+    words = " ".join(
+        str(header.get(key, "")) for key in ("CONTENT", "BTYPE", "OBJECT", "BUNIT", "DATATYPE")
+    ).lower()
     unit = str(header.get("BUNIT", burst.unit)).strip().lower()
     if unit in ("m/s", "cm/s", "km/s") or "doppler" in words:
-        raise SettingsError(f"{burst.labels[number]} is in {unit or 'm/s'}: Enhance restores continuum images and magnetograms.")
+        raise SettingsError(
+            f"{burst.labels[number]} is in {unit or 'm/s'}: Enhance restores continuum "
+            "images and magnetograms."
+        )
     if "magnetogram" in words or unit in _GAUSS:
         return "magnetogram"
     if "continuum" in words or "intensity" in words:
@@ -119,7 +168,9 @@ def kind_of(burst: Burst, number: int, image: FloatArray) -> str:
     return "magnetogram" if np.nanmean(image < 0) > 0.05 else "continuum"
 
 
-def prepare(burst: Burst, number: int, image: FloatArray, settings: EnhanceSettings, device: torch.device) -> _Input:
+def prepare(
+    burst: Burst, number: int, image: FloatArray, settings: EnhanceSettings, device: torch.device
+) -> _Input:
     """Normalise one object (y, x) for its network, and say what a user should know about it."""
     kind = settings.kind if settings.kind != "auto" else kind_of(burst, number, image)
     net, record = _network(kind, settings)
@@ -127,11 +178,16 @@ def prepare(burst: Burst, number: int, image: FloatArray, settings: EnhanceSetti
     low, high = record.pixel_arcsec
     if not low <= pixel <= high:
         raise SettingsError(
-            f"{burst.labels[number]} has pixels of {pixel:g} arcsec; the weights {record.name} are for {low:g} to {high:g} arcsec "
-            f"({record.instrument or 'their instrument'}). If the header is wrong, say --instrument hmi-6173,pixel_arcsec=..."
+            f"{burst.labels[number]} has pixels of {pixel:g} arcsec; the weights {record.name} are for "
+            f"{low:g} to {high:g} arcsec "
+            f"({record.instrument or 'their instrument'}). If the header is wrong, say --instrument "
+            "hmi-6173,pixel_arcsec=..."
         )
     if min(image.shape) < 2:
-        raise SettingsError(f"{burst.labels[number]} has {image.shape[0]} x {image.shape[1]} pixels; Enhance needs at least 2 x 2.")
+        raise SettingsError(
+            f"{burst.labels[number]} has {image.shape[0]} x {image.shape[1]} pixels; Enhance "
+            "needs at least 2 x 2."
+        )
     messages = [f"Weights {record.name}, sha256 {record.sha256}."]
     if burst.shape[1] > 1:
         messages.append(f"Enhance restores one image: the mean of the {burst.shape[1]} frames.")
@@ -154,10 +210,14 @@ def _network(kind: str, settings: EnhanceSettings) -> tuple[Enhance, weights.Wei
     name = settings.weights or f"enhance-{kind}" + ("-small" if settings.network == "small" else "")
     net, record = weights.load(name)
     if not isinstance(net, Enhance):
-        raise WeightsError(f"The weights {name} are of the network {record.architecture}; Enhance needs weights of its own networks.")
+        raise WeightsError(
+            f"The weights {name} are of the network {record.architecture}; Enhance needs "
+            "weights of its own networks."
+        )
     if record.kind and record.kind != kind:
         raise WeightsError(
-            f"The weights {name} are for a {record.kind}, but the image is taken for a {kind}: choose others, or --kind {record.kind}."
+            f"The weights {name} are for a {record.kind}, but the image is taken for a {kind}: choose "
+            f"others, or --kind {record.kind}."
         )
     return net, record
 
@@ -172,36 +232,53 @@ def _per_kilogauss(burst: Burst, number: int, image: FloatArray) -> float:
 def _about_limb(mu: npt.NDArray[np.float64] | None, lowest: float) -> list[str]:
     if mu is None and lowest < 0.9:
         return [
-            f"The quiet Sun falls to {lowest:.0%} of its brightness within the field: limb darkening, which was divided out for the "
+            f"The quiet Sun falls to {lowest:.0%} of its brightness within the field: limb darkening, which "
+            "was divided out for the "
             "network and put back. Near the limb the result is less reliable."
         ]
     if mu is not None and (nearest := float(np.nanmin(mu))) < _LIMB_MU:
         return [
-            f"The field reaches mu = {nearest:.2f}: limb darkening was divided out for the network and put back, and what lies off the "
-            f"limb is left out. Below mu = {_LIMB_MU} the contrast is too small for the network: expect artefacts there."
+            f"The field reaches mu = {nearest:.2f}: limb darkening was divided out for the network and put "
+            "back, and what lies off the "
+            f"limb is left out. Below mu = {_LIMB_MU} the contrast is too small for the network: expect "
+            "artefacts there."
         ]
     return []
 
 
 def _begin(observed: FloatArray, start: Snapshot | None) -> tuple[FloatArray, FloatArray]:
-    """Images on the finer grid, the observed ones until a tile is done, and what part of them is done (object, y, x)."""
+    """Images on the finer grid, the observed ones until a tile is done, and what part of them is done
+    (object, y, x).
+    """
     coverage = np.zeros(observed.shape, np.float32)
     images = observed.repeat(ZOOM, 1).repeat(ZOOM, 2)
-    if start is not None and start.images.shape == images.shape and start.maps.get("coverage", images).shape == observed.shape:
+    if (
+        start is not None
+        and start.images.shape == images.shape
+        and start.maps.get("coverage", images).shape == observed.shape
+    ):
         return start.images.copy(), start.maps["coverage"].copy()
     return images, coverage
 
 
 def _restored(prepared: _Input, rows: slice, device: torch.device) -> FloatArray:
-    """The restored rows (2 y, 2 x) in the burst's unit, from tiles that overlap by the network's reach; holes stay as they are."""
+    """The restored rows (2 y, 2 x) in the burst's unit, from tiles that overlap by the network's reach; holes
+    stay as they are.
+    """
     images = torch.from_numpy(prepared.image)[None, None].to(device)
-    result = restored_rows(prepared.net, images, rows, side=TILE, reach=prepared.net.reach, zoom=ZOOM)[0, 0].cpu().numpy()
+    result = (
+        restored_rows(prepared.net, images, rows, side=TILE, reach=prepared.net.reach, zoom=ZOOM)[0, 0]
+        .cpu()
+        .numpy()
+    )
     unit, hole = (_repeated(part[rows]) for part in (prepared.unit, prepared.hole))
     return np.where(hole, np.nan, result * unit)
 
 
 def _keep_flux(burst: Burst, number: int, observed: FloatArray, image: FloatArray) -> str:
-    """Scale the restored field in place if its mean modulus has grown too much; what was done and what it costs, in words."""
+    """Scale the restored field in place if its mean modulus has grown too much; what was done and what it
+    costs, in words.
+    """
     growth = float(np.nanmean(np.abs(image))) / max(float(np.nanmean(np.abs(observed))), 1e-30)
     if growth <= _MOST_FLUX:
         return ""
@@ -210,8 +287,10 @@ def _keep_flux(burst: Burst, number: int, observed: FloatArray, image: FloatArra
     free, kept = (_misfit(observed - each, observed) for each in (seen, factor * seen))
     image *= factor
     return (
-        f"The unsigned flux had grown by {growth - 1:.1%}: the whole field was scaled by {factor:.3f} to keep it within "
-        f"{_MOST_FLUX - 1:.1%}. Observed again, it differs from the input by {kept:.1%}, unscaled by {free:.1%} "
+        f"The unsigned flux had grown by {growth - 1:.1%}: the whole field was scaled by {factor:.3f} to "
+        "keep it within "
+        f"{_MOST_FLUX - 1:.1%}. Observed again, it differs from the input by {kept:.1%}, unscaled by "
+        f"{free:.1%} "
         "(--no-keep-flux leaves it as the network gave it)."
     )
 
@@ -220,13 +299,20 @@ def _repeated(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return image.repeat(ZOOM, 0).repeat(ZOOM, 1)
 
 
-def _reconvolution(burst: Burst, observed: FloatArray, images: FloatArray) -> tuple[FloatArray, dict[str, float]]:
-    """What the restored images, seen again by the telescope, leave of the observed ones (object, y, x), and its rms.
+def _reconvolution(
+    burst: Burst, observed: FloatArray, images: FloatArray
+) -> tuple[FloatArray, dict[str, float]]:
+    """What the restored images, seen again by the telescope, leave of the observed ones (object, y, x), and
+    its rms.
 
     The rms is relative to the rms of what the observed image has beyond its mean.
     """
-    residual = np.stack([observed[k] - reobserved(images[k], burst.instruments[k]) for k in range(len(observed))])
-    return residual, {"reconvolution": float(np.mean([_misfit(*pair) for pair in zip(residual, observed, strict=True)]))}
+    residual = np.stack(
+        [observed[k] - reobserved(images[k], burst.instruments[k]) for k in range(len(observed))]
+    )
+    return residual, {
+        "reconvolution": float(np.mean([_misfit(*pair) for pair in zip(residual, observed, strict=True)]))
+    }
 
 
 def _misfit(left: FloatArray, observed: FloatArray) -> float:

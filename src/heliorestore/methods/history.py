@@ -1,4 +1,6 @@
-"""The history of a run: one row per iteration with its losses and the live settings it was made with, from which it is repeated."""
+"""The history of a run: one row per iteration with its losses and the live settings it was made with, from
+which it is repeated.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from heliorestore.snapshot import Run, Snapshot
 Columns = Mapping[str, npt.NDArray[np.float64]]
 
 RESTART = "restart"
-"""The column that tells where an iteration began anew from the images and modes of a result: 1 from the row before, 0 from elsewhere."""
+"""The column that tells where an iteration began anew from the images and modes of a result: 1 from the row
+before, 0 from elsewhere."""
 
 _OF_THE_MACHINE = ("memory_gb", "checkpoint")  # settings that leave the result as it is
 
@@ -33,7 +36,9 @@ class History:
             self._restart = {RESTART: float(bool(self.columns) and _leads_to(start.run, burst, settings))}
 
     def resume(self, columns: Columns | None) -> None:
-        """Take over the rows of a run that was cut off, None if they were not kept; its state goes on as if it had not been."""
+        """Take over the rows of a run that was cut off, None if they were not kept; its state goes on as if
+        it had not been.
+        """
         self.columns = dict(columns or {})
         self._restart = {} if columns else {RESTART: 0.0}
 
@@ -42,8 +47,14 @@ class History:
         if snapshot.history:
             self.columns = dict(snapshot.history)
             return
-        row = {"step": float(snapshot.step), "seconds": snapshot.elapsed_s} | dict(snapshot.losses) | self._restart
-        row |= {name: float(getattr(settings, name)) for name in self._live if getattr(settings, name) is not None}
+        row = (
+            {"step": float(snapshot.step), "seconds": snapshot.elapsed_s}
+            | dict(snapshot.losses)
+            | self._restart
+        )
+        row |= {
+            name: float(getattr(settings, name)) for name in self._live if getattr(settings, name) is not None
+        }
         for name in self._lists:
             row |= _numbers(name, getattr(settings, name))
         length = len(self.columns.get("step", ()))
@@ -57,7 +68,8 @@ def gap(columns: Columns, settings: Settings) -> str:
     """Why the rows do not tell the whole run, as a sentence for the user, or nothing."""
     steps = columns.get("step", np.empty(0))
     unknown = steps[columns[RESTART] == 0] if RESTART in columns else steps[:0]
-    if hasattr(settings, "checkpoint") and len(steps) and steps[0] > 1:  # resumed when checkpoints did not keep the rows yet
+    # resumed when checkpoints did not keep the rows yet
+    if hasattr(settings, "checkpoint") and len(steps) and steps[0] > 1:
         unknown = steps[:1]
     if not len(unknown):
         return ""
@@ -80,7 +92,11 @@ def with_row(settings: Settings, columns: Columns, number: int) -> Settings:
             value = columns[opt.name][number]
             if opt.optional or not np.isnan(value):
                 values[opt.name] = None if np.isnan(value) else opt.type(value)
-        parts = [columns[name][number] for name in columns if name.startswith(f"{opt.name} ")] if _is_list_knob(opt) else []
+        parts = (
+            [columns[name][number] for name in columns if name.startswith(f"{opt.name} ")]
+            if _is_list_knob(opt)
+            else []
+        )
         if parts:
             values[opt.name] = ",".join(to_text(float(part)) for part in parts if not np.isnan(part))
     return settings.replace(**values)
@@ -90,7 +106,12 @@ def _leads_to(before: Run, burst: Burst, settings: Settings) -> bool:
     """Whether these settings on this burst, with the live ones of its rows, repeat an earlier run."""
     kept = [o.name for o in options(type(settings)) if not o.live and o.name not in _OF_THE_MACHINE]
     now = Run.of(burst, settings, "", 0)
-    was = {name: text for name, text, *_ in (to_rows(before.settings) if isinstance(before.settings, Settings) else before.settings.rows)}
+    was = {
+        name: text
+        for name, text, *_ in (
+            to_rows(before.settings) if isinstance(before.settings, Settings) else before.settings.rows
+        )
+    }
     text = {name: value for name, value, *_ in to_rows(settings)}
     files = [[(each.path, each.size, each.mtime_ns) for each in run.sources] for run in (before, now)]
     same = ("instruments", "labels", "object_range", "frame_range")
@@ -112,7 +133,9 @@ def _is_list_knob(opt: Option) -> bool:
 
 
 def _numbers(name: str, text: str) -> dict[str, float]:
-    """The numbers of a text by the titles of their columns, as `object_weights 1`; none where it is empty, or a word."""
+    """The numbers of a text by the titles of their columns, as `object_weights 1`; none where it is empty, or
+    a word.
+    """
     try:
         values = [float(part) for part in text.split(",") if part.strip()]
     except ValueError:

@@ -1,7 +1,8 @@
-"""MFBD by a trained network: a burst of short exposures in, one restored image out, without any wavefront being sought.
+"""MFBD by a trained network: a burst of short exposures in, one restored image out, without any wavefront
+being sought.
 
-Asensio Ramos, de la Cruz Rodriguez & Pastor Yabar (2018), doi:10.1051/0004-6361/201833648. The frames go to the network with the
-sharpest first, which it corrects by what all of them show.
+Asensio Ramos, de la Cruz Rodriguez & Pastor Yabar (2018), doi:10.1051/0004-6361/201833648. The frames go to
+the network with the sharpest first, which it corrects by what all of them show.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ SPREAD = "The committee's spread"
 """How the message begins that says what the map `uncertainty` is worth."""
 
 Net = EncoderDecoder | Recurrent
-_FINE_ARCSEC = 0.042  # the coarsest pixels that CHROMIS' network was trained on; above, CRISP's restores better
+# the coarsest pixels that CHROMIS' network was trained on; above, CRISP's restores better
+_FINE_ARCSEC = 0.042
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +48,33 @@ class MfbdSettings(Settings):
         20,
         minimum=1,
         maximum=1000,
-        help="Restorations, with the frames shuffled and turned, that are averaged; their spread is given too.",
+        help="Restorations, with the frames shuffled and turned, that are averaged; their spread is given "
+        "too.",
     )
-    best: int | None = option(None, minimum=1, maximum=10_000, help="Restore from so many of the sharpest frames; from all by default.")
+    best: int | None = option(
+        None,
+        minimum=1,
+        maximum=10_000,
+        help="Restore from so many of the sharpest frames; from all by default.",
+    )
     align: bool = option(True, help="Move the frames by whole pixels onto their mean first.")
     tile: int = option(
-        1024, unit="px", minimum=STRIDE, maximum=16_384,
-        help="Images larger than this go through the network in tiles, which overlap: smaller ones need less memory.",
-    )  # fmt: skip
-    weights: str = weights_option("", of="mfbd", help="Name or file of weights to use instead of the ones that come with the program.")
+        1024,
+        unit="px",
+        minimum=STRIDE,
+        maximum=16_384,
+        help="Images larger than this go through the network in tiles, which overlap: smaller ones need less "
+        "memory.",
+    )
+    weights: str = weights_option(
+        "", of="mfbd", help="Name or file of weights to use instead of the ones that come with the program."
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """Frames (object, frame, y, x) in the network's unit, padded to its stride; `order` (frame) begins with the sharpest.
+    """Frames (object, frame, y, x) in the network's unit, padded to its stride; `order` (frame) begins with
+    the sharpest.
 
     The network's unit is `values` (object) in the burst's, and its zero `zeros` (object).
     """
@@ -100,7 +115,10 @@ class _Mean:
     count: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.total, self.squares = torch.zeros(self.shape, dtype=torch.float64), torch.zeros(self.shape, dtype=torch.float64)
+        self.total, self.squares = (
+            torch.zeros(self.shape, dtype=torch.float64),
+            torch.zeros(self.shape, dtype=torch.float64),
+        )
         self.count = torch.zeros(self.shape[1], 1)
 
     def add(self, rows: slice, images: torch.Tensor) -> None:
@@ -116,7 +134,9 @@ class _Mean:
     @property
     def spread(self) -> torch.Tensor:
         """Standard deviation (object, y, x) of one member; zero where there are fewer than two."""
-        variance = (self.squares - self.total.square() / self.count.clamp(min=1)) / (self.count - 1).clamp(min=1)
+        variance = (self.squares - self.total.square() / self.count.clamp(min=1)) / (self.count - 1).clamp(
+            min=1
+        )
         return variance.clamp(min=0).sqrt()
 
 
@@ -127,9 +147,17 @@ class MfbdMethod:
     settings = MfbdSettings
 
     def stream(
-        self, burst: Burst, settings: MfbdSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+        self,
+        burst: Burst,
+        settings: MfbdSettings,
+        *,
+        device: torch.device,
+        seed: int,
+        start: Snapshot | None = None,
     ) -> Generator[Snapshot, MfbdSettings | None, None]:
-        """Yield a snapshot per member of the committee and row of tiles, or, with the recurrent network, per frame."""
+        """Yield a snapshot per member of the committee and row of tiles, or, with the recurrent network, per
+        frame.
+        """
         began = time.perf_counter()
         problem, messages = prepare(burst, settings, device)
         random = np.random.default_rng(seed)
@@ -149,7 +177,8 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     """Normalise, align and sort the frames, choose the network, and say what a user should know about it."""
     if min(burst.shape[2:]) < 2 * STRIDE:
         raise SettingsError(
-            f"The frames have {burst.shape[2]} x {burst.shape[3]} pixels; the network needs at least {2 * STRIDE} x {2 * STRIDE}."
+            f"The frames have {burst.shape[2]} x {burst.shape[3]} pixels; the network needs at least "
+            f"{2 * STRIDE} x {2 * STRIDE}."
         )
     net, record, messages = _network(burst, settings)
     observation = observe(burst, torch.device("cpu"), align=settings.align)
@@ -158,14 +187,19 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     order = _sharpest_first(observed)[: settings.best]
     if settings.best is not None and len(order) < observation.frames:
         numbers = sorted(burst.frame_range[observation.selection.used[frame]] for frame in order)
-        messages.append(f"The {len(order)} sharpest frames of {burst.shape[1]} were used: {', '.join(map(str, numbers))}.")
+        messages.append(
+            f"The {len(order)} sharpest frames of {burst.shape[1]} were used: {', '.join(map(str, numbers))}."
+        )
     if settings.committee > 1:
         messages.append(_about_spread(record))
     needed = net.frames if isinstance(net, EncoderDecoder) else 2
     if len(order) < needed:
-        messages.append(f"The network takes {needed} frames and there are {len(order)}: some were given to it twice.")
+        messages.append(
+            f"The network takes {needed} frames and there are {len(order)}: some were given to it twice."
+        )
     units = [
-        _unit(record, float(scale), contrast(image[order[0]].numpy())) for scale, image in zip(observation.scales, observed, strict=True)
+        _unit(record, float(scale), contrast(image[order[0]].numpy()))
+        for scale, image in zip(observation.scales, observed, strict=True)
     ]
     offsets, factors = (np.array(part) for part in zip(*units, strict=True))
     frames = (observed - _each(offsets)) * _each(factors)
@@ -182,7 +216,11 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
 def _about_spread(record: weights.WeightsRecord) -> str:
     """Why the map of the committee's spread is no map of errors."""
     times = record.quality.get("error_over_spread")
-    measured = f"on the bursts that the weights were validated with, the error is {times:.0f} times the spread" if times else ""
+    measured = (
+        f"on the bursts that the weights were validated with, the error is {times:.0f} times the spread"
+        if times
+        else ""
+    )
     return (
         f"{SPREAD} says where the members of the committee disagree, not how far all of them are off: "
         f"{measured or 'how much larger the error is was not measured for these weights'}."
@@ -194,10 +232,14 @@ def bands(rows: int, side: int) -> list[slice]:
     return [slice(top, min(top + side, rows)) for top in range(0, rows, side)]
 
 
-def groups(order: npt.NDArray[np.int64], size: int, random: np.random.Generator | None) -> list[npt.NDArray[np.int64]]:
-    """Deal frames, the sharpest first, into groups of `size`, each headed by one of the sharpest; `random` shuffles what follows.
+def groups(
+    order: npt.NDArray[np.int64], size: int, random: np.random.Generator | None
+) -> list[npt.NDArray[np.int64]]:
+    """Deal frames, the sharpest first, into groups of `size`, each headed by one of the sharpest; `random`
+    shuffles what follows.
 
-    A group that remains short is filled with the sharpest frames that it lacks, a short burst with its own frames again.
+    A group that remains short is filled with the sharpest frames that it lacks, a short burst with its own
+    frames again.
     """
     count = math.ceil(len(order) / size)
     leaders, rest = order[:count], order[count:]
@@ -207,8 +249,12 @@ def groups(order: npt.NDArray[np.int64], size: int, random: np.random.Generator 
     return [np.resize(group, size) for group in filled]
 
 
-def _at_once(problem: _Problem, mean: _Mean, committee: int, random: np.random.Generator) -> Iterator[torch.Tensor]:
-    """Restore groups of frames in one pass each; what is shown after every row of tiles is the mean so far."""
+def _at_once(
+    problem: _Problem, mean: _Mean, committee: int, random: np.random.Generator
+) -> Iterator[torch.Tensor]:
+    """Restore groups of frames in one pass each; what is shown after every row of tiles is the mean so
+    far.
+    """
     net = problem.net
     assert isinstance(net, EncoderDecoder)
     for member in range(committee):
@@ -223,7 +269,9 @@ def _at_once(problem: _Problem, mean: _Mean, committee: int, random: np.random.G
 
 
 def _through(problem: _Problem, frames: torch.Tensor, band: slice, orientation: int) -> torch.Tensor:
-    """The rows `band` (y, x) restored from a group of frames (1, frame, y, x) that the network sees in an orientation."""
+    """The rows `band` (y, x) restored from a group of frames (1, frame, y, x) that the network sees in an
+    orientation.
+    """
     net = problem.net
 
     def see(tile: torch.Tensor) -> torch.Tensor:
@@ -233,8 +281,12 @@ def _through(problem: _Problem, frames: torch.Tensor, band: slice, orientation: 
         return restored_rows(see, frames, band, side=problem.side, reach=net.reach)[0, 0].float().cpu()
 
 
-def _recurrent(problem: _Problem, mean: _Mean, committee: int, random: np.random.Generator) -> Iterator[torch.Tensor]:
-    """Refine an estimate frame by frame, each one shown; further members, with the frames in another order, are shown at their end."""
+def _recurrent(
+    problem: _Problem, mean: _Mean, committee: int, random: np.random.Generator
+) -> Iterator[torch.Tensor]:
+    """Refine an estimate frame by frame, each one shown; further members, with the frames in another order,
+    are shown at their end.
+    """
     order = np.resize(problem.order, max(2, len(problem.order)))
     for member in range(committee):
         shuffled = order if member == 0 else np.concatenate([order[:1], random.permutation(order[1:])])
@@ -247,11 +299,15 @@ def _recurrent(problem: _Problem, mean: _Mean, committee: int, random: np.random
 
 
 def _refined(problem: _Problem, order: npt.NDArray[np.int64], orientation: int) -> Iterator[torch.Tensor]:
-    """The estimate (object, y, x) after every frame but the first, which the network all sees in an orientation."""
+    """The estimate (object, y, x) after every frame but the first, which the network all sees in an
+    orientation.
+    """
     net, frames = problem.net, turned(problem.frames, orientation)
     assert isinstance(net, Recurrent)
     shape = int(frames.shape[-2]), int(frames.shape[-1])
-    tiles = [cut for band in bands(shape[0], problem.side) for cut in cuts(shape, band, problem.side, net.reach)]
+    tiles = [
+        cut for band in bands(shape[0], problem.side) for cut in cuts(shape, band, problem.side, net.reach)
+    ]
     memories: list[Memory | None] = [None] * len(frames)
     current = frames[:, int(order[0])]
     for frame in order[1:]:
@@ -266,13 +322,19 @@ def _refined(problem: _Problem, order: npt.NDArray[np.int64], orientation: int) 
 def better(
     net: Recurrent, tiles: list[Cut], current: torch.Tensor, frame: torch.Tensor, memory: Memory | None
 ) -> tuple[torch.Tensor, Memory]:
-    """One pass over an image (y, x), tile by tile: the better estimate, and what the next pass remembers of the whole image."""
+    """One pass over an image (y, x), tile by tile: the better estimate, and what the next pass remembers of
+    the whole image.
+    """
     seen, estimate = torch.stack([current, frame])[:, None, None], torch.empty_like(current)
     kept: list[torch.Tensor] = []
     with torch.inference_mode(), torch.autocast(frame.device.type, torch.bfloat16, enabled=frame.is_cuda):
         for cut in tiles:
             small = [cut.smaller(each) for each in REMEMBERED]
-            read = None if memory is None else tuple(part[(..., *each.read)] for part, each in zip(memory, small, strict=True))
+            read = (
+                None
+                if memory is None
+                else tuple(part[(..., *each.read)] for part, each in zip(memory, small, strict=True))
+            )
             restored, left = net.block(*seen[(..., *cut.read)], read)
             estimate[cut.write] = restored[0, 0].to(estimate.dtype)[cut.inner]
             if not kept:
@@ -286,18 +348,34 @@ def better(
 
 
 def _snapshot(
-    problem: _Problem, mean: _Mean, shown: torch.Tensor, step: int, total: int, messages: tuple[str, ...], elapsed_s: float
+    problem: _Problem,
+    mean: _Mean,
+    shown: torch.Tensor,
+    step: int,
+    total: int,
+    messages: tuple[str, ...],
+    elapsed_s: float,
 ) -> Snapshot:
-    """What is restored so far, in the burst's units and with the mean of its frames; elsewhere the sharpest frame."""
+    """What is restored so far, in the burst's units and with the mean of its frames; elsewhere the sharpest
+    frame.
+    """
     rows, columns = problem.observation.shape
     inner = (slice(None), slice(0, rows), slice(0, columns))
     whole = bool(mean.count.all()) or isinstance(problem.net, Recurrent)
-    restored = shown if whole else torch.where(mean.count > 0, shown, problem.frames[:, int(problem.order[0])].cpu())
+    restored = (
+        shown if whole else torch.where(mean.count > 0, shown, problem.frames[:, int(problem.order[0])].cpu())
+    )
     images = problem.in_units_of_burst(restored[inner])
-    gains = problem.means() / images.mean((1, 2), keepdim=True) if whole else torch.ones(len(images), 1, 1, dtype=torch.float64)
+    gains = (
+        problem.means() / images.mean((1, 2), keepdim=True)
+        if whole
+        else torch.ones(len(images), 1, 1, dtype=torch.float64)
+    )
     maps = {}
     if len(problem.bands) > 1 and not isinstance(problem.net, Recurrent):
-        maps["coverage"] = (mean.count > 0).expand(mean.shape[1:])[:rows, :columns].expand(images.shape).float().numpy()
+        maps["coverage"] = (
+            (mean.count > 0).expand(mean.shape[1:])[:rows, :columns].expand(images.shape).float().numpy()
+        )
     if bool((mean.count > 1).any()):
         maps["uncertainty"] = (mean.spread[inner] * _each(problem.values)[:, 0] * gains).float().numpy()
     counts = problem.observation.counts
@@ -310,22 +388,33 @@ def _snapshot(
 
 
 def _losses(problem: _Problem, images: FloatArray, maps: dict[str, FloatArray]) -> dict[str, float]:
-    """Contrast gained over the sharpest frame, and the committee's spread relative to the mean, averaged over the objects."""
+    """Contrast gained over the sharpest frame, and the committee's spread relative to the mean, averaged over
+    the objects.
+    """
     sharpest = int(problem.order[0])
     best = problem.observation.read(slice(sharpest, sharpest + 1)).images[:, 0].numpy()
     losses = {
-        "contrast_gain": float(np.mean([contrast(image) / max(contrast(frame), 1e-12) for image, frame in zip(images, best, strict=True)]))
+        "contrast_gain": float(
+            np.mean(
+                [
+                    contrast(image) / max(contrast(frame), 1e-12)
+                    for image, frame in zip(images, best, strict=True)
+                ]
+            )
+        )
     }
     if "uncertainty" in maps:
         spreads = [
-            np.sqrt(np.mean(np.square(spread))) / np.nanmean(image) for spread, image in zip(maps["uncertainty"], images, strict=True)
+            np.sqrt(np.mean(np.square(spread))) / np.nanmean(image)
+            for spread, image in zip(maps["uncertainty"], images, strict=True)
         ]
         losses["spread"] = float(np.mean(spreads))
     return losses
 
 
 def _sharpest_first(images: torch.Tensor) -> npt.NDArray[np.int64]:
-    """Numbers of the frames by falling contrast; all objects, which were observed at the same moments, share the order.
+    """Numbers of the frames by falling contrast; all objects, which were observed at the same moments, share
+    the order.
 
     So do the states of a polarimetric modulation.
     """
@@ -337,39 +426,60 @@ def _network(burst: Burst, settings: MfbdSettings) -> tuple[Net, weights.Weights
     """The network for the burst's pixels, and what to say of it."""
     pixel = burst.instruments[0].pixel_arcsec
     prefix = "mfbd-recurrent-" if settings.network == "recurrent" else "mfbd-"
-    fitting = ["chromis-quarter", "crisp-quarter"] if pixel is not None and pixel < _FINE_ARCSEC else ["crisp-quarter"]
-    name = settings.weights or next((prefix + each for each in fitting if prefix + each in weights.names()), "")
+    fitting = (
+        ["chromis-quarter", "crisp-quarter"]
+        if pixel is not None and pixel < _FINE_ARCSEC
+        else ["crisp-quarter"]
+    )
+    name = settings.weights or next(
+        (prefix + each for each in fitting if prefix + each in weights.names()), ""
+    )
     if not name:
         raise WeightsError(
-            f"No {settings.network} network is at hand: train one (heliorestore train mfbd --recipe {prefix}{fitting[0]}) "
-            "or import the published one (heliorestore weights import FILE --as NAME) and name it with --weights."
+            f"No {settings.network} network is at hand: train one (heliorestore train mfbd --recipe "
+            f"{prefix}{fitting[0]}) "
+            "or import the published one (heliorestore weights import FILE --as NAME) and name it with "
+            "--weights."
         )
     net, record = weights.load(name)
     if not isinstance(net, EncoderDecoder | Recurrent):
-        raise WeightsError(f"The weights {name} are of the network {record.architecture}; MFBD needs weights of its own networks.")
+        raise WeightsError(
+            f"The weights {name} are of the network {record.architecture}; MFBD needs weights "
+            "of its own networks."
+        )
     messages = [f"Weights {record.name}, sha256 {record.sha256}."]
     low, high = record.pixel_arcsec
     if pixel is None:
-        messages.append(f"The size of the pixels is unknown: the network was trained on pixels of {low:g} to {high:g} arcsec.")
+        messages.append(
+            f"The size of the pixels is unknown: the network was trained on pixels of {low:g} to "
+            f"{high:g} arcsec."
+        )
     elif not low <= pixel <= high:
         messages.append(
-            f"The pixels have {pixel:g} arcsec; the weights {record.name} were trained on {low:g} to {high:g} arcsec "
+            f"The pixels have {pixel:g} arcsec; the weights {record.name} were trained on {low:g} to "
+            f"{high:g} arcsec "
             f"({record.instrument or 'an instrument unknown'}): expect less."
         )
     return net, record, messages
 
 
 def _unit(record: weights.WeightsRecord, scale: float, sharpest: float) -> tuple[float, float]:
-    """Zero and factor that carry frames of mean 1 into the network's unit; `scale` is their mean in the burst's unit.
+    """Zero and factor that carry frames of mean 1 into the network's unit; `scale` is their mean in the
+    burst's unit.
 
-    Networks know frames scaled to a mean, counts times a factor, or contrasts in units of the `sharpest` frame's.
+    Networks know frames scaled to a mean, counts times a factor, or contrasts in units of the `sharpest`
+    frame's.
     """
     word, _, number = record.normalisation.partition(" ")
     try:
         value = float(number)
     except ValueError:
         value = 0.0
-    units = {"mean": (0.0, value), "times": (0.0, value * scale), "contrast": (1.0, value / max(sharpest, 1e-6))}
+    units = {
+        "mean": (0.0, value),
+        "times": (0.0, value * scale),
+        "contrast": (1.0, value / max(sharpest, 1e-6)),
+    }
     if word not in units or not value > 0:
         raise WeightsError(
             f"The record of {record.name} has the normalisation {record.normalisation!r}; "

@@ -1,4 +1,5 @@
-"""MOMFBD on patches: blind deconvolution of a burst in overlapping patches, each with one PSF per frame, all at once.
+"""MOMFBD on patches: blind deconvolution of a burst in overlapping patches, each with one PSF per frame, all
+at once.
 
 van Noort, Rouppe van der Voort & Loefdahl (2005), doi:10.1007/s11207-005-5782-z; the metric is in `patches`.
 """
@@ -32,7 +33,8 @@ from heliorestore.snapshot import Snapshot, StopReason
 
 _PATIENCE = 5  # iterations without a gain at the held-out frequencies before the run ends
 _GAIN = 0.005  # a gain is at least this fraction
-_UNJUDGED = 15  # iterations before that: from no aberrations, frequencies kept out of the fit are at first explained worse
+# iterations before that: from no aberrations, frequencies kept out of the fit are at first explained worse
+_UNJUDGED = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +43,24 @@ class MomfbdSettings(BlindSettings):
 
     method: ClassVar[str] = "momfbd"
 
-    patch_step: int = option(32, unit="px", minimum=4, maximum=512, help="Distance from patch to patch; they must overlap.")
-    iterations: int = option(20, minimum=1, maximum=10_000, live=True, help="Iterations at most; too many fit what the model leaves out.")
-    stop_early: bool = option(True, live=True, help="Stop when frequencies kept out of the fit are no longer explained better.")
+    patch_step: int = option(
+        32, unit="px", minimum=4, maximum=512, help="Distance from patch to patch; they must overlap."
+    )
+    iterations: int = option(
+        20,
+        minimum=1,
+        maximum=10_000,
+        live=True,
+        help="Iterations at most; too many fit what the model leaves out.",
+    )
+    stop_early: bool = option(
+        True, live=True, help="Stop when frequencies kept out of the fit are no longer explained better."
+    )
     diversity: str = option(
-        "", unit="waves", help="Known defocus of each object, separated by commas: then all objects are one, seen through them."
+        "",
+        unit="waves",
+        help="Known defocus of each object, separated by commas: then all objects are one, "
+        "seen through them.",
     )
 
 
@@ -56,7 +71,13 @@ class Momfbd:
     settings = MomfbdSettings
 
     def stream(
-        self, burst: Burst, settings: MomfbdSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+        self,
+        burst: Burst,
+        settings: MomfbdSettings,
+        *,
+        device: torch.device,
+        seed: int,
+        start: Snapshot | None = None,
     ) -> Generator[Snapshot, MomfbdSettings | None, None]:
         """Yield a snapshot per iteration; nothing is random. `start` gives the modes to begin with.
 
@@ -66,7 +87,9 @@ class Momfbd:
         defocus = numbers("diversity", settings.diversity, burst.shape[0])
         wavefronts = settings.wavefronts(burst.instruments, device, defocus)
         shares = share(budget_bytes(settings.memory_gb, device), burst.shape)
-        observation = observe(burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held)
+        observation = observe(
+            burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held
+        )
         patches = (settings.patch, settings.patch_step)
         problem = make_problem(observation, wavefronts, patches, shares.work, one_object=bool(defocus))
         state, messages = resume(saver, initial(problem, start)), preparation(burst, observation)
@@ -78,7 +101,9 @@ class Momfbd:
                 state = judged(state, evaluation.losses["held out"])
                 stop = reason(state, settings.iterations, settings.stop_early)
                 shown = saver.noted(snapshot(problem, state, evaluation, settings, stop, messages), settings)
-                if stop is None:  # with the settings that are shown, so that state and history agree wherever the run is cut off
+                # with the settings that are shown, so that state and history agree wherever the run is cut
+                # off
+                if stop is None:
                     state = advanced(problem, state, evaluation, settings.rate_modes)
                 sent = yield shown
                 settings, messages = sent or settings, ()
@@ -108,15 +133,24 @@ def reason(state: PatchState, iterations: int, stop_early: bool) -> StopReason |
 
 
 def snapshot(
-    problem: PatchProblem, state: PatchState, evaluation: Evaluation, settings: MomfbdSettings, stop: StopReason | None,
+    problem: PatchProblem,
+    state: PatchState,
+    evaluation: Evaluation,
+    settings: MomfbdSettings,
+    stop: StopReason | None,
     messages: tuple[str, ...],
-) -> Snapshot:  # fmt: skip
+) -> Snapshot:
     """The restored image and the mode maps of a state."""
     patches = problem.patches
     images = patch_images(patches, evaluation.restored, settings.filter_width, settings.filter_smoothness)
     images = images * patches.observation.scales[:, None, None]
     modes = patches.observation.of_burst(patches.maps(state.modes * patches.wavefronts.sigmas).cpu().numpy())
     return Snapshot(
-        step=state.step, total=max(settings.iterations, state.step), images=images.cpu().numpy(), maps={"modes": modes},
-        losses=evaluation.losses, stop=stop, messages=messages,
-    )  # fmt: skip
+        step=state.step,
+        total=max(settings.iterations, state.step),
+        images=images.cpu().numpy(),
+        maps={"modes": modes},
+        losses=evaluation.losses,
+        stop=stop,
+        messages=messages,
+    )

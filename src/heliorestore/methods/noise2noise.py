@@ -1,4 +1,5 @@
-"""Noise2Noise: take the noise out of polarised light with a network, trained before or on the observation itself.
+"""Noise2Noise: take the noise out of polarised light with a network, trained before or on the observation
+itself.
 
 Diaz Baso, de la Cruz Rodriguez & Danilovic (2019), doi:10.1051/0004-6361/201936069.
 """
@@ -30,7 +31,8 @@ BUNDLED = "denoise-stokes"
 TILE = 256  # pixels, a multiple of what the network halves images to
 _HIGHEST = 4.0  # log variance of a network that is fitted from scratch, in units of the noise
 _PREVIEW_PIXELS = 1_000_000  # that are denoised after an epoch for everybody to see
-_OWN = ("denoiser-residual", "denoiser-uncertain")  # networks of one channel, without and with the second head
+# networks of one channel, without and with the second head
+_OWN = ("denoiser-residual", "denoiser-uncertain")
 _LATE = 0.5  # part of the epochs over which the learning rate falls
 
 
@@ -45,17 +47,43 @@ class DenoiseSettings(Settings):
         of="denoiser",
         help="Name or file of the network's weights; with `none` a new network is fitted, which needs --fit.",
     )
-    fit: int = option(0, minimum=0, maximum=10_000, live=True, help="Epochs of training on the series itself; 0 applies the weights.")
-    uncertainty: bool = option(False, help="Give a map of the standard deviation too; it takes `passes` times as long.")
-    passes: int = option(8, minimum=2, maximum=1000, help="Passes under dropout for the uncertainty of the weights.")
-    spectral: bool = option(False, help="Let all wavelengths of a Stokes parameter enter together, for a network that was fitted so.")
-    loss: Literal["L2", "L1"] = option("L2", help="What the training makes smaller; L1 where many pixels are outliers.")
-    learning_rate: float = option(5e-4, minimum=1e-6, maximum=1e-1, live=True, log=True, help="Step of Adam; it falls at the end.")
+    fit: int = option(
+        0,
+        minimum=0,
+        maximum=10_000,
+        live=True,
+        help="Epochs of training on the series itself; 0 applies the weights.",
+    )
+    uncertainty: bool = option(
+        False, help="Give a map of the standard deviation too; it takes `passes` times as long."
+    )
+    passes: int = option(
+        8, minimum=2, maximum=1000, help="Passes under dropout for the uncertainty of the weights."
+    )
+    spectral: bool = option(
+        False,
+        help="Let all wavelengths of a Stokes parameter enter together, for a network that was fitted so.",
+    )
+    loss: Literal["L2", "L1"] = option(
+        "L2", help="What the training makes smaller; L1 where many pixels are outliers."
+    )
+    learning_rate: float = option(
+        5e-4, minimum=1e-6, maximum=1e-1, live=True, log=True, help="Step of Adam; it falls at the end."
+    )
     patches: int = option(500, minimum=10, maximum=1_000_000, help="Patches of 52 pixels per epoch.")
-    patience: int = option(6, minimum=1, live=True, help="Epochs without a smaller hold-out loss after which the training stops.")
-    frame: int = option(0, minimum=0, live=True, help="The frame that is shown while it works and is the main image of the file.")
+    patience: int = option(
+        6, minimum=1, live=True, help="Epochs without a smaller hold-out loss after which the training stops."
+    )
+    frame: int = option(
+        0,
+        minimum=0,
+        live=True,
+        help="The frame that is shown while it works and is the main image of the file.",
+    )
     series: bool = option(True, help="Denoise all frames; without it only the one that is shown.")
-    checkpoint: str = option("", help="File to save the training in every minute; a run that finds it goes on from there.")
+    checkpoint: str = option(
+        "", help="File to save the training in every minute; a run that finds it goes on from there."
+    )
     keep: str = option("", help="Name under which the fitted weights are kept for other series.")
 
 
@@ -66,11 +94,19 @@ class Denoise:
     settings = DenoiseSettings
 
     def stream(
-        self, burst: Burst, settings: DenoiseSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+        self,
+        burst: Burst,
+        settings: DenoiseSettings,
+        *,
+        device: torch.device,
+        seed: int,
+        start: Snapshot | None = None,
     ) -> Generator[Snapshot, DenoiseSettings | None, None]:
-        """Yield a snapshot per epoch of training, then one per image of the series; the last one has all frames.
+        """Yield a snapshot per epoch of training, then one per image of the series; the last one has all
+        frames.
 
-        The network itself is what a run has reached: a run that was cut off goes on from its checkpoint, not from `start`.
+        The network itself is what a run has reached: a run that was cut off goes on from its checkpoint, not
+        from `start`.
         """
         saver = Saver(settings.checkpoint, burst, settings)
         job = prepare(burst, settings, device)
@@ -97,12 +133,14 @@ class Denoise:
 METHOD = Denoise()
 
 
-# -- what is to be done --------------------------------------------------------------------------------------------
+# -- what is to be done --------------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
 class _Job:
-    """A burst and the network for it; `images`, `residual` and `coverage` (object, y, x) are of the frame that is shown."""
+    """A burst and the network for it; `images`, `residual` and `coverage` (object, y, x) are of the frame
+    that is shown.
+    """
 
     burst: Burst
     net: Denoiser
@@ -122,7 +160,10 @@ class _Job:
 
     def read(self, group: Group, frame: int) -> FloatArray:
         """Normalised image (channel, y, x) of a group, NaN where a pixel is bad."""
-        planes = [(self.burst.image(k, frame) - np.float32(self.levels[k])) / np.float32(self.units[k]) for k in group]
+        planes = [
+            (self.burst.image(k, frame) - np.float32(self.levels[k])) / np.float32(self.units[k])
+            for k in group
+        ]
         return np.stack(planes)
 
     def show(self, frame: int) -> None:
@@ -139,7 +180,9 @@ class _Job:
         self.coverage[list(group)] = 1
 
     def denoised(self, group: Group, frame: int, passes: int = 0) -> tuple[FloatArray, FloatArray]:
-        """Denoised images (channel, y, x) in the burst's unit and, with `passes`, their standard deviations."""
+        """Denoised images (channel, y, x) in the burst's unit and, with `passes`, their standard
+        deviations.
+        """
         noisy = self.read(group, frame)
 
         def run(images: torch.Tensor) -> torch.Tensor:
@@ -165,30 +208,49 @@ class _Job:
     ) -> Snapshot:
         """The state as everybody may see it."""
         return Snapshot(
-            step=step, total=total, images=self.images, maps={"coverage": self.coverage, **maps}, losses=losses,
-            messages=self.messages, stop=stop,
-        )  # fmt: skip
+            step=step,
+            total=total,
+            images=self.images,
+            maps={"coverage": self.coverage, **maps},
+            losses=losses,
+            messages=self.messages,
+            stop=stop,
+        )
 
 
 def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> _Job:
     """Choose network, objects and normalisation, or say why it cannot be done."""
     if settings.weights == "none" and not settings.fit:
-        raise SettingsError("Without weights there is nothing to apply: fit a network on the series (--fit 20), or choose weights.")
+        raise SettingsError(
+            "Without weights there is nothing to apply: fit a network on the series (--fit "
+            "20), or choose weights."
+        )
     if settings.frame >= burst.shape[1]:
-        raise SettingsError(f"frame is {settings.frame}, but the burst has {burst.shape[1]} frames, numbered from 0.")
+        raise SettingsError(
+            f"frame is {settings.frame}, but the burst has {burst.shape[1]} frames, numbered from 0."
+        )
     if min(burst.shape[2:]) < SMALLEST:
-        raise SettingsError(f"Images of {burst.shape[2]} x {burst.shape[3]} pixels are too small; {SMALLEST} x {SMALLEST} is the least.")
+        raise SettingsError(
+            f"Images of {burst.shape[2]} x {burst.shape[3]} pixels are too small; {SMALLEST} "
+            f"x {SMALLEST} is the least."
+        )
     if settings.keep:
         _check_keep(settings)
     light = tuple(light_of(burst, k) for k in range(burst.shape[0]))
     groups, messages = _groups(burst, light, spectral=settings.spectral)
     net, architecture, unit, said = _network(settings, len(groups[0]))
     messages += said
-    units = np.array([each.noise for each in light]) if unit == "noise" else np.full(len(light), _fixed_unit(unit, light))
+    units = (
+        np.array([each.noise for each in light])
+        if unit == "noise"
+        else np.full(len(light), _fixed_unit(unit, light))
+    )
     levels = np.array([each.level if each.is_intensity else 0.0 for each in light])
     if unit == "noise":
         typical = float(np.median([light[k].noise for group in groups for k in group]))
-        messages += (f"Noise {typical:.3g} {burst.unit}".rstrip() + " (the median of the objects that are denoised).",)
+        messages += (
+            f"Noise {typical:.3g} {burst.unit}".rstrip() + " (the median of the objects that are denoised).",
+        )
     weights.place(net, device)
     job = _Job(burst, net.eval(), architecture, unit, device, light, groups, units, levels, messages)
     job.show(settings.frame)
@@ -198,16 +260,26 @@ def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> _J
 def _check_keep(settings: DenoiseSettings) -> None:
     if not settings.fit:
         raise SettingsError("Only fitted weights can be kept: --keep needs --fit.")
-    if settings.keep.endswith(".safetensors") or not all(letter.isalnum() or letter in "-_." for letter in settings.keep):
-        raise SettingsError(f"{settings.keep!r} cannot name weights: letters, digits, '-', '_' and '.' make a name.")
+    if settings.keep.endswith(".safetensors") or not all(
+        letter.isalnum() or letter in "-_." for letter in settings.keep
+    ):
+        raise SettingsError(
+            f"{settings.keep!r} cannot name weights: letters, digits, '-', '_' and '.' make a name."
+        )
 
 
-def _groups(burst: Burst, light: Sequence[Light], *, spectral: bool) -> tuple[tuple[Group, ...], tuple[str, ...]]:
-    """The objects that enter the network together; beside polarised light, intensities are left as they are."""
+def _groups(
+    burst: Burst, light: Sequence[Light], *, spectral: bool
+) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+    """The objects that enter the network together; beside polarised light, intensities are left as they
+    are.
+    """
     groups = spectra(burst) if spectral else [(k,) for k in range(len(light))]
     polarised = [group for group in groups if not any(light[k].is_intensity for k in group)]
     if not polarised:
-        return tuple(groups), ("All objects are intensities: their median was taken off for the network and put back.",)
+        return tuple(groups), (
+            "All objects are intensities: their median was taken off for the network and put back.",
+        )
     left = [burst.labels[k] for group in groups if group not in polarised for k in group]
     if not left:
         return tuple(polarised), ()
@@ -216,52 +288,87 @@ def _groups(burst: Burst, light: Sequence[Light], *, spectral: bool) -> tuple[tu
 
 
 def _network(settings: DenoiseSettings, channels: int) -> tuple[Denoiser, str, str, tuple[str, ...]]:
-    """The network to start from, its name, in which unit its images are, and what a user should know of it."""
+    """The network to start from, its name, in which unit its images are, and what a user should know of
+    it.
+    """
     if settings.weights == "none":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            net = Denoiser(channels, residual=True, log_variance=_HIGHEST if settings.uncertainty else None, dropout=DROPOUT)
+            net = Denoiser(
+                channels,
+                residual=True,
+                log_variance=_HIGHEST if settings.uncertainty else None,
+                dropout=DROPOUT,
+            )
         return net, _OWN[settings.uncertainty], "noise", ("A new network was fitted to this series.",)
     loaded, record = weights.load(settings.weights)
     if not isinstance(loaded, Denoiser):
         raise WeightsError(
-            f"The weights {settings.weights} are of the network {record.architecture}; denoising needs weights of its own networks, "
+            f"The weights {settings.weights} are of the network {record.architecture}; denoising needs "
+            "weights of its own networks, "
             f"such as {BUNDLED}."
         )
     if loaded.channels != channels:
         raise SettingsError(
-            f"The network of {settings.weights} takes {loaded.channels} wavelengths at once, but here {channels} enter together: "
-            "for spectra fit a new one (--spectral --weights none --fit 20); a network of one wavelength goes without --spectral."
+            f"The network of {settings.weights} takes {loaded.channels} wavelengths at once, but here "
+            f"{channels} enter together: "
+            "for spectra fit a new one (--spectral --weights none --fit 20); a network of one wavelength "
+            "goes without --spectral."
         )
     if settings.uncertainty and loaded.highest is None:
-        raise WeightsError(f"The network of {settings.weights} does not tell its uncertainty: choose {BUNDLED}, or fit a new one.")
-    return loaded, record.architecture, record.normalisation, (f"Weights {record.name}, sha256 {record.sha256}.",)
+        raise WeightsError(
+            f"The network of {settings.weights} does not tell its uncertainty: choose "
+            f"{BUNDLED}, or fit a new one."
+        )
+    return (
+        loaded,
+        record.architecture,
+        record.normalisation,
+        (f"Weights {record.name}, sha256 {record.sha256}.",),
+    )
 
 
 def _fixed_unit(normalisation: str, light: Sequence[Light]) -> float:
-    """What a value of 1 in the network is in the burst: the continuum, by the brightest Stokes I, where it is not 1 already."""
+    """What a value of 1 in the network is in the burst: the continuum, by the brightest Stokes I, where it is
+    not 1 already.
+    """
     if normalisation.startswith("times "):
         return 1 / float(normalisation.removeprefix("times "))
     if normalisation not in ("continuum", ""):
-        raise WeightsError(f"The weights take images normalised to {normalisation!r}; possible are noise, continuum, and times a factor.")
+        raise WeightsError(
+            f"The weights take images normalised to {normalisation!r}; possible are noise, "
+            "continuum, and times a factor."
+        )
     brightest = max((each.level for each in light if each.is_intensity), default=1.0)
     return 1.0 if 0.3 < brightest < 3 else brightest
 
 
-# -- training on the series ----------------------------------------------------------------------------------------
+# -- training on the series ----------------------------------------------------------------------------------
 
 
 def _fit(
     job: _Job, settings: DenoiseSettings, seed: int, saver: Saver
 ) -> Generator[Snapshot, DenoiseSettings | None, tuple[DenoiseSettings, int, StopReason]]:
-    """Train on pairs of neighbouring times, one snapshot per epoch; leaves the best weights by the hold-out in the network."""
+    """Train on pairs of neighbouring times, one snapshot per epoch; leaves the best weights by the hold-out
+    in the network.
+    """
     strengths = [float(np.mean([job.light[k].strength for k in group])) for group in job.groups]
-    pairs = Pairs(job.read, job.groups, strengths, job.burst.shape[1], (job.burst.shape[2], job.burst.shape[3]))
-    variance = float(np.mean([(job.light[k].noise / job.units[k]) ** 2 for group in job.groups for k in group]))
+    pairs = Pairs(
+        job.read, job.groups, strengths, job.burst.shape[1], (job.burst.shape[2], job.burst.shape[3])
+    )
+    variance = float(
+        np.mean([(job.light[k].noise / job.units[k]) ** 2 for group in job.groups for k in group])
+    )
     aim = Aim(settings.loss, settings.uncertainty, variance)
     optimiser = torch.optim.Adam(job.net.parameters(), lr=settings.learning_rate)
     held_out = pairs.held_out()
-    first = State(0, job.net.state_dict(), optimiser.state_dict(), _copied(job.net), judge(job.net, held_out, aim, job.device))
+    first = State(
+        0,
+        job.net.state_dict(),
+        optimiser.state_dict(),
+        _copied(job.net),
+        judge(job.net, held_out, aim, job.device),
+    )
     state = resume(saver, first)
     job.net.load_state_dict(state.net)
     if state.epoch:
@@ -270,10 +377,14 @@ def _fit(
     try:
         while state.epoch < settings.fit and state.epoch - state.best_epoch < settings.patience:
             for each in optimiser.param_groups:
-                each["lr"] = settings.learning_rate * min(1.0, (settings.fit - state.epoch) / (_LATE * settings.fit))
+                each["lr"] = settings.learning_rate * min(
+                    1.0, (settings.fit - state.epoch) / (_LATE * settings.fit)
+                )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(hash((seed, state.epoch)))
-                batches = pairs.batches(np.random.default_rng((seed, state.epoch)), settings.patches, spectral=settings.spectral)
+                batches = pairs.batches(
+                    np.random.default_rng((seed, state.epoch)), settings.patches, spectral=settings.spectral
+                )
                 trained = train_epoch(job.net, optimiser, batches, aim, job.device)
             held = judge(job.net, held_out, aim, job.device)
             state = _next(state, job.net, optimiser, {"training": trained, "hold_out": held})
@@ -288,20 +399,27 @@ def _fit(
     finally:
         saver.write(state)
     job.net.load_state_dict(state.best)
-    job.messages += (f"Fitted in {state.epoch} epochs; the weights of epoch {state.best_epoch} had the smallest hold-out loss.",)
+    job.messages += (
+        f"Fitted in {state.epoch} epochs; the weights of epoch {state.best_epoch} had the "
+        "smallest hold-out loss.",
+    )
     return settings, state.epoch, StopReason.DONE if state.epoch >= settings.fit else StopReason.CONVERGED
 
 
 def _next(state: State, net: Denoiser, optimiser: torch.optim.Optimizer, losses: dict[str, float]) -> State:
     """The state after one more epoch; the best network is the one with the smallest hold-out loss."""
-    after = dataclasses.replace(state, epoch=state.epoch + 1, net=net.state_dict(), optimiser=optimiser.state_dict(), losses=losses)
+    after = dataclasses.replace(
+        state, epoch=state.epoch + 1, net=net.state_dict(), optimiser=optimiser.state_dict(), losses=losses
+    )
     if losses["hold_out"] >= state.best_loss:
         return after
     return dataclasses.replace(after, best=_copied(net), best_loss=losses["hold_out"], best_epoch=after.epoch)
 
 
 def _preview(job: _Job, settings: DenoiseSettings, turn: int) -> int:
-    """Denoise the shown frame of the strongest group and, in turns, of as many others as cost little; return whose turn is next."""
+    """Denoise the shown frame of the strongest group and, in turns, of as many others as cost little; return
+    whose turn is next.
+    """
     job.show(min(settings.frame, job.burst.shape[1] - 1))
     order = sorted(range(len(job.groups)), key=lambda g: -job.light[job.groups[g][0]].strength)
     pixels = len(job.groups[0]) * job.burst.shape[2] * job.burst.shape[3]
@@ -338,7 +456,7 @@ def _keep(job: _Job, settings: DenoiseSettings) -> None:
     job.messages += (f"The fitted weights are kept as {settings.keep} in {saved.parent}.",)
 
 
-# -- the series ----------------------------------------------------------------------------------------------------
+# -- the series ----------------------------------------------------------------------------------------------
 
 
 def _count(job: _Job, settings: DenoiseSettings) -> int:
@@ -346,8 +464,12 @@ def _count(job: _Job, settings: DenoiseSettings) -> int:
     return len(job.groups) * (job.burst.shape[1] if settings.series else 1)
 
 
-def _apply(job: _Job, settings: DenoiseSettings, seed: int, done: int, stop: StopReason) -> Iterator[Snapshot]:
-    """Denoise the shown frame of all objects, then the other frames; the last snapshot has the whole series."""
+def _apply(
+    job: _Job, settings: DenoiseSettings, seed: int, done: int, stop: StopReason
+) -> Iterator[Snapshot]:
+    """Denoise the shown frame of all objects, then the other frames; the last snapshot has the whole
+    series.
+    """
     job.show(min(settings.frame, job.burst.shape[1] - 1))
     shown = job.frame
     frames = [shown, *(f for f in range(job.burst.shape[1]) if f != shown)] if settings.series else [shown]
@@ -375,7 +497,9 @@ def _apply(job: _Job, settings: DenoiseSettings, seed: int, done: int, stop: Sto
 
 def _judged(job: _Job) -> dict[str, float]:
     """The means over the denoised objects of what their residuals tell."""
-    facts = [statistics(job.observed[k] - job.images[k], job.light[k].noise) for group in job.groups for k in group]
+    facts = [
+        statistics(job.observed[k] - job.images[k], job.light[k].noise) for group in job.groups for k in group
+    ]
     return {name: float(np.mean([each[name] for each in facts])) for name in facts[0]}
 
 
@@ -389,9 +513,17 @@ class _Whole:
 
     @classmethod
     def of(cls, burst: Burst, many: bool, uncertain: bool) -> _Whole:
-        series = np.stack([[burst.image(k, f) for f in range(burst.shape[1])] for k in range(burst.shape[0])]) if many else None
+        series = (
+            np.stack([[burst.image(k, f) for f in range(burst.shape[1])] for k in range(burst.shape[0])])
+            if many
+            else None
+        )
         frames = burst.shape[1] if many else 1
-        return cls(series, np.zeros((burst.shape[0], frames, *burst.shape[2:]), np.float32) if uncertain else None, not many)
+        return cls(
+            series,
+            np.zeros((burst.shape[0], frames, *burst.shape[2:]), np.float32) if uncertain else None,
+            not many,
+        )
 
     def take(self, group: Group, frame: int, images: FloatArray, sigma: FloatArray) -> None:
         if self.series is not None:
@@ -404,7 +536,10 @@ class _Whole:
         maps: dict[str, FloatArray] = {}
         if self.uncertainty is not None:
             maps["uncertainty"] = self.uncertainty[:, 0 if self.single else shown].copy()
-        for name, array in (("series", self.series), ("series_uncertainty", None if self.single else self.uncertainty)):
+        for name, array in (
+            ("series", self.series),
+            ("series_uncertainty", None if self.single else self.uncertainty),
+        ):
             if array is not None:
                 array.flags.writeable = False  # so that the snapshot need not copy it
                 maps[name] = array

@@ -29,7 +29,9 @@ class PcaSettings(Settings):
 
     method: ClassVar[str] = "pca"
 
-    components: int | None = option(None, minimum=1, help="Components to keep; none: those that stand out of the noise.")
+    components: int | None = option(
+        None, minimum=1, help="Components to keep; none: those that stand out of the noise."
+    )
     frame: int = option(0, minimum=0, help="The frame that is the main image; all frames are in the series.")
 
 
@@ -40,16 +42,26 @@ class Pca:
     settings = PcaSettings
 
     def stream(
-        self, burst: Burst, settings: PcaSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+        self,
+        burst: Burst,
+        settings: PcaSettings,
+        *,
+        device: torch.device,
+        seed: int,
+        start: Snapshot | None = None,
     ) -> Iterator[Snapshot]:
         """Yield a snapshot per Stokes parameter; one basis serves all its pixels at all times."""
         began = time.perf_counter()
         groups = spectra(burst)
         objects, frames, rows, columns = burst.shape
         if settings.frame >= frames:
-            raise SettingsError(f"frame is {settings.frame}, but the burst has {frames} frames, numbered from 0.")
+            raise SettingsError(
+                f"frame is {settings.frame}, but the burst has {frames} frames, numbered from 0."
+            )
         if settings.components is not None and settings.components > len(groups[0]):
-            raise SettingsError(f"components is {settings.components}, but the spectra have {len(groups[0])} wavelengths.")
+            raise SettingsError(
+                f"components is {settings.components}, but the spectra have {len(groups[0])} wavelengths."
+            )
         series = np.stack([[burst.image(k, frame) for frame in range(frames)] for k in range(objects)])
         observed = series[:, settings.frame].copy()
         messages: tuple[str, ...] = ()
@@ -57,9 +69,13 @@ class Pca:
             noise = np.array([light_of(burst, k).noise for k in group])
             spectra_ = series[list(group)].reshape(len(group), -1)
             kept, series[list(group)] = _kept(spectra_, noise, settings.components, (frames, rows, columns))
-            messages += (f"{burst.labels[group[0]]} and its other wavelengths: {kept} of {len(group)} components.",)
+            messages += (
+                f"{burst.labels[group[0]]} and its other wavelengths: {kept} of {len(group)} components.",
+            )
             last = step == len(groups)
-            maps = {"residual": observed - series[:, settings.frame]} | ({SERIES: series} if last and frames > 1 else {})
+            maps = {"residual": observed - series[:, settings.frame]} | (
+                {SERIES: series} if last and frames > 1 else {}
+            )
             yield Snapshot(
                 step=step, total=len(groups), images=series[:, settings.frame], maps=maps, messages=messages,
                 elapsed_s=time.perf_counter() - began, stop=StopReason.DONE if last else None,
@@ -69,8 +85,11 @@ class Pca:
 METHOD = Pca()
 
 
-def _kept(cube: FloatArray, noise: npt.NDArray[np.float64], components: int | None, shape: tuple[int, int, int]) -> tuple[int, FloatArray]:
-    """How many components were kept, and the spectra (wavelength, pixel) made of them as (wavelength, frame, y, x).
+def _kept(
+    cube: FloatArray, noise: npt.NDArray[np.float64], components: int | None, shape: tuple[int, int, int]
+) -> tuple[int, FloatArray]:
+    """How many components were kept, and the spectra (wavelength, pixel) made of them as (wavelength, frame,
+    y, x).
 
     Wavelengths are divided by their noise first, so that the noise has a variance of one in every direction.
     """

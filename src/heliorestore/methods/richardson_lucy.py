@@ -2,7 +2,8 @@
 
 Richardson (1972), doi:10.1364/JOSA.62.000055; Lucy (1974), doi:10.1086/111605; damping after White (1994).
 Bad pixels and the surroundings of the image weigh nothing: what lies outside is restored along with the image
-as far as the data know it (Bertero & Boccacci 2005, doi:10.1051/0004-6361:20052717), so that borders do not ring.
+as far as the data know it (Bertero & Boccacci 2005, doi:10.1051/0004-6361:20052717), so that borders do not
+ring.
 """
 
 from __future__ import annotations
@@ -31,18 +32,23 @@ class RichardsonLucySettings(Settings):
 
     method: ClassVar[str] = "richardson-lucy"
 
-    iterations: int = option(20, minimum=1, maximum=10_000, live=True, help="Iterations; more sharpen further and amplify noise.")
+    iterations: int = option(
+        20, minimum=1, maximum=10_000, live=True, help="Iterations; more sharpen further and amplify noise."
+    )
     damping: float = option(
         0.0, unit="sigma", minimum=0.0, maximum=20.0, live=True,
         help="Leave alone what fits the data to within this many noise sigmas; 0 is undamped.",
     )  # fmt: skip
     upsampling: Literal[1, 2] = option(1, help="Pixels of the result per pixel of the image along each axis.")
-    stop_at_noise: bool = option(False, live=True, help="Stop once the residual is no larger than the noise of the image.")
+    stop_at_noise: bool = option(
+        False, live=True, help="Stop once the residual is no larger than the noise of the image."
+    )
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """The data and the operators of one deconvolution; channels are objects, or their positive and negative parts.
+    """The data and the operators of one deconvolution; channels are objects, or their positive and negative
+    parts.
 
     data and weight (channel, y, x) on the image's pixels; otf (channel, ky, kx) on the padded finer grid;
     norm = H^T weight, what a bright pixel of the object contributes to valid data.
@@ -57,7 +63,9 @@ class _Problem:
     norm: torch.Tensor
 
     def blur(self, objects: torch.Tensor) -> torch.Tensor:
-        """H: convolve with the PSF, cut the margin off, average zoom x zoom grid pixels to one image pixel."""
+        """H: convolve with the PSF, cut the margin off, average zoom x zoom grid pixels to one image
+        pixel.
+        """
         blurred = self.crop(torch.fft.irfft2(torch.fft.rfft2(objects) * self.otf, s=self.grid))
         averaged: torch.Tensor = torch.nn.functional.avg_pool2d(blurred, self.zoom)
         return averaged
@@ -65,7 +73,9 @@ class _Problem:
     def adjoint(self, images: torch.Tensor) -> torch.Tensor:
         """H^T, so that <H u, v> = <u, H^T v>."""
         spread = _repeat(images, self.zoom) / self.zoom**2
-        felt: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(self.pad(spread)) * self.otf.conj(), s=self.grid)
+        felt: torch.Tensor = torch.fft.irfft2(
+            torch.fft.rfft2(self.pad(spread)) * self.otf.conj(), s=self.grid
+        )
         return felt
 
     def crop(self, grid: torch.Tensor) -> torch.Tensor:
@@ -85,14 +95,24 @@ class RichardsonLucy:
     settings = RichardsonLucySettings
 
     def stream(
-        self, burst: Burst, settings: RichardsonLucySettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+        self,
+        burst: Burst,
+        settings: RichardsonLucySettings,
+        *,
+        device: torch.device,
+        seed: int,
+        start: Snapshot | None = None,
     ) -> Generator[Snapshot, RichardsonLucySettings | None, None]:
-        """Yield a snapshot per iteration; `start` goes on where an earlier snapshot of the same grid ended."""
+        """Yield a snapshot per iteration; `start` goes on where an earlier snapshot of the same grid
+        ended.
+        """
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
         images, sigma = average_frames(burst)
         signed = bool(np.nanmin(images) < 0)
         problem = prepare(burst, images, signed, settings.upsampling, device)
-        threshold = torch.tensor(sigma, device=device, dtype=torch.float32).repeat_interleave(1 + signed)[:, None, None]
+        threshold = torch.tensor(sigma, device=device, dtype=torch.float32).repeat_interleave(1 + signed)[
+            :, None, None
+        ]
         objects = initial(problem, start, signed)
         step_number = start.step if start is not None else 0
         stop = None
@@ -121,7 +141,9 @@ METHOD = RichardsonLucy()
 
 def prepare(burst: Burst, images: FloatArray, signed: bool, zoom: int, device: torch.device) -> _Problem:
     """Put data, weights and OTFs on the device; the grid has a margin as wide as the PSF is felt."""
-    resolution = max((i.require().resolution_arcsec or 0.0) / (i.pixel_arcsec or 1.0) for i in burst.instruments)
+    resolution = max(
+        (i.require().resolution_arcsec or 0.0) / (i.pixel_arcsec or 1.0) for i in burst.instruments
+    )
     margin = zoom * min(max(16, math.ceil(12 * resolution)), max(images.shape[1:]))
     rows, columns = (fast_length(n * zoom + 2 * margin) for n in images.shape[1:])
     grid = (rows, columns)
@@ -132,7 +154,15 @@ def prepare(burst: Burst, images: FloatArray, signed: bool, zoom: int, device: t
     weight = torch.from_numpy(np.isfinite(images).astype(np.float32)).to(device)
     parts = 1 + signed
     data = torch.stack([data, -data][:parts], dim=1).flatten(0, 1).clamp(min=0)
-    problem = _Problem(data, weight.repeat_interleave(parts, 0), otf.to(device).repeat_interleave(parts, 0), grid, margin, zoom, data)
+    problem = _Problem(
+        data,
+        weight.repeat_interleave(parts, 0),
+        otf.to(device).repeat_interleave(parts, 0),
+        grid,
+        margin,
+        zoom,
+        data,
+    )
     return _with_norm(problem)
 
 
@@ -140,7 +170,9 @@ def initial(problem: _Problem, start: Snapshot | None, signed: bool) -> torch.Te
     """The first object (channel, y, x) on the grid: the data's mean, or the earlier result."""
     mean = (problem.data * problem.weight).sum((1, 2)) / problem.weight.sum((1, 2))
     objects = mean[:, None, None].expand(-1, *problem.grid).clone()
-    if start is not None and start.images.shape[1:] == tuple(n * problem.zoom for n in problem.data.shape[1:]):
+    if start is not None and start.images.shape[1:] == tuple(
+        n * problem.zoom for n in problem.data.shape[1:]
+    ):
         before = torch.from_numpy(np.nan_to_num(start.images)).to(objects)
         parts = torch.stack([before, -before][: 1 + signed], dim=1).flatten(0, 1).clamp(min=0)
         if parts.shape[0] == objects.shape[0]:
@@ -149,13 +181,17 @@ def initial(problem: _Problem, start: Snapshot | None, signed: bool) -> torch.Te
 
 
 def step(problem: _Problem, objects: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
-    """One iteration: u <- u H^T(w d/Hu) / H^T w; the correction is damped below `threshold` (channel, 1, 1)."""
+    """One iteration: u <- u H^T(w d/Hu) / H^T w; the correction is damped below `threshold` (channel, 1,
+    1).
+    """
     model = problem.blur(objects).clamp(min=torch.finfo(objects.dtype).tiny)
     correction = (problem.data - model) / model
     if bool((threshold > 0).any()):
         misfit = ((problem.data - model) / threshold.clamp(min=1e-30)).square().clamp(max=1.0)
         n = _DAMPING_POWER
-        correction = correction * torch.where(threshold > 0, misfit ** (n - 1) * (n - (n - 1) * misfit), torch.ones_like(misfit))
+        correction = correction * torch.where(
+            threshold > 0, misfit ** (n - 1) * (n - (n - 1) * misfit), torch.ones_like(misfit)
+        )
     ratio = problem.adjoint(problem.weight * (1 + correction)) / problem.norm
     # Far out in the margin no valid pixel is felt; there the object stays as it is.
     return objects * torch.where(problem.norm > 1e-3, ratio, torch.ones_like(ratio)).clamp(min=0)
@@ -164,7 +200,9 @@ def step(problem: _Problem, objects: torch.Tensor, threshold: torch.Tensor) -> t
 def _with_norm(problem: _Problem) -> _Problem:
     """Fill in H^T w, scaled like H^T 1 of a full image: 1 where every data pixel around is valid."""
     norm = problem.adjoint(problem.weight).clamp(min=1e-6)
-    return _Problem(problem.data, problem.weight, problem.otf, problem.grid, problem.margin, problem.zoom, norm)
+    return _Problem(
+        problem.data, problem.weight, problem.otf, problem.grid, problem.margin, problem.zoom, norm
+    )
 
 
 def _join(channels: torch.Tensor, signed: bool) -> torch.Tensor:
@@ -176,7 +214,9 @@ def _repeat(images: torch.Tensor, zoom: int) -> torch.Tensor:
     return images if zoom == 1 else images.repeat_interleave(zoom, -2).repeat_interleave(zoom, -1)
 
 
-def _reason(number: int, settings: RichardsonLucySettings, rms: FloatArray, sigma: FloatArray) -> StopReason | None:
+def _reason(
+    number: int, settings: RichardsonLucySettings, rms: FloatArray, sigma: FloatArray
+) -> StopReason | None:
     if settings.stop_at_noise and bool(np.all(rms <= sigma)):
         return StopReason.NOISE
     return StopReason.DONE if number >= settings.iterations else None

@@ -1,8 +1,9 @@
-"""SV-MOMFBD: blind deconvolution with PSFs that vary from place to place, objects and a grid of modes sought together.
+"""SV-MOMFBD: blind deconvolution with PSFs that vary from place to place, objects and a grid of modes sought
+together.
 
-Asensio Ramos (2024), the loss of eq. 17 with the filter of eq. 16; the forward model is filter flow. By default the patches of
-`momfbd` give the modes, conjugate gradients the objects, and both are then refined in turns on the space-variant model; the
-paper's recipe, both at once by AdamW from the average, is there too.
+Asensio Ramos (2024), the loss of eq. 17 with the filter of eq. 16; the forward model is filter flow. By
+default the patches of `momfbd` give the modes, conjugate gradients the objects, and both are then refined in
+turns on the space-variant model; the paper's recipe, both at once by AdamW from the average, is there too.
 """
 
 from __future__ import annotations
@@ -23,8 +24,25 @@ from heliorestore.methods.blind.emulated import emulated, emulator_layout, load_
 from heliorestore.methods.blind.forward import Flow, MakeModel, PlanLayout, filter_flow
 from heliorestore.methods.blind.object_solver import Knobs
 from heliorestore.methods.blind.parts import flow_state_bytes, make_layout, share
-from heliorestore.methods.blind.patch_fit import PatchProblem, PatchState, advanced, evaluate, initial, make_problem, patch_images
-from heliorestore.methods.blind.refinement import Earlier, FlowProblem, FlowState, add_patch_modes, begin, joint_step, measure, refine_step
+from heliorestore.methods.blind.patch_fit import (
+    PatchProblem,
+    PatchState,
+    advanced,
+    evaluate,
+    initial,
+    make_problem,
+    patch_images,
+)
+from heliorestore.methods.blind.refinement import (
+    Earlier,
+    FlowProblem,
+    FlowState,
+    add_patch_modes,
+    begin,
+    joint_step,
+    measure,
+    refine_step,
+)
 from heliorestore.methods.blind.settings import BlindSettings
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.optics.penalties import Kind
@@ -43,32 +61,77 @@ class SvMomfbdSettings(BlindSettings):
     method: ClassVar[str] = "sv-momfbd"
 
     lambda_object: float = option(
-        0.02, minimum=0.0, maximum=10.0, live=True, log=True, help="Smoothness of the object: 0.01 to 0.1 is useful, 1 damps."
+        0.02,
+        minimum=0.0,
+        maximum=10.0,
+        live=True,
+        log=True,
+        help="Smoothness of the object: 0.01 to 0.1 is useful, 1 damps.",
     )
     lambda_modes: float = option(
-        0.01, minimum=0.0, maximum=10.0, live=True, log=True, help="Smoothness of the wavefronts from node to node of their grid."
+        0.01,
+        minimum=0.0,
+        maximum=10.0,
+        live=True,
+        log=True,
+        help="Smoothness of the wavefronts from node to node of their grid.",
     )
-    iterations: int = option(60, minimum=1, maximum=10_000, live=True, help="Iterations, on patches and on the whole field.")
-    patch_iterations: int = option(12, minimum=0, maximum=10_000, help="How many of the iterations are on patches.")
-    start: str = option("patches", help="Where to begin: average, patches, or a FITS file with an earlier result.")
+    iterations: int = option(
+        60, minimum=1, maximum=10_000, live=True, help="Iterations, on patches and on the whole field."
+    )
+    patch_iterations: int = option(
+        12, minimum=0, maximum=10_000, help="How many of the iterations are on patches."
+    )
+    start: str = option(
+        "patches", help="Where to begin: average, patches, or a FITS file with an earlier result."
+    )
     optimiser: Literal["alternating", "adamw"] = option(
-        "alternating", help="Objects solved for in every iteration, or the paper's AdamW on objects and modes at once."
+        "alternating",
+        help="Objects solved for in every iteration, or the paper's AdamW on objects and modes at once.",
     )
     forward: Literal["filter-flow", "emulator"] = option(
-        "filter-flow", help="Model of the space-variant blur; with the emulator, a network, objects and modes are sought at once by adamw."
+        "filter-flow",
+        help="Model of the space-variant blur; with the emulator, a network, objects and "
+        "modes are sought at once by adamw.",
     )
-    emulator: str = weights_option("emulator-narrow", of="emulator", help="Name or file of the emulator's weights.")
-    grid_step: int = option(32, unit="px", minimum=4, maximum=256, help="Distance of the nodes at which wavefronts are sought.")
-    patch: int = option(96, unit="px", minimum=16, maximum=512, help="Side of the patches that give the start.")
-    psf: int = option(96, unit="px", minimum=16, maximum=512, help="Side of the PSFs: larger for strong turbulence.")
-    rate_modes: float = option(0.3, minimum=1e-3, maximum=1.0, live=True, log=True, help="Step of the modes per iteration, in sigmas.")
+    emulator: str = weights_option(
+        "emulator-narrow", of="emulator", help="Name or file of the emulator's weights."
+    )
+    grid_step: int = option(
+        32, unit="px", minimum=4, maximum=256, help="Distance of the nodes at which wavefronts are sought."
+    )
+    patch: int = option(
+        96, unit="px", minimum=16, maximum=512, help="Side of the patches that give the start."
+    )
+    psf: int = option(
+        96, unit="px", minimum=16, maximum=512, help="Side of the PSFs: larger for strong turbulence."
+    )
+    rate_modes: float = option(
+        0.3,
+        minimum=1e-3,
+        maximum=1.0,
+        live=True,
+        log=True,
+        help="Step of the modes per iteration, in sigmas.",
+    )
     rate_objects: float = option(
-        0.02, minimum=1e-4, maximum=1.0, live=True, log=True, help="Step of the objects with adamw, mean intensity 1."
+        0.02,
+        minimum=1e-4,
+        maximum=1.0,
+        live=True,
+        log=True,
+        help="Step of the objects with adamw, mean intensity 1.",
     )
-    regulariser: Literal["tikhonov", "total-variation", "wavelet"] = option("tikhonov", help="What lambda_object weighs.")
+    regulariser: Literal["tikhonov", "total-variation", "wavelet"] = option(
+        "tikhonov", help="What lambda_object weighs."
+    )
     positive: bool = option(False, help="Let a negative intensity cost.")
-    residual_frame: int | None = option(None, minimum=0, live=True, help="Show model minus data of this frame instead of the frames' rms.")
-    stop_early: bool = option(True, live=True, help="Stop when the residual no longer falls, or has reached the noise.")
+    residual_frame: int | None = option(
+        None, minimum=0, live=True, help="Show model minus data of this frame instead of the frames' rms."
+    )
+    stop_early: bool = option(
+        True, live=True, help="Stop when the residual no longer falls, or has reached the noise."
+    )
 
     def files(self) -> dict[str, Path]:
         """The earlier result that `start` names, if it names one."""
@@ -78,20 +141,37 @@ class SvMomfbdSettings(BlindSettings):
         """The part of the settings that the object solver takes."""
         kind: Kind = self.regulariser
         return Knobs(
-            weights=weights, lambda_object=self.lambda_object, filter_width=self.filter_width,
-            filter_smoothness=self.filter_smoothness, regulariser=kind, positive=self.positive, lambda_modes=self.lambda_modes,
-            prior=self.prior, rate_modes=self.rate_modes, rate_objects=self.rate_objects,
-        )  # fmt: skip
+            weights=weights,
+            lambda_object=self.lambda_object,
+            filter_width=self.filter_width,
+            filter_smoothness=self.filter_smoothness,
+            regulariser=kind,
+            positive=self.positive,
+            lambda_modes=self.lambda_modes,
+            prior=self.prior,
+            rate_modes=self.rate_modes,
+            rate_objects=self.rate_objects,
+        )
 
     @property
     def at_once(self) -> bool:
-        """Whether AdamW seeks objects and modes at once: conjugate gradients need a model that is linear in the objects."""
+        """Whether AdamW seeks objects and modes at once: conjugate gradients need a model that is linear in
+        the objects.
+        """
         return self.optimiser == "adamw" or self.forward == "emulator"
 
     @classmethod
     def paper(cls, **changes: Any) -> SvMomfbdSettings:
-        """The recipe of the paper: AdamW from the average with its rates, 30 iterations, modes not whitened."""
-        recipe = {"optimiser": "adamw", "start": "average", "iterations": 30, "rate_objects": _RATES[0], "rate_modes": _RATES[1]}
+        """The recipe of the paper: AdamW from the average with its rates, 30 iterations, modes not
+        whitened.
+        """
+        recipe = {
+            "optimiser": "adamw",
+            "start": "average",
+            "iterations": 30,
+            "rate_objects": _RATES[0],
+            "rate_modes": _RATES[1],
+        }
         return cls(**{**recipe, "prior": 0.0, "left_out": 0.0, "lambda_object": 0.1, **changes})
 
 
@@ -99,8 +179,8 @@ class SvMomfbdSettings(BlindSettings):
 class SvState:
     """Iterations done, and where patches, as long as they are needed, and flow stand.
 
-    `began` is the step of the result that it began with, `on_patches` the step up to which iterations are on patches: settings
-    that are turned later leave both as they are.
+    `began` is the step of the result that it began with, `on_patches` the step up to which iterations are on
+    patches: settings that are turned later leave both as they are.
     """
 
     step: int
@@ -117,12 +197,20 @@ class SvMomfbd:
     settings = SvMomfbdSettings
 
     def stream(
-        self, burst: Burst, settings: SvMomfbdSettings, *, device: torch.device, seed: int, start: Snapshot | None = None
+        self,
+        burst: Burst,
+        settings: SvMomfbdSettings,
+        *,
+        device: torch.device,
+        seed: int,
+        start: Snapshot | None = None,
     ) -> Generator[Snapshot, SvMomfbdSettings | None, None]:
-        """Yield a snapshot per iteration; nothing is random. `start` is an earlier result, as `settings.start` names in a file.
+        """Yield a snapshot per iteration; nothing is random. `start` is an earlier result, as
+        `settings.start` names in a file.
 
-        Whoever sends settings after the last snapshot gets further iterations from there. A generator that is closed leaves its
-        state in the checkpoint, also after the last snapshot; one that is exhausted leaves none.
+        Whoever sends settings after the last snapshot gets further iterations from there. A generator that is
+        closed leaves its state in the checkpoint, also after the last snapshot; one that is exhausted leaves
+        none.
         """
         saver = Saver(settings.checkpoint, burst, settings, start)
         restoration = _Restoration(burst, settings, device, start)
@@ -150,13 +238,23 @@ METHOD = SvMomfbd()
 class _Restoration:
     """What does not change while a burst is restored: data, optics, and the two problems."""
 
-    def __init__(self, burst: Burst, settings: SvMomfbdSettings, device: torch.device, start: Snapshot | None) -> None:
+    def __init__(
+        self, burst: Burst, settings: SvMomfbdSettings, device: torch.device, start: Snapshot | None
+    ) -> None:
         memory = budget_bytes(settings.memory_gb, device)
-        earlier = Earlier(start.images, start.maps.get("modes")) if start is not None else _earlier(settings.start)
+        earlier = (
+            Earlier(start.images, start.maps.get("modes")) if start is not None else _earlier(settings.start)
+        )
         self.began_at = start.step if start is not None else 0
         self.wavefronts = settings.wavefronts(burst.instruments, device)
-        shares = share(memory, burst.shape, flow_state_bytes(burst.shape, settings.modes, settings.grid_step, settings.psf))
-        self.observation = observe(burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held)
+        shares = share(
+            memory,
+            burst.shape,
+            flow_state_bytes(burst.shape, settings.modes, settings.grid_step, settings.psf),
+        )
+        self.observation = observe(
+            burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held
+        )
         make: MakeModel = filter_flow
         plan: PlanLayout = make_layout
         self.messages = preparation(burst, self.observation)
@@ -164,18 +262,29 @@ class _Restoration:
             trained = load_emulator(settings.emulator, device)
             make, plan = emulated(trained), emulator_layout(trained.net.width)
             self.messages += (trained.message,)
-        flow = Flow(self.observation, self.wavefronts, settings.psf, settings.grid_step, shares.work, make, plan)
+        flow = Flow(
+            self.observation, self.wavefronts, settings.psf, settings.grid_step, shares.work, make, plan
+        )
         self.flow = FlowProblem(flow, self.wavefronts)
         wanted = settings.start == "patches" and not settings.at_once and earlier is None
         self.on_patches = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0
         self.problem: PatchProblem | None = None
-        if wanted and settings.patch_iterations > 0:  # a run that goes on from a checkpoint may need it whatever its iterations are now
-            self.problem = make_problem(self.observation, self.wavefronts, (settings.patch, settings.patch // 2), shares.work)
+        # a run that goes on from a checkpoint may need it whatever its iterations are now
+        if wanted and settings.patch_iterations > 0:
+            self.problem = make_problem(
+                self.observation, self.wavefronts, (settings.patch, settings.patch // 2), shares.work
+            )
         self.earlier = earlier
 
     def initial(self) -> SvState:
         patches = None if self.problem is None else initial(self.problem)
-        return SvState(self.began_at, patches, begin(self.flow, self.earlier), self.began_at, self.began_at + self.on_patches)
+        return SvState(
+            self.began_at,
+            patches,
+            begin(self.flow, self.earlier),
+            self.began_at,
+            self.began_at + self.on_patches,
+        )
 
     def iterate(self, state: SvState, settings: SvMomfbdSettings) -> tuple[SvState, Snapshot]:
         """One iteration, and what it shows."""
@@ -194,7 +303,12 @@ class _Restoration:
         state = replace(state, step=state.step + 1, patches=None, flow=flow)
         measured = measure(self.flow, flow, knobs, settings.residual_frame)
         snapshot = self._snapshot(
-            state, settings, measured.images, self.flow.radian(flow.modes), measured.losses, residual=measured.residual
+            state,
+            settings,
+            measured.images,
+            self.flow.radian(flow.modes),
+            measured.losses,
+            residual=measured.residual,
         )
         return state, replace(snapshot, stop=self._reason(state, settings))
 
@@ -203,22 +317,36 @@ class _Restoration:
     ) -> tuple[SvState, Snapshot]:
         weights = settings.weights(self.observation.objects, self.observation.device)
         evaluation = evaluate(problem, patches, weights, settings.prior, settings.lambda_modes / 0.01)
-        images = patch_images(problem.patches, evaluation.restored, settings.filter_width, settings.filter_smoothness)
-        rows, columns = (torch.arange(n, device=images.device) * settings.grid_step for n in self.flow.flow.grid)
+        images = patch_images(
+            problem.patches, evaluation.restored, settings.filter_width, settings.filter_smoothness
+        )
+        rows, columns = (
+            torch.arange(n, device=images.device) * settings.grid_step for n in self.flow.flow.grid
+        )
         modes = problem.patches.at(patches.modes * self.wavefronts.sigmas, rows, columns)
-        state = replace(state, step=state.step + 1, patches=advanced(problem, patches, evaluation, settings.rate_modes))
+        state = replace(
+            state, step=state.step + 1, patches=advanced(problem, patches, evaluation, settings.rate_modes)
+        )
         return state, self._snapshot(state, settings, images, modes, evaluation.losses)
 
     def _snapshot(
-        self, state: SvState, settings: SvMomfbdSettings, images: torch.Tensor, modes: torch.Tensor, losses: dict[str, float],
-        *, residual: torch.Tensor | None = None,
-    ) -> Snapshot:  # fmt: skip
+        self,
+        state: SvState,
+        settings: SvMomfbdSettings,
+        images: torch.Tensor,
+        modes: torch.Tensor,
+        losses: dict[str, float],
+        *,
+        residual: torch.Tensor | None = None,
+    ) -> Snapshot:
         scales = self.observation.scales[:, None, None]
         maps = {"modes": self.observation.of_burst(modes.cpu().numpy())}
         if residual is not None:
             maps["residual"] = (residual * scales).cpu().numpy()
         total = max(state.began + settings.iterations, state.step)
-        return Snapshot(step=state.step, total=total, images=(images * scales).cpu().numpy(), maps=maps, losses=losses)
+        return Snapshot(
+            step=state.step, total=total, images=(images * scales).cpu().numpy(), maps=maps, losses=losses
+        )
 
     def _reason(self, state: SvState, settings: SvMomfbdSettings) -> StopReason | None:
         if state.step - state.began >= settings.iterations:
@@ -241,6 +369,7 @@ def _earlier(start: str) -> Earlier | None:
             modes = np.asarray(file["MODES"].data, np.float32) if "MODES" in file else None
     except (OSError, TypeError, ValueError) as error:
         raise SettingsError(
-            f"start is {start!r}: it must be average, patches, or a FITS file that heliorestore wrote with an earlier result ({error})."
+            f"start is {start!r}: it must be average, patches, or a FITS file that heliorestore wrote with "
+            f"an earlier result ({error})."
         ) from error
     return Earlier(images.reshape(-1, *images.shape[-2:]) if images.ndim >= 2 else None, modes)

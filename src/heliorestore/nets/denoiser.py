@@ -1,7 +1,8 @@
-"""Denoiser: a U-Net that takes the noise out of images of polarised light, with a second head for its own uncertainty.
+"""Denoiser: a U-Net that takes the noise out of images of polarised light, with a second head for its own
+uncertainty.
 
-Diaz Baso, de la Cruz Rodriguez & Danilovic (2019), doi:10.1051/0004-6361/201936069, their Fig. 2 and appendix B.
-Images are (batch, channel, y, x); a channel is a wavelength.
+Diaz Baso, de la Cruz Rodriguez & Danilovic (2019), doi:10.1051/0004-6361/201936069, their Fig. 2 and appendix
+B. Images are (batch, channel, y, x); a channel is a wavelength.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ _VARIANCE_LAYERS = 8
 class Denoiser(nn.Module):
     """Noisy images (batch, channel, y, x) of any size to the same without noise.
 
-    The layers are registered in the order in which Keras numbers them, so that published weights load in order. With
-    `log_variance` there is a second head of eight convolutions: its log variance is at most `log_variance`, in the square of the
-    images' unit. `monte_carlo` keeps the dropout of the training at work: passes then differ, and their spread is the
-    uncertainty of the weights (section 3.1.1). A `residual` network finds the noise and takes it off, so that a strong signal
-    need not pass through all the layers.
+    The layers are registered in the order in which Keras numbers them, so that published weights load in
+    order. With `log_variance` there is a second head of eight convolutions: its log variance is at most
+    `log_variance`, in the square of the images' unit. `monte_carlo` keeps the dropout of the training at
+    work: passes then differ, and their spread is the uncertainty of the weights (section 3.1.1). A `residual`
+    network finds the noise and takes it off, so that a strong signal need not pass through all the layers.
     """
 
     def __init__(
@@ -41,7 +42,13 @@ class Denoiser(nn.Module):
     ) -> None:
         super().__init__()
         n = kernels
-        self.channels, self.padding, self.residual, self.highest, self.dropout = channels, padding, residual, log_variance, dropout
+        self.channels, self.padding, self.residual, self.highest, self.dropout = (
+            channels,
+            padding,
+            residual,
+            log_variance,
+            dropout,
+        )
         self.monte_carlo = False
         self.fine = nn.ModuleList([_conv(channels, n, padding), _conv(n, n, padding)])
         self.middle = nn.ModuleList([_conv(n, 2 * n, padding), _conv(2 * n, 2 * n, padding)])
@@ -53,20 +60,25 @@ class Denoiser(nn.Module):
         self.variance = nn.ModuleList()
         if log_variance is not None:
             inputs = [channels] + [n] * (_VARIANCE_LAYERS - 1)
-            self.variance.extend([*(_conv(before, n, padding) for before in inputs), nn.Conv2d(n, channels, 1)])
+            self.variance.extend(
+                [*(_conv(before, n, padding) for before in inputs), nn.Conv2d(n, channels, 1)]
+            )
         self.out = nn.Conv2d(n, channels, 1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d) and layer.bias is not None:
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
-        # What comes out first is near zero, however large the signals are; the variance starts away from the kink of its modulus.
+        # What comes out first is near zero, however large the signals are; the variance starts away from the
+        # kink of its modulus.
         for head, bias in zip((self.out, *self.variance[-1:]), (0.0, 2.0), strict=False):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.constant_(head.bias, bias)
 
     @property
     def reach(self) -> int:
-        """Pixels beyond which nothing influences an output pixel, a multiple of MULTIPLE: the overlap that tiles need."""
+        """Pixels beyond which nothing influences an output pixel, a multiple of MULTIPLE: the overlap that
+        tiles need.
+        """
         return 28
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -81,7 +93,8 @@ class Denoiser(nn.Module):
         """The second head alone."""
         if self.highest is None:
             raise ValueError("This network was made without a head for the variance.")
-        # In units of the noise signals reach hundreds; to the uncertainty of a pixel only their magnitude matters.
+        # In units of the noise signals reach hundreds; to the uncertainty of a pixel only their magnitude
+        # matters.
         x = self._block(self.variance[:-1], _padded(torch.asinh(images) if self.residual else images))
         return _cropped(self.highest - _precisely(self.variance[-1], x).abs(), images)
 
@@ -96,11 +109,17 @@ class Denoiser(nn.Module):
     def _block(self, layers: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
         for layer in layers:
             x = nn.functional.relu(layer(x), inplace=True)
-            x = nn.functional.dropout(x, self.dropout, training=self.training or self.monte_carlo) if self.dropout else x
+            x = (
+                nn.functional.dropout(x, self.dropout, training=self.training or self.monte_carlo)
+                if self.dropout
+                else x
+            )
         return x
 
     def _doubled(self, x: torch.Tensor, layer: nn.Conv2d) -> torch.Tensor:
-        """Twice the pixels by their nearest, then 2 x 2 kernels, which reach to the next pixel as Keras' do."""
+        """Twice the pixels by their nearest, then 2 x 2 kernels, which reach to the next pixel as Keras'
+        do.
+        """
         x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
         edge = nn.functional.pad(x, (0, 1, 0, 1), mode="reflect" if self.padding == "reflect" else "constant")
         return nn.functional.relu(layer(edge), inplace=True)
@@ -125,7 +144,9 @@ def uncertain(channels: int = 1) -> Denoiser:
 
 
 def bayes() -> Denoiser:
-    """The published Bayesian network: zeros around the image, and log variances below -12, in units of the continuum."""
+    """The published Bayesian network: zeros around the image, and log variances below -12, in units of the
+    continuum.
+    """
     return Denoiser(padding="zeros", log_variance=-12.0, dropout=DROPOUT)
 
 
@@ -134,8 +155,11 @@ def _conv(before: int, after: int, padding: Padding) -> nn.Conv2d:
 
 
 def _precisely(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """The layer in its own precision: a signal of a hundred times its noise needs more digits than half precision has."""
-    with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):  # not every torch knows autocast on mps
+    """The layer in its own precision: a signal of a hundred times its noise needs more digits than half
+    precision has.
+    """
+    # not every torch knows autocast on mps
+    with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
         out: torch.Tensor = layer(x.to(next(layer.parameters()).dtype))
     return out
 

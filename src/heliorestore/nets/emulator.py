@@ -1,7 +1,8 @@
-"""The emulator of the space-variant blur: a U-Net that takes an object and a map of every mode, conditioned on the instrument.
+"""The emulator of the space-variant blur: a U-Net that takes an object and a map of every mode, conditioned
+on the instrument.
 
-Asensio Ramos (2024), section 2.2; layers bear the names of the published code, so that published weights load by name. What it
-imitates is `optics.filter_flow`, which is exact where the network is not.
+Asensio Ramos (2024), section 2.2; layers bear the names of the published code, so that published weights load
+by name. What it imitates is `optics.filter_flow`, which is exact where the network is not.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _TYPICAL_D_OVER_R0 = 10.0  # modes of this turbulence enter the network with uni
 
 
 class Film(nn.Module):
-    """One-hot instrument (batch, instrument) to the factor and the offset (batch) of all conditioned layers."""
+    """One-hot instrument (batch, instrument) to the factor and the offset (batch) of all conditioned
+    layers.
+    """
 
     def __init__(self, instruments: int, hidden: int = 64) -> None:
         super().__init__()
@@ -96,27 +99,41 @@ class Up(nn.Module):
 
 
 class Emulator(nn.Module):
-    """Objects (batch, 1, y, x), modes (batch, mode, y, x) in rad and one-hot instruments (batch, instrument) to images (batch, 1, y, x).
+    """Objects (batch, 1, y, x), modes (batch, mode, y, x) in rad and one-hot instruments (batch, instrument)
+    to images (batch, 1, y, x).
 
     64 channels at the first level are the published network: 17,295,939 parameters.
 
-    A blur does not act on a constant and does not know the unit of the light: with `relative` the network sees the object less
-    its mean in units of its spread, and its output is brought back. The published network sees the object over its maximum.
-    `mode_scale` turns coefficients, of modes of unit rms, into what the network wants: of unit variance in typical turbulence, or,
-    for the published one, those of modes with a peak of 1. What it learned of patches `field` carries to fields of any size.
+    A blur does not act on a constant and does not know the unit of the light: with `relative` the network
+    sees the object less its mean in units of its spread, and its output is brought back. The published
+    network sees the object over its maximum. `mode_scale` turns coefficients, of modes of unit rms, into what
+    the network wants: of unit variance in typical turbulence, or, for the published one, those of modes with
+    a peak of 1. What it learned of patches `field` carries to fields of any size.
     """
 
     mode_scale: torch.Tensor
     tilt_pixels: torch.Tensor
 
-    def __init__(self, width: int = 64, *, relative: bool = True, instruments: Sequence[str] = INSTRUMENTS) -> None:
+    def __init__(
+        self, width: int = 64, *, relative: bool = True, instruments: Sequence[str] = INSTRUMENTS
+    ) -> None:
         super().__init__()
         w = width
         self.width, self.relative = width, relative
         self.film = Film(len(instruments))
         self.inc = TwoConvolutions(1 + MODES, w, w)
-        self.down1, self.down2, self.down3, self.down4 = Down(w, 2 * w), Down(2 * w, 4 * w), Down(4 * w, 8 * w), Down(8 * w, 8 * w)
-        self.up1, self.up2, self.up3, self.up4 = Up(16 * w, 4 * w), Up(8 * w, 2 * w), Up(4 * w, w), Up(2 * w, w)
+        self.down1, self.down2, self.down3, self.down4 = (
+            Down(w, 2 * w),
+            Down(2 * w, 4 * w),
+            Down(4 * w, 8 * w),
+            Down(8 * w, 8 * w),
+        )
+        self.up1, self.up2, self.up3, self.up4 = (
+            Up(16 * w, 4 * w),
+            Up(8 * w, 2 * w),
+            Up(4 * w, w),
+            Up(2 * w, w),
+        )
         self.outc = nn.ModuleDict({"conv": nn.Conv2d(w, 1, 1)})
         self.register_buffer("mode_scale", _whitening() if relative else _peaks(), persistent=False)
         self.register_buffer("tilt_pixels", _tilt_pixels(instruments), persistent=False)
@@ -125,7 +142,8 @@ class Emulator(nn.Module):
         rows, columns = objects.shape[-2:]
         level, gain = self._level_and_gain(objects)
         seen = torch.cat([(objects - level) / gain, modes * self.mode_scale[:, None, None]], 1)
-        # Sizes that four halvings do not divide are continued by their last row and column, and cut off again.
+        # Sizes that four halvings do not divide are continued by their last row and column, and cut off
+        # again.
         seen = nn.functional.pad(seen, (0, -columns % 2**LEVELS, 0, -rows % 2**LEVELS), mode="replicate")
         gamma, beta = self.film(instruments)
         first = self.inc(seen)
@@ -143,8 +161,9 @@ class Emulator(nn.Module):
     def field(self, objects: torch.Tensor, modes: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
         """The same for objects with their surroundings, larger than the patches that the network was taught.
 
-        Of what is smooth over 16 pixels a blur does little more than move it as the tilts say. A network that is `relative` sees the
-        object without it, as flat as the patches were less their means, and of its output only what is not smooth is taken.
+        Of what is smooth over 16 pixels a blur does little more than move it as the tilts say. A network that
+        is `relative` sees the object without it, as flat as the patches were less their means, and of its
+        output only what is not smooth is taken.
         """
         if not self.relative:
             return self.forward(objects, modes, instruments)
@@ -153,12 +172,16 @@ class Emulator(nn.Module):
             detail = objects - smooth
         found = self(detail, modes, instruments)
         with torch.autocast(objects.device.type, enabled=False):
-            images: torch.Tensor = found - _smooth(found) + self._moved(smooth + _smooth(detail), modes[:, :2], instruments)
+            images: torch.Tensor = (
+                found - _smooth(found) + self._moved(smooth + _smooth(detail), modes[:, :2], instruments)
+            )
         return images
 
     def _level_and_gain(self, objects: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.relative:
-            return torch.zeros_like(objects[..., :1, :1]), objects.amax((-2, -1), keepdim=True).clamp(min=1e-12)
+            return torch.zeros_like(objects[..., :1, :1]), objects.amax((-2, -1), keepdim=True).clamp(
+                min=1e-12
+            )
         level = objects.mean((-2, -1), keepdim=True)
         # A flat object has no spread; a millionth of its level keeps the division and its gradient finite.
         square = (objects - level).square().mean((-2, -1), keepdim=True)
@@ -173,7 +196,9 @@ class Emulator(nn.Module):
             along = (pixel if axis == -1 else pixel[:, None]) - shift[:, 0 if axis == -1 else 1]
             places.append(2 * along / max(1, n - 1) - 1)
         where = torch.stack(places, -1)
-        moved: torch.Tensor = nn.functional.grid_sample(images, where, mode="bilinear", padding_mode="border", align_corners=True)
+        moved: torch.Tensor = nn.functional.grid_sample(
+            images, where, mode="bilinear", padding_mode="border", align_corners=True
+        )
         return moved
 
 
@@ -188,7 +213,9 @@ def narrow() -> Emulator:
 
 
 def published() -> Emulator:
-    """The network as published, which takes objects over their maximum and coefficients of modes that have a peak of 1."""
+    """The network as published, which takes objects over their maximum and coefficients of modes that have a
+    peak of 1.
+    """
     return Emulator(relative=False, instruments=PUBLISHED_INSTRUMENTS)
 
 
@@ -206,7 +233,9 @@ def _layer(before: int, after: int) -> list[nn.Module]:
 
 
 def _smooth(images: torch.Tensor) -> torch.Tensor:
-    """Images (..., y, x) smoothed by a Gaussian; at the border over as much of it as lies inside, so that a constant stays."""
+    """Images (..., y, x) smoothed by a Gaussian; at the border over as much of it as lies inside, so that a
+    constant stays.
+    """
     rows, columns = (_gaussian(n, images) for n in images.shape[-2:])
     return rows @ images @ columns.T
 
@@ -219,11 +248,15 @@ def _gaussian(n: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def _tilt_pixels(instruments: Sequence[str]) -> torch.Tensor:
-    """Pixels (instrument) by which a tilt of unit rms and 1 rad moves the light: slope / (pi D p / lambda), the slope per radius."""
+    """Pixels (instrument) by which a tilt of unit rms and 1 rad moves the light: slope / (pi D p / lambda),
+    the slope per radius.
+    """
     found = []
     for text in instruments:
         instrument = Instrument.parse(text)
-        tilt = make_basis(2, Aperture.of(instrument), BASIS).sample(np.array([0.0, 0.0]), np.array([0.9, 1.0]))[0]
+        tilt = make_basis(2, Aperture.of(instrument), BASIS).sample(
+            np.array([0.0, 0.0]), np.array([0.9, 1.0])
+        )[0]
         found.append(float(tilt[1] - tilt[0]) / 0.1 / (np.pi * sampling(instrument)))
     return torch.tensor(found, dtype=torch.float32)
 

@@ -26,7 +26,8 @@ class ResidualBlock(nn.Module):
 
 
 class Enhance(nn.Module):
-    """Image (batch, 1, y, x) to image (batch, 1, 2 y, 2 x): output pixels [2i, 2i + 1] lie within input pixel i.
+    """Image (batch, 1, y, x) to image (batch, 1, 2 y, 2 x): output pixels [2i, 2i + 1] lie within input pixel
+    i.
 
     Five blocks of 64 kernels are the published network: 446,657 parameters, 445,249 of them trained.
     The layers stand in the order in which Keras numbers them, so that published weights load in order.
@@ -51,7 +52,8 @@ class Enhance(nn.Module):
         x = self.last_bn(self.last(self.blocks(x0))) + x0
         x = torch.relu(self.fine(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")))
         # An intensity of 1 with a contrast of some percent needs more digits than half precision has.
-        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):  # not every torch knows autocast on mps
+        # not every torch knows autocast on mps
+        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
             out: torch.Tensor = self.out(x.to(self.out.weight.dtype))
         return out
 
@@ -67,7 +69,8 @@ def small() -> Enhance:
 
 
 def start_linear(net: Enhance) -> None:
-    """Silence the residual branches, so that training starts from a shallow network and wakes the depth when it helps.
+    """Silence the residual branches, so that training starts from a shallow network and wakes the depth when
+    it helps.
 
     Goyal et al. (2017), arXiv:1706.02677, section 5.1: the last BN of every branch starts with gamma = 0.
     """

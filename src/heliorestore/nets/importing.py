@@ -25,17 +25,33 @@ _UNIT = {
     "mfbd-recurrent-quarter": "mean 0.4",
     "emulator-published": "over its maximum",
 }
-_INSTRUMENT = {"enhance": "SDO/HMI 6173", "enhance-small": "SDO/HMI 6173", "emulator-published": "; ".join(PUBLISHED_INSTRUMENTS)}
-_KINDS = {"continuum": "continuum", "intensity": "continuum", "magnetogram": "magnetogram", "blos": "magnetogram"}
+_INSTRUMENT = {
+    "enhance": "SDO/HMI 6173",
+    "enhance-small": "SDO/HMI 6173",
+    "emulator-published": "; ".join(PUBLISHED_INSTRUMENTS),
+}
+_KINDS = {
+    "continuum": "continuum",
+    "intensity": "continuum",
+    "magnetogram": "magnetogram",
+    "blos": "magnetogram",
+}
 _ENHANCE_UNIT = {"continuum": "quiet Sun", "magnetogram": "kG", "": "quiet Sun, or kG"}
 
 
 def import_file(
-    path: Path, name: str, *, input_scale: float | None = None, input_mean: float | None = None, folder: Path | None = None
+    path: Path,
+    name: str,
+    *,
+    input_scale: float | None = None,
+    input_mean: float | None = None,
+    folder: Path | None = None,
 ) -> Path:
-    """Convert a weights file, recognise its network by its layers, and keep it under `name` in the user's folder.
+    """Convert a weights file, recognise its network by its layers, and keep it under `name` in the user's
+    folder.
 
-    `input_scale` or `input_mean` say to what the network's input was normalised where it is not the network's usual unit.
+    `input_scale` or `input_mean` say to what the network's input was normalised where it is not the network's
+    usual unit.
     """
     if not path.is_file():
         raise WeightsError(f"There is no file {path} to import.")
@@ -52,7 +68,11 @@ def import_file(
         layers = keras_files.read_layers(path)
         architecture, net = _recognise(path, list(ARCHITECTURES), lambda net: keras_files.fill(net, layers))
     kind = next((kind for word, kind in _KINDS.items() if word in name.lower()), "")
-    unit = _ENHANCE_UNIT[kind] if architecture.startswith("enhance") else _UNIT.get(architecture.partition(":")[0], "")
+    unit = (
+        _ENHANCE_UNIT[kind]
+        if architecture.startswith("enhance")
+        else _UNIT.get(architecture.partition(":")[0], "")
+    )
     if input_scale is not None or input_mean is not None:
         unit = f"times {input_scale:g}" if input_scale is not None else f"mean {input_mean:g}"
     record = WeightsRecord(
@@ -71,7 +91,8 @@ def _of_state(path: Path, state: dict[str, torch.Tensor]) -> tuple[str, nn.Modul
     """The network whose tensors these are by their names, filled with them."""
     first = state.get("A01.conv.weight")
     names = list(ARCHITECTURES)
-    if first is not None and first.ndim == 4:  # an encoder-decoder for as many frames as its first layer takes
+    # an encoder-decoder for as many frames as its first layer takes
+    if first is not None and first.ndim == 4:
         names += [f"{name}:{first.shape[1]}" for name in ("mfbd", "mfbd-quarter")]
 
     def fill(net: nn.Module) -> None:
@@ -82,12 +103,15 @@ def _of_state(path: Path, state: dict[str, torch.Tensor]) -> tuple[str, nn.Modul
 
 
 def _recognise(path: Path, names: list[str], fill: Callable[[nn.Module], object]) -> tuple[str, nn.Module]:
-    """The first of the networks that can be filled; those without numbers are tried, and only the right one is made."""
+    """The first of the networks that can be filled; those without numbers are tried, and only the right one
+    is made.
+    """
     reasons = []
     for name in names:
         try:
             fill(outline(name))
-        except (WeightsError, RuntimeError) as error:  # torch's are RuntimeErrors of many lines, the second says what is wrong
+        # torch's are RuntimeErrors of many lines, the second says what is wrong
+        except (WeightsError, RuntimeError) as error:
             lines = str(error).split("\n")
             reasons.append(f"{name}: {lines[min(1, len(lines) - 1)].strip()[:200]}")
         else:

@@ -1,7 +1,9 @@
-"""Read weights that Keras saved as HDF5, without Keras or TensorFlow, into a torch network of the same layers.
+"""Read weights that Keras saved as HDF5, without Keras or TensorFlow, into a torch network of the same
+layers.
 
-Layers are matched in order: the n-th convolution of the file is the n-th that the torch network registers, and so for the norms.
-Keras numbers layers as they were made, but lists them by their depth; those with names of their own follow the numbered ones.
+Layers are matched in order: the n-th convolution of the file is the n-th that the torch network registers,
+and so for the norms. Keras numbers layers as they were made, but lists them by their depth; those with names
+of their own follow the numbered ones.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from heliorestore.errors import WeightsError
 
 @dataclass(frozen=True, eq=False)
 class KerasLayer:
-    """One layer that has weights, by their short names: kernel and bias, or gamma, beta, moving_mean and moving_variance."""
+    """One layer that has weights, by their short names: kernel and bias, or gamma, beta, moving_mean and
+    moving_variance.
+    """
 
     name: str
     weights: dict[str, npt.NDArray[np.float32]]
@@ -35,12 +39,16 @@ def read_layers(path: Path) -> list[KerasLayer]:
     try:
         import h5py
     except ImportError as error:
-        raise WeightsError('Reading Keras files needs h5py: pip install "heliorestore[import]" adds it.') from error
+        raise WeightsError(
+            'Reading Keras files needs h5py: pip install "heliorestore[import]" adds it.'
+        ) from error
     try:
         with h5py.File(path) as file:
             model = file.get("model_weights", file)
             if "layer_names" not in model.attrs:
-                raise WeightsError(f"{path} is HDF5, but not as Keras saves weights: it has no list of layer names.")
+                raise WeightsError(
+                    f"{path} is HDF5, but not as Keras saves weights: it has no list of layer names."
+                )
             layers = [_layer(model[name], name) for name in _texts(model.attrs["layer_names"])]
     except (OSError, KeyError) as error:
         raise WeightsError(f"The Keras weights {path} cannot be read: {error}.") from error
@@ -50,7 +58,10 @@ def read_layers(path: Path) -> list[KerasLayer]:
 def _layer(group: Any, name: str) -> KerasLayer:
     """A layer's arrays; Keras names them `layer/kernel:0` and may nest them deeper."""
     names = _texts(group.attrs.get("weight_names", ()))
-    return KerasLayer(name, {text.rpartition("/")[2].partition(":")[0]: np.asarray(group[text], np.float32) for text in names})
+    return KerasLayer(
+        name,
+        {text.rpartition("/")[2].partition(":")[0]: np.asarray(group[text], np.float32) for text in names},
+    )
 
 
 def _texts(names: Any) -> list[str]:
@@ -62,7 +73,10 @@ def fill(net: nn.Module, layers: list[KerasLayer]) -> None:
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     made = sorted(layers, key=_made)
-    of_file = [layer for layer in made if layer.is_convolution], [layer for layer in made if not layer.is_convolution]
+    of_file = (
+        [layer for layer in made if layer.is_convolution],
+        [layer for layer in made if not layer.is_convolution],
+    )
     found = tuple(map(len, of_file))
     if found != (len(convolutions), len(norms)):
         raise WeightsError(
@@ -89,7 +103,13 @@ def fill(net: nn.Module, layers: list[KerasLayer]) -> None:
 def _made(layer: KerasLayer) -> float:
     """When a layer was made: Keras calls them conv2d, conv2d_1, conv2d_2 and so on."""
     number = layer.name.rpartition("_")[2]
-    return float(number) if number.isdigit() else 0.0 if layer.name in ("conv2d", "batch_normalization") else float("inf")
+    return (
+        float(number)
+        if number.isdigit()
+        else 0.0
+        if layer.name in ("conv2d", "batch_normalization")
+        else float("inf")
+    )
 
 
 def _put(target: torch.Tensor, layer: KerasLayer, name: str, turn: Any = np.asarray) -> None:
@@ -98,5 +118,8 @@ def _put(target: torch.Tensor, layer: KerasLayer, name: str, turn: Any = np.asar
     values = layer.weights[name]
     values = turn(values) if values.ndim == 4 or name != "kernel" else values
     if values.shape != tuple(target.shape):
-        raise WeightsError(f"The {name} of the layer {layer.name} has the shape {values.shape}; the network needs {tuple(target.shape)}.")
+        raise WeightsError(
+            f"The {name} of the layer {layer.name} has the shape {values.shape}; the network "
+            f"needs {tuple(target.shape)}."
+        )
     target.copy_(torch.from_numpy(np.ascontiguousarray(values)))

@@ -1,7 +1,8 @@
 """The MFBD networks: a burst of short exposures in, one restored image out.
 
-Asensio Ramos, de la Cruz Rodriguez & Pastor Yabar (2018), doi:10.1051/0004-6361/201833648: Tables 1 and 2, in the layers and names
-of the published weights, which differ from the tables in small things. Frames are (batch, frame, y, x), y and x multiples of 8.
+Asensio Ramos, de la Cruz Rodriguez & Pastor Yabar (2018), doi:10.1051/0004-6361/201833648: Tables 1 and 2, in
+the layers and names of the published weights, which differ from the tables in small things. Frames are
+(batch, frame, y, x), y and x multiples of 8.
 """
 
 from __future__ import annotations
@@ -18,13 +19,24 @@ FRAMES = 7
 
 
 class Block(nn.Module):
-    """Convolution of the normalised and rectified input; reflected borders, halved by a stride of 2 or doubled by `up`."""
+    """Convolution of the normalised and rectified input; reflected borders, halved by a stride of 2 or
+    doubled by `up`.
+    """
 
-    def __init__(self, before: int, after: int, kernel: int = 3, *, stride: int = 1, up: bool = False) -> None:
+    def __init__(
+        self, before: int, after: int, kernel: int = 3, *, stride: int = 1, up: bool = False
+    ) -> None:
         super().__init__()
         self.up = up
         self.bn = nn.BatchNorm2d(before)
-        self.conv = nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, padding_mode="reflect" if kernel > 1 else "zeros")
+        self.conv = nn.Conv2d(
+            before,
+            after,
+            kernel,
+            stride=stride,
+            padding=kernel // 2,
+            padding_mode="reflect" if kernel > 1 else "zeros",
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.bn(x)
@@ -40,24 +52,51 @@ class Block(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """A fixed number of frames (batch, frame, y, x) to one image (batch, 1, y, x), which is a correction of the first frame.
+    """A fixed number of frames (batch, frame, y, x) to one image (batch, 1, y, x), which is a correction of
+    the first frame.
 
-    Seven frames and 32 kernels make the published network of 3,151,599 parameters; 8 kernels its quarter, of 199,047.
+    Seven frames and 32 kernels make the published network of 3,151,599 parameters; 8 kernels its quarter, of
+    199,047.
     """
 
     reach = 80
-    """Pixels beyond which nothing influences an output pixel, rounded up to a multiple of 8: the overlap that tiles need."""
+    """Pixels beyond which nothing influences an output pixel, rounded up to a multiple of 8: the overlap that
+    tiles need."""
 
     def __init__(self, frames: int = FRAMES, kernels: int = 32) -> None:
         super().__init__()
         self.frames, k = frames, kernels
         self.A01 = Block(frames, k)
-        self.C01, self.C02, self.C03, self.C04 = Block(k, 2 * k, stride=2), Block(2 * k, 2 * k), Block(2 * k, 2 * k), Block(2 * k, 2 * k, 1)
-        self.C11, self.C12, self.C13, self.C14 = *(Block(2 * k, 2 * k) for _ in range(3)), Block(2 * k, 2 * k, 1)
-        self.C21, self.C22, self.C23, self.C24 = Block(2 * k, 4 * k, stride=2), *_pair(4 * k), Block(4 * k, 4 * k, 1)
-        self.C31, self.C32, self.C33, self.C34 = Block(4 * k, 8 * k, stride=2), *_pair(8 * k), Block(8 * k, 8 * k, 1)
-        self.C41, self.C42, self.C43, self.C44 = Block(8 * k, 4 * k, up=True), *_pair(4 * k), Block(4 * k, 4 * k)
-        self.C51, self.C52, self.C53, self.C54 = Block(4 * k, 2 * k, up=True), *_pair(2 * k), Block(2 * k, 2 * k)
+        self.C01, self.C02, self.C03, self.C04 = (
+            Block(k, 2 * k, stride=2),
+            Block(2 * k, 2 * k),
+            Block(2 * k, 2 * k),
+            Block(2 * k, 2 * k, 1),
+        )
+        self.C11, self.C12, self.C13, self.C14 = (
+            *(Block(2 * k, 2 * k) for _ in range(3)),
+            Block(2 * k, 2 * k, 1),
+        )
+        self.C21, self.C22, self.C23, self.C24 = (
+            Block(2 * k, 4 * k, stride=2),
+            *_pair(4 * k),
+            Block(4 * k, 4 * k, 1),
+        )
+        self.C31, self.C32, self.C33, self.C34 = (
+            Block(4 * k, 8 * k, stride=2),
+            *_pair(8 * k),
+            Block(8 * k, 8 * k, 1),
+        )
+        self.C41, self.C42, self.C43, self.C44 = (
+            Block(8 * k, 4 * k, up=True),
+            *_pair(4 * k),
+            Block(4 * k, 4 * k),
+        )
+        self.C51, self.C52, self.C53, self.C54 = (
+            Block(4 * k, 2 * k, up=True),
+            *_pair(2 * k),
+            Block(2 * k, 2 * k),
+        )
         self.C61, self.C62, self.C63 = Block(2 * k, 2 * k, up=True), Block(2 * k, 2 * k), Block(2 * k, k // 2)
         self.C64 = nn.Conv2d(k // 2, 1, 1)
 
@@ -78,7 +117,9 @@ REMEMBERED = (8, 4, 2)
 
 
 class Pass(nn.Module):
-    """One pass of the recurrent network: the estimate so far and the next frame, (batch, 1, y, x) each, to a better estimate."""
+    """One pass of the recurrent network: the estimate so far and the next frame, (batch, 1, y, x) each, to a
+    better estimate.
+    """
 
     def __init__(self, kernels: int = 64) -> None:
         super().__init__()
@@ -87,13 +128,27 @@ class Pass(nn.Module):
         self.C11, self.C12, self.C13, self.C14 = Block(k, k, stride=2), *_pair(k), Block(k, k)
         self.C21, self.C22, self.C23, self.C24 = *_pair(k), *_pair(k)
         self.C31, self.C32, self.C33, self.C34 = Block(k, 2 * k, stride=2), *_pair(2 * k), Block(2 * k, 2 * k)
-        self.C41, self.C43, self.C44, self.C45 = Block(2 * k, 4 * k, stride=2), *_pair(4 * k), Block(4 * k, 4 * k)
-        self.C51, self.C53, self.C54, self.C55 = Block(4 * k, 2 * k, up=True), *_pair(2 * k), Block(2 * k, 2 * k)
+        self.C41, self.C43, self.C44, self.C45 = (
+            Block(2 * k, 4 * k, stride=2),
+            *_pair(4 * k),
+            Block(4 * k, 4 * k),
+        )
+        self.C51, self.C53, self.C54, self.C55 = (
+            Block(4 * k, 2 * k, up=True),
+            *_pair(2 * k),
+            Block(2 * k, 2 * k),
+        )
         self.C61, self.C63, self.C64, self.C65 = Block(2 * k, k, up=True), *_pair(k), Block(k, k)
         self.C71, self.C72, self.C73 = Block(k, k, up=True), Block(k, k // 8), nn.Conv2d(k // 8, 1, 1)
-        self.B42, self.B52, self.B62 = nn.Conv2d(8 * k, 4 * k, 1), nn.Conv2d(4 * k, 2 * k, 1), nn.Conv2d(2 * k, k, 1)
+        self.B42, self.B52, self.B62 = (
+            nn.Conv2d(8 * k, 4 * k, 1),
+            nn.Conv2d(4 * k, 2 * k, 1),
+            nn.Conv2d(2 * k, k, 1),
+        )
 
-    def forward(self, current: torch.Tensor, frame: torch.Tensor, memory: Memory | None) -> tuple[torch.Tensor, Memory]:
+    def forward(
+        self, current: torch.Tensor, frame: torch.Tensor, memory: Memory | None
+    ) -> tuple[torch.Tensor, Memory]:
         half = _residual(self.A01(torch.cat([current, frame], 1)), self.C11, self.C12, self.C13, self.C14)
         half = _residual(half, self.C21, self.C22, self.C23, self.C24)
         quarter = _residual(half, self.C31, self.C32, self.C33, self.C34)
@@ -108,13 +163,15 @@ class Pass(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """Any number n > 1 of frames (batch, n, y, x) to the n - 1 estimates (batch, n - 1, y, x) after each new frame.
+    """Any number n > 1 of frames (batch, n, y, x) to the n - 1 estimates (batch, n - 1, y, x) after each new
+    frame.
 
     64 kernels make the published network of 4,026,069 parameters.
     """
 
     reach = 96
-    """Pixels beyond which nothing influences what one pass makes and remembers; memory carries more, from pass to pass."""
+    """Pixels beyond which nothing influences what one pass makes and remembers; memory carries more, from
+    pass to pass."""
 
     def __init__(self, kernels: int = 64) -> None:
         super().__init__()
@@ -149,7 +206,9 @@ def recurrent_quarter() -> Recurrent:
 
 
 def turned(images: torch.Tensor, number: int) -> torch.Tensor:
-    """Images (..., y, x) after `number` quarter turns, mirrored from the fifth orientation on; there are eight."""
+    """Images (..., y, x) after `number` quarter turns, mirrored from the fifth orientation on; there are
+    eight.
+    """
     after = images.rot90(number, (-2, -1))
     return after.flip(-1) if number % ORIENTATIONS > 3 else after
 
@@ -161,12 +220,18 @@ def turned_back(images: torch.Tensor, number: int) -> torch.Tensor:
 
 
 def start_open(net: nn.Module) -> None:
-    """First weights: the first rectifiers let whole images through, and the last layer begins with a correction of zero.
+    """First weights: the first rectifiers let whole images through, and the last layer begins with a
+    correction of zero.
 
-    Each block rectifies what its BN makes of its input, so the first one would cut off all that is darker than the mean.
+    Each block rectifies what its BN makes of its input, so the first one would cut off all that is darker
+    than the mean.
     """
-    last = net.C64 if isinstance(net, EncoderDecoder) else net.block.C73 if isinstance(net, Recurrent) else None
-    first = net.A01 if isinstance(net, EncoderDecoder) else net.block.A01 if isinstance(net, Recurrent) else None
+    last = (
+        net.C64 if isinstance(net, EncoderDecoder) else net.block.C73 if isinstance(net, Recurrent) else None
+    )
+    first = (
+        net.A01 if isinstance(net, EncoderDecoder) else net.block.A01 if isinstance(net, Recurrent) else None
+    )
     if last is None or first is None:
         return
     nn.init.zeros_(last.weight)
@@ -179,7 +244,9 @@ _OPEN = 3.0  # standard deviations below the mean that pass the first rectifiers
 
 
 def _rectified(x: torch.Tensor, margin: int) -> torch.Tensor:
-    """ReLU and the reflected border in one pass over the memory, which takes a CPU as long as half of a small convolution."""
+    """ReLU and the reflected border in one pass over the memory, which takes a CPU as long as half of a small
+    convolution.
+    """
     rows, columns = x.shape[-2:]
     shape = (*x.shape[:2], rows + 2 * margin, columns + 2 * margin)
     padded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
@@ -206,7 +273,10 @@ def _residual(x: torch.Tensor, first: Block | None, *rest: Block) -> torch.Tenso
 
 
 def _corrected(image: torch.Tensor, features: torch.Tensor, last: nn.Conv2d) -> torch.Tensor:
-    """The image plus the last layer's correction, in full precision: half has too few digits for a contrast of some percent."""
-    with torch.autocast("cuda" if image.is_cuda else "cpu", enabled=False):  # not every torch knows autocast on mps
+    """The image plus the last layer's correction, in full precision: half has too few digits for a contrast
+    of some percent.
+    """
+    # not every torch knows autocast on mps
+    with torch.autocast("cuda" if image.is_cuda else "cpu", enabled=False):
         out: torch.Tensor = image.to(last.weight.dtype) + last(features.to(last.weight.dtype))
     return out

@@ -1,4 +1,6 @@
-"""Cutting images for a convolutional network: tiles overlap by the network's reach, so that the result has no seams."""
+"""Cutting images for a convolutional network: tiles overlap by the network's reach, so that the result has no
+seams.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +14,31 @@ Place = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Cut:
-    """One tile: the pixels to `read`, the part `inner` of what the network makes of them, and where to `write` that part."""
+    """One tile: the pixels to `read`, the part `inner` of what the network makes of them, and where to
+    `write` that part.
+    """
 
     read: Place
     inner: Place
     write: Place
 
     def smaller(self, times: int) -> Cut:
-        """The same tile of an image with so many times fewer rows and columns; its ends must be multiples of that."""
+        """The same tile of an image with so many times fewer rows and columns; its ends must be multiples of
+        that.
+        """
         read, inner, write = (
-            (slice(rows.start // times, rows.stop // times), slice(columns.start // times, columns.stop // times))
+            (
+                slice(rows.start // times, rows.stop // times),
+                slice(columns.start // times, columns.stop // times),
+            )
             for rows, columns in (self.read, self.inner, self.write)
         )
         return Cut(read, inner, write)
 
 
 def cuts(shape: tuple[int, int], rows: slice, side: int, reach: int, zoom: int = 1) -> Iterator[Cut]:
-    """Tiles of at most `side` columns that cover the `rows` of an image (y, x); `inner` and `write` are in pixels of the result.
+    """Tiles of at most `side` columns that cover the `rows` of an image (y, x); `inner` and `write` are in
+    pixels of the result.
 
     Where `shape`, `rows`, `side` and `reach` are multiples of a network's stride, so are all tiles.
     """
@@ -37,18 +47,32 @@ def cuts(shape: tuple[int, int], rows: slice, side: int, reach: int, zoom: int =
         right, first = min(left + side, shape[1]), max(0, left - reach)
         yield Cut(
             read=(slice(top, min(rows.stop + reach, shape[0])), slice(first, min(right + reach, shape[1]))),
-            inner=(_times(zoom, rows.start - top, rows.stop - top), _times(zoom, left - first, right - first)),
+            inner=(
+                _times(zoom, rows.start - top, rows.stop - top),
+                _times(zoom, left - first, right - first),
+            ),
             write=(_times(zoom, rows.start, rows.stop), _times(zoom, left, right)),
         )
 
 
 def restored_rows(
-    net: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, rows: slice, *, side: int, reach: int, zoom: int = 1
+    net: Callable[[torch.Tensor], torch.Tensor],
+    images: torch.Tensor,
+    rows: slice,
+    *,
+    side: int,
+    reach: int,
+    zoom: int = 1,
 ) -> torch.Tensor:
-    """What a network makes of the `rows` of images (batch, channel, y, x), zoom times as many rows and columns, tile by tile."""
+    """What a network makes of the `rows` of images (batch, channel, y, x), zoom times as many rows and
+    columns, tile by tile.
+    """
     shape = int(images.shape[-2]), int(images.shape[-1])
     with torch.inference_mode():
-        parts = [net(_laid(images[(..., *cut.read)]))[(..., *cut.inner)] for cut in cuts(shape, rows, side, reach, zoom)]
+        parts = [
+            net(_laid(images[(..., *cut.read)]))[(..., *cut.inner)]
+            for cut in cuts(shape, rows, side, reach, zoom)
+        ]
     return torch.cat(parts, -1)
 
 

@@ -17,29 +17,47 @@ _KINDS_OF_NUMBERS = (np.float64, np.float32, np.int64, np.int32, np.bool_)
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors by name of a file that `torch.save` wrote; a dictionary may hold them beside an optimiser's state and numbers."""
+    """The tensors by name of a file that `torch.save` wrote; a dictionary may hold them beside an optimiser's
+    state and numbers.
+    """
     try:
         with torch.serialization.safe_globals(_harmless()):
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(
-            f"{path.name} is refused: it holds more than tensors and numbers, which could run as a program ({reason}). "
+            f"{path.name} is refused: it holds more than tensors and numbers, which could run as a program "
+            f"({reason}). "
             "Whoever made it can save its state_dict alone."
         ) from error
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         raise WeightsError(
-            f"The checkpoint {path} cannot be read ({type(error).__name__}: {error}): is it one that torch saved?"
+            f"The checkpoint {path} cannot be read ({type(error).__name__}: {error}): is it one that torch "
+            "saved?"
         ) from error
     if isinstance(content, Mapping):
         content = next((content[name] for name in _STATES if isinstance(content.get(name), Mapping)), content)
-    if not isinstance(content, Mapping) or not content or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise WeightsError(f"{path.name} holds no weights: possible are a state_dict, or a dictionary with one under {', '.join(_STATES)}.")
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(isinstance(value, torch.Tensor) for value in content.values())
+    ):
+        raise WeightsError(
+            f"{path.name} holds no weights: possible are a state_dict, or a dictionary with "
+            f"one under {', '.join(_STATES)}."
+        )
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
 def _harmless() -> list[Any]:
-    """Numbers of numpy, which training scripts leave beside the weights; files of numpy 1 know them by an older name."""
+    """Numbers of numpy, which training scripts leave beside the weights; files of numpy 1 know them by an
+    older name.
+    """
     scalar = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(kind)) for kind in _KINDS_OF_NUMBERS}
-    return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *dtypes]
+    return [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        *dtypes,
+    ]

@@ -1,4 +1,6 @@
-"""The uncertainty of a network's image: what its second head says of the noise, and the spread under dropout of its weights."""
+"""The uncertainty of a network's image: what its second head says of the noise, and the spread under dropout
+of its weights.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ _LOWEST = -20.0  # log variance, below which its exponential would overflow
 
 
 def uncertain_image(net: Denoiser, images: torch.Tensor, passes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Denoised images and their standard deviation (batch, channel, y, x): sqrt(epistemic^2 + aleatoric^2), section 3.1.1.
+    """Denoised images and their standard deviation (batch, channel, y, x): sqrt(epistemic^2 + aleatoric^2),
+    section 3.1.1.
 
-    The image is the one without dropout; `passes` with dropout at work tell by their spread how sure the weights are, and the
-    second head of each tells the variance that the noise causes.
+    The image is the one without dropout; `passes` with dropout at work tell by their spread how sure the
+    weights are, and the second head of each tells the variance that the noise causes.
     """
     with torch.inference_mode():
         denoised = net(images)
@@ -35,10 +38,12 @@ def uncertain_image(net: Denoiser, images: torch.Tensor, passes: int) -> tuple[t
 
 
 def unlikelihood(squares: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
-    """Equation 1 of the paper: the mean negative log likelihood of squared errors under Gaussians of that variance.
+    """Equation 1 of the paper: the mean negative log likelihood of squared errors under Gaussians of that
+    variance.
 
     An error of more than five sigmas counts as five: a few wild pixels must not make all others wait.
     """
-    known = log_variance + (log_variance.clamp(min=_LOWEST) - log_variance).detach()  # bounded, but with its gradient
+    # bounded, but with its gradient
+    known = log_variance + (log_variance.clamp(min=_LOWEST) - log_variance).detach()
     squares = torch.minimum(squares, _FAR**2 * torch.exp(known.detach()))
     return (squares * torch.exp(-known) + log_variance).mean() / 2

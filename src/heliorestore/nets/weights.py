@@ -1,4 +1,5 @@
-"""Weights of networks: a safetensors file and, beside it, a record of where they come from and what they are for.
+"""Weights of networks: a safetensors file and, beside it, a record of where they come from and what they are
+for.
 
 The package brings some; what a user imports or trains lies in the user's data folder.
 """
@@ -26,7 +27,8 @@ from heliorestore.errors import WeightsError
 ARCHITECTURES: Mapping[str, str] = {
     "enhance": "heliorestore.nets.enhance:full",
     "enhance-small": "heliorestore.nets.enhance:small",
-    "emulator-published": "heliorestore.nets.emulator:published",  # before "emulator", whose layers are the same: files of others
+    # before "emulator", whose layers are the same: files of others
+    "emulator-published": "heliorestore.nets.emulator:published",
     "emulator": "heliorestore.nets.emulator:full",
     "emulator-narrow": "heliorestore.nets.emulator:narrow",
     "mfbd": "heliorestore.nets.mfbd:encoder_decoder",
@@ -47,9 +49,9 @@ _SUFFIX = ".safetensors"
 class WeightsRecord:
     """What is known about weights; it lies as JSON beside them.
 
-    `kind` is what the network was trained on (`continuum`, `magnetogram`); the network's input is the image in the unit that
-    `normalisation` names. `pixel_arcsec` is the range of pixels it may be given. `data`, `training` and `recipe` say how it was
-    trained, `quality` what it scored, as measured by `quality_note`.
+    `kind` is what the network was trained on (`continuum`, `magnetogram`); the network's input is the image
+    in the unit that `normalisation` names. `pixel_arcsec` is the range of pixels it may be given. `data`,
+    `training` and `recipe` say how it was trained, `quality` what it scored, as measured by `quality_note`.
     """
 
     name: str
@@ -69,7 +71,9 @@ class WeightsRecord:
 
 
 def build(architecture: str) -> nn.Module:
-    """The untrained network of that name; `mfbd:12` is `mfbd` with 12 instead of its usual number of inputs."""
+    """The untrained network of that name; `mfbd:12` is `mfbd` with 12 instead of its usual number of
+    inputs.
+    """
     name, _, inputs = architecture.partition(":")
     if name not in ARCHITECTURES or (inputs and not inputs.isdecimal()):
         raise WeightsError(f"No network is called {architecture!r}; there are {', '.join(ARCHITECTURES)}.")
@@ -79,7 +83,9 @@ def build(architecture: str) -> nn.Module:
 
 
 def outline(architecture: str) -> nn.Module:
-    """The network of that name without its numbers, which take time and memory: its layers and their shapes."""
+    """The network of that name without its numbers, which take time and memory: its layers and their
+    shapes.
+    """
     with torch.device("meta"):
         return build(architecture)
 
@@ -96,7 +102,9 @@ def names() -> list[str]:
 
 
 def names_of(networks: str) -> list[str]:
-    """The names of the weights at hand of all networks whose names begin so; what has no readable record is left out."""
+    """The names of the weights at hand of all networks whose names begin so; what has no readable record is
+    left out.
+    """
     found = []
     for name in names():
         try:
@@ -109,7 +117,9 @@ def names_of(networks: str) -> list[str]:
 
 def find(name: str) -> Path:
     """The safetensors file of that name, or the file itself if a path is given."""
-    candidates = [Path(name)] if name.endswith(_SUFFIX) else [folder / f"{name}{_SUFFIX}" for folder in folders()]
+    candidates = (
+        [Path(name)] if name.endswith(_SUFFIX) else [folder / f"{name}{_SUFFIX}" for folder in folders()]
+    )
     for path in candidates:
         if path.is_file():
             return path
@@ -124,16 +134,24 @@ def read_record(path: Path) -> WeightsRecord:
     try:
         table = json.loads(beside.read_text(encoding="utf-8"))
         known = {f.name for f in dataclasses.fields(WeightsRecord)}
-        values: dict[str, Any] = {name: tuple(value) if name == "pixel_arcsec" else value for name, value in table.items() if name in known}
+        values: dict[str, Any] = {
+            name: tuple(value) if name == "pixel_arcsec" else value
+            for name, value in table.items()
+            if name in known
+        }
         return WeightsRecord(**values)
     except FileNotFoundError as error:
-        raise WeightsError(f"{path} has no record {beside.name} beside it: weights and record belong together.") from error
+        raise WeightsError(
+            f"{path} has no record {beside.name} beside it: weights and record belong together."
+        ) from error
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"The record {beside} cannot be read: {error}.") from error
 
 
 def load(name: str) -> tuple[nn.Module, WeightsRecord]:
-    """The network with the weights of that name (or file), ready for inference, and their record; the checksum is verified."""
+    """The network with the weights of that name (or file), ready for inference, and their record; the
+    checksum is verified.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load as parse
 
@@ -143,16 +161,23 @@ def load(name: str) -> tuple[nn.Module, WeightsRecord]:
         content = path.read_bytes()
         tensors = parse(content)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"The weights {path} are damaged ({error}): install or import them again.") from error
+        raise WeightsError(
+            f"The weights {path} are damaged ({error}): install or import them again."
+        ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != record.sha256:
-        raise WeightsError(f"The weights {path} are not those of their record: sha256 {found[:12]}..., recorded {record.sha256[:12]}...")
+        raise WeightsError(
+            f"The weights {path} are not those of their record: sha256 {found[:12]}..., "
+            f"recorded {record.sha256[:12]}..."
+        )
     net = build(record.architecture)
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
         first = str(error).split("\n")[1:2] or [str(error)]
-        raise WeightsError(f"The weights {path} do not fit the network {record.architecture}: {first[0].strip()}") from error
+        raise WeightsError(
+            f"The weights {path} do not fit the network {record.architecture}: {first[0].strip()}"
+        ) from error
     return net.eval(), record
 
 
@@ -162,12 +187,19 @@ def place(net: nn.Module, device: torch.device) -> None:
 
 
 def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = False) -> Path:
-    """Write weights, in `half` precision or as they are, and record under the record's name, each whole or not at all."""
+    """Write weights, in `half` precision or as they are, and record under the record's name, each whole or
+    not at all.
+    """
     from safetensors.torch import save as serialise
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    content = serialise({name: value.half() if half and value.is_floating_point() else value for name, value in tensors.items()})
+    content = serialise(
+        {
+            name: value.half() if half and value.is_floating_point() else value
+            for name, value in tensors.items()
+        }
+    )
     table = dataclasses.asdict(dataclasses.replace(record, sha256=hashlib.sha256(content).hexdigest()))
     path = folder / f"{record.name}{_SUFFIX}"
     _replace(path.with_suffix(".json"), (json.dumps(table, indent=1) + "\n").encode())
@@ -176,9 +208,15 @@ def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = Fa
 
 
 def check(name: str) -> WeightsRecord:
-    """Load the weights, which verifies checksum and layers, and look for values that are no numbers; return the record."""
+    """Load the weights, which verifies checksum and layers, and look for values that are no numbers; return
+    the record.
+    """
     net, record = load(name)
-    bad = [key for key, value in net.state_dict().items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
+    bad = [
+        key
+        for key, value in net.state_dict().items()
+        if value.is_floating_point() and not bool(torch.isfinite(value).all())
+    ]
     if bad:
         raise WeightsError(f"The weights {name} hold values that are no numbers, in {', '.join(bad[:3])}.")
     return record

@@ -1,7 +1,9 @@
-"""Convolution with one PSF, what surrounds an image, and the per-pixel sum that every faster model is measured against.
+"""Convolution with one PSF, what surrounds an image, and the per-pixel sum that every faster model is
+measured against.
 
-A PSF of n pixels has its centre in pixel c = n // 2: image[y] = sum_k psf[k] object[y - k + c]. Each image pixel sees
-n - 1 - c object pixels before it and c behind it: that is the margin of an object "given" with its borders.
+A PSF of n pixels has its centre in pixel c = n // 2: image[y] = sum_k psf[k] object[y - k + c]. Each image
+pixel sees n - 1 - c object pixels before it and c behind it: that is the margin of an object "given" with its
+borders.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ Borders = Literal["reflect", "periodic", "given"]
 
 
 class ForwardModel(Protocol):
-    """What makes images (object, frame, y, x) of objects (object, y, x) and modes (frame, mode, gy, gx); differentiable in both."""
+    """What makes images (object, frame, y, x) of objects (object, y, x) and modes (frame, mode, gy, gx);
+    differentiable in both.
+    """
 
     @property
     def grid(self) -> tuple[int, int]: ...
@@ -34,7 +38,9 @@ def margins(size: int) -> tuple[int, int]:
 
 
 def extend(images: torch.Tensor, size: int, borders: Borders) -> torch.Tensor:
-    """Images (..., y, x) with the margins of a PSF of `size` pixels: mirrored at the border pixel, repeated, or as they are."""
+    """Images (..., y, x) with the margins of a PSF of `size` pixels: mirrored at the border pixel, repeated,
+    or as they are.
+    """
     if borders == "given":
         return images
     rows, columns = (_surroundings(n, size, borders, images.device) for n in images.shape[-2:])
@@ -49,17 +55,22 @@ def extend_adjoint(extended: torch.Tensor, size: int, borders: Borders) -> torch
         n = extended.shape[axis] - size + 1
         shape = list(extended.shape)
         shape[axis] = n
-        extended = extended.new_zeros(shape).index_add(axis, _surroundings(n, size, borders, extended.device), extended)
+        extended = extended.new_zeros(shape).index_add(
+            axis, _surroundings(n, size, borders, extended.device), extended
+        )
     return extended
 
 
 def convolve(objects: torch.Tensor, psfs: torch.Tensor, borders: Borders = "reflect") -> torch.Tensor:
-    """Convolve (..., y, x) with one PSF (..., n, n) each; axes in front broadcast. "given" borders are used up."""
+    """Convolve (..., y, x) with one PSF (..., n, n) each; axes in front broadcast. "given" borders are used
+    up.
+    """
     size = psfs.shape[-1]
     extended = extend(objects, size, borders)
     if min(extended.shape[-2:]) < size:
         raise SettingsError(
-            f"The object of {tuple(extended.shape[-2:])} pixels is smaller than the PSF of {size} and its borders are given."
+            f"The object of {tuple(extended.shape[-2:])} pixels is smaller than the PSF of {size} and its "
+            "borders are given."
         )
     grid = (fast_length(extended.shape[-2]), fast_length(extended.shape[-1]))
     full = torch.fft.irfft2(torch.fft.rfft2(extended, s=grid) * torch.fft.rfft2(psfs, s=grid), s=grid)
@@ -77,29 +88,41 @@ def convolve_adjoint(images: torch.Tensor, psfs: torch.Tensor, borders: Borders 
     return extend_adjoint(back[..., :rows, :columns], size, borders)
 
 
-# -- fields of modes: values on a grid of nodes, pixel 0 and every `step` pixels, the last at or beyond the border ----------
+# -- fields of modes: values on a grid of nodes, pixel 0 and every `step` pixels, the last at or beyond the bo
 
 
 def node_grid(shape: tuple[int, int], step: int) -> tuple[int, int]:
     """Numbers of nodes along y and x that cover an image."""
     if step < 1 or min(shape) < 1:
-        raise SettingsError(f"A grid of step {step} over an image of {shape} pixels is impossible; both must be at least 1.")
+        raise SettingsError(
+            f"A grid of step {step} over an image of {shape} pixels is impossible; both must be at least 1."
+        )
     return -(-(shape[0] - 1) // step) + 1, -(-(shape[1] - 1) // step) + 1
 
 
-def interpolate(maps: torch.Tensor, shape: tuple[int, int], step: int, part: tuple[slice, slice] | None = None) -> torch.Tensor:
-    """Maps (..., gy, gx) at the nodes, bilinear at every pixel, or at those of a part of the image: (..., y, x)."""
+def interpolate(
+    maps: torch.Tensor, shape: tuple[int, int], step: int, part: tuple[slice, slice] | None = None
+) -> torch.Tensor:
+    """Maps (..., gy, gx) at the nodes, bilinear at every pixel, or at those of a part of the image: (..., y,
+    x).
+    """
     grid = node_grid(shape, step)
     if maps.shape[-2:] != grid:
         raise SettingsError(
-            f"The maps have {tuple(maps.shape[-2:])} nodes; an image of {shape} pixels has {grid} at a step of {step} pixels."
+            f"The maps have {tuple(maps.shape[-2:])} nodes; an image of {shape} pixels has {grid} at a step "
+            f"of {step} pixels."
         )
-    rows, columns = (_hats(range(n)[p], g, step, maps) for n, g, p in zip(shape, grid, part or (slice(None),) * 2, strict=True))
+    rows, columns = (
+        _hats(range(n)[p], g, step, maps)
+        for n, g, p in zip(shape, grid, part or (slice(None),) * 2, strict=True)
+    )
     return rows @ maps @ columns.T
 
 
 def at_nodes(maps: torch.Tensor, step: int) -> torch.Tensor:
-    """Maps (..., y, x) at the nodes: (..., gy, gx); nodes beyond the border continue the last `step` pixels as a straight line."""
+    """Maps (..., y, x) at the nodes: (..., gy, gx); nodes beyond the border continue the last `step` pixels
+    as a straight line.
+    """
     for axis in (-2, -1):
         n = maps.shape[axis]
         nodes = torch.arange(node_grid((n, n), step)[0], device=maps.device) * step
@@ -110,14 +133,16 @@ def at_nodes(maps: torch.Tensor, step: int) -> torch.Tensor:
     return maps
 
 
-# -- the reference ------------------------------------------------------------------------------------------------------------
+# -- the reference -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PerPixelSum:
-    """The exact space-variant model: every pixel of the image has the PSF of its own modes (frame, mode, y, x).
+    """The exact space-variant model: every pixel of the image has the PSF of its own modes (frame, mode, y,
+    x).
 
-    `optics` has one entry per object. Takes about a thousand times as long as a convolution; `batch` pixels are done at once.
+    `optics` has one entry per object. Takes about a thousand times as long as a convolution; `batch` pixels
+    are done at once.
     """
 
     optics: Sequence[Optics]
@@ -134,7 +159,10 @@ class PerPixelSum:
         return given_shape(self.shape, self.optics[0].size) if self.borders == "given" else self.shape
 
     def __call__(self, objects: torch.Tensor, modes: torch.Tensor) -> torch.Tensor:
-        images = [torch.stack([self._image(*pair, frame) for frame in modes]) for pair in zip(objects, self.optics, strict=True)]
+        images = [
+            torch.stack([self._image(*pair, frame) for frame in modes])
+            for pair in zip(objects, self.optics, strict=True)
+        ]
         return torch.stack(images)
 
     def _image(self, object_: torch.Tensor, optics: Optics, modes: torch.Tensor) -> torch.Tensor:
@@ -170,5 +198,7 @@ def _surroundings(n: int, size: int, borders: Borders, device: torch.device) -> 
 
 def _hats(pixels: range, nodes: int, step: int, like: torch.Tensor) -> torch.Tensor:
     """Weights (pixel, node) of linear interpolation along one axis; every row sums to one."""
-    pixel, node = (torch.arange(p.start, p.stop, device=like.device, dtype=like.dtype) for p in (pixels, range(nodes)))
+    pixel, node = (
+        torch.arange(p.start, p.stop, device=like.device, dtype=like.dtype) for p in (pixels, range(nodes))
+    )
     return (1 - (pixel[:, None] / step - node[None, :]).abs()).clamp(min=0)

@@ -1,12 +1,14 @@
-"""Space-variant convolution by filter flow: the PSFs stand at the nodes of a grid and are interpolated in between.
+"""Space-variant convolution by filter flow: the PSFs stand at the nodes of a grid and are interpolated in
+between.
 
-Each node convolves the object around it by FFT (overlap-save); hat functions that sum to one blend the results. The weights
-multiply the *output*: the image at a pixel is the object seen through the PSF interpolated there (Hirsch et al. 2010,
-doi:10.1109/CVPR.2010.5540158; Denis et al. 2015, doi:10.1007/s11263-015-0817-x). With equal modes everywhere it is the
-invariant convolution.
+Each node convolves the object around it by FFT (overlap-save); hat functions that sum to one blend the
+results. The weights multiply the *output*: the image at a pixel is the object seen through the PSF
+interpolated there (Hirsch et al. 2010, doi:10.1109/CVPR.2010.5540158; Denis et al. 2015,
+doi:10.1007/s11263-015-0817-x). With equal modes everywhere it is the invariant convolution.
 
-Light, transfer functions and products are made for a batch of nodes at a time and, where there are many, made again for the
-gradient, so that memory does not grow with field and burst: kept are then only object and modes.
+Light, transfer functions and products are made for a batch of nodes at a time and, where there are many, made
+again for the gradient, so that memory does not grow with field and burst: kept are then only object and
+modes.
 """
 
 from __future__ import annotations
@@ -41,14 +43,16 @@ class _Group:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FilterFlow:
-    """The space-variant model: objects (object, y, x), modes (frame, mode, gy, gx) -> images (object, frame, y, x).
+    """The space-variant model: objects (object, y, x), modes (frame, mode, gy, gx) -> images (object, frame,
+    y, x).
 
-    `optics` has one entry per object; objects with the very same entry share their PSFs, and others may have PSFs of another
-    size. With `borders="given"` objects are larger than images by the margins of the largest PSF (`object_shape`).
+    `optics` has one entry per object; objects with the very same entry share their PSFs, and others may have
+    PSFs of another size. With `borders="given"` objects are larger than images by the margins of the largest
+    PSF (`object_shape`).
 
-    `node_batch` nodes are done at once (0: as suits the device). With `checkpoint` light and transfer functions are made again
-    for the gradient, without it they are kept: 10 to 25 % faster, 21 MB per frame of 256 x 256 at step 16. None keeps them as
-    long as they take no more than `kept_bytes`.
+    `node_batch` nodes are done at once (0: as suits the device). With `checkpoint` light and transfer
+    functions are made again for the gradient, without it they are kept: 10 to 25 % faster, 21 MB per frame of
+    256 x 256 at step 16. None keeps them as long as they take no more than `kept_bytes`.
     """
 
     optics: Sequence[Optics]
@@ -98,14 +102,18 @@ class FilterFlow:
         again |= not torch.is_grad_enabled()
         flow: Any = _Flow.apply  # torch gives it no types
         with torch.autocast(modes.device.type, enabled=False):  # no FFT has half precision everywhere
-            return self._ordered([flow(self._canvas(objects, g), coefficients, g.optics, g.plan, again) for g in self._groups])
+            return self._ordered(
+                [flow(self._canvas(objects, g), coefficients, g.optics, g.plan, again) for g in self._groups]
+            )
 
     def psfs(self, modes: torch.Tensor, object_: int = 0) -> torch.Tensor:
         """PSFs (frame, gy, gx, y, x) of an object at the nodes."""
         return psf(self.optics[object_], modes, mode_axis=1)
 
     def transfer(self, modes: torch.Tensor) -> Spectra:
-        """Transfer functions (frame, gy, gx, ky, kx) at the nodes, one tensor per distinct optics, for `apply` and `adjoint`."""
+        """Transfer functions (frame, gy, gx, ky, kx) at the nodes, one tensor per distinct optics, for
+        `apply` and `adjoint`.
+        """
         coefficients = modes.detach().permute(0, 2, 3, 1)
         spectra = []
         for group in self._groups:
@@ -122,10 +130,14 @@ class FilterFlow:
         """Images of objects through PSFs that are known; no gradient, `adjoint` is its transpose."""
         with torch.no_grad():
             pairs = zip(self._groups, transfer, strict=True)
-            return self._ordered([_images(g.plan, self._canvas(objects, g), _known(h), len(h)) for g, h in pairs])
+            return self._ordered(
+                [_images(g.plan, self._canvas(objects, g), _known(h), len(h)) for g, h in pairs]
+            )
 
     def adjoint(self, images: torch.Tensor, transfer: Spectra) -> torch.Tensor:
-        """The transpose of `apply`: objects (object, y, x), summed over the frames, of images (object, frame, y, x)."""
+        """The transpose of `apply`: objects (object, y, x), summed over the frames, of images (object, frame,
+        y, x).
+        """
         with torch.no_grad():
             parts = []
             for group, known in zip(self._groups, transfer, strict=True):
@@ -144,7 +156,9 @@ class FilterFlow:
 
     def _canvas_adjoint(self, canvas: torch.Tensor, group: _Group) -> torch.Tensor:
         objects = extend_adjoint(group.plan.canvas_adjoint(canvas), group.plan.size, self.borders)
-        return torch.nn.functional.pad(objects, self._spare(group) * 2) if self.borders == "given" else objects
+        return (
+            torch.nn.functional.pad(objects, self._spare(group) * 2) if self.borders == "given" else objects
+        )
 
     def _spare(self, group: _Group) -> tuple[int, int]:
         """What a group's PSFs do not see of margins made for the largest PSFs, before and behind."""
@@ -162,22 +176,28 @@ class FilterFlow:
     def _check(self, objects: torch.Tensor, modes: torch.Tensor) -> None:
         if tuple(objects.shape) != (len(self.optics), *self.object_shape):
             raise SettingsError(
-                f"The objects have the shape {tuple(objects.shape)}; {len(self.optics)} optics, an image of {self.shape} and "
+                f"The objects have the shape {tuple(objects.shape)}; {len(self.optics)} optics, an image of "
+                f"{self.shape} and "
                 f"{self.borders} borders need {(len(self.optics), *self.object_shape)}."
             )
         if modes.ndim != 4 or tuple(modes.shape[2:]) != self.grid:
             raise SettingsError(
-                f"The modes have the shape {tuple(modes.shape)}; an image of {self.shape} at a step of {self.step} pixels needs "
+                f"The modes have the shape {tuple(modes.shape)}; an image of {self.shape} at a step of "
+                f"{self.step} pixels needs "
                 f"(frame, mode, {self.grid[0]}, {self.grid[1]})."
             )
         most = min(len(optics.modes) for optics in self.optics)
         if modes.shape[1] > most:
-            raise SettingsError(f"There are {modes.shape[1]} modes, but the optics were made for {most}: make them with more.")
+            raise SettingsError(
+                f"There are {modes.shape[1]} modes, but the optics were made for {most}: make them with more."
+            )
 
 
 @dataclass(frozen=True)
 class _Nodes:
-    """Transfer functions (frame, gy, gx, ky, kx) of some nodes, and the light (node, y, x) they were made of."""
+    """Transfer functions (frame, gy, gx, ky, kx) of some nodes, and the light (node, y, x) they were made
+    of.
+    """
 
     transfer: torch.Tensor
     pupil_light: torch.Tensor | None = None
@@ -210,10 +230,18 @@ def _images(plan: NodePatches, canvas: torch.Tensor, nodes_of: NodesOf, frames: 
 
 
 def _gradients(
-    plan: NodePatches, images: torch.Tensor, nodes_of: NodesOf, canvas: torch.Tensor | None, optics: Optics | None = None, count: int = 0,
-    *, in_object: bool = True,
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:  # fmt: skip
-    """From gradients (object, frame, y, x) in the images: those in the canvas and, given canvas and optics, in the coefficients."""
+    plan: NodePatches,
+    images: torch.Tensor,
+    nodes_of: NodesOf,
+    canvas: torch.Tensor | None,
+    optics: Optics | None = None,
+    count: int = 0,
+    *,
+    in_object: bool = True,
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """From gradients (object, frame, y, x) in the images: those in the canvas and, given canvas and optics,
+    in the coefficients.
+    """
     objects, frames = images.shape[:2]
     window, sheet = plan.window(images), plan.images_adjoint(images)
     in_canvas = plan.canvas(images.new_zeros(objects, *given_shape(plan.shape, plan.size)))
@@ -239,11 +267,18 @@ def _gradients(
 
 
 class _Flow(torch.autograd.Function):
-    """Canvas (object, y, x) and coefficients (frame, gy, gx, mode) to images, for the objects of one optics."""
+    """Canvas (object, y, x) and coefficients (frame, gy, gx, mode) to images, for the objects of one
+    optics.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, canvas: torch.Tensor, coefficients: torch.Tensor, optics: Optics, plan: NodePatches, checkpoint: bool
+        ctx: Any,
+        canvas: torch.Tensor,
+        coefficients: torch.Tensor,
+        optics: Optics,
+        plan: NodePatches,
+        checkpoint: bool,
     ) -> torch.Tensor:
         kept: dict[tuple[int, int], _Nodes] = {}
 

@@ -10,30 +10,47 @@ import torch
 from heliorestore.errors import SettingsError
 
 
-def frequency(grid: tuple[int, int], *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def frequency(
+    grid: tuple[int, int], *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """Spatial frequency (ky, kx) in cycles per pixel, 0 to 0.71."""
-    rows, columns = torch.fft.fftfreq(grid[0], device=device, dtype=dtype), torch.fft.rfftfreq(grid[1], device=device, dtype=dtype)
+    rows, columns = (
+        torch.fft.fftfreq(grid[0], device=device, dtype=dtype),
+        torch.fft.rfftfreq(grid[1], device=device, dtype=dtype),
+    )
     return torch.hypot(rows[:, None], columns[None, :])
 
 
-def flat_top(frequencies: torch.Tensor, cutoff: float, *, width: float = 1.8, smoothness: float = 20.0) -> torch.Tensor:
-    """Flat-top filter, 1/2 {erf[n (v + w/2)] - erf[n (v - w/2)]} with v in units of the diffraction cut-off (cycles per pixel).
+def flat_top(
+    frequencies: torch.Tensor, cutoff: float, *, width: float = 1.8, smoothness: float = 20.0
+) -> torch.Tensor:
+    """Flat-top filter, 1/2 {erf[n (v + w/2)] - erf[n (v - w/2)]} with v in units of the diffraction cut-off
+    (cycles per pixel).
 
-    Eq. 16 of Asensio Ramos (2024), SV-MOMFBD: w = 1.8 to 1.85 ends a little below the cut-off, n = 20 makes the edge.
+    Eq. 16 of Asensio Ramos (2024), SV-MOMFBD: w = 1.8 to 1.85 ends a little below the cut-off, n = 20 makes
+    the edge.
     """
     if not (cutoff > 0 and width > 0 and smoothness > 0):
-        raise SettingsError(f"The filter has cut-off {cutoff}, width {width} and smoothness {smoothness}; all must be positive.")
+        raise SettingsError(
+            f"The filter has cut-off {cutoff}, width {width} and smoothness {smoothness}; "
+            "all must be positive."
+        )
     v = frequencies / cutoff
     return 0.5 * (torch.erf(smoothness * (v + width / 2)) - torch.erf(smoothness * (v - width / 2)))
 
 
-def filter_grid(shape: tuple[int, int], borders: Literal["periodic", "reflect"] = "reflect") -> tuple[int, int]:
+def filter_grid(
+    shape: tuple[int, int], borders: Literal["periodic", "reflect"] = "reflect"
+) -> tuple[int, int]:
     """The FFT grid on which `filtered` needs its filter: twice the image where it is mirrored."""
     return shape if borders == "periodic" else (2 * shape[0], 2 * shape[1])
 
 
-def filtered(images: torch.Tensor, transfer: torch.Tensor, borders: Literal["periodic", "reflect"] = "reflect") -> torch.Tensor:
-    """Images (..., y, x) with their spectrum multiplied by an even filter on `filter_grid(images, borders)`; its own adjoint.
+def filtered(
+    images: torch.Tensor, transfer: torch.Tensor, borders: Literal["periodic", "reflect"] = "reflect"
+) -> torch.Tensor:
+    """Images (..., y, x) with their spectrum multiplied by an even filter on `filter_grid(images, borders)`;
+    its own adjoint.
 
     Mirrored at their edges, images that do not repeat get no ringing from one border to the other.
     """
@@ -41,7 +58,8 @@ def filtered(images: torch.Tensor, transfer: torch.Tensor, borders: Literal["per
     grid = filter_grid((rows, columns), borders)
     if tuple(transfer.shape[-2:]) != (grid[0], grid[1] // 2 + 1):
         raise SettingsError(
-            f"The filter has the shape {tuple(transfer.shape)}; images of {rows} x {columns} with {borders} borders need {grid}."
+            f"The filter has the shape {tuple(transfer.shape)}; images of {rows} x {columns} with {borders} "
+            f"borders need {grid}."
         )
     if borders == "reflect":
         # The spectrum of a mirrored image is its cosine transform: a quarter of the numbers.
@@ -52,12 +70,15 @@ def filtered(images: torch.Tensor, transfer: torch.Tensor, borders: Literal["per
 
 
 def _cosines(images: torch.Tensor) -> torch.Tensor:
-    """Cosine transform along the last axis, sum_x image[x] cos(pi k (2x + 1) / 2n), by one real transform of n numbers.
+    """Cosine transform along the last axis, sum_x image[x] cos(pi k (2x + 1) / 2n), by one real transform of
+    n numbers.
 
     Makhoul (1980), doi:10.1109/TASSP.1980.1163351: pixels in the order 0, 2, 4 ... 5, 3, 1.
     """
     n = images.shape[-1]
-    spectra = torch.fft.rfft(torch.cat([images[..., ::2], images[..., 1::2].flip(-1)], dim=-1)) * _quarter_turns(n, images)
+    spectra = torch.fft.rfft(
+        torch.cat([images[..., ::2], images[..., 1::2].flip(-1)], dim=-1)
+    ) * _quarter_turns(n, images)
     return torch.cat([spectra.real, -spectra.imag[..., 1 : (n + 1) // 2].flip(-1)], dim=-1)
 
 
@@ -65,7 +86,9 @@ def _from_cosines(cosines: torch.Tensor) -> torch.Tensor:
     """The images of which `_cosines` made this."""
     n = cosines.shape[-1]
     imaginary = torch.nn.functional.pad(-cosines[..., n - n // 2 :].flip(-1), (1, 0))
-    spectra = torch.complex(cosines[..., : n // 2 + 1].contiguous(), imaginary) * _quarter_turns(n, cosines).conj()
+    spectra = (
+        torch.complex(cosines[..., : n // 2 + 1].contiguous(), imaginary) * _quarter_turns(n, cosines).conj()
+    )
     ordered = torch.fft.irfft(spectra, n)
     images = cosines.new_empty(cosines.shape)
     images[..., ::2], images[..., 1::2] = ordered[..., : (n + 1) // 2], ordered[..., (n + 1) // 2 :].flip(-1)
@@ -79,13 +102,20 @@ def _quarter_turns(n: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def noise_filter(
-    power: torch.Tensor, noise: torch.Tensor | float, columns: int, *, smoothing: float = 2.0, lowest: float = 0.2
+    power: torch.Tensor,
+    noise: torch.Tensor | float,
+    columns: int,
+    *,
+    smoothing: float = 2.0,
+    lowest: float = 0.2,
 ) -> torch.Tensor:
-    """Optimum filter of Loefdahl & Scharmer (1994, A&AS 107, 243): H = 1 - noise / signal power, of a deconvolved spectrum.
+    """Optimum filter of Loefdahl & Scharmer (1994, A&AS 107, 243): H = 1 - noise / signal power, of a
+    deconvolved spectrum.
 
-    `power` (ky, kx) of signal with noise is smoothed over `smoothing` frequency pixels (rms of a Gaussian); `noise` is its
-    expected part. What falls below `lowest` is set to zero, and so is every island that does not hang together with the origin:
-    there noise has risen above its mean. `columns` is the image's number of columns.
+    `power` (ky, kx) of signal with noise is smoothed over `smoothing` frequency pixels (rms of a Gaussian);
+    `noise` is its expected part. What falls below `lowest` is set to zero, and so is every island that does
+    not hang together with the origin: there noise has risen above its mean. `columns` is the image's number
+    of columns.
     """
     rows = power.shape[-2]
     # Smoothing a spectrum is windowing its autocorrelation.
@@ -98,12 +128,18 @@ def noise_filter(
 
 
 def loefdahl_scharmer(
-    spectra: torch.Tensor, otfs: torch.Tensor, sigma: torch.Tensor | float, columns: int, *, smoothing: float = 2.0
+    spectra: torch.Tensor,
+    otfs: torch.Tensor,
+    sigma: torch.Tensor | float,
+    columns: int,
+    *,
+    smoothing: float = 2.0,
 ) -> torch.Tensor:
-    """The noise filter of the deconvolution sum_j conj(S_j) D_j / sum_j |S_j|^2 of frames (frame, ky, kx) with OTFs S_j.
+    """The noise filter of the deconvolution sum_j conj(S_j) D_j / sum_j |S_j|^2 of frames (frame, ky, kx)
+    with OTFs S_j.
 
-    `sigma` is the noise of a pixel, of all frames or (frame, 1, 1); D_j are unnormalised transforms of images with `columns`
-    columns. Noise of power N sigma^2 in D_j has N sum_j sigma_j^2 |S_j|^2 in the sum.
+    `sigma` is the noise of a pixel, of all frames or (frame, 1, 1); D_j are unnormalised transforms of images
+    with `columns` columns. Noise of power N sigma^2 in D_j has N sum_j sigma_j^2 |S_j|^2 in the sum.
     """
     pixels = spectra.shape[-2] * columns
     signal = (spectra * otfs.conj()).sum(0).abs().square()

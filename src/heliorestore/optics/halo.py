@@ -1,8 +1,10 @@
-"""What the modes leave out: turbulence finer than the last mode scatters light into a halo that no fitted wavefront makes.
+"""What the modes leave out: turbulence finer than the last mode scatters light into a halo that no fitted
+wavefront makes.
 
-Its mean transfer function exp(-D(lambda u)/2) multiplies those of the fitted wavefronts, as in the reconstruction of the PSFs of
-adaptive optics (Veran et al. 1997, doi:10.1364/JOSAA.14.003057). D is the structure function of the modes left out, meaned over
-the aperture. Without this factor the fit makes the halo of low modes that are not there.
+Its mean transfer function exp(-D(lambda u)/2) multiplies those of the fitted wavefronts, as in the
+reconstruction of the PSFs of adaptive optics (Veran et al. 1997, doi:10.1364/JOSAA.14.003057). D is the
+structure function of the modes left out, meaned over the aperture. Without this factor the fit makes the halo
+of low modes that are not there.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ _MODES = 300  # of the sum over the modes left out
 
 
 def halo_transfer(basis: Basis, d_over_r0: float, phase_scale: float, v: torch.Tensor) -> torch.Tensor:
-    """Mean transfer function of the turbulence beyond the modes of `basis`, at frequencies v in units of the cut-off.
+    """Mean transfer function of the turbulence beyond the modes of `basis`, at frequencies v in units of the
+    cut-off.
 
     `phase_scale` is the reference wavelength over the object's: phases, not wavefronts, scatter light.
     """
@@ -32,7 +35,9 @@ def halo_transfer(basis: Basis, d_over_r0: float, phase_scale: float, v: torch.T
 
 @functools.lru_cache(maxsize=8)
 def _structure(aperture: Aperture, count: int) -> tuple[FloatArray, FloatArray]:
-    """Distances in diameters, and the structure function of what the first `count` modes leave, in rad^2 at D/r0 = 1."""
+    """Distances in diameters, and the structure function of what the first `count` modes leave, in rad^2 at
+    D/r0 = 1.
+    """
     many = max(_MODES, min(2 * count, MOST_MODES))
     basis = make_basis(many, aperture)
     axis = pupil_coordinates(_PUPIL_PX)
@@ -57,5 +62,8 @@ def _structure(aperture: Aperture, count: int) -> tuple[FloatArray, FloatArray]:
     counts = np.bincount(ring, minlength=edges.size + 1)[1:-1]
     means = np.bincount(ring, left[seen], minlength=edges.size + 1)[1:-1] / np.maximum(counts, 1)
     centres, full = (edges[:-1] + edges[1:]) / 2, counts > 0
-    # Modes beyond the last one vary over less than any distance here: their structure function is twice their variance.
-    return np.concatenate([[0.0], centres[full]]), np.concatenate([[0.0], means[full] + 2 * noll_residual(many + 1)])
+    # Modes beyond the last one vary over less than any distance here: their structure function is twice their
+    # variance.
+    return np.concatenate([[0.0], centres[full]]), np.concatenate(
+        [[0.0], means[full] + 2 * noll_residual(many + 1)]
+    )

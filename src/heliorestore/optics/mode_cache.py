@@ -1,4 +1,6 @@
-"""Modes sampled on pupil pixels, kept in the user's cache folder: the key is every input, the dtype and a version."""
+"""Modes sampled on pupil pixels, kept in the user's cache folder: the key is every input, the dtype and a
+version.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,11 @@ _LARGEST_FILE = 64 * 2**20
 _DIGEST_BYTES = 32
 
 
-def sampled_modes(basis: Basis, diameter_px: float, dtype: npt.DTypeLike = np.float64) -> npt.NDArray[np.floating]:
-    """Values (mode, y, x) at the pupil's pixels, 0 where no light passes; read from the cache or computed and put there.
+def sampled_modes(
+    basis: Basis, diameter_px: float, dtype: npt.DTypeLike = np.float64
+) -> npt.NDArray[np.floating]:
+    """Values (mode, y, x) at the pupil's pixels, 0 where no light passes; read from the cache or computed and
+    put there.
 
     A file that is damaged, or a folder that cannot be written, costs only the time to compute.
     """
@@ -45,7 +50,14 @@ def sampled_modes(basis: Basis, diameter_px: float, dtype: npt.DTypeLike = np.fl
 
 def cache_file(basis: Basis, diameter_px: float, dtype: npt.DTypeLike) -> Path:
     """Where the modes of that basis, pupil and dtype are kept."""
-    inputs = (_VERSION, basis.kind, basis.count, dataclasses.astuple(basis.aperture), float(diameter_px).hex(), np.dtype(dtype).str)
+    inputs = (
+        _VERSION,
+        basis.kind,
+        basis.count,
+        dataclasses.astuple(basis.aperture),
+        float(diameter_px).hex(),
+        np.dtype(dtype).str,
+    )
     key = hashlib.sha256(repr(inputs).encode()).hexdigest()
     return Path(platformdirs.user_cache_path("heliorestore", appauthor=False)) / "modes" / f"{key}.npy"
 

@@ -3,9 +3,9 @@
 A mode has unit rms over the open aperture. Zernikes: Noll (1976), doi:10.1364/JOSA.66.000207; the Kolmogorov
 covariance of their coefficients: Noll (1976) and Roddier (1990), doi:10.1117/12.55712.
 
-The Karhunen-Loeve modes diagonalise that covariance over the aperture as it is, obscured or not. They are kept as
-expansions in Zernikes, functions of the pupil that do not know any pixel grid: the same coefficients are
-the same wavefront at every wavelength, sampling and size of the PSF grid.
+The Karhunen-Loeve modes diagonalise that covariance over the aperture as it is, obscured or not. They are
+kept as expansions in Zernikes, functions of the pupil that do not know any pixel grid: the same coefficients
+are the same wavefront at every wavelength, sampling and size of the PSF grid.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ Kind = Literal["kl", "kl-tilt", "zernike"]
 
 # Phase structure function D(r) = 2 [24/5 Gamma(6/5)]^(5/6) (r/r0)^(5/3), that is 6.88 (r/r0)^(5/3).
 _HALF_STRUCTURE: float = (24 / 5 * math.gamma(6 / 5)) ** (5 / 6)
-# Noll's K without order and sign, 2.2460: with it the modes sum to the structure function. (Noll's rounded 0.023 gives 0.24 %
+# Noll's K without order and sign, 2.2460: with it the modes sum to the structure function. (Noll's rounded
+# 0.023 gives 0.24 %
 # less; the 2.2698 of Roddier 1990 has 2 pi^2 where the integral gives 2^(8/3) pi, and is 1.1 % more.)
 _COVARIANCE: float = math.gamma(14 / 3) * _HALF_STRUCTURE * math.gamma(11 / 6) ** 2 / (2 ** (8 / 3) * math.pi)
 
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Modes over an aperture: expansions (mode, Zernike) in Zernikes of Noll index 1, 2, ... and what turbulence does with them.
+    """Modes over an aperture: expansions (mode, Zernike) in Zernikes of Noll index 1, 2, ... and what
+    turbulence does with them.
 
     `variances` (mode) are those of Kolmogorov turbulence at D/r0 = 1, in rad^2: multiply by (D/r0)^(5/3).
-    `tilts` (2, mode) are the coefficients of a wavefront of 1 rad rms that is nothing but a tilt along +y, +x.
+    `tilts` (2, mode) are the coefficients of a wavefront of 1 rad rms that is nothing but a tilt along +y,
+    +x.
     """
 
     kind: Kind
@@ -64,7 +67,9 @@ class Basis:
 
 
 def noll(j: int) -> tuple[int, int]:
-    """Radial order n and azimuthal order m of Noll's index j = 1, 2, ...; m > 0 is the cosine, m < 0 the sine."""
+    """Radial order n and azimuthal order m of Noll's index j = 1, 2, ...; m > 0 is the cosine, m < 0 the
+    sine.
+    """
     if j < 1:
         raise SettingsError(f"The Noll index is {j}; Zernikes are counted from 1, the piston.")
     n = (math.isqrt(8 * j - 7) - 1) // 2
@@ -81,7 +86,9 @@ def zernike(j: int, y: FloatArray, x: FloatArray) -> FloatArray:
 
 
 def kolmogorov_covariance(count: int) -> FloatArray:
-    """Covariance of the Zernike coefficients of Noll index 2 ... count + 1, in rad^2 at D/r0 = 1 (Noll 1976, eq. 25)."""
+    """Covariance of the Zernike coefficients of Noll index 2 ... count + 1, in rad^2 at D/r0 = 1 (Noll 1976,
+    eq. 25).
+    """
     orders = [noll(j) for j in range(2, count + 2)]
     covariance = np.zeros((count, count))
     for m in {m for _, m in orders}:
@@ -93,7 +100,9 @@ def kolmogorov_covariance(count: int) -> FloatArray:
 def noll_residual(removed: int, *, radial_orders: int = 4000) -> float:
     """Variance left of a wavefront when its first `removed` Zernikes are taken away, in rad^2 at D/r0 = 1."""
     if removed < 1:
-        raise SettingsError(f"{removed} Zernikes are to be removed; at least the piston must be, its variance is infinite.")
+        raise SettingsError(
+            f"{removed} Zernikes are to be removed; at least the piston must be, its variance is infinite."
+        )
     done, _ = noll(removed)
     in_order = (done + 1) * (done + 2) // 2 - removed
     left = in_order * _covariance(done, done, done % 2) if in_order else 0.0
@@ -108,9 +117,9 @@ def make_basis(count: int, aperture: Aperture = Aperture(), kind: Kind = "kl") -
     "kl-tilt": modes 1 and 2 are exact tilts and the others diagonalise what the tilts leave.
     "zernike": Noll 2, 3, ...; over an obscured aperture they are no longer orthogonal.
 
-    The Kolmogorov covariance is taken to 2 n + 10 radial orders, n being that of the last mode, so that no variance is wrong by
-    0.1 % (1e-12 without obscuration; with Zernikes to order n alone the last of 44 modes is 58 % too weak). With a spider,
-    whose modes mix all Zernikes, n + 12 orders leave 0.3 %.
+    The Kolmogorov covariance is taken to 2 n + 10 radial orders, n being that of the last mode, so that no
+    variance is wrong by 0.1 % (1e-12 without obscuration; with Zernikes to order n alone the last of 44 modes
+    is 58 % too weak). With a spider, whose modes mix all Zernikes, n + 12 orders leave 0.3 %.
     """
     if not 1 <= count <= MOST_MODES:
         raise SettingsError(f"{count} modes are asked for; possible are 1 to {MOST_MODES}.")
@@ -120,7 +129,9 @@ def make_basis(count: int, aperture: Aperture = Aperture(), kind: Kind = "kl") -
     highest = order + 12 if aperture.has_spider else 2 * order + 10
     orders = [noll(j) for j in range(1, (highest + 1) * (highest + 2) // 2 + 1)]
     blocks = [_block(members, orders, aperture, kind) for members in _independent(orders, aperture)]
-    expansion, variances, tilts = (np.concatenate(part, axis) for part, axis in zip(zip(*blocks, strict=True), (0, 0, 1), strict=True))
+    expansion, variances, tilts = (
+        np.concatenate(part, axis) for part, axis in zip(zip(*blocks, strict=True), (0, 0, 1), strict=True)
+    )
     if kind == "zernike":
         chosen = np.argsort(expansion.argmax(1), kind="stable")[:count]
     else:
@@ -130,20 +141,31 @@ def make_basis(count: int, aperture: Aperture = Aperture(), kind: Kind = "kl") -
         chosen = np.lexsort((main, -strength))
         if kind == "kl-tilt":
             pure = np.count_nonzero(expansion[:, 1:], axis=1) == 1
-            chosen = np.concatenate([chosen[pure[chosen] & (main[chosen] < 2)], chosen[~(pure[chosen] & (main[chosen] < 2))]])
+            chosen = np.concatenate(
+                [chosen[pure[chosen] & (main[chosen] < 2)], chosen[~(pure[chosen] & (main[chosen] < 2))]]
+            )
         chosen = chosen[:count]
     sign = np.sign(expansion[chosen, 1 + np.abs(expansion[chosen, 1:]).argmax(1)])
-    return Basis(kind, aperture, expansion[chosen] * sign[:, None], variances[chosen], tilts[:, chosen] * sign)
+    return Basis(
+        kind, aperture, expansion[chosen] * sign[:, None], variances[chosen], tilts[:, chosen] * sign
+    )
 
 
 def _independent(orders: list[tuple[int, int]], aperture: Aperture) -> list[list[int]]:
-    """Zernikes (positions in `orders`, without the piston) that turbulence and aperture mix with each other only."""
+    """Zernikes (positions in `orders`, without the piston) that turbulence and aperture mix with each other
+    only.
+    """
     if aperture.has_spider:
         return [list(range(1, len(orders)))]
-    return [[i for i, (n, m) in enumerate(orders) if m == wanted and n > 0] for wanted in sorted({m for _, m in orders})]
+    return [
+        [i for i, (n, m) in enumerate(orders) if m == wanted and n > 0]
+        for wanted in sorted({m for _, m in orders})
+    ]
 
 
-def _block(members: list[int], orders: list[tuple[int, int]], aperture: Aperture, kind: Kind) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _block(
+    members: list[int], orders: list[tuple[int, int]], aperture: Aperture, kind: Kind
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Modes made of some Zernikes: expansions (mode, Zernike), variances (mode), and tilts (2, mode)."""
     gram, means = _gram([orders[i] for i in members], aperture)
     covariance = np.zeros((len(members), len(members)))
@@ -164,14 +186,17 @@ def _block(members: list[int], orders: list[tuple[int, int]], aperture: Aperture
         if len(pure):
             pure = np.linalg.solve(np.linalg.cholesky(pure @ gram @ pure.T), pure)
             projector -= pure.T @ (pure @ gram)
-        # f = P L u with K = L L^T: the eigenfunctions of P K P^T over the aperture, without inverting any Gram matrix.
+        # f = P L u with K = L L^T: the eigenfunctions of P K P^T over the aperture, without inverting any
+        # Gram matrix.
         root = projector @ np.linalg.cholesky(covariance)
         variances, vectors = np.linalg.eigh(root.T @ gram @ root)
         strong = variances > 1e-9 * variances[-1]
         modes = (root @ vectors[:, strong] / np.sqrt(variances[strong])).T[::-1]
         variances = variances[strong][::-1]
         modes = np.concatenate([pure, modes])
-        variances = np.concatenate([np.einsum("ti,ij,tj->t", pure @ gram, covariance, pure @ gram), variances])
+        variances = np.concatenate(
+            [np.einsum("ti,ij,tj->t", pure @ gram, covariance, pure @ gram), variances]
+        )
     expansion = np.zeros((len(modes), len(orders)))
     expansion[:, members] = modes
     expansion[:, 0] = -modes @ means  # no piston over the open aperture
@@ -179,7 +204,9 @@ def _block(members: list[int], orders: list[tuple[int, int]], aperture: Aperture
 
 
 def _gram(orders: list[tuple[int, int]], aperture: Aperture) -> tuple[FloatArray, FloatArray]:
-    """Covariances of Zernikes over the open aperture, and their means there: Gauss-Legendre in r^2, exact without a spider."""
+    """Covariances of Zernikes over the open aperture, and their means there: Gauss-Legendre in r^2, exact
+    without a spider.
+    """
     highest = max(n for n, _ in orders)
     nodes, weights = np.polynomial.legendre.leggauss(highest + 2)
     inner = aperture.obscuration**2
@@ -209,7 +236,9 @@ def _open_fraction(aperture: Aperture, radius: FloatArray, angles: FloatArray) -
     for k in range(aperture.vanes):
         vane = math.radians(aperture.vane_angle_deg) + 2 * math.pi * k / aperture.vanes
         distance = np.abs((angles - vane + math.pi) % (2 * math.pi) - math.pi)[None, :]
-        covered = np.clip(np.minimum(distance + spacing / 2, half) - np.maximum(distance - spacing / 2, -half), 0, spacing)
+        covered = np.clip(
+            np.minimum(distance + spacing / 2, half) - np.maximum(distance - spacing / 2, -half), 0, spacing
+        )
         open_ -= covered / spacing
     return np.clip(open_, 0, 1)
 
@@ -224,12 +253,16 @@ def _evaluate(expansion: FloatArray, radius: FloatArray, angle: FloatArray) -> F
             rows = np.flatnonzero(expansion[:, members].any(1)) if members else np.zeros(0, int)
             if rows.size:
                 turn = 1.0 if m == 0 else np.cos(m * angle) if signed > 0 else np.sin(m * angle)
-                values[rows] += expansion[rows][:, members] @ _radial(m, [orders[i][0] for i in members], radius) * turn
+                values[rows] += (
+                    expansion[rows][:, members] @ _radial(m, [orders[i][0] for i in members], radius) * turn
+                )
     return values
 
 
 def _radial(m: int, orders: list[int], radius: FloatArray) -> FloatArray:
-    """Radial parts (order, point) with Noll's norm: r^m times Jacobi polynomials P_k^(0,m)(2 r^2 - 1), n = m + 2 k, by recurrence."""
+    """Radial parts (order, point) with Noll's norm: r^m times Jacobi polynomials P_k^(0,m)(2 r^2 - 1), n = m
+    + 2 k, by recurrence.
+    """
     t = 2 * radius**2 - 1
     previous, current = np.zeros_like(t), np.ones_like(t)
     polynomials = [current]

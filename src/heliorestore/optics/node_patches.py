@@ -1,4 +1,6 @@
-"""The geometry of filter flow: which piece of the object a node sees, and how what it makes of it goes into the image."""
+"""The geometry of filter flow: which piece of the object a node sees, and how what it makes of it goes into
+the image.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ from heliorestore.optics.psf import Optics, fast_length
 
 @dataclass(frozen=True)
 class NodePatches:
-    """Geometry of one model, along y and x: an image of `shape` is covered by `grid` nodes every `step` pixels.
+    """Geometry of one model, along y and x: an image of `shape` is covered by `grid` nodes every `step`
+    pixels.
 
-    A node sees a patch of `length` object pixels of which it makes 2 `step` image pixels, beginning `step` before the node.
+    A node sees a patch of `length` object pixels of which it makes 2 `step` image pixels, beginning `step`
+    before the node.
     """
 
     shape: tuple[int, int]
@@ -59,7 +63,7 @@ class NodePatches:
         hat = torch.cat([rising, 1 - rising])
         return hat[:, None] * hat[None, :]
 
-    # -- object <-> patches: a canvas begins `step` pixels before the extended object, so that node j's patch begins at j step --
+    # -- object <-> patches: a canvas begins `step` pixels before the extended object, so that node j's patch
 
     def canvas(self, extended: torch.Tensor) -> torch.Tensor:
         rows, columns = ((g - 1) * self.step + self.length for g in self.grid)
@@ -77,7 +81,9 @@ class NodePatches:
         return spectra
 
     def add_patches(self, canvas: torch.Tensor, patches: torch.Tensor, rows: slice) -> None:
-        """Add patches (object, gy, gx, y, x) back where `spectra` took them from; the adjoint of taking them."""
+        """Add patches (object, gy, gx, y, x) back where `spectra` took them from; the adjoint of taking
+        them.
+        """
         s, n = self.step, self.length
         columns = self.grid[1]
         count = rows.stop - rows.start
@@ -86,10 +92,12 @@ class NodePatches:
                 part = patches[..., top : top + s, left : left + s]
                 high, wide = part.shape[-2:]
                 first, begin = rows.start * s + top, left
-                place = canvas[:, first : first + (count - 1) * s + high, begin : begin + (columns - 1) * s + wide]
+                place = canvas[
+                    :, first : first + (count - 1) * s + high, begin : begin + (columns - 1) * s + wide
+                ]
                 place.unfold(1, high, s).unfold(2, wide, s).add_(part)
 
-    # -- images <-> blended patches: a sheet of blocks of step x step pixels, one more than nodes along each axis --------------
+    # -- images <-> blended patches: a sheet of blocks of step x step pixels, one more than nodes along each a
 
     def sheet(self, like: torch.Tensor, objects: int, frames: int) -> torch.Tensor:
         rows, columns = self.grid
@@ -105,7 +113,9 @@ class NodePatches:
         return sheet
 
     def blend(self, sheet: torch.Tensor, patches: torch.Tensor, rows: slice, frames: slice) -> None:
-        """Add weighted patches (object, frame, gy, gx, 2 step, 2 step) to the four blocks around their nodes."""
+        """Add weighted patches (object, frame, gy, gx, 2 step, 2 step) to the four blocks around their
+        nodes.
+        """
         s, columns = self.step, self.grid[1]
         for a in (0, 1):
             for b in (0, 1):
@@ -115,10 +125,15 @@ class NodePatches:
     def blend_adjoint(self, sheet: torch.Tensor, rows: slice, frames: slice) -> torch.Tensor:
         """Patches (object, frame, gy, gx, 2 step, 2 step) of the four blocks around each node."""
         columns = self.grid[1]
-        halves = [torch.cat([sheet[:, frames, rows.start + a : rows.stop + a, :, b : b + columns] for b in (0, 1)], dim=-1) for a in (0, 1)]
+        halves = [
+            torch.cat(
+                [sheet[:, frames, rows.start + a : rows.stop + a, :, b : b + columns] for b in (0, 1)], dim=-1
+            )
+            for a in (0, 1)
+        ]
         return torch.cat(halves, dim=-3).transpose(-3, -2)
 
-    # -- transforms that skip what is known to be zero or will be cut off ------------------------------------------------------
+    # -- transforms that skip what is known to be zero or will be cut off ------------------------------------
 
     def transform(self, images: torch.Tensor, before: int = 0) -> torch.Tensor:
         """Transforms of images (..., m, m) in the corner, or `before` pixels from it, of a patch."""

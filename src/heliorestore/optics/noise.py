@@ -15,7 +15,8 @@ _GAUSSIAN_MAD = 0.6744897501960817  # median |x| of a unit Gaussian
 
 
 def estimate_sigma(image: npt.NDArray[np.floating]) -> float:
-    """Standard deviation of white noise in an image (y, x); NaN pixels are left out, 0 where too few are left.
+    """Standard deviation of white noise in an image (y, x); NaN pixels are left out, 0 where too few are
+    left.
 
     The median modulus of the product of two second differences, which no plane or gentle curve reaches
     (Immerkaer 1996, doi:10.1006/cviu.1996.0060, made robust by the median).
@@ -31,13 +32,17 @@ def estimate_sigma(image: npt.NDArray[np.floating]) -> float:
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise of an image: standard deviation of a pixel, and the sigma in pixels of a Gaussian that would have smoothed it (0 is white)."""
+    """Noise of an image: standard deviation of a pixel, and the sigma in pixels of a Gaussian that would have
+    smoothed it (0 is white).
+    """
 
     sigma: float
     correlation_px: float = 0.0
 
     def power(self, frequency: FloatArray) -> FloatArray:
-        """Variance per frequency at cycles per pixel; its mean over all frequencies of an image is sigma^2."""
+        """Variance per frequency at cycles per pixel; its mean over all frequencies of an image is
+        sigma^2.
+        """
         shape = _smoothing_power(frequency, self.correlation_px)
         axis = (np.arange(256) - 127.5) / 256
         mean = float(np.mean(_smoothing_power(np.hypot(axis[:, None], axis[None, :]), self.correlation_px)))
@@ -45,10 +50,12 @@ class Noise:
 
 
 def estimate_noise(image: npt.NDArray[np.floating], cutoff: float | None = None) -> Noise:
-    """Noise of an image (y, x) from its power beyond the telescope's cut-off (cycles per pixel), where there is no signal.
+    """Noise of an image (y, x) from its power beyond the telescope's cut-off (cycles per pixel), where there
+    is no signal.
 
-    Noise that was smoothed, by interpolation or by the detector, falls there as exp(-(2 pi s k)^2) and is continued inwards.
-    Without a cut-off, or where the pixels leave no room beyond it, the noise is taken as white: `estimate_sigma`.
+    Noise that was smoothed, by interpolation or by the detector, falls there as exp(-(2 pi s k)^2) and is
+    continued inwards. Without a cut-off, or where the pixels leave no room beyond it, the noise is taken as
+    white: `estimate_sigma`.
     """
     rows, columns = image.shape
     good = np.isfinite(image)
@@ -76,9 +83,13 @@ def _smoothing_power(frequency: FloatArray, correlation_px: float) -> FloatArray
 
 
 def _levels(square: FloatArray, power: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean squared frequency and mean power in bins of equal number; the median of an exponential distribution is ln 2 of its mean."""
+    """Mean squared frequency and mean power in bins of equal number; the median of an exponential
+    distribution is ln 2 of its mean.
+    """
     order = np.array_split(np.argsort(square), _BINS)
-    return np.array([square[i].mean() for i in order]), np.array([np.median(power[i]) for i in order]) / np.log(2)
+    return np.array([square[i].mean() for i in order]), np.array(
+        [np.median(power[i]) for i in order]
+    ) / np.log(2)
 
 
 def _line(x: FloatArray, y: FloatArray) -> tuple[float, float]:

@@ -1,8 +1,10 @@
-"""What is known of an object besides the data: a small family of penalties that a conjugate-gradient solver takes as they are.
+"""What is known of an object besides the data: a small family of penalties that a conjugate-gradient solver
+takes as they are.
 
-Each is sum(w |B o|^2) with an analysis B and weights w that follow the object (iteratively reweighted least squares): with
-w = 1 that is Tikhonov's penalty, with w = s / sqrt(|B o|^2 + s^2) the total variation or the sparsity beyond a scale s, below
-which all members of the family act alike: lambda keeps its meaning from one to the next.
+Each is sum(w |B o|^2) with an analysis B and weights w that follow the object (iteratively reweighted least
+squares): with w = 1 that is Tikhonov's penalty, with w = s / sqrt(|B o|^2 + s^2) the total variation or the
+sparsity beyond a scale s, below which all members of the family act alike: lambda keeps its meaning from one
+to the next.
 """
 
 from __future__ import annotations
@@ -19,16 +21,20 @@ _SCALE = 0.03  # of the mean intensity: a gradient per pixel, or a wavelet coeff
 _NEGATIVE = 100.0  # how much more than lambda a negative pixel costs
 
 
-def penalty(objects: torch.Tensor, kind: Kind, pixels: int, *, positive: bool = False) -> tuple[torch.Tensor, Operator]:
+def penalty(
+    objects: torch.Tensor, kind: Kind, pixels: int, *, positive: bool = False
+) -> tuple[torch.Tensor, Operator]:
     """The penalty of objects (object, y, x), and half its gradient as a linear operator.
 
-    It is a mean over the pixels of the image, as the misfit is: lambda then means the same whatever surrounds it.
+    It is a mean over the pixels of the image, as the misfit is: lambda then means the same whatever surrounds
+    it.
     """
     analyse, synthesise = (_haar, _haar_adjoint) if kind == "wavelet" else (gradient, gradient_adjoint)
     parts = analyse(objects)
     size = parts.square().sum(0) if kind == "total-variation" else parts.square()
     weights = torch.ones_like(size) if kind == "tikhonov" else _SCALE / (size + _SCALE**2).sqrt()
-    # The square root's own value, not that of its quadratic touch: 2 s (sqrt(x^2 + s^2) - s) is x^2 for small x.
+    # The square root's own value, not that of its quadratic touch: 2 s (sqrt(x^2 + s^2) - s) is x^2 for small
+    # x.
     value = size.sum() if kind == "tikhonov" else (2 * _SCALE * ((size + _SCALE**2).sqrt() - _SCALE)).sum()
     negative = (objects < 0).to(objects) * _NEGATIVE if positive else None
     if negative is not None:
@@ -67,7 +73,9 @@ def _sobel(images: torch.Tensor, axis: int) -> torch.Tensor:
 
 def _sobel_adjoint(part: torch.Tensor, axis: int) -> torch.Tensor:
     inner = part.reshape(-1, 1, *part.shape[-2:])[..., 1:-1, 1:-1]
-    spread: torch.Tensor = torch.nn.functional.conv_transpose2d(inner, _kernel(part, axis)).reshape(part.shape)
+    spread: torch.Tensor = torch.nn.functional.conv_transpose2d(inner, _kernel(part, axis)).reshape(
+        part.shape
+    )
     return spread
 
 

@@ -1,4 +1,5 @@
-"""Point spread functions: of a wavefront, expanded in modes, and of a telescope without an atmosphere in closed form.
+"""Point spread functions: of a wavefront, expanded in modes, and of a telescope without an atmosphere in
+closed form.
 
 A PSF stands on a square grid with its centre in pixel [n // 2, n // 2] and has unit sum.
 """
@@ -22,15 +23,17 @@ _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 @dataclass(frozen=True, eq=False)
 class Optics:
-    """How the wavefronts of one instrument become PSFs of `size` pixels; tensors share one device and one dtype.
+    """How the wavefronts of one instrument become PSFs of `size` pixels; tensors share one device and one
+    dtype.
 
-    `amplitude` (point) of the lit pupil box, so scaled that the light sums to 1 - `far`; `modes` (mode, point) and `offset` (point)
-    in rad at the instrument's wavelength, the offset being a known aberration and the ramp that centres the PSF; `side` is the
-    box's edge and `diameter` the pupil's, in pupil pixels; `field` is the grid on which the light is computed: larger than `size`
-    for pixels coarser than critical.
+    `amplitude` (point) of the lit pupil box, so scaled that the light sums to 1 - `far`; `modes` (mode,
+    point) and `offset` (point) in rad at the instrument's wavelength, the offset being a known aberration and
+    the ramp that centres the PSF; `side` is the box's edge and `diameter` the pupil's, in pupil pixels;
+    `field` is the grid on which the light is computed: larger than `size` for pixels coarser than critical.
 
-    `far` is the light that a pupil sharp at its edge throws far out, and one with antialiased edges does not (3 % for a pupil of
-    21 pixels). Spread evenly over the PSF it makes the OTF right at all frequencies but zero, where its cusp had been rounded.
+    `far` is the light that a pupil sharp at its edge throws far out, and one with antialiased edges does not
+    (3 % for a pupil of 21 pixels). Spread evenly over the PSF it makes the OTF right at all frequencies but
+    zero, where its cusp had been rounded.
     """
 
     instrument: Instrument
@@ -63,14 +66,15 @@ def make_optics(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Optics:
-    """The optics of an instrument for PSFs of `size` pixels and the modes of `basis` (a number means that many KL modes).
+    """The optics of an instrument for PSFs of `size` pixels and the modes of `basis` (a number means that
+    many KL modes).
 
-    Coefficients are rad at `reference_nm` (the instrument's own wavelength by default): the same wavefront has the phase
-    reference / wavelength times as large. `defocus_waves` is a known defocus in waves from centre to edge of the aperture, at
-    the instrument's wavelength, as phase diversity uses it.
+    Coefficients are rad at `reference_nm` (the instrument's own wavelength by default): the same wavefront
+    has the phase reference / wavelength times as large. `defocus_waves` is a known defocus in waves from
+    centre to edge of the aperture, at the instrument's wavelength, as phase diversity uses it.
 
-    Where the pixels are coarser than critical the light is computed on a finer grid and the OTF cut at the pixels' Nyquist
-    frequency: what lies beyond is not folded back onto lower frequencies.
+    Where the pixels are coarser than critical the light is computed on a finer grid and the OTF cut at the
+    pixels' Nyquist frequency: what lies beyond is not folded back onto lower frequencies.
     """
     if isinstance(basis, int):
         basis = make_basis(basis, Aperture.of(instrument))
@@ -80,7 +84,8 @@ def make_optics(
         raise SettingsError(f"The optics are to be of type {dtype}; possible are float32 and float64.")
     if not math.isclose(basis.aperture.diameter_m, instrument.require().diameter_m or 0.0, rel_tol=1e-6):
         raise SettingsError(
-            f"The modes are those of an aperture of {basis.aperture.diameter_m:g} m, but {instrument.name} has one of "
+            f"The modes are those of an aperture of {basis.aperture.diameter_m:g} m, but {instrument.name} "
+            "has one of "
             f"{instrument.diameter_m:g} m: make them with Aperture.of(instrument)."
         )
     diameter = check_sampling(instrument) * size
@@ -95,18 +100,25 @@ def make_optics(
     amplitude /= field * math.sqrt(amplitude.sum())
     scale = (reference_nm or instrument.wavelength_nm or 1.0) / (instrument.wavelength_nm or 1.0)
     modes = sampled_modes(basis, diameter, _NUMPY[dtype]) * scale
-    tensors = [torch.as_tensor(part).to(dtype).to(device) for part in (amplitude.ravel(), modes.reshape(len(modes), -1), offset.ravel())]
+    tensors = [
+        torch.as_tensor(part).to(dtype).to(device)
+        for part in (amplitude.ravel(), modes.reshape(len(modes), -1), offset.ravel())
+    ]
     return Optics(instrument, basis, size, field, diameter, far, *tensors)
 
 
 def psf(optics: Optics, coefficients: torch.Tensor, mode_axis: int = -1) -> torch.Tensor:
-    """PSFs (..., y, x) of mode coefficients in rad, whose axis `mode_axis` holds the modes; the other axes stay in front.
+    """PSFs (..., y, x) of mode coefficients in rad, whose axis `mode_axis` holds the modes; the other axes
+    stay in front.
 
-    A map (frame, mode, gy, gx) with `mode_axis=1` gives (frame, gy, gx, y, x). Fewer coefficients than modes are the first ones.
+    A map (frame, mode, gy, gx) with `mode_axis=1` gives (frame, gy, gx, y, x). Fewer coefficients than modes
+    are the first ones.
     """
     moved = coefficients.movedim(mode_axis, -1)
     if moved.shape[-1] > len(optics.modes):
-        raise SettingsError(f"There are {moved.shape[-1]} coefficients but the optics have {len(optics.modes)} modes.")
+        raise SettingsError(
+            f"There are {moved.shape[-1]} coefficients but the optics have {len(optics.modes)} modes."
+        )
     # A few at a time: what fits into a CPU's cache takes half the time.
     parts = torch.split(moved.reshape(-1, moved.shape[-1]), 64 if moved.device.type == "cpu" else 4096)
     images = torch.cat([intensity(optics, light(optics, part)[1]) for part in parts])
@@ -114,7 +126,9 @@ def psf(optics: Optics, coefficients: torch.Tensor, mode_axis: int = -1) -> torc
 
 
 def psf_of_phase(optics: Optics, phase: torch.Tensor) -> torch.Tensor:
-    """PSFs (..., y, x) of phases (..., py, px) in rad at the instrument's wavelength, on the pixels of the pupil box."""
+    """PSFs (..., y, x) of phases (..., py, px) in rad at the instrument's wavelength, on the pixels of the
+    pupil box.
+    """
     flat = phase.reshape(-1, optics.side**2) + optics.offset
     return intensity(optics, _light(optics, flat)[1]).reshape(*phase.shape[:-2], optics.size, optics.size)
 
@@ -125,7 +139,9 @@ def pupil_axis(optics: Optics) -> torch.Tensor:
 
 
 def otf(psfs: torch.Tensor, shape: tuple[int, int] | None = None) -> torch.Tensor:
-    """Transfer functions (..., ky, kx // 2 + 1) of PSFs (..., y, x) on an FFT grid of `shape` (their own by default), centre at 0."""
+    """Transfer functions (..., ky, kx // 2 + 1) of PSFs (..., y, x) on an FFT grid of `shape` (their own by
+    default), centre at 0.
+    """
     n = psfs.shape[-1]
     rows, columns = shape or (n, n)
     if min(rows, columns) < n:
@@ -150,9 +166,11 @@ def fitting_size(
     smallest: int = 32,
     largest: int = 512,
 ) -> tuple[int, float]:
-    """Smallest PSF grid that holds all but the fraction `lost` of the light of wavefronts (..., mode), and what it does lose.
+    """Smallest PSF grid that holds all but the fraction `lost` of the light of wavefronts (..., mode), and
+    what it does lose.
 
-    The light outside a grid is not gone: a PSF computed there has it folded back inside. At `largest` the grid stops growing.
+    The light outside a grid is not gone: a PSF computed there has it folded back inside. At `largest` the
+    grid stops growing.
     """
     size = smallest
     while True:
@@ -171,7 +189,9 @@ def strehl(psfs: torch.Tensor, optics: Optics) -> torch.Tensor:
 
 
 def fwhm(psfs: torch.Tensor) -> torch.Tensor:
-    """Full width at half maximum (...) of PSFs in pixels: the diameter of a circle as large as the area above half the peak."""
+    """Full width at half maximum (...) of PSFs in pixels: the diameter of a circle as large as the area above
+    half the peak.
+    """
     zoom = 8
     fine = _zoomed(psfs, zoom)
     area = (fine >= 0.5 * fine.amax((-2, -1), keepdim=True)).sum((-2, -1)).to(psfs.dtype) / zoom**2
@@ -191,14 +211,18 @@ def fast_length(n: int) -> int:
 
 
 def light(optics: Optics, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Complex light in the pupil box (batch, py, px) and in the image (batch, y, x) of coefficients (batch, mode)."""
+    """Complex light in the pupil box (batch, py, px) and in the image (batch, y, x) of coefficients (batch,
+    mode).
+    """
     return _light(optics, torch.addmm(optics.offset, coefficients, optics.modes[: coefficients.shape[-1]]))
 
 
 def intensity(optics: Optics, image_light: torch.Tensor) -> torch.Tensor:
     """PSFs (batch, y, x) of the light (batch, m, m) in the image."""
     power = image_light.real**2 + image_light.imag**2
-    return (power if optics.field == optics.size else _resample(power, optics.size)) + optics.far / optics.size**2
+    return (
+        power if optics.field == optics.size else _resample(power, optics.size)
+    ) + optics.far / optics.size**2
 
 
 def intensity_gradient(
@@ -230,7 +254,9 @@ def _light(optics: Optics, phase: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 
 
 def _resample(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Images (..., n, n) on `size` pixels of the same field, with the frequencies that both grids can carry."""
+    """Images (..., n, n) on `size` pixels of the same field, with the frequencies that both grids can
+    carry.
+    """
     before = images.shape[-1]
     reach = (min(before, size) - 1) // 2  # the Nyquist frequency of an even grid has no sign and is left out
     spectrum = torch.fft.rfft2(images, norm="forward")
@@ -254,7 +280,8 @@ def telescope_psf(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """PSF (y, x) in closed form, of unit sum, its peak in pixel [0, 0] and wrapped around, as an FFT wants it.
+    """PSF (y, x) in closed form, of unit sum, its peak in pixel [0, 0] and wrapped around, as an FFT wants
+    it.
 
     `oversampling` grid pixels make one pixel of the instrument.
     """
@@ -264,7 +291,9 @@ def telescope_psf(
     assert known.pixel_arcsec  # `require` has checked; this tells mypy
     pixel_rad = known.pixel_arcsec / oversampling / RADIAN_ARCSEC
     y, x = (torch.fft.fftfreq(n, d=1 / n, device=device, dtype=torch.float64) for n in shape)
-    radius = torch.hypot(y[:, None], x[None, :]) * (math.pi * known.diameter_m * pixel_rad / (known.wavelength_nm * 1e-9))
+    radius = torch.hypot(y[:, None], x[None, :]) * (
+        math.pi * known.diameter_m * pixel_rad / (known.wavelength_nm * 1e-9)
+    )
     psf = wachter(radius) if known.psf == "wachter" else airy(radius, known.obscuration_m / known.diameter_m)
     return (psf / psf.sum()).to(dtype)
 
@@ -275,12 +304,16 @@ def airy(radius: torch.Tensor, obscuration: float = 0.0) -> torch.Tensor:
     ((J(r) - e^2 J(e r)) / (1 - e^2))^2 with J(r) = 2 J1(r)/r.
     """
     if not 0 <= obscuration < 1:
-        raise SettingsError(f"The central obscuration is {obscuration} of the aperture; it must be at least 0 and below 1.")
+        raise SettingsError(
+            f"The central obscuration is {obscuration} of the aperture; it must be at least 0 and below 1."
+        )
     amplitude = _jinc(radius) - obscuration**2 * _jinc(obscuration * radius)
     return (amplitude / (1 - obscuration**2)) ** 2
 
 
-def wachter(radius: torch.Tensor, *, wings: float = 0.1, slope: float = 3.0, core: float = 2.0, reach: float = 3.4) -> torch.Tensor:
+def wachter(
+    radius: torch.Tensor, *, wings: float = 0.1, slope: float = 3.0, core: float = 2.0, reach: float = 3.4
+) -> torch.Tensor:
     """HMI's PSF at r = pi D theta / lambda: a Gaussian core and stray-light wings, 1 in the centre.
 
     (1 - e) exp(-(r/w)^2) + e / (1 + (r/W)^k); Wachter et al. (2012), doi:10.1007/s11207-011-9842-6,

@@ -17,7 +17,8 @@ from heliorestore.instrument import RADIAN_ARCSEC, Instrument
 FloatArray = npt.NDArray[np.float64]
 
 COARSEST = 1.25
-"""How many times the critical pixel a pixel may be: the light beyond its Nyquist frequency is then below 3 % of the OTF's sum."""
+"""How many times the critical pixel a pixel may be: the light beyond its Nyquist frequency is then below 3 %
+of the OTF's sum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +36,18 @@ class Aperture:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.diameter_m) and self.diameter_m > 0):
-            raise SettingsError(f"The aperture's diameter is {self.diameter_m} m; it must be a positive number.")
+            raise SettingsError(
+                f"The aperture's diameter is {self.diameter_m} m; it must be a positive number."
+            )
         if not 0 <= self.obscuration_m < self.diameter_m:
             raise SettingsError(
-                f"The central obscuration is {self.obscuration_m} m and the aperture {self.diameter_m} m; the obscuration must be smaller."
+                f"The central obscuration is {self.obscuration_m} m and the aperture {self.diameter_m} m; "
+                "the obscuration must be smaller."
             )
         if self.vanes < 0 or not 0 <= self.vane_width_m < self.diameter_m:
             raise SettingsError(
-                f"The spider has {self.vanes} vanes of {self.vane_width_m} m in an aperture of {self.diameter_m} m; "
+                f"The spider has {self.vanes} vanes of {self.vane_width_m} m in an aperture of "
+                f"{self.diameter_m} m; "
                 "the number cannot be negative and the vanes must be narrower than the aperture."
             )
 
@@ -68,7 +73,10 @@ class Aperture:
             half = self.vane_width_m / self.diameter_m
             for k in range(self.vanes):
                 angle = math.radians(self.vane_angle_deg) + 2 * math.pi * k / self.vanes
-                along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+                along, across = (
+                    x * math.cos(angle) + y * math.sin(angle),
+                    y * math.cos(angle) - x * math.sin(angle),
+                )
                 open_ &= ~((along > 0) & (np.abs(across) < half))
         return open_
 
@@ -82,16 +90,19 @@ def sampling(instrument: Instrument) -> float:
 def check_sampling(instrument: Instrument) -> float:
     """Return `sampling`, or say that the pixels are too coarse for the telescope.
 
-    Some cameras are a few per cent coarser than lambda/2D (HMI by 11 %, HiFI at 656 nm by 6 %): they are accepted, and
-    their OTF ends at the pixels' Nyquist frequency, without folding back what lies beyond (see `psf.make_optics`).
+    Some cameras are a few per cent coarser than lambda/2D (HMI by 11 %, HiFI at 656 nm by 6 %): they are
+    accepted, and their OTF ends at the pixels' Nyquist frequency, without folding back what lies beyond (see
+    `psf.make_optics`).
     """
     fraction = sampling(instrument)
     if fraction > 0.5 * COARSEST:
         pixel = instrument.pixel_arcsec or 0.0
         critical = pixel * 0.5 / fraction
         raise SettingsError(
-            f"{instrument.name} has pixels of {pixel:.4g} arcsec, but {instrument.diameter_m:g} m at {instrument.wavelength_nm:g} nm need "
-            f"{critical:.4g} arcsec (lambda/2D) and at most {critical * COARSEST:.4g}: check pixel_arcsec, wavelength_nm and diameter_m."
+            f"{instrument.name} has pixels of {pixel:.4g} arcsec, but {instrument.diameter_m:g} m at "
+            f"{instrument.wavelength_nm:g} nm need "
+            f"{critical:.4g} arcsec (lambda/2D) and at most {critical * COARSEST:.4g}: check pixel_arcsec, "
+            "wavelength_nm and diameter_m."
         )
     return fraction
 
@@ -102,13 +113,17 @@ def cutoff(instrument: Instrument) -> float:
 
 
 def pupil_coordinates(diameter_px: float) -> FloatArray:
-    """Positions of the pupil's pixels along one axis, in units of its radius, symmetric about 0; just enough to hold it."""
+    """Positions of the pupil's pixels along one axis, in units of its radius, symmetric about 0; just enough
+    to hold it.
+    """
     n = max(1, math.ceil(diameter_px - 1e-9))
     return (np.arange(n, dtype=np.float64) - (n - 1) / 2) * (2 / diameter_px)
 
 
 def transmission(aperture: Aperture, diameter_px: float, *, subpixels: int | None = None) -> FloatArray:
-    """Open fraction of each pupil pixel (y, x), 0 to 1: the edges are antialiased by `subpixels` samples per axis."""
+    """Open fraction of each pupil pixel (y, x), 0 to 1: the edges are antialiased by `subpixels` samples per
+    axis.
+    """
     centres = pupil_coordinates(diameter_px)
     n = centres.size
     k = subpixels or max(4, min(64, 4096 // n))

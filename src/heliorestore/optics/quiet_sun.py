@@ -1,4 +1,6 @@
-"""The brightness of the quiet Sun over an image, found robustly: spots, faculae and granules do not pull it."""
+"""The brightness of the quiet Sun over an image, found robustly: spots, faculae and granules do not pull
+it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _GRANULAR = 0.15  # how far from the first fit a pixel may lie to count in the s
 
 @dataclass(frozen=True, eq=False)
 class QuietSun:
-    """Brightness of the quiet Sun (y, x) in units of the image; `lowest` is its smallest part of its largest value in the field."""
+    """Brightness of the quiet Sun (y, x) in units of the image; `lowest` is its smallest part of its largest
+    value in the field.
+    """
 
     brightness: npt.NDArray[np.float32]
     lowest: float
@@ -30,7 +34,8 @@ class QuietSun:
 
 
 def limb_cosine(header: Mapping[str, Any], shape: tuple[int, int]) -> Array | None:
-    """Cosine mu of the heliocentric angle of every pixel (y, x), NaN off the limb; None where the header does not tell the geometry.
+    """Cosine mu of the heliocentric angle of every pixel (y, x), NaN off the limb; None where the header does
+    not tell the geometry.
 
     Needs CRPIX, CDELT in arcsec, CRVAL and the Sun's radius in RSUN_OBS or R_SUN (pixels).
     """
@@ -42,12 +47,18 @@ def limb_cosine(header: Mapping[str, Any], shape: tuple[int, int]) -> Array | No
         angle = math.radians(float(header.get("CROTA2", 0.0)))
         turn = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
         if any(f"PC{i}_{j}" in header for i in (1, 2) for j in (1, 2)):
-            turn = [[float(header.get(f"PC{i}_{j}", i == j)) * step[i - 1] / step[j - 1] for j in (1, 2)] for i in (1, 2)]
+            turn = [
+                [float(header.get(f"PC{i}_{j}", i == j)) * step[i - 1] / step[j - 1] for j in (1, 2)]
+                for i in (1, 2)
+            ]
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
     units = {str(header.get(f"CUNIT{axis}", "arcsec")).strip().lower() or "arcsec" for axis in (1, 2)}
     ctypes = [str(header.get(f"CTYPE{axis}", name)).strip() for axis, name in ((1, "HPLN"), (2, "HPLT"))]
-    solar = all(ctype.startswith(name) and not ctype.endswith("-TAB") for ctype, name in zip(ctypes, ("HPLN", "HPLT"), strict=True))
+    solar = all(
+        ctype.startswith(name) and not ctype.endswith("-TAB")
+        for ctype, name in zip(ctypes, ("HPLN", "HPLT"), strict=True)
+    )
     if units != {"arcsec"} or not solar or not radius > 0 or 0 in step:
         return None
     x, y = (step[k] * (np.arange(shape[1 - k]) + 1 - reference[k]) for k in (0, 1))
@@ -58,10 +69,11 @@ def limb_cosine(header: Mapping[str, Any], shape: tuple[int, int]) -> Array | No
 
 
 def quiet_sun(image: npt.NDArray[np.floating], mu: Array | None = None) -> QuietSun:
-    """Fit the quiet Sun in a continuum image (y, x), NaN where bad: a parabola in `mu` where it is known, else a plane.
+    """Fit the quiet Sun in a continuum image (y, x), NaN where bad: a parabola in `mu` where it is known,
+    else a plane.
 
-    Least squares on every pixel within three sigmas of the fit. It begins with the bright quarter of each of 12 x 12 blocks, fitted
-    in the least-modulus sense, which tolerates spots in nearly half of them.
+    Least squares on every pixel within three sigmas of the fit. It begins with the bright quarter of each of
+    12 x 12 blocks, fitted in the least-modulus sense, which tolerates spots in nearly half of them.
     """
     terms = _plane(image.shape) if mu is None else _parabola(mu)
     stride = max(1, math.isqrt(image.size // _SAMPLES))
@@ -72,7 +84,8 @@ def quiet_sun(image: npt.NDArray[np.floating], mu: Array | None = None) -> Quiet
         usable &= np.nan_to_num(mu[thin]) > _DARKEST_MU
     if usable.sum() < 16:
         raise BurstError(
-            "The continuum image has no bright pixel from which the quiet Sun's level could be found: is it a continuum image?"
+            "The continuum image has no bright pixel from which the quiet Sun's level could be found: is it "
+            "a continuum image?"
         )
     basis = np.stack([term[thin] for term in terms], -1)
     fit = _least_modulus(*_bright_blocks(np.where(usable, sampled, np.nan), basis))
@@ -101,7 +114,9 @@ def _parabola(mu: Array) -> list[Array]:
 
 
 def _bright_blocks(values: Array, basis: Array) -> tuple[Array, Array]:
-    """The 75th percentile of the valid pixels of each block (block), and the mean of the basis over them (block, term)."""
+    """The 75th percentile of the valid pixels of each block (block), and the mean of the basis over them
+    (block, term).
+    """
     bright, places = [], []
     for rows in np.array_split(np.arange(values.shape[0]), min(_BLOCKS, values.shape[0])):
         for columns in np.array_split(np.arange(values.shape[1]), min(_BLOCKS, values.shape[1])):

@@ -1,4 +1,6 @@
-"""See a restored image again through the telescope that took the original: what both agree on is not invented."""
+"""See a restored image again through the telescope that took the original: what both agree on is not
+invented.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +40,21 @@ def twice_the_aperture(instrument: Instrument) -> Instrument:
     """A perfect telescope of twice the diameter, with half the pixels."""
     diameter, pixel = (instrument.require().diameter_m or 0.0) * 2, (instrument.pixel_arcsec or 0.0) / 2
     return dataclasses.replace(
-        instrument, name=f"twice {instrument.name}", diameter_m=diameter, obscuration_m=0.0, pixel_arcsec=pixel, psf="airy"
+        instrument,
+        name=f"twice {instrument.name}",
+        diameter_m=diameter,
+        obscuration_m=0.0,
+        pixel_arcsec=pixel,
+        psf="airy",
     )
 
 
 def reobserved(image: npt.NDArray[np.floating], instrument: Instrument) -> npt.NDArray[np.float32]:
-    """The image (2 y, 2 x) of a telescope of twice the aperture as `instrument` sees it (y, x); NaN where a pixel is.
+    """The image (2 y, 2 x) of a telescope of twice the aperture as `instrument` sees it (y, x); NaN where a
+    pixel is.
 
-    Its transfer function is divided by the finer telescope's; a pixel is sampled at its centre, the corner of four finer ones.
+    Its transfer function is divided by the finer telescope's; a pixel is sampled at its centre, the corner of
+    four finer ones.
     """
     holes = ~np.isfinite(image)
     filled = np.where(holes, np.nanmean(image) if not holes.all() else 0.0, image)
@@ -58,11 +67,15 @@ def reobserved(image: npt.NDArray[np.floating], instrument: Instrument) -> npt.N
     for part in np.array_split(np.arange(rows), min(_PARTS, rows)):  # a full disc is large
         fy = np.fft.fftfreq(rows, pixel_arcsec)[part, None]
         frequency = np.hypot(fy, fx)
-        ratio = radial_otf(instrument, frequency) / np.maximum(radial_otf(twice_the_aperture(instrument), frequency), _WEAKEST)
+        ratio = radial_otf(instrument, frequency) / np.maximum(
+            radial_otf(twice_the_aperture(instrument), frequency), _WEAKEST
+        )
         to_centre = np.exp(1j * np.pi * pixel_arcsec * (fy + fx))
         spectrum[part[0] : part[-1] + 1] *= torch.from_numpy((ratio * to_centre).astype(np.complex64))
     seen = torch.fft.irfft2(spectrum, s=(rows, columns)).numpy()
     first = [side for side, _ in fine_margin]
-    result: npt.NDArray[np.float32] = seen[first[0] : first[0] + image.shape[0] : 2, first[1] : first[1] + image.shape[1] : 2].copy()
+    result: npt.NDArray[np.float32] = seen[
+        first[0] : first[0] + image.shape[0] : 2, first[1] : first[1] + image.shape[1] : 2
+    ].copy()
     result[holes[::2, ::2]] = np.nan
     return result

@@ -1,4 +1,6 @@
-"""Windows, overlapping tiles and the weights that blend them; for patches of a burst and for fields that do not fit at once."""
+"""Windows, overlapping tiles and the weights that blend them; for patches of a burst and for fields that do
+not fit at once.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,18 @@ from heliorestore.errors import SettingsError
 
 
 def apodisation(
-    shape: tuple[int, int], width: int, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    shape: tuple[int, int],
+    width: int,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
     """Window (y, x): 1 inside, falling to 0 over `width` pixels along every edge as half a Hann window."""
     if not 0 <= 2 * width <= min(shape):
-        raise SettingsError(f"Edges of {width} pixels do not fit into {shape[0]} x {shape[1]}; possible are 0 to {min(shape) // 2}.")
+        raise SettingsError(
+            f"Edges of {width} pixels do not fit into {shape[0]} x {shape[1]}; possible are "
+            f"0 to {min(shape) // 2}."
+        )
     sides = []
     for n in shape:
         distance = torch.arange(n, dtype=torch.float64)
@@ -27,10 +36,12 @@ def apodisation(
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tiles of `tile` pixels (less where the image is smaller) over an image, sharing at least `overlap` pixels.
+    """Tiles of `tile` pixels (less where the image is smaller) over an image, sharing at least `overlap`
+    pixels.
 
-    The outer `margin` pixels of a tile weigh nothing unless they are at the image's border: what a network sees there lacks
-    its surroundings. `zoom` result pixels stand for one image pixel: `blend` takes and gives results.
+    The outer `margin` pixels of a tile weigh nothing unless they are at the image's border: what a network
+    sees there lacks its surroundings. `zoom` result pixels stand for one image pixel: `blend` takes and gives
+    results.
     """
 
     shape: tuple[int, int]
@@ -42,11 +53,15 @@ class Tiling:
     def __post_init__(self) -> None:
         if not (self.margin >= 0 and 2 * self.margin <= self.overlap < self.tile):
             raise SettingsError(
-                f"Tiles of {self.tile} pixels overlap by {self.overlap} with margins of {self.margin}; the overlap must hold two "
+                f"Tiles of {self.tile} pixels overlap by {self.overlap} with margins of {self.margin}; the "
+                "overlap must hold two "
                 "margins and be smaller than the tile."
             )
         if min(self.shape) < 1 or self.zoom < 1:
-            raise SettingsError(f"An image of {self.shape} pixels at a zoom of {self.zoom} has no tiles; both must be at least 1.")
+            raise SettingsError(
+                f"An image of {self.shape} pixels at a zoom of {self.zoom} has no tiles; "
+                "both must be at least 1."
+            )
 
     @property
     def tile_shape(self) -> tuple[int, int]:
@@ -67,7 +82,9 @@ class Tiling:
         z = self.zoom
         return [(slice(z * r.start, z * r.stop), slice(z * c.start, z * c.stop)) for r, c in self.places()]
 
-    def weights(self, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    def weights(
+        self, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> torch.Tensor:
         """Blending weights (tile, y, x) in result pixels; at every pixel those of all tiles sum to one."""
         rows, columns = self._side_weights(0), self._side_weights(1)
         outer = rows[:, None, :, None] * columns[None, :, None, :]
@@ -82,7 +99,9 @@ class Tiling:
         return self._added(tiles, self.places(), 1)
 
     def blend(self, tiles: torch.Tensor) -> torch.Tensor:
-        """Image (..., y, x) of result tiles (tile, ..., y, x); `blend(extract(images))` is `images` at zoom 1."""
+        """Image (..., y, x) of result tiles (tile, ..., y, x); `blend(extract(images))` is `images` at zoom
+        1.
+        """
         weights = self.weights(device=tiles.device, dtype=tiles.dtype)
         weights = weights.reshape(len(weights), *[1] * (tiles.ndim - 3), *weights.shape[1:])
         return self._added(tiles * weights, self.result_places(), self.zoom)
@@ -106,11 +125,20 @@ class Tiling:
         return [round(k * (n - side) / max(1, count - 1)) for k in range(count)]
 
     def _side_weights(self, axis: int) -> torch.Tensor:
-        return _side_weights(tuple(self._starts(axis)), self.tile_shape[axis], self.shape[axis], self.overlap, self.margin, self.zoom)
+        return _side_weights(
+            tuple(self._starts(axis)),
+            self.tile_shape[axis],
+            self.shape[axis],
+            self.overlap,
+            self.margin,
+            self.zoom,
+        )
 
 
 @functools.lru_cache(maxsize=32)
-def _side_weights(starts: tuple[int, ...], side: int, n: int, overlap: int, margin: int, zoom: int) -> torch.Tensor:
+def _side_weights(
+    starts: tuple[int, ...], side: int, n: int, overlap: int, margin: int, zoom: int
+) -> torch.Tensor:
     """Weights (tile, pixel) along one axis, normalised to sum to one at every pixel."""
     position = (torch.arange(side * zoom, dtype=torch.float64) + 0.5) / zoom
     width = max(overlap - 2 * margin, 1 / zoom)
@@ -125,7 +153,9 @@ def _side_weights(starts: tuple[int, ...], side: int, n: int, overlap: int, marg
     total = torch.zeros(n * zoom, dtype=torch.float64)
     for start, ramp in zip(starts, rows, strict=True):
         total[start * zoom : (start + side) * zoom] += ramp
-    return torch.stack([ramp / total[s * zoom : (s + side) * zoom] for s, ramp in zip(starts, rows, strict=True)])
+    return torch.stack(
+        [ramp / total[s * zoom : (s + side) * zoom] for s, ramp in zip(starts, rows, strict=True)]
+    )
 
 
 def _rise(position: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,9 @@ def view(paths: Sequence[str | Path], method: str | None = None) -> None:
 
 
 def demo(path: str | Path, out_fits: str | Path, out_png: str | Path, method: str | None = None) -> None:
-    """Open a file in a real viewer, restore it with the panel's own Run, export FITS, save a screenshot, close."""
+    """Open a file in a real viewer, restore it with the panel's own Run, export FITS, save a screenshot,
+    close.
+    """
     import napari
 
     layers = load_layers([path])
@@ -42,13 +44,20 @@ def demo(path: str | Path, out_fits: str | Path, out_png: str | Path, method: st
         widget.run_panel.ended.connect(ended.append)
         wait(lambda: widget.form is not None, "the method to load")
         widget.run_panel.run_button.click()
-        wait(lambda: bool(ended) or bool(widget.run_panel.problem.text()), "the restoration to end", seconds=900)
+        wait(
+            lambda: bool(ended) or bool(widget.run_panel.problem.text()),
+            "the restoration to end",
+            seconds=900,
+        )
         if widget.run_panel.problem.text():
             raise RestorationError(widget.run_panel.problem.text())
         written = Path(out_fits)
         written.unlink(missing_ok=True)
         widget.export(written)
-        wait(lambda: written.exists() and not widget.run_panel.messages.text().startswith("Writing"), "the export to end")
+        wait(
+            lambda: written.exists() and not widget.run_panel.messages.text().startswith("Writing"),
+            "the export to end",
+        )
         process_events(0.3)
         viewer.screenshot(str(out_png), canvas_only=False, flash=False)
     finally:
@@ -56,7 +65,9 @@ def demo(path: str | Path, out_fits: str | Path, out_png: str | Path, method: st
 
 
 def dock(viewer: Any, layers: Sequence[tuple[Any, ...]], method: str | None = None) -> RestoreWidget:
-    """Add layers to an empty viewer and the panel beside them: that of the method, or the general one with it chosen."""
+    """Add layers to an empty viewer and the panel beside them: that of the method, or the general one with it
+    chosen.
+    """
     from napari.layers import Layer
 
     for data in layers:

@@ -16,7 +16,9 @@ class Preferences:
 
 
 def preferences() -> Preferences:
-    """The preferences as they stand; the defaults where napari does not know the plugin, as without its manifest."""
+    """The preferences as they stand; the defaults where napari does not know the plugin, as without its
+    manifest.
+    """
     from napari.settings import get_plugin_settings
 
     try:

@@ -13,15 +13,18 @@ import torch
 from heliorestore.burst import Frames
 from heliorestore.optics.filters import frequency
 
-_FINEST = 0.25  # cycles per pixel: granules are smooth against the noise, finer structure says nothing on large motions
+# cycles per pixel: granules are smooth against the noise, finer structure says nothing on large motions
+_FINEST = 0.25
 _MOST = 512  # frequencies along an axis: enough for whole pixels, and little to keep of a large field
 
 
 @dataclass(frozen=True, eq=False)
 class LowFrequencies:
-    """Spectra (object, frame, ky, kx) of apodised frames of `shape` (y, x) in units of their `means` (object, frame).
+    """Spectra (object, frame, ky, kx) of apodised frames of `shape` (y, x) in units of their `means` (object,
+    frame).
 
-    `good` (object, frame) is the fraction of the pixels that are neither NaN nor infinite. What has no mean above zero has no spectrum.
+    `good` (object, frame) is the fraction of the pixels that are neither NaN nor infinite. What has no mean
+    above zero has no spectrum.
     """
 
     spectra: torch.Tensor
@@ -49,16 +52,21 @@ class LowFrequencies:
                 mean = means[object_, frame] = float(image[seen].mean(dtype=torch.float64))
                 if mean > 0:
                     relative = torch.where(seen, image / mean - 1, 0.0)
-                    spectra[object_, frame] = torch.fft.rfft2(relative * window)[_low_rows(rows, high), : wide + 1] * kept
+                    spectra[object_, frame] = (
+                        torch.fft.rfft2(relative * window)[_low_rows(rows, high), : wide + 1] * kept
+                    )
         return cls(spectra, shape, means, good)
 
     def only(self, frames: Sequence[int]) -> LowFrequencies:
         """Those of some of the frames."""
         numbers = list(frames)
-        return replace(self, spectra=self.spectra[:, numbers], means=self.means[:, numbers], good=self.good[:, numbers])
+        return replace(
+            self, spectra=self.spectra[:, numbers], means=self.means[:, numbers], good=self.good[:, numbers]
+        )
 
     def shifts(self) -> npt.NDArray[np.int64]:
-        """Whole-pixel displacements (frame, [y, x]) from the frames' mean, all objects together, by cross-correlation.
+        """Whole-pixel displacements (frame, [y, x]) from the frames' mean, all objects together, by
+        cross-correlation.
 
         The mean is made again of the aligned frames, for the first one is blurred by the motion itself.
         """
@@ -75,7 +83,9 @@ class LowFrequencies:
         return self._power(self.spectra).sqrt().double().numpy()
 
     def likeness(self, shifts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """The highest correlation coefficient (object, frame) of each frame with the mean of the others, displaced by `shifts`."""
+        """The highest correlation coefficient (object, frame) of each frame with the mean of the others,
+        displaced by `shifts`.
+        """
         total, found = self._total(torch.from_numpy(shifts)), np.empty(self.means.shape)
         for frame, shift in enumerate(torch.from_numpy(shifts)):
             own = self._moved_back(self.spectra[:, frame], shift)
@@ -105,7 +115,9 @@ class LowFrequencies:
         return (spectra.abs().square() * half_plane).sum((-2, -1)) / math.prod(self.shape) ** 2
 
     def _peak(self, product: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where [y, x] a correlation with these low frequencies is highest, at most a quarter of the field from 0, and its height."""
+        """Where [y, x] a correlation with these low frequencies is highest, at most a quarter of the field
+        from 0, and its height.
+        """
         (rows, columns), reach = self.shape, max(1, min(self.shape) // 4)
         spectrum = torch.zeros((rows, columns // 2 + 1), dtype=product.dtype)
         spectrum[_low_rows(rows, _extent(self.shape)[0]), : product.shape[1]] = product
@@ -113,7 +125,9 @@ class LowFrequencies:
         near = torch.cat([correlation[-reach:], correlation[: reach + 1]], dim=-2)
         near = torch.cat([near[:, -reach:], near[:, : reach + 1]], dim=-1)
         peak = near.flatten().argmax()
-        return torch.stack([peak // near.shape[-1] - reach, peak % near.shape[-1] - reach]), near.flatten()[peak]
+        return torch.stack([peak // near.shape[-1] - reach, peak % near.shape[-1] - reach]), near.flatten()[
+            peak
+        ]
 
 
 def frame_shifts(frames: Frames) -> npt.NDArray[np.int64]:
@@ -129,11 +143,18 @@ def _extent(shape: tuple[int, int]) -> tuple[int, int]:
 
 def _low_rows(rows: int, high: int) -> torch.Tensor:
     """Indices of the rows of a spectrum from frequency 0 to `high`, then from -`high` on."""
-    return torch.cat([torch.arange(high + 1), torch.arange(rows - high, rows)]) if 2 * high < rows else torch.arange(rows)
+    return (
+        torch.cat([torch.arange(high + 1), torch.arange(rows - high, rows)])
+        if 2 * high < rows
+        else torch.arange(rows)
+    )
 
 
 def _turned(shift: torch.Tensor, shape: tuple[int, int], high: int, wide: int) -> torch.Tensor:
     """Transfer function (ky, kx) of a displacement [y, x] in pixels, at the low frequencies."""
-    ky, kx = torch.fft.fftfreq(shape[0])[_low_rows(shape[0], high), None], torch.fft.rfftfreq(shape[1])[None, : wide + 1]
+    ky, kx = (
+        torch.fft.fftfreq(shape[0])[_low_rows(shape[0], high), None],
+        torch.fft.rfftfreq(shape[1])[None, : wide + 1],
+    )
     phase = -2 * math.pi * (shift[0] * ky + shift[1] * kx)
     return torch.polar(torch.ones_like(phase), phase)

@@ -10,7 +10,9 @@ from heliorestore.optics.noise import estimate_sigma
 
 
 def average_frames(burst: Burst) -> tuple[FloatArray, FloatArray]:
-    """The mean of each object's frames (object, y, x), NaN where no frame is good, and its noise sigma (object)."""
+    """The mean of each object's frames (object, y, x), NaN where no frame is good, and its noise sigma
+    (object).
+    """
     means, sigmas = [], []
     for object_ in range(burst.shape[0]):
         total = np.zeros(burst.shape[2:], np.float64)

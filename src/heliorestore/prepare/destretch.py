@@ -1,8 +1,8 @@
 """Destretching: local displacements of each frame against the mean of all, taken off before a restoration.
 
-Windows on a coarse grid are cross-correlated with the same places of the reference (November & Simon 1988, doi:10.1086/166758);
-what single windows get wrong is voted down by their neighbours. Frames are then read through the displacements by an interpolation
-that keeps constants, so that intensities stay what they were.
+Windows on a coarse grid are cross-correlated with the same places of the reference (November & Simon 1988,
+doi:10.1086/166758); what single windows get wrong is voted down by their neighbours. Frames are then read
+through the displacements by an interpolation that keeps constants, so that intensities stay what they were.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _TAPS = 3  # pixels on either side that an interpolated one is made of
 
 @dataclass(frozen=True, eq=False)
 class Distortion:
-    """Displacements (frame, [y, x], gy, gx) in pixels at nodes every `step` pixels of an image of `shape`, linear in between.
+    """Displacements (frame, [y, x], gy, gx) in pixels at nodes every `step` pixels of an image of `shape`,
+    linear in between.
 
     What belongs in pixel p is seen in a frame at p + displacement.
     """
@@ -51,14 +52,17 @@ class Distortion:
         return math.ceil(self.largest) + _TAPS
 
     def straight(self, frame: int, rows: slice, columns: slice, seen: torch.Tensor) -> torch.Tensor:
-        """A piece (y, x) of a frame as it belongs, of what is seen there and in a margin around it; NaN where that is bad."""
+        """A piece (y, x) of a frame as it belongs, of what is seen there and in a margin around it; NaN where
+        that is bad.
+        """
         displacement = interpolate(self.displacements[frame], self.shape, self.step, (rows, columns))
         y, x = (torch.arange(n, dtype=seen.dtype) + self.margin for n in displacement.shape[-2:])
         return sample(seen, y[:, None] + displacement[0], x[None, :] + displacement[1])
 
 
 def sample(image: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Values of an image (y, x) at places in pixels, by Lanczos' kernel of 6 x 6 pixels; a constant stays what it is.
+    """Values of an image (y, x) at places in pixels, by Lanczos' kernel of 6 x 6 pixels; a constant stays
+    what it is.
 
     Bad pixels (NaN) take no part; where they would have more than half of the weight the value is bad.
     """
@@ -91,7 +95,12 @@ def measure(read: Callable[[int], torch.Tensor], frames: int, reference: torch.T
     found = []
     for frame in range(frames):
         seen = read(frame)
-        rows = [_displacements(_windows(seen, top, corners[1], window), _windows(reference, top, corners[1], window)) for top in corners[0]]
+        rows = [
+            _displacements(
+                _windows(seen, top, corners[1], window), _windows(reference, top, corners[1], window)
+            )
+            for top in corners[0]
+        ]
         found.append(_agreed(torch.stack(rows, dim=1)))
     displacements = torch.stack(found)
     return Distortion(displacements - displacements.mean(0), shape)
@@ -103,7 +112,9 @@ def _corners(n: int, size: int) -> list[int]:
 
 
 def _windows(images: torch.Tensor, top: int, lefts: list[int], window: torch.Tensor) -> torch.Tensor:
-    """Spectra (object, place, ky, kx) of a row of windowed pieces of images (object, y, x), without their mean."""
+    """Spectra (object, place, ky, kx) of a row of windowed pieces of images (object, y, x), without their
+    mean.
+    """
     size = len(window)
     pieces = torch.stack([images[:, top : top + size, left : left + size] for left in lefts], dim=1)
     mean = (pieces * window).sum((-2, -1), keepdim=True) / window.sum()
@@ -112,18 +123,27 @@ def _windows(images: torch.Tensor, top: int, lefts: list[int], window: torch.Ten
 
 
 def _displacements(seen: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Displacements ([y, x], place) of spectra (object, place, ky, kx) from the reference's, to a fraction of a pixel."""
+    """Displacements ([y, x], place) of spectra (object, place, ky, kx) from the reference's, to a fraction of
+    a pixel.
+    """
     size = seen.shape[-2]
-    correlation = torch.fft.irfft2((seen * reference.conj()).sum(0), s=(size, size)).roll((size // 2, size // 2), (-2, -1))
+    correlation = torch.fft.irfft2((seen * reference.conj()).sum(0), s=(size, size)).roll(
+        (size // 2, size // 2), (-2, -1)
+    )
     reach = min(_REACH, size // 2 - 1)
-    near = correlation[:, size // 2 - reach : size // 2 + reach + 1, size // 2 - reach : size // 2 + reach + 1]
+    near = correlation[
+        :, size // 2 - reach : size // 2 + reach + 1, size // 2 - reach : size // 2 + reach + 1
+    ]
     side = near.shape[-1]
     best = near.flatten(1).argmax(1)
     # A parabola needs a neighbour on either side.
     y, x = (best // side).clamp(1, side - 2), (best % side).clamp(1, side - 2)
     place = torch.arange(len(near))
     peak = near[place, y, x]
-    fine = [_vertex(near[place, y - dy, x - dx], peak, near[place, y + dy, x + dx]) + at - reach for dy, dx, at in ((1, 0, y), (0, 1, x))]
+    fine = [
+        _vertex(near[place, y - dy, x - dx], peak, near[place, y + dy, x + dx]) + at - reach
+        for dy, dx, at in ((1, 0, y), (0, 1, x))
+    ]
     return torch.stack(fine)
 
 
@@ -134,7 +154,9 @@ def _vertex(before: torch.Tensor, peak: torch.Tensor, after: torch.Tensor) -> to
 
 
 def _agreed(displacements: torch.Tensor) -> torch.Tensor:
-    """Displacements ([y, x], gy, gx) with those that contradict their neighbours replaced by their median, then smoothed a little."""
+    """Displacements ([y, x], gy, gx) with those that contradict their neighbours replaced by their median,
+    then smoothed a little.
+    """
     around = _neighbours(displacements)
     median = around.median(-1).values
     kept = torch.where((displacements - median).abs().amax(0) < _OUTLIER, displacements, median)
@@ -143,13 +165,17 @@ def _agreed(displacements: torch.Tensor) -> torch.Tensor:
 
 
 def _neighbours(maps: torch.Tensor) -> torch.Tensor:
-    """The nine values (..., gy, gx, 9) around each of maps ([y, x], gy, gx); at the border those inside stand for those outside."""
+    """The nine values (..., gy, gx, 9) around each of maps ([y, x], gy, gx); at the border those inside stand
+    for those outside.
+    """
     padded = torch.nn.functional.pad(maps, (1, 1, 1, 1), mode="replicate")
     return padded.unfold(-2, 3, 1).unfold(-2, 3, 1).flatten(-2)
 
 
 def _lanczos(fraction: torch.Tensor) -> torch.Tensor:
-    """Weights (tap, ...) of the pixels around a place that lies by a fraction behind the middle one; they sum to one."""
+    """Weights (tap, ...) of the pixels around a place that lies by a fraction behind the middle one; they sum
+    to one.
+    """
     distance = torch.stack([fraction + _TAPS - 1 - tap for tap in range(2 * _TAPS)])
     weights = torch.sinc(distance) * torch.sinc(distance / _TAPS) * (distance.abs() < _TAPS)
     return weights / weights.sum(0)

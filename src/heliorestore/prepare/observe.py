@@ -1,4 +1,5 @@
-"""A burst made ready for blind deconvolution: outliers left out, frames brought to one mean and aligned, the noise measured.
+"""A burst made ready for blind deconvolution: outliers left out, frames brought to one mean and aligned, the
+noise measured.
 
 Frames are held in memory where they fit, and else made ready again whenever a part of them is read.
 """
@@ -42,7 +43,8 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Frames that are made ready whenever they are read: moved, divided by `scales` (object, frame), bad pixels filled from `fill`.
+    """Frames that are made ready whenever they are read: moved, divided by `scales` (object, frame), bad
+    pixels filled from `fill`.
 
     `used` are the numbers in `frames` of those that it has.
     """
@@ -63,7 +65,9 @@ class Stream:
     def read(self, frames: slice, rows: slice, columns: slice) -> Pixels:
         """A part of the frames on the device."""
         numbers = range(self.shape[1])[frames]
-        images = torch.stack([torch.stack([self.image(k, f, rows, columns) for f in numbers]) for k in range(self.shape[0])])
+        images = torch.stack(
+            [torch.stack([self.image(k, f, rows, columns) for f in numbers]) for k in range(self.shape[0])]
+        )
         images = images.to(self.device)
         good = torch.isfinite(images)
         if bool(good.all()):
@@ -72,16 +76,22 @@ class Stream:
         return Pixels(torch.where(good, images, self.fill[:, None, rows, columns]), good)
 
     def image(self, object_: int, frame: int, rows: slice = _ALL, columns: slice = _ALL) -> torch.Tensor:
-        """A part of one frame (y, x); NaN where the pixel is bad, or lies outside after the frame was moved."""
+        """A part of one frame (y, x); NaN where the pixel is bad, or lies outside after the frame was
+        moved.
+        """
         pixels = [range(n)[part] for n, part in zip(self.shape[2:], (rows, columns), strict=True)]
         if self.distortion is None:
             return self._moved(object_, frame, pixels) / float(self.scales[object_, frame])
         margin = self.distortion.margin
-        seen = self._moved(object_, frame, [range(place.start - margin, place.stop + margin) for place in pixels])
+        seen = self._moved(
+            object_, frame, [range(place.start - margin, place.stop + margin) for place in pixels]
+        )
         return self.distortion.straight(frame, rows, columns, seen) / float(self.scales[object_, frame])
 
     def _moved(self, object_: int, frame: int, places: list[range]) -> torch.Tensor:
-        """The pixels (y, x) of a frame that stand in these rows and columns after it was moved by whole pixels."""
+        """The pixels (y, x) of a frame that stand in these rows and columns after it was moved by whole
+        pixels.
+        """
         image = torch.full([len(place) for place in places], math.nan)
         taken, put = [], []
         for place, shift, n in zip(places, self.shifts[frame], self.shape[2:], strict=True):
@@ -118,11 +128,12 @@ class Held:
 class Observation:
     """Frames (object, frame, y, x), each in units of its own mean, read part by part.
 
-    The frames are those with the numbers `selection.used` of the `burst_frames` that there are. `scales` (object) carries results into
-    the burst's units; `relative` (object, frame) is the intensity of each frame in units of that, which has been divided out.
-    `mean` (object, y, x) is that of the good frames at each pixel, 1 where there is none; `counts` of the same shape says how many
-    they are, None where all are good. `sigmas` (object) is the noise in the same units. `shifts` (frame, [y, x]) whole pixels have
-    been taken off every frame, and the distortion, where there is one.
+    The frames are those with the numbers `selection.used` of the `burst_frames` that there are. `scales`
+    (object) carries results into the burst's units; `relative` (object, frame) is the intensity of each frame
+    in units of that, which has been divided out. `mean` (object, y, x) is that of the good frames at each
+    pixel, 1 where there is none; `counts` of the same shape says how many they are, None where all are good.
+    `sigmas` (object) is the noise in the same units. `shifts` (frame, [y, x]) whole pixels have been taken
+    off every frame, and the distortion, where there is one.
     """
 
     source: Stream | Held
@@ -157,7 +168,9 @@ class Observation:
         return whole
 
     def of_used(self, values: FloatArray) -> FloatArray:
-        """Values (frame, ...) of the frames that are used, out of those for all frames of the burst; what is not known is 0."""
+        """Values (frame, ...) of the frames that are used, out of those for all frames of the burst; what is
+        not known is 0.
+        """
         return np.nan_to_num(values[list(self.selection.used)])
 
     @property
@@ -167,7 +180,11 @@ class Observation:
     @property
     def values(self) -> float:
         """How many good values there are in all frames."""
-        return float(math.prod(self.source.shape)) if self.counts is None else float(self.counts.sum(dtype=torch.float64))
+        return (
+            float(math.prod(self.source.shape))
+            if self.counts is None
+            else float(self.counts.sum(dtype=torch.float64))
+        )
 
     def read(self, frames: slice = _ALL, rows: slice = _ALL, columns: slice = _ALL) -> Pixels:
         """A part of the frames, in the units of the mean."""
@@ -179,13 +196,21 @@ class Observation:
 
 
 def observe(
-    burst: Burst, device: torch.device, *, align: bool = True, destretch: bool = False, hold_bytes: float = math.inf
+    burst: Burst,
+    device: torch.device,
+    *,
+    align: bool = True,
+    destretch: bool = False,
+    hold_bytes: float = math.inf,
 ) -> Observation:
-    """Make the frames ready; `align` moves each by whole pixels onto the mean, the uncovered border then weighs nothing.
+    """Make the frames ready; `align` moves each by whole pixels onto the mean, the uncovered border then
+    weighs nothing.
 
-    `destretch` takes local displacements off as well, measured against the mean, and once more against the mean that this makes.
+    `destretch` takes local displacements off as well, measured against the mean, and once more against the
+    mean that this makes.
 
-    Frames that take no more than `hold_bytes` are read once and held; others are read part by part, whenever they are wanted.
+    Frames that take no more than `hold_bytes` are read once and held; others are read part by part, whenever
+    they are wanted.
     """
     held = _read(burst) if 4.0 * math.prod(burst.shape) <= hold_bytes else None
     frames: Frames = burst.frames if held is None else held
@@ -196,7 +221,11 @@ def observe(
     observation = _measured(burst, replace(stream, scales=relative), selection)
     for _ in range(2 if destretch and observation.frames > 1 else 0):
         observation = _straightened(burst, observation)
-    return observation if held is None else replace(observation, source=_settled(observation.source, held, observation.counts is None))
+    return (
+        observation
+        if held is None
+        else replace(observation, source=_settled(observation.source, held, observation.counts is None))
+    )
 
 
 def preparation(burst: Burst, observation: Observation) -> tuple[str, ...]:
@@ -209,9 +238,12 @@ def preparation(burst: Burst, observation: Observation) -> tuple[str, ...]:
     for label, relative in zip(burst.labels, observation.relative, strict=True):
         name = f" of {label}" if len(burst.labels) > 1 else ""
         if np.ptp(relative) >= _TOLD:
-            listed = ", ".join(f"{frame}: {intensity:.4f}" for frame, intensity in zip(used, relative, strict=True))
+            listed = ", ".join(
+                f"{frame}: {intensity:.4f}" for frame, intensity in zip(used, relative, strict=True)
+            )
             told.append(
-                f"The frames{name} differ in intensity by {100 * np.ptp(relative):.2g} % peak to peak; each was brought to their mean. "
+                f"The frames{name} differ in intensity by {100 * np.ptp(relative):.2g} % peak to peak; each "
+                "was brought to their mean. "
                 f"Relative intensities before: {listed}."
             )
     if observation.shifts.any():
@@ -220,7 +252,8 @@ def preparation(burst: Burst, observation: Observation) -> tuple[str, ...]:
     if observation.distortion is not None:
         found = observation.distortion
         told.append(
-            f"The frames were destretched every {found.step} pixels: displacements of {found.rms:.2f} pixels rms along an axis, "
+            f"The frames were destretched every {found.step} pixels: displacements of {found.rms:.2f} pixels "
+            "rms along an axis, "
             f"{found.largest:.1f} at most."
         )
     return tuple(told)
@@ -236,20 +269,28 @@ def _read(burst: Burst) -> npt.NDArray[np.float32]:
 
 def _selected(burst: Burst, seen: LowFrequencies) -> Selection:
     """The frames to restore from, or what is wrong with all of them."""
-    for label, good, means, contrast in zip(burst.labels, seen.good, seen.means, seen.contrasts(), strict=True):
+    for label, good, means, contrast in zip(
+        burst.labels, seen.good, seen.means, seen.contrasts(), strict=True
+    ):
         if not good.any():
             raise BurstError(f"{label} has no valid pixel: every value is NaN.")
         if (means > 0).any() and contrast.max() < _FLAT:
-            raise BurstError(f"{label} shows nothing: all its pixels have the same value, and there is nothing to restore.")
+            raise BurstError(
+                f"{label} shows nothing: all its pixels have the same value, and there is nothing to restore."
+            )
     selection = select(seen)
     if not selection.used:
         frame, reason = next(iter(selection.reasons.items()))
-        raise BurstError(f"No frame of the burst can be used; the first, {burst.frame_range[frame]}: {reason}.")
+        raise BurstError(
+            f"No frame of the burst can be used; the first, {burst.frame_range[frame]}: {reason}."
+        )
     return selection
 
 
 def _measured(burst: Burst, stream: Stream, selection: Selection) -> Observation:
-    """Mean, good pixels and noise of frames whose relative intensities are in `scales`, and the stream in units of the mean."""
+    """Mean, good pixels and noise of frames whose relative intensities are in `scales`, and the stream in
+    units of the mean.
+    """
     objects, frames, rows, columns = stream.shape
     mean, counts = torch.ones(objects, rows, columns), torch.zeros(objects, rows, columns, dtype=torch.int16)
     scales, sigmas = np.ones(objects), np.zeros(objects)
@@ -264,18 +305,24 @@ def _measured(burst: Burst, stream: Stream, selection: Selection) -> Observation
         level = float(total.sum(dtype=torch.float64)) / int(counts[object_].sum(dtype=torch.int64))
         if not level > 0:
             raise BurstError(
-                f"{burst.labels[object_]} has a mean of {level:.4g}; blind deconvolution needs an intensity image: "
+                f"{burst.labels[object_]} has a mean of {level:.4g}; blind deconvolution needs an intensity "
+                "image: "
                 "choose others with --objects."
             )
         scales[object_], sigmas[object_] = level, float(np.median(noise)) / level
         mean[object_] = torch.where(counts[object_] > 0, total / (level * counts[object_].clamp(min=1)), 1.0)
     mean = mean.to(stream.device)
     # A burst without any noise would make the data weigh infinitely much.
-    scale, sigma = (torch.tensor(values, dtype=torch.float32, device=stream.device) for values in (scales, sigmas.clip(min=1e-5)))
+    scale, sigma = (
+        torch.tensor(values, dtype=torch.float32, device=stream.device)
+        for values in (scales, sigmas.clip(min=1e-5))
+    )
     whole = bool((counts == frames).all())
     ready = replace(stream, scales=scales[:, None] * stream.scales, fill=mean)
     seen = None if whole else counts.to(stream.device)
-    return Observation(ready, mean, seen, scale, sigma, stream.shifts, selection, stream.scales, burst.shape[1])
+    return Observation(
+        ready, mean, seen, scale, sigma, stream.shifts, selection, stream.scales, burst.shape[1]
+    )
 
 
 def _straightened(burst: Burst, observation: Observation) -> Observation:
@@ -289,7 +336,9 @@ def _straightened(burst: Burst, observation: Observation) -> Observation:
     left = measure(read, stream.shape[1], observation.mean.cpu())
     if observation.distortion is not None:
         left = replace(left, displacements=left.displacements + observation.distortion.displacements)
-    straight = _measured(burst, replace(stream, distortion=left, scales=observation.relative), observation.selection)
+    straight = _measured(
+        burst, replace(stream, distortion=left, scales=observation.relative), observation.selection
+    )
     # Interpolation smooths the noise: what it is, the frames tell as they were.
     return replace(straight, sigmas=observation.sigmas, distortion=left)
 
@@ -307,7 +356,12 @@ def _settled(stream: Stream | Held, frames: npt.NDArray[np.float32], all_good: b
             if good is not None:
                 good[object_, frame] = torch.isfinite(image)
                 image = torch.where(good[object_, frame], image, fill[object_])
-            frames[object_, frame] = image.numpy()  # no later frame is read from here: those that are left out only move others forward
+            # no later frame is read from here: those that are left out only move others forward
+            frames[object_, frame] = image.numpy()
     return Held(
-        Pixels(torch.from_numpy(frames[:, :count]).to(stream.device), None if good is None else good.to(stream.device)), stream.device
+        Pixels(
+            torch.from_numpy(frames[:, :count]).to(stream.device),
+            None if good is None else good.to(stream.device),
+        ),
+        stream.device,
     )

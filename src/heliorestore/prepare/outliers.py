@@ -1,6 +1,8 @@
-"""Frames that a restoration is better off without: empty, dark, without structure, or of something else than the others.
+"""Frames that a restoration is better off without: empty, dark, without structure, or of something else than
+the others.
 
-One such frame displaces the mean that the others are aligned on, and enters the fit with the weight of a good one.
+One such frame displaces the mean that the others are aligned on, and enters the fit with the weight of a good
+one.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from heliorestore.prepare.align import LowFrequencies
 _VALID = 0.5  # of the others' good pixels that a frame must have
 _MOST_UNLIKE = 3.0  # times brighter or darker than the others: more is no exposure of the same scene
 _FLATTEST = 0.2  # of the others' contrast: seeing alone takes less from the large scales
-# Correlations with the rest of the burst: where most frames have the first, one with less than the second shows another scene.
+# Correlations with the rest of the burst: where most frames have the first, one with less than the second
+# shows another scene.
 _ALIKE, _UNLIKE = 0.8, 0.42
 _FEWEST = 4  # frames of which a majority can say what the scene is
 
@@ -25,7 +28,9 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Numbers of the frames that are used, their displacements (frame, [y, x]) in whole pixels, and why each other one is not."""
+    """Numbers of the frames that are used, their displacements (frame, [y, x]) in whole pixels, and why each
+    other one is not.
+    """
 
     used: tuple[int, ...]
     shifts: npt.NDArray[np.int64]
@@ -63,24 +68,39 @@ def _bright(seen: LowFrequencies, used: Sequence[int]) -> dict[int, str]:
     means = seen.means[:, list(used)]
     usual = np.array([[np.median(row[row > 0]) if (row > 0).any() else 1.0] for row in means])
     fitting = (means > usual / _MOST_UNLIKE) & (means < usual * _MOST_UNLIKE)
-    if not (means > 0).any(axis=1).all():  # an object without any light is another matter than a frame without
+    # an object without any light is another matter than a frame without
+    if not (means > 0).any(axis=1).all():
         return {}
-    return _left_out(means, fitting, used, lambda mean, usual: f"its mean is {mean / usual:.3g} times the others'")
+    return _left_out(
+        means, fitting, used, lambda mean, usual: f"its mean is {mean / usual:.3g} times the others'"
+    )
 
 
 def _structured(seen: LowFrequencies, used: Sequence[int]) -> dict[int, str]:
     contrasts = seen.contrasts()[:, list(used)]
     fitting = contrasts >= _FLATTEST * np.median(contrasts, axis=1, keepdims=True)
-    return _left_out(contrasts, fitting, used, lambda own, usual: f"its contrast is {_percent(own)}, the others' {_percent(usual)}")
+    return _left_out(
+        contrasts,
+        fitting,
+        used,
+        lambda own, usual: f"its contrast is {_percent(own)}, the others' {_percent(usual)}",
+    )
 
 
 def _alike(seen: LowFrequencies, used: Sequence[int], shifts: npt.NDArray[np.int64]) -> dict[int, str]:
     alike = seen.likeness(shifts)
     fitting = (alike >= _UNLIKE) | (np.median(alike, axis=1, keepdims=True) < _ALIKE)
-    return _left_out(alike, fitting, used, lambda own, usual: f"its correlation with the others is {own:.2f}, theirs {usual:.2f}")
+    return _left_out(
+        alike,
+        fitting,
+        used,
+        lambda own, usual: f"its correlation with the others is {own:.2f}, theirs {usual:.2f}",
+    )
 
 
-def _left_out(values: Array, fitting: npt.NDArray[np.bool_], used: Sequence[int], say: Callable[[float, float], str]) -> dict[int, str]:
+def _left_out(
+    values: Array, fitting: npt.NDArray[np.bool_], used: Sequence[int], say: Callable[[float, float], str]
+) -> dict[int, str]:
     """The frames that do not fit in one object at least, each with the reason of the first such object."""
     found = {}
     for place in np.flatnonzero(~fitting.all(axis=0)).tolist():

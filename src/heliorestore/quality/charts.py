@@ -43,21 +43,42 @@ def draw_power_spectra(axes: Axes, images: Sequence[Measured]) -> None:
             limits.setdefault(round(1 / resolution, 6), f"diffraction limit, {resolution:.3g} arcsec")
     unit = "arcsec" if sky else "pixel"
     titles = f"spatial frequency [cycles/{unit}]", f"power of I/<I> [{unit}^2]"
-    finish(axes, *titles, title="azimuthally averaged power spectra", empty="no power in at least 8 x 8 valid pixels", marks=limits)
+    finish(
+        axes,
+        *titles,
+        title="azimuthally averaged power spectra",
+        empty="no power in at least 8 x 8 valid pixels",
+        marks=limits,
+    )
 
 
 def draw_photometry(
-    axes: Axes, intensities: Array, names: tuple[str, str], unit: str = "", empty: str = "no pixel where both are positive"
+    axes: Axes,
+    intensities: Array,
+    names: tuple[str, str],
+    unit: str = "",
+    empty: str = "no pixel where both are positive",
 ) -> None:
-    """Intensities (pixel, [reference, image]) over one another on logarithmic axes, with lines of equality and of a factor of two.
+    """Intensities (pixel, [reference, image]) over one another on logarithmic axes, with lines of equality
+    and of a factor of two.
 
     `names` are those of the image and of the reference.
     """
     if len(intensities):
-        draw_curve(axes, intensities[:, 0], intensities[:, 1], "pixels", linestyle="none", marker=".", markersize=2)
+        draw_curve(
+            axes, intensities[:, 0], intensities[:, 1], "pixels", linestyle="none", marker=".", markersize=2
+        )
         ends = np.array([intensities.min(), intensities.max()])
         for name, (factor, style) in _LINES.items():
-            draw_curve(axes, ends, factor * ends, name, linestyle=style, color=axes.xaxis.label.get_color(), linewidth=1.0)
+            draw_curve(
+                axes,
+                ends,
+                factor * ends,
+                name,
+                linestyle=style,
+                color=axes.xaxis.label.get_color(),
+                linewidth=1.0,
+            )
         if ends[0] < ends[1]:
             axes.set(xlim=ends, ylim=ends)
     suffix = f" [{unit}]" if unit else ""
@@ -70,8 +91,12 @@ def draw_curve(axes: Axes, x: Array, y: Array, name: str, **style: Any) -> None:
     axes.plot(np.where(good, x, np.nan), np.where(good, y, np.nan), label=name, **style)
 
 
-def finish(axes: Axes, x: str, y: str, *, title: str = "", empty: str = "", marks: Mapping[float, str] | None = None) -> None:
-    """Make both axes logarithmic and name them, put the legend above; `marks` are words at values of x, `empty` stands for no curve."""
+def finish(
+    axes: Axes, x: str, y: str, *, title: str = "", empty: str = "", marks: Mapping[float, str] | None = None
+) -> None:
+    """Make both axes logarithmic and name them, put the legend above; `marks` are words at values of x,
+    `empty` stands for no curve.
+    """
     axes.set_xlabel(x, parse_math=False)
     axes.set_ylabel(y, parse_math=False)
     if not np.isfinite(axes.dataLim.get_points()).all():
@@ -79,10 +104,13 @@ def finish(axes: Axes, x: str, y: str, *, title: str = "", empty: str = "", mark
         axes.set(xlim=(0.1, 1), ylim=(0.1, 1))
         marks = None
     marks = marks or {}
-    axes.vlines([*marks], 0, 1, axes.xaxis.label.get_color(), ":", linewidth=1.0, transform=axes.get_xaxis_transform())
+    axes.vlines(
+        [*marks], 0, 1, axes.xaxis.label.get_color(), ":", linewidth=1.0, transform=axes.get_xaxis_transform()
+    )
     axes.set(xscale="log", yscale="log")
     for row, (place, name) in enumerate(marks.items()):
-        right = axes.transLimits.transform(axes.transScale.transform((place, 1.0)))[0] < 0.5  # where there is more room
+        # where there is more room
+        right = axes.transLimits.transform(axes.transScale.transform((place, 1.0)))[0] < 0.5
         away = (3.0 if right else -3.0, -2.0 - 10.0 * row)
         axes.annotate(
             name, (place, 1.0), away, xycoords=axes.get_xaxis_transform(), textcoords="offset points",
@@ -94,7 +122,9 @@ def finish(axes: Axes, x: str, y: str, *, title: str = "", empty: str = "", mark
 
 
 def legend_above(axes: Axes, title: str = "") -> int:
-    """Put a legend over the axes and return its rows, as few as fit a panel; names are shown as they are, dollars too."""
+    """Put a legend over the axes and return its rows, as few as fit a panel; names are shown as they are,
+    dollars too.
+    """
     names = [str(line.get_label()) for line in axes.lines]
     columns = max(1, min(len(names), _LEGEND_WIDTH // (5 + max(map(len, names), default=0))))
     legend = axes.legend(
@@ -107,7 +137,9 @@ def legend_above(axes: Axes, title: str = "") -> int:
 
 
 def label_decades(axis: Axis) -> None:
-    """Labels such as 0.01 at powers of ten, where they are few at 2 and 5 times them too, where there is none at any round number."""
+    """Labels such as 0.01 at powers of ten, where they are few at 2 and 5 times them too, where there is none
+    at any round number.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     low, high = axis.get_view_interval()
@@ -121,18 +153,29 @@ def style(ink: str = "black", paper: str = "white", size: float = 10.0) -> Abstr
     from matplotlib import rc_context
 
     look: dict[Any, Any] = {
-        **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), ink),
+        **dict.fromkeys(
+            ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), ink
+        ),
         **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), paper),
-        "legend.frameon": False, "legend.fontsize": "small", "legend.title_fontsize": "medium", "lines.linewidth": 1.5,
-        "text.usetex": False, "font.family": "DejaVu Sans", "font.size": size, "pdf.fonttype": 42, "svg.fonttype": "none",
-    }  # fmt: skip
+        "legend.frameon": False,
+        "legend.fontsize": "small",
+        "legend.title_fontsize": "medium",
+        "lines.linewidth": 1.5,
+        "text.usetex": False,
+        "font.family": "DejaVu Sans",
+        "font.size": size,
+        "pdf.fonttype": 42,
+        "svg.fonttype": "none",
+    }
     return rc_context(look)
 
 
 def check_suffix(path: Path) -> None:
     """Refuse a file whose name does not say a format in which charts are written."""
     if path.suffix.lower() not in _SUFFIXES:
-        raise SettingsError(f"{path} is no name for a chart: it ends in {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}.")
+        raise SettingsError(
+            f"{path} is no name for a chart: it ends in {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}."
+        )
 
 
 def save(drawings: Sequence[Drawing], path: Path) -> None:
@@ -148,7 +191,9 @@ def save(drawings: Sequence[Drawing], path: Path) -> None:
         try:
             figure.savefig(path)
         except OSError as error:
-            raise SettingsError(f"The chart {path} cannot be written ({error}): choose another name or folder.") from error
+            raise SettingsError(
+                f"The chart {path} cannot be written ({error}): choose another name or folder."
+            ) from error
 
 
 def to_csv(draw: Drawing) -> str:

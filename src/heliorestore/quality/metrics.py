@@ -1,4 +1,6 @@
-"""Numbers that say how good an image is, alone and against a reference; images are (y, x), NaN where a pixel is bad."""
+"""Numbers that say how good an image is, alone and against a reference; images are (y, x), NaN where a pixel
+is bad.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _PASSES = 4  # of the search for a shift
 _FACTOR = 2.0  # between which two intensities are called alike
 
 
-# -- one image -------------------------------------------------------------------------------------------------
+# -- one image -----------------------------------------------------------------------------------------------
 
 
 def contrast(image: Image) -> float:
@@ -32,8 +34,8 @@ def contrast(image: Image) -> float:
 class Spectrum:
     """Azimuthal mean of the power of I / <I> - 1 over rings of spatial frequency.
 
-    With a pixel size `frequency` is in cycles per arcsec and `power` in arcsec^2, else in cycles per pixel and pixel^2;
-    the integral of the power over the plane of frequencies is the square of the contrast.
+    With a pixel size `frequency` is in cycles per arcsec and `power` in arcsec^2, else in cycles per pixel
+    and pixel^2; the integral of the power over the plane of frequencies is the square of the contrast.
     """
 
     frequency: Array
@@ -41,14 +43,18 @@ class Spectrum:
 
 
 def power_spectrum(image: Image, pixel: float = 1.0) -> Spectrum:
-    """The azimuthally averaged power spectrum of an image (y, x) up to its Nyquist frequency, under a Hann window.
+    """The azimuthally averaged power spectrum of an image (y, x) up to its Nyquist frequency, under a Hann
+    window.
 
     `pixel` is the size of a pixel in arcsec; rings are as wide as the frequency step of the shorter side.
     """
     rows, columns = image.shape
     good = np.isfinite(image)
     if min(rows, columns) < 8 or good.mean() < 0.5:
-        raise BurstError(f"The image has {columns} x {rows} pixels, {good.mean():.0%} of them valid: too little for a power spectrum.")
+        raise BurstError(
+            f"The image has {columns} x {rows} pixels, {good.mean():.0%} of them valid: too "
+            "little for a power spectrum."
+        )
     values = np.where(good, image, 0.0).astype(np.float64)
     window = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[None, 1:-1] * good
     mean = np.average(values, weights=window)
@@ -64,21 +70,23 @@ def power_spectrum(image: Image, pixel: float = 1.0) -> Spectrum:
     last = min(rows, columns) // 2
     keep = ring <= last
     count, total, where = (
-        np.bincount(ring[keep], weights=part[keep], minlength=last + 1) for part in (twice, twice * power, twice * frequency)
+        np.bincount(ring[keep], weights=part[keep], minlength=last + 1)
+        for part in (twice, twice * power, twice * frequency)
     )
     return Spectrum(where[1:] / count[1:] / pixel, total[1:] / count[1:])
 
 
-# -- two images ------------------------------------------------------------------------------------------------
+# -- two images ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Likeness:
     """How an image differs from a reference after one shift of all of it.
 
-    `shift_px` (y, x) has been taken off the image. `gain` is the factor that fits its contrast to the reference's: 1 is right,
-    above 1 the image is too flat. `nmse` is the squared error that is left, in units of the reference's variance. `ssim` compares
-    the intensities as they are (Wang et al. 2004, doi:10.1109/TIP.2003.819861).
+    `shift_px` (y, x) has been taken off the image. `gain` is the factor that fits its contrast to the
+    reference's: 1 is right, above 1 the image is too flat. `nmse` is the squared error that is left, in units
+    of the reference's variance. `ssim` compares the intensities as they are (Wang et al. 2004,
+    doi:10.1109/TIP.2003.819861).
     """
 
     shift_px: tuple[float, float]
@@ -92,8 +100,8 @@ class Likeness:
 class Photometry:
     """Intensities of an image over those of a reference, pixel by pixel.
 
-    `ratio` is their median, `scatter` the robust standard deviation of the ratio about it, `within_factor` the part of the pixels
-    within a factor of 2.
+    `ratio` is their median, `scatter` the robust standard deviation of the ratio about it, `within_factor`
+    the part of the pixels within a factor of 2.
     """
 
     ratio: float
@@ -102,7 +110,9 @@ class Photometry:
 
 
 def likeness(image: Image, reference: Image, border: int = _BORDER) -> Likeness:
-    """Compare an image with a reference of the same shape after one global sub-pixel shift; `border` pixels do not count."""
+    """Compare an image with a reference of the same shape after one global sub-pixel shift; `border` pixels
+    do not count.
+    """
     (y, x), moved = registered(image, reference, border)
     inner = _inner(reference.shape, border)
     wanted = _filled(reference)[inner]
@@ -113,28 +123,44 @@ def likeness(image: Image, reference: Image, border: int = _BORDER) -> Likeness:
     gain = float((a * b).sum() / (a * a).sum())
     nmse = float(((gain * a - b) ** 2).sum() / (b * b).sum())
     filled = np.where(valid, moved, wanted)
-    return Likeness((y, x), gain, nmse, ssim(filled, wanted), contrast(np.where(valid, moved, np.nan)) / contrast(reference[inner]))
+    return Likeness(
+        (y, x),
+        gain,
+        nmse,
+        ssim(filled, wanted),
+        contrast(np.where(valid, moved, np.nan)) / contrast(reference[inner]),
+    )
 
 
 def registered(image: Image, reference: Image, border: int = _BORDER) -> tuple[tuple[float, float], Array]:
-    """The shift (y, x) in pixels that fits an image best onto a reference, and the image so moved, without its borders.
+    """The shift (y, x) in pixels that fits an image best onto a reference, and the image so moved, without
+    its borders.
 
-    The shift maximises the correlation under a Hann window: to a pixel by FFT, then on ever finer grids of displacements.
-    Pixels of the image that are bad, or that come in over the edge, are NaN.
+    The shift maximises the correlation under a Hann window: to a pixel by FFT, then on ever finer grids of
+    displacements. Pixels of the image that are bad, or that come in over the edge, are NaN.
     """
     if image.shape != reference.shape:
-        raise BurstError(f"The image is {_size(image)} and the reference {_size(reference)}: only images of one size can be compared.")
+        raise BurstError(
+            f"The image is {_size(image)} and the reference {_size(reference)}: only images of "
+            "one size can be compared."
+        )
     if min(image.shape) < 2 * border + 16:
-        raise BurstError(f"The images are {_size(image)}; a comparison without {border} pixels at each edge needs larger ones.")
+        raise BurstError(
+            f"The images are {_size(image)}; a comparison without {border} pixels at each edge "
+            "needs larger ones."
+        )
     y = x = 0.0
-    for _ in range(_PASSES):  # a window that stays draws every shift towards zero: what is left is found again
+    # a window that stays draws every shift towards zero: what is left is found again
+    for _ in range(_PASSES):
         dy, dx = _displacement(_moved(_filled(image), y, x, fill=True), _filled(reference))
         y, x = y + dy, x + dx
     return (round(y, 3), round(x, 3)), _moved(image, y, x)[_inner(image.shape, border)]
 
 
 def ssim(image: Image, reference: Image) -> float:
-    """Mean structural similarity of two images without bad pixels, in windows of 11 pixels; 1 for equal ones."""
+    """Mean structural similarity of two images without bad pixels, in windows of 11 pixels; 1 for equal
+    ones.
+    """
     spread = float(reference.max() - reference.min())
     steady = [(k * spread) ** 2 for k in _STABLE]
     a, b = (np.asarray(part, np.float64) for part in (image, reference))
@@ -145,10 +171,14 @@ def ssim(image: Image, reference: Image) -> float:
 
 
 def photometry(image: Image, reference: Image) -> Photometry:
-    """How the intensities of an image compare with those of a reference of the same shape, pixel by pixel as they lie."""
+    """How the intensities of an image compare with those of a reference of the same shape, pixel by pixel as
+    they lie.
+    """
     pairs = positive_pairs(image, reference)
     if not len(pairs):
-        raise BurstError("Image and reference have no pixel where both are positive: their intensities cannot be compared.")
+        raise BurstError(
+            "Image and reference have no pixel where both are positive: their intensities cannot be compared."
+        )
     ratios = pairs[:, 1] / pairs[:, 0]
     middle = float(np.median(ratios))
     within = (ratios <= _FACTOR) & (ratios >= 1 / _FACTOR)
@@ -158,13 +188,18 @@ def photometry(image: Image, reference: Image) -> Photometry:
 def positive_pairs(image: Image, reference: Image) -> Array:
     """(reference, image) of every pixel (pixel, 2) where both are positive, for a scatter plot."""
     if image.shape != reference.shape:
-        raise BurstError(f"The image is {_size(image)} and the reference {_size(reference)}: only images of one size can be compared.")
+        raise BurstError(
+            f"The image is {_size(image)} and the reference {_size(reference)}: only images of "
+            "one size can be compared."
+        )
     both = np.stack([np.asarray(reference, np.float64).ravel(), np.asarray(image, np.float64).ravel()], -1)
     return both[np.all(np.isfinite(both) & (both > 0), axis=1)]
 
 
 def on_equal_pixels(image: Image, reference: Image) -> tuple[Array, Array]:
-    """Both images on the pixels of the coarser one: the finer is averaged over whole blocks, as a detector would."""
+    """Both images on the pixels of the coarser one: the finer is averaged over whole blocks, as a detector
+    would.
+    """
     first, second = (np.asarray(part, np.float64) for part in (image, reference))
     if first.shape == second.shape:
         return first, second
@@ -172,14 +207,15 @@ def on_equal_pixels(image: Image, reference: Image) -> tuple[Array, Array]:
     factor, rest = divmod(finer.shape[0], coarser.shape[0])
     if rest or finer.shape != tuple(factor * n for n in coarser.shape):
         raise BurstError(
-            f"The images are {_size(first)} and {_size(second)}: they can be compared if their sizes are equal or one is a whole multiple "
+            f"The images are {_size(first)} and {_size(second)}: they can be compared if their sizes are "
+            "equal or one is a whole multiple "
             "of the other."
         )
     averaged = finer.reshape(coarser.shape[0], factor, coarser.shape[1], factor).mean((1, 3))
     return (averaged, second) if finer is first else (first, averaged)
 
 
-# -- details ---------------------------------------------------------------------------------------------------
+# -- details -------------------------------------------------------------------------------------------------
 
 
 def _size(image: Image) -> str:
@@ -200,28 +236,39 @@ def _filled(image: Image) -> Array:
 
 
 def _displacement(image: Array, reference: Array) -> tuple[float, float]:
-    """The shift (y, x) that maximises the correlation of two images without bad pixels, under a Hann window, to 0.01 pixels."""
+    """The shift (y, x) that maximises the correlation of two images without bad pixels, under a Hann window,
+    to 0.01 pixels.
+    """
     rows, columns = image.shape
     window = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[None, 1:-1]
     spectra = [np.fft.fft2((part - part.mean()) * window) for part in (reference, image)]
     cross = spectra[0] * spectra[1].conj()
     ky, kx = np.fft.fftfreq(rows), np.fft.fftfreq(columns)
     peak = np.unravel_index(np.argmax(np.fft.ifft2(cross).real), cross.shape)
-    y, x = (float(at - length if at > length // 2 else at) for at, length in zip(peak, cross.shape, strict=True))
+    y, x = (
+        float(at - length if at > length // 2 else at) for at, length in zip(peak, cross.shape, strict=True)
+    )
     for step in (0.1, 0.01):
         near = np.arange(-10, 11) * step
-        correlation = np.exp(2j * np.pi * np.outer(y + near, ky)) @ cross @ np.exp(2j * np.pi * np.outer(kx, x + near))
+        correlation = (
+            np.exp(2j * np.pi * np.outer(y + near, ky)) @ cross @ np.exp(2j * np.pi * np.outer(kx, x + near))
+        )
         row, column = np.unravel_index(np.argmax(correlation.real), correlation.shape)
         y, x = y + float(near[row]), x + float(near[column])
     return y, x
 
 
 def _moved(image: Image, y: float, x: float, *, fill: bool = False) -> Array:
-    """The image moved by (y, x) pixels through its spectrum; NaN, unless filled, where it is bad or the edge has come in."""
+    """The image moved by (y, x) pixels through its spectrum; NaN, unless filled, where it is bad or the edge
+    has come in.
+    """
     ky, kx = np.fft.fftfreq(image.shape[0])[:, None], np.fft.rfftfreq(image.shape[1])[None]
     values = _filled(image)
     level = values.mean()
-    moved: Array = np.fft.irfft2(np.fft.rfft2(values - level) * np.exp(-2j * np.pi * (ky * y + kx * x)), s=image.shape) + level
+    moved: Array = (
+        np.fft.irfft2(np.fft.rfft2(values - level) * np.exp(-2j * np.pi * (ky * y + kx * x)), s=image.shape)
+        + level
+    )
     if fill:
         return moved
     bad = ~np.isfinite(image)

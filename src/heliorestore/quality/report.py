@@ -11,14 +11,25 @@ import numpy.typing as npt
 from heliorestore.errors import BurstError
 from heliorestore.instrument import Instrument
 from heliorestore.optics.noise import estimate_noise
-from heliorestore.quality.metrics import Array, Spectrum, contrast, likeness, on_equal_pixels, photometry, positive_pairs, power_spectrum
+from heliorestore.quality.metrics import (
+    Array,
+    Spectrum,
+    contrast,
+    likeness,
+    on_equal_pixels,
+    photometry,
+    positive_pairs,
+    power_spectrum,
+)
 
 _MOST_DOTS = 8000  # of a scatter plot: more only cover one another
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Figures of one image; `noise` is a pixel's standard deviation in units of the image, `spectrum` None where it is too small."""
+    """Figures of one image; `noise` is a pixel's standard deviation in units of the image, `spectrum` None
+    where it is too small.
+    """
 
     name: str
     mean: float
@@ -36,11 +47,16 @@ class Measured:
             "noise": self.noise,
             "noise_of_mean": self.noise / self.mean,
         }
-        return facts | {"pixel_arcsec": self.instrument.pixel_arcsec, "resolution_arcsec": self.instrument.resolution_arcsec}
+        return facts | {
+            "pixel_arcsec": self.instrument.pixel_arcsec,
+            "resolution_arcsec": self.instrument.resolution_arcsec,
+        }
 
 
 def measure(image: npt.NDArray[np.floating], name: str, instrument: Instrument) -> Measured:
-    """Measure an image (y, x); the noise is found beyond the diffraction limit where that is known and the pixels reach it."""
+    """Measure an image (y, x); the noise is found beyond the diffraction limit where that is known and the
+    pixels reach it.
+    """
     if not np.isfinite(image).any():
         raise BurstError(f"{name} has no valid pixel: every value is NaN.")
     pixel, resolution = instrument.pixel_arcsec, instrument.resolution_arcsec
@@ -53,17 +69,26 @@ def measure(image: npt.NDArray[np.floating], name: str, instrument: Instrument) 
 
 
 def compare(image: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> dict[str, Any]:
-    """Figures of an image against a reference by name; the finer of the two is averaged onto the other's pixels."""
+    """Figures of an image against a reference by name; the finer of the two is averaged onto the other's
+    pixels.
+    """
     first, second = on_equal_pixels(image, reference)
     found, light = likeness(first, second), photometry(first, second)
     return {
-        "shift_px": list(found.shift_px), "gain": found.gain, "nmse": found.nmse, "ssim": found.ssim,
-        "contrast_ratio": found.contrast_ratio, "intensity_ratio": light.ratio, "intensity_scatter": light.scatter,
+        "shift_px": list(found.shift_px),
+        "gain": found.gain,
+        "nmse": found.nmse,
+        "ssim": found.ssim,
+        "contrast_ratio": found.contrast_ratio,
+        "intensity_ratio": light.ratio,
+        "intensity_scatter": light.scatter,
         "within_factor_2": light.within_factor,
-    }  # fmt: skip
+    }
 
 
 def intensities(image: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> Array:
-    """Intensities (pixel, [reference, image]) where both are positive, some thousands of them, for a scatter plot."""
+    """Intensities (pixel, [reference, image]) where both are positive, some thousands of them, for a scatter
+    plot.
+    """
     pairs = positive_pairs(*on_equal_pixels(image, reference))
     return pairs[:: max(1, len(pairs) // _MOST_DOTS)]

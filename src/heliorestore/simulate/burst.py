@@ -1,4 +1,6 @@
-"""Simulated bursts: a scene of the Sun, seen through the atmosphere and a telescope, with the truth behind it."""
+"""Simulated bursts: a scene of the Sun, seen through the atmosphere and a telescope, with the truth behind
+it.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,9 @@ _FINEST_ARCSEC = 0.13  # coarser pixels are averages of finer ones
 class Simulation:
     """A simulated burst and the truth behind it.
 
-    `scene` (object, y, x) is the Sun as it is, `truth` (object, y, x) as the telescope shows it without air and noise, both
-    registered with the frames, in units of the quiet Sun's mean in the band. `view` gives the true PSFs.
+    `scene` (object, y, x) is the Sun as it is, `truth` (object, y, x) as the telescope shows it without air
+    and noise, both registered with the frames, in units of the quiet Sun's mean in the band. `view` gives the
+    true PSFs.
     """
 
     burst: Burst
@@ -48,9 +51,18 @@ class Simulation:
         headers = tuple(header.copy() for header in self.burst.headers)
         for header in headers:
             header["BUNIT"] = "I/Ic"
-            header["HISTORY"] = "truth: the scene at the telescope's diffraction limit, without atmosphere and noise"
+            header["HISTORY"] = (
+                "truth: the scene at the telescope's diffraction limit, without atmosphere and noise"
+            )
         times = None if self.burst.times is None else self.burst.times[:1]
-        return replace(self.burst, frames=self.truth[:, None], headers=headers, times=times, frame_range=range(1), unit="I/Ic")
+        return replace(
+            self.burst,
+            frames=self.truth[:, None],
+            headers=headers,
+            times=times,
+            frame_range=range(1),
+            unit="I/Ic",
+        )
 
 
 def simulate_burst(
@@ -63,11 +75,15 @@ def simulate_burst(
 ) -> Simulation:
     """Simulate a burst; the same settings and seed give the same bytes on a CPU.
 
-    `scene` (object, y, x) takes the place of the simulated Sun: its centre is used, mirrored where it is smaller than the
-    frames and their surroundings. `progress` is told the number of frames done and in all.
+    `scene` (object, y, x) takes the place of the simulated Sun: its centre is used, mirrored where it is
+    smaller than the frames and their surroundings. `progress` is told the number of frames done and in all.
     """
     view = make_view(settings, instrument, seed)
-    around = make_scene(settings, instrument, view.margin, seed) if scene is None else _around(scene, settings, view.margin)
+    around = (
+        make_scene(settings, instrument, view.margin, seed)
+        if scene is None
+        else _around(scene, settings, view.margin)
+    )
     objects = torch.from_numpy(np.ascontiguousarray(around, np.float32))
     frames = torch.empty((len(objects), settings.frames, settings.size, settings.size))
     for frame in range(settings.frames):
@@ -81,9 +97,14 @@ def simulate_burst(
 
 
 def make_scene(settings: SimulationSettings, instrument: Instrument, margin: int, seed: int) -> Array:
-    """The Sun (object, y, x) in the bands of an instrument, with a margin of so many pixels around the frame."""
+    """The Sun (object, y, x) in the bands of an instrument, with a margin of so many pixels around the
+    frame.
+    """
     if settings.scene not in SCENES:
-        raise SettingsError(f"The scene is {settings.scene!r}; possible are {', '.join(SCENES)}, or a FITS file with an image.")
+        raise SettingsError(
+            f"The scene is {settings.scene!r}; possible are {', '.join(SCENES)}, or a FITS "
+            "file with an image."
+        )
     pixel = instrument.pixel_arcsec or 1.0
     finer = math.ceil(pixel / _FINEST_ARCSEC)
     patch = Patch(
@@ -98,13 +119,17 @@ def make_scene(settings: SimulationSettings, instrument: Instrument, margin: int
 
 
 def wide_band(patch: Patch, instrument: Instrument) -> Array:
-    """The wide-band scene (y, x): the continuum, with calmer granules where the band is full of a broad line's wings."""
+    """The wide-band scene (y, x): the continuum, with calmer granules where the band is full of a broad
+    line's wings.
+    """
     wavelength_nm = instrument.wavelength_nm or 600.0
     return photosphere(patch, wavelength_nm, granular_gain=0.53 if _chromospheric(wavelength_nm) else 1.0)
 
 
 def narrow_band(patch: Patch, instrument: Instrument) -> Array:
-    """The narrow-band scene (y, x): the chromosphere in a strong line, else the flank of a photospheric line, of quiet mean 1."""
+    """The narrow-band scene (y, x): the chromosphere in a strong line, else the flank of a photospheric line,
+    of quiet mean 1.
+    """
     if _chromospheric(instrument.wavelength_nm or 600.0):
         return chromosphere(patch)
     return np.asarray(stokes(patch, "fe-6302", [8.0])[0, 0] / 0.80)
@@ -125,7 +150,9 @@ def detect(frames: torch.Tensor, settings: SimulationSettings, seed: int) -> Flo
     if settings.noise:
         mean = frames.mean((1, 2, 3), keepdim=True)
         variance = _PHOTON_SHARE * (frames / mean).clamp(min=0) + 1 - _PHOTON_SHARE
-        frames = frames + settings.noise * mean * variance.sqrt() * torch.randn(frames.shape, generator=generator)
+        frames = frames + settings.noise * mean * variance.sqrt() * torch.randn(
+            frames.shape, generator=generator
+        )
     detected: FloatArray = (frames * settings.gain + settings.offset).numpy()
     return detected
 
@@ -137,7 +164,9 @@ def _chromospheric(wavelength_nm: float) -> bool:
 def _around(scene: FloatArray, settings: SimulationSettings, margin: int) -> FloatArray:
     """The centre of an image (object, y, x) with its surroundings, mirrored where they end."""
     if scene.ndim != 3 or not np.isfinite(scene).all():
-        raise SettingsError(f"A scene has the axes (object, y, x) and no bad pixels; this one has the shape {scene.shape}.")
+        raise SettingsError(
+            f"A scene has the axes (object, y, x) and no bad pixels; this one has the shape {scene.shape}."
+        )
     places = []
     for length in scene.shape[1:]:
         index = (np.arange(-margin, settings.size + margin) + (length - settings.size) // 2) % (2 * length)
@@ -147,26 +176,48 @@ def _around(scene: FloatArray, settings: SimulationSettings, margin: int) -> Flo
 
 def _burst(settings: SimulationSettings, instrument: Instrument, frames: FloatArray, seed: int) -> Burst:
     unit = "I/Ic" if (settings.gain, settings.offset) == (1.0, 0.0) else "count"
-    times = _BEGIN + np.round(np.arange(settings.frames) * settings.cadence_s * 1000).astype("timedelta64[ms]")
+    times = _BEGIN + np.round(np.arange(settings.frames) * settings.cadence_s * 1000).astype(
+        "timedelta64[ms]"
+    )
     labels = LABELS[: len(frames)]
     headers = tuple(_header(settings, instrument, label, unit, seed) for label in labels)
-    return Burst(frames=frames, instruments=(instrument,) * len(labels), labels=labels, headers=headers, times=times, unit=unit)
+    return Burst(
+        frames=frames,
+        instruments=(instrument,) * len(labels),
+        labels=labels,
+        headers=headers,
+        times=times,
+        unit=unit,
+    )
 
 
 def _header(settings: SimulationSettings, instrument: Instrument, label: str, unit: str, seed: int) -> Header:
     telescope, _, camera = instrument.name.partition("/")
     header = Header()
     header["TELESCOP"], header["INSTRUME"] = telescope, (camera.split() or [telescope])[0]
-    header["WAVELNTH"], header["WAVEUNIT"] = (instrument.wavelength_nm, "[nm]"), (-9, "WAVELNTH is in 10**WAVEUNIT metre")
+    header["WAVELNTH"], header["WAVEUNIT"] = (
+        (instrument.wavelength_nm, "[nm]"),
+        (-9, "WAVELNTH is in 10**WAVEUNIT metre"),
+    )
     for axis, kind in ((1, "HPLN-TAN"), (2, "HPLT-TAN")):
-        header[f"CTYPE{axis}"], header[f"CUNIT{axis}"], header[f"CDELT{axis}"] = kind, "arcsec", instrument.pixel_arcsec
+        header[f"CTYPE{axis}"], header[f"CUNIT{axis}"], header[f"CDELT{axis}"] = (
+            kind,
+            "arcsec",
+            instrument.pixel_arcsec,
+        )
         header[f"CRPIX{axis}"], header[f"CRVAL{axis}"] = (settings.size + 1) / 2, 0.0
     header["BUNIT"], header["OBJECT"] = unit, label
     header["DATE-OBS"] = header["DATE-BEG"] = str(_BEGIN)
     header["CADENCE"] = (settings.cadence_s, "[s] from frame to frame")
     header["ORIGIN"] = ("heliorestore", "synthetic: simulated, not an observation")
-    header["SIMR0"], header["SIMSEED"] = (settings.r0_cm, "[cm] Fried parameter at WAVELNTH"), (seed, "seed of the simulation")
-    header["SIMAO"], header["SIMNOISE"] = (settings.ao, "adaptive optics"), (settings.noise, "noise sigma / mean intensity")
+    header["SIMR0"], header["SIMSEED"] = (
+        (settings.r0_cm, "[cm] Fried parameter at WAVELNTH"),
+        (seed, "seed of the simulation"),
+    )
+    header["SIMAO"], header["SIMNOISE"] = (
+        (settings.ao, "adaptive optics"),
+        (settings.noise, "noise sigma / mean intensity"),
+    )
     flags = [*to_flags(settings), "--instrument", str(instrument).replace(" ", "_"), "--seed", str(seed)]
     header["HISTORY"] = " ".join(["heliorestore simulate", *flags])
     return header

@@ -1,4 +1,6 @@
-"""The chromosphere in the core of a strong line: fibrils along the magnetic field, bright network, a dim umbra."""
+"""The chromosphere in the core of a strong line: fibrils along the magnetic field, bright network, a dim
+umbra.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def chromosphere(patch: Patch) -> Array:
     x, y, seed, t = patch.x, patch.y, patch.seed, patch.time_s / FIVE_MINUTES_S
     # Fibrils stand out where the field is ordered; far from flux the pattern is tangled and grainy.
     order = np.clip(0.45 + 0.8 * _neighbourhood(patch), 0.45, 1)
-    angle = canopy_direction(patch) + 0.9 * (1 - order) * smooth_noise(x, y, 1.1, seed + 208, octaves=2, time=t)
+    angle = canopy_direction(patch) + 0.9 * (1 - order) * smooth_noise(
+        x, y, 1.1, seed + 208, octaves=2, time=t
+    )
     if patch.spot is not None:  # in the umbra the field stands upright and shows no fibrils
         order = order * rise(place_in_spot(x, y, patch.spot, seed).depth, -0.45, 0.35)
     fine = _along(patch, angle, 0.07, 1.5, seed + 201, 3 * t)
@@ -40,7 +44,9 @@ def chromosphere(patch: Patch) -> Array:
         place = place_in_spot(x, y, patch.spot, seed)
         ragged = place.depth + 0.10 * broad + 0.05 * middle
         dim = 0.27 + 0.45 * rise(ragged, -0.35, 0.45) + 0.28 * rise(ragged, 0.35, 1.25)
-        flashes = 1 + 0.25 * np.clip(smooth_noise(x, y, 0.5, seed + 206, octaves=2, time=4 * t), 0, 2) * rise(-place.depth, 0.05, 0.4)
+        flashes = 1 + 0.25 * np.clip(smooth_noise(x, y, 0.5, seed + 206, octaves=2, time=4 * t), 0, 2) * rise(
+            -place.depth, 0.05, 0.4
+        )
         image = image * dim * flashes
     return image
 
@@ -55,7 +61,9 @@ def _neighbourhood(patch: Patch) -> Array:
 
 
 def _along(patch: Patch, angle: Array, width_mm: float, length_mm: float, seed: int, t: float) -> Array:
-    """Unit-variance noise averaged along the field: a line integral convolution (Cabral & Leedom 1993, doi:10.1145/166117.166151)."""
+    """Unit-variance noise averaged along the field: a line integral convolution (Cabral & Leedom 1993,
+    doi:10.1145/166117.166151).
+    """
     noise = smooth_noise(patch.x, patch.y, width_mm, seed, octaves=2, persistence=0.4, time=t)
     cos, sin = np.cos(angle), np.sin(angle)
     step = max(_STEP_MM, 0.3 * width_mm) / patch.pixel_mm
@@ -73,7 +81,8 @@ def _along(patch: Patch, angle: Array, width_mm: float, length_mm: float, seed: 
             i, j = np.rint(row).astype(np.int64), np.rint(column).astype(np.int64)
             np.clip(i, 0, patch.grid[0] - 1, out=i)
             np.clip(j, 0, patch.grid[1] - 1, out=j)
-            turn = np.where(cos[i, j] * heading_x + sin[i, j] * heading_y < 0, -1.0, 1.0)  # a direction has no sign
+            # a direction has no sign
+            turn = np.where(cos[i, j] * heading_x + sin[i, j] * heading_y < 0, -1.0, 1.0)
             heading_x, heading_y = turn * cos[i, j], turn * sin[i, j]
             weight = math.cos(0.5 * math.pi * n / (count + 1)) ** 2
             total += weight * bilinear(noise, row, column)

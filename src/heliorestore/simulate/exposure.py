@@ -1,7 +1,9 @@
-"""The light on the detector: a scene blurred by PSFs that differ from place to place, by two independent roads.
+"""The light on the detector: a scene blurred by PSFs that differ from place to place, by two independent
+roads.
 
-Both are written for the simulation alone, so that data are not made with the operator that the methods invert. A scene
-(object, y, x) has the frame and a margin of half a PSF on every side; PSFs have their centre in pixel [n // 2, n // 2].
+Both are written for the simulation alone, so that data are not made with the operator that the methods
+invert. A scene (object, y, x) has the frame and a margin of half a PSF on every side; PSFs have their centre
+in pixel [n // 2, n // 2].
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ def convolve_everywhere(scene: torch.Tensor, psfs_at: PsfsAt, size: int) -> torc
 def convolve_per_node(scene: torch.Tensor, psfs_at: PsfsAt, size: int, step: int) -> torch.Tensor:
     """Frame (object, y, x) with PSFs computed at every `step`-th pixel and interpolated linearly between.
 
-    Each node's PSF blurs the pixels nearer than a step, and hat functions weight them (filter flow, Hirsch et al. 2010,
-    doi:10.1109/CVPR.2010.5540158).
+    Each node's PSF blurs the pixels nearer than a step, and hat functions weight them (filter flow, Hirsch et
+    al. 2010, doi:10.1109/CVPR.2010.5540158).
     """
     nodes = torch.arange(math.ceil((size - 1) / step) + 1, dtype=torch.float32) * step
     rows, columns = (axis.reshape(-1) for axis in torch.meshgrid(nodes, nodes, indexing="ij"))
@@ -70,5 +72,7 @@ def convolve_per_node(scene: torch.Tensor, psfs_at: PsfsAt, size: int, step: int
         pieces.append((blurred * weights).flatten(-2))
     stacked = torch.cat(pieces, dim=1).transpose(1, 2)  # (object, pixel of a node, node)
     canvas = step * (len(nodes) - 1) + reach
-    frame: torch.Tensor = torch.nn.functional.fold(stacked, (canvas, canvas), (reach, reach), stride=step)[:, 0]
+    frame: torch.Tensor = torch.nn.functional.fold(stacked, (canvas, canvas), (reach, reach), stride=step)[
+        :, 0
+    ]
     return frame[:, step - 1 : step - 1 + size, step - 1 : step - 1 + size]

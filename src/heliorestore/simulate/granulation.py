@@ -31,18 +31,26 @@ def granulation(x: Array, y: Array, seed: int, *, time_s: float = 0.0) -> Granul
     lane_mm, cell, rim, crowd = _cells(x, y, CELL_MM, seed, t)
     fine_mm, *_ = _cells(x, y, 0.42 * CELL_MM, seed + 101, 1.7 * t)
     ragged = smooth_noise(x, y, 0.5, seed + 11, octaves=3, persistence=0.7, time=t)
-    lane = np.exp(-((np.maximum(lane_mm - 0.025 * ragged, 0) / np.maximum(0.13 + 0.03 * ragged, 0.06)) ** 1.6))
+    lane = np.exp(
+        -((np.maximum(lane_mm - 0.025 * ragged, 0) / np.maximum(0.13 + 0.03 * ragged, 0.06)) ** 1.6)
+    )
     # Dark bites: cold gas that the lanes draw out of the granules, and the notches between their fragments.
     blotch = smooth_noise(x, y, 0.27, seed + 12, octaves=2, time=1.5 * t)
     near = np.exp(-((lane_mm / 0.36) ** 2))
-    notch = np.exp(-((fine_mm / 0.085) ** 1.5)) * np.clip(0.5 + 0.6 * smooth_noise(x, y, 0.9, seed + 13, time=t), 0, 1.3)
+    notch = np.exp(-((fine_mm / 0.085) ** 1.5)) * np.clip(
+        0.5 + 0.6 * smooth_noise(x, y, 0.9, seed + 13, time=t), 0, 1.3
+    )
     bite = np.clip(0.75 * notch + 0.7 * np.clip(blotch - 0.55, 0, 1.2), 0, 1) * (0.12 + 0.88 * near)
     texture = smooth_noise(x, y, 0.8, seed + 14, octaves=4, persistence=0.66, time=t)
     bright = 1.06 + 0.06 * cell + 0.062 * texture
     shine = np.clip(0.35 + 0.75 * rim + 0.5 * smooth_noise(x, y, 0.45, seed + 15, octaves=2, time=t), 0, 1.8)
     bright += 0.17 * np.exp(-(((lane_mm - 0.24) / 0.12) ** 2)) * shine
     bright -= 0.26 * np.clip(lane_mm - 0.36, 0, 0.40)
-    dark = 0.735 + 0.05 * smooth_noise(x, y, 0.35, seed + 16, octaves=2, time=t) - 0.05 * np.clip(crowd - 1.25, 0, 1.2)
+    dark = (
+        0.735
+        + 0.05 * smooth_noise(x, y, 0.35, seed + 16, octaves=2, time=t)
+        - 0.05 * np.clip(crowd - 1.25, 0, 1.2)
+    )
     floor = np.minimum(dark, bright - 0.08)
     intensity = bright + (floor - bright) * (1 - (1 - lane) * (1 - 0.85 * bite))
     return Granules(1 + 1.155 * (intensity - 0.924), lane_mm)
@@ -51,14 +59,17 @@ def granulation(x: Array, y: Array, seed: int, *, time_s: float = 0.0) -> Granul
 def _warp(x: Array, y: Array, seed: int, t: float) -> tuple[Array, Array]:
     """Bend the straight borders of the power diagram as turbulence does, strongest on granular scale."""
     shift = [
-        0.10 * smooth_noise(x, y, 0.75, seed + s, time=t) + 0.058 * smooth_noise(x, y, 0.27, seed + s + 1, octaves=3, time=2 * t)
+        0.10 * smooth_noise(x, y, 0.75, seed + s, time=t)
+        + 0.058 * smooth_noise(x, y, 0.27, seed + s + 1, octaves=3, time=2 * t)
         for s in (21, 23)
     ]
     return x + shift[0], y + shift[1]
 
 
 def _cells(x: Array, y: Array, spacing: float, seed: int, t: float) -> tuple[Array, Array, Array, Array]:
-    """Distance to the nearest border [Mm]; brightness (-1..1) of the own cell; rim contrast; crowd of borders."""
+    """Distance to the nearest border [Mm]; brightness (-1..1) of the own cell; rim contrast; crowd of
+    borders.
+    """
     u, v = x / spacing, y / spacing
     column, row = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
     reach = range(-2, 3)

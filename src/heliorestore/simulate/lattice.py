@@ -16,13 +16,17 @@ _SPLINE_RMS = 151 / 315  # mean of (sum of squared cubic B-spline weights) along
 
 
 def uniform(seed: int, *coordinates: npt.ArrayLike) -> Array:
-    """A number in [0, 1) for every combination of integer coordinates (broadcast), the same on every machine."""
+    """A number in [0, 1) for every combination of integer coordinates (broadcast), the same on every
+    machine.
+    """
     state = _mix(np.array([(seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64], dtype=np.uint64))
     for coordinate in coordinates:
         values = np.asarray(coordinate, dtype=np.int64).astype(np.uint64)
         state = _mix(state ^ (values * np.uint64(0xD6E8FEB86659FD93)))
     scale = 2.0**-53
-    numbers: Array = ((state >> np.uint64(11)).astype(np.float64) * scale).reshape(np.broadcast_shapes(*map(np.shape, coordinates)))
+    numbers: Array = ((state >> np.uint64(11)).astype(np.float64) * scale).reshape(
+        np.broadcast_shapes(*map(np.shape, coordinates))
+    )
     return numbers
 
 
@@ -33,11 +37,21 @@ def normal(seed: int, *coordinates: npt.ArrayLike) -> Array:
     return wave
 
 
-def smooth_noise(x: Array, y: Array, scale: float, seed: int, *, octaves: int = 1, persistence: float = 0.5, time: float = 0.0) -> Array:
-    """Smooth noise of zero mean and unit variance at the places (x, y); `scale` is the lattice spacing in their unit.
+def smooth_noise(
+    x: Array,
+    y: Array,
+    scale: float,
+    seed: int,
+    *,
+    octaves: int = 1,
+    persistence: float = 0.5,
+    time: float = 0.0,
+) -> Array:
+    """Smooth noise of zero mean and unit variance at the places (x, y); `scale` is the lattice spacing in
+    their unit.
 
-    Each octave halves the scale, multiplies the amplitude by `persistence` and changes 1.4 times faster. `time` runs in lattice steps:
-    fields one step apart are independent.
+    Each octave halves the scale, multiplies the amplitude by `persistence` and changes 1.4 times faster.
+    `time` runs in lattice steps: fields one step apart are independent.
     """
     total = np.zeros(np.broadcast_shapes(x.shape, y.shape))
     power = 0.0
@@ -70,7 +84,9 @@ def bilinear(image: Array, row: Array, column: Array) -> Array:
     i, j = np.maximum(i, 0), np.maximum(j, 0)
     a, b = row - i, column - j
     i1, j1 = np.minimum(i + 1, rows - 1), np.minimum(j + 1, columns - 1)
-    value: Array = (image[i, j] * (1 - b) + image[i, j1] * b) * (1 - a) + (image[i1, j] * (1 - b) + image[i1, j1] * b) * a
+    value: Array = (image[i, j] * (1 - b) + image[i, j1] * b) * (1 - a) + (
+        image[i1, j] * (1 - b) + image[i1, j1] * b
+    ) * a
     return value
 
 

@@ -19,14 +19,21 @@ _AROUND_MM = 10.0
 
 
 def magnetic_field(patch: Patch) -> Array:
-    """Bx, By, Bz (component, y, x) in gauss: spot, pores, kilogauss elements in the lanes, salt and pepper between."""
+    """Bx, By, Bz (component, y, x) in gauss: spot, pores, kilogauss elements in the lanes, salt and pepper
+    between.
+    """
     x, y, seed = patch.x, patch.y, patch.seed
     granules = granulation(x, y, seed, time_s=patch.time_s)
     elements = bright_points(x, y, granules.lane_mm, patch)
     salt = smooth_noise(x, y, 0.55, seed + 85, octaves=3, persistence=0.7, time=patch.time_s / 1200)
     lanes = np.exp(-((granules.lane_mm / 0.25) ** 2))
-    vertical = 2300.0 * np.clip(elements, 0, 0.6) * polarity(x, y, patch) + 22.0 * salt * np.abs(salt) * (0.3 + lanes)
-    tilt = [55.0 * smooth_noise(x, y, 0.5, seed + s, octaves=2, time=patch.time_s / 1200) * (0.3 + 0.7 * lanes) for s in (86, 87)]
+    vertical = 2300.0 * np.clip(elements, 0, 0.6) * polarity(x, y, patch) + 22.0 * salt * np.abs(salt) * (
+        0.3 + lanes
+    )
+    tilt = [
+        55.0 * smooth_noise(x, y, 0.5, seed + s, octaves=2, time=patch.time_s / 1200) * (0.3 + 0.7 * lanes)
+        for s in (86, 87)
+    ]
     field = np.stack([*tilt, vertical])
     for px, py, radius in patch.pores:
         inside = 1 / (1 + (np.hypot(x - px, y - py) / (1.15 * radius)) ** 6)
@@ -46,7 +53,9 @@ def _with_spot(field: Array, patch: Patch) -> Array:
     inclination = np.radians(np.clip(86.0 * np.clip(reach, 0, 1.05) ** 0.85 + 9.0 * comb * penumbra, 0, 97))
     azimuth = place.angle + 0.12 * smooth_noise(patch.x, patch.y, 3.2, patch.seed + 30)
     horizontal = strength * np.sin(inclination)
-    inner = np.stack([horizontal * np.cos(azimuth), horizontal * np.sin(azimuth), strength * np.cos(inclination)])
+    inner = np.stack(
+        [horizontal * np.cos(azimuth), horizontal * np.sin(azimuth), strength * np.cos(inclination)]
+    )
     edge = np.clip((1.04 + 0.04 * comb - reach) / 0.10, 0, 1)
     merged: Array = field + edge * (inner - field)
     return merged
@@ -58,12 +67,15 @@ def canopy_direction(patch: Patch) -> Array:
     corner = -patch.margin * patch.pixel_mm - _AROUND_MM
     rows, columns = math.ceil(height / _COARSE_MM), math.ceil(width / _COARSE_MM)
     y, x = np.meshgrid(*(corner + (np.arange(n) + 0.5) * _COARSE_MM for n in (rows, columns)), indexing="ij")
-    flux = 420.0 * network(x, y, patch) * polarity(x, y, patch) + 12.0 * smooth_noise(x, y, 1.5, patch.seed + 89, octaves=2)
+    flux = 420.0 * network(x, y, patch) * polarity(x, y, patch) + 12.0 * smooth_noise(
+        x, y, 1.5, patch.seed + 89, octaves=2
+    )
     spot = patch.spot
     if spot is not None:
         reach = np.hypot(x - spot.x_mm, y - spot.y_mm) / spot.outer_mm
         flux = flux + 2500.0 * np.exp(-((reach / 0.62) ** 2))
-    # B = -grad of the potential of the flux below (Nakagawa & Raadu 1972): (Bx, By) = -i (kx, ky)/k Bz exp(-k h).
+    # B = -grad of the potential of the flux below (Nakagawa & Raadu 1972): (Bx, By) = -i (kx, ky)/k Bz exp(-k
+    # h).
     ky, kx = (2 * math.pi * np.fft.fftfreq(n, _COARSE_MM) for n in flux.shape)
     k = np.hypot(ky[:, None], kx[None, :])
     damped = np.fft.fft2(flux - flux.mean()) * np.exp(-k * CANOPY_MM) / np.where(k == 0, 1, k)

@@ -19,7 +19,8 @@ SceneName = Literal["sunspot", "granulation"]
 
 @dataclass(frozen=True, kw_only=True)
 class Patch:
-    """A field of view on the simulated Sun: `shape` (rows, columns), pixel size, what there is to see, seed and time.
+    """A field of view on the simulated Sun: `shape` (rows, columns), pixel size, what there is to see, seed
+    and time.
 
     A grid has `margin` further pixels on every side, with what lies around the field.
     """
@@ -35,7 +36,10 @@ class Patch:
         if self.scene not in ("sunspot", "granulation"):
             raise SettingsError(f"The scene is {self.scene!r}; possible are 'sunspot' and 'granulation'.")
         if min(self.shape) < 1 or not self.pixel_arcsec > 0:
-            raise SettingsError(f"A patch of {self.shape} pixels of {self.pixel_arcsec} arcsec is empty; both must be positive.")
+            raise SettingsError(
+                f"A patch of {self.shape} pixels of {self.pixel_arcsec} arcsec is empty; "
+                "both must be positive."
+            )
 
     @property
     def pixel_mm(self) -> float:
@@ -49,12 +53,16 @@ class Patch:
     @cached_property
     def x(self) -> Array:
         """Distance of every pixel's centre from the field's left edge in Mm, (y, x)."""
-        return np.broadcast_to((np.arange(self.grid[1]) + 0.5 - self.margin) * self.pixel_mm, self.grid).copy()
+        return np.broadcast_to(
+            (np.arange(self.grid[1]) + 0.5 - self.margin) * self.pixel_mm, self.grid
+        ).copy()
 
     @cached_property
     def y(self) -> Array:
         """Distance of every pixel's centre from the field's lower edge in Mm, (y, x)."""
-        return np.broadcast_to(((np.arange(self.grid[0]) + 0.5 - self.margin) * self.pixel_mm)[:, None], self.grid).copy()
+        return np.broadcast_to(
+            ((np.arange(self.grid[0]) + 0.5 - self.margin) * self.pixel_mm)[:, None], self.grid
+        ).copy()
 
     @property
     def size_mm(self) -> tuple[float, float]:
@@ -63,7 +71,8 @@ class Patch:
 
     @property
     def spot(self) -> Spot | None:
-        """The sunspot: as large as the field lets it show umbra, penumbra and quiet Sun, between 4.5 and 13 Mm.
+        """The sunspot: as large as the field lets it show umbra, penumbra and quiet Sun, between 4.5 and 13
+        Mm.
 
         A field that cannot hold so much lies across the inner penumbra.
         """
@@ -95,25 +104,37 @@ class Patch:
             draw = uniform(self.seed + 910, n, np.arange(3))
             away = spot.outer_mm * (1.25 + 0.45 * draw[0])
             angle = math.pi * (0.85 + 0.8 * draw[1])  # below and left, where the field has room
-            found.append((
-                spot.x_mm + away * math.cos(angle), spot.y_mm + away * math.sin(angle), 0.45 + 0.7 * float(draw[2]) ** 2,
-            ))  # fmt: skip
+            found.append(
+                (
+                    spot.x_mm + away * math.cos(angle),
+                    spot.y_mm + away * math.sin(angle),
+                    0.45 + 0.7 * float(draw[2]) ** 2,
+                )
+            )
         return tuple(found)
 
 
 def network(x: Array, y: Array, patch: Patch) -> Array:
-    """How densely magnetic elements stand, 0 to 1: the borders of supergranules, and plage around a sunspot."""
+    """How densely magnetic elements stand, 0 to 1: the borders of supergranules, and plage around a
+    sunspot.
+    """
     border = smooth_noise(x, y, 6.5, patch.seed + 80, octaves=2, persistence=0.4)
-    dense = np.exp(-((border / 0.28) ** 2)) * np.clip(0.45 + 0.6 * smooth_noise(x, y, 4.0, patch.seed + 81, octaves=2), 0, 1)
+    dense = np.exp(-((border / 0.28) ** 2)) * np.clip(
+        0.45 + 0.6 * smooth_noise(x, y, 4.0, patch.seed + 81, octaves=2), 0, 1
+    )
     spot = patch.spot
     if spot is not None:
         distance = np.hypot(x - spot.x_mm, y - spot.y_mm) / spot.outer_mm
-        plage = np.clip(0.40 + 0.55 * smooth_noise(x, y, 2.2, patch.seed + 82, octaves=3), 0, 1) * np.exp(-(((distance - 1.3) / 0.8) ** 2))
+        plage = np.clip(0.40 + 0.55 * smooth_noise(x, y, 2.2, patch.seed + 82, octaves=3), 0, 1) * np.exp(
+            -(((distance - 1.3) / 0.8) ** 2)
+        )
         dense = np.clip(dense + plage, 0, 1) * rise(distance, 0.90, 1.20)
     return np.asarray(dense)
 
 
 def polarity(x: Array, y: Array, patch: Patch) -> Array:
-    """The sign of the network's field, -1 or 1, by regions of several Mm; around the spot mostly opposite to it."""
+    """The sign of the network's field, -1 or 1, by regions of several Mm; around the spot mostly opposite to
+    it.
+    """
     bias = 0.35 if patch.spot is not None else 0.0
     return np.where(smooth_noise(x, y, 7.0, patch.seed + 83) > bias, 1.0, -1.0)

@@ -18,8 +18,8 @@ _HC_K = 1.438777e7  # h c / k in nm K
 def photosphere(patch: Patch, wavelength_nm: float = REFERENCE_NM, *, granular_gain: float = 1.0) -> Array:
     """Continuum intensity (y, x) in units of the quiet Sun's mean, before any telescope.
 
-    `granular_gain` scales the granules' contrast at 600 nm: below 1 where the band reaches into a line's wings,
-    which form higher, in calmer layers.
+    `granular_gain` scales the granules' contrast at 600 nm: below 1 where the band reaches into a line's
+    wings, which form higher, in calmer layers.
     """
     x, y = patch.x, patch.y
     granules = granulation(x, y, patch.seed, time_s=patch.time_s)
@@ -33,27 +33,40 @@ def photosphere(patch: Patch, wavelength_nm: float = REFERENCE_NM, *, granular_g
 
 
 def quiet_sun(instrument: Instrument, side: int, seed: int = 200_001) -> Array:
-    """Granulation (y, x) on the pixels of an instrument and at its wavelength, before any telescope; by default none of a recipe's."""
+    """Granulation (y, x) on the pixels of an instrument and at its wavelength, before any telescope; by
+    default none of a recipe's.
+    """
     known = instrument.require()
     patch = Patch(shape=(side, side), pixel_arcsec=known.pixel_arcsec or 0.0, scene="granulation", seed=seed)
     return photosphere(patch, known.wavelength_nm or REFERENCE_NM)
 
 
 def bright_points(x: Array, y: Array, lane_mm: Array, patch: Patch) -> Array:
-    """What magnetic elements add in the lanes: dots and ribbons some 0.15 Mm wide, up to 0.6 above their surroundings."""
+    """What magnetic elements add in the lanes: dots and ribbons some 0.15 Mm wide, up to 0.6 above their
+    surroundings.
+    """
     beads = smooth_noise(x, y, 0.24, patch.seed + 70, octaves=2, time=patch.time_s / 900)
     dense = network(x, y, patch)
-    points: Array = 0.55 * np.exp(-((lane_mm / 0.085) ** 2)) * np.clip(1.35 * beads + 1.7 * dense - 0.95, 0, 1.3) * (dense > 0.05)
+    points: Array = (
+        0.55
+        * np.exp(-((lane_mm / 0.085) ** 2))
+        * np.clip(1.35 * beads + 1.7 * dense - 0.95, 0, 1.3)
+        * (dense > 0.05)
+    )
     if patch.spot is not None:
         points = points * (place_in_spot(x, y, patch.spot, patch.seed).depth > 1.0)
     return points
 
 
 def at_wavelength(image: Array, wavelength_nm: float) -> Array:
-    """Carry intensities from 600 nm to another wavelength: the same temperatures, seen through Planck's law."""
+    """Carry intensities from 600 nm to another wavelength: the same temperatures, seen through Planck's
+    law.
+    """
     if wavelength_nm == REFERENCE_NM:
         return image
     base = np.expm1(_HC_K / (REFERENCE_NM * QUIET_KELVIN))
     kelvin = _HC_K / REFERENCE_NM / np.log1p(base / np.maximum(image, 0.01))
-    ratio: Array = np.expm1(_HC_K / (wavelength_nm * QUIET_KELVIN)) / np.expm1(_HC_K / (wavelength_nm * kelvin))
+    ratio: Array = np.expm1(_HC_K / (wavelength_nm * QUIET_KELVIN)) / np.expm1(
+        _HC_K / (wavelength_nm * kelvin)
+    )
     return ratio

@@ -1,4 +1,6 @@
-"""Stokes profiles of a spectral line that belong to the scene: its brightness, its flows and its magnetic field."""
+"""Stokes profiles of a spectral line that belong to the scene: its brightness, its flows and its magnetic
+field.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _LIGHT_KM_S = 299_792.458
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """An absorption line: wavelength, effective Lande factor, depth below the continuum and Gaussian width."""
+    """An absorption line: wavelength, effective Lande factor, depth below the continuum and Gaussian
+    width.
+    """
 
     wavelength_nm: float
     lande: float
@@ -40,10 +44,12 @@ def splitting_pm(line: Line, gauss: Array) -> Array:
 
 
 def stokes(patch: Patch, line: str, offsets_pm: Sequence[float]) -> Array:
-    """I, Q, U, V (stokes, wavelength, y, x) in units of the quiet Sun's continuum; offsets count from the line's centre.
+    """I, Q, U, V (stokes, wavelength, y, x) in units of the quiet Sun's continuum; offsets count from the
+    line's centre.
 
-    Three Gaussian components share the absorption as Seares (1913) has it, doi:10.1086/142067: the weak-field relation
-    where the splitting is small, split sigma components where it is not. +Q is the x axis, +V a field towards us.
+    Three Gaussian components share the absorption as Seares (1913) has it, doi:10.1086/142067: the weak-field
+    relation where the splitting is small, split sigma components where it is not. +Q is the x axis, +V a
+    field towards us.
     """
     if line not in LINES:
         raise SettingsError(f"No line is called {line!r}; there are {', '.join(LINES)}.")
@@ -60,7 +66,9 @@ def stokes(patch: Patch, line: str, offsets_pm: Sequence[float]) -> Array:
     depth = known.depth * (0.55 + 0.45 * np.clip(continuum, 0, 1)) * continuum
     cube = np.empty((4, len(offsets_pm), *patch.grid))
     for n, offset in enumerate(offsets_pm):
-        pi, red, blue = (np.exp(-(((offset - centre + s * shift) / known.sigma_pm) ** 2) / 2) for s in (0, -1, 1))
+        pi, red, blue = (
+            np.exp(-(((offset - centre + s * shift) / known.sigma_pm) ** 2) / 2) for s in (0, -1, 1)
+        )
         linear = -depth / 2 * (pi - (red + blue) / 2) * (1 - cos**2)
         cube[0, n] = continuum - depth * (pi * (1 - cos**2) / 2 + (red + blue) * (1 + cos**2) / 4)
         cube[1, n] = linear * np.cos(2 * azimuth)

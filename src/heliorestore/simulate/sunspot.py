@@ -1,4 +1,6 @@
-"""A sunspot in the photosphere: umbra with dots and a light bridge, penumbral filaments with dark cores, pores."""
+"""A sunspot in the photosphere: umbra with dots and a light bridge, penumbral filaments with dark cores,
+pores.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class Spot:
 
 @dataclass(frozen=True)
 class SpotPlace:
-    """Every pixel's place within a spot: distance and angle from its centre, 0 at the umbra's border, 1 at the outer border."""
+    """Every pixel's place within a spot: distance and angle from its centre, 0 at the umbra's border, 1 at
+    the outer border.
+    """
 
     radius_mm: Array
     angle: Array
@@ -38,14 +42,18 @@ class SpotPlace:
 
 
 def place_in_spot(x: Array, y: Array, spot: Spot, seed: int) -> SpotPlace:
-    """Find every pixel's place within the spot; the borders are lobed and ragged, so is the path between them."""
+    """Find every pixel's place within the spot; the borders are lobed and ragged, so is the path between
+    them.
+    """
     dx, dy = x - spot.x_mm, y - spot.y_mm
     radius, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
     cos, sin = np.cos(angle), np.sin(angle)
     lobes = 0.13 * smooth_noise(cos, sin, 0.8, seed + 1, octaves=3, persistence=0.6)
     turned = 2 * (angle - math.pi * float(uniform(seed + 12, 0)))
     umbra = spot.umbra_mm * (1 + lobes + 0.10 * np.cos(turned))
-    outer = spot.outer_mm * (1 + 0.05 * np.cos(turned) + 0.055 * smooth_noise(cos, sin, 0.55, seed + 2, octaves=3, persistence=0.6))
+    outer = spot.outer_mm * (
+        1 + 0.05 * np.cos(turned) + 0.055 * smooth_noise(cos, sin, 0.55, seed + 2, octaves=3, persistence=0.6)
+    )
     umbra = np.minimum(umbra, 0.85 * outer)
     return SpotPlace(radius, angle, (radius - umbra) / (outer - umbra), umbra, outer)
 
@@ -77,7 +85,11 @@ def pore(x: Array, y: Array, image: Array, x_mm: float, y_mm: float, radius_mm: 
     ragged = smooth_noise(x, y, 0.7, seed + 41, octaves=3, persistence=0.55)
     stretch = 1 + 0.25 * np.tanh(normal(seed + 42, 0))
     distance = np.hypot((x - x_mm) / stretch, (y - y_mm) * stretch) - radius_mm * (1 + 0.28 * ragged)
-    dark = 0.30 + 0.06 * smooth_noise(x, y, 0.35, seed + 43, octaves=2) + 0.12 * rise(distance, -0.6 * radius_mm, 0.0)
+    dark = (
+        0.30
+        + 0.06 * smooth_noise(x, y, 0.35, seed + 43, octaves=2)
+        + 0.12 * rise(distance, -0.6 * radius_mm, 0.0)
+    )
     painted: Array = image + (dark - image) * (1 - rise(distance, -0.20, 0.16))
     return painted
 
@@ -92,7 +104,12 @@ def streaks(place: SpotPlace, spot: Spot, seed: int) -> Array:
         # Two copies, faded into each other, join at the angle +-pi.
         fade = rise(np.abs(place.angle), 2.6, math.pi) / 2
         here = smooth_noise(turn * middle / width, place.radius_mm / length, 1.0, seed + 50 + number)
-        there = smooth_noise((turn - np.sign(turn) * 2 * math.pi) * middle / width, place.radius_mm / length, 1.0, seed + 50 + number)
+        there = smooth_noise(
+            (turn - np.sign(turn) * 2 * math.pi) * middle / width,
+            place.radius_mm / length,
+            1.0,
+            seed + 50 + number,
+        )
         total += (here * np.sqrt(1 - fade) + there * np.sqrt(fade)) / 1.6**number
     streaks: Array = total / math.sqrt(1 + 1.6**-2 + 1.6**-4)
     return streaks
@@ -108,10 +125,20 @@ def _umbra(x: Array, y: Array, place: SpotPlace, spot: Spot, seed: int, time_s: 
     distance = reach * np.sqrt(uniform(seed + 7, index))
     angle = 2 * math.pi * uniform(seed + 8, index)
     life = np.sin(math.pi * (uniform(seed + 9, index) + time_s / DOT_LIFE_S)) ** 2
-    peak = (0.06 + 0.34 * uniform(seed + 10, index) ** 2.0 * (0.4 + (distance / reach) ** 2)) * (0.35 + 0.65 * life)
+    peak = (0.06 + 0.34 * uniform(seed + 10, index) ** 2.0 * (0.4 + (distance / reach) ** 2)) * (
+        0.35 + 0.65 * life
+    )
     width = 0.085 + 0.055 * uniform(seed + 11, index)
     for n in index:
-        _add_dot(image, x, y, spot.x_mm + distance[n] * math.cos(angle[n]), spot.y_mm + distance[n] * math.sin(angle[n]), width[n], peak[n])
+        _add_dot(
+            image,
+            x,
+            y,
+            spot.x_mm + distance[n] * math.cos(angle[n]),
+            spot.y_mm + distance[n] * math.sin(angle[n]),
+            width[n],
+            peak[n],
+        )
     return np.maximum(image, 0.05)
 
 
@@ -134,8 +161,12 @@ def _window(x: Array, y: Array, x_mm: float, y_mm: float, reach: float) -> tuple
     return slice(max(low, 0), high + 2), slice(max(left, 0), right + 2)
 
 
-def _filaments(image: Array, x: Array, y: Array, place: SpotPlace, spot: Spot, seed: int, time_s: float) -> Array:
-    """Paint the filaments, those that start near the umbra first, so that later heads lie on earlier tails."""
+def _filaments(
+    image: Array, x: Array, y: Array, place: SpotPlace, spot: Spot, seed: int, time_s: float
+) -> Array:
+    """Paint the filaments, those that start near the umbra first, so that later heads lie on earlier
+    tails.
+    """
     image = image.copy()
     thickness = spot.outer_mm - spot.umbra_mm
     middle = (spot.umbra_mm + spot.outer_mm) / 2
@@ -165,7 +196,9 @@ def _filaments(image: Array, x: Array, y: Array, place: SpotPlace, spot: Spot, s
     return image
 
 
-def _paint_filament(image: Array, x: Array, y: Array, head: tuple[float, float, float], shape: tuple[float, ...]) -> None:
+def _paint_filament(
+    image: Array, x: Array, y: Array, head: tuple[float, float, float], shape: tuple[float, ...]
+) -> None:
     """One filament: a bright round head, a tail that thins out, a dark core between bright edges."""
     x_mm, y_mm, direction = head
     length, width, bend, glow, core, head_light = shape
@@ -181,18 +214,31 @@ def _paint_filament(image: Array, x: Array, y: Array, head: tuple[float, float, 
     offset = np.abs(across) / np.maximum(half, 1e-3)
     cover = (1 - rise(offset, 0.55, 1.35)) * (half > 0) * np.clip((1 - along) / 0.6, 0, 1)
     light = glow * (0.84 + head_light * np.exp(-(((along * length - 0.10) / 0.28) ** 2)) - 0.18 * inside)
-    dark = (0.10 + 0.26 * core) * np.exp(-((offset / 0.42) ** 2)) * rise(along, 0.06, 0.22) * (1 - rise(along, 0.7, 1.0))
+    dark = (
+        (0.10 + 0.26 * core)
+        * np.exp(-((offset / 0.42) ** 2))
+        * rise(along, 0.06, 0.22)
+        * (1 - rise(along, 0.7, 1.0))
+    )
     image[part] += cover * (light * (1 - dark) - image[part])
 
 
-def _bridge(image: Array, x: Array, y: Array, place: SpotPlace, spot: Spot, seed: int, time_s: float) -> Array:
+def _bridge(
+    image: Array, x: Array, y: Array, place: SpotPlace, spot: Spot, seed: int, time_s: float
+) -> Array:
     """A light bridge across the umbra: small granules on both sides of a dark central lane."""
     tilt = 2 * math.pi * float(uniform(seed + 60, 0))
     along = (x - spot.x_mm) * math.cos(tilt) + (y - spot.y_mm) * math.sin(tilt)
     across = -(x - spot.x_mm) * math.sin(tilt) + (y - spot.y_mm) * math.cos(tilt) - 0.34 * spot.umbra_mm
-    winding = 0.13 * smooth_noise(along, along * 0, 1.5, seed + 61, octaves=2) + 0.05 * smooth_noise(x, y, 0.3, seed + 64)
+    winding = 0.13 * smooth_noise(along, along * 0, 1.5, seed + 61, octaves=2) + 0.05 * smooth_noise(
+        x, y, 0.3, seed + 64
+    )
     across = across + 0.10 * along**2 / spot.umbra_mm + winding
-    half = 0.26 + 0.09 * smooth_noise(x, y, 0.5, seed + 62, octaves=2) + 0.10 * np.clip(np.abs(along) / spot.umbra_mm, 0, 1.2) ** 2
+    half = (
+        0.26
+        + 0.09 * smooth_noise(x, y, 0.5, seed + 62, octaves=2)
+        + 0.10 * np.clip(np.abs(along) / spot.umbra_mm, 0, 1.2) ** 2
+    )
     cells = granulation(2.1 * x, 2.1 * y, seed + 63, time_s=time_s).intensity
     light = 0.70 * cells * (1 - 0.30 * np.exp(-((across / 0.07) ** 2)))
     cover = (1 - rise(np.abs(across), 0.55 * half, 1.5 * half)) * (1 - rise(place.depth, -0.04, 0.10))

@@ -12,22 +12,31 @@ _PSD = 0.0229  # of the phase, rad^2 m^2: _PSD r0^(-5/3) f^(-11/3), f in cycles 
 
 
 def structure_function(r_m: float, r0_m: float) -> float:
-    """Mean squared phase difference of Kolmogorov turbulence across r, 6.88 (r/r0)^(5/3) rad^2 (Fried 1965)."""
+    """Mean squared phase difference of Kolmogorov turbulence across r, 6.88 (r/r0)^(5/3) rad^2 (Fried
+    1965).
+    """
     return float(6.883877 * (r_m / r0_m) ** (5 / 3))
 
 
 def phase_screen(
-    shape: tuple[int, int], pitch_m: float, r0_m: float, generator: torch.Generator, *, outer_scale_m: float = math.inf
+    shape: tuple[int, int],
+    pitch_m: float,
+    r0_m: float,
+    generator: torch.Generator,
+    *,
+    outer_scale_m: float = math.inf,
 ) -> torch.Tensor:
-    """A random phase (y, x) in rad with the given pixel pitch, float64 on the generator's CPU; r0 belongs to its wavelength.
+    """A random phase (y, x) in rad with the given pixel pitch, float64 on the generator's CPU; r0 belongs to
+    its wavelength.
 
-    McGlamery (1976) with the subharmonics of Lane et al. (1992), doi:10.1088/0959-7174/2/3/003. The Fourier part repeats
-    beyond the screen's edges: make it twice as large as the longest distance that matters.
+    McGlamery (1976) with the subharmonics of Lane et al. (1992), doi:10.1088/0959-7174/2/3/003. The Fourier
+    part repeats beyond the screen's edges: make it twice as large as the longest distance that matters.
     """
     fy, fx = (torch.fft.fftfreq(n, pitch_m, dtype=torch.float64) for n in shape)
     step = (1 / (shape[0] * pitch_m), 1 / (shape[1] * pitch_m))
     density = _density(fy[:, None], fx[None, :], r0_m, outer_scale_m)
-    for j in range(-2, 3):  # near zero the spectrum is steep: take what each cell holds, not its centre's value
+    # near zero the spectrum is steep: take what each cell holds, not its centre's value
+    for j in range(-2, 3):
         for i in range(-2, 3):
             if (i, j) != (0, 0) and min(shape) > 5:
                 density[j, i] = _cell_density(j * step[0], i * step[1], step, r0_m, outer_scale_m)
@@ -46,7 +55,9 @@ def _density(fy: torch.Tensor, fx: torch.Tensor, r0_m: float, outer_scale_m: flo
 
 
 @functools.lru_cache(maxsize=4096)
-def _cell_density(fy: float, fx: float, step: tuple[float, float], r0_m: float, outer_scale_m: float) -> float:
+def _cell_density(
+    fy: float, fx: float, step: tuple[float, float], r0_m: float, outer_scale_m: float
+) -> float:
     """The density that gives the wave in a cell's centre the mean square slope of all waves in the cell."""
     fraction = (torch.arange(16, dtype=torch.float64) + 0.5) / 16 - 0.5
     y, x = fy + fraction[:, None] * step[0], fx + fraction[None, :] * step[1]
@@ -55,9 +66,16 @@ def _cell_density(fy: float, fx: float, step: tuple[float, float], r0_m: float, 
 
 
 def _subharmonics(
-    shape: tuple[int, int], pitch_m: float, step: tuple[float, float], r0_m: float, outer_scale_m: float, generator: torch.Generator
+    shape: tuple[int, int],
+    pitch_m: float,
+    step: tuple[float, float],
+    r0_m: float,
+    outer_scale_m: float,
+    generator: torch.Generator,
 ) -> torch.Tensor:
-    """Waves longer than the screen: at each level the 8 cells around zero, three times smaller than those before."""
+    """Waves longer than the screen: at each level the 8 cells around zero, three times smaller than those
+    before.
+    """
     frequencies, amplitudes = [], []
     for level in range(1, _LEVELS + 1):
         small = (step[0] / 3**level, step[1] / 3**level)
@@ -69,7 +87,13 @@ def _subharmonics(
                     amplitudes.append(math.sqrt(density * small[0] * small[1]))
     waves = torch.tensor(amplitudes, dtype=torch.float64) * _complex_normal((len(amplitudes),), generator)
     along_y, along_x = (
-        torch.exp(2j * math.pi * torch.outer(torch.arange(n, dtype=torch.float64) * pitch_m, torch.tensor(f, dtype=torch.float64)))
+        torch.exp(
+            2j
+            * math.pi
+            * torch.outer(
+                torch.arange(n, dtype=torch.float64) * pitch_m, torch.tensor(f, dtype=torch.float64)
+            )
+        )
         for n, f in zip(shape, zip(*frequencies, strict=True), strict=True)
     )
     return ((along_y * waves) @ along_x.T).real

@@ -1,4 +1,6 @@
-"""A telescope's view through the air: the true PSF at every place and time, and the frames it makes of a scene."""
+"""A telescope's view through the air: the true PSF at every place and time, and the frames it makes of a
+scene.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument
 from heliorestore.optics.psf import Optics, fast_length, make_optics, psf_of_phase, telescope_psf
 from heliorestore.settings import Settings, option
-from heliorestore.simulate.atmosphere import AdaptiveOptics, Seeing, Telescope, daytime_layers, make_atmosphere
+from heliorestore.simulate.atmosphere import (
+    AdaptiveOptics,
+    Seeing,
+    Telescope,
+    daytime_layers,
+    make_atmosphere,
+)
 from heliorestore.simulate.exposure import convolve_everywhere, convolve_per_node, convolve_still
 
 _LARGEST_STEP = 64
@@ -25,31 +33,73 @@ class SimulationSettings(Settings):
 
     method: ClassVar[str] = "simulate"
 
-    scene: str = option("sunspot", help="What is on the Sun: sunspot, granulation, or a FITS file with an image of it.")
-    size: int = option(256, unit="px", minimum=16, maximum=8192, help="Rows and columns of a frame, an even number.")
+    scene: str = option(
+        "sunspot", help="What is on the Sun: sunspot, granulation, or a FITS file with an image of it."
+    )
+    size: int = option(
+        256, unit="px", minimum=16, maximum=8192, help="Rows and columns of a frame, an even number."
+    )
     frames: int = option(12, minimum=1, maximum=10_000, help="Short exposures of the burst.")
-    objects: int = option(2, minimum=1, maximum=2, help="1 is the wide band alone, 2 adds the narrow band seen through the same air.")
+    objects: int = option(
+        2,
+        minimum=1,
+        maximum=2,
+        help="1 is the wide band alone, 2 adds the narrow band seen through the same air.",
+    )
     r0_cm: float = option(
-        10.0, unit="cm", minimum=0.0, maximum=1000.0, help="Fried's parameter at the instrument's wavelength; 0 is in space."
+        10.0,
+        unit="cm",
+        minimum=0.0,
+        maximum=1000.0,
+        help="Fried's parameter at the instrument's wavelength; 0 is in space.",
     )
     high_layer_km: float = option(
-        8.0, unit="km", minimum=0.0, maximum=30.0,
-        help="Height of the high turbulence, which makes the blur differ from place to place; 0 puts all at the ground.",
-    )  # fmt: skip
+        8.0,
+        unit="km",
+        minimum=0.0,
+        maximum=30.0,
+        help="Height of the high turbulence, which makes the blur differ from place to place; 0 puts all at "
+        "the ground.",
+    )
     ao: bool = option(False, help="Correct partly with adaptive optics that look at the field's centre.")
     ao_modes: int = option(36, minimum=2, maximum=400, help="Modes that the adaptive optics correct.")
     ao_gain: float = option(0.85, minimum=0.0, maximum=1.0, help="How much of each mode they correct.")
-    noise: float = option(2e-3, minimum=0.0, maximum=1.0, help="Noise sigma as a fraction of the mean intensity: photons and read-out.")
-    flat_rms: float = option(0.0, minimum=0.0, maximum=0.5, help="Errors of the flat field left in the frames, the same in each.")
-    gain: float = option(1.0, minimum=1e-6, maximum=1e6, help="Counts for the quiet Sun's mean; 1 leaves units of that mean.")
+    noise: float = option(
+        2e-3,
+        minimum=0.0,
+        maximum=1.0,
+        help="Noise sigma as a fraction of the mean intensity: photons and read-out.",
+    )
+    flat_rms: float = option(
+        0.0, minimum=0.0, maximum=0.5, help="Errors of the flat field left in the frames, the same in each."
+    )
+    gain: float = option(
+        1.0, minimum=1e-6, maximum=1e6, help="Counts for the quiet Sun's mean; 1 leaves units of that mean."
+    )
     offset: float = option(0.0, unit="count", minimum=0.0, maximum=1e6, help="Counts without light.")
-    cadence_s: float = option(0.1, unit="s", minimum=0.0, maximum=60.0, help="Time from frame to frame; the wind blows the screens on.")
-    outer_scale_m: float = option(25.0, unit="m", minimum=1.0, maximum=1e6, help="Outer scale of the turbulence.")
+    cadence_s: float = option(
+        0.1,
+        unit="s",
+        minimum=0.0,
+        maximum=60.0,
+        help="Time from frame to frame; the wind blows the screens on.",
+    )
+    outer_scale_m: float = option(
+        25.0, unit="m", minimum=1.0, maximum=1e6, help="Outer scale of the turbulence."
+    )
     step: int = option(
-        8, unit="px", minimum=0, maximum=_LARGEST_STEP, help="Distance of the PSFs that are computed; 0 computes one for every pixel."
+        8,
+        unit="px",
+        minimum=0,
+        maximum=_LARGEST_STEP,
+        help="Distance of the PSFs that are computed; 0 computes one for every pixel.",
     )
     psf_size: int | None = option(
-        None, unit="px", minimum=16, maximum=1024, help="Grid of the PSFs; as large as the seeing needs by default."
+        None,
+        unit="px",
+        minimum=16,
+        maximum=1024,
+        help="Grid of the PSFs; as large as the seeing needs by default.",
     )
 
     def __post_init__(self) -> None:
@@ -60,7 +110,9 @@ class SimulationSettings(Settings):
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What stands between the Sun and the detector; `still` (y, x) is the telescope's own PSF, `telescope` is None in space."""
+    """What stands between the Sun and the detector; `still` (y, x) is the telescope's own PSF, `telescope` is
+    None in space.
+    """
 
     settings: SimulationSettings
     instrument: Instrument
@@ -77,13 +129,19 @@ class View:
         if self.telescope is None:
             return self.still.expand(len(rows), -1, -1)
         places = torch.stack([rows, columns], -1) - (self.settings.size - 1) / 2
-        return self.telescope.psfs(places * (self.instrument.pixel_arcsec or 0.0), frame * self.settings.cadence_s)
+        return self.telescope.psfs(
+            places * (self.instrument.pixel_arcsec or 0.0), frame * self.settings.cadence_s
+        )
 
     def psf_grid(self, step: int) -> FloatArray:
-        """The true PSFs (frame, gy, gx, y, x) at every `step`-th pixel, from the middle of the first cell on."""
+        """The true PSFs (frame, gy, gx, y, x) at every `step`-th pixel, from the middle of the first cell
+        on.
+        """
         axis = torch.arange(step / 2 - 0.5, self.settings.size, step)
         rows, columns = torch.meshgrid(axis, axis, indexing="ij")
-        grids = [self.psfs(frame, rows.reshape(-1), columns.reshape(-1)) for frame in range(self.settings.frames)]
+        grids = [
+            self.psfs(frame, rows.reshape(-1), columns.reshape(-1)) for frame in range(self.settings.frames)
+        ]
         stacked: FloatArray = torch.stack(grids).reshape(len(grids), *rows.shape, *self.still.shape).numpy()
         return stacked
 
@@ -112,11 +170,15 @@ def make_view(settings: SimulationSettings, instrument: Instrument, seed: int) -
         return View(settings, instrument, still, None)
     optics = make_optics(instrument, size, settings.ao_modes if settings.ao else 2)
     still = psf_of_phase(optics, torch.zeros((1, optics.side, optics.side), dtype=optics.modes.dtype))[0]
-    return View(settings, instrument, still, None if settings.r0_cm == 0 else _telescope(settings, optics, seed))
+    return View(
+        settings, instrument, still, None if settings.r0_cm == 0 else _telescope(settings, optics, seed)
+    )
 
 
 def _psf_size(settings: SimulationSettings, instrument: Instrument) -> int:
-    """Four seeing discs lambda/r0, and no less than 64 pixels or 20 times the diffraction limit; of even length."""
+    """Four seeing discs lambda/r0, and no less than 64 pixels or 20 times the diffraction limit; of even
+    length.
+    """
     if settings.psf_size is not None:
         return settings.psf_size + settings.psf_size % 2
     pixel, limit = instrument.pixel_arcsec or 1.0, instrument.resolution_arcsec or 1.0
@@ -139,7 +201,8 @@ def _telescope(settings: SimulationSettings, optics: Optics, seed: int) -> Teles
         diameter_m=diameter,
         field_arcsec=(settings.size + 2 * _LARGEST_STEP) * (instrument.pixel_arcsec or 1.0),
         duration_s=settings.frames * settings.cadence_s,
-        pitch_m=0.5 * diameter / optics.diameter,  # finer than the pupil's pixels, or interpolation would smooth them
+        # finer than the pupil's pixels, or interpolation would smooth them
+        pitch_m=0.5 * diameter / optics.diameter,
         seed=seed,
     )
     correction = AdaptiveOptics(modes=settings.ao_modes, gain=settings.ao_gain) if settings.ao else None

@@ -1,7 +1,9 @@
-"""Bursts to train on: simulated once without noise, aligned as the method aligns them, kept in the user's cache folder.
+"""Bursts to train on: simulated once without noise, aligned as the method aligns them, kept in the user's
+cache folder.
 
-The target of a burst is the diffraction-limited scene at the mean of its frames' distortions: no method can know from seven frames
-where the air has moved a granule on the average, and a network that is asked to learns to blur.
+The target of a burst is the diffraction-limited scene at the mean of its frames' distortions: no method can
+know from seven frames where the air has moved a granule on the average, and a network that is asked to learns
+to blur.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ from heliorestore.train.scenes import SceneFile, read
 BORDER = 16
 """Pixels that alignment may move a frame by; they are cut off."""
 _VERSION = 2
-_FILE_SEEDS = 5000  # the seeds of files' cut-outs begin so far behind those of the simulator's scenes, however many of these there are
+# the seeds of files' cut-outs begin so far behind those of the simulator's scenes, however many of these
+# there are
+_FILE_SEEDS = 5000
 _NODES = 32  # px between the PSFs, whose centroids are the distortion
 
 
@@ -40,8 +44,8 @@ _NODES = 32  # px between the PSFs, whose centroids are the distortion
 class Days:
     """The bursts of one part of a recipe: `scenes` on the Sun, each seen on `days` days through other air.
 
-    `r0_cm` at 500 nm, drawn between its ends for every day, is carried to the instrument's wavelength; a share `ao` of the days has
-    adaptive optics, the others only the better half of that range.
+    `r0_cm` at 500 nm, drawn between its ends for every day, is carried to the instrument's wavelength; a
+    share `ao` of the days has adaptive optics, the others only the better half of that range.
     """
 
     instruments: tuple[str, ...]
@@ -56,8 +60,12 @@ class Days:
     files: tuple[SceneFile, ...] = ()
 
     def key(self, number: int) -> str:
-        """What the bursts of scene `number` depend on, short enough for a file's name; not how many others there are."""
-        shared = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("scenes", "files")}
+        """What the bursts of scene `number` depend on, short enough for a file's name; not how many others
+        there are.
+        """
+        shared = {
+            name: value for name, value in dataclasses.asdict(self).items() if name not in ("scenes", "files")
+        }
         file = None if number < self.scenes else dataclasses.asdict(self.files[number - self.scenes])
         text = json.dumps([_VERSION, "float32", BORDER, _NODES, shared, self.place(number), file])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -68,7 +76,9 @@ class Days:
 
 
 def cached(days: Days, folder: Path, say: Callable[[str], None] = lambda _: None) -> list[FloatArray]:
-    """One memory map (day, object, frame + target, y, x) per scene; what is not in the cache yet is simulated."""
+    """One memory map (day, object, frame + target, y, x) per scene; what is not in the cache yet is
+    simulated.
+    """
     place = Path(platformdirs.user_cache_dir("heliorestore", appauthor=False)) / "bursts"
     place.mkdir(parents=True, exist_ok=True)
     total = days.scenes + len(days.files)
@@ -92,29 +102,41 @@ def seen(days: Days, number: int, folder: Path) -> FloatArray:
     scene: npt.NDArray[np.floating] | None = None
     for air in _airs(days, instrument, seed):
         scene = _scene(days, number, air, instrument, folder) if scene is None else scene
-        simulation = simulate_burst(air, instrument, seed=1000 * seed + len(bursts), scene=np.asarray(scene, np.float32))
+        simulation = simulate_burst(
+            air, instrument, seed=1000 * seed + len(bursts), scene=np.asarray(scene, np.float32)
+        )
         bursts.append(aligned(simulation))
     return np.stack(bursts)
 
 
 def aligned(simulation: Simulation) -> FloatArray:
-    """Frames (object, frame, y, x), the sharpest first, and behind them the target, without the border that moving them costs."""
+    """Frames (object, frame, y, x), the sharpest first, and behind them the target, without the border that
+    moving them costs.
+    """
     shifts = np.clip(frame_shifts(simulation.burst.frames), -BORDER, BORDER)
     frames = torch.from_numpy(np.ascontiguousarray(simulation.burst.frames, np.float32))
     size = frames.shape[-1] - 2 * BORDER
     moved = torch.stack(
-        [frames[:, f, BORDER + y : BORDER + y + size, BORDER + x : BORDER + x + size] for f, (y, x) in enumerate(shifts)], 1
+        [
+            frames[:, f, BORDER + y : BORDER + y + size, BORDER + x : BORDER + x + size]
+            for f, (y, x) in enumerate(shifts)
+        ],
+        1,
     )
     order = sorted(range(len(shifts)), key=lambda f: -contrast(moved[0, f].numpy()))
     mean = distortions(simulation) - torch.from_numpy(shifts).to(torch.float32)[:, None, None]
-    target = distorted(torch.from_numpy(simulation.truth), mean.mean(0))[:, None, BORDER:-BORDER, BORDER:-BORDER]
+    target = distorted(torch.from_numpy(simulation.truth), mean.mean(0))[
+        :, None, BORDER:-BORDER, BORDER:-BORDER
+    ]
     stack = torch.cat([moved[:, order], target], 1)
     scaled: FloatArray = (stack / moved.mean((1, 2, 3), keepdim=True)).numpy()
     return scaled
 
 
 def distortions(simulation: Simulation) -> torch.Tensor:
-    """Displacement (frame, gy, gx, [y, x]) in pixels of what a frame shows: the PSFs' centroids, in the middle of cells of 32 pixels."""
+    """Displacement (frame, gy, gx, [y, x]) in pixels of what a frame shows: the PSFs' centroids, in the
+    middle of cells of 32 pixels.
+    """
     psfs = torch.from_numpy(simulation.view.psf_grid(_NODES))
     offsets = torch.arange(psfs.shape[-1], dtype=torch.float32) - psfs.shape[-1] // 2
     total = psfs.sum((-2, -1))
@@ -122,11 +144,17 @@ def distortions(simulation: Simulation) -> torch.Tensor:
 
 
 def distorted(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
-    """Images (object, y, x) moved by a displacement (gy, gx, [y, x]) in pixels that is given in the middle of the field's cells."""
+    """Images (object, y, x) moved by a displacement (gy, gx, [y, x]) in pixels that is given in the middle of
+    the field's cells.
+    """
     rows, columns = images.shape[-2:]
     shape = (rows, columns)
-    fine = torch.nn.functional.interpolate(field.permute(2, 0, 1)[None], size=shape, mode="bicubic", align_corners=False)[0]
-    y, x = torch.meshgrid(torch.arange(rows, dtype=torch.float32), torch.arange(columns, dtype=torch.float32), indexing="ij")
+    fine = torch.nn.functional.interpolate(
+        field.permute(2, 0, 1)[None], size=shape, mode="bicubic", align_corners=False
+    )[0]
+    y, x = torch.meshgrid(
+        torch.arange(rows, dtype=torch.float32), torch.arange(columns, dtype=torch.float32), indexing="ij"
+    )
     places = torch.stack([(x - fine[1]) * 2 / (columns - 1) - 1, (y - fine[0]) * 2 / (rows - 1) - 1], -1)
     moved: torch.Tensor = torch.nn.functional.grid_sample(
         images[None], places[None], mode="bicubic", padding_mode="reflection", align_corners=True
@@ -139,7 +167,9 @@ def _airs(days: Days, instrument: Instrument, seed: int) -> Iterator[SimulationS
     random = np.random.default_rng((days.seed, seed))
     carried = ((instrument.wavelength_nm or 500.0) / 500.0) ** 1.2
     low, high = (carried * r0 for r0 in days.r0_cm)
-    base = SimulationSettings(size=days.size, frames=days.frames, objects=2, noise=0.0, step=_NODES, psf_size=days.psf_size)
+    base = SimulationSettings(
+        size=days.size, frames=days.frames, objects=2, noise=0.0, step=_NODES, psf_size=days.psf_size
+    )
     for _ in range(days.days):
         ao = bool(random.random() < days.ao)
         r0 = math.exp(random.uniform(math.log(low if ao else math.sqrt(low * high)), math.log(high)))
@@ -147,8 +177,12 @@ def _airs(days: Days, instrument: Instrument, seed: int) -> Iterator[SimulationS
         yield base.replace(r0_cm=r0, ao=ao, high_layer_km=layer, ao_gain=gain)
 
 
-def _scene(days: Days, number: int, air: SimulationSettings, instrument: Instrument, folder: Path) -> npt.NDArray[np.floating]:
-    """The scene (object, y, x) with its margin: the simulator's, or a random part of a file's, taken as if on the instrument's pixels."""
+def _scene(
+    days: Days, number: int, air: SimulationSettings, instrument: Instrument, folder: Path
+) -> npt.NDArray[np.floating]:
+    """The scene (object, y, x) with its margin: the simulator's, or a random part of a file's, taken as if on
+    the instrument's pixels.
+    """
     margin = (air.psf_size or 0) // 2
     if number < days.scenes:
         name = ("sunspot", "granulation")[number // len(days.instruments) % 2]

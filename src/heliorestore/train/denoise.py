@@ -1,6 +1,7 @@
 """Training the denoiser on simulated maps of polarised light, in units of their noise.
 
-Whatever the noise of an observation is: divided by it, every image has a noise of one, and one network serves them all.
+Whatever the noise of an observation is: divided by it, every image has a noise of one, and one network serves
+them all.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from heliorestore.train.recipe import Recipe
 from heliorestore.train.scenes import read, scene_file
 
 _VALIDATION_SIDE = 128
-_STRENGTHS = (0.1, 1.5)  # by which signals are multiplied, for the sake of all that the simulator does not show
+# by which signals are multiplied, for the sake of all that the simulator does not show
+_STRENGTHS = (0.1, 1.5)
 _MISJUDGED = 0.25  # spread of the logarithm of a noise that is not as it was estimated
 _CANDIDATES = 4  # places of which every other patch takes the one with the strongest signal
-_MOST = 2.0  # errors beyond it, in units of the noise, count linearly: strong signals must not outweigh all others
+# errors beyond it, in units of the noise, count linearly: strong signals must not outweigh all others
+_MOST = 2.0
 _STRONGEST = 150.0  # signal of a patch in units of its noise; what is stronger is shown weaker
 _SHARE = 0.3  # of the patches of a step, from which the second head learns
 _WITHIN_TWO = 0.954  # of the true values within two sigmas, as of Gaussian errors
@@ -38,10 +41,11 @@ _PASSES = 8  # of Monte-Carlo dropout when the calibration is measured
 
 @dataclass(frozen=True, kw_only=True)
 class DenoiseRecipe(Recipe):
-    """A recipe with scenes; the noise of every patch is drawn between `noise_low` and `noise_high`, in units of the continuum.
+    """A recipe with scenes; the noise of every patch is drawn between `noise_low` and `noise_high`, in units
+    of the continuum.
 
-    files and validation_files are tables with the fields of SceneFile; `files_share` of the patches come from the files, where it
-    is above 0, and otherwise as many as the files have of all maps.
+    files and validation_files are tables with the fields of SceneFile; `files_share` of the patches come from
+    the files, where it is above 0, and otherwise as many as the files have of all maps.
     """
 
     noise_low: float = 1e-3
@@ -55,12 +59,16 @@ class DenoiseRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.noise_low <= self.noise_high:
-            raise SettingsError(f"The recipe's noise goes from {self.noise_low} to {self.noise_high}; it must rise from above 0.")
+            raise SettingsError(
+                f"The recipe's noise goes from {self.noise_low} to {self.noise_high}; it "
+                "must rise from above 0."
+            )
         if self.validation_scenes + len(self.validation_files) < 1 or self.scenes + len(self.files) < 1:
             raise SettingsError("The recipe needs scenes to train on, and others to validate with.")
         if not 0 <= self.files_share <= 1 or (self.files_share and not self.files):
             raise SettingsError(
-                f"The recipe's files_share is {self.files_share} with {len(self.files)} files; it is a fraction between 0 and 1 of the "
+                f"The recipe's files_share is {self.files_share} with {len(self.files)} files; it is a "
+                "fraction between 0 and 1 of the "
                 "patches, and needs files that they come from."
             )
         for name in ("files", "validation_files"):
@@ -68,7 +76,9 @@ class DenoiseRecipe(Recipe):
 
 
 class DenoiseTask:
-    """Random patches of the training maps with new noise every time, and parts of the validation maps with always the same."""
+    """Random patches of the training maps with new noise every time, and parts of the validation maps with
+    always the same.
+    """
 
     def __init__(self, recipe: DenoiseRecipe, folder: Path) -> None:
         self.recipe = recipe
@@ -76,22 +86,28 @@ class DenoiseTask:
         self.validation = _maps(recipe, "validation", folder)
         for maps in (*self.training.values(), *self.validation.values()):
             if min(maps[0].shape) < max(recipe.patch, _VALIDATION_SIDE):
-                raise SettingsError(f"A map of the recipe's has {maps[0].shape} pixels, less than patches of {recipe.patch} need.")
+                raise SettingsError(
+                    f"A map of the recipe's has {maps[0].shape} pixels, less than patches of "
+                    f"{recipe.patch} need."
+                )
         scenes = list(self.training.values())
         self._all = [each for maps in scenes for each in maps]
         self._of_files = [each for maps in scenes[recipe.scenes :] for each in maps]
 
     def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Noisy and clean patches (batch, 1, y, x) in units of the noise as somebody may have estimated it."""
+        """Noisy and clean patches (batch, 1, y, x) in units of the noise as somebody may have estimated
+        it.
+        """
         pairs = [self._pair(random, patch) for _ in range(size)]
         noisy, clean = (torch.from_numpy(np.stack(side))[:, None] for side in zip(*pairs, strict=True))
         return noisy, clean
 
     def objective(self, net: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
-        """The error of the image and, where the network has that head, how unlikely this error is (equation 1).
+        """The error of the image and, where the network has that head, how unlikely this error is (equation
+        1).
 
-        The image is not drawn to where the variance is small: each head learns for itself, so that the second costs the first
-        nothing, and time only for a part of the patches.
+        The image is not drawn to where the variance is small: each head learns for itself, so that the second
+        costs the first nothing, and time only for a part of the patches.
         """
         assert isinstance(net, Denoiser)
         assert isinstance(inputs, torch.Tensor)
@@ -104,7 +120,9 @@ class DenoiseTask:
         return error + unlikelihood(squares, net.log_variance(inputs[:few]).float())
 
     def validate(self, net: nn.Module) -> Mapping[str, float]:
-        """The loss of the image alone, its error (rms) relative to the noise by kind of noise, and how often that is below its sigma."""
+        """The loss of the image alone, its error (rms) relative to the noise by kind of noise, and how often
+        that is below its sigma.
+        """
         assert isinstance(net, Denoiser)
         losses, inside = [], []
         errors: dict[str, list[float]] = {"white": [], "correlated": []}
@@ -117,21 +135,31 @@ class DenoiseTask:
                 if net.highest is not None:
                     sigma = torch.exp(net.with_variance(noisy)[1] / 2)
                     inside.append(float((error.abs() < sigma).float().mean()))
-        figures = {"loss": float(np.mean(losses))} | {f"error_{kind}": float(np.mean(each) ** 0.5) for kind, each in errors.items()}
+        figures = {"loss": float(np.mean(losses))} | {
+            f"error_{kind}": float(np.mean(each) ** 0.5) for kind, each in errors.items()
+        }
         return figures | ({"inside_1_sigma": float(np.mean(inside))} if inside else {})
 
     def validation_pairs(self) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
-        """Kind of noise, noisy and clean image (1, 1, y, x) in units of the noise, of every validation map."""
+        """Kind of noise, noisy and clean image (1, 1, y, x) in units of the noise, of every validation
+        map.
+        """
         pairs = []
         for number, whole in enumerate(each for maps in self.validation.values() for each in maps):
             random = np.random.default_rng((VALIDATION_SEED, number))
             row, column = ((n - _VALIDATION_SIDE) // 2 for n in whole.shape)
             low, high = self.recipe.noise_low, self.recipe.noise_high
             sigma = low * (high / low) ** (number % 3 / 2)
-            clean = whole[row : row + _VALIDATION_SIDE, column : column + _VALIDATION_SIDE] / np.float32(sigma)
+            clean = whole[row : row + _VALIDATION_SIDE, column : column + _VALIDATION_SIDE] / np.float32(
+                sigma
+            )
             side = (_VALIDATION_SIDE, _VALIDATION_SIDE)
             white = number % 2 == 0
-            added = random.standard_normal(side, np.float32) if white else correlated_noise(random, side, cutoff=0.35, boost=1.5)
+            added = (
+                random.standard_normal(side, np.float32)
+                if white
+                else correlated_noise(random, side, cutoff=0.35, boost=1.5)
+            )
             noisy, truth = (torch.from_numpy(image)[None, None] for image in (clean + added, clean))
             pairs.append(("white" if white else "correlated", noisy, truth))
         return pairs
@@ -140,7 +168,11 @@ class DenoiseTask:
         low, high = np.log([self.recipe.noise_low, self.recipe.noise_high])
         signal = self._cut(random, patch)
         strength = np.exp(random.uniform(*np.log(_STRENGTHS)) - random.uniform(low, high))
-        clean = min(strength, _STRONGEST / max(float(np.abs(signal).max()), 1e-30)) * random.choice((-1, 1)) * signal
+        clean = (
+            min(strength, _STRONGEST / max(float(np.abs(signal).max()), 1e-30))
+            * random.choice((-1, 1))
+            * signal
+        )
         noisy = clean + noise(random, (patch, patch))
         judged = np.exp(_MISJUDGED * random.standard_normal())
         return np.asarray(noisy * judged, np.float32), np.asarray(clean * judged, np.float32)
@@ -163,10 +195,14 @@ def _error(denoised: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return nn.functional.huber_loss(denoised, targets, delta=_MOST)
 
 
-def _maps(recipe: DenoiseRecipe, part: Literal["training", "validation"], folder: Path) -> dict[str, list[Map]]:
+def _maps(
+    recipe: DenoiseRecipe, part: Literal["training", "validation"], folder: Path
+) -> dict[str, list[Map]]:
     """The maps of the recipe's scenes of one part, by the scene's name."""
     validation = part == "validation"
-    count, files = (recipe.validation_scenes, recipe.validation_files) if validation else (recipe.scenes, recipe.files)
+    count, files = (
+        (recipe.validation_scenes, recipe.validation_files) if validation else (recipe.scenes, recipe.files)
+    )
     seed = VALIDATION_SEED if validation else 1 + 10_000 * recipe.seed
     maps = dict(simulated(number, seed) for number in range(count))
     return maps | {name: of_light(image) for name, image, _ in (read(file, folder) for file in files)}
@@ -184,7 +220,9 @@ class DenoiseTrainer:
         """The network starts as He et al. have it."""
 
     def record(self, net: nn.Module, task: DenoiseTask, recipe: DenoiseRecipe) -> WeightsRecord:
-        """Errors relative to the noise, and the fractions of the true values within one and two sigmas, once these are settled."""
+        """Errors relative to the noise, and the fractions of the true values within one and two sigmas, once
+        these are settled.
+        """
         assert isinstance(net, Denoiser)
         quality = dict(task.validate(net))
         quality.pop("inside_1_sigma", None)
@@ -195,7 +233,8 @@ class DenoiseTrainer:
             shift = settle(pairs, net)
             quality |= calibration(pairs, net)
             sigma = (
-                f"; sigma from both heads with {_PASSES} passes, the log variance shifted by {shift:+.2f} at the end, so that "
+                f"; sigma from both heads with {_PASSES} passes, the log variance shifted by {shift:+.2f} at "
+                "the end, so that "
                 f"{_WITHIN_TWO:.1%} of these maps' true values lie within two sigmas"
             )
         names = ", ".join(task.validation)
@@ -206,14 +245,17 @@ class DenoiseTrainer:
             normalisation="noise",
             quality=quality,
             quality_note=(
-                f"errors (rms) relative to the noise, over the middles of maps that were not trained on: {names}; noise from "
+                "errors (rms) relative to the noise, over the middles of maps that were not trained on: "
+                f"{names}; noise from "
                 f"{recipe.noise_low} to {recipe.noise_high} of the continuum{sigma}"
             ),
         )
 
 
 def settle(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -> float:
-    """Shift the second head so that as many true values lie within two sigmas as of Gaussian errors; return the log variance's change."""
+    """Shift the second head so that as many true values lie within two sigmas as of Gaussian errors; return
+    the log variance's change.
+    """
     bias = net.variance[-1].bias
     assert isinstance(bias, torch.Tensor)
     total = 0.0
@@ -225,12 +267,15 @@ def settle(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -> flo
         shift = 2 * float(np.log(np.quantile(np.concatenate(ratios), _WITHIN_TWO) / 2))
         total += shift
         with torch.no_grad():
-            bias -= shift * bias.sign()  # the log variance is what the modulus of this layer leaves of the highest
+            # the log variance is what the modulus of this layer leaves of the highest
+            bias -= shift * bias.sign()
     return total
 
 
 def calibration(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -> dict[str, float]:
-    """The fractions of the true values that lie within one and two sigmas of the denoised ones; 0.683 and 0.954 for Gaussian errors."""
+    """The fractions of the true values that lie within one and two sigmas of the denoised ones; 0.683 and
+    0.954 for Gaussian errors.
+    """
     within = []
     for noisy, clean in pairs:
         denoised, sigma = uncertain_image(net, noisy, _PASSES)

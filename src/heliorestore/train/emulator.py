@@ -1,7 +1,9 @@
-"""Training the emulator: objects of many kinds, blurred by PSFs of random turbulence (Asensio Ramos 2024, section 2.3).
+"""Training the emulator: objects of many kinds, blurred by PSFs of random turbulence (Asensio Ramos 2024,
+section 2.3).
 
-Nothing is stored: coefficients, PSFs and blurred images are made for every step, on the device that trains. Beyond the paper,
-some images have modes that vary over the field, blurred by filter flow, and some turbulence is partly corrected.
+Nothing is stored: coefficients, PSFs and blurred images are made for every step, on the device that trains.
+Beyond the paper, some images have modes that vary over the field, blurred by filter flow, and some turbulence
+is partly corrected.
 """
 
 from __future__ import annotations
@@ -40,10 +42,11 @@ LAMBDA_GRADIENT, LAMBDA_FLUX = 10.0, 1.0  # eq. 11
 class EmulatorRecipe(Recipe):
     """A recipe with objects and turbulence; the learning rate falls as a cosine to `final_rate`.
 
-    `r0_cm` is the range of the Fried parameter, at each instrument's wavelength; `tilts` is the fraction of the tilts that is
-    left. Of a batch, the fractions `points` are points on a black sky, `textures` random textures, the rest `scenes` of the
-    simulator and `files`; `varying` have modes that vary over the field, `corrected` an atmosphere that is weaker than r0 says,
-    evenly between not at all and fully. Patches are blurred with `margin` further pixels, apodised, on each side.
+    `r0_cm` is the range of the Fried parameter, at each instrument's wavelength; `tilts` is the fraction of
+    the tilts that is left. Of a batch, the fractions `points` are points on a black sky, `textures` random
+    textures, the rest `scenes` of the simulator and `files`; `varying` have modes that vary over the field,
+    `corrected` an atmosphere that is weaker than r0 says, evenly between not at all and fully. Patches are
+    blurred with `margin` further pixels, apodised, on each side.
     """
 
     patch: int = 128
@@ -66,18 +69,29 @@ class EmulatorRecipe(Recipe):
         super().__post_init__()
         for name in ("tilts", "points", "textures", "varying", "corrected"):
             if not 0 <= getattr(self, name) <= 1:
-                raise SettingsError(f"The recipe's {name} is {getattr(self, name)}; it is a fraction, from 0 to 1.")
+                raise SettingsError(
+                    f"The recipe's {name} is {getattr(self, name)}; it is a fraction, from 0 to 1."
+                )
         if len(self.r0_cm) != 2 or not 0 < self.r0_cm[0] <= self.r0_cm[1]:
-            raise SettingsError(f"The recipe's r0_cm is {list(self.r0_cm)}; it must be two positive numbers, the smaller one first.")
+            raise SettingsError(
+                f"The recipe's r0_cm is {list(self.r0_cm)}; it must be two positive numbers, "
+                "the smaller one first."
+            )
         for name in ("files", "validation_files"):
             object.__setattr__(self, name, tuple(scene_file(table) for table in getattr(self, name)))
-        if self.scenes + len(self.files) < 1 or self.validation_scenes + len(self.validation_files) < 1 or self.points + self.textures > 1:
+        if (
+            self.scenes + len(self.files) < 1
+            or self.validation_scenes + len(self.validation_files) < 1
+            or self.points + self.textures > 1
+        ):
             raise SettingsError(
-                "The recipe needs scenes to train on and others to validate with; points and textures are at most all of it."
+                "The recipe needs scenes to train on and others to validate with; points and textures are at "
+                "most all of it."
             )
         if self.patch % 16 or self.margin < 2:
             raise SettingsError(
-                f"The recipe's patch is {self.patch} and its margin {self.margin}; it must be a multiple of 16, and at least 2."
+                f"The recipe's patch is {self.patch} and its margin {self.margin}; it must be a multiple of "
+                "16, and at least 2."
             )
 
     @property
@@ -90,12 +104,16 @@ class EmulatorRecipe(Recipe):
         """Learning rate of a step, counted from 0: up over the warm-up, then down as half a cosine."""
         rising = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         done = min(1.0, step / self.steps)
-        return rising * (self.final_rate + (self.learning_rate - self.final_rate) * (1 + math.cos(math.pi * done)) / 2)
+        return rising * (
+            self.final_rate + (self.learning_rate - self.final_rate) * (1 + math.cos(math.pi * done)) / 2
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Turbulence:
-    """An instrument as the training sees it: where it stands in the one-hot vector, its optics, and its modes' sigmas at D/r0 = 1."""
+    """An instrument as the training sees it: where it stands in the one-hot vector, its optics, and its
+    modes' sigmas at D/r0 = 1.
+    """
 
     name: str
     number: int
@@ -105,7 +123,9 @@ class Turbulence:
     local: Optics  # PSFs for filter flow
 
     def coefficients(self, r0_cm: torch.Tensor, white: torch.Tensor, tilts: float) -> torch.Tensor:
-        """Modes (sample, mode, ...) in rad of the strength that r0 (sample) says, from white noise of that shape."""
+        """Modes (sample, mode, ...) in rad of the strength that r0 (sample) says, from white noise of that
+        shape.
+        """
         strength = (self.diameter_m / (r0_cm / 100)) ** (5 / 6)
         sigmas = self.sigmas.clone()
         sigmas[:2] *= tilts
@@ -114,14 +134,18 @@ class Turbulence:
 
 
 class EmulatorTask:
-    """Random triples of object, modes and instrument with their blurred image; and the same for validation, always equal."""
+    """Random triples of object, modes and instrument with their blurred image; and the same for validation,
+    always equal.
+    """
 
     def __init__(self, recipe: EmulatorRecipe, folder: Path) -> None:
         self.recipe = recipe
         self._scenes = _images(recipe.scenes, 1 + 10_000 * recipe.seed, recipe.files, folder)
         self.kept = _images(recipe.validation_scenes, VALIDATION_SEED, recipe.validation_files, folder)
         if min(min(image.shape) for image in self._scenes + self.kept) < self._side:
-            raise SettingsError(f"The recipe's patches need scenes of at least {self._side} pixels; one is smaller.")
+            raise SettingsError(
+                f"The recipe's patches need scenes of at least {self._side} pixels; one is smaller."
+            )
         self._window = apodisation((self._canvas, self._canvas), recipe.margin)
         self.to(torch.device("cpu"))
 
@@ -137,14 +161,21 @@ class EmulatorTask:
     def to(self, device: torch.device) -> None:
         """Make batches on that device from now on."""
         self.device = device
-        self._scenes, self.kept = ([image.to(device) for image in scenes] for scenes in (self._scenes, self.kept))
+        self._scenes, self.kept = (
+            [image.to(device) for image in scenes] for scenes in (self._scenes, self.kept)
+        )
         self._window = self._window.to(device)
-        self._turbulence = [_turbulence(n, name, self._canvas, self.recipe.flow_psf, device) for n, name in enumerate(INSTRUMENTS)]
+        self._turbulence = [
+            _turbulence(n, name, self._canvas, self.recipe.flow_psf, device)
+            for n, name in enumerate(INSTRUMENTS)
+        ]
 
     def batch(
         self, random: np.random.Generator, size: int, patch: int
     ) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
-        """Objects (batch, 1, y, x), modes (batch, mode, y, x) in rad, one-hot instruments (batch, instrument); and images."""
+        """Objects (batch, 1, y, x), modes (batch, mode, y, x) in rad, one-hot instruments (batch,
+        instrument); and images.
+        """
         recipe = self.recipe
         generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
         varying = int(recipe.varying * size + random.random())
@@ -157,19 +188,25 @@ class EmulatorTask:
                 members = _in_order(objects, chosen)
                 r0 = self._r0(len(members), generator)
                 white = torch.randn((len(members), MODES), generator=generator, device=self.device)
-                parts.append(self.blurred(turbulence, members, turbulence.coefficients(r0, white, recipe.tilts)))
+                parts.append(
+                    self.blurred(turbulence, members, turbulence.coefficients(r0, white, recipe.tilts))
+                )
         if varying:
             turbulence = self._turbulence[int(random.integers(len(INSTRUMENTS)))]
-            parts.append(self._varying(turbulence, self._objects(random, generator, 1)[0], varying, generator))
+            parts.append(
+                self._varying(turbulence, self._objects(random, generator, 1)[0], varying, generator)
+            )
         seen, modes, instruments, images = (torch.cat(column) for column in zip(*parts, strict=True))
         return (seen, modes, instruments), images
 
     def blurred(
         self, turbulence: Turbulence, objects: torch.Tensor, modes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Objects (sample, y, x) of canvas size or more with one PSF each of modes (sample, mode): inputs and image, cut to the patch.
+        """Objects (sample, y, x) of canvas size or more with one PSF each of modes (sample, mode): inputs and
+        image, cut to the patch.
 
-        The object is apodised towards its mean and blurred as if it were periodic: the cut takes off what that has touched.
+        The object is apodised towards its mean and blurred as if it were periodic: the cut takes off what
+        that has touched.
         """
         canvas, margin, patch = self._canvas, self.recipe.margin, self.recipe.patch
         objects = objects[:, :canvas, :canvas]
@@ -192,7 +229,9 @@ class EmulatorTask:
         local = nn.functional.interpolate(white, grid, mode="bilinear", align_corners=True)
         common = torch.randn((count, MODES, 1, 1), generator=generator, device=self.device)
         share = torch.rand((count, 1, 1, 1), generator=generator, device=self.device)
-        nodes = turbulence.coefficients(self._r0(count, generator), share.sqrt() * local + (1 - share).sqrt() * common, recipe.tilts)
+        nodes = turbulence.coefficients(
+            self._r0(count, generator), share.sqrt() * local + (1 - share).sqrt() * common, recipe.tilts
+        )
         flow = FilterFlow(optics=[turbulence.local], shape=shape, step=recipe.flow_step, borders="given")
         side = flow.object_shape[0]
         before = margins(recipe.flow_psf)[0]
@@ -200,7 +239,12 @@ class EmulatorTask:
             images = flow(object_[None, :side, :side], nodes)[0]
         inner = object_[before : before + recipe.patch, before : before + recipe.patch]
         seen = inner[None, None].expand(count, -1, -1, -1)
-        return seen, interpolate(nodes, shape, recipe.flow_step), self._one_hot(turbulence, count), images[:, None]
+        return (
+            seen,
+            interpolate(nodes, shape, recipe.flow_step),
+            self._one_hot(turbulence, count),
+            images[:, None],
+        )
 
     def _r0(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Fried parameters (sample) in cm; those of a corrected atmosphere are larger than the recipe's."""
@@ -256,23 +300,40 @@ class EmulatorTask:
                     losses.append(float(self.loss(outputs, images)))
                     found = (outputs - images).square().sum((1, 2, 3)) / images.square().sum((1, 2, 3))
                     suns, sky = found[:-1].tolist(), found[-1:].tolist()
-                    for name, values in (("nmse", suns), (turbulence.name, suns), (f"r0_{r0_cm:g}_cm", suns), ("points", sky)):
+                    for name, values in (
+                        ("nmse", suns),
+                        (turbulence.name, suns),
+                        (f"r0_{r0_cm:g}_cm", suns),
+                        ("points", sky),
+                    ):
                         errors.setdefault(name, []).extend(values)
-        return {"loss": float(np.mean(losses))} | {name: float(np.mean(values)) for name, values in errors.items()}
+        return {"loss": float(np.mean(losses))} | {
+            name: float(np.mean(values)) for name, values in errors.items()
+        }
 
-    def validation(self, turbulence: Turbulence, r0_cm: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Two views of every validation scene and a sky of points, through an uncorrected atmosphere: inputs and images."""
+    def validation(
+        self, turbulence: Turbulence, r0_cm: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Two views of every validation scene and a sky of points, through an uncorrected atmosphere: inputs
+        and images.
+        """
         random = np.random.default_rng((VALIDATION_SEED, turbulence.number, round(100 * r0_cm)))
         suns = [self._cut(random, [scene]) for scene in self.kept for _ in range(2)]
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))  # the same on every device
         sky = points(1, self._side, generator, margin=self.recipe.margin + 2).to(self.device)
         white = torch.randn((len(suns) + 1, MODES), generator=generator).to(self.device)
         r0 = torch.full((len(white),), r0_cm, device=self.device)
-        return self.blurred(turbulence, torch.cat([torch.stack(suns), sky]), turbulence.coefficients(r0, white, self.recipe.tilts))
+        return self.blurred(
+            turbulence,
+            torch.cat([torch.stack(suns), sky]),
+            turbulence.coefficients(r0, white, self.recipe.tilts),
+        )
 
 
 def _in_order(images: torch.Tensor, numbers: npt.NDArray[np.int64]) -> torch.Tensor:
-    """Those of the images (sample, y, x), in that order; a tensor of numbers would have to be waited for by a GPU."""
+    """Those of the images (sample, y, x), in that order; a tensor of numbers would have to be waited for by a
+    GPU.
+    """
     return torch.stack([images[number] for number in numbers.tolist()]) if len(numbers) else images[:0]
 
 
@@ -314,9 +375,11 @@ class EmulatorTrainer:
             pixel_arcsec=(min(scales), max(scales)),
             quality=dict(task.validate(net)),
             quality_note=(
-                f"loss is eq. 11; NMSE of eq. 12 over {len(task.kept)} scenes that were not trained on, two views each, "
+                f"loss is eq. 11; NMSE of eq. 12 over {len(task.kept)} scenes that were not trained on, two "
+                "views each, "
                 f"and a sky of points, for every instrument and r0 of "
-                f"{', '.join(f'{r0:g}' for r0 in recipe.validation_r0_cm)} cm, uncorrected but for {1 - recipe.tilts:.0%} of the tilts"
+                f"{', '.join(f'{r0:g}' for r0 in recipe.validation_r0_cm)} cm, uncorrected but for "
+                f"{1 - recipe.tilts:.0%} of the tilts"
             ),
         )
 

@@ -1,4 +1,6 @@
-"""Training Enhance: scenes seen by HMI and by a telescope of twice its aperture (Diaz Baso & Asensio Ramos 2018, section 2.6)."""
+"""Training Enhance: scenes seen by HMI and by a telescope of twice its aperture (Diaz Baso & Asensio Ramos
+2018, section 2.6).
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,18 @@ class EnhanceRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kind not in ("continuum", "magnetogram"):
-            raise SettingsError(f"The recipe's kind is {self.kind!r}; possible are 'continuum' and 'magnetogram'.")
-        if self.noise < 0 or self.validation_scenes + len(self.validation_files) < 1 or self.scenes + len(self.files) < 1:
-            raise SettingsError("The recipe needs scenes to train on, others to validate with, and a noise that is not negative.")
+            raise SettingsError(
+                f"The recipe's kind is {self.kind!r}; possible are 'continuum' and 'magnetogram'."
+            )
+        if (
+            self.noise < 0
+            or self.validation_scenes + len(self.validation_files) < 1
+            or self.scenes + len(self.files) < 1
+        ):
+            raise SettingsError(
+                "The recipe needs scenes to train on, others to validate with, and a noise "
+                "that is not negative."
+            )
         for name in ("files", "validation_files"):
             object.__setattr__(self, name, tuple(scene_file(table) for table in getattr(self, name)))
 
@@ -64,7 +75,10 @@ class EnhanceTask:
         self.validation = _views(recipe, "validation", folder)
         for views in self.training:
             if min(views.room) < recipe.patch:
-                raise SettingsError(f"The scene {views.name} has room for {views.room} HMI pixels, less than patches of {recipe.patch}.")
+                raise SettingsError(
+                    f"The scene {views.name} has room for {views.room} HMI pixels, less than "
+                    f"patches of {recipe.patch}."
+                )
         areas = np.array([views.low.numel() for views in self.training], float)
         self._chances = areas / areas.sum()
 
@@ -76,7 +90,9 @@ class EnhanceTask:
         return low + noise, high
 
     def validate(self, net: nn.Module) -> Mapping[str, float]:
-        """Mean squared error on the validation scenes, and the error (rms) relative to bicubic interpolation's."""
+        """Mean squared error on the validation scenes, and the error (rms) relative to bicubic
+        interpolation's.
+        """
         device = next(net.parameters()).device
         errors, bicubic = [], []
         with torch.inference_mode():
@@ -93,7 +109,8 @@ class EnhanceTask:
             level, contrast = random.uniform(*_LEVELS), random.uniform(*_CONTRASTS)
             low, high = (level * (1 + contrast * (image - 1)) for image in pair)
             return low, high
-        # Fields superpose, and so do their images: a second scene brings opposite polarities near to each other.
+        # Fields superpose, and so do their images: a second scene brings opposite polarities near to each
+        # other.
         strength = random.uniform(*_STRENGTHS) * random.choice((-1, 1))
         low, high = (strength * image for image in pair)
         if random.random() < 0.5:
@@ -124,9 +141,14 @@ def validation_pairs(scenes: list[Views], noise: float) -> list[tuple[torch.Tens
 def _views(recipe: EnhanceRecipe, part: Literal["training", "validation"], folder: Path) -> list[Views]:
     """The recipe's scenes of one part as both telescopes see them."""
     validation = part == "validation"
-    count, files = (recipe.validation_scenes, recipe.validation_files) if validation else (recipe.scenes, recipe.files)
+    count, files = (
+        (recipe.validation_scenes, recipe.validation_files) if validation else (recipe.scenes, recipe.files)
+    )
     seed = VALIDATION_SEED if validation else 1 + 10_000 * recipe.seed
-    scenes: list[Scene] = [*simulated(recipe.physical_kind, count, seed), *(read(file, folder) for file in files)]
+    scenes: list[Scene] = [
+        *simulated(recipe.physical_kind, count, seed),
+        *(read(file, folder) for file in files),
+    ]
     views = []
     for number, (name, image, pixel_arcsec) in enumerate(scenes):
         from_light = recipe.kind == "magnetogram" and number >= count
@@ -147,7 +169,9 @@ class EnhanceTrainer:
             start_linear(net)
 
     def record(self, net: nn.Module, task: EnhanceTask, recipe: EnhanceRecipe) -> WeightsRecord:
-        """Errors (rms) relative to bicubic interpolation and to the best Richardson-Lucy, averaged over the validation scenes."""
+        """Errors (rms) relative to bicubic interpolation and to the best Richardson-Lucy, averaged over the
+        validation scenes.
+        """
         figures = dict(task.validate(net))
         pairs = validation_pairs(task.validation, recipe.noise)
         with torch.inference_mode():
@@ -167,8 +191,10 @@ class EnhanceTrainer:
                 "error_relative_to_best_richardson_lucy": float(np.mean(ratios)),
             },
             quality_note=(
-                f"means over {len(pairs)} simulated HMI images with known truth, of scenes that were not trained on: "
-                f"{', '.join(views.name for views in task.validation)}; noise {recipe.noise}; Richardson-Lucy at its best of 300 iterations"
+                f"means over {len(pairs)} simulated HMI images with known truth, of scenes that were not "
+                "trained on: "
+                f"{', '.join(views.name for views in task.validation)}; noise {recipe.noise}; "
+                "Richardson-Lucy at its best of 300 iterations"
             ),
         )
 
@@ -176,10 +202,13 @@ class EnhanceTrainer:
 def best_richardson_lucy(low: torch.Tensor, high: torch.Tensor, iterations: int = 300) -> float:
     """The smallest error (rms) against `high` that Richardson-Lucy has after any number of iterations.
 
-    It knows the PSF with which `low` was made, at the pixels' centres, and is interpolated to the finer pixels.
+    It knows the PSF with which `low` was made, at the pixels' centres, and is interpolated to the finer
+    pixels.
     """
     burst = Burst.from_array(low.numpy(), HMI)
-    steps = RichardsonLucy().stream(burst, RichardsonLucySettings(iterations=iterations), device=torch.device("cpu"), seed=0)
+    steps = RichardsonLucy().stream(
+        burst, RichardsonLucySettings(iterations=iterations), device=torch.device("cpu"), seed=0
+    )
     return min(float((_doubled(snapshot.images[0]) - high).square().mean().sqrt()) for snapshot in steps)
 
 

@@ -53,7 +53,9 @@ class WithHeads(Protocol):
 
 @runtime_checkable
 class Settling(Protocol):
-    """A task that measures the statistics of batch normalisations anew, for those that run along belong to weights of the past."""
+    """A task that measures the statistics of batch normalisations anew, for those that run along belong to
+    weights of the past.
+    """
 
     def settle(self, net: nn.Module) -> None: ...
 
@@ -86,9 +88,11 @@ def train(
     resume: bool = False,
     say: Callable[[str], None] = print,
 ) -> Progress:
-    """Train `net` to the recipe's last step and leave the best weights in it; what is in `folder` allows to go on.
+    """Train `net` to the recipe's last step and leave the best weights in it; what is in `folder` allows to
+    go on.
 
-    The random numbers of a step come from the seed and the step's number, so that a resumed run takes the same steps.
+    The random numbers of a step come from the seed and the step's number, so that a resumed run takes the
+    same steps.
     """
     place(net, device)
     if isinstance(task, OnDevice):
@@ -101,7 +105,9 @@ def train(
         progress, best = _load(folder / CHECKPOINT, net, optimiser)
         say(f"going on after step {progress.step} of {recipe.steps}")
     elif (folder / CHECKPOINT).exists():
-        raise RestorationError(f"{folder / CHECKPOINT} exists: go on with --resume, or choose another folder with -o.")
+        raise RestorationError(
+            f"{folder / CHECKPOINT} exists: go on with --resume, or choose another folder with -o."
+        )
     held = _hold(net, recipe, progress.step)
     began, before = time.perf_counter(), progress.seconds
     losses: list[torch.Tensor] = []
@@ -118,7 +124,9 @@ def train(
         held = _hold(net, recipe, progress.step)
         progress.seconds = before + time.perf_counter() - began  # now that the device is done
         shown = float(torch.stack(losses).cpu().double().mean())
-        progress.history.append({"step": progress.step, "seconds": round(progress.seconds, 1), "training_loss": shown} | figures)
+        progress.history.append(
+            {"step": progress.step, "seconds": round(progress.seconds, 1), "training_loss": shown} | figures
+        )
         losses.clear()
         if figures["loss"] < progress.best:
             progress.best, progress.best_step, best = figures["loss"], progress.step, _copy(net)
@@ -129,7 +137,14 @@ def train(
     return progress
 
 
-def _step(net: nn.Module, task: Task, recipe: Recipe, optimiser: torch.optim.Optimizer, number: int, device: torch.device) -> torch.Tensor:
+def _step(
+    net: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    optimiser: torch.optim.Optimizer,
+    number: int,
+    device: torch.device,
+) -> torch.Tensor:
     """The loss of a step, left where it is: to ask for its value would make a GPU wait."""
     random = np.random.default_rng((recipe.seed, number))
     inputs, targets = task.batch(random, recipe.batch, recipe.patch)
@@ -145,14 +160,20 @@ def _step(net: nn.Module, task: Task, recipe: Recipe, optimiser: torch.optim.Opt
     else:
         with half:
             outputs = net(*parts).float()
-        loss = task.loss(outputs, targets) if isinstance(task, WithLoss) else nn.functional.mse_loss(outputs, targets)
+        loss = (
+            task.loss(outputs, targets)
+            if isinstance(task, WithLoss)
+            else nn.functional.mse_loss(outputs, targets)
+        )
     loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
     optimiser.step()
     return loss.detach()
 
 
 def _hold(net: nn.Module, recipe: Recipe, step: int) -> bool:
-    """Let batch normalisations use the statistics that they have and keep them, once the recipe says so; and whether it does."""
+    """Let batch normalisations use the statistics that they have and keep them, once the recipe says so; and
+    whether it does.
+    """
     held = step > (1 - recipe.held) * recipe.steps
     if held:
         for module in net.modules():
@@ -168,35 +189,58 @@ def _placed(part: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 def _line(progress: Progress, recipe: Recipe, *, best_now: bool) -> str:
     now = progress.history[-1]
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in now.items() if name not in ("step", "seconds"))
+    figures = "  ".join(
+        f"{name} {value:.4g}" for name, value in now.items() if name not in ("step", "seconds")
+    )
     left = (recipe.steps - progress.step) * progress.seconds / max(progress.step, 1)
-    return f"step {progress.step}/{recipe.steps}  {figures}{'  best' if best_now else ''}  {progress.seconds:.0f} s, {left:.0f} s left"
+    return (
+        f"step {progress.step}/{recipe.steps}  {figures}{'  best' if best_now else ''}  "
+        f"{progress.seconds:.0f} s, {left:.0f} s left"
+    )
 
 
 def _copy(net: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
 
 
-def _save(path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress, best: dict[str, torch.Tensor]) -> None:
+def _save(
+    path: Path,
+    net: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    best: dict[str, torch.Tensor],
+) -> None:
     part = path.with_suffix(".part")
     with part.open("wb") as file:
-        state = {"format": _FORMAT, "net": _copy(net), "optimiser": optimiser.state_dict(), "progress": vars(progress), "best": best}
+        state = {
+            "format": _FORMAT,
+            "net": _copy(net),
+            "optimiser": optimiser.state_dict(),
+            "progress": vars(progress),
+            "best": best,
+        }
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
 
 
-def _load(path: Path, net: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Progress, dict[str, torch.Tensor]]:
+def _load(
+    path: Path, net: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, torch.Tensor]]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RestorationError(f"There is no {path} to resume from: start without --resume.") from error
     except Exception as error:  # torch raises a dozen kinds for a damaged file
-        raise RestorationError(f"{path} cannot be resumed from ({type(error).__name__}: {error}): start without --resume.") from error
+        raise RestorationError(
+            f"{path} cannot be resumed from ({type(error).__name__}: {error}): start without --resume."
+        ) from error
     try:
         net.load_state_dict(state["net"])
         optimiser.load_state_dict(state["optimiser"])
         return Progress(**state["progress"]), state["best"]
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise RestorationError(f"{path} belongs to another network or recipe: start without --resume in another folder.") from error
+        raise RestorationError(
+            f"{path} belongs to another network or recipe: start without --resume in another folder."
+        ) from error

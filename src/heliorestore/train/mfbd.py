@@ -1,4 +1,6 @@
-"""Training the MFBD networks: bursts of the simulator, and the scene at the telescope's diffraction limit as the target."""
+"""Training the MFBD networks: bursts of the simulator, and the scene at the telescope's diffraction limit as
+the target.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,11 @@ _PHOTON_SHARE = 0.8  # of the noise variance at the mean intensity
 
 @dataclass(frozen=True, kw_only=True)
 class MfbdRecipe(Recipe):
-    """A recipe with the Sun and the air: see `train.bursts.Days`; `noise` is drawn between its ends, in units of the mean.
+    """A recipe with the Sun and the air: see `train.bursts.Days`; `noise` is drawn between its ends, in units
+    of the mean.
 
-    `loss` is the squared error: `relative` to that of the sharpest frame, burst by burst, or `plain` in units of its contrast.
+    `loss` is the squared error: `relative` to that of the sharpest frame, burst by burst, or `plain` in units
+    of its contrast.
     """
 
     instruments: tuple[Any, ...] = ("crisp-8542", "crisp-6302")
@@ -64,11 +68,15 @@ class MfbdRecipe(Recipe):
         for name in ("r0_cm", "noise"):
             ends = getattr(self, name)
             if len(ends) != 2 or not 0 < ends[0] <= ends[1]:
-                raise SettingsError(f"The recipe's {name} is {list(ends)}; it must be two positive numbers, the smaller one first.")
+                raise SettingsError(
+                    f"The recipe's {name} is {list(ends)}; it must be two positive numbers, "
+                    "the smaller one first."
+                )
         room = self.size - 2 * BORDER
         if self.patch % STRIDE or self.patch > room or self.size % 2:
             raise SettingsError(
-                f"The recipe has patches of {self.patch} and frames of {self.size} pixels; patches must be a multiple of {STRIDE} "
+                f"The recipe has patches of {self.patch} and frames of {self.size} pixels; patches must be a "
+                f"multiple of {STRIDE} "
                 f"and at most {room}, {2 * BORDER} less than the frames, whose size must be even."
             )
 
@@ -89,25 +97,39 @@ class MfbdRecipe(Recipe):
 
 
 class MfbdTask:
-    """Random patches of the training bursts, and the validation bursts whole, in units of the sharpest frame's contrast."""
+    """Random patches of the training bursts, and the validation bursts whole, in units of the sharpest
+    frame's contrast.
+    """
 
     def __init__(self, recipe: MfbdRecipe, folder: Path) -> None:
         self.recipe = recipe
         self.training = cached(recipe.bursts(validation=False), folder)
         self.contrasts = [np.asarray(scene[:, :, 0].std((-2, -1))) for scene in self.training]
-        self.validation = [burst for scene in cached(recipe.bursts(validation=True), folder) for day in scene for burst in day]
+        self.validation = [
+            burst
+            for scene in cached(recipe.bursts(validation=True), folder)
+            for day in scene
+            for burst in day
+        ]
 
     def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames (batch, frame, y, x), the sharpest first, with noise; and (batch, 2, y, x): targets, and what their errors weigh."""
+        """Frames (batch, frame, y, x), the sharpest first, with noise; and (batch, 2, y, x): targets, and
+        what their errors weigh.
+        """
         samples = [self._sample(random, patch) for _ in range(size)]
         frames, targets = (torch.stack(side) for side in zip(*samples, strict=True))
-        weights = _weights(frames, targets).expand_as(targets) if self.recipe.loss == "relative" else torch.ones_like(targets)
+        weights = (
+            _weights(frames, targets).expand_as(targets)
+            if self.recipe.loss == "relative"
+            else torch.ones_like(targets)
+        )
         return frames, torch.cat([targets, weights], 1)
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Weighted mean of the squared errors; all outputs of the recurrent network count (eq. 4).
 
-        A plain mean is that of the worst bursts alone: relative to the sharpest frame's errors the good ones count as much.
+        A plain mean is that of the worst bursts alone: relative to the sharpest frame's errors the good ones
+        count as much.
         """
         return ((outputs - targets[:, :1]).square() * targets[:, 1:]).mean()
 
@@ -123,19 +145,31 @@ class MfbdTask:
         return {"loss": float(np.mean(losses)), "relative_to_best_frame": float(np.mean(ratios))}
 
     def error_over_spread(self, net: nn.Module) -> float:
-        """How many times the spread of a committee the error of its mean is (rms), over the validation bursts."""
+        """How many times the spread of a committee the error of its mean is (rms), over the validation
+        bursts.
+        """
         random = np.random.default_rng(VALIDATION_SEED)
         errors, spreads = [], []
         with torch.inference_mode():
             for frames, target in self.noisy():
-                orders = [np.concatenate([[0], 1 + random.permutation(frames.shape[1] - 1)]) for _ in range(ORIENTATIONS)]
-                members = torch.cat([turned_back(net(turned(frames[:, order], n)), n)[:, -1:] for n, order in enumerate(orders)])
+                orders = [
+                    np.concatenate([[0], 1 + random.permutation(frames.shape[1] - 1)])
+                    for _ in range(ORIENTATIONS)
+                ]
+                members = torch.cat(
+                    [
+                        turned_back(net(turned(frames[:, order], n)), n)[:, -1:]
+                        for n, order in enumerate(orders)
+                    ]
+                )
                 errors.append(float((members.mean(0) - target).square().mean()))
                 spreads.append(float(members.var(0).mean()))
         return math.sqrt(sum(errors) / sum(spreads))
 
     def noisy(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """The validation bursts (1, frame, y, x) with always the same noise, and their targets (1, 1, y, x)."""
+        """The validation bursts (1, frame, y, x) with always the same noise, and their targets (1, 1, y,
+        x).
+        """
         pairs = []
         for number, burst in enumerate(self.validation):
             random = np.random.default_rng((VALIDATION_SEED, number))
@@ -152,7 +186,11 @@ class MfbdTask:
         scene = self.training[number]
         day, object_ = int(random.integers(scene.shape[0])), int(random.integers(scene.shape[1]))
         row, column = (int(random.integers(0, n - patch + 1)) for n in scene.shape[-2:])
-        cut = np.rot90(scene[day, object_, :, row : row + patch, column : column + patch], int(random.integers(4)), (1, 2))
+        cut = np.rot90(
+            scene[day, object_, :, row : row + patch, column : column + patch],
+            int(random.integers(4)),
+            (1, 2),
+        )
         cut = np.ascontiguousarray(cut[:, ::-1] if random.integers(2) else cut)
         frames, target = torch.from_numpy(cut[_ordered(random, len(cut) - 1)]), torch.from_numpy(cut[-1:])
         frames = frames + _between(random, self.recipe.noise) * noise_of(frames, random)
@@ -178,7 +216,9 @@ class MfbdTask:
 
 
 def _weights(frames: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """What the squared errors of bursts (batch, frame, y, x) weigh (batch, 1, 1, 1): less where the sharpest frame is bad."""
+    """What the squared errors of bursts (batch, frame, y, x) weigh (batch, 1, 1, 1): less where the sharpest
+    frame is bad.
+    """
     return 1 / ((frames[:, :1] - targets).square().mean((1, 2, 3), keepdim=True) + _FLOOR**2)
 
 
@@ -189,7 +229,9 @@ def noise_of(frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
 
 
 def _ordered(random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
-    """Numbers of the frames to give: the sharpest, then the others in any order; sometimes only some, repeated."""
+    """Numbers of the frames to give: the sharpest, then the others in any order; sometimes only some,
+    repeated.
+    """
     kept = int(random.integers(1, count)) if count > 1 and random.random() < _FEWER else count
     chosen = np.concatenate([[0], 1 + random.permutation(count - 1)])[:kept]
     return np.resize(chosen, count)
@@ -227,8 +269,10 @@ class MfbdTrainer:
                 "error_over_spread": task.error_over_spread(net),
             },
             quality_note=(
-                f"means over {len(task.validation)} simulated bursts of {recipe.frames} frames of scenes that were not trained on, with "
-                f"r0 between {recipe.r0_cm[0]:g} and {recipe.r0_cm[1]:g} cm at 500 nm and noise between {recipe.noise[0]:g} and "
+                f"means over {len(task.validation)} simulated bursts of {recipe.frames} frames of scenes "
+                "that were not trained on, with "
+                f"r0 between {recipe.r0_cm[0]:g} and {recipe.r0_cm[1]:g} cm at 500 nm and noise between "
+                f"{recipe.noise[0]:g} and "
                 f"{recipe.noise[1]:g} of the mean; the truth is moved by the mean distortion of the frames; "
                 f"error_over_spread is that of a committee of {ORIENTATIONS}"
             ),

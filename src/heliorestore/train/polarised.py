@@ -25,13 +25,19 @@ _LIGHT_RMS = 4e-3  # of maps made of light, as an MHD simulation of emerging flu
 
 
 def simulated(number: int, seed: int) -> tuple[str, list[Map]]:
-    """Name and maps (y, x) of Q, U and V at three wavelengths of scene `number`, in units of the continuum, seen by a telescope of 1 m."""
+    """Name and maps (y, x) of Q, U and V at three wavelengths of scene `number`, in units of the continuum,
+    seen by a telescope of 1 m.
+    """
     random = np.random.default_rng((seed, number))
     line = str(random.choice(list(LINES)))
     pixel = _PIXELS_ARCSEC[number // len(_SCENES) % len(_PIXELS_ARCSEC)]
     patch = Patch(
-        shape=(SIDE, SIDE), pixel_arcsec=pixel, scene=_SCENES[number % len(_SCENES)], seed=seed + number, margin=_MARGIN
-    )  # fmt: skip
+        shape=(SIDE, SIDE),
+        pixel_arcsec=pixel,
+        scene=_SCENES[number % len(_SCENES)],
+        seed=seed + number,
+        margin=_MARGIN,
+    )
     offsets = random.uniform(-2.5, 2.5, _OFFSETS) * LINES[line].sigma_pm
     cube = torch.from_numpy(stokes(patch, line, list(offsets))[1:])
     telescope = dataclasses.replace(_TELESCOPE, wavelength_nm=LINES[line].wavelength_nm, pixel_arcsec=pixel)
@@ -44,31 +50,46 @@ def simulated(number: int, seed: int) -> tuple[str, list[Map]]:
 def of_light(image: npt.NDArray[np.float64]) -> list[Map]:
     """Maps (y, x) like V, Q and U made of a continuum image: no physics, but the shapes of what it shows.
 
-    V is the darkness between granules, its sign that of the surrounding brightness; Q and U are the square of the gradient.
+    V is the darkness between granules, its sign that of the surrounding brightness; Q and U are the square of
+    the gradient.
     """
     light = image / image.mean()
     around = _smoothed(light, 12.0) - 1
     sign = np.tanh(around / np.std(around))
     down, across = np.gradient(_smoothed(light, 1.0))
     steepness = np.hypot(down, across) + 1e-12
-    maps = [np.clip(1.0 - light, 0, None) * sign, (across**2 - down**2) / steepness, 2 * across * down / steepness]
+    maps = [
+        np.clip(1.0 - light, 0, None) * sign,
+        (across**2 - down**2) / steepness,
+        2 * across * down / steepness,
+    ]
     return [np.asarray(each * (_LIGHT_RMS / np.std(each)), np.float32) for each in maps]
 
 
 def noise(random: np.random.Generator, shape: tuple[int, int]) -> Map:
-    """Noise (y, x) of unit standard deviation: white, smoothed, or what a reconstruction leaves within a telescope's cut-off."""
+    """Noise (y, x) of unit standard deviation: white, smoothed, or what a reconstruction leaves within a
+    telescope's cut-off.
+    """
     kind = random.integers(4)
     if kind < 2:
         return random.standard_normal(shape, np.float32)
     if kind == 2:
         return correlated_noise(random, shape, smoothing_px=float(random.uniform(0.3, 1.2)))
-    return correlated_noise(random, shape, cutoff=float(random.uniform(0.25, 0.5)), boost=float(random.uniform(0, 3)))
+    return correlated_noise(
+        random, shape, cutoff=float(random.uniform(0.25, 0.5)), boost=float(random.uniform(0, 3))
+    )
 
 
 def correlated_noise(
-    random: np.random.Generator, shape: tuple[int, int], *, smoothing_px: float = 0.0, cutoff: float = 1.0, boost: float = 0.0
+    random: np.random.Generator,
+    shape: tuple[int, int],
+    *,
+    smoothing_px: float = 0.0,
+    cutoff: float = 1.0,
+    boost: float = 0.0,
 ) -> Map:
-    """Noise (y, x) of unit standard deviation, smoothed by a Gaussian, and cut off at a frequency in cycles per pixel.
+    """Noise (y, x) of unit standard deviation, smoothed by a Gaussian, and cut off at a frequency in cycles
+    per pixel.
 
     Towards half of the cut-off the amplitude rises to 1 + `boost`, as a deconvolution amplifies it.
     """
@@ -88,6 +109,8 @@ def correlated_noise(
 def _smoothed(image: npt.NDArray[np.float64], sigma_px: float) -> npt.NDArray[np.float64]:
     """The image (y, x) under a Gaussian, continued by its mirror images."""
     mirrored = np.pad(image, [(0, n) for n in image.shape], mode="symmetric")
-    frequency = np.hypot(np.fft.fftfreq(mirrored.shape[0])[:, None], np.fft.rfftfreq(mirrored.shape[1])[None, :])
+    frequency = np.hypot(
+        np.fft.fftfreq(mirrored.shape[0])[:, None], np.fft.rfftfreq(mirrored.shape[1])[None, :]
+    )
     spectrum = np.fft.rfft2(mirrored) * np.exp(-2 * (np.pi * sigma_px * frequency) ** 2)
     return np.asarray(np.fft.irfft2(spectrum, s=mirrored.shape)[: image.shape[0], : image.shape[1]])

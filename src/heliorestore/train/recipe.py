@@ -19,10 +19,11 @@ R = TypeVar("R", bound="Recipe")
 class Recipe:
     """What every training needs; a network's own recipe adds its data.
 
-    The learning rate rises over `warmup` steps, stays, and falls to zero over the last `cooldown` fraction of the steps:
-    a run that was stopped goes on under a recipe with more or fewer steps. Over the last `held` fraction the statistics of batch
-    normalisations stay as they were measured, so that the network learns with those that it will be used with. `half` stores
-    the weights in half precision, `start` names weights to begin with.
+    The learning rate rises over `warmup` steps, stays, and falls to zero over the last `cooldown` fraction of
+    the steps: a run that was stopped goes on under a recipe with more or fewer steps. Over the last `held`
+    fraction the statistics of batch normalisations stay as they were measured, so that the network learns
+    with those that it will be used with. `half` stores the weights in half precision, `start` names weights
+    to begin with.
     """
 
     name: str
@@ -49,11 +50,15 @@ class Recipe:
         fractions = 0 <= self.cooldown <= 1 and 0 <= self.held <= 1
         if not self.learning_rate > 0 or not fractions or self.warmup < 0 or self.l2 < 0:
             raise SettingsError(
-                f"The recipe has learning_rate {self.learning_rate}, warmup {self.warmup}, cooldown {self.cooldown}, held {self.held} and "
-                f"l2 {self.l2}; the rate must be positive, cooldown and held between 0 and 1, the others not negative."
+                f"The recipe has learning_rate {self.learning_rate}, warmup {self.warmup}, cooldown "
+                f"{self.cooldown}, held {self.held} and "
+                f"l2 {self.l2}; the rate must be positive, cooldown and held between 0 and 1, the others not "
+                "negative."
             )
         if self.precision not in ("float32", "bfloat16"):
-            raise SettingsError(f"The recipe's precision is {self.precision!r}; possible are 'float32' and 'bfloat16'.")
+            raise SettingsError(
+                f"The recipe's precision is {self.precision!r}; possible are 'float32' and 'bfloat16'."
+            )
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
@@ -71,7 +76,8 @@ def bundled() -> dict[str, Path]:
 def read_table(source: str | Path, *, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The table of a TOML file, or of the bundled recipe of that name.
 
-    What it does not say is as in the recipe that it is `like`: a bundled one, or a file beside it. `readers` are those on the way here.
+    What it does not say is as in the recipe that it is `like`: a bundled one, or a file beside it. `readers`
+    are those on the way here.
     """
     path = bundled().get(str(source), Path(source))
     if path in readers:
@@ -80,7 +86,9 @@ def read_table(source: str | Path, *, readers: tuple[Path, ...] = ()) -> dict[st
         with path.open("rb") as file:
             table = tomllib.load(file)
     except FileNotFoundError as error:
-        raise SettingsError(f"There is no recipe {source}: give a TOML file or one of {', '.join(bundled())}.") from error
+        raise SettingsError(
+            f"There is no recipe {source}: give a TOML file or one of {', '.join(bundled())}."
+        ) from error
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"The recipe {path} cannot be read: {error}.") from error
     like = table.pop("like", "")
@@ -99,10 +107,20 @@ def from_table(cls: type[R], table: dict[str, Any]) -> R:
             raise SettingsError(f"A recipe has no {name!r}{hint}")
         default = known[name].default
         wanted = str if default is dataclasses.MISSING else type(default)
-        values[name] = float(value) if wanted is float and type(value) is int else tuple(value) if wanted is tuple else value
+        values[name] = (
+            float(value)
+            if wanted is float and type(value) is int
+            else tuple(value)
+            if wanted is tuple
+            else value
+        )
         if type(values[name]) is not wanted:
-            raise SettingsError(f"The recipe's {name} is {value!r}; it must be of the kind {wanted.__name__}.")
-    missing = [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in table]
+            raise SettingsError(
+                f"The recipe's {name} is {value!r}; it must be of the kind {wanted.__name__}."
+            )
+    missing = [
+        name for name, field in known.items() if field.default is dataclasses.MISSING and name not in table
+    ]
     if missing:
         raise SettingsError(f"The recipe does not say {', '.join(missing)}.")
     return cls(**values)

@@ -21,9 +21,11 @@ _GAUSS_PER_KILOGAUSS = 1000.0
 
 @dataclass(frozen=True)
 class SceneFile:
-    """A cut-out of a FITS image: intensities relative to the mean become its `power` (1 for a continuum near 600 nm).
+    """A cut-out of a FITS image: intensities relative to the mean become its `power` (1 for a continuum near
+    600 nm).
 
-    A power above 1 carries infrared intensities to 617 nm and makes up for the contrast that the telescope has lost.
+    A power above 1 carries infrared intensities to 617 nm and makes up for the contrast that the telescope
+    has lost.
     """
 
     file: str
@@ -46,8 +48,14 @@ def simulated(kind: Kind, count: int, seed: int) -> Iterator[Scene]:
     names: tuple[SceneName, SceneName] = ("sunspot", "granulation")
     for number in range(count):
         side = round(FIELD_ARCSEC[number // 2 % len(FIELD_ARCSEC)] / _PIXEL_ARCSEC)
-        patch = Patch(shape=(side, side), pixel_arcsec=_PIXEL_ARCSEC, scene=names[number % 2], seed=seed + number)
-        image = photosphere(patch, 617.3) if kind == "continuum" else magnetic_field(patch)[2] / _GAUSS_PER_KILOGAUSS
+        patch = Patch(
+            shape=(side, side), pixel_arcsec=_PIXEL_ARCSEC, scene=names[number % 2], seed=seed + number
+        )
+        image = (
+            photosphere(patch, 617.3)
+            if kind == "continuum"
+            else magnetic_field(patch)[2] / _GAUSS_PER_KILOGAUSS
+        )
         yield f"{patch.scene} {patch.seed}", np.asarray(image, np.float64), _PIXEL_ARCSEC
 
 
@@ -59,18 +67,25 @@ def read(scene: SceneFile, folder: Path) -> Scene:
     try:
         data: Any = fits.getdata(path)
     except OSError as error:
-        raise BurstError(f"The scene {path} cannot be read ({error}): --data says in which folder the recipe's files are.") from error
+        raise BurstError(
+            f"The scene {path} cannot be read ({error}): --data says in which folder the recipe's files are."
+        ) from error
     image = np.asarray(data, np.float64)[_cut(scene.rows), _cut(scene.columns)]
     if image.ndim != 2 or min(image.shape) < 16:
-        raise SettingsError(f"The cut-out {scene} of {path} has the shape {image.shape}; it must be an image of at least 16 pixels.")
+        raise SettingsError(
+            f"The cut-out {scene} of {path} has the shape {image.shape}; it must be an image "
+            "of at least 16 pixels."
+        )
     quiet = image[image > np.median(image) * 0.8].mean()
     return path.stem, (image / quiet) ** scene.power, scene.pixel_arcsec
 
 
 def field_of_darkness(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """A line-of-sight field (y, x) in kG for a continuum image: what is dark by more than granules is magnetic.
+    """A line-of-sight field (y, x) in kG for a continuum image: what is dark by more than granules is
+    magnetic.
 
-    3 kG where no light is left, in proportion to the darkness below 0.85; no physics but the shapes of a real spot.
+    3 kG where no light is left, in proportion to the darkness below 0.85; no physics but the shapes of a real
+    spot.
     """
     return np.asarray(3.0 * np.clip(0.85 - image, 0, None) / 0.85)
 
@@ -82,9 +97,12 @@ def scene_file(table: Mapping[str, Any] | SceneFile) -> SceneFile:
     known = [field.name for field in dataclasses.fields(SceneFile)]
     if not set(table) <= set(known) or not {"file", "pixel_arcsec"} <= set(table):
         raise SettingsError(
-            f"A scene file of the recipe has {', '.join(table)}; it needs file and pixel_arcsec, and may have {', '.join(known)}."
+            f"A scene file of the recipe has {', '.join(table)}; it needs file and pixel_arcsec, and may "
+            f"have {', '.join(known)}."
         )
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in table.items()
+    }
     return SceneFile(**values)
 
 

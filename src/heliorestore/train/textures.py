@@ -1,4 +1,6 @@
-"""What a blur is learned on besides the Sun: random textures, cells with sharp borders, and points on a dark sky."""
+"""What a blur is learned on besides the Sun: random textures, cells with sharp borders, and points on a dark
+sky.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,13 @@ _CELLS = 40
 
 
 def power_law(count: int, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Noise (count, y, x) whose amplitudes fall as frequency to the power of 1 to 2, some of it with a long tail, from 0 to 1."""
+    """Noise (count, y, x) whose amplitudes fall as frequency to the power of 1 to 2, some of it with a long
+    tail, from 0 to 1.
+    """
     device = generator.device
-    frequency = torch.hypot(torch.fft.fftfreq(size, device=device)[:, None], torch.fft.rfftfreq(size, device=device)[None, :])
+    frequency = torch.hypot(
+        torch.fft.fftfreq(size, device=device)[:, None], torch.fft.rfftfreq(size, device=device)[None, :]
+    )
     slopes = 1 + torch.rand((count, 1, 1), generator=generator, device=device)
     spectra = torch.fft.rfft2(torch.randn((count, size, size), generator=generator, device=device))
     images = torch.fft.irfft2(spectra * (frequency.clamp(min=1 / size) ** -slopes), s=(size, size))
@@ -32,7 +38,9 @@ def cells(count: int, size: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def points(count: int, size: int, generator: torch.Generator, *, margin: int = 0) -> torch.Tensor:
-    """10 to 30 points of 1 to 4 pixels' width on a black sky (count, y, x), none in the `margin`; the brightest has 1."""
+    """10 to 30 points of 1 to 4 pixels' width on a black sky (count, y, x), none in the `margin`; the
+    brightest has 1.
+    """
     device = generator.device
     sky = torch.zeros((count, size, size), device=device)
     most = _POINTS[1]
@@ -44,7 +52,9 @@ def points(count: int, size: int, generator: torch.Generator, *, margin: int = 0
     sky.index_put_((number, places[..., 0], places[..., 1]), levels, accumulate=True)
     widths = torch.randint(1, 5, (count,), generator=generator, device=device)
     for width in (2, 3, 4):
-        spread = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(sky, (width // 2, (width - 1) // 2) * 2), width, 1)
+        spread = torch.nn.functional.avg_pool2d(
+            torch.nn.functional.pad(sky, (width // 2, (width - 1) // 2) * 2), width, 1
+        )
         sky = torch.where((widths == width)[:, None, None], spread, sky)
     return sky / sky.amax((-2, -1), keepdim=True)
 

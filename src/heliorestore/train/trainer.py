@@ -57,7 +57,10 @@ def run(
     if recipe.start:
         first, before = weights.load(recipe.start)
         net.load_state_dict(first.state_dict())
-        began = f"; they began as the weights {before.name} with the checksum {before.sha256[:16]}, whose training was: {before.training}"
+        began = (
+            f"; they began as the weights {before.name} with the checksum {before.sha256[:16]}, "
+            f"whose training was: {before.training}"
+        )
     else:
         trainer.start(net)
     say(f"{recipe.name}: {sum(p.numel() for p in net.parameters())} trainable parameters; preparing scenes")
@@ -66,8 +69,18 @@ def run(
     return finish(trainer, net, task, recipe, progress, output, began)
 
 
-def finish(trainer: Trainer, net: nn.Module, task: Task, recipe: Recipe, progress: Progress, output: Path, began: str = "") -> Path:
-    """Write the trained weights with the record of recipe, seed, data and measured quality; `began` tells of the weights before."""
+def finish(
+    trainer: Trainer,
+    net: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    progress: Progress,
+    output: Path,
+    began: str = "",
+) -> Path:
+    """Write the trained weights with the record of recipe, seed, data and measured quality; `began` tells of
+    the weights before.
+    """
     net.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload] # torch's stub lacks memory_format
     if recipe.half:
         net.half().float()  # what is measured is what is stored
@@ -79,8 +92,10 @@ def finish(trainer: Trainer, net: nn.Module, task: Task, recipe: Recipe, progres
         data=recipe.description,
         recipe=dataclasses.asdict(recipe),
         training=(
-            f"{progress.step} steps of {recipe.batch} patches of {recipe.patch} pixels in {progress.seconds:.0f} s; "
-            f"the weights are those of step {progress.best_step}, which had the smallest validation loss{began}"
+            f"{progress.step} steps of {recipe.batch} patches of {recipe.patch} pixels in "
+            f"{progress.seconds:.0f} s; "
+            f"the weights are those of step {progress.best_step}, which had the smallest validation "
+            f"loss{began}"
         ),
     )
     return weights.save(net, record, output, half=recipe.half)

@@ -1,7 +1,9 @@
-"""Two telescopes look at one scene: what HMI sees, and what one of twice its aperture would see on half the pixels.
+"""Two telescopes look at one scene: what HMI sees, and what one of twice its aperture would see on half the
+pixels.
 
-Both images are kept on a grid of four samples per HMI pixel, from which registered pairs are cut without interpolation:
-samples 4i + 1 and 4i + 3 are the output pixels that lie within the input pixel centred on sample 4i + 2.
+Both images are kept on a grid of four samples per HMI pixel, from which registered pairs are cut without
+interpolation: samples 4i + 1 and 4i + 3 are the output pixels that lie within the input pixel centred on
+sample 4i + 2.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _GRID_ARCSEC = 0.504 / SAMPLES
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """One scene as HMI (`low`) and as the telescope of twice its aperture (`high`) see it, (y, x) at four samples per HMI pixel."""
+    """One scene as HMI (`low`) and as the telescope of twice its aperture (`high`) see it, (y, x) at four
+    samples per HMI pixel.
+    """
 
     name: str
     low: torch.Tensor
@@ -51,26 +55,38 @@ class Views:
 def observe(name: str, scene: npt.NDArray[np.floating], pixel_arcsec: float) -> Views:
     """Look at a scene (y, x) with both telescopes; its mirror images surround it.
 
-    The point-spread functions hold for the centres of the pixels: the constants of HMI's were chosen so that simulations
-    have the power spectrum of HMI images with all that the detector does (Diaz Baso & Asensio Ramos 2018, section 2.6).
+    The point-spread functions hold for the centres of the pixels: the constants of HMI's were chosen so that
+    simulations have the power spectrum of HMI images with all that the detector does (Diaz Baso & Asensio
+    Ramos 2018, section 2.6).
     """
     if scene.ndim != 2 or not np.isfinite(scene).all():
         raise BurstError(f"The scene {name} has the shape {scene.shape} and must be one image without NaN.")
     shape = tuple(round(n * pixel_arcsec / _GRID_ARCSEC) for n in scene.shape)
     if min(shape) < 2 * SAMPLES:
-        raise BurstError(f"The scene {name} has {scene.shape} pixels of {pixel_arcsec} arcsec: it is smaller than two HMI pixels.")
-    mirrored = torch.from_numpy(np.pad(scene.astype(np.float64), [(0, n) for n in scene.shape], mode="symmetric"))
+        raise BurstError(
+            f"The scene {name} has {scene.shape} pixels of {pixel_arcsec} arcsec: it is smaller "
+            "than two HMI pixels."
+        )
+    mirrored = torch.from_numpy(
+        np.pad(scene.astype(np.float64), [(0, n) for n in scene.shape], mode="symmetric")
+    )
     spectrum = torch.fft.rfft2(mirrored)
     views = []
     for telescope in (HMI, TWICE):
-        psf = telescope_psf(dataclasses.replace(telescope, pixel_arcsec=pixel_arcsec), (mirrored.shape[0], mirrored.shape[1]))
-        blurred = _resample(spectrum * torch.fft.rfft2(psf.double()), mirrored.shape[1], (2 * shape[0], 2 * shape[1]))
+        psf = telescope_psf(
+            dataclasses.replace(telescope, pixel_arcsec=pixel_arcsec), (mirrored.shape[0], mirrored.shape[1])
+        )
+        blurred = _resample(
+            spectrum * torch.fft.rfft2(psf.double()), mirrored.shape[1], (2 * shape[0], 2 * shape[1])
+        )
         views.append(blurred[: shape[0], : shape[1]].float().contiguous())
     return Views(name, *views)
 
 
 def _resample(spectrum: torch.Tensor, columns: int, shape: tuple[int, int]) -> torch.Tensor:
-    """The image of an rfft2 `spectrum`, `columns` wide, on a grid of `shape`: frequencies are cut off or filled with zeros."""
+    """The image of an rfft2 `spectrum`, `columns` wide, on a grid of `shape`: frequencies are cut off or
+    filled with zeros.
+    """
     rows = spectrum.shape[0]
     down, across = (min(rows, shape[0]) - 1) // 2, (min(columns, shape[1]) - 1) // 2
     kept = torch.zeros((shape[0], shape[1] // 2 + 1), dtype=spectrum.dtype)

@@ -25,7 +25,8 @@ KNOWN_TO_NET = tuple(KNOWN[name] for name in INSTRUMENTS)
 
 
 class Brightened(torch.nn.Module):
-    """In place of a network: the object times one plus the first mode times the instrument's number, and a little light."""
+    """In place of a network: the object times one plus the first mode times the instrument's number, and a
+    little light."""
 
     width = 4
 
@@ -42,14 +43,18 @@ def brightened(object_: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
     return images[:, before : before + SHAPE[0], before : before + SHAPE[1]]
 
 
-def make(net: torch.nn.Module, *, memory_bytes: float = 1e9, instruments=(CRISP,), modes: int = 5) -> Emulated:
+def make(
+    net: torch.nn.Module, *, memory_bytes: float = 1e9, instruments=(CRISP,), modes: int = 5
+) -> Emulated:
     wavefronts = make_wavefronts(instruments, modes, 10.0, (0.0,) * len(instruments), CPU)
     return emulated(Trained("test", net, KNOWN_TO_NET))(wavefronts.optics(PSF), SHAPE, STEP, memory_bytes)
 
 
 def tensors(model: Emulated, frames: int = 3, modes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(2)
-    objects = 1 + 0.2 * torch.randn((len(model.optics), *model.object_shape), generator=generator, dtype=torch.float64)
+    objects = 1 + 0.2 * torch.randn(
+        (len(model.optics), *model.object_shape), generator=generator, dtype=torch.float64
+    )
     return objects, torch.randn((frames, modes, *model.grid), generator=generator, dtype=torch.float64)
 
 
@@ -65,7 +70,9 @@ def net() -> Emulator:
 def test_the_network_sees_the_object_in_its_place_and_the_modes_at_every_pixel() -> None:
     model = make(Brightened())
     objects, modes = tensors(model)
-    expected = brightened(objects[0], INSTRUMENTS.index("crisp-8542") * interpolate(modes[:, 0], SHAPE, STEP))[None]
+    expected = brightened(
+        objects[0], INSTRUMENTS.index("crisp-8542") * interpolate(modes[:, 0], SHAPE, STEP)
+    )[None]
     torch.testing.assert_close(model(objects, modes), expected)
     torch.testing.assert_close(model.apply(objects, model.transfer(modes)), expected)
 
@@ -74,8 +81,11 @@ def test_objects_of_other_wavelengths_share_the_wavefront() -> None:
     model = make(Brightened(), instruments=(CRISP, replace(CRISP, wavelength_nm=617.3)))
     objects, modes = tensors(model)
     maps = interpolate(modes[:, 0], SHAPE, STEP)
-    numbers = [INSTRUMENTS.index(name) for name in ("crisp-8542", "chromis-3934")]  # whose sampling is that of 617.3 nm
-    for object_, images, factor in zip(objects, model(objects, modes), (numbers[0], numbers[1] * 854.2 / 617.3), strict=True):
+    # whose sampling is that of 617.3 nm
+    numbers = [INSTRUMENTS.index(name) for name in ("crisp-8542", "chromis-3934")]
+    for object_, images, factor in zip(
+        objects, model(objects, modes), (numbers[0], numbers[1] * 854.2 / 617.3), strict=True
+    ):
         torch.testing.assert_close(images, brightened(object_, factor * maps))
 
 
@@ -107,29 +117,38 @@ def test_few_frames_at_a_time_give_the_same(net: Emulator) -> None:
 
 
 @pytest.mark.parametrize("name", INSTRUMENTS)
-def test_the_emulator_that_comes_along_blurs_as_filter_flow_does_and_not_the_other_way_round(name: str) -> None:
+def test_the_emulator_that_comes_along_blurs_as_filter_flow_does_and_not_the_other_way_round(
+    name: str,
+) -> None:
     instrument = KNOWN[name]
     wavefronts = make_wavefronts([instrument], MODES, 60.0, (0.0,), CPU)
     shape = (64, 80)
     model = emulated(load_emulator("emulator-narrow", CPU))(wavefronts.optics(32), shape, 16, 1e9)
     flow = FilterFlow(optics=wavefronts.optics(32), shape=shape, step=16, borders="given")
-    object_ = torch.tensor(quiet_sun(instrument, 111, seed=3), dtype=torch.float32)[None, : model.object_shape[0], : model.object_shape[1]]
+    object_ = torch.tensor(quiet_sun(instrument, 111, seed=3), dtype=torch.float32)[
+        None, : model.object_shape[0], : model.object_shape[1]
+    ]
     white = torch.randn((1, MODES, *model.grid), generator=torch.Generator().manual_seed(5))
     modes = 0.6 * (white[..., :1, :1] + white) * wavefronts.sigmas[:, None, None]
     with torch.no_grad():
         image, right = model(object_, modes), flow(object_, modes)
         swapped = torch.cat([modes[:, [1, 0]], modes[:, 2:]], 1)
-        wrong = [flow(object_, other) for other in (-modes, swapped, modes.flip(-1), modes.flip(-2), torch.zeros_like(modes))]
+        wrong = [
+            flow(object_, other)
+            for other in (-modes, swapped, modes.flip(-1), modes.flip(-2), torch.zeros_like(modes))
+        ]
     error = float((image - right).square().mean())
     assert all(error < 0.4 * float((image - other).square().mean()) for other in wrong)
 
 
 def test_a_spot_is_no_harder_than_quiet_sun() -> None:
-    """A network that sees a whole field less its mean is lost where a spot makes that mean another than its surroundings'."""
+    """A network that sees a whole field less its mean is lost where a spot makes that mean another than its
+    surroundings'."""
     models = make_models(load_emulator("emulator-narrow", CPU), CRISP, 96, 64)
     spot = Patch(shape=(models.object_side,) * 2, pixel_arcsec=0.059, scene="sunspot", seed=77)
     quiet, spotted = (
-        torch.tensor(image, dtype=torch.float32) for image in (quiet_sun(CRISP, models.object_side), photosphere(spot, 854.2))
+        torch.tensor(image, dtype=torch.float32)
+        for image in (quiet_sun(CRISP, models.object_side), photosphere(spot, 854.2))
     )
     assert float(spotted.min()) < 0.4
     found = [turbulence_errors(models, object_, 40.0)["emulator"].of_variance for object_ in (quiet, spotted)]
@@ -140,10 +159,16 @@ def test_an_instrument_is_known_by_its_sampling() -> None:
     trained = Trained("test", Emulator(2), KNOWN_TO_NET)
     assert trained.number(replace(CRISP, name="another camera", pixel_arcsec=0.0592)) == 1
     assert trained.number(replace(CRISP, wavelength_nm=630.2)) == 0
-    assert trained.number(replace(CRISP, wavelength_nm=617.3)) == 2  # CHROMIS is 1 % off in sampling, CRISP 6302 2 %
-    with pytest.raises(SettingsError, match=r"not trained for SDO/HMI 6173, D p/lambda = 0\.554: it knows SST/CRISP 6302 \(0\.454\)"):
+    # CHROMIS is 1 % off in sampling, CRISP 6302 2 %
+    assert trained.number(replace(CRISP, wavelength_nm=617.3)) == 2
+    with pytest.raises(
+        SettingsError,
+        match=r"not trained for SDO/HMI 6173, D p/lambda = 0\.554: it knows "
+        r"SST/CRISP 6302 \(0\.454\)",
+    ):
         trained.number(KNOWN["hmi-6173"])
-    with pytest.raises(SettingsError, match="not trained for bare"):  # GREGOR's sampling without its obscuration
+    # GREGOR's sampling without its obscuration
+    with pytest.raises(SettingsError, match="not trained for bare"):
         trained.number(replace(KNOWN["hifi-6563"], name="bare", obscuration_m=0.0))
 
 
@@ -158,7 +183,9 @@ def test_what_it_cannot_do_is_said(net: Emulator) -> None:
 
 def test_sv_momfbd_restores_with_the_emulator_that_comes_along() -> None:
     case = simulate(size=48, frames=3, modes=10, strength=0.6, varying=0.3, seed=1)
-    settings = SvMomfbdSettings.paper(forward="emulator", modes=10, psf=16, grid_step=16, r0_cm=20.0, iterations=6)
+    settings = SvMomfbdSettings.paper(
+        forward="emulator", modes=10, psf=16, grid_step=16, r0_cm=20.0, iterations=6
+    )
     snapshots = list(heliorestore.stream(case.burst, settings))
     data = [snapshot.losses["data"] for snapshot in snapshots]
     assert data[-1] < 0.7 * data[0]

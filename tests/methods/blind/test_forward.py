@@ -1,4 +1,5 @@
-"""The forward model in tiles and batches of frames: the same as in one piece, within its memory, whatever the shape."""
+"""The forward model in tiles and batches of frames: the same as in one piece, within its memory, whatever the
+shape."""
 
 from dataclasses import replace
 
@@ -19,15 +20,24 @@ STEP = 16
 
 @pytest.fixture(scope="module")
 def case():
-    """Two objects of two wavelengths, so two kinds of transfer functions, 75 x 113 pixels with bad ones: no multiple of the step."""
+    """Two objects of two wavelengths, so two kinds of transfer functions, 75 x 113 pixels with bad ones: no
+    multiple of the step."""
     made = simulate(size=113, objects=2, wavelengths=(854.2, 630.2), frames=3, varying=0.3)
     frames = np.asarray(made.burst.frames)[:, :, :75].copy()
     frames[1, 2, 30:33, 60:70] = np.nan
-    return replace(made, burst=Burst(frames=frames, instruments=made.burst.instruments), modes=made.modes[:, :, :6])
+    return replace(
+        made, burst=Burst(frames=frames, instruments=made.burst.instruments), modes=made.modes[:, :, :6]
+    )
 
 
 def flow(case, memory_bytes: float, **how: float) -> Flow:
-    return Flow(observe(case.burst, CPU, align=False, **how), replace(case.wavefronts, left_out=1.0), PSF, STEP, memory_bytes)
+    return Flow(
+        observe(case.burst, CPU, align=False, **how),
+        replace(case.wavefronts, left_out=1.0),
+        PSF,
+        STEP,
+        memory_bytes,
+    )
 
 
 def close(found: torch.Tensor | None, wanted: torch.Tensor | None) -> None:
@@ -71,9 +81,17 @@ def test_frames_that_are_read_part_by_part_are_those_that_are_held(case):
 
 
 def test_a_run_in_tiles_and_one_in_a_piece_end_alike(case, monkeypatch):
-    settings = SvMomfbdSettings(grid_step=STEP, modes=8, r0_cm=20.0, psf=PSF, iterations=2, align=False, object_weights="1, 0.5")
-    # Not from zero aberrations: there the gradient in every even mode is nothing but rounding, and Adam's first step is its sign.
-    start = Snapshot(step=0, total=2, images=np.nanmean(np.asarray(case.burst.frames), 1), maps={"modes": 0.5 * case.modes.numpy()})
+    settings = SvMomfbdSettings(
+        grid_step=STEP, modes=8, r0_cm=20.0, psf=PSF, iterations=2, align=False, object_weights="1, 0.5"
+    )
+    # Not from zero aberrations: there the gradient in every even mode is nothing but rounding, and Adam's
+    # first step is its sign.
+    start = Snapshot(
+        step=0,
+        total=2,
+        images=np.nanmean(np.asarray(case.burst.frames), 1),
+        maps={"modes": 0.5 * case.modes.numpy()},
+    )
     whole = list(METHOD.stream(case.burst, settings, device=CPU, seed=0, start=start))[-1]
     monkeypatch.setattr("heliorestore.methods.sv_momfbd.budget_bytes", lambda *_: 3e6)
     cut = list(METHOD.stream(case.burst, settings, device=CPU, seed=0, start=start))[-1]
@@ -98,7 +116,12 @@ def test_every_pixel_belongs_to_one_part_and_every_node_to_one_at_least(shape, m
 
 
 def test_more_memory_keeps_more_transfer_functions():
-    kept = [make_layout((1, 12, 1024, 1024), step=32, psf=96, optics=1, memory_bytes=b, device=CPU) for b in (3e8, 1e9, 4e9)]
-    assert [layout.kept / layout.count for layout in kept] == sorted(layout.kept / layout.count for layout in kept)
+    kept = [
+        make_layout((1, 12, 1024, 1024), step=32, psf=96, optics=1, memory_bytes=b, device=CPU)
+        for b in (3e8, 1e9, 4e9)
+    ]
+    assert [layout.kept / layout.count for layout in kept] == sorted(
+        layout.kept / layout.count for layout in kept
+    )
     assert kept[-1].kept == kept[-1].count
     assert kept[0].kept < kept[0].count

@@ -10,7 +10,8 @@ from heliorestore.train.polarised import correlated_noise
 
 
 @pytest.mark.parametrize(
-    ("label", "stokes"), [("630.25 nm, Q", "Q"), ("Stokes V", "V"), ("I", "I"), ("630.25 nm", ""), ("narrow band", ""), ("", "")]
+    ("label", "stokes"),
+    [("630.25 nm, Q", "Q"), ("Stokes V", "V"), ("I", "I"), ("630.25 nm", ""), ("narrow band", ""), ("", "")],
 )
 def test_stokes_parameters_are_read_from_labels(label: str, stokes: str) -> None:
     assert stokes_of(label) == stokes
@@ -21,7 +22,9 @@ def test_the_noise_is_found_in_a_series_whatever_it_shows(smoothing_px: float) -
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:100, :100]
     scene = 0.1 * np.exp(-((y - 50) ** 2 + (x - 40) ** 2) / 300) - 0.05 * (x > 80)
-    frames = np.stack([scene + 2e-3 * correlated_noise(rng, (100, 100), smoothing_px=smoothing_px) for _ in range(3)])
+    frames = np.stack(
+        [scene + 2e-3 * correlated_noise(rng, (100, 100), smoothing_px=smoothing_px) for _ in range(3)]
+    )
     light = light_of(Burst.from_array(frames), 0)
     assert light.noise == pytest.approx(2e-3, rel=0.06)
     assert light.strength == pytest.approx(np.std(scene - np.median(scene)) / 2e-3, rel=0.3)
@@ -44,16 +47,21 @@ def test_local_means_of_noise_are_one_and_of_structure_more() -> None:
     assert facts["residual_sigma"] == pytest.approx(1, abs=0.02)
     assert facts["residual_local_mean"] == pytest.approx(1, abs=0.15)
     assert statistics(noise + np.float32(0.2), 0.5)["residual_local_mean"] > 3
-    np.testing.assert_allclose(block_means(np.arange(32.0 * 32).reshape(32, 32)), [[247.5, 263.5], [759.5, 775.5]])
+    np.testing.assert_allclose(
+        block_means(np.arange(32.0 * 32).reshape(32, 32)), [[247.5, 263.5], [759.5, 775.5]]
+    )
 
 
 def cube(rank: int, sigma: float) -> tuple[Burst, np.ndarray]:
     """Q and V at eight wavelengths, of few components each."""
     rng = np.random.default_rng(2)
     waves = np.linspace(630.2, 630.3, 8)
-    truth = np.concatenate([
-        np.einsum("wr,ryx->wyx", rng.standard_normal((8, rank)), rng.standard_normal((rank, 40, 40))) for _ in range(2)
-    ])[:, None]  # fmt: skip
+    truth = np.concatenate(
+        [
+            np.einsum("wr,ryx->wyx", rng.standard_normal((8, rank)), rng.standard_normal((rank, 40, 40)))
+            for _ in range(2)
+        ]
+    )[:, None]
     truth = np.repeat(truth, 2, axis=1)
     noisy = truth + sigma * rng.standard_normal(truth.shape)
     labels = tuple(f"{wave:.3f} nm, {stokes}" for stokes in "QV" for wave in waves)
@@ -64,7 +72,10 @@ def cube(rank: int, sigma: float) -> tuple[Burst, np.ndarray]:
 def test_spectra_are_ordered_by_wavelength() -> None:
     burst, _ = cube(2, 0.1)
     assert spectra(burst) == [tuple(range(8)), tuple(range(8, 16))]
-    assert spectra(burst.select(objects=slice(None, None, -1))) == [tuple(range(7, -1, -1)), tuple(range(15, 7, -1))]
+    assert spectra(burst.select(objects=slice(None, None, -1))) == [
+        tuple(range(7, -1, -1)),
+        tuple(range(15, 7, -1)),
+    ]
 
 
 def test_pca_takes_away_the_noise_of_the_components_it_leaves_out() -> None:

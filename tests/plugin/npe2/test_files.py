@@ -26,7 +26,9 @@ MANIFEST = Path(heliorestore.__file__).parent / "napari.yaml"
 
 def write_cube(path, shape=(3, 8, 9), **cards):
     data = np.random.default_rng(1).normal(100, 5, shape).astype(np.float32)
-    fits.PrimaryHDU(data, fits.Header({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 8542.0} | cards)).writeto(path)
+    fits.PrimaryHDU(
+        data, fits.Header({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 8542.0} | cards)
+    ).writeto(path)
     return data
 
 
@@ -54,7 +56,8 @@ def test_the_manifest_is_valid_and_every_command_can_be_imported():
 
 def test_reading_and_writing_need_neither_torch_nor_qt():
     code = (
-        "import sys, heliorestore.plugin.npe2.readers as r, heliorestore.plugin.npe2.writers, heliorestore.plugin.npe2.samples as s;"
+        "import sys, heliorestore.plugin.npe2.readers as r, heliorestore.plugin.npe2.writers, "
+        "heliorestore.plugin.npe2.samples as s;"
         "s.open_burst(); r.get_reader('.');"
         "assert not {'torch', 'qtpy', 'PyQt6', 'napari'} & set(sys.modules), sorted(sys.modules)"
     )
@@ -63,7 +66,9 @@ def test_reading_and_writing_need_neither_torch_nor_qt():
 
 def test_what_is_ours(tmp_path):
     write_cube(tmp_path / "cube.fits")
-    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1])])]).writeto(tmp_path / "table.fits")
+    fits.HDUList(
+        [fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1])])]
+    ).writeto(tmp_path / "table.fits")
     write_cube(tmp_path / "packed.fits.gz")
     (tmp_path / "note.txt").write_text("hello")
     (tmp_path / "empty").mkdir()
@@ -113,7 +118,9 @@ def test_a_bad_file_is_one_notification_and_no_layer(viewer, tmp_path, errors, c
 
 def test_the_samples_open(viewer):
     assert [layer.data.ndim for layer in viewer.open_sample("heliorestore", "hmi_continuum")] == [2]
-    assert [layer.data.shape for layer in viewer.open_sample("heliorestore", "small_burst")] == [(6, 128, 128)] * 2
+    assert [layer.data.shape for layer in viewer.open_sample("heliorestore", "small_burst")] == [
+        (6, 128, 128)
+    ] * 2
 
 
 def test_the_command_makes_us_the_reader_of_fits(viewer, tmp_path, errors):
@@ -146,11 +153,20 @@ def test_a_plain_layer_is_saved_with_header_and_scale(viewer, tmp_path):
 
 def test_layers_without_a_file_are_saved_with_their_scale(tmp_path):
     arguments = {"name": "a", "scale": (0.1, 0.2), "translate": (5.0, 6.0), "units": ("arcsec", "arcsec")}
-    save(tmp_path / "two.fits", [(np.ones((4, 5)), arguments, "image"), (np.ones((3, 3), bool), {"name": "b"}, "image")])
+    save(
+        tmp_path / "two.fits",
+        [(np.ones((4, 5)), arguments, "image"), (np.ones((3, 3), bool), {"name": "b"}, "image")],
+    )
     with fits.open(tmp_path / "two.fits") as hdus:
         assert [hdu.name for hdu in hdus] == ["A", "B"]
         header = hdus[0].header
-        assert [header[k] for k in ("CDELT1", "CDELT2", "CRVAL1", "CRVAL2", "CUNIT1")] == [0.2, 0.1, 6.0, 5.0, "arcsec"]
+        assert [header[k] for k in ("CDELT1", "CDELT2", "CRVAL1", "CRVAL2", "CUNIT1")] == [
+            0.2,
+            0.1,
+            6.0,
+            5.0,
+            "arcsec",
+        ]
         assert hdus[1].data.dtype == np.uint8
 
 

@@ -34,7 +34,8 @@ def compare(viewer):
 
 
 def own(viewer):
-    """The layers but for those that only help to compare, of which none is visible while nothing is compared."""
+    """The layers but for those that only help to compare, of which none is visible while nothing is
+    compared."""
     return [layer for layer in viewer.layers if "help" not in layer.metadata or layer.visible]
 
 
@@ -42,7 +43,16 @@ def state(viewer):
     """Everything that comparing must leave as it was."""
     grid = viewer.canvas.grid
     return (
-        [(layer.name, layer.visible, layer.contrast_limits, layer.contrast_limits_range, layer.colormap.name) for layer in own(viewer)],
+        [
+            (
+                layer.name,
+                layer.visible,
+                layer.contrast_limits,
+                layer.contrast_limits_range,
+                layer.colormap.name,
+            )
+            for layer in own(viewer)
+        ],
         (grid.enabled, tuple(grid.shape), grid.stride),
         (viewer.scene.camera.zoom, tuple(viewer.scene.camera.center), viewer.scene.camera.mouse_pan),
         viewer.dims.current_step,
@@ -112,9 +122,17 @@ def test_what_another_panel_compares_is_what_the_box_says(compare, viewer):
     first, second, other = viewer.layers
     choose(compare, "blink")
     compare.compare(How.SIDE, second, other)
-    assert [box.currentText() for box in (compare.how, compare.first, compare.second)] == ["side by side", "b", "other"]
+    assert [box.currentText() for box in (compare.how, compare.first, compare.second)] == [
+        "side by side",
+        "b",
+        "other",
+    ]
     comparison_of(viewer).start(How.SPLIT, other, first, part=0.2)
-    assert [box.currentText() for box in (compare.how, compare.first, compare.second)] == ["split", "other", "a"]
+    assert [box.currentText() for box in (compare.how, compare.first, compare.second)] == [
+        "split",
+        "other",
+        "a",
+    ]
     assert compare.border.value() == 200
     comparison_of(viewer).stop()
     assert compare.how.currentText() == "off"
@@ -131,7 +149,10 @@ def test_a_difference_that_is_lost_says_why(compare, viewer, qtbot):
     assert "a whole multiple" in compare.problem.text()
 
 
-@pytest.mark.parametrize(("close", "how"), [("the x", "split"), ("the x", "blink"), ("remove", "difference"), ("hide", "side by side")])
+@pytest.mark.parametrize(
+    ("close", "how"),
+    [("the x", "split"), ("the x", "blink"), ("remove", "difference"), ("hide", "side by side")],
+)
 def test_closing_the_panel_undoes_everything(compare, viewer, qtbot, close, how):
     dock = compare.parent()
     dock.window().show()
@@ -162,7 +183,9 @@ def test_the_layers_that_help_are_used_again_and_offered_nowhere(compare, viewer
         choose(compare, how)
     choose(compare, "off")
     helping = [layer for layer in viewer.layers if layer not in own(viewer)]
-    assert sorted(layer.name for layer in helping) == [f"{kind} (not in use)" for kind in ("difference", "divider", "left part")]
+    assert sorted(layer.name for layer in helping) == [
+        f"{kind} (not in use)" for kind in ("difference", "divider", "left part")
+    ]
     assert {compare.first.itemText(n) for n in range(compare.first.count())} == {"a", "b", "other"}
     assert [layer.name for layer in viewer.layers if is_restorable(layer)] == ["a", "b", "other"]
     save(tmp_path / "all.fits", [layer.as_layer_data_tuple() for layer in viewer.layers])
@@ -218,7 +241,8 @@ def test_the_divider_cuts_the_first_layer_and_lies_where_it_is_cut(compare, view
     np.testing.assert_array_equal(left.data, A[:, :12])
     assert viewer.layers["b"].visible
     edge = left.data_to_world((0, 11.5))[1]  # the outer edge of its last pixel
-    np.testing.assert_allclose(divider.data_to_world((0, 0)), (0.95, edge))  # its only pixel, as high as the image
+    # its only pixel, as high as the image
+    np.testing.assert_allclose(divider.data_to_world((0, 0)), (0.95, edge))
     np.testing.assert_allclose(divider.scale, (2.0, 0.05))
     compare.border.setValue(0)
     assert not left.visible
@@ -227,7 +251,8 @@ def test_the_divider_cuts_the_first_layer_and_lies_where_it_is_cut(compare, view
 def test_the_divider_is_dragged_and_elsewhere_the_mouse_pans(compare, viewer):
     choose(compare, "split")
     drag = viewer.mouse_drag_callbacks[-1]
-    event = SimpleNamespace(type="mouse_press", position=(1.0, 1.45))  # the middle of 30 columns of 0.1 arcsec
+    # the middle of 30 columns of 0.1 arcsec
+    event = SimpleNamespace(type="mouse_press", position=(1.0, 1.45))
     hold = drag(viewer, event)
     next(hold)
     assert not viewer.scene.camera.mouse_pan
@@ -238,7 +263,8 @@ def test_the_divider_is_dragged_and_elsewhere_the_mouse_pans(compare, viewer):
     event.type = "mouse_release"
     assert list(hold) == []
     assert viewer.scene.camera.mouse_pan
-    assert list(drag(viewer, SimpleNamespace(type="mouse_press", position=(1.0, 0.4)))) == []  # far from the divider
+    # far from the divider
+    assert list(drag(viewer, SimpleNamespace(type="mouse_press", position=(1.0, 0.4)))) == []
     assert viewer.scene.camera.mouse_pan
 
 
@@ -253,9 +279,15 @@ def test_the_difference_is_first_minus_second_and_follows_the_data(compare, view
     assert tuple(layer.contrast_limits) == (low, high)
 
 
-def test_the_difference_with_a_finer_image_is_on_the_coarser_pixels_of_the_shown_frame(compare, viewer, qtbot):
+def test_the_difference_with_a_finer_image_is_on_the_coarser_pixels_of_the_shown_frame(
+    compare, viewer, qtbot
+):
     fine = np.stack([A, A + 3]).repeat(2, 1).repeat(2, 2)
-    place = {"scale": (1, 0.05, 0.05), "translate": (0, -0.025, -0.025), "units": ("pixel", "arcsec", "arcsec")}
+    place = {
+        "scale": (1, 0.05, 0.05),
+        "translate": (0, -0.025, -0.025),
+        "units": ("pixel", "arcsec", "arcsec"),
+    }
     viewer.add_image(fine, name="fine", axis_labels=("t", "y", "x"), **place)
     viewer.dims.current_step = (0, 0, 0)
     compare.second.choose(viewer.layers["fine"])

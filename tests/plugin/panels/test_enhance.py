@@ -23,7 +23,9 @@ def enhance_panel(viewer, tmp_path, monkeypatch, qtbot):
     from heliorestore.plugin.viewer.layers import burst_layers
 
     for kind in ("continuum", "magnetogram"):
-        record = weights.WeightsRecord(name=f"enhance-{kind}-small", architecture="enhance-small", kind=kind, pixel_arcsec=(0.45, 0.56))
+        record = weights.WeightsRecord(
+            name=f"enhance-{kind}-small", architecture="enhance-small", kind=kind, pixel_arcsec=(0.45, 0.56)
+        )
         weights.save(small(), record, tmp_path)
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
     for data in burst_layers(Burst.from_array(IMAGE, KNOWN["hmi-6173"]), "sun"):
@@ -61,7 +63,8 @@ def test_the_split_shows_the_input_left_of_the_border(enhance_panel, viewer, fin
     np.testing.assert_array_equal(before.data, IMAGE[:, :15])
     np.testing.assert_allclose(extent(before)[0], extent(sun)[0], atol=1e-9)
     assert (before.visible, result.visible, sun.visible) == (True, True, False)
-    assert tuple(before.contrast_limits) == tuple(result.contrast_limits)  # or a step at the border would be one of the limits
+    # or a step at the border would be one of the limits
+    assert tuple(before.contrast_limits) == tuple(result.contrast_limits)
     assert enhance_panel.layer_list.chosen() == [sun]  # the split is no input
     enhance_panel.before.setValue(0)
     assert (before.visible, result.visible, sun.visible) == (False, True, True)
@@ -72,7 +75,11 @@ def test_compare_knows_what_the_split_shows_and_ends_it(enhance_panel, viewer, f
     viewer.window.add_dock_widget(compare, name="Compare")
     finish(enhance_panel, enhance_panel.run_panel.run_button.click)
     enhance_panel.before.setValue(300)
-    assert [box.currentText() for box in (compare.how, compare.first, compare.second)] == ["split", "sun", "enhance 1 sun"]
+    assert [box.currentText() for box in (compare.how, compare.first, compare.second)] == [
+        "split",
+        "sun",
+        "enhance 1 sun",
+    ]
     assert compare.border.value() == 300
     compare.how.setCurrentIndex(0)
     assert enhance_panel.before.value() == 0

@@ -22,8 +22,13 @@ def mfbd_panel(viewer, tmp_path, monkeypatch, qtbot):
     from heliorestore.plugin.viewer.layers import burst_layers
 
     torch.manual_seed(0)
-    for name, architecture in (("mfbd-crisp-quarter", "mfbd-quarter"), ("mfbd-recurrent-crisp-quarter", "mfbd-recurrent-quarter")):
-        record = weights.WeightsRecord(name=name, architecture=architecture, normalisation="contrast 1", pixel_arcsec=(0.05, 0.07))
+    for name, architecture in (
+        ("mfbd-crisp-quarter", "mfbd-quarter"),
+        ("mfbd-recurrent-crisp-quarter", "mfbd-recurrent-quarter"),
+    ):
+        record = weights.WeightsRecord(
+            name=name, architecture=architecture, normalisation="contrast 1", pixel_arcsec=(0.05, 0.07)
+        )
         weights.save(weights.build(architecture), record, tmp_path)
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
     for data in burst_layers(Burst.from_array(FRAMES, KNOWN["crisp-8542"]), "burst"):
@@ -92,6 +97,8 @@ def test_the_network_needs_no_instrument_but_momfbd_does(mfbd_panel, viewer, fin
     mfbd_panel.layer_list.choose([viewer.layers[0]])
     assert mfbd_panel.instrument.missing.isHidden()
     mfbd_panel.momfbd_button.click()
-    assert "does not say the aperture, the pixel size and the wavelength" in mfbd_panel.run_panel.problem.text()
+    assert (
+        "does not say the aperture, the pixel size and the wavelength" in mfbd_panel.run_panel.problem.text()
+    )
     assert finish(mfbd_panel, mfbd_panel.run_panel.run_button.click).end.value == "finished"
     assert "size of the pixels is unknown" in mfbd_panel.run_panel.messages.text()

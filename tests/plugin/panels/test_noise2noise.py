@@ -1,4 +1,5 @@
-"""The panel of Noise2Noise: the slider's frame, the visible objects, the whole series, and what was taken away."""
+"""The panel of Noise2Noise: the slider's frame, the visible objects, the whole series, and what was taken
+away."""
 
 import numpy as np
 import pytest
@@ -23,7 +24,11 @@ def denoise_panel(viewer, tmp_path, monkeypatch, qtbot):
 
     torch.manual_seed(0)
     weights.save(
-        uncertain(), weights.WeightsRecord(name="denoise-stokes", architecture="denoiser-uncertain", normalisation="noise"), tmp_path
+        uncertain(),
+        weights.WeightsRecord(
+            name="denoise-stokes", architecture="denoiser-uncertain", normalisation="noise"
+        ),
+        tmp_path,
     )
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
     for data in burst_layers(Burst.from_array(FRAMES, labels=("Q", "V")), "sun"):

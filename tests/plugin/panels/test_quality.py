@@ -1,4 +1,5 @@
-"""Image quality and cut levels in a real viewer: the right numbers of the right layers, exported and kept up to date."""
+"""Image quality and cut levels in a real viewer: the right numbers of the right layers, exported and kept up
+to date."""
 
 import re
 
@@ -11,7 +12,9 @@ from heliorestore.instrument import KNOWN
 from heliorestore.plugin.preferences import Preferences
 from heliorestore.plugin.viewer.cut_levels import apply_cuts, cut_levels, is_lower_left
 
-SUN = (1000 * (1 + 0.1 * np.random.default_rng(0).standard_normal((3, 64, 80)).cumsum(-1) / 5)).astype(np.float32)
+SUN = (1000 * (1 + 0.1 * np.random.default_rng(0).standard_normal((3, 64, 80)).cumsum(-1) / 5)).astype(
+    np.float32
+)
 
 
 @pytest.fixture
@@ -24,7 +27,13 @@ def quality(viewer, qtbot):
 
     for data in burst_layers(Burst.from_array(SUN[None], KNOWN["crisp-8542"], labels=("WB",)), "sun"):
         viewer.add_layer(Layer.create(*data))
-    viewer.add_image(1.5 * SUN[0], name="brighter", scale=(0.059, 0.059), units=("arcsec", "arcsec"), axis_labels=("y", "x"))
+    viewer.add_image(
+        1.5 * SUN[0],
+        name="brighter",
+        scale=(0.059, 0.059),
+        units=("arcsec", "arcsec"),
+        axis_labels=("y", "x"),
+    )
     viewer.dims.current_step = (0, 0, 0)
     viewer.layers.selection = {viewer.layers[0]}
     widget = QualityWidget(viewer)
@@ -81,7 +90,9 @@ def test_charts_are_saved_as_picture_and_as_numbers(quality, qtbot, tmp_path):
     quality.save_charts(tmp_path / "chart")
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
     quality.save_charts(tmp_path / "chart.svg")
-    assert {"sun WB", "photometry"} <= set(re.findall(r">([^<]+)</text>", (tmp_path / "chart.svg").read_text()))
+    assert {"sun WB", "photometry"} <= set(
+        re.findall(r">([^<]+)</text>", (tmp_path / "chart.svg").read_text())
+    )
     quality.save_charts(tmp_path / "chart.jpg")
     assert "it ends in .png, .pdf or .svg" in quality.said.text()
     quality.save_csv(tmp_path / "chart.csv")
@@ -122,7 +133,9 @@ def test_the_wheel_over_a_chart_scrolls_the_panel(quality, qtbot):
 
     axes_of(quality.spectra, qtbot)
     no, flat = Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase
-    turn = QWheelEvent(QPointF(9, 9), QPointF(9, 9), QPoint(), QPoint(0, -120), Qt.MouseButton.NoButton, no, flat, False)
+    turn = QWheelEvent(
+        QPointF(9, 9), QPointF(9, 9), QPoint(), QPoint(0, -120), Qt.MouseButton.NoButton, no, flat, False
+    )
     turn.accept()
     quality.spectra.canvas.wheelEvent(turn)
     assert not turn.isAccepted()
@@ -142,11 +155,17 @@ def test_a_hidden_panel_does_not_compute(quality, viewer, qtbot):
 def test_every_control_explains_itself(quality):
     from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
 
-    found = [child for kind in (QAbstractButton, QAbstractSpinBox, QComboBox) for child in quality.findChildren(kind)]
+    found = [
+        child
+        for kind in (QAbstractButton, QAbstractSpinBox, QComboBox)
+        for child in quality.findChildren(kind)
+    ]
     silent = [
         c
         for c in found
-        if not c.toolTip() and not isinstance(c.parent(), (QAbstractSpinBox, QComboBox)) and c.parent() is not quality.table
+        if not c.toolTip()
+        and not isinstance(c.parent(), (QAbstractSpinBox, QComboBox))
+        and c.parent() is not quality.table
     ]
     assert silent == []
 

@@ -81,7 +81,9 @@ def test_only_few_snapshots_are_drawn_and_the_last_one_always(panel, viewer, fin
 
     drawn = []
     show = ResultLayers.show
-    monkeypatch.setattr(ResultLayers, "show", lambda self, snapshot: (drawn.append(snapshot.step), show(self, snapshot)))
+    monkeypatch.setattr(
+        ResultLayers, "show", lambda self, snapshot: (drawn.append(snapshot.step), show(self, snapshot))
+    )
     set_fields(panel, iterations=2000)
     finish(panel, panel.run_panel.run_button.click)
     assert drawn == sorted(drawn)
@@ -89,7 +91,9 @@ def test_only_few_snapshots_are_drawn_and_the_last_one_always(panel, viewer, fin
     assert len(drawn) < 200
 
 
-def test_layers_that_take_long_follow_one_per_turn_and_all_end_with_the_last_snapshot(panel, viewer, finish, qtbot, monkeypatch):
+def test_layers_that_take_long_follow_one_per_turn_and_all_end_with_the_last_snapshot(
+    panel, viewer, finish, qtbot, monkeypatch
+):
     from heliorestore.plugin.viewer import result_layers
 
     layers = result_layers.ResultLayers(viewer, "slow", panel.layer_list.chosen())
@@ -161,7 +165,9 @@ def history(last: int, *names: str) -> dict:
 
 
 def test_a_missing_value_cuts_the_loss_curve(curve, qtbot):
-    curve.set_history({"step": np.arange(7.0), "loss": np.array([100.0, 10.0, np.nan, 1.0, 0.0, 10.0, 1.0])}, ("loss",))
+    curve.set_history(
+        {"step": np.arange(7.0), "loss": np.array([100.0, 10.0, np.nan, 1.0, 0.0, 10.0, 1.0])}, ("loss",)
+    )
     (line,) = seen(curve, qtbot).lines
     np.testing.assert_array_equal(line.get_ydata(), [100, 10, np.nan, 1, np.nan, 10, 1])
     assert line.axes.get_yscale() == "log"
@@ -220,7 +226,8 @@ def test_a_storm_of_snapshots_leaves_the_last_on_the_loss_curve(curve, qtbot):
 
 
 @pytest.mark.parametrize(
-    ("how", "words"), [("runtime", "shapes do not fit"), ("memory", "memory is not enough"), ("gpu", "memory is not enough")]
+    ("how", "words"),
+    [("runtime", "shapes do not fit"), ("memory", "memory is not enough"), ("gpu", "memory is not enough")],
 )
 def test_an_error_reaches_the_user_and_the_next_run_works(panel, viewer, finish, notices, how, words):
     set_fields(panel, fail=how)
@@ -241,7 +248,11 @@ def test_pause_step_and_go_on(panel, finish, qtbot):
     run.step_button.click()
     qtbot.waitUntil(lambda: run.state.name == "PAUSED" and run.snapshot is not None, timeout=20_000)
     assert run.snapshot.step == 1
-    assert (run.run_button.isEnabled(), run.pause_button.isEnabled(), run.stop_button.isEnabled()) == (True, False, True)
+    assert (run.run_button.isEnabled(), run.pause_button.isEnabled(), run.stop_button.isEnabled()) == (
+        True,
+        False,
+        True,
+    )
     assert run.run_button.text() == "Go on"
     run.step_button.click()
     qtbot.waitUntil(lambda: run.snapshot.step == 2, timeout=20_000)
@@ -318,7 +329,8 @@ def test_destroying_the_dock_ends_the_run(panel, viewer, fake, qtbot):
     viewer.window.remove_dock_widget(panel)
     panel.deleteLater()
     qtbot.waitUntil(lambda: fake.closed == 1, timeout=20_000)
-    viewer.add_image(np.ones((4, 4)), scale=(0.05, 0.05), units=("arcsec", "arcsec"))  # nobody listens any more, nothing breaks
+    # nobody listens any more, nothing breaks
+    viewer.add_image(np.ones((4, 4)), scale=(0.05, 0.05), units=("arcsec", "arcsec"))
     assert len(viewer.layers) == 7
 
 
@@ -345,7 +357,9 @@ def test_updates_leave_no_memory_behind(panel, viewer, finish, qtbot):
 def test_what_is_unknown_is_asked_for_in_the_panel(panel, viewer, finish):
     from napari.layers import Layer
 
-    viewer.add_layer(Layer.create(np.random.default_rng(0).normal(5, 1, (20, 20)), {"name": "plain"}, "image"))
+    viewer.add_layer(
+        Layer.create(np.random.default_rng(0).normal(5, 1, (20, 20)), {"name": "plain"}, "image")
+    )
     panel.layer_list.choose([viewer.layers["plain"]])
     panel.run_panel.run_button.click()
     assert "does not say the aperture, the pixel size and the wavelength" in panel.run_panel.problem.text()
@@ -401,7 +415,10 @@ def test_frames_and_objects_are_chosen_by_slices(panel, finish):
 
 def test_the_list_of_inputs_follows_the_viewer(panel, viewer):
     def shown():
-        return [(panel.layer_list.item(n).text(), panel.layer_list.item(n).checkState().value) for n in range(panel.layer_list.count())]
+        return [
+            (panel.layer_list.item(n).text(), panel.layer_list.item(n).checkState().value)
+            for n in range(panel.layer_list.count())
+        ]
 
     assert shown() == [("sun WB", 2), ("sun NB", 2)]
     viewer.layers["sun NB"].name = "line"
@@ -450,7 +467,9 @@ def test_the_command_line_repeats_the_run(panel, viewer, burst, tmp_path, qtbot)
     panel.copy_python()
     text = QApplication.clipboard().text()
     compile(text, "copied", "exec")
-    assert ".select(objects=slice(1, 2, 1), frames=slice(0, 4, 2)).with_instrument('pixel_arcsec=0.06')" in text
+    assert (
+        ".select(objects=slice(1, 2, 1), frames=slice(0, 4, 2)).with_instrument('pixel_arcsec=0.06')" in text
+    )
     assert 'strength=0.25, text="it\'s"' in text
 
 
@@ -461,7 +480,15 @@ def test_reset_shows_the_defaults_again(panel):
 
 
 def test_every_control_explains_itself(panel):
-    from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QListWidget, QScrollBar
+    from qtpy.QtWidgets import (
+        QAbstractButton,
+        QAbstractSlider,
+        QAbstractSpinBox,
+        QComboBox,
+        QLineEdit,
+        QListWidget,
+        QScrollBar,
+    )
 
     silent = [
         child
@@ -480,7 +507,9 @@ def test_the_loss_curve_is_drawn_in_the_ink_of_the_theme(panel, viewer, finish, 
     finish(panel, panel.run_panel.run_button.click)
     seen(panel.run_panel.curve, qtbot)
     picture = panel.run_panel.curve.grab().toImage()
-    values = [picture.pixelColor(x, y).lightness() for x in range(picture.width()) for y in range(picture.height())]
+    values = [
+        picture.pixelColor(x, y).lightness() for x in range(picture.width()) for y in range(picture.height())
+    ]
     background = np.median(values)
     assert (background < 128) == (theme == "dark")
     ink = max(values) if theme == "dark" else min(values)
@@ -521,8 +550,15 @@ def test_hidden_layers_wait_until_they_are_shown(panel, viewer, finish, qtbot):
     hidden.visible = True
     assert hidden.metadata["heliorestore"] is panel.run_panel.snapshot
     finish(panel, panel.run_panel.stop)
-    assert {layer.metadata["heliorestore"].step for layer in results(viewer).values()} == {panel.run_panel.snapshot.step}
-    assert [layer.name for layer in viewer.layers][-4:] == ["fake 1 WB residual", "fake 1 NB residual", "fake 1 NB", "fake 1 WB"]
+    assert {layer.metadata["heliorestore"].step for layer in results(viewer).values()} == {
+        panel.run_panel.snapshot.step
+    }
+    assert [layer.name for layer in viewer.layers][-4:] == [
+        "fake 1 WB residual",
+        "fake 1 NB residual",
+        "fake 1 NB",
+        "fake 1 WB",
+    ]
     assert viewer.layers.selection.active.name == "fake 1 WB"
 
 
@@ -549,12 +585,16 @@ def test_mode_maps_give_sliders_and_no_word_about_units(panel, viewer, burst):
     from heliorestore.snapshot import Run, Snapshot
 
     maps = {"modes": np.random.default_rng(0).normal(size=(4, 6, 3, 4))}
-    snapshot = Snapshot(step=1, total=1, images=np.ones((2, 24, 30)), maps=maps, run=Run.of(burst, FakeSettings(), "cpu", 0))
+    snapshot = Snapshot(
+        step=1, total=1, images=np.ones((2, 24, 30)), maps=maps, run=Run.of(burst, FakeSettings(), "cpu", 0)
+    )
     for data in snapshot_layers(snapshot, "r"):
         viewer.add_layer(Layer.create(*data))
     assert viewer.dims.ndim == 4
     viewer.dims.current_step = (5, 3, 0, 0)  # mode 5 of frame 3: the frame slider is the burst's
-    np.testing.assert_array_equal(viewer.layers["r WB modes"].data[5, 3], maps["modes"].astype(np.float32)[3, 5])
+    np.testing.assert_array_equal(
+        viewer.layers["r WB modes"].data[5, 3], maps["modes"].astype(np.float32)[3, 5]
+    )
     assert viewer.dims.axis_labels[:2] == ("k", "t")
 
 
@@ -595,8 +635,11 @@ def test_a_layer_of_naparis_own_reader_is_pointed_out(panel, viewer, tmp_path):
     from napari.layers import Layer
     from napari.layers._source import layer_source
 
-    with layer_source(path=str(tmp_path / "cube.fits"), reader_plugin="napari"):  # as napari marks what it has read itself
-        layer = Layer.create(np.ones((20, 20)), {"name": "cube", "scale": (0.05, 0.05), "units": ("arcsec", "arcsec")}, "image")
+    # as napari marks what it has read itself
+    with layer_source(path=str(tmp_path / "cube.fits"), reader_plugin="napari"):
+        layer = Layer.create(
+            np.ones((20, 20)), {"name": "cube", "scale": (0.05, 0.05), "units": ("arcsec", "arcsec")}, "image"
+        )
     viewer.add_layer(layer)
     panel.layer_list.choose([viewer.layers["cube"]])
     assert "opened by napari's own reader" in panel.hint.text()

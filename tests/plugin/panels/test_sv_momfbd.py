@@ -51,7 +51,16 @@ def small_burst() -> Burst:
     rng = np.random.default_rng(5)
     scene = rng.normal(1.0, 0.1, (2, 1, 40, 48)).astype(np.float32)
     frames = (100 * (scene + rng.normal(0, 0.01, (2, 4, 40, 48)))).astype(np.float32)
-    header = Header({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 854.2, "WAVEUNIT": -9, "CDELT1": 0.059, "CUNIT1": "arcsec"})
+    header = Header(
+        {
+            "TELESCOP": "SST",
+            "INSTRUME": "CRISP",
+            "WAVELNTH": 854.2,
+            "WAVEUNIT": -9,
+            "CDELT1": 0.059,
+            "CUNIT1": "arcsec",
+        }
+    )
     return Burst.from_array(frames, find("crisp-8542"), labels=("WB", "NB"), headers=(header, header))
 
 
@@ -97,7 +106,9 @@ def slide(widget, name, value):
     widget.form.fields[name].editor.box.setValue(value)
 
 
-def test_a_run_gives_the_headless_result_and_its_state_goes_with_the_panel(live, viewer, small_burst, finish, saves):
+def test_a_run_gives_the_headless_result_and_its_state_goes_with_the_panel(
+    live, viewer, small_burst, finish, saves
+):
     finish(live, live.run_panel.run_button.click, seconds=60)
     alone = heliorestore.restore(small_burst, live.form.settings(), device="cpu")
     np.testing.assert_array_equal(results(viewer)["sv-momfbd 1 WB"].data, alone.images[0])
@@ -131,7 +142,9 @@ def test_knobs_turned_in_a_pause_act_at_the_next_iteration_and_are_seen_at_once(
     set_fields(live, iterations=9)
     for step in range(1, 5):
         run.step_button.click()
-        qtbot.waitUntil(lambda step=step: run.state.name == "PAUSED" and run.snapshot.step == step, timeout=60_000)
+        qtbot.waitUntil(
+            lambda step=step: run.state.name == "PAUSED" and run.snapshot.step == step, timeout=60_000
+        )
     layer = results(viewer)["sv-momfbd 1 WB"]
     before = np.array(layer.data)
     for value in np.geomspace(0.1, 10, 12):
@@ -160,7 +173,9 @@ def test_a_run_that_has_ended_goes_on_when_a_knob_is_turned(live, viewer, small_
     assert snapshot.history["lambda_object"].tolist() == [0.1] * 5 + [1.0] * (snapshot.step - 5)
     assert (np.diff(snapshot.history["seconds"]) > 0).all()
     assert live._job.autosave.restart.ended
-    again = list(heliorestore.methods.base.replay(small_burst, live.form.settings(), snapshot.history, device="cpu"))[-1]
+    again = list(
+        heliorestore.methods.base.replay(small_burst, live.form.settings(), snapshot.history, device="cpu")
+    )[-1]
     assert again.losses == dict(snapshot.losses)  # the file of such a result can be rerun
     np.testing.assert_array_equal(again.images, snapshot.images)
 
@@ -180,7 +195,11 @@ def test_what_a_sweep_ran_is_not_gone_on_with(live, viewer, finish, qtbot):
     import dataclasses
 
     finish(live, live.run_panel.run_button.click, seconds=60)
-    finish(live, lambda: live.run_panel.start(dataclasses.replace(live.job(), seed=1), live.make_layers(live.job())), seconds=60)
+    finish(
+        live,
+        lambda: live.run_panel.start(dataclasses.replace(live.job(), seed=1), live.make_layers(live.job())),
+        seconds=60,
+    )
     slide(live, "lambda_object", 1.0)
     qtbot.wait(600)
     assert not live.run_panel.busy
@@ -191,23 +210,33 @@ def test_the_preview_box_restores_its_part_follows_knobs_and_moves(live, viewer,
     live.preview_on.setChecked(True)
     preview, box = live.preview, live.preview.box
     box.move(type(preview.rectangle)(0, 8, 32, 40))
-    qtbot.waitUntil(lambda: preview.snapshot is not None and preview.snapshot.step == 5 and preview.rectangle.left == 8, timeout=60_000)
+    qtbot.waitUntil(
+        lambda: preview.snapshot is not None and preview.snapshot.step == 5 and preview.rectangle.left == 8,
+        timeout=60_000,
+    )
     layer = viewer.layers["preview WB"]
     assert layer.data.shape == (32, 32)
-    np.testing.assert_allclose(layer.data_to_world((0, 0)), viewer.layers["sun WB"].data_to_world((0, 0, 8))[1:])
+    np.testing.assert_allclose(
+        layer.data_to_world((0, 0)), viewer.layers["sun WB"].data_to_world((0, 0, 8))[1:]
+    )
     assert layer.data.mean() == pytest.approx(100, rel=0.02)
     assert layer.contrast_limits == viewer.layers["sun WB"].contrast_limits
     qtbot.waitUntil(lambda: "at rest" in live.preview_note.text(), timeout=20_000)
     sharp = np.array(layer.data)
     slide(live, "lambda_object", 5.0)
-    qtbot.waitUntil(lambda: "at rest" in live.preview_note.text() and preview.snapshot.step > 5, timeout=60_000)
+    qtbot.waitUntil(
+        lambda: "at rest" in live.preview_note.text() and preview.snapshot.step > 5, timeout=60_000
+    )
     assert layer.data.std() < sharp.std()
     box.move(type(preview.rectangle)(4, 0, 40, 36))
     qtbot.waitUntil(lambda: preview.snapshot is not None and layer.data.shape == (36, 36), timeout=60_000)
-    np.testing.assert_allclose(layer.data_to_world((0, 0)), viewer.layers["sun WB"].data_to_world((0, 4, 0))[1:])
+    np.testing.assert_allclose(
+        layer.data_to_world((0, 0)), viewer.layers["sun WB"].data_to_world((0, 4, 0))[1:]
+    )
     assert viewer.layers.selection.active.name == "preview box"
     live.probe.on.setChecked(True)
-    qtbot.waitUntil(lambda: "Strehl" in live.probe.text.text(), timeout=30_000)  # of the box, no run was needed
+    # of the box, no run was needed
+    qtbot.waitUntil(lambda: "Strehl" in live.probe.text.text(), timeout=30_000)
     viewer.layers.remove("preview box")
     assert not live.preview_on.isChecked()
     assert not layer.visible
@@ -230,7 +259,9 @@ def test_run_takes_the_whole_field_and_ends_the_preview(live, viewer, finish, qt
     # What is hidden is nobody's result: neither an input, nor a version, nor to be compared, nor written.
     assert not any(is_restorable(layer) or is_image(layer) for layer in hidden)
     assert [version.name for version in versions(viewer.layers)] == ["sv-momfbd 1"]
-    assert "preview" not in " ".join(live.layer_list.item(row).text() for row in range(live.layer_list.count()))
+    assert "preview" not in " ".join(
+        live.layer_list.item(row).text() for row in range(live.layer_list.count())
+    )
     assert viewer.layers.selection.active.name == "sv-momfbd 1 WB"
     count = len(viewer.layers)
     live.preview_on.setChecked(True)
@@ -276,7 +307,8 @@ def test_the_residual_follows_the_frame_slider(live, viewer, qtbot, finish):
     wanted = live.form.fields["residual_frame"]
     assert wanted.get() == 3
     layer = results(viewer)["sv-momfbd 1 WB residual"]
-    qtbot.waitUntil(lambda: layer.visible and layer.data.min() < 0 < layer.data.max(), timeout=60_000)  # one frame's has a sign
+    # one frame's has a sign
+    qtbot.waitUntil(lambda: layer.visible and layer.data.min() < 0 < layer.data.max(), timeout=60_000)
     live.residual_on.setChecked(False)
     assert wanted.get() is None
     assert finish(live, live.run_panel.stop_button.click, seconds=60).end.value == "stopped"
@@ -289,7 +321,10 @@ def test_a_run_in_a_closed_window_is_offered_and_resumed_with_the_same_loss(
     widget = docked(viewer, qtbot, burst)
     set_fields(widget, iterations=12)
     widget.run_panel.step_button.click()
-    qtbot.waitUntil(lambda: widget.run_panel.state.name == "PAUSED" and widget.run_panel.snapshot is not None, timeout=60_000)
+    qtbot.waitUntil(
+        lambda: widget.run_panel.state.name == "PAUSED" and widget.run_panel.snapshot is not None,
+        timeout=60_000,
+    )
     settings = widget.form.settings()
     viewer.close()
     wait_for_threads()
@@ -319,9 +354,14 @@ def test_a_run_is_resumed_with_the_knobs_as_they_stood_and_repeated_from_its_sta
     for step, smooth in enumerate((0.1, 0.1, 0.7), 1):
         slide(widget, "lambda_object", smooth)
         run.step_button.click()
-        qtbot.waitUntil(lambda step=step: run.state.name == "PAUSED" and run.snapshot is not None and run.snapshot.step == step)
+        qtbot.waitUntil(
+            lambda step=step: (
+                run.state.name == "PAUSED" and run.snapshot is not None and run.snapshot.step == step
+            )
+        )
     (record,) = saves.glob("*.json")
-    assert ["lambda_object", "0.7"] in json.loads(record.read_text())["rows"]  # a crash would lose no more than what comes now
+    # a crash would lose no more than what comes now
+    assert ["lambda_object", "0.7"] in json.loads(record.read_text())["rows"]
     slide(widget, "lambda_object", 0.4)  # no iteration has been made with it
     viewer.close()
     wait_for_threads()
@@ -333,7 +373,11 @@ def test_a_run_is_resumed_with_the_knobs_as_they_stood_and_repeated_from_its_sta
     assert widget.form.settings().lambda_object == 0.4
     assert resumed.history["lambda_object"].tolist() == [0.1, 0.1, 0.7, 0.4, 0.4]
     assert (np.diff(resumed.history["seconds"]) > 0).all()
-    again = list(heliorestore.methods.base.replay(heliorestore.read(sun_file), resumed.run.settings, resumed.history, device="cpu"))
+    again = list(
+        heliorestore.methods.base.replay(
+            heliorestore.read(sun_file), resumed.run.settings, resumed.history, device="cpu"
+        )
+    )
     np.testing.assert_array_equal(again[-1].images, resumed.images)
 
 
@@ -356,7 +400,10 @@ def test_a_killed_process_leaves_a_run_that_can_be_resumed_or_discarded(viewer, 
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
     try:
-        qtbot.waitUntil(lambda: any(json.loads(path.read_text())["step"] >= 4 for path in saves.glob("*.json")), timeout=100_000)
+        qtbot.waitUntil(
+            lambda: any(json.loads(path.read_text())["step"] >= 4 for path in saves.glob("*.json")),
+            timeout=100_000,
+        )
         assert autosave.unfinished("sv-momfbd") == []  # it runs
     finally:
         os.kill(process.pid, signal.SIGKILL)
@@ -387,7 +434,9 @@ def test_a_changed_input_is_not_gone_on_with(viewer, saves, sun_file, qtbot):
     assert "has been changed since" in widget.run_panel.problem.text()
 
 
-@pytest.mark.parametrize("place", ["observation.observe", "alternation.refine_step", "alternation.measure", "momfbd.evaluate"])
+@pytest.mark.parametrize(
+    "place", ["observation.observe", "alternation.refine_step", "alternation.measure", "momfbd.evaluate"]
+)
 def test_out_of_memory_at_any_stage_is_said_and_the_next_run_works(live, finish, monkeypatch, place):
     name = place.rpartition(".")[2]
     import heliorestore.methods.sv_momfbd as module
@@ -439,7 +488,15 @@ def test_a_thousand_updates_leave_no_snapshot_behind(live, viewer, finish):
     for step in range(1000):
         maps = {name: maps + np.float32(step) for name, maps in snapshot.maps.items()}
         images = snapshot.images + np.float32(step)
-        made = Snapshot(step=step, total=1000, images=images, maps=maps, history=snapshot.history, losses=snapshot.losses, run=snapshot.run)
+        made = Snapshot(
+            step=step,
+            total=1000,
+            images=images,
+            maps=maps,
+            history=snapshot.history,
+            losses=snapshot.losses,
+            run=snapshot.run,
+        )
         seen.append(weakref.ref(made))
         layers.show(made)
     del made, maps, images
@@ -465,7 +522,9 @@ def test_the_memory_of_a_run_is_told_before_it(live, qtbot):
 def test_shortcuts_press_the_buttons_and_what_is_disabled_stays(live, viewer, qtbot):
     from heliorestore.plugin.widgets.shortcuts import SHORTCUTS
 
-    assert {str(key) for key in viewer.keymap} >= {key.replace("Control", "Ctrl").replace("-", "+") for key in SHORTCUTS}
+    assert {str(key) for key in viewer.keymap} >= {
+        key.replace("Control", "Ctrl").replace("-", "+") for key in SHORTCUTS
+    }
     pressed = []
     live.run_panel.run_button.clicked.connect(lambda: pressed.append("run"))
     live.run_panel.pause_button.clicked.connect(lambda: pressed.append("pause"))

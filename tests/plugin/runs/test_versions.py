@@ -31,7 +31,9 @@ def choose(panel, number):
     panel.version_list.list.setCurrentRow(number)
 
 
-def test_a_kept_result_stays_while_the_run_goes_on_and_knows_its_settings(panel, viewer, finish, qtbot, tmp_path):
+def test_a_kept_result_stays_while_the_run_goes_on_and_knows_its_settings(
+    panel, viewer, finish, qtbot, tmp_path
+):
     run = panel.run_panel
     run.step_button.click()
     qtbot.waitUntil(lambda: run.state.name == "PAUSED" and run.snapshot is not None, timeout=20_000)
@@ -82,7 +84,9 @@ def test_versions_are_renamed_and_deleted_together(panel, viewer, finish, qtbot)
 def test_an_opened_file_is_a_version_whose_settings_come_back(panel, viewer, burst, tmp_path):
     import heliorestore
 
-    heliorestore.write(restore(burst, FakeSettings(strength=3.0, kind="b"), device="cpu"), tmp_path / "old.fits")
+    heliorestore.write(
+        restore(burst, FakeSettings(strength=3.0, kind="b"), device="cpu"), tmp_path / "old.fits"
+    )
     from napari.layers import Layer
 
     from heliorestore.plugin.npe2.readers import load_layers
@@ -99,7 +103,9 @@ def test_settings_of_another_method_bring_its_form(panel, qtbot):
     from heliorestore.methods.richardson_lucy import RichardsonLucySettings
 
     panel.show_settings(RichardsonLucySettings(iterations=7))
-    qtbot.waitUntil(lambda: panel.form is not None and panel.form.settings_class is RichardsonLucySettings, timeout=30_000)
+    qtbot.waitUntil(
+        lambda: panel.form is not None and panel.form.settings_class is RichardsonLucySettings, timeout=30_000
+    )
     assert panel.form.settings() == RichardsonLucySettings(iterations=7)
 
 
@@ -145,7 +151,9 @@ def test_a_sweep_becomes_one_stack_with_the_values_on_its_axis(panel, viewer, bu
     for number, value in enumerate((0.1, 1.0, 10.0)):
         alone = restore(burst, FakeSettings(strength=value), device="cpu")
         np.testing.assert_array_equal(layer.data[number, 3], alone.images[0])
-        np.testing.assert_array_equal(viewer.layers["sweep of strength 1 NB"].data[number, 0], alone.images[1])
+        np.testing.assert_array_equal(
+            viewer.layers["sweep of strength 1 NB"].data[number, 0], alone.images[1]
+        )
     assert viewer.dims.current_step[:2] == (0, 2)
     overlay = viewer.canvas.overlays["text"]
     assert (overlay.visible, overlay.text) == (True, "strength = 0.1")
@@ -156,7 +164,11 @@ def test_a_sweep_becomes_one_stack_with_the_values_on_its_axis(panel, viewer, bu
 
     box.export(tmp_path)
     qtbot.waitUntil(lambda: box.said.text().startswith("Written"), timeout=20_000)
-    assert {path.name for path in tmp_path.glob("*.fits")} == {"strength_0.1.fits", "strength_1.fits", "strength_10.fits"}
+    assert {path.name for path in tmp_path.glob("*.fits")} == {
+        "strength_0.1.fits",
+        "strength_1.fits",
+        "strength_10.fits",
+    }
     rows = {name: text for name, text, *_ in read(tmp_path / "strength_10.fits").run.settings.rows}
     assert json.loads(rows["strength"]) == 10.0
     box.keep_button.click()
@@ -183,7 +195,12 @@ def test_stop_ends_a_sweep_and_keeps_what_is_there(panel, viewer, qtbot):
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [("0.1", "2 to 50 values"), ("0.1, 99", "must be 1e-06 to 10"), ("0.1, much", "must be a finite number"), ("1, 1.0", "are the same")],
+    [
+        ("0.1", "2 to 50 values"),
+        ("0.1, 99", "must be 1e-06 to 10"),
+        ("0.1, much", "must be a finite number"),
+        ("1, 1.0", "are the same"),
+    ],
 )
 def test_values_that_cannot_be_swept_are_explained(panel, values, words):
     box = start_sweep(panel, "strength", values)

@@ -12,7 +12,9 @@ from heliorestore.snapshot import StopReason
 
 from ..conftest import HAS_DISPLAY, FakeSettings, wait_for_threads
 
-pytestmark = pytest.mark.skipif(not HAS_DISPLAY, reason="Qt's threads are tested with a display; under Linux use xvfb-run -a")
+pytestmark = pytest.mark.skipif(
+    not HAS_DISPLAY, reason="Qt's threads are tested with a display; under Linux use xvfb-run -a"
+)
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
-"""What a user does in a window that OpenGL draws, as a program of its own: a segmentation fault would take the tests with it.
+"""What a user does in a window that OpenGL draws, as a program of its own: a segmentation fault would take
+the tests with it.
 
-`python scenarios.py NAME` ends with 0 where napari survives, and where nothing was sent to another OpenGL context than the canvas's.
+`python scenarios.py NAME` ends with 0 where napari survives, and where nothing was sent to another OpenGL
+context than the canvas's.
 """
 
 import sys

@@ -105,15 +105,19 @@ def test_a_turned_input_turns_the_result_about_the_same_corner(burst, fake):
     result = made(snapshot_layers(snapshot, "r", Placement.of_layer(source)))[-1]
     for edge in ((-0.5, -0.5), (23.5, 29.5)):
         fine = (np.array(edge) + 0.5) * 2 - 0.5
-        np.testing.assert_allclose(result.data_to_world(fine), source.data_to_world((0, *edge))[1:], atol=1e-12)
+        np.testing.assert_allclose(
+            result.data_to_world(fine), source.data_to_world((0, *edge))[1:], atol=1e-12
+        )
 
 
 def test_maps_are_hidden_and_signed_maps_are_symmetric(burst):
     rng = np.random.default_rng(0)
     run = Run.of(burst, FakeSettings(), "cpu", 0)
     maps = {
-        "modes": rng.normal(size=(4, 6, 3, 4)), "residual": rng.normal(size=(2, 24, 30)), "coverage": np.ones((2, 24, 30)),
-    }  # fmt: skip
+        "modes": rng.normal(size=(4, 6, 3, 4)),
+        "residual": rng.normal(size=(2, 24, 30)),
+        "coverage": np.ones((2, 24, 30)),
+    }
     snapshot = Snapshot(step=1, total=2, images=np.ones((2, 24, 30)), maps=maps, losses={"l": 0.5}, run=run)
     layers = {layer.name: layer for layer in made(snapshot_layers(snapshot, "r"))}
     modes = layers["r WB modes"]
@@ -154,11 +158,15 @@ def test_changed_pixels_make_a_new_burst_with_the_same_instrument(burst):
     assert made_burst.sources == ()
     assert made_burst.instruments == burst.instruments
     np.testing.assert_array_equal(made_burst.image(0, 3), 2 * burst.image(0, 3))
-    np.testing.assert_array_equal(made_burst.select(objects=slice(1, 2), frames=slice(2, None)).image(0, 1), burst.image(1, 3))
+    np.testing.assert_array_equal(
+        made_burst.select(objects=slice(1, 2), frames=slice(2, None)).image(0, 1), burst.image(1, 3)
+    )
 
 
 def test_a_foreign_layer_gives_what_its_scale_says():
-    layer = Layer.create(np.ones((3, 5, 6)), {"name": "x", "scale": (1, 1e-4, 1e-4), "units": ("pixel", "deg", "deg")}, "image")
+    layer = Layer.create(
+        np.ones((3, 5, 6)), {"name": "x", "scale": (1, 1e-4, 1e-4), "units": ("pixel", "deg", "deg")}, "image"
+    )
     assert burst_of([layer]).instruments[0].pixel_arcsec == pytest.approx(0.36)
     assert burst_of([Layer.create(np.ones((5, 6)), {}, "image")]).instruments == (Instrument(),)
 
@@ -212,7 +220,9 @@ def test_nodes_of_mode_maps_lie_on_their_pixels_in_the_world(burst):
     from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 
     run = Run.of(burst, SvMomfbdSettings(grid_step=8), "cpu", 0)
-    snapshot = Snapshot(step=1, total=2, images=np.ones((2, 24, 30)), maps={"modes": np.ones((4, 6, 4, 5))}, run=run)
+    snapshot = Snapshot(
+        step=1, total=2, images=np.ones((2, 24, 30)), maps={"modes": np.ones((4, 6, 4, 5))}, run=run
+    )
     layers = {layer.name: layer for layer in made(snapshot_layers(snapshot, "r"))}
     node = layers["r WB modes"].data_to_world((2, 1, 2, 3))
     np.testing.assert_allclose(node[-2:], layers["r WB"].data_to_world((16, 24)))
@@ -225,4 +235,6 @@ def test_a_part_of_the_image_lies_where_it_was_cut_from():
     turned = np.array([[0.8, -0.6], [0.6, 0.8]])
     whole = Placement(scale=(0.05, 0.05), translate=(3.0, -1.0), rotate=turned, units=("arcsec", "arcsec"))
     part = whole.cropped((10, 20))
-    np.testing.assert_allclose(np.array(part.translate), np.array([3.0, -1.0]) + turned @ (0.05 * np.array([10, 20])))
+    np.testing.assert_allclose(
+        np.array(part.translate), np.array([3.0, -1.0]) + turned @ (0.05 * np.array([10, 20]))
+    )

@@ -26,12 +26,24 @@ def test_a_new_form_shows_the_defaults(form):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"iterations": 12}, {"strength": 1 / 3}, {"strength": 1.234567890123e-5}, {"count": 777}, {"offset": -1 / 3}, {"offset": 6.02e11},
-        {"offset": 1e-10}, {"kind": "b"}, {"size": 2}, {"flag": True},
-        {"text": "two words"}, {"net": "a/file.safetensors"}, {"limit": 0.1}, {"limit": None}, {"limit": 0.0},
+        {"iterations": 12},
+        {"strength": 1 / 3},
+        {"strength": 1.234567890123e-5},
+        {"count": 777},
+        {"offset": -1 / 3},
+        {"offset": 6.02e11},
+        {"offset": 1e-10},
+        {"kind": "b"},
+        {"size": 2},
+        {"flag": True},
+        {"text": "two words"},
+        {"net": "a/file.safetensors"},
+        {"limit": 0.1},
+        {"limit": None},
+        {"limit": 0.0},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_settings_come_back_to_the_last_bit(form, changes):
     settings = FakeSettings(**changes)
     form.set_settings(settings)
@@ -81,7 +93,9 @@ def test_the_logarithmic_slider_covers_the_range(form):
 
 def test_a_wrong_value_is_told_under_its_field(form):
     field = form.fields["limit"]
-    form.fields["limit"] = type(field)(field.option, field.editor, field.label, lambda: -1.0, field.set, field.error)
+    form.fields["limit"] = type(field)(
+        field.option, field.editor, field.label, lambda: -1.0, field.set, field.error
+    )
     with pytest.raises(SettingsError, match="limit is -1"):
         form.settings()
     assert "limit is -1" in field.error.text()
@@ -93,7 +107,9 @@ def test_a_wrong_value_is_told_under_its_field(form):
 
 def test_only_live_settings_can_be_moved_while_running(form):
     form.set_running(True)
-    assert {name for name, field in form.fields.items() if field.editor.isEnabled()} == {o.name for o in options(FakeSettings) if o.live}
+    assert {name for name, field in form.fields.items() if field.editor.isEnabled()} == {
+        o.name for o in options(FakeSettings) if o.live
+    }
     form.set_running(False)
     assert all(field.editor.isEnabled() for field in form.fields.values())
 
@@ -116,8 +132,14 @@ def test_the_weights_at_hand_are_listed_when_they_are_asked_for(form, tmp_path, 
     box.setEditText("typed")
     changes = []
     form.changed.connect(lambda: changes.append(form.settings().net))
-    for name, architecture in (("mine", "mfbd-quarter"), ("other", "enhance-small"), ("third", "mfbd-recurrent-quarter")):
-        weights.save(weights.build(architecture), weights.WeightsRecord(name=name, architecture=architecture), tmp_path)
+    for name, architecture in (
+        ("mine", "mfbd-quarter"),
+        ("other", "enhance-small"),
+        ("third", "mfbd-recurrent-quarter"),
+    ):
+        weights.save(
+            weights.build(architecture), weights.WeightsRecord(name=name, architecture=architecture), tmp_path
+        )
     (tmp_path / "lost.safetensors").write_bytes(b"")  # without a record
     box.look()
     assert [box.itemText(number) for number in range(box.count())] == ["mine", "third"]

@@ -1,8 +1,10 @@
-"""The neural emulator as forward model: what `methods.blind.forward` asks of a model, done by a frozen network.
+"""The neural emulator as forward model: what `methods.blind.forward` asks of a model, done by a frozen
+network.
 
-Asensio Ramos (2024), section 3.3. Frames go through the network some at a time; what they need for the gradient is computed again,
-so that memory does not grow with the burst. The field goes through it whole where that fits into the memory, for the network sees
-further than a PSF reaches. On a GPU it computes in half precision.
+Asensio Ramos (2024), section 3.3. Frames go through the network some at a time; what they need for the
+gradient is computed again, so that memory does not grow with the burst. The field goes through it whole where
+that fits into the memory, for the network sees further than a PSF reaches. On a GPU it computes in half
+precision.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ from heliorestore.optics.convolve import given_shape, interpolate, margins, node
 from heliorestore.optics.psf import Optics
 from heliorestore.optics.pupil import Aperture, sampling
 
-_ALIKE = 0.03  # sampling and obscuration may differ by this fraction from those that the network was trained on
-_PER_INPUT, _PER_WIDTH = 4, 26  # full-size channels at the peak of a gradient, all levels together, as benchmarks/emulator.py measures
+# sampling and obscuration may differ by this fraction from those that the network was trained on
+_ALIKE = 0.03
+# full-size channels at the peak of a gradient, all levels together, as benchmarks/emulator.py measures
+_PER_INPUT, _PER_WIDTH = 4, 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,33 +47,52 @@ class Trained:
     @property
     def message(self) -> str:
         """What the record of a run says of it."""
-        return f"The blur was that of the emulator {self.name}, sha256 {self.sha256}; AdamW sought objects and modes at once."
+        return (
+            f"The blur was that of the emulator {self.name}, sha256 {self.sha256}; AdamW sought "
+            f"objects and modes at once."
+        )
 
     def number(self, instrument: Instrument) -> int:
-        """Which of them samples the diffraction pattern as that instrument does: nothing else about it shapes a PSF in pixels."""
+        """Which of them samples the diffraction pattern as that instrument does: nothing else about it shapes
+        a PSF in pixels.
+        """
         wanted = Aperture.of(instrument).obscuration
-        like = [n for n, known in enumerate(self.instruments) if abs(Aperture.of(known).obscuration - wanted) <= _ALIKE]
-        errors = {number: abs(sampling(instrument) / sampling(self.instruments[number]) - 1) for number in like}
+        like = [
+            n
+            for n, known in enumerate(self.instruments)
+            if abs(Aperture.of(known).obscuration - wanted) <= _ALIKE
+        ]
+        errors = {
+            number: abs(sampling(instrument) / sampling(self.instruments[number]) - 1) for number in like
+        }
         if errors and min(errors.values()) <= _ALIKE:
             return min(errors, key=errors.__getitem__)
         raise SettingsError(
-            f"The emulator {self.name} was not trained for {instrument.name}, D p/lambda = {sampling(instrument):.3f}: it knows "
-            f"{', '.join(f'{known.name} ({sampling(known):.3f})' for known in self.instruments)}. Choose --forward filter-flow, "
+            f"The emulator {self.name} was not trained for {instrument.name}, D p/lambda = "
+            f"{sampling(instrument):.3f}: it knows "
+            f"{', '.join(f'{known.name} ({sampling(known):.3f})' for known in self.instruments)}. Choose "
+            "--forward filter-flow, "
             "which needs no training."
         )
 
 
 def load_emulator(name: str, device: torch.device) -> Trained:
-    """The weights of that name or file as a frozen network on a device, its norms folded into its convolutions."""
+    """The weights of that name or file as a frozen network on a device, its norms folded into its
+    convolutions.
+    """
     net, record = weights.load(name)
     if not isinstance(net, Emulator):
-        raise WeightsError(f"The weights {name} are of the network {record.architecture}, not of an emulator.")
+        raise WeightsError(
+            f"The weights {name} are of the network {record.architecture}, not of an emulator."
+        )
     instruments = tuple(Instrument.parse(text) for text in record.instrument.split("; "))
     return Trained(record.name, frozen(net).to(device), instruments, record.sha256)
 
 
 def frozen(net: Emulator) -> Emulator:
-    """The network ready for use as a model: its norms folded into its convolutions, its channels last, nothing trainable."""
+    """The network ready for use as a model: its norms folded into its convolutions, its channels last,
+    nothing trainable.
+    """
     for part in net.eval().modules():
         if isinstance(part, nn.Sequential):
             for place, layer in enumerate(part):
@@ -82,7 +105,9 @@ def frozen(net: Emulator) -> Emulator:
 
 
 def frame_bytes(width: int, shape: tuple[int, int]) -> float:
-    """Bytes at the peak of the gradient of one frame, for a network of that width and objects of that shape with their margins."""
+    """Bytes at the peak of the gradient of one frame, for a network of that width and objects of that shape
+    with their margins.
+    """
     rows, columns = (n + -n % (1 << LEVELS) for n in shape)
     return 4.0 * (_PER_INPUT * (1 + MODES) + _PER_WIDTH * width) * rows * columns
 
@@ -103,9 +128,17 @@ def emulator_layout(width: int) -> PlanLayout:
 
 
 def _layout(
-    width: int, burst_shape: tuple[int, int, int, int], *, step: int, psf: int, optics: int, memory_bytes: float, device: torch.device
+    width: int,
+    burst_shape: tuple[int, int, int, int],
+    *,
+    step: int,
+    psf: int,
+    optics: int,
+    memory_bytes: float,
+    device: torch.device,
 ) -> Layout:
-    """The largest tiles of which the gradient of one frame keeps within half of the memory, and frames whose images do in a quarter.
+    """The largest tiles of which the gradient of one frame keeps within half of the memory, and frames whose
+    images do in a quarter.
 
     Nothing is kept for later but the modes themselves, whatever the optics and the device.
     """
@@ -129,16 +162,19 @@ def emulated(trained: Trained) -> Callable[[Sequence[Optics], tuple[int, int], i
     return partial(_emulated, trained)
 
 
-def _emulated(trained: Trained, optics: Sequence[Optics], shape: tuple[int, int], step: int, memory_bytes: float) -> Emulated:
+def _emulated(
+    trained: Trained, optics: Sequence[Optics], shape: tuple[int, int], step: int, memory_bytes: float
+) -> Emulated:
     return Emulated(trained=trained, optics=optics, shape=shape, step=step, memory_bytes=memory_bytes)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Emulated:
-    """Objects (object, y, x) with the margins of the PSFs, modes (frame, mode, gy, gx) in rad of the first object, to images.
+    """Objects (object, y, x) with the margins of the PSFs, modes (frame, mode, gy, gx) in rad of the first
+    object, to images.
 
-    The network sees the whole object and the modes at every pixel, continued at the borders as they are there; the images are
-    what it makes without the margins.
+    The network sees the whole object and the modes at every pixel, continued at the borders as they are
+    there; the images are what it makes without the margins.
     """
 
     trained: Trained
@@ -152,9 +188,12 @@ class Emulated:
         for optics in self.optics:
             if len(optics.modes) > MODES:
                 raise SettingsError(
-                    f"There are {len(optics.modes)} modes, but the emulator knows {MODES}: choose --modes {MODES} or another --forward."
+                    f"There are {len(optics.modes)} modes, but the emulator knows {MODES}: choose --modes "
+                    f"{MODES} or another --forward."
                 )
-        object.__setattr__(self, "_numbers", tuple(self.trained.number(optics.instrument) for optics in self.optics))
+        object.__setattr__(
+            self, "_numbers", tuple(self.trained.number(optics.instrument) for optics in self.optics)
+        )
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -183,16 +222,21 @@ class Emulated:
             return self(objects, transfer)
 
     def adjoint(self, images: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
-        """Refused: the network is not linear in the objects, so that conjugate gradients cannot solve for them."""
+        """Refused: the network is not linear in the objects, so that conjugate gradients cannot solve for
+        them.
+        """
         raise SettingsError(
-            f"The emulator {self.trained.name} is not linear in the objects: use --optimiser adamw with it, or --forward filter-flow."
+            f"The emulator {self.trained.name} is not linear in the objects: use --optimiser adamw with it, "
+            "or --forward filter-flow."
         )
 
     def _checkpointed(self, number: int, object_: torch.Tensor, modes: torch.Tensor) -> torch.Tensor:
         if not torch.is_grad_enabled():
             return self._images(number, object_, modes)
         # Nothing is random: to keep the state of the generators would make a GPU wait.
-        images: Any = checkpoint(self._images, number, object_, modes, use_reentrant=False, preserve_rng_state=False)
+        images: Any = checkpoint(
+            self._images, number, object_, modes, use_reentrant=False, preserve_rng_state=False
+        )
         part: torch.Tensor = images
         return part
 
@@ -203,7 +247,9 @@ class Emulated:
         maps = interpolate(modes * (reference / own), self.shape, self.step)
         maps = nn.functional.pad(maps, (before, behind, before, behind), mode="replicate")
         maps = nn.functional.pad(maps, (0, 0, 0, 0, 0, MODES - maps.shape[1]))
-        one_hot = torch.eye(len(self.trained.instruments), dtype=maps.dtype, device=maps.device)[self._numbers[number]]
+        one_hot = torch.eye(len(self.trained.instruments), dtype=maps.dtype, device=maps.device)[
+            self._numbers[number]
+        ]
         seen = object_[None, None].expand(len(maps), -1, -1, -1)
         with torch.autocast(maps.device.type, torch.bfloat16, enabled=maps.is_cuda):
             images: torch.Tensor = self.trained.net.field(seen, maps, one_hot.expand(len(maps), -1))

@@ -1,7 +1,9 @@
-"""The forward model of an observation: tiles of the field and batches of frames stream through it, its adjoint and its gradient.
+"""The forward model of an observation: tiles of the field and batches of frames stream through it, its
+adjoint and its gradient.
 
-Objects and modes stay whole. A tile takes from them what its pixels see, and gives back what belongs there; neighbours share the
-nodes on their border, so that the sum over all tiles is that of the undivided field, to rounding: there is nothing to blend.
+Objects and modes stay whole. A tile takes from them what its pixels see, and gives back what belongs there;
+neighbours share the nodes on their border, so that the sum over all tiles is that of the undivided field, to
+rounding: there is nothing to blend.
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ from heliorestore.prepare.observe import Observation
 class Model(Protocol):
     """What a space-variant model of one tile offers; `FilterFlow` does.
 
-    Images (object, frame, y, x) are made of objects (object, y, x), which reach beyond the image by the margins of the PSFs (the
-    model's borders are "given"), and of modes (frame, mode, gy, gx) in radian at the nodes. A call is differentiable in both.
-    `transfer` gives what can be kept while the modes stay as they are, whatever that is; `apply` makes images with it, and
-    `adjoint` is the transpose of `apply`, summed over the frames (of a model that is not linear in the objects: of its slope).
-    A model must be local, images seeing no further than the margins, for tiles to be what the whole field is.
+    Images (object, frame, y, x) are made of objects (object, y, x), which reach beyond the image by the
+    margins of the PSFs (the model's borders are "given"), and of modes (frame, mode, gy, gx) in radian at the
+    nodes. A call is differentiable in both. `transfer` gives what can be kept while the modes stay as they
+    are, whatever that is; `apply` makes images with it, and `adjoint` is the transpose of `apply`, summed
+    over the frames (of a model that is not linear in the objects: of its slope). A model must be local,
+    images seeing no further than the margins, for tiles to be what the whole field is.
     """
 
     def __call__(self, objects: torch.Tensor, modes: torch.Tensor) -> torch.Tensor: ...
@@ -38,7 +41,8 @@ class Model(Protocol):
     def adjoint(self, images: torch.Tensor, transfer: Any) -> torch.Tensor: ...
 
 
-# Of the optics of each object, the shape of the image, the distance of the nodes, and bytes that a gradient may keep.
+# Of the optics of each object, the shape of the image, the distance of the nodes, and bytes that a gradient
+# may keep.
 MakeModel = Callable[[Sequence[Optics], tuple[int, int], int, float], Model]
 
 
@@ -51,7 +55,14 @@ class PlanLayout(Protocol):
     """What decides how large the parts are that a model works on; `make_layout` does it for filter flow."""
 
     def __call__(
-        self, burst_shape: tuple[int, int, int, int], *, step: int, psf: int, optics: int, memory_bytes: float, device: torch.device
+        self,
+        burst_shape: tuple[int, int, int, int],
+        *,
+        step: int,
+        psf: int,
+        optics: int,
+        memory_bytes: float,
+        device: torch.device,
     ) -> Layout: ...
 
 
@@ -82,9 +93,11 @@ class Slope:
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """The forward model of an observation: objects (object, y, x) with their surroundings, modes (frame, mode, gy, gx) in radian.
+    """The forward model of an observation: objects (object, y, x) with their surroundings, modes (frame,
+    mode, gy, gx) in radian.
 
-    The work keeps within `memory_bytes`; `plan` says how large the tiles are, and `make` makes the model of one.
+    The work keeps within `memory_bytes`; `plan` says how large the tiles are, and `make` makes the model of
+    one.
     """
 
     observation: Observation
@@ -97,7 +110,9 @@ class Flow:
     optics: list[Optics] = field(init=False, repr=False)
     layout: Layout = field(init=False, repr=False)
     _models: dict[tuple[int, int], Model] = field(init=False, repr=False, default_factory=dict)
-    _filters: list[tuple[dict[str, float], torch.Tensor]] = field(init=False, repr=False, default_factory=list)
+    _filters: list[tuple[dict[str, float], torch.Tensor]] = field(
+        init=False, repr=False, default_factory=list
+    )
     _halo: list[torch.Tensor] = field(init=False, repr=False, default_factory=list)
     _last: list[Transfers] = field(init=False, repr=False, default_factory=list)
 
@@ -105,9 +120,13 @@ class Flow:
         seen = self.observation
         object.__setattr__(self, "optics", self.wavefronts.optics(self.psf_size))
         layout = self.plan(
-            (seen.objects, seen.frames, *seen.shape), step=self.step, psf=self.psf_size, optics=len({id(o) for o in self.optics}),
-            memory_bytes=self.memory_bytes, device=seen.device,
-        )  # fmt: skip
+            (seen.objects, seen.frames, *seen.shape),
+            step=self.step,
+            psf=self.psf_size,
+            optics=len({id(o) for o in self.optics}),
+            memory_bytes=self.memory_bytes,
+            device=seen.device,
+        )
         object.__setattr__(self, "layout", layout)
 
     @property
@@ -130,17 +149,25 @@ class Flow:
     def model(self, part: Part) -> Model:
         """The model of a tile."""
         if part.shape not in self._models:
-            self._models[part.shape] = self.make(self.optics, part.shape, self.step, self.layout.gradient_bytes)
+            self._models[part.shape] = self.make(
+                self.optics, part.shape, self.step, self.layout.gradient_bytes
+            )
         return self._models[part.shape]
 
     def transfers(self, modes: torch.Tensor) -> Transfers:
-        """The model with these modes; the last one asked for is kept, for an iteration asks for it again to be measured."""
+        """The model with these modes; the last one asked for is kept, for an iteration asks for it again to
+        be measured.
+        """
         if not self._last or not torch.equal(self._last[0].modes, modes):
             self._last[:] = [Transfers(self, modes)]
         return self._last[0]
 
-    def slope(self, objects: torch.Tensor, modes: torch.Tensor, gamma: torch.Tensor, *, in_objects: bool = False) -> Slope:
-        """The gradient of the misfit sum gamma r^2 of filtered objects and modes in radian; gamma (object)."""
+    def slope(
+        self, objects: torch.Tensor, modes: torch.Tensor, gamma: torch.Tensor, *, in_objects: bool = False
+    ) -> Slope:
+        """The gradient of the misfit sum gamma r^2 of filtered objects and modes in radian; gamma
+        (object).
+        """
         sharp = self.blurred(objects)
         to_modes, squares = torch.zeros_like(modes), torch.zeros_like(self.observation.mean)
         to_objects = torch.zeros_like(objects) if in_objects else None
@@ -155,7 +182,8 @@ class Flow:
     def _part_slope(
         self, part: Part, sharp: torch.Tensor, modes: torch.Tensor, gamma: torch.Tensor, in_objects: bool
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Sums of r^2 over the frames of a part, and the gradient in its modes and, where asked for, in what it sees of the objects.
+        """Sums of r^2 over the frames of a part, and the gradient in its modes and, where asked for, in what
+        it sees of the objects.
 
         By itself, so that nothing of one part's graph is alive when the next one's is made.
         """
@@ -164,7 +192,9 @@ class Flow:
         pixels = self.observation.read(part.frames, *part.pixels)
         residual = pixels.masked(self.model(part)(seen, own) - pixels.images)
         misfit = (residual.square() * gamma[:, None, None, None]).sum()
-        return residual.detach().square().sum(1), torch.autograd.grad(misfit, (own, seen) if in_objects else (own,))
+        return residual.detach().square().sum(1), torch.autograd.grad(
+            misfit, (own, seen) if in_objects else (own,)
+        )
 
     def surround(self, images: torch.Tensor) -> torch.Tensor:
         """Objects for a start: images (object, y, x), mirrored at their borders."""
@@ -174,33 +204,50 @@ class Flow:
         return surrounded
 
     def filters(self, knobs: Filter) -> torch.Tensor:
-        """The filter of eq. 16 (object, ky, kx) for objects with their surroundings; an iteration asks for it more than once."""
+        """The filter of eq. 16 (object, ky, kx) for objects with their surroundings; an iteration asks for it
+        more than once.
+        """
         wanted = {"width": knobs.filter_width, "smoothness": knobs.filter_smoothness}
         if not self._filters or self._filters[0][0] != wanted:
             frequencies = frequency(self.object_shape, device=self.observation.device)
-            self._filters[:] = [(wanted, torch.stack([flat_top(frequencies, cutoff(o.instrument), **wanted) for o in self.optics]))]
+            self._filters[:] = [
+                (
+                    wanted,
+                    torch.stack([flat_top(frequencies, cutoff(o.instrument), **wanted) for o in self.optics]),
+                )
+            ]
         return self._filters[0][1]
 
     def sharp(self, objects: torch.Tensor, knobs: Filter) -> torch.Tensor:
-        """Objects after the filter of eq. 16; wrapped around, for what lies at their edges no pixel sees well."""
+        """Objects after the filter of eq. 16; wrapped around, for what lies at their edges no pixel sees
+        well.
+        """
         return filtered(objects, self.filters(knobs), "periodic")
 
     @property
     def halo(self) -> torch.Tensor:
-        """Transfer functions (object, ky, kx) of the turbulence beyond the modes, for objects with their surroundings."""
+        """Transfer functions (object, ky, kx) of the turbulence beyond the modes, for objects with their
+        surroundings.
+        """
         if not self._halo:
             frequencies = frequency(self.object_shape, device=self.observation.device)
             v = torch.stack([(frequencies / cutoff(o.instrument)).clamp(max=1) for o in self.optics])
-            self._halo.append(self.wavefronts.remainders(v) if self.wavefronts.left_out > 0 else torch.ones_like(v))
+            self._halo.append(
+                self.wavefronts.remainders(v) if self.wavefronts.left_out > 0 else torch.ones_like(v)
+            )
         return self._halo[0]
 
     def blurred(self, objects: torch.Tensor) -> torch.Tensor:
-        """Objects in the halo of the turbulence beyond the modes: one blur for the whole field, so that it commutes with the PSFs."""
+        """Objects in the halo of the turbulence beyond the modes: one blur for the whole field, so that it
+        commutes with the PSFs.
+        """
         return filtered(objects, self.halo, "periodic") if self.wavefronts.left_out > 0 else objects
 
 
 class Transfers:
-    """The model with one set of modes: what it keeps of them, part by part, or makes again where the memory is too small."""
+    """The model with one set of modes: what it keeps of them, part by part, or makes again where the memory
+    is too small.
+    """
 
     def __init__(self, flow: Flow, modes: torch.Tensor) -> None:
         self.flow, self.modes = flow, modes

@@ -1,7 +1,7 @@
 """The objects that belong to given modes.
 
-With the modes known the loss of eq. 17 of Asensio Ramos (2024) is quadratic in the objects: conjugate gradients solve it,
-preconditioned by what a Fourier filter can invert.
+With the modes known the loss of eq. 17 of Asensio Ramos (2024) is quadratic in the objects: conjugate
+gradients solve it, preconditioned by what a Fourier filter can invert.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _LEAST = 1e-6  # of the power at frequency 0: what is inverted is no smaller
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Knobs:
-    """What may turn while the solver runs: weights of eq. 17 and the filter of eq. 16; `weights` (object) are gamma."""
+    """What may turn while the solver runs: weights of eq. 17 and the filter of eq. 16; `weights` (object) are
+    gamma.
+    """
 
     weights: torch.Tensor
     lambda_object: float = 0.1
@@ -37,15 +39,18 @@ class Knobs:
 
     @property
     def coupling(self) -> float:
-        """lambda_modes as a weight of the squared differences of whitened modes: 1 where it has its usual value."""
+        """lambda_modes as a weight of the squared differences of whitened modes: 1 where it has its usual
+        value.
+        """
         return self.lambda_modes / 0.01
 
 
 def solve_objects(transfers: Transfers, objects: torch.Tensor, knobs: Knobs, iterations: int) -> torch.Tensor:
-    """Objects that minimise eq. 17 for the given modes, by conjugate gradients from `objects`; they come back unfiltered.
+    """Objects that minimise eq. 17 for the given modes, by conjugate gradients from `objects`; they come back
+    unfiltered.
 
-    (H F^T F H + lambda B^T w B) o = H F^T d, with the data's mean over pixels and the sum over frames. With the modes known nothing
-    couples the objects: each has steps of its own, and their weights cancel.
+    (H F^T F H + lambda B^T w B) o = H F^T d, with the data's mean over pixels and the sum over frames. With
+    the modes known nothing couples the objects: each has steps of its own, and their weights cancel.
     """
     flow = transfers.flow
     pixels = flow.observation.shape[0] * flow.observation.shape[1]
@@ -56,7 +61,8 @@ def solve_objects(transfers: Transfers, objects: torch.Tensor, knobs: Knobs, ite
         return flow.sharp(x, knobs)
 
     def regularised(x: torch.Tensor, sharp: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
-        # What the filter takes away nothing else would hold: it weighs as much as the penalty of the sharpest structure.
+        # What the filter takes away nothing else would hold: it weighs as much as the penalty of the sharpest
+        # structure.
         lost = (x - sharp) / pixels
         held = half_gradient(sharp) - lost
         return filtered_objects(data + knobs.lambda_object * held) + knobs.lambda_object * lost
@@ -82,14 +88,22 @@ def solve_objects(transfers: Transfers, objects: torch.Tensor, knobs: Knobs, ite
 
 
 def preconditioner(transfers: Transfers, knobs: Knobs) -> torch.Tensor:
-    """About the inverse (object, ky, kx) of what `solve_objects` inverts: what it would be were all PSFs alike and the field endless."""
+    """About the inverse (object, ky, kx) of what `solve_objects` inverts: what it would be were all PSFs
+    alike and the field endless.
+    """
     flow = transfers.flow
     rows, columns = flow.object_shape
     transfer_filter, device = flow.filters(knobs), transfers.modes.device
-    ky, kx = (2 * math.pi * f for f in (torch.fft.fftfreq(rows, device=device)[:, None], torch.fft.rfftfreq(columns, device=device)))
+    ky, kx = (
+        2 * math.pi * f
+        for f in (torch.fft.fftfreq(rows, device=device)[:, None], torch.fft.rfftfreq(columns, device=device))
+    )
     # Sobel's derivative along an axis is sin k along it and (1 + cos k) / 2 across.
     steep = (kx.sin() * (1 + ky.cos()) / 2) ** 2 + (ky.sin() * (1 + kx.cos()) / 2) ** 2
-    seen = torch.stack([mean_power(optics, transfers.modes, flow.object_shape) for optics in flow.optics]) * flow.halo**2
+    seen = (
+        torch.stack([mean_power(optics, transfers.modes, flow.object_shape) for optics in flow.optics])
+        * flow.halo**2
+    )
     held = knobs.lambda_object * (transfer_filter**2 * steep + (1 - transfer_filter) ** 2)
     whole = flow.observation.frames * transfer_filter**2 * seen + held
     pixels = flow.observation.shape[0] * flow.observation.shape[1]
@@ -98,14 +112,17 @@ def preconditioner(transfers: Transfers, knobs: Knobs) -> torch.Tensor:
 
 
 def mean_power(optics: Optics, modes: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Mean of |transfer function|^2 over directions and modes (frame, mode, gy, gx) in radian, at the frequencies of an FFT of `shape`."""
+    """Mean of |transfer function|^2 over directions and modes (frame, mode, gy, gx) in radian, at the
+    frequencies of an FFT of `shape`.
+    """
     places = modes.permute(0, 2, 3, 1).flatten(0, 2)
     spectra = otf(psf(optics, places[:: max(1, len(places) // _SAMPLES)]))
     n = optics.size
     ring = (frequency((n, n), device=modes.device) * n).round().long()
     power = (spectra.real**2 + spectra.imag**2).mean(0)
     sums, counts = (
-        torch.zeros(n, device=modes.device).index_add(0, ring.flatten(), part.flatten()) for part in (power, torch.ones_like(power))
+        torch.zeros(n, device=modes.device).index_add(0, ring.flatten(), part.flatten())
+        for part in (power, torch.ones_like(power))
     )
     at = (frequency(shape, device=modes.device) * n).clamp(max=n - 2)
     below, profile = at.long(), sums / counts.clamp(min=1)

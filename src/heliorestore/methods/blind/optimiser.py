@@ -1,4 +1,5 @@
-"""Adam's steps as a function of a small record, so that a run can be stopped, stored and continued to the last bit.
+"""Adam's steps as a function of a small record, so that a run can be stopped, stored and continued to the
+last bit.
 
 Kingma & Ba (2014), arXiv:1412.6980; with weight decay Loshchilov & Hutter (2017), arXiv:1711.05101.
 """
@@ -35,7 +36,9 @@ def descend(
     decay: float = 0.0,
     second: float = _SECOND,
 ) -> tuple[torch.Tensor, Moments]:
-    """Values after one step of about `rate` (a number, or one for each value) against the gradient, and the moments to go on with."""
+    """Values after one step of about `rate` (a number, or one for each value) against the gradient, and the
+    moments to go on with.
+    """
     steps = moments.steps + 1
     mean = _FIRST * moments.first + (1 - _FIRST) * gradient
     square = second * moments.second + (1 - second) * gradient.square()

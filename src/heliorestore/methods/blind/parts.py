@@ -12,7 +12,9 @@ from heliorestore.optics.convolve import node_grid
 from heliorestore.optics.node_patches import NodePatches
 
 _CPU_SIDE = 16  # intervals of nodes along a tile: of wider ones the spectra of a row leave the CPU's cache
-_OBJECT_ARRAYS = 48  # of the size of the objects: their state, filters, and what penalties and conjugate gradients make at the peak
+# of the size of the objects: their state, filters, and what penalties and conjugate gradients make at the
+# peak
+_OBJECT_ARRAYS = 48
 _MODE_ARRAYS = 9
 _CUT = 0.75  # side of the spectra of patches in that of the patch: they end at the diffraction limit
 _LIGHT = 1.15  # of a PSF, in image and pupil, in pixels of the PSF
@@ -21,29 +23,38 @@ _IMAGES = 8  # arrays of a part's pixels that are alive at once
 
 @dataclass(frozen=True)
 class Shares:
-    """What becomes of a budget: bytes for frames held in memory (0: they are read when wanted), and for the work on them."""
+    """What becomes of a budget: bytes for frames held in memory (0: they are read when wanted), and for the
+    work on them.
+    """
 
     held: float
     work: float
 
 
 def share(memory_bytes: float, burst_shape: tuple[int, int, int, int], state_bytes: float = 0.0) -> Shares:
-    """Frames (object, frame, y, x) are held where they take no more than a third; a quarter at least is left for the work."""
+    """Frames (object, frame, y, x) are held where they take no more than a third; a quarter at least is left
+    for the work.
+    """
     frames = 4.0 * math.prod(burst_shape)
     held = frames if frames <= memory_bytes / 3 else 0.0
     return Shares(held, max(memory_bytes - held - state_bytes, memory_bytes / 4))
 
 
 def flow_state_bytes(burst_shape: tuple[int, int, int, int], modes: int, step: int, psf: int) -> float:
-    """Bytes of what stays whole while objects and modes are sought together: both, their moments, and what solvers make of them."""
+    """Bytes of what stays whole while objects and modes are sought together: both, their moments, and what
+    solvers make of them.
+    """
     objects, frames, rows, columns = burst_shape
     nodes = math.prod(node_grid((rows, columns), step))
-    return 4.0 * (_OBJECT_ARRAYS * objects * (rows + psf) * (columns + psf) + _MODE_ARRAYS * frames * modes * nodes)
+    return 4.0 * (
+        _OBJECT_ARRAYS * objects * (rows + psf) * (columns + psf) + _MODE_ARRAYS * frames * modes * nodes
+    )
 
 
 @dataclass(frozen=True)
 class Part:
-    """A tile of the field in some frames: its pixels, the nodes around them, and the pixels of the object that they see.
+    """A tile of the field in some frames: its pixels, the nodes around them, and the pixels of the object
+    that they see.
 
     `frames` is a slice; `pixels`, `nodes` and `seen` are slices along y and x.
     """
@@ -61,11 +72,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """A field of `shape` pixels with nodes every `step` in tiles of `side` intervals at most, `at_once` of the frames together.
+    """A field of `shape` pixels with nodes every `step` in tiles of `side` intervals at most, `at_once` of
+    the frames together.
 
-    Every pixel belongs to one tile; neighbours share the nodes on their border, so that what the tiles give adds up to what the
-    whole gives. The transfer functions of the first `kept` parts stay in memory; `gradient_bytes` is what the gradient of a part may
-    keep of the light it was made of.
+    Every pixel belongs to one tile; neighbours share the nodes on their border, so that what the tiles give
+    adds up to what the whole gives. The transfer functions of the first `kept` parts stay in memory;
+    `gradient_bytes` is what the gradient of a part may keep of the light it was made of.
     """
 
     shape: tuple[int, int]
@@ -107,18 +119,28 @@ class Layout:
 
 
 def part_bytes(shape: tuple[int, int], step: int, psf: int, optics: int) -> float:
-    """Bytes of the transfer functions of one frame of a tile of `shape` pixels, for so many distinct optics."""
+    """Bytes of the transfer functions of one frame of a tile of `shape` pixels, for so many distinct
+    optics.
+    """
     rows, columns = node_grid(shape, step)
     length = NodePatches(shape, step, psf, 1).length
     return 8.0 * optics * rows * columns * length * (length // 2 + 1)
 
 
 def make_layout(
-    burst_shape: tuple[int, int, int, int], *, step: int, psf: int, optics: int, memory_bytes: float, device: torch.device
+    burst_shape: tuple[int, int, int, int],
+    *,
+    step: int,
+    psf: int,
+    optics: int,
+    memory_bytes: float,
+    device: torch.device,
 ) -> Layout:
-    """The largest parts that keep within a quarter of the memory, and as many transfer functions kept as half of it holds.
+    """The largest parts that keep within a quarter of the memory, and as many transfer functions kept as half
+    of it holds.
 
-    `burst_shape` is (object, frame, y, x), `optics` the number of distinct optics. The rest is for the gradient.
+    `burst_shape` is (object, frame, y, x), `optics` the number of distinct optics. The rest is for the
+    gradient.
     """
     objects, frames, *field = burst_shape
     shape = (field[0], field[1])
@@ -135,15 +157,21 @@ def make_layout(
     while at_once > 1 and needed(side, at_once) > memory_bytes / 4:
         at_once = -(-at_once // 2)
     layout = Layout(shape, frames, step, psf, side, at_once, 0, memory_bytes / 4)
-    return replace(layout, kept=min(layout.count, int(memory_bytes / 2 / _largest_part(layout, objects, optics)[0])))
+    return replace(
+        layout, kept=min(layout.count, int(memory_bytes / 2 / _largest_part(layout, objects, optics)[0]))
+    )
 
 
 def working_bytes(layout: Layout, objects: int, optics: int) -> float:
-    """Bytes that the parts of a layout take at the peak: transfer functions kept, and what is alive in the work on one part."""
+    """Bytes that the parts of a layout take at the peak: transfer functions kept, and what is alive in the
+    work on one part.
+    """
     transfers, images = _largest_part(layout, objects, optics)
     made_again = transfers if layout.kept < layout.count else 0.0
     # Beside its transfer function the gradient wants the light of every PSF.
-    light = transfers * (1 + _LIGHT * layout.psf**2 / (NodePatches(layout.shape, layout.step, layout.psf, 1).length ** 2 / 2))
+    light = transfers * (
+        1 + _LIGHT * layout.psf**2 / (NodePatches(layout.shape, layout.step, layout.psf, 1).length ** 2 / 2)
+    )
     gradient = light if light <= layout.gradient_bytes else 0.0
     return layout.kept * transfers + images + max(made_again, gradient)
 
@@ -159,8 +187,12 @@ def image_bytes(layout: Layout, objects: int) -> float:
     return 4.0 * _IMAGES * objects * layout.at_once * math.prod(layout.largest)
 
 
-def patch_bytes(burst_shape: tuple[int, int, int, int], patch: int, step: int, modes: int, memory_bytes: float) -> float:
-    """Bytes that the patches of a burst take: their spectra, if a third of the memory holds them, a batch, and what is restored."""
+def patch_bytes(
+    burst_shape: tuple[int, int, int, int], patch: int, step: int, modes: int, memory_bytes: float
+) -> float:
+    """Bytes that the patches of a burst take: their spectra, if a third of the memory holds them, a batch,
+    and what is restored.
+    """
     objects, frames, rows, columns = burst_shape
     size = min(patch, rows, columns)
     count = math.prod(math.ceil((n + size // 2 - size) / min(step, size)) + 1 for n in (rows, columns))
@@ -172,7 +204,9 @@ def patch_bytes(burst_shape: tuple[int, int, int, int], patch: int, step: int, m
 
 
 def _cuts(n: int, step: int, side: int) -> list[slice]:
-    """Pixels of the tiles along an axis of n pixels: as few as `side` allows, of about the same size, each beginning on a node."""
+    """Pixels of the tiles along an axis of n pixels: as few as `side` allows, of about the same size, each
+    beginning on a node.
+    """
     intervals = max(1, -(-(n - 1) // step))
     count = -(-intervals // side)
     edges = [k * intervals // count * step for k in range(count)]

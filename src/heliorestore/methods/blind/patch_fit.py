@@ -1,4 +1,6 @@
-"""The fit of modes in overlapping patches, an iteration at a time: MOMFBD itself, and the start of SV-MOMFBD."""
+"""The fit of modes in overlapping patches, an iteration at a time: MOMFBD itself, and the start of
+SV-MOMFBD.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from heliorestore.snapshot import Snapshot
 
 @dataclass(frozen=True, eq=False)
 class PatchState:
-    """Where the fit stands: whitened modes (patch, frame, mode), their moments, the levels, and how the stop rule sees it."""
+    """Where the fit stands: whitened modes (patch, frame, mode), their moments, the levels, and how the stop
+    rule sees it.
+    """
 
     step: int
     modes: torch.Tensor
@@ -39,7 +43,9 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class PatchProblem:
-    """The patches of a burst with what the metric needs besides the modes; spectra are kept where they fit."""
+    """The patches of a burst with what the metric needs besides the modes; spectra are kept where they
+    fit.
+    """
 
     patches: Patches
     spectra: tuple[torch.Tensor, ...] | None
@@ -49,13 +55,23 @@ class PatchProblem:
 
 
 def make_problem(
-    observation: Observation, wavefronts: Wavefronts, patch_and_step: tuple[int, int], memory_bytes: float, *, one_object: bool = False
+    observation: Observation,
+    wavefronts: Wavefronts,
+    patch_and_step: tuple[int, int],
+    memory_bytes: float,
+    *,
+    one_object: bool = False,
 ) -> PatchProblem:
     """Patches with their spectra, kept if they take no more than a third of the memory."""
     patch, step = patch_and_step
     if step >= patch:
-        raise SettingsError(f"Patches of {patch} pixels every {step} pixels leave gaps: patch_step must be smaller than patch.")
-    patches = make_patches(observation, wavefronts, patch=patch, step=step, memory_bytes=memory_bytes / 3, one_object=one_object)
+        raise SettingsError(
+            f"Patches of {patch} pixels every {step} pixels leave gaps: patch_step must be "
+            "smaller than patch."
+        )
+    patches = make_patches(
+        observation, wavefronts, patch=patch, step=step, memory_bytes=memory_bytes / 3, one_object=one_object
+    )
     frames = observation.objects * observation.frames
     keep = patches.count * frames * 8 * patches.grid * (patches.grid // 2 + 1) <= memory_bytes / 3
     return PatchProblem(patches, tuple(patches.spectra(some) for some in patches.batches()) if keep else None)
@@ -68,17 +84,24 @@ def initial(problem: PatchProblem, start: Snapshot | None = None) -> PatchState:
     modes = torch.zeros((patches.count, frames, patches.wavefronts.count), device=patches.mean.device)
     step = 0
     found = None if start is None else start.maps.get("modes")
-    if found is not None and found.shape == (patches.observation.burst_frames, patches.wavefronts.count, *patches.tiling.grid):
+    if found is not None and found.shape == (
+        patches.observation.burst_frames,
+        patches.wavefronts.count,
+        *patches.tiling.grid,
+    ):
         radian = torch.from_numpy(patches.observation.of_used(found)).to(modes)
         modes = (radian.permute(2, 3, 0, 1).flatten(0, 1) / patches.wavefronts.sigmas).contiguous()
         step = start.step if start is not None else 0
     return PatchState(step, modes, fresh(modes), patches.start_levels(), best_step=step)
 
 
-def evaluate(problem: PatchProblem, state: PatchState, weights: torch.Tensor, prior: float, coupling: float = 0.0) -> Evaluation:
+def evaluate(
+    problem: PatchProblem, state: PatchState, weights: torch.Tensor, prior: float, coupling: float = 0.0
+) -> Evaluation:
     """The metric and its gradient in all patches, a batch at a time.
 
-    `prior` weighs sum(a^2) of the whitened modes, `coupling` the squared differences between neighbouring patches.
+    `prior` weighs sum(a^2) of the whitened modes, `coupling` the squared differences between neighbouring
+    patches.
     """
     patches = problem.patches
     gradient = torch.empty_like(state.modes)
@@ -95,7 +118,8 @@ def evaluate(problem: PatchProblem, state: PatchState, weights: torch.Tensor, pr
     small = float(state.modes.square().sum())
     gradient += 2 * prior * state.modes + 2 * coupling * rough_gradient.permute(2, 3, 0, 1).flatten(0, 1)
     power = float(tally.signal.sum())
-    # The normalisation of the likelihood: with it the loss falls although the measured level of the noise falls too.
+    # The normalisation of the likelihood: with it the loss falls although the measured level of the noise
+    # falls too.
     data += patches.log_noise(state.levels, weights)
     losses = {
         "loss": (data + prior * small + coupling * rough) / patches.count,
@@ -108,11 +132,19 @@ def evaluate(problem: PatchProblem, state: PatchState, weights: torch.Tensor, pr
 
 
 def advanced(problem: PatchProblem, state: PatchState, evaluation: Evaluation, rate: float) -> PatchState:
-    """The state after one step: modes against the gradient without a common tilt, and levels as measured with the old modes."""
+    """The state after one step: modes against the gradient without a common tilt, and levels as measured with
+    the old modes.
+    """
     modes, moments = descend(state.modes, evaluation.gradient, state.moments, rate)
     tilts = modes[..., :2] - modes[..., :2].mean(1, keepdim=True)
     modes = torch.cat([tilts, modes[..., 2:]], dim=-1)
-    return replace(state, step=state.step + 1, modes=modes, moments=moments, levels=problem.patches.levels(evaluation.tally))
+    return replace(
+        state,
+        step=state.step + 1,
+        modes=modes,
+        moments=moments,
+        levels=problem.patches.levels(evaluation.tally),
+    )
 
 
 def patch_images(patches: Patches, restored: torch.Tensor, width: float, smoothness: float) -> torch.Tensor:

@@ -1,14 +1,15 @@
-"""The classical engine: overlapping patches with one PSF each, from whose metric the object is eliminated analytically.
+"""The classical engine: overlapping patches with one PSF each, from whose metric the object is eliminated
+analytically.
 
-Gonsalves (1982), Paxman, Schulz & Fienup (1992), doi:10.1364/JOSAA.9.001072; Loefdahl & Scharmer (1994); for several objects
-van Noort, Rouppe van der Voort & Loefdahl (2005), doi:10.1007/s11207-005-5782-z. The object is marginalised rather than
-maximised (Blanc, Mugnier & Idier 2003, doi:10.1364/JOSAA.20.001035): with D the spectra, S the transfer functions, P the power
-of the object and N that of the noise,
+Gonsalves (1982), Paxman, Schulz & Fienup (1992), doi:10.1364/JOSAA.9.001072; Loefdahl & Scharmer (1994); for
+several objects van Noort, Rouppe van der Voort & Loefdahl (2005), doi:10.1007/s11207-005-5782-z. The object
+is marginalised rather than maximised (Blanc, Mugnier & Idier 2003, doi:10.1364/JOSAA.20.001035): with D the
+spectra, S the transfer functions, P the power of the object and N that of the noise,
 
     L = sum_u [ (sum |D|^2 - |sum S* D|^2 / (sum |S|^2 + N/P)) / N + log(1 + sum |S|^2 P/N) ],
 
-sums over the frames. P(u) and N are measured from the data and follow the fit: N holds what the model does not explain, and never
-falls below the detector's noise.
+sums over the frames. P(u) and N are measured from the data and follow the fit: N holds what the model does
+not explain, and never falls below the detector's noise.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Levels:
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """What a pass over all patches adds up, per object and frequency bin: signal, transfer, misfit, and the count of each."""
+    """What a pass over all patches adds up, per object and frequency bin: signal, transfer, misfit, and the
+    count of each.
+    """
 
     signal: torch.Tensor
     transfer: torch.Tensor
@@ -49,12 +52,15 @@ class Tally:
     count: torch.Tensor
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(*(getattr(self, n) + getattr(other, n) for n in ("signal", "transfer", "misfit", "count")))
+        return Tally(
+            *(getattr(self, n) + getattr(other, n) for n in ("signal", "transfer", "misfit", "count"))
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """The metric of some patches: `loss` (patch) to be minimised, `held` (patch) the misfit where frequencies are kept out of the fit.
+    """The metric of some patches: `loss` (patch) to be minimised, `held` (patch) the misfit where frequencies
+    are kept out of the fit.
 
     `restored` (patch, object, ky, kx) are the spectra of the objects: Wiener's filter of the frames.
     """
@@ -69,10 +75,11 @@ class Metric:
 class Patches:
     """The patches of an observation and the frequencies at which they are compared.
 
-    Spectra are cut at the diffraction limit: a grid of `grid` frequency pixels, on which PSFs are computed with coarser pixels,
-    costs half of the patch's own. `used` (object, ky, kx) weighs the frequencies, 0 beyond each object's limit; `held_out` is a
-    mask of blocks that are left out of the fit, to see what the fit is worth. With `one_object` all objects of the burst are one,
-    seen through different optics: spectra keep their axis, what is summed over the frames has one object.
+    Spectra are cut at the diffraction limit: a grid of `grid` frequency pixels, on which PSFs are computed
+    with coarser pixels, costs half of the patch's own. `used` (object, ky, kx) weighs the frequencies, 0
+    beyond each object's limit; `held_out` is a mask of blocks that are left out of the fit, to see what the
+    fit is worth. With `one_object` all objects of the burst are one, seen through different optics: spectra
+    keep their axis, what is summed over the frames has one object.
     """
 
     observation: Observation
@@ -134,19 +141,27 @@ class Patches:
         rows = torch.tensor([place.start for place, _ in self.tiling.places()[:: self.tiling.grid[1]]])
         columns = torch.tensor([place.start for _, place in self.tiling.places()[: self.tiling.grid[1]]])
         device = self.mean.device
-        return (rows + self.size / 2 - self.margin).to(device), (columns + self.size / 2 - self.margin).to(device)
+        return (rows + self.size / 2 - self.margin).to(device), (columns + self.size / 2 - self.margin).to(
+            device
+        )
 
     def maps(self, modes: torch.Tensor) -> torch.Tensor:
         """Mode maps (frame, mode, py, px) of modes (patch, frame, mode)."""
         return modes.reshape(*self.tiling.grid, *modes.shape[1:]).permute(2, 3, 0, 1)
 
     def at(self, modes: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        """Mode maps (frame, mode, row, column) of modes (patch, frame, mode) at other places, linear between the patches' centres."""
-        weights = [_between(centres, places) for centres, places in zip(self.centres, (rows, columns), strict=True)]
+        """Mode maps (frame, mode, row, column) of modes (patch, frame, mode) at other places, linear between
+        the patches' centres.
+        """
+        weights = [
+            _between(centres, places) for centres, places in zip(self.centres, (rows, columns), strict=True)
+        ]
         return weights[0] @ self.maps(modes) @ weights[1].T
 
     def batches(self) -> Iterator[slice]:
-        return (slice(first, min(first + self.batch, self.count)) for first in range(0, self.count, self.batch))
+        return (
+            slice(first, min(first + self.batch, self.count)) for first in range(0, self.count, self.batch)
+        )
 
     def pixels(self, some: slice) -> torch.Tensor:
         """Patches (patch, object, frame, y, x)."""
@@ -154,7 +169,9 @@ class Patches:
         # One piece that holds them all is read, for a file gives neighbouring pixels at the price of one.
         rows, columns = (_around([place[axis] for place in places]) for axis in (0, 1))
         frames = self._read(rows, columns)
-        return torch.stack([frames[..., _within(rows, place[0]), _within(columns, place[1])] for place in places])
+        return torch.stack(
+            [frames[..., _within(rows, place[0]), _within(columns, place[1])] for place in places]
+        )
 
     def _read(self, rows: slice, columns: slice) -> torch.Tensor:
         """A piece of the frames (object, frame, y, x) in pixels of the image with its mirrored margin."""
@@ -163,13 +180,17 @@ class Patches:
             for part, n in zip((rows, columns), self.observation.shape, strict=True)
         ]
         low, high = [int(index.min()) for index in wanted], [int(index.max()) + 1 for index in wanted]
-        images = self.observation.read(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True))).images
+        images = self.observation.read(
+            slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True))
+        ).images
         for axis, index, first in zip((-2, -1), wanted, low, strict=True):
             images = images.index_select(axis, (index - first).to(images.device))
         return images
 
     def spectra(self, some: slice) -> torch.Tensor:
-        """Spectra (patch, object, frame, ky, kx) of patches without their mean, windowed, up to the diffraction limit."""
+        """Spectra (patch, object, frame, ky, kx) of patches without their mean, windowed, up to the
+        diffraction limit.
+        """
         patches = self.pixels(some)
         mean = (patches * self.window).sum((-2, -1), keepdim=True) / self.window.sum()
         return self.cut(torch.fft.rfft2((patches - mean) * self.window)) * (self.used > 0)[:, None]
@@ -177,7 +198,9 @@ class Patches:
     def cut(self, spectra: torch.Tensor) -> torch.Tensor:
         """The frequencies of the coarser grid."""
         half = self.grid // 2
-        return torch.cat([spectra[..., :half, : half + 1], spectra[..., self.size - half :, : half + 1]], dim=-2)
+        return torch.cat(
+            [spectra[..., :half, : half + 1], spectra[..., self.size - half :, : half + 1]], dim=-2
+        )
 
     def uncut(self, spectra: torch.Tensor) -> torch.Tensor:
         """The patch's own frequencies, zero beyond the coarser grid."""
@@ -188,7 +211,9 @@ class Patches:
         return whole
 
     def transfer(self, modes: torch.Tensor) -> torch.Tensor:
-        """Transfer functions (patch, object, frame, ky, kx) of whitened modes (patch, frame, mode); differentiable."""
+        """Transfer functions (patch, object, frame, ky, kx) of whitened modes (patch, frame, mode);
+        differentiable.
+        """
         radian = (modes * self.wavefronts.sigmas[: modes.shape[-1]]).flatten(0, 1)
         made: dict[int, torch.Tensor] = {}
         for optics in self.optics:
@@ -198,7 +223,9 @@ class Patches:
                 made[id(optics)] = transfer.reshape(*modes.shape[:2], *transfer.shape[1:])
         return torch.stack([made[id(optics)] for optics in self.optics], dim=1) * self.remainder[:, None]
 
-    def metric(self, modes: torch.Tensor, spectra: torch.Tensor, levels: Levels, object_weights: torch.Tensor) -> Metric:
+    def metric(
+        self, modes: torch.Tensor, spectra: torch.Tensor, levels: Levels, object_weights: torch.Tensor
+    ) -> Metric:
         """The metric L of whitened modes (patch, frame, mode) for the spectra of the same patches."""
         transfer = self.transfer(modes)
         noise, power = (_spread(level, self.bins) for level in (levels.noise, levels.object_power))
@@ -206,7 +233,11 @@ class Patches:
         seen = self._summed(_square(transfer)) + noise / power
         product = self._summed(transfer.conj() * spectra)
         misfit = total - _square(product) / seen
-        terms = (misfit / noise + torch.log(seen * power / noise)) * object_weights[: len(self.used), None, None] * self.used
+        terms = (
+            (misfit / noise + torch.log(seen * power / noise))
+            * object_weights[: len(self.used), None, None]
+            * self.used
+        )
         fitted = (terms * ~self.held_out).sum((1, 2, 3)) * self.independent
         with torch.no_grad():
             held = (misfit * self.used * self.held_out).sum((1, 2, 3))
@@ -230,28 +261,42 @@ class Patches:
         """Object power (signal - noise) / transfer and noise misfit / degrees of freedom, bin by bin."""
         frames = self.observation.frames * (self.observation.objects if self.one_object else 1)
         floor = self.noise[:, None]
-        # One level of noise for all frequencies: a level per bin would let the fit give up the large scales, which carry the tilts.
+        # One level of noise for all frequencies: a level per bin would let the fit give up the large scales,
+        # which carry the tilts.
         noise = (tally.misfit.sum(1) / (tally.count.sum(1) * max(1, frames - 1))).clamp(min=0)[:, None]
         signal = (tally.signal - tally.count * frames * floor).clamp(min=0)
         power = signal / tally.transfer.clamp(min=1e-12)
         return Levels(torch.maximum(power, 1e-3 * floor), torch.maximum(noise, floor).expand_as(power))
 
     def log_noise(self, levels: Levels, object_weights: torch.Tensor) -> float:
-        """Sum log N over all patches, frames and fitted frequencies, with N in units of the detector's noise."""
+        """Sum log N over all patches, frames and fitted frequencies, with N in units of the detector's
+        noise.
+        """
         frames = self.observation.frames * (self.observation.objects if self.one_object else 1)
-        logarithm = torch.log(_spread(levels.noise / self.noise[:, None], self.bins)) * self.used * ~self.held_out
+        logarithm = (
+            torch.log(_spread(levels.noise / self.noise[:, None], self.bins)) * self.used * ~self.held_out
+        )
         total = logarithm.sum((1, 2)) * object_weights[: len(self.used)]
         return float(total.sum()) * frames * self.count * self.independent
 
     def images(self, restored: torch.Tensor, transfer_filter: torch.Tensor) -> torch.Tensor:
-        """Patches (patch, object, y, x), apodised by the window and without their mean, of restored spectra through a filter."""
-        patches: torch.Tensor = torch.fft.irfft2(self.uncut(restored * transfer_filter), s=(self.size, self.size))
+        """Patches (patch, object, y, x), apodised by the window and without their mean, of restored spectra
+        through a filter.
+        """
+        patches: torch.Tensor = torch.fft.irfft2(
+            self.uncut(restored * transfer_filter), s=(self.size, self.size)
+        )
         return patches
 
     def filters(self, width: float, smoothness: float) -> torch.Tensor:
         """The filter of eq. 16 of the SV-MOMFBD paper (object, ky, kx) on the patches' grid."""
         v = frequency((self.grid, self.grid), device=self.used.device) * (self.grid / self.size)
-        return torch.stack([flat_top(v, _limit(o, self.size, self.grid), width=width, smoothness=smoothness) for o in self.optics])
+        return torch.stack(
+            [
+                flat_top(v, _limit(o, self.size, self.grid), width=width, smoothness=smoothness)
+                for o in self.optics
+            ]
+        )
 
     def _summed(self, values: torch.Tensor) -> torch.Tensor:
         """Sums (patch, object, ky, kx) over the frames of each object."""
@@ -285,9 +330,17 @@ class _Psf(torch.autograd.Function):
 
 
 def make_patches(
-    observation: Observation, wavefronts: Wavefronts, *, patch: int, step: int, memory_bytes: float, one_object: bool = False
+    observation: Observation,
+    wavefronts: Wavefronts,
+    *,
+    patch: int,
+    step: int,
+    memory_bytes: float,
+    one_object: bool = False,
 ) -> Patches:
-    """Cover the image with patches of `patch` pixels at most `step` pixels apart; batches keep within the memory."""
+    """Cover the image with patches of `patch` pixels at most `step` pixels apart; batches keep within the
+    memory.
+    """
     size = min(patch, *observation.shape)
     size -= size % 2
     margin = size // 4  # mirrored pixels around the image, so that its border lies where the windows are open
@@ -296,11 +349,19 @@ def make_patches(
     frames = observation.objects * observation.frames
     # Per frame of a patch some ten complex arrays of the patch's size are alive in a gradient.
     batch = max(1, int(memory_bytes / (10 * 8 * size**2 * frames)))
-    return Patches(observation, wavefronts, tiling, margin, min(batch, 64 if observation.device.type == "cpu" else 4096), one_object)
+    return Patches(
+        observation,
+        wavefronts,
+        tiling,
+        margin,
+        min(batch, 64 if observation.device.type == "cpu" else 4096),
+        one_object,
+    )
 
 
 def blend(patches: Patches, restored: torch.Tensor) -> torch.Tensor:
-    """Image (object, y, x) of restored patches (patch, object, y, x): the windowed structure and the windowed local means.
+    """Image (object, y, x) of restored patches (patch, object, y, x): the windowed structure and the windowed
+    local means.
 
     Every patch gives sum(w (w s + w m)) and the sum of w^2 divides it: patches that agree leave no seam.
     """
@@ -323,7 +384,9 @@ def _mirrored(images: torch.Tensor, margin: int) -> torch.Tensor:
 
 
 def _reflected(index: torch.Tensor, n: int) -> torch.Tensor:
-    """The pixels, of n along an axis, that stand at these places when the image is mirrored at its border pixels."""
+    """The pixels, of n along an axis, that stand at these places when the image is mirrored at its border
+    pixels.
+    """
     return (n - 1) - ((n - 1) - index.abs()).abs()
 
 
@@ -366,9 +429,13 @@ def _spread(levels: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
 
 
 def _blocks(grid: int, device: torch.device) -> torch.Tensor:
-    """Every eighth block of 4 x 4 frequencies (ky, kx), in a knight's pattern, symmetric as the spectrum of an image."""
+    """Every eighth block of 4 x 4 frequencies (ky, kx), in a knight's pattern, symmetric as the spectrum of
+    an image.
+    """
     index = torch.fft.fftfreq(grid, d=1 / grid, device=device).long()
     rows, columns = index[:, None], index[: grid // 2 + 1].abs()[None, :]
     turned = torch.where(columns == 0, rows.abs(), rows)
-    mask: torch.Tensor = (torch.div(turned, _HELD, rounding_mode="floor") + 3 * torch.div(columns, _HELD, rounding_mode="floor")) % 8 == 4
+    mask: torch.Tensor = (
+        torch.div(turned, _HELD, rounding_mode="floor") + 3 * torch.div(columns, _HELD, rounding_mode="floor")
+    ) % 8 == 4
     return mask

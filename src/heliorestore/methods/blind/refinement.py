@@ -1,7 +1,8 @@
 """Objects and modes refined on the space-variant model: in turns, or both at once as in the paper.
 
-In turns the objects are solved for with the modes held, and the modes take a step on the residual that is left: at the minimum in
-the objects the gradient in the modes alone is that of the loss with the objects eliminated (variable projection).
+In turns the objects are solved for with the modes held, and the modes take a step on the residual that is
+left: at the minimum in the objects the gradient in the modes alone is that of the loss with the objects
+eliminated (variable projection).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from heliorestore.methods.blind.patch_metric import Patches
 from heliorestore.methods.blind.wavefronts import Wavefronts, centre_tilts
 from heliorestore.optics.penalties import penalty, roughness
 
-_FIRST_SOLVE, _SOLVE = 4, 1  # conjugate-gradient steps: from the average, and from the last iteration's objects
+# conjugate-gradient steps: from the average, and from the last iteration's objects
+_FIRST_SOLVE, _SOLVE = 4, 1
 _WARM_UP = 3  # steps of the modes until they have their full rate
 _MEMORY = 0.95  # of Adam's mean square: the slopes fall fast, and an older one would hold the steps back
 _STALLED = 0.005  # a residual that falls by less than this fraction stands still
@@ -38,10 +40,12 @@ class FlowProblem:
 
 @dataclass(frozen=True, eq=False)
 class FlowState:
-    """Objects (object, y, x) with their surroundings, whitened modes (frame, mode, gy, gx), and the moments of both.
+    """Objects (object, y, x) with their surroundings, whitened modes (frame, mode, gy, gx), and the moments
+    of both.
 
-    `slope` is the gradient of half the squared residuals in the modes in radian, `squares` (object, y, x) their sum over the frames,
-    `residual` their rms, `stalled` for how many iterations it has not fallen, `solved` whether the objects were ever solved for.
+    `slope` is the gradient of half the squared residuals in the modes in radian, `squares` (object, y, x)
+    their sum over the frames, `residual` their rms, `stalled` for how many iterations it has not fallen,
+    `solved` whether the objects were ever solved for.
     """
 
     objects: torch.Tensor
@@ -57,7 +61,9 @@ class FlowState:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a state shows: filtered images (object, y, x), the residual (object, y, x), and the losses by term."""
+    """What a state shows: filtered images (object, y, x), the residual (object, y, x), and the losses by
+    term.
+    """
 
     images: torch.Tensor
     residual: torch.Tensor
@@ -66,30 +72,42 @@ class Measured:
 
 @dataclass(frozen=True)
 class Earlier:
-    """Images (object, y, x) in the burst's units and modes (frame, mode, gy, gx) in radian of an earlier result, where it has them."""
+    """Images (object, y, x) in the burst's units and modes (frame, mode, gy, gx) in radian of an earlier
+    result, where it has them.
+    """
 
     images: FloatArray | None
     modes: FloatArray | None
 
 
 def begin(problem: FlowProblem, earlier: Earlier | None = None) -> FlowState:
-    """The mean of the frames and no aberrations, or what an earlier result knows; objects are solved for before a mode moves."""
+    """The mean of the frames and no aberrations, or what an earlier result knows; objects are solved for
+    before a mode moves.
+    """
     observation = problem.flow.observation
     images, frames = observation.mean, observation.frames
     modes = torch.zeros((frames, problem.wavefronts.count, *problem.flow.grid), device=images.device)
     if earlier is not None and earlier.images is not None and earlier.images.shape == tuple(images.shape):
-        images = torch.from_numpy(np.nan_to_num(earlier.images)).to(images) / observation.scales[:, None, None]
+        images = (
+            torch.from_numpy(np.nan_to_num(earlier.images)).to(images) / observation.scales[:, None, None]
+        )
     if earlier is not None and earlier.modes is not None and len(earlier.modes) == observation.burst_frames:
         count = min(earlier.modes.shape[1], modes.shape[1])
         radian = torch.from_numpy(observation.of_used(earlier.modes)[:, :count]).to(modes)
         if radian.shape[2:] != modes.shape[2:]:
-            radian = torch.nn.functional.interpolate(radian, modes.shape[2:], mode="bilinear", align_corners=True)
+            radian = torch.nn.functional.interpolate(
+                radian, modes.shape[2:], mode="bilinear", align_corners=True
+            )
         modes[:, :count] = radian / problem.wavefronts.sigmas[:count, None, None]
     objects = problem.flow.surround(images)
-    return FlowState(objects, modes, fresh(objects), fresh(modes), torch.zeros_like(modes), torch.zeros_like(images))
+    return FlowState(
+        objects, modes, fresh(objects), fresh(modes), torch.zeros_like(modes), torch.zeros_like(images)
+    )
 
 
-def add_patch_modes(problem: FlowProblem, state: FlowState, patches: Patches, modes: torch.Tensor) -> FlowState:
+def add_patch_modes(
+    problem: FlowProblem, state: FlowState, patches: Patches, modes: torch.Tensor
+) -> FlowState:
     """The state with the modes (patch, frame, mode) that the patches found, interpolated to the nodes."""
     rows, columns = (torch.arange(n, device=modes.device) * problem.flow.step for n in problem.flow.grid)
     found = centre_tilts(patches.at(modes, rows, columns))
@@ -109,20 +127,27 @@ def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowSta
         modes = centre_tilts(modes)
     transfers = problem.flow.transfers(problem.radian(modes))
     objects = solve_objects(transfers, state.objects, knobs, _SOLVE if state.solved else _FIRST_SOLVE)
-    following = compared(problem, replace(state, objects=objects, modes=modes, mode_moments=moments, solved=True), knobs)
+    following = compared(
+        problem, replace(state, objects=objects, modes=modes, mode_moments=moments, solved=True), knobs
+    )
     stalled = state.stalled + 1 if following.residual > state.residual * (1 - _STALLED) else 0
     return replace(following, stalled=stalled)
 
 
 def compared(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowState:
-    """The state with what its model leaves of the data, and the slope of that: one pass for what is shown and for the next step."""
-    slope = problem.flow.slope(problem.flow.sharp(state.objects, knobs), problem.radian(state.modes), knobs.weights / 2)
+    """The state with what its model leaves of the data, and the slope of that: one pass for what is shown and
+    for the next step.
+    """
+    slope = problem.flow.slope(
+        problem.flow.sharp(state.objects, knobs), problem.radian(state.modes), knobs.weights / 2
+    )
     residual = (slope.square / max(1.0, problem.flow.observation.values)) ** 0.5
     return replace(state, slope=slope.modes, squares=slope.squares, residual=residual)
 
 
 def mode_gradient(problem: FlowProblem, state: FlowState, knobs: Knobs) -> torch.Tensor:
-    """Gradient in the whitened modes of [sum |r|^2 / N + prior |a|^2 + coupling |difference of neighbours|^2] / 2.
+    """Gradient in the whitened modes of [sum |r|^2 / N + prior |a|^2 + coupling |difference of neighbours|^2]
+    / 2.
 
     N is the level of the residual as it stands: what the model cannot explain is noise to it.
     """
@@ -146,18 +171,29 @@ def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowStat
         radian = state.modes * sigmas
         _, rough = roughness(radian)
         in_modes += 2 * knobs.lambda_modes * rough / radian[0].numel()
-    objects, object_moments = descend(state.objects, in_objects, state.object_moments, knobs.rate_objects, decay=0.01, second=0.999)
-    radian, mode_moments = descend(radian, in_modes, state.mode_moments, knobs.rate_modes, decay=0.01, second=0.999)
+    objects, object_moments = descend(
+        state.objects, in_objects, state.object_moments, knobs.rate_objects, decay=0.01, second=0.999
+    )
+    radian, mode_moments = descend(
+        radian, in_modes, state.mode_moments, knobs.rate_modes, decay=0.01, second=0.999
+    )
     radian = centre_tilts(radian)
     squares = flow.transfers(radian).squares(flow.sharp(objects, knobs))
     return replace(
-        state, objects=objects, modes=radian / sigmas, object_moments=object_moments, mode_moments=mode_moments,
-        squares=squares, residual=(float(squares.sum()) / max(1.0, observation.values)) ** 0.5,
-    )  # fmt: skip
+        state,
+        objects=objects,
+        modes=radian / sigmas,
+        object_moments=object_moments,
+        mode_moments=mode_moments,
+        squares=squares,
+        residual=(float(squares.sum()) / max(1.0, observation.values)) ** 0.5,
+    )
 
 
 def measure(problem: FlowProblem, state: FlowState, knobs: Knobs, frame: int | None) -> Measured:
-    """Images, losses by term as in eq. 17, and the residual: its rms over the frames, or that of one frame as it is."""
+    """Images, losses by term as in eq. 17, and the residual: its rms over the frames, or that of one frame as
+    it is.
+    """
     flow, observation = problem.flow, problem.flow.observation
     with torch.no_grad():
         sharp = flow.sharp(state.objects, knobs)
@@ -165,10 +201,14 @@ def measure(problem: FlowProblem, state: FlowState, knobs: Knobs, frame: int | N
         if frame in observation.selection.used:
             number = observation.selection.used.index(frame)
             seen = flow.transfers(problem.radian(state.modes)).residual(sharp, number)
-        smooth, _ = penalty(sharp, knobs.regulariser, observation.shape[0] * observation.shape[1], positive=knobs.positive)
+        smooth, _ = penalty(
+            sharp, knobs.regulariser, observation.shape[0] * observation.shape[1], positive=knobs.positive
+        )
         rough, _ = roughness(problem.radian(state.modes))
     count = observation.frames if observation.counts is None else observation.counts.clamp(min=1)
-    data = float((square * knobs.weights[:, None, None]).sum()) / (observation.shape[0] * observation.shape[1])
+    data = float((square * knobs.weights[:, None, None]).sum()) / (
+        observation.shape[0] * observation.shape[1]
+    )
     object_term = knobs.lambda_object * float(smooth)
     mode_term = knobs.lambda_modes * rough / state.modes[0].numel()
     losses = {
@@ -179,4 +219,6 @@ def measure(problem: FlowProblem, state: FlowState, knobs: Knobs, frame: int | N
         "residual": (float(square.sum()) / max(1.0, observation.values)) ** 0.5,
         "noise": float(observation.sigmas.square().mean().sqrt()),
     }
-    return Measured(sharp[(slice(None), *flow.inner)], (square / count).sqrt() if seen is None else seen, losses)
+    return Measured(
+        sharp[(slice(None), *flow.inner)], (square / count).sqrt() if seen is None else seen, losses
+    )

@@ -17,30 +17,77 @@ from heliorestore.settings import Settings, option
 class BlindSettings(Settings):
     """Wavefronts, filter, weights and memory of a blind deconvolution."""
 
-    modes: int = option(44, minimum=2, maximum=300, help="Karhunen-Loeve modes of a wavefront, the two tilts included.")
-    patch: int = option(64, unit="px", minimum=16, maximum=512, help="Side of the patches that are taken to have one PSF each.")
-    r0_cm: float = option(10.0, unit="cm", minimum=1.0, maximum=100.0, help="Fried's parameter assumed for the strength of the modes.")
+    modes: int = option(
+        44, minimum=2, maximum=300, help="Karhunen-Loeve modes of a wavefront, the two tilts included."
+    )
+    patch: int = option(
+        64,
+        unit="px",
+        minimum=16,
+        maximum=512,
+        help="Side of the patches that are taken to have one PSF each.",
+    )
+    r0_cm: float = option(
+        10.0,
+        unit="cm",
+        minimum=1.0,
+        maximum=100.0,
+        help="Fried's parameter assumed for the strength of the modes.",
+    )
     r0_from_data: bool = option(
-        False, help="Estimate r0_cm from the burst before the run instead; the record of the run then holds the number."
+        False,
+        help="Estimate r0_cm from the burst before the run instead; the record of the run then holds "
+        "the number.",
     )
     left_out: float = option(
-        1.0, minimum=0.0, maximum=10.0, help="Strength of the turbulence beyond the modes: 1 as r0 says, 0 none, as in space."
+        1.0,
+        minimum=0.0,
+        maximum=10.0,
+        help="Strength of the turbulence beyond the modes: 1 as r0 says, 0 none, as in space.",
     )
     prior: float = option(
-        1.0, minimum=0.0, maximum=1e3, live=True, log=True, help="Weight of the turbulence's statistics; more keeps modes small."
+        1.0,
+        minimum=0.0,
+        maximum=1e3,
+        live=True,
+        log=True,
+        help="Weight of the turbulence's statistics; more keeps modes small.",
     )
-    rate_modes: float = option(0.1, minimum=1e-3, maximum=1.0, live=True, log=True, help="Step of the modes per iteration, in sigmas.")
-    filter_width: float = option(1.8, minimum=0.1, maximum=2.0, live=True, help="Width of the flat-top filter; 2 is the cut-off.")
-    filter_smoothness: float = option(20.0, minimum=1.0, maximum=200.0, live=True, help="Steepness of the filter's edge.")
-    object_weights: str = option("", live=True, help="Weight of each object in the fit, separated by commas; all 1 by default.")
+    rate_modes: float = option(
+        0.1,
+        minimum=1e-3,
+        maximum=1.0,
+        live=True,
+        log=True,
+        help="Step of the modes per iteration, in sigmas.",
+    )
+    filter_width: float = option(
+        1.8, minimum=0.1, maximum=2.0, live=True, help="Width of the flat-top filter; 2 is the cut-off."
+    )
+    filter_smoothness: float = option(
+        20.0, minimum=1.0, maximum=200.0, live=True, help="Steepness of the filter's edge."
+    )
+    object_weights: str = option(
+        "", live=True, help="Weight of each object in the fit, separated by commas; all 1 by default."
+    )
     align: bool = option(True, help="Move every frame by whole pixels onto the mean before anything else.")
-    destretch: bool = option(False, help="Take local displacements off every frame as well, for strong image motion.")
-    memory_gb: float | None = option(
-        None, unit="GB", minimum=0.1, maximum=4096.0, help="Memory for the work; half of what is free by default."
+    destretch: bool = option(
+        False, help="Take local displacements off every frame as well, for strong image motion."
     )
-    checkpoint: str = option("", help="File to save the run's state in every minute; a run that finds it goes on from there.")
+    memory_gb: float | None = option(
+        None,
+        unit="GB",
+        minimum=0.1,
+        maximum=4096.0,
+        help="Memory for the work; half of what is free by default.",
+    )
+    checkpoint: str = option(
+        "", help="File to save the run's state in every minute; a run that finds it goes on from there."
+    )
 
-    def wavefronts(self, instruments: Sequence[Instrument], device: torch.device, defocus_waves: Sequence[float] = ()) -> Wavefronts:
+    def wavefronts(
+        self, instruments: Sequence[Instrument], device: torch.device, defocus_waves: Sequence[float] = ()
+    ) -> Wavefronts:
         """The wavefronts that these settings look for."""
         defocus = tuple(defocus_waves) or (0.0,) * len(instruments)
         return make_wavefronts(instruments, self.modes, self.r0_cm, defocus, device, left_out=self.left_out)
@@ -49,7 +96,9 @@ class BlindSettings(Settings):
         """Weights (object) in the fit."""
         values = numbers("object_weights", self.object_weights, objects) or (1.0,) * objects
         if min(values) < 0 or max(values) == 0:
-            raise SettingsError(f"object_weights is {self.object_weights!r}; weights are at least 0 and not all 0.")
+            raise SettingsError(
+                f"object_weights is {self.object_weights!r}; weights are at least 0 and not all 0."
+            )
         return torch.tensor(values, dtype=torch.float32, device=device)
 
 
@@ -58,7 +107,12 @@ def numbers(name: str, text: str, objects: int) -> tuple[float, ...]:
     try:
         values = tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError as error:
-        raise SettingsError(f"{name} is {text!r}; it must be numbers separated by commas, one per object.") from error
+        raise SettingsError(
+            f"{name} is {text!r}; it must be numbers separated by commas, one per object."
+        ) from error
     if values and len(values) != objects:
-        raise SettingsError(f"{name} has {len(values)} numbers ({text!r}), but the burst has {objects} objects; there must be one each.")
+        raise SettingsError(
+            f"{name} has {len(values)} numbers ({text!r}), but the burst has {objects} "
+            "objects; there must be one each."
+        )
     return values

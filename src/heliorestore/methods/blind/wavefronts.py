@@ -1,7 +1,8 @@
-"""The wavefronts that blind deconvolution looks for: whitened modes, shared by all objects, and where their tilts come from.
+"""The wavefronts that blind deconvolution looks for: whitened modes, shared by all objects, and where their
+tilts come from.
 
-A coefficient divided by its Kolmogorov standard deviation times (D/r0)^(5/6) is of order one for every mode; optimised like this
-with a weak Gaussian prior the photometry is kept.
+A coefficient divided by its Kolmogorov standard deviation times (D/r0)^(5/6) is of order one for every mode;
+optimised like this with a weak Gaussian prior the photometry is kept.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from heliorestore.optics.pupil import Aperture, cutoff
 
 @dataclass(frozen=True, eq=False)
 class Wavefronts:
-    """The modes of a burst's frames: exact tilts first, then Karhunen-Loeve; radian at the first object's wavelength.
+    """The modes of a burst's frames: exact tilts first, then Karhunen-Loeve; radian at the first object's
+    wavelength.
 
-    `sigmas` (mode) in radian are what turbulence of the assumed r0 has; `defocus_waves` has one entry per object. `left_out` is the
-    strength of the turbulence beyond the modes, 1 as r0 says, 0 none.
+    `sigmas` (mode) in radian are what turbulence of the assumed r0 has; `defocus_waves` has one entry per
+    object. `left_out` is the strength of the turbulence beyond the modes, 1 as r0 says, 0 none.
     """
 
     instruments: tuple[Instrument, ...]
@@ -45,36 +47,52 @@ class Wavefronts:
         return max(cutoff(i) for i in self.instruments)
 
     def optics(self, size: int, *, zoom: float = 1.0) -> list[Optics]:
-        """Optics per object with PSFs on `size` pixels, each `zoom` detector pixels wide; equal ones are the same object."""
+        """Optics per object with PSFs on `size` pixels, each `zoom` detector pixels wide; equal ones are the
+        same object.
+        """
         made: dict[tuple[Instrument, float], Optics] = {}
         for key in zip(self.instruments, self.defocus_waves, strict=True):
             if key not in made:
                 scaled = replace(key[0], pixel_arcsec=(key[0].pixel_arcsec or 0.0) * zoom)
                 made[key] = make_optics(
-                    scaled, size, self.basis,
-                    reference_nm=self.instruments[0].wavelength_nm, defocus_waves=key[1], device=self.sigmas.device,
-                )  # fmt: skip
+                    scaled,
+                    size,
+                    self.basis,
+                    reference_nm=self.instruments[0].wavelength_nm,
+                    defocus_waves=key[1],
+                    device=self.sigmas.device,
+                )
         return [made[key] for key in zip(self.instruments, self.defocus_waves, strict=True)]
 
     def remainders(self, v: torch.Tensor) -> torch.Tensor:
-        """Mean transfer functions (object, ...) of the turbulence beyond the modes, at v (object, ...) in units of each cut-off."""
+        """Mean transfer functions (object, ...) of the turbulence beyond the modes, at v (object, ...) in
+        units of each cut-off.
+        """
         reference = self.instruments[0].wavelength_nm or 1.0
         strength = self.d_over_r0 * self.left_out ** (3 / 5)
         scales = [reference / (i.wavelength_nm or 1.0) for i in self.instruments]
-        return torch.stack([halo_transfer(self.basis, strength, scale, at) for scale, at in zip(scales, v, strict=True)])
+        return torch.stack(
+            [halo_transfer(self.basis, strength, scale, at) for scale, at in zip(scales, v, strict=True)]
+        )
 
 
 def make_wavefronts(
-    instruments: Sequence[Instrument], modes: int, r0_cm: float, defocus_waves: Sequence[float], device: torch.device,
-    *, left_out: float = 1.0,
-) -> Wavefronts:  # fmt: skip
+    instruments: Sequence[Instrument],
+    modes: int,
+    r0_cm: float,
+    defocus_waves: Sequence[float],
+    device: torch.device,
+    *,
+    left_out: float = 1.0,
+) -> Wavefronts:
     """The wavefronts of a burst whose objects were seen by one telescope on equal pixels."""
     first = instruments[0].require()
     for other in instruments[1:]:
         for name in ("diameter_m", "obscuration_m", "pixel_arcsec"):
             if getattr(other.require(), name) != getattr(first, name):
                 raise SettingsError(
-                    f"The objects share their wavefronts, but {first.name} has {name} {getattr(first, name)} and {other.name} "
+                    f"The objects share their wavefronts, but {first.name} has {name} {getattr(first, name)} "
+                    f"and {other.name} "
                     f"{getattr(other, name)}: register them on equal pixels, or choose one with --objects."
                 )
     # Telescopes of one diameter and obscuration have one aperture; the basis is that of the first.
@@ -85,14 +103,20 @@ def make_wavefronts(
 
 
 def centre_tilts(modes: torch.Tensor) -> torch.Tensor:
-    """Modes (frame, mode, ...) with the mean tilt over the frames taken off: a common shift belongs to the object."""
+    """Modes (frame, mode, ...) with the mean tilt over the frames taken off: a common shift belongs to the
+    object.
+    """
     return torch.cat([modes[:, :2] - modes[:, :2].mean(0), modes[:, 2:]], dim=1)
 
 
 def modes_at(modes: torch.Tensor, step: int, places: Sequence[tuple[float, float]]) -> torch.Tensor:
-    """Modes (frame, mode, place) at places (y, x) in pixels, of maps (frame, mode, gy, gx) with nodes every `step` pixels from 0 on."""
+    """Modes (frame, mode, place) at places (y, x) in pixels, of maps (frame, mode, gy, gx) with nodes every
+    `step` pixels from 0 on.
+    """
     at = torch.tensor(places, dtype=modes.dtype, device=modes.device)
     last = (torch.tensor(modes.shape[2:], dtype=modes.dtype, device=modes.device) - 1).clamp(min=1) * step
     where = (2 * at / last - 1).flip(-1)[None, None].expand(len(modes), -1, -1, -1)
-    found: torch.Tensor = torch.nn.functional.grid_sample(modes, where, mode="bilinear", padding_mode="border", align_corners=True)
+    found: torch.Tensor = torch.nn.functional.grid_sample(
+        modes, where, mode="bilinear", padding_mode="border", align_corners=True
+    )
     return found[:, :, 0]

@@ -1,4 +1,5 @@
-"""Training on the observation itself: the same place at neighbouring times, in and out, with independent noise (Noise2Noise).
+"""Training on the observation itself: the same place at neighbouring times, in and out, with independent
+noise (Noise2Noise).
 
 Lehtinen et al. (2018), arXiv:1803.04189; Diaz Baso et al. (2019), section 3.2.
 """
@@ -33,7 +34,8 @@ Group = tuple[int, ...]  # objects that enter as channels
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of normalised images of a series: `read(group, frame)` gives (channel, y, x), NaN where the pixel is bad.
+    """Pairs of normalised images of a series: `read(group, frame)` gives (channel, y, x), NaN where the pixel
+    is bad.
 
     `strengths` say how much signal each group has; groups with more are shown more often.
     """
@@ -47,12 +49,15 @@ class Pairs:
     def __post_init__(self) -> None:
         if self.frames < 2:
             raise SettingsError(
-                "Training on the observation needs two frames at least, for pairs of neighbouring times; this burst has one. What is "
-                "possible for a single image: weights that were trained before (--weights NAME, without --fit)."
+                "Training on the observation needs two frames at least, for pairs of neighbouring times; "
+                "this burst has one. What is "
+                "possible for a single image: weights that were trained before (--weights NAME, without "
+                "--fit)."
             )
         if min(self.shape[0], self.split) < _SMALLEST:
             raise SettingsError(
-                f"Images of {self.shape[0]} x {self.shape[1]} pixels are too small to train on; {_SMALLEST} x {_SMALLEST + _FEWEST_HELD} "
+                f"Images of {self.shape[0]} x {self.shape[1]} pixels are too small to train on; {_SMALLEST} "
+                f"x {_SMALLEST + _FEWEST_HELD} "
                 "is the least. Apply weights that were trained before (--weights NAME, without --fit)."
             )
 
@@ -65,7 +70,9 @@ class Pairs:
     def patch(self) -> int:
         return min(PATCH, self.shape[0], self.split)
 
-    def load(self, random: np.random.Generator) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+    def load(
+        self, random: np.random.Generator
+    ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
         """Pairs of neighbouring times, strong signals favoured, of either order."""
         chances = np.clip(np.asarray(self.strengths, float), 0.2, 2.0)
         loaded = []
@@ -80,7 +87,10 @@ class Pairs:
         """Inputs and targets (batch, channel, y, x) of one epoch."""
         loaded = self.load(random)
         for _ in range(max(1, patches // BATCH)):
-            pairs = [self._patch(random, loaded[random.integers(len(loaded))], spectral=spectral) for _ in range(BATCH)]
+            pairs = [
+                self._patch(random, loaded[random.integers(len(loaded))], spectral=spectral)
+                for _ in range(BATCH)
+            ]
             yield tuple(torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
 
     def held_out(self) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
@@ -91,19 +101,31 @@ class Pairs:
         for number in range(count):
             group = self.groups[order[number % len(order)]]
             frame = (number * (self.frames - 1)) // count
-            chosen.append((self.read(group, frame)[..., self.split :], self.read(group, frame + 1)[..., self.split :]))
+            chosen.append(
+                (self.read(group, frame)[..., self.split :], self.read(group, frame + 1)[..., self.split :])
+            )
         return chosen
 
     def _patch(
-        self, random: np.random.Generator, pair: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], *, spectral: bool
+        self,
+        random: np.random.Generator,
+        pair: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+        *,
+        spectral: bool,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """A place of both images, every other one the strongest of several; turned, mirrored, of either sign and order of wavelengths."""
+        """A place of both images, every other one the strongest of several; turned, mirrored, of either sign
+        and order of wavelengths.
+        """
         side = self.patch
         places = []
         for _ in range(_CANDIDATES if random.random() < 0.5 else 1):
-            row, column = int(random.integers(self.shape[0] - side + 1)), int(random.integers(self.split - side + 1))
+            row, column = (
+                int(random.integers(self.shape[0] - side + 1)),
+                int(random.integers(self.split - side + 1)),
+            )
             places.append(np.s_[..., row : row + side, column : column + side])
-        place = max(places, key=lambda where: float(np.nan_to_num(pair[0][where] * pair[1][where]).sum()))  # noise has no part in it
+        # noise has no part in it
+        place = max(places, key=lambda where: float(np.nan_to_num(pair[0][where] * pair[1][where]).sum()))
         turns, mirror, sign = int(random.integers(4)), random.random() < 0.5, random.choice((-1.0, 1.0))
         backwards = spectral and random.random() < 0.5
         made = []
@@ -130,7 +152,9 @@ class State:
 
 @dataclass(frozen=True)
 class Aim:
-    """What a training makes smaller: `variance` is the noise's in the network's unit, for the second head if it is to learn."""
+    """What a training makes smaller: `variance` is the noise's in the network's unit, for the second head if
+    it is to learn.
+    """
 
     loss: Literal["L2", "L1"]
     uncertainty: bool
@@ -139,7 +163,8 @@ class Aim:
     def of(self, net: Denoiser, noisy: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """The mean error against the other noisy image, in units of the noise; bad pixels of it do not count.
 
-        The second head learns by equation 1, with sigma^2 = sigma_net^2 + sigma_noise^2, for its target is noisy too.
+        The second head learns by equation 1, with sigma^2 = sigma_net^2 + sigma_noise^2, for its target is
+        noisy too.
         """
         good = torch.isfinite(other)
         target = torch.where(good, other, 0.0)
@@ -153,7 +178,9 @@ class Aim:
         return total + unlikelihood(error.detach().square(), nn.functional.softplus(own))
 
 
-def train_epoch(net: Denoiser, optimiser: torch.optim.Optimizer, batches: Any, aim: Aim, device: torch.device) -> float:
+def train_epoch(
+    net: Denoiser, optimiser: torch.optim.Optimizer, batches: Any, aim: Aim, device: torch.device
+) -> float:
     """Go once through the batches; the mean loss."""
     net.train()
     losses = []
@@ -167,7 +194,12 @@ def train_epoch(net: Denoiser, optimiser: torch.optim.Optimizer, batches: Any, a
     return float(np.mean(losses))
 
 
-def judge(net: Denoiser, pairs: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]], aim: Aim, device: torch.device) -> float:
+def judge(
+    net: Denoiser,
+    pairs: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]],
+    aim: Aim,
+    device: torch.device,
+) -> float:
     """The mean loss over held out pairs, in both orders."""
     losses = []
     with torch.inference_mode():

@@ -19,7 +19,9 @@ _BRIGHT = 2.0  # an image whose median is so many of its deviations is an intens
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """One object: its Stokes parameter if the label tells, its `noise` (standard deviation), its median, its signal over the noise."""
+    """One object: its Stokes parameter if the label tells, its `noise` (standard deviation), its median, its
+    signal over the noise.
+    """
 
     stokes: str
     noise: float
@@ -29,34 +31,47 @@ class Light:
     @property
     def is_intensity(self) -> bool:
         """Whether this is no polarisation, which has both signs."""
-        return self.stokes == "I" or (not self.stokes and abs(self.level) > _BRIGHT * max(self.strength, 1.0) * self.noise)
+        return self.stokes == "I" or (
+            not self.stokes and abs(self.level) > _BRIGHT * max(self.strength, 1.0) * self.noise
+        )
 
 
 def stokes_of(label: str) -> str:
-    """I, Q, U or V where the label of an object ends so, as labels of cubes with a STOKES axis do, or nothing."""
+    """I, Q, U or V where the label of an object ends so, as labels of cubes with a STOKES axis do, or
+    nothing.
+    """
     last = label.replace(",", " ").split()[-1:]
     return last[0] if last and last[0] in _STOKES else ""
 
 
 def spectra(burst: Burst) -> list[tuple[int, ...]]:
-    """The objects of every Stokes parameter in the order of their wavelengths; without wavelengths or with gaps a SettingsError."""
+    """The objects of every Stokes parameter in the order of their wavelengths; without wavelengths or with
+    gaps a SettingsError.
+    """
     groups: dict[str, list[int]] = {}
     for number, label in enumerate(burst.labels):
         groups.setdefault(stokes_of(label), []).append(number)
     waves = [instrument.wavelength_nm for instrument in burst.instruments]
     found = {stokes: sorted(numbers, key=lambda k: waves[k] or 0.0) for stokes, numbers in groups.items()}
     sampled = {tuple(waves[k] for k in numbers) for numbers in found.values()}
-    if len(sampled) != 1 or len(next(iter(sampled))) < 2 or len(set(next(iter(sampled)))) != len(next(iter(sampled))):
+    if (
+        len(sampled) != 1
+        or len(next(iter(sampled))) < 2
+        or len(set(next(iter(sampled)))) != len(next(iter(sampled)))
+    ):
         listed = "; ".join(f"{stokes or 'unnamed'}: {len(numbers)}" for stokes, numbers in found.items())
         raise SettingsError(
-            f"Spectra need the same wavelengths, at least two, for every Stokes parameter; this burst has {listed}. "
+            "Spectra need the same wavelengths, at least two, for every Stokes parameter; this burst has "
+            f"{listed}. "
             "A cube whose CTYPEs name WAVE and STOKES has them; --objects may choose parts of it."
         )
     return [tuple(numbers) for numbers in found.values()]
 
 
 def light_of(burst: Burst, number: int) -> Light:
-    """Look at one object: the noise is what differs between neighbouring frames or, in a single one, between neighbouring pixels."""
+    """Look at one object: the noise is what differs between neighbouring frames or, in a single one, between
+    neighbouring pixels.
+    """
     first = burst.image(number, 0).astype(np.float64)
     good = first[np.isfinite(first)]
     if not good.size:
@@ -69,39 +84,54 @@ def light_of(burst: Burst, number: int) -> Light:
     noise = float(np.median(found)) if found else _deviation(_detail(first))
     if not noise > 0:
         raise SettingsError(
-            f"{burst.labels[number]} shows no noise, for neighbouring frames, or pixels, are equal: leave it out (--objects)."
+            f"{burst.labels[number]} shows no noise, for neighbouring frames, or pixels, are equal: leave it "
+            "out (--objects)."
         )
     level = float(np.median(good))
     spread = float(np.sqrt(np.mean((good - level) ** 2)))
-    return Light(stokes_of(burst.labels[number]), noise, level, float(np.sqrt(max((spread / noise) ** 2 - 1, 0))))
+    return Light(
+        stokes_of(burst.labels[number]), noise, level, float(np.sqrt(max((spread / noise) ** 2 - 1, 0)))
+    )
 
 
 def block_means(residual: npt.NDArray[np.floating], side: int = 16) -> npt.NDArray[np.float64]:
-    """Means (y, x) over squares of `side` pixels of an image: of pure noise with standard deviation s, s / side and no more."""
+    """Means (y, x) over squares of `side` pixels of an image: of pure noise with standard deviation s, s /
+    side and no more.
+    """
     rows, columns = (n // side * side for n in residual.shape)
-    blocks = np.asarray(residual[:rows, :columns], np.float64).reshape(rows // side, side, columns // side, side)
+    blocks = np.asarray(residual[:rows, :columns], np.float64).reshape(
+        rows // side, side, columns // side, side
+    )
     return np.asarray(blocks.mean((1, 3)))
 
 
 def statistics(residual: FloatArray, noise: float, side: int = 16) -> dict[str, float]:
-    """What a residual (y, x) tells: its deviation relative to the noise, and the rms of its local means relative to pure noise's.
+    """What a residual (y, x) tells: its deviation relative to the noise, and the rms of its local means
+    relative to pure noise's.
 
-    Where structure was removed, the local means are larger than 1; noise that is correlated has larger ones too.
+    Where structure was removed, the local means are larger than 1; noise that is correlated has larger ones
+    too.
     """
     means = block_means(residual, side)
     means = means[np.isfinite(means)]
     facts = {"residual_sigma": float(np.nanstd(residual)) / noise}
-    return facts | ({"residual_local_mean": float(np.sqrt(np.mean(means**2))) * side / noise} if means.size else {})
+    return facts | (
+        {"residual_local_mean": float(np.sqrt(np.mean(means**2))) * side / noise} if means.size else {}
+    )
 
 
 def _deviation(values: npt.NDArray[np.float64]) -> float:
-    """The standard deviation of the noise by the median modulus, which signals in a minority of the pixels do not change."""
+    """The standard deviation of the noise by the median modulus, which signals in a minority of the pixels do
+    not change.
+    """
     good = values[np.isfinite(values)]
     return float(np.median(np.abs(good - np.median(good)))) / _GAUSSIAN_MAD if good.size else 0.0
 
 
 def _detail(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """An image (y, x) without its mean over the good pixels of a box around every pixel; white noise keeps its deviation."""
+    """An image (y, x) without its mean over the good pixels of a box around every pixel; white noise keeps
+    its deviation.
+    """
     side = min(_BOX, *(n if n % 2 else n - 1 for n in image.shape))
     good = np.isfinite(image)
     values, count = _box_sums(np.where(good, image, 0.0), side), _box_sums(good.astype(np.float64), side)
@@ -109,11 +139,15 @@ def _detail(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _box_sums(image: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float64]:
-    """Sums over a square of `side` pixels (odd) around every pixel (y, x) of an image continued by reflection."""
+    """Sums over a square of `side` pixels (odd) around every pixel (y, x) of an image continued by
+    reflection.
+    """
     total = np.pad(image, side // 2, mode="symmetric")
     for axis in (0, 1):
         running = np.cumsum(total, axis=axis)
         running = np.insert(running, 0, 0.0, axis=axis)
         count = running.shape[axis] - side
-        total = np.take(running, range(side, side + count), axis=axis) - np.take(running, range(count), axis=axis)
+        total = np.take(running, range(side, side + count), axis=axis) - np.take(
+            running, range(count), axis=axis
+        )
     return np.asarray(total)

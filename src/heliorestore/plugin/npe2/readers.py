@@ -49,7 +49,9 @@ def _is_ours(path: Path) -> bool:
 
 
 def _lacks_image(path: Path) -> bool:
-    """Whether this is surely a FITS file without any image; what cannot be read is left to the reader to explain."""
+    """Whether this is surely a FITS file without any image; what cannot be read is left to the reader to
+    explain.
+    """
     from astropy.io import fits
 
     try:
@@ -57,7 +59,10 @@ def _lacks_image(path: Path) -> bool:
             if file.read(9) != b"SIMPLE  =":
                 return False
         # Odd headers are the reader's business; here only the existence of an image counts.
-        with warnings.catch_warnings(action="ignore"), fits.open(path, lazy_load_hdus=True, memmap=True) as hdus:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            fits.open(path, lazy_load_hdus=True, memmap=True) as hdus,
+        ):
             return not any(hdu.is_image and hdu.header.get("NAXIS", 0) >= 2 for hdu in hdus)
     except (OSError, EOFError, ValueError, TypeError, KeyError, fits.VerifyError):
         return False

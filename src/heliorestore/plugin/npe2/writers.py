@@ -17,7 +17,8 @@ from heliorestore.plugin.viewer.tool_layers import TOOLS
 from heliorestore.snapshot import Snapshot
 from heliorestore.storage import check_output, replacing
 
-_NO_RESULT = ("divider", "left part", UNUSED, *TOOLS)  # kinds of layers that are never written, though napari saves all there are
+# kinds of layers that are never written, though napari saves all there are
+_NO_RESULT = ("divider", "left part", UNUSED, *TOOLS)
 _CTYPES = ("HPLN-TAN", "HPLT-TAN")
 
 
@@ -35,18 +36,27 @@ def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
 
 
 def save(path: Path, layers: Sequence[LayerData]) -> Path:
-    """Write a snapshot if all layers show one, else each layer as an image extension; layers to work with are left out."""
+    """Write a snapshot if all layers show one, else each layer as an image extension; layers to work with are
+    left out.
+    """
     layers = [layer for layer in layers if layer[1].get("metadata", {}).get("kind") not in _NO_RESULT]
     if other := [str(arguments.get("name", "a layer")) for _, arguments, kind in layers if kind != "image"]:
-        raise RestorationError(f"A FITS file holds images, and {', '.join(other)} is none: select the image layers and save those.")
+        raise RestorationError(
+            f"A FITS file holds images, and {', '.join(other)} is none: select the image "
+            "layers and save those."
+        )
     if not layers:
-        raise RestorationError("These layers only help to look at others and hold no image of their own: choose the images themselves.")
+        raise RestorationError(
+            "These layers only help to look at others and hold no image of their own: "
+            "choose the images themselves."
+        )
     snapshots = {id(s): s for data, arguments, _ in layers if (s := _snapshot(data, arguments)) is not None}
     if not snapshots:
         return _write_plain(path, layers)
     if len(snapshots) > 1 or any(_snapshot(data, arguments) is None for data, arguments, _ in layers):
         raise RestorationError(
-            f"The {len(layers)} layers do not belong to one restoration, and a file documents one: save them one restoration at a time."
+            f"The {len(layers)} layers do not belong to one restoration, and a file documents one: save them "
+            "one restoration at a time."
         )
     from heliorestore.fits.writer import write
 
@@ -57,7 +67,11 @@ def _snapshot(data: Any, arguments: Mapping[str, Any]) -> Snapshot | None:
     """The snapshot that a layer shows, unless its pixels were changed since."""
     metadata = arguments.get("metadata", {})
     record = metadata.get(TAG)
-    return record if isinstance(record, Snapshot) and data is metadata.get("pixels") and record.run is not None else None
+    return (
+        record
+        if isinstance(record, Snapshot) and data is metadata.get("pixels") and record.run is not None
+        else None
+    )
 
 
 def _write_plain(path: Path, layers: Sequence[LayerData]) -> Path:

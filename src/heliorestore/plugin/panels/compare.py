@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _STEPS = 1000  # of the slider
 _TIPS = {
     How.BLINK: "Show the two in turns at the same place: the eye sees what moves or changes.",
-    How.SPLIT: "Show the first left of a divider and the second right of it; drag the yellow line, or use the slider.",
+    How.SPLIT: "Show the first left of a divider and the second right of it; drag the yellow line, or use "
+    "the slider.",
     How.DIFFERENCE: "Show the first minus the second in the unit of the images, blue below zero, red above.",
     How.SIDE: "Show the first on the left and the second on the right, moved and zoomed together.",
 }
@@ -61,9 +62,16 @@ class CompareWidget(QWidget):
         first, second = self.first.layer(), self.second.layer()
         try:
             if first is None or second is None:
-                raise HeliorestoreError("There are not two image layers to compare: open or restore another image.")
+                raise HeliorestoreError(
+                    "There are not two image layers to compare: open or restore another image."
+                )
             self.comparison.start(
-                how, first, second, rate_hz=self.rate.value(), part=self.border.value() / _STEPS, linked=self.linked.isChecked()
+                how,
+                first,
+                second,
+                rate_hz=self.rate.value(),
+                part=self.border.value() / _STEPS,
+                linked=self.linked.isChecked(),
             )
         except HeliorestoreError as error:
             self._show(str(error))
@@ -87,8 +95,12 @@ class CompareWidget(QWidget):
             self.border.setValue(round(_STEPS * part))
 
     def _build(self) -> None:
-        self.first = LayerBox(self.viewer, "The first layer: left of the divider, and what the second is subtracted from.")
-        self.second = LayerBox(self.viewer, "The second layer: right of the divider, and what is subtracted.", prefer=1)
+        self.first = LayerBox(
+            self.viewer, "The first layer: left of the divider, and what the second is subtracted from."
+        )
+        self.second = LayerBox(
+            self.viewer, "The second layer: right of the divider, and what is subtracted.", prefer=1
+        )
         self.how = QComboBox()
         self.how.addItem("off", None)
         for how in How:
@@ -104,7 +116,10 @@ class CompareWidget(QWidget):
         self.border.setToolTip("Where the divider stands, from the left edge of the image to the right one.")
         self.linked = QCheckBox("same contrast limits")
         self.linked.setChecked(True)
-        self.linked.setToolTip("Show both in the first one's contrast limits while they are compared, or the eye compares the limits.")
+        self.linked.setToolTip(
+            "Show both in the first one's contrast limits while they are compared, or the "
+            "eye compares the limits."
+        )
         self.problem = note("Why these two cannot be compared.")
         exchange = button("⇄", "Exchange the two layers.", self._swap)
         exchange.setMaximumWidth(40)

@@ -1,4 +1,6 @@
-"""The panel of Enhance: a before/after split over the result, and Richardson-Lucy on a button to compare with."""
+"""The panel of Enhance: a before/after split over the result, and Richardson-Lucy on a button to compare
+with.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ class EnhanceWidget(RestoreWidget):
         result = self._latest.layers.get(("image", 0)) if self._latest is not None else None
         if self._latest is None or result is None or result not in self.viewer.layers:
             return None
-        return (self._latest.inputs[0], result) if self._latest.inputs[0] in self.layer_list.chosen() else None
+        return (
+            (self._latest.inputs[0], result) if self._latest.inputs[0] in self.layer_list.chosen() else None
+        )
 
     def _splits(self, pair: tuple[Any, Any] | None) -> bool:
         return pair is not None and self.comparison.how is How.SPLIT and self.comparison.pair == pair
@@ -82,7 +86,9 @@ class EnhanceWidget(RestoreWidget):
             self.comparison.stop()
 
     def _show_border(self, *_: Any) -> None:
-        """The slider stands where the border does, at 0 where there is none; the border goes with its input."""
+        """The slider stands where the border does, at 0 where there is none; the border goes with its
+        input.
+        """
         pair = self._before_and_after()
         if pair != self._split_pair:
             self._end_split()
@@ -98,19 +104,25 @@ class EnhanceWidget(RestoreWidget):
         super()._build()
         self.lucy_iterations = IntBox(1, 10_000)
         self.lucy_iterations.setValue(20)
-        self.lucy_iterations.setToolTip("Iterations of Richardson-Lucy: more sharpen further and amplify noise.")
+        self.lucy_iterations.setToolTip(
+            "Iterations of Richardson-Lucy: more sharpen further and amplify noise."
+        )
         self.lucy_button = button(
             "Compare with Richardson-Lucy",
-            "Restore the same input with Richardson-Lucy, which knows the telescope and nothing about the Sun: structure that both show "
+            "Restore the same input with Richardson-Lucy, which knows the telescope and nothing about the "
+            "Sun: structure that both show "
             "comes from the data.",
             self.compare_with_lucy,
         )
         self.before = QSlider(Qt.Orientation.Horizontal)
         self.before.setRange(0, _STEPS)
         self.before.setToolTip(
-            "How much of the image, from the left, shows the input instead of the latest result; 0 ends it. All else is hidden meanwhile."
+            "How much of the image, from the left, shows the input instead of the latest result; 0 ends it. "
+            "All else is hidden meanwhile."
         )
         self.before.valueChanged.connect(self.show_before)
         column = self.column
-        compare = Section("Compare", row(self.lucy_button, self.lucy_iterations), row("before", self.before, "after"))
+        compare = Section(
+            "Compare", row(self.lucy_button, self.lucy_iterations), row("before", self.before, "after")
+        )
         column.insertWidget(column.count() - 1, compare)

@@ -1,4 +1,6 @@
-"""The panel of MFBD by a network: the committee's spread over the result, and MOMFBD on a button to compare with."""
+"""The panel of MFBD by a network: the committee's spread over the result, and MOMFBD on a button to compare
+with.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,14 @@ class MfbdWidget(RestoreWidget):
         start_beside(self, MomfbdSettings(iterations=int(self.iterations.value())))
 
     def show_spread(self, shown: bool) -> None:
-        """Show or hide the spread of the committee over the latest result, for the objects that are visible."""
-        layers = {} if self._latest is None else {k: layer for k, layer in self._latest.layers.items() if layer in self.viewer.layers}
+        """Show or hide the spread of the committee over the latest result, for the objects that are
+        visible.
+        """
+        layers = (
+            {}
+            if self._latest is None
+            else {k: layer for k, layer in self._latest.layers.items() if layer in self.viewer.layers}
+        )
         for (picture, object_), layer in layers.items():
             if picture == "uncertainty":
                 image = layers.get(("image", object_))
@@ -76,14 +84,19 @@ class MfbdWidget(RestoreWidget):
             "Where the members of the committee disagree, in the units of the image, over the result: "
             "do not trust features fainter than it. The error can be many times larger."
         )
-        self.about_spread = note("What the spread is, and how much larger the error was where it could be measured.")
+        self.about_spread = note(
+            "What the spread is, and how much larger the error was where it could be measured."
+        )
         self.spread.toggled.connect(self.show_spread)
         self.iterations = IntBox(1, 1000)
         self.iterations.setValue(20)
-        self.iterations.setToolTip("Iterations of MOMFBD at most; it stops by itself where more would fit the noise.")
+        self.iterations.setToolTip(
+            "Iterations of MOMFBD at most; it stops by itself where more would fit the noise."
+        )
         self.momfbd_button = button(
             "Compare with MOMFBD",
-            "Restore the same input by MOMFBD on patches, which seeks the wavefronts and has learned nothing: "
+            "Restore the same input by MOMFBD on patches, which seeks the wavefronts and has learned "
+            "nothing: "
             "structure that both show comes from the data.",
             self.compare_with_momfbd,
         )

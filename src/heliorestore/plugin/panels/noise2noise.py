@@ -1,4 +1,6 @@
-"""The panel of Noise2Noise: fit to the series on a button, the frame on the slider, and what the residual tells."""
+"""The panel of Noise2Noise: fit to the series on a button, the frame on the slider, and what the residual
+tells.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ class DenoiseWidget(RestoreWidget):
     residual_text: QLabel
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        self._visible: dict[int, bool] = {}  # whether the user looks at the input, by the number of the object in the run
+        # whether the user looks at the input, by the number of the object in the run
+        self._visible: dict[int, bool] = {}
         self._met: set[int] = set()
         self._told: Snapshot | None = None
         super().__init__(napari_viewer)
@@ -50,14 +53,21 @@ class DenoiseWidget(RestoreWidget):
 
     def make_layers(self, job: Job) -> ResultLayers:
         """As every panel; what is visible of the input will be visible of the result."""
-        inputs = {layer.metadata.get("object", number): layer for number, layer in enumerate(self.layer_list.chosen())}
+        inputs = {
+            layer.metadata.get("object", number): layer
+            for number, layer in enumerate(self.layer_list.chosen())
+        }
         self._visible = {n: inputs[k].visible for n, k in enumerate(job.burst.object_range) if k in inputs}
         self._met.clear()
         return super().make_layers(job)
 
     def show_residual(self, on: bool) -> None:
         """Show or hide what was taken away, over the objects that are visible."""
-        shown = {layer.metadata["object"] for layer in self._results() if layer.visible and layer.metadata["kind"] in ("image", SERIES)}
+        shown = {
+            layer.metadata["object"]
+            for layer in self._results()
+            if layer.visible and layer.metadata["kind"] in ("image", SERIES)
+        }
         for layer in self._results():
             if layer.metadata["kind"] == "residual":
                 layer.visible = on and layer.metadata["object"] in shown
@@ -93,17 +103,24 @@ class DenoiseWidget(RestoreWidget):
             return ""
         unit = snapshot.run.unit if snapshot.run else ""
         lines = []
-        for number in (n for n, visible in self._visible.items() if visible and n < len(residuals) and coverage[n].any()):
+        for number in (
+            n for n, visible in self._visible.items() if visible and n < len(residuals) and coverage[n].any()
+        ):
             sigma = float(np.nanstd(residuals[number]))
             means = block_means(residuals[number], _BLOCK)
             label = snapshot.run.labels[number] if snapshot.run else f"object {number}"
             if sigma > 0 and np.isfinite(means).any():
                 ratio = float(np.sqrt(np.nanmean(means**2))) * _BLOCK / sigma
-                lines.append(f"{label}: taken away {sigma:.3g} {unit} rms, local means {ratio:.2f} times those of white noise")
+                lines.append(
+                    f"{label}: taken away {sigma:.3g} {unit} rms, local means {ratio:.2f} times "
+                    "those of white noise"
+                )
         return "\n".join(lines[:6])
 
     def _follow_slider(self, event: Any = None) -> None:
-        """The frame on the time slider is the one that is denoised first, and shown while a network is fitted."""
+        """The frame on the time slider is the one that is denoised first, and shown while a network is
+        fitted.
+        """
         step = self.viewer.dims.current_step
         chosen = self.layer_list.chosen()
         if self.form is None or len(step) < 3 or not chosen or chosen[0].ndim < 3:
@@ -113,8 +130,12 @@ class DenoiseWidget(RestoreWidget):
             field.set(int(step[-3]))
 
     def _show_series(self, outcome: Any = None) -> None:
-        """Once the whole series is there, it takes the place of the one frame, and the time slider moves both."""
-        frames = {layer.metadata["object"]: layer for layer in self._results() if layer.metadata["kind"] == SERIES}
+        """Once the whole series is there, it takes the place of the one frame, and the time slider moves
+        both.
+        """
+        frames = {
+            layer.metadata["object"]: layer for layer in self._results() if layer.metadata["kind"] == SERIES
+        }
         for layer in self._results():
             number = layer.metadata["object"]
             if layer.metadata["kind"] == "image" and layer.visible and number in frames:
@@ -129,22 +150,31 @@ class DenoiseWidget(RestoreWidget):
         self.epochs.setToolTip("Epochs of training; it ends earlier when the hold-out no longer improves.")
         self.fit_button = button(
             "Fit to this series",
-            "Train the network on pairs of neighbouring frames of the ticked layers, then denoise all their frames. "
+            "Train the network on pairs of neighbouring frames of the ticked layers, then denoise all their "
+            "frames. "
             "It starts from the weights above, or from nothing where they are none.",
             self.fit_to_series,
         )
         self.residual_button = QPushButton("Show what was taken away")
         self.residual_button.setCheckable(True)
-        self.residual_button.setToolTip("The input minus the result: it must look like noise and nothing else.")
+        self.residual_button.setToolTip(
+            "The input minus the result: it must look like noise and nothing else."
+        )
         self.residual_button.toggled.connect(self.show_residual)
         self.residual_text = QLabel()
         self.residual_text.setWordWrap(True)
         self.residual_text.setToolTip(
-            f"The rms of what was taken away, and the rms of its means over {_BLOCK} x {_BLOCK} pixels relative to those of white noise of "
+            f"The rms of what was taken away, and the rms of its means over {_BLOCK} x {_BLOCK} pixels "
+            "relative to those of white noise of "
             "that rms: near 1 or below, no structure was taken; noise that is correlated has more."
         )
         column = self.column
-        section = Section("Noise2Noise", row(self.fit_button, self.epochs, "epochs"), self.residual_button, self.residual_text)
+        section = Section(
+            "Noise2Noise",
+            row(self.fit_button, self.epochs, "epochs"),
+            self.residual_button,
+            self.residual_text,
+        )
         column.insertWidget(column.count() - 1, section)
 
 

@@ -25,7 +25,13 @@ from qtpy.QtWidgets import (
 from heliorestore.errors import HeliorestoreError, SettingsError
 from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.worker import End, Outcome, start_task
-from heliorestore.plugin.viewer.cut_levels import PERCENTS, apply_cuts, apply_origin, is_lower_left, set_origin
+from heliorestore.plugin.viewer.cut_levels import (
+    PERCENTS,
+    apply_cuts,
+    apply_origin,
+    is_lower_left,
+    set_origin,
+)
 from heliorestore.plugin.viewer.gl_context import guard_removals
 from heliorestore.plugin.viewer.layers import known
 from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
@@ -46,14 +52,23 @@ _COLUMNS = {
     "layer": "The image layer, at the sliders' frame.",
     "mean": "Mean intensity in the unit of the image.",
     "contrast": "Standard deviation over mean, in percent.",
-    "noise": "Standard deviation of a pixel's noise in the unit of the image, found beyond the diffraction limit where that is known.",
+    "noise": "Standard deviation of a pixel's noise in the unit of the image, found beyond the diffraction "
+    "limit where that is known.",
     "limit [″]": "Diffraction limit lambda/D in arcsec.",
 }
-_LIKENESS = {"NMSE": "nmse", "SSIM": "ssim", "gain": "gain", "contrast ratio": "contrast_ratio", "within factor 2": "within_factor_2"}
+_LIKENESS = {
+    "NMSE": "nmse",
+    "SSIM": "ssim",
+    "gain": "gain",
+    "contrast ratio": "contrast_ratio",
+    "within factor 2": "within_factor_2",
+}
 
 
 class QualityWidget(QWidget):
-    """Measures the selected image layers, or the topmost visible one, in a thread, and again when they change."""
+    """Measures the selected image layers, or the topmost visible one, in a thread, and again when they
+    change.
+    """
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
@@ -69,13 +84,18 @@ class QualityWidget(QWidget):
         self._timer.timeout.connect(self._compute)
         layers = napari_viewer.layers
         self._events = [
-            layers.selection.events.changed, layers.events.inserted, layers.events.removed, napari_viewer.dims.events.current_step,
-        ]  # fmt: skip
+            layers.selection.events.changed,
+            layers.events.inserted,
+            layers.events.removed,
+            napari_viewer.dims.events.current_step,
+        ]
         for event in self._events:
             event.connect(self.update_soon)
         self.first.changed.connect(self.update_soon)
         self.second.changed.connect(self.update_soon)
-        self.destroyed.connect(_disconnector(self._events, self._watched, self.update_soon, self.first, self.second))
+        self.destroyed.connect(
+            _disconnector(self._events, self._watched, self.update_soon, self.first, self.second)
+        )
         self.update_soon()
 
     def shown_layers(self) -> list[Any]:
@@ -97,7 +117,14 @@ class QualityWidget(QWidget):
         """Save the points of both charts as comma-separated values; without a path ask for one."""
         self._save(path, "Save values", "CSV (*.csv)", ".csv", _write_csv)
 
-    def _save(self, path: str | Path | None, title: str, kind: str, suffix: str, write: Callable[[list[Drawing], Path], None]) -> None:
+    def _save(
+        self,
+        path: str | Path | None,
+        title: str,
+        kind: str,
+        suffix: str,
+        write: Callable[[list[Drawing], Path], None],
+    ) -> None:
         drawings = [view.drawing for view in (self.spectra, self.photometry) if view.drawing is not None]
         if target := self._asked(path, title, kind, suffix):
             try:
@@ -108,7 +135,9 @@ class QualityWidget(QWidget):
 
     def _asked(self, path: str | Path | None, title: str, kind: str, suffix: str) -> Path | None:
         if path is None:
-            path, _ = QFileDialog.getSaveFileName(self, title, str(Path(get_save_history()[0]) / f"quality{suffix}"), kind)
+            path, _ = QFileDialog.getSaveFileName(
+                self, title, str(Path(get_save_history()[0]) / f"quality{suffix}"), kind
+            )
             if not path:
                 return None
             update_save_history(str(path))
@@ -126,19 +155,30 @@ class QualityWidget(QWidget):
             return
         self._busy, self._stale = True, False
         self._watch()
-        images = [(shown_plane(self.viewer, layer), str(layer.name), known(layer)["instrument"]) for layer in self.shown_layers()]
+        images = [
+            (shown_plane(self.viewer, layer), str(layer.name), known(layer)["instrument"])
+            for layer in self.shown_layers()
+        ]
         pair = [layer for layer in (self.first.layer(), self.second.layer()) if layer is not None]
-        planes = [shown_plane(self.viewer, layer) for layer in pair] if len(pair) == 2 and pair[0] != pair[1] else []
+        planes = (
+            [shown_plane(self.viewer, layer) for layer in pair]
+            if len(pair) == 2 and pair[0] != pair[1]
+            else []
+        )
         names, unit = [str(layer.name) for layer in pair], known(pair[0])["unit"] if pair else ""
 
         def work() -> Any:
             found = [measure(*image) for image in images]
             likeness, problem = {}, ""
-            photometry = partial(draw_photometry, intensities=np.empty((0, 2)), names=("", ""), empty="choose two layers")
+            photometry = partial(
+                draw_photometry, intensities=np.empty((0, 2)), names=("", ""), empty="choose two layers"
+            )
             if planes:
                 try:
                     pairs = intensities(planes[0], planes[1])
-                    photometry = partial(draw_photometry, intensities=pairs, names=(names[0], names[1]), unit=unit)
+                    photometry = partial(
+                        draw_photometry, intensities=pairs, names=(names[0], names[1]), unit=unit
+                    )
                     likeness = compare(planes[0], planes[1])
                 except HeliorestoreError as error:
                     problem = str(error)
@@ -153,7 +193,9 @@ class QualityWidget(QWidget):
             self.spectra.show_chart(spectra)
             self.photometry.show_chart(photometry)
             self._fill()
-            text = ", ".join(f"{word} {likeness[name]:.4g}" for word, name in _LIKENESS.items() if name in likeness)
+            text = ", ".join(
+                f"{word} {likeness[name]:.4g}" for word, name in _LIKENESS.items() if name in likeness
+            )
             say(self.likeness, f"⚠ {problem}" if problem else text)
             say(self.said, "")
         elif outcome.error is not None:
@@ -216,14 +258,21 @@ class QualityWidget(QWidget):
         if (sides := self.table.verticalHeader()) is not None:
             sides.hide()
         self.spectra = ChartView(
-            "Azimuthally averaged power of I/<I> over spatial frequency; beyond the diffraction limit D/lambda there is only noise."
+            "Azimuthally averaged power of I/<I> over spatial frequency; beyond the diffraction limit "
+            "D/lambda there is only noise."
         )
         self.photometry = ChartView(
-            "Intensities of the first layer over those of the second, pixel by pixel; the dashed lines are a factor of 2."
+            "Intensities of the first layer over those of the second, pixel by pixel; the dashed lines are a "
+            "factor of 2."
         )
         self.first = LayerBox(self.viewer, "The layer on the vertical axis.")
-        self.second = LayerBox(self.viewer, "The layer on the horizontal axis, the reference of NMSE, SSIM and gain.", prefer=1)
-        self.likeness = note("The first layer against the second after one sub-pixel shift: error, similarity, gain (1 is right).")
+        self.second = LayerBox(
+            self.viewer, "The layer on the horizontal axis, the reference of NMSE, SSIM and gain.", prefer=1
+        )
+        self.likeness = note(
+            "The first layer against the second after one sub-pixel shift: error, "
+            "similarity, gain (1 is right)."
+        )
         self.said = note("What was written, or what went wrong.")
         picture = button("Save charts…", "Save both charts as a picture: PNG, PDF or SVG.", self.save_charts)
         csv = button("Save CSV…", "Save the points of both charts as comma-separated values.", self.save_csv)
@@ -247,7 +296,12 @@ class QualityWidget(QWidget):
     def _cut_levels(self) -> Section:
         self.cut = QComboBox()
         self.cut.setToolTip("Which values the contrast limits of the selected images show; zscale is IRAF's.")
-        for title, how in (("min-max", "min-max"), *((f"{p:g} %", p) for p in PERCENTS), ("zscale", "zscale"), ("own [%]", None)):
+        for title, how in (
+            ("min-max", "min-max"),
+            *((f"{p:g} %", p) for p in PERCENTS),
+            ("zscale", "zscale"),
+            ("own [%]", None),
+        ):
             self.cut.addItem(title, how)
         self.cut.setCurrentIndex(1)
         self.percent = FloatBox(50.0, 100.0)
@@ -255,11 +309,16 @@ class QualityWidget(QWidget):
         self.percent.setToolTip("Part of the pixels [%] that lies between the contrast limits, for 'own'.")
         self.origin = QCheckBox("origin at the lower left")
         self.origin.setToolTip(
-            "Let y grow upwards as on a map of the Sun; the data stay as they are. The default is set in the preferences."
+            "Let y grow upwards as on a map of the Sun; the data stay as they are. The default is set in the "
+            "preferences."
         )
         self.origin.setChecked(is_lower_left(self.viewer))
         self.origin.toggled.connect(lambda on: set_origin(self.viewer, lower_left=on))
-        apply = button("Apply", "Set the contrast limits of the selected images, of all visible ones if none is selected.", self._cut)
+        apply = button(
+            "Apply",
+            "Set the contrast limits of the selected images, of all visible ones if none is selected.",
+            self._cut,
+        )
         return Section("Cut levels", row(self.cut, self.percent, apply), self.origin)
 
 

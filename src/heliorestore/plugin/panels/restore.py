@@ -1,4 +1,6 @@
-"""The generic restoration panel: it knows no method by name; a panel for one method names it and adds to it."""
+"""The generic restoration panel: it knows no method by name; a panel for one method names it and adds to
+it.
+"""
 
 from __future__ import annotations
 
@@ -77,14 +79,21 @@ class RestoreWidget(QWidget):
 
     def burst(self) -> Burst:
         """The part of it that is to be restored, with the instrument as it was told."""
-        part = self.whole_burst().select(parse_slice(self.objects.text(), "objects"), parse_slice(self.frames.text(), "frames"))
+        part = self.whole_burst().select(
+            parse_slice(self.objects.text(), "objects"), parse_slice(self.frames.text(), "frames")
+        )
         return self.instrument.apply(part)
 
     def job(self) -> Job:
         """The restoration as the panel stands; what is missing or wrong is raised as a sentence."""
         if self.form is None:
             raise HeliorestoreError(f"{self.method_name} is still being loaded: try again in a moment.")
-        return Job(burst=self.burst(), settings=self.form.settings(), device=self.device.currentText().strip(), seed=int(self.seed.value()))
+        return Job(
+            burst=self.burst(),
+            settings=self.form.settings(),
+            device=self.device.currentText().strip(),
+            seed=int(self.seed.value()),
+        )
 
     def start(self, paused: bool = False) -> None:
         """Start a new run into new layers; what is wrong is said in the panel."""
@@ -101,7 +110,9 @@ class RestoreWidget(QWidget):
         """The layers that a job restores, one per object."""
         chosen = self.layer_list.chosen()
         together = common_burst(chosen) is not None
-        numbered = {layer.metadata["object"] if together else number: layer for number, layer in enumerate(chosen)}
+        numbered = {
+            layer.metadata["object"] if together else number: layer for number, layer in enumerate(chosen)
+        }
         return [numbered[number] for number in job.burst.object_range]
 
     def make_layers(self, job: Job) -> ResultLayers:
@@ -122,20 +133,31 @@ class RestoreWidget(QWidget):
             self.open_paths(names)
 
     def open_paths(self, paths: Sequence[str | Path], then: Callable[[], None] | None = None) -> None:
-        """Read the files in a thread, add their layers and tick them; several files are one burst. Then call `then`."""
+        """Read the files in a thread, add their layers and tick them; several files are one burst. Then call
+        `then`.
+        """
         from heliorestore.plugin.npe2.readers import load_layers
 
-        start_task(f"Open {Path(paths[0]).name}", lambda: load_layers(paths), lambda outcome: self._opened(outcome, then), listed=False)
+        start_task(
+            f"Open {Path(paths[0]).name}",
+            lambda: load_layers(paths),
+            lambda outcome: self._opened(outcome, then),
+            listed=False,
+        )
 
     def export(self, path: str | Path | None = None, snapshot: Snapshot | None = None) -> None:
-        """Write a result, by default the latest, with its provenance, in a thread; without a path ask for one."""
+        """Write a result, by default the latest, with its provenance, in a thread; without a path ask for
+        one.
+        """
         if (snapshot := snapshot or self.run_panel.snapshot) is None:
             return
         if path is None:
             method = snapshot.run.settings.method if snapshot.run is not None else self.method_name
             suggestion = Path(get_save_history()[0]) / f"{method}_{snapshot.step}.fits"
             # The dialog asks before an existing file is replaced.
-            path, _ = QFileDialog.getSaveFileName(self, "Export FITS", str(suggestion), "FITS (*.fits *.fits.gz)")
+            path, _ = QFileDialog.getSaveFileName(
+                self, "Export FITS", str(suggestion), "FITS (*.fits *.fits.gz)"
+            )
             if not path:
                 return
         target = Path(path) if Path(path).suffix else Path(f"{path}.fits")
@@ -160,7 +182,14 @@ class RestoreWidget(QWidget):
     def _copy(self, make: Callable[..., str]) -> None:
         try:
             job = self.job()
-            text = make(self.whole_file(), job.burst, job.settings, instrument=self.instrument.text(), device=job.device, seed=job.seed)
+            text = make(
+                self.whole_file(),
+                job.burst,
+                job.settings,
+                instrument=self.instrument.text(),
+                device=job.device,
+                seed=job.seed,
+            )
         except HeliorestoreError as error:
             self.run_panel.say(str(error))
             return
@@ -189,7 +218,10 @@ class RestoreWidget(QWidget):
             number = self.method_choice.findData(settings.method)
             if self.method is not None or self.run_panel.busy or number < 0:
                 self._wanted = None
-                self.run_panel.say(f"These are settings of {settings.method}: choose them in its own panel, when no run goes on.")
+                self.run_panel.say(
+                    f"These are settings of {settings.method}: choose them in its own panel, "
+                    "when no run goes on."
+                )
                 return
             self.method_choice.setCurrentIndex(number)
         elif self.form is None:
@@ -300,7 +332,9 @@ class RestoreWidget(QWidget):
         busy = self.run_panel.busy
         self.method_choice.setEnabled(not busy)
         self.export_button.setEnabled(self.run_panel.snapshot is not None)
-        self.version_list.keep_button.setEnabled(self.run_panel.snapshot is not None and not self.sweep_box.running)
+        self.version_list.keep_button.setEnabled(
+            self.run_panel.snapshot is not None and not self.sweep_box.running
+        )
         self.preset_box.setEnabled(not busy)
         self.reset_button.setEnabled(self.form is not None and not busy)
         if self.form is not None:
@@ -360,13 +394,27 @@ class RestoreWidget(QWidget):
         form_holder = QWidget()
         form_holder.setLayout(self.form_place)
         self.form_place.setContentsMargins(0, 0, 0, 0)
-        self.reset_button = button("Reset to defaults", "Set every setting of the method back to its default.", self._reset)
-        self.export_button = button(
-            "Export FITS…", "Write the latest result with header, WCS, losses, settings and provenance.", self.export
+        self.reset_button = button(
+            "Reset to defaults", "Set every setting of the method back to its default.", self._reset
         )
-        open_button = button("Open FITS…", "Open files with this plugin's reader: every frame, header and scale.", self.open_files)
-        command = button("Copy as command line", "The heliorestore command that repeats this run without napari.", self.copy_command)
-        python = button("Copy as Python", "Python lines that repeat this run in a script or notebook.", self.copy_python)
+        self.export_button = button(
+            "Export FITS…",
+            "Write the latest result with header, WCS, losses, settings and provenance.",
+            self.export,
+        )
+        open_button = button(
+            "Open FITS…",
+            "Open files with this plugin's reader: every frame, header and scale.",
+            self.open_files,
+        )
+        command = button(
+            "Copy as command line",
+            "The heliorestore command that repeats this run without napari.",
+            self.copy_command,
+        )
+        python = button(
+            "Copy as Python", "Python lines that repeat this run in a script or notebook.", self.copy_python
+        )
 
         inside = QWidget()
         self.column = column = QVBoxLayout(inside)
@@ -374,7 +422,9 @@ class RestoreWidget(QWidget):
         column.addWidget(Section("Input", open_button, self.layer_list, self.hint, self._selection()))
         column.addWidget(Section("Instrument", self.instrument))
         method = [] if self.method else [self.method_choice]
-        column.addWidget(Section("Method", *method, self.summary, self.preset_box, form_holder, self.reset_button))
+        column.addWidget(
+            Section("Method", *method, self.summary, self.preset_box, form_holder, self.reset_button)
+        )
         column.addWidget(self.suggest_section)
         column.addWidget(Section("Run", self._machine(), self.run_panel))
         column.addWidget(Section("Result", self.export_button, row(command, python)))
@@ -388,7 +438,10 @@ class RestoreWidget(QWidget):
         self.frames, self.objects = QLineEdit(), QLineEdit()
         for edit, what in ((self.frames, "frames"), (self.objects, "objects")):
             edit.setPlaceholderText("all")
-            edit.setToolTip(f"The {what} to use as a Python slice, such as 0:6 or ::2, numbered from 0. Empty: all {what}.")
+            edit.setToolTip(
+                f"The {what} to use as a Python slice, such as 0:6 or ::2, numbered from 0. "
+                f"Empty: all {what}."
+            )
         return row("frames", self.frames, "objects", self.objects)
 
     def _machine(self) -> QWidget:
@@ -396,7 +449,9 @@ class RestoreWidget(QWidget):
         self.device.setEditable(True)
         self.device.addItems(["auto", "cpu"])
         self.device.setCurrentText(preferences().device)
-        self.device.setToolTip("Where to compute: auto takes a GPU where there is one. The default is set in the preferences.")
+        self.device.setToolTip(
+            "Where to compute: auto takes a GPU where there is one. The default is set in the preferences."
+        )
         self.seed = IntBox(0)
         self.seed.setToolTip("Seed of the random numbers; the same seed gives the same result.")
         return row("device", self.device, "seed", self.seed)

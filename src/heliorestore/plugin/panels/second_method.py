@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def start_beside(panel: RestoreWidget, settings: Settings) -> None:
-    """Run the method of the settings on what the panel would restore, into layers of its own; what is wrong is said in the panel."""
+    """Run the method of the settings on what the panel would restore, into layers of its own; what is wrong
+    is said in the panel.
+    """
     if panel.run_panel.busy:
         return
     try:

@@ -1,4 +1,6 @@
-"""The panel of SV-MOMFBD: knobs that act while it runs, a preview box, mode maps, the residual and the PSF of the frame shown."""
+"""The panel of SV-MOMFBD: knobs that act while it runs, a preview box, mode maps, the residual and the PSF of
+the frame shown.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +34,26 @@ if TYPE_CHECKING:
 LIVE = "Live: act while it runs"
 GROUPS = {
     LIVE: (
-        "lambda_object", "lambda_modes", "filter_width", "filter_smoothness", "iterations", "rate_modes", "prior", "object_weights",
+        "lambda_object",
+        "lambda_modes",
+        "filter_width",
+        "filter_smoothness",
+        "iterations",
+        "rate_modes",
+        "prior",
+        "object_weights",
         "stop_early",
     ),
     "Wavefronts": ("modes", "r0_cm", "r0_from_data", "left_out", "grid_step", "psf", "forward"),
     "Start": ("start", "patch_iterations", "patch", "align", "destretch"),
     "Object": ("regulariser", "positive"),
-}  # fmt: skip
+}
 """The settings by what they are about; a name that this version lacks is left out."""
 
 _QUIET_MS = 400  # after the last move of a knob before a finished run goes on
 _FURTHER = 6  # iterations with which it goes on
-_SILENT = ("residual_frame", "stop_early", "iterations")  # live settings that do not change the result by themselves
+# live settings that do not change the result by themselves
+_SILENT = ("residual_frame", "stop_early", "iterations")
 
 
 class SvMomfbdWidget(RestoreWidget):
@@ -88,9 +98,18 @@ class SvMomfbdWidget(RestoreWidget):
         self._start(paused=paused)
 
     def go_on(self) -> None:
-        """Let the last run, which has ended, do a few more iterations from where it stands, with the knobs as they are."""
+        """Let the last run, which has ended, do a few more iterations from where it stands, with the knobs as
+        they are.
+        """
         job, layers, snapshot, knobs = self._job, self._layers, self.run_panel.snapshot, self._knobs()
-        if self.run_panel.busy or job is None or layers is None or snapshot is None or knobs is None or not self._can_go_on(knobs):
+        if (
+            self.run_panel.busy
+            or job is None
+            or layers is None
+            or snapshot is None
+            or knobs is None
+            or not self._can_go_on(knobs)
+        ):
             return
         settings: Any = job.settings.with_live(knobs)
         settings = settings.replace(iterations=max(settings.iterations, snapshot.step + _FURTHER))
@@ -109,11 +128,17 @@ class SvMomfbdWidget(RestoreWidget):
         self.preview_on.setChecked(False)
         self._frames = whole.frame_range
         told = ""
-        if saved is None and not getattr(job.settings, "checkpoint", ""):  # else the user keeps the state where they want it
+        # else the user keeps the state where they want it
+        if saved is None and not getattr(job.settings, "checkpoint", ""):
             saved, told = begin(
-                job.burst, job.settings, instrument=self.instrument.text(), objects=slice_text(job.burst.object_range),
-                frames=slice_text(job.burst.frame_range), device=job.device, seed=job.seed,
-            )  # fmt: skip
+                job.burst,
+                job.settings,
+                instrument=self.instrument.text(),
+                objects=slice_text(job.burst.object_range),
+                frames=slice_text(job.burst.frame_range),
+                device=job.device,
+                seed=job.seed,
+            )
         self._begin(dataclasses.replace(job, autosave=saved), self.make_layers(job), paused=paused)
         if told:
             self.run_panel.report_more(told)
@@ -130,13 +155,22 @@ class SvMomfbdWidget(RestoreWidget):
         return LiveLayers(self.viewer, plain.name, plain.inputs, self._knobs)
 
     def _can_go_on(self, knobs: Settings) -> bool:
-        """Whether these settings differ from those of the last run in live ones only, and its layers and state are still there."""
-        if self._job is None or self._layers is None or self._job.autosave is None or not self._job.autosave.state.exists():
+        """Whether these settings differ from those of the last run in live ones only, and its layers and
+        state are still there.
+        """
+        if (
+            self._job is None
+            or self._layers is None
+            or self._job.autosave is None
+            or not self._job.autosave.state.exists()
+        ):
             return False
         if not any(layer in self.viewer.layers for layer in self._layers.layers.values()):
             return False
         before = self._job.settings
-        return not any(not o.live and getattr(knobs, o.name) != getattr(before, o.name) for o in options(type(before)))
+        return not any(
+            not o.live and getattr(knobs, o.name) != getattr(before, o.name) for o in options(type(before))
+        )
 
     def _run_ended(self, outcome: Outcome) -> None:
         ours, self._ours = self._ours, False
@@ -152,7 +186,8 @@ class SvMomfbdWidget(RestoreWidget):
             self._quiet.start(_QUIET_MS)  # the knobs were moved during the last iteration
 
     def _sweep_began(self) -> None:
-        self._job = self._layers = None  # a sweep has layers of its own: knobs no longer go on with the run before it
+        # a sweep has layers of its own: knobs no longer go on with the run before it
+        self._job = self._layers = None
 
     def _forget_ended(self) -> None:
         for saved in self._left["ended"]:
@@ -184,7 +219,9 @@ class SvMomfbdWidget(RestoreWidget):
                 self._quiet.start(_QUIET_MS)
 
     def _changed(self, knobs: Settings) -> bool:
-        """Whether a live setting that changes the result is not what the last iteration had, or more iterations are wanted."""
+        """Whether a live setting that changes the result is not what the last iteration had, or more
+        iterations are wanted.
+        """
         from heliorestore.methods.base import settings_at
 
         snapshot = self.run_panel.snapshot
@@ -225,7 +262,10 @@ class SvMomfbdWidget(RestoreWidget):
         self._frames, self._previewed = self.whole_file().frame_range, self.layer_list.chosen()
         plain = super().make_layers(job)
         layers = BoxLayers(
-            self.viewer, "preview" if len(plain.inputs) > 1 else f"preview {plain.inputs[0].name}", plain.inputs, self._knobs
+            self.viewer,
+            "preview" if len(plain.inputs) > 1 else f"preview {plain.inputs[0].name}",
+            plain.inputs,
+            self._knobs,
         )
         box = Box(self.viewer, plain.inputs[0], job.burst.shape[2:], self._preview_anew)
         self.preview = Preview(box, layers, self.job)
@@ -240,7 +280,9 @@ class SvMomfbdWidget(RestoreWidget):
 
     def _layers_changed(self) -> None:
         """The preview ends when its box or what is under it goes; layers of its own do not matter."""
-        if self.preview is not None and not (self.preview.box.stands and self.layer_list.chosen() == self._previewed):
+        if self.preview is not None and not (
+            self.preview.box.stands and self.layer_list.chosen() == self._previewed
+        ):
             self.preview_on.setChecked(False)
 
     # -- frame, maps, PSF
@@ -280,7 +322,11 @@ class SvMomfbdWidget(RestoreWidget):
                     self._tools_to_front()
 
     def _tools_to_front(self) -> None:
-        tools = [tool.layer for tool in (self.preview and self.preview.box, self.probe.point) if tool and tool.stands]
+        tools = [
+            tool.layer
+            for tool in (self.preview and self.preview.box, self.probe.point)
+            if tool and tool.stands
+        ]
         for layer in tools:
             self.viewer.layers.move(self.viewer.layers.index(layer), len(self.viewer.layers))
 
@@ -289,7 +335,9 @@ class SvMomfbdWidget(RestoreWidget):
         self.probe.look_soon()
 
     def _probed(self, place: tuple[float, float]) -> Probed | None:
-        """The result at a place (y, x) of the field: that of the preview box where it is on, else that of the last run."""
+        """The result at a place (y, x) of the field: that of the preview box where it is on, else that of the
+        last run.
+        """
         snapshot = self.run_panel.snapshot
         if self.preview is not None and self.preview.snapshot is not None:
             snapshot, outer = self.preview.snapshot, self.preview.outer
@@ -328,7 +376,8 @@ class SvMomfbdWidget(RestoreWidget):
         self.preview_note = note("How far the box is.")
         self.preview_on = check(
             "Preview in a box",
-            "Restore a box first and over and over: drag it, pull its corners, move a slider. Run restores the whole field.",
+            "Restore a box first and over and over: drag it, pull its corners, move a slider. Run restores "
+            "the whole field.",
             self._toggle_preview,
         )
         self.modes_on = check(
@@ -337,13 +386,23 @@ class SvMomfbdWidget(RestoreWidget):
             lambda on: self._show_maps("modes", on),
         )
         self.residual_on = check(
-            "Residual of the frame", "Show model minus data of the frame on the slider, from the next iteration on.", self._toggle_residual
+            "Residual of the frame",
+            "Show model minus data of the frame on the slider, from the next iteration on.",
+            self._toggle_residual,
         )
-        self.memory_note = note("What a run on the whole field will need beyond the program itself, estimated from the sizes.")
+        self.memory_note = note(
+            "What a run on the whole field will need beyond the program itself, estimated from the sizes."
+        )
         self.probe = ProbeBox(self.viewer, self.layer_list.chosen, self._probed)
-        look = Section("Look", self.preview_on, self.preview_note, row(self.modes_on, self.residual_on), self.probe)
+        look = Section(
+            "Look", self.preview_on, self.preview_note, row(self.modes_on, self.residual_on), self.probe
+        )
         column: Any = self.column
-        sections = {section.title.text(): section for n in range(column.count()) if (section := column.itemAt(n).widget()) is not None}
+        sections = {
+            section.title.text(): section
+            for n in range(column.count())
+            if (section := column.itemAt(n).widget()) is not None
+        }
         # What is turned while it runs stands beside the buttons; what is chosen before may be scrolled to.
         self.live_place = QVBoxLayout()
         column.insertLayout(column.indexOf(sections["Method"]), self.live_place)

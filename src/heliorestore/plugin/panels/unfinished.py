@@ -24,8 +24,12 @@ class UnfinishedRuns(Section):
     resumed = Signal(object)  # Autosave
 
     def __init__(self, method: str) -> None:
-        self.text = note("A restoration that was running when napari ended, as it was saved in your data folder.")
-        self.resume_button = button("Resume", "Open its input and go on where it was, with its settings.", self._resume)
+        self.text = note(
+            "A restoration that was running when napari ended, as it was saved in your data folder."
+        )
+        self.resume_button = button(
+            "Resume", "Open its input and go on where it was, with its settings.", self._resume
+        )
         self.discard_button = button("Discard", "Delete what was saved of it.", self.discard)
         super().__init__("Unfinished run", self.text, row(self.resume_button, self.discard_button))
         self._method = method
@@ -58,12 +62,16 @@ class UnfinishedRuns(Section):
 
 
 def open_input(panel: RestoreWidget, restart: Restart, then: Callable[[], None]) -> None:
-    """Tick the layers of a run's input in the panel, open its files first if they are not open, and call `then`."""
+    """Tick the layers of a run's input in the panel, open its files first if they are not open, and call
+    `then`.
+    """
     paths = restart.paths()
     layers = [
-        layer for layer in panel.viewer.layers
-        if isinstance(burst := layer.metadata.get(TAG), Burst) and [Path(source.path) for source in burst.sources] == paths
-    ]  # fmt: skip
+        layer
+        for layer in panel.viewer.layers
+        if isinstance(burst := layer.metadata.get(TAG), Burst)
+        and [Path(source.path) for source in burst.sources] == paths
+    ]
     if layers:
         panel.layer_list.choose(layers)
         then()
@@ -72,7 +80,9 @@ def open_input(panel: RestoreWidget, restart: Restart, then: Callable[[], None])
 
 
 def fill_in(panel: RestoreWidget, restart: Restart) -> None:
-    """Show the settings of a run in the panel and what else was chosen for it; what this version lacks is a SettingsError."""
+    """Show the settings of a run in the panel and what else was chosen for it; what this version lacks is a
+    SettingsError.
+    """
     if panel.form is None:
         return
     settings = from_rows(panel.form.settings_class, restart.rows)

@@ -10,12 +10,19 @@ from heliorestore.errors import SettingsError
 from heliorestore.settings import Settings, options, to_flags
 
 
-def as_command(whole: Burst, part: Burst, settings: Settings, *, instrument: str, device: str, seed: int) -> str:
-    """The `heliorestore` command that restores `part` of the burst `whole` with these settings, quoted for a shell."""
+def as_command(
+    whole: Burst, part: Burst, settings: Settings, *, instrument: str, device: str, seed: int
+) -> str:
+    """The `heliorestore` command that restores `part` of the burst `whole` with these settings, quoted for a
+    shell.
+    """
     words = ["heliorestore", settings.method, *_paths(whole), "-o", _output(whole)]
     if instrument:
         words += ["--instrument", instrument]
-    for flag, before, after in (("--frames", whole.frame_range, part.frame_range), ("--objects", whole.object_range, part.object_range)):
+    for flag, before, after in (
+        ("--frames", whole.frame_range, part.frame_range),
+        ("--objects", whole.object_range, part.object_range),
+    ):
         if after != before:
             words.append(f"{flag}={slice_text(after)}")
     if device != "auto":
@@ -25,7 +32,9 @@ def as_command(whole: Burst, part: Burst, settings: Settings, *, instrument: str
     return shlex.join(words + to_flags(settings))
 
 
-def as_python(whole: Burst, part: Burst, settings: Settings, *, instrument: str, device: str, seed: int) -> str:
+def as_python(
+    whole: Burst, part: Burst, settings: Settings, *, instrument: str, device: str, seed: int
+) -> str:
     """Python lines that do the same as the panel."""
     paths = _paths(whole)
     chosen = {
@@ -38,10 +47,14 @@ def as_python(whole: Burst, part: Burst, settings: Settings, *, instrument: str,
     }
     select = ", ".join(f"{name}={_slice_of(numbers)!r}" for name, numbers in chosen.items())
     changed = ", ".join(
-        f"{o.name}={getattr(settings, o.name)!r}" for o in options(type(settings)) if getattr(settings, o.name) != o.default
+        f"{o.name}={getattr(settings, o.name)!r}"
+        for o in options(type(settings))
+        if getattr(settings, o.name) != o.default
     )
     name = type(settings).__name__
-    steps = (f".select({select})" if select else "") + (f".with_instrument({instrument!r})" if instrument else "")
+    steps = (f".select({select})" if select else "") + (
+        f".with_instrument({instrument!r})" if instrument else ""
+    )
     return "\n".join([
         "import heliorestore",
         f"from {type(settings).__module__} import {name}",
@@ -69,7 +82,9 @@ def _slice_of(numbers: range) -> slice:
 
 def _paths(burst: Burst) -> list[str]:
     if not burst.sources:
-        raise SettingsError("The input is not in a file as it stands here: save the layer to FITS, open that, and copy again.")
+        raise SettingsError(
+            "The input is not in a file as it stands here: save the layer to FITS, open that, and copy again."
+        )
     return [str(source.path) for source in burst.sources]
 
 

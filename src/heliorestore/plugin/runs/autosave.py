@@ -1,7 +1,8 @@
-"""Unfinished restorations: their state in the user's data folder, so that a crash or a closed window loses no more than a minute.
+"""Unfinished restorations: their state in the user's data folder, so that a crash or a closed window loses no
+more than a minute.
 
-Each has two files of one name: `.state` is the method's checkpoint, `.json` tells how to start it again, with the knobs as they stand.
-Both are written beside and renamed, so that neither is ever half there.
+Each has two files of one name: `.state` is the method's checkpoint, `.json` tells how to start it again, with
+the knobs as they stand. Both are written beside and renamed, so that neither is ever half there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from heliorestore.snapshot import Snapshot
 
 @dataclass(frozen=True, kw_only=True)
 class Restart:
-    """How to start a restoration again: its input as the panel has it, its settings as text, and where it stood."""
+    """How to start a restoration again: its input as the panel has it, its settings as text, and where it
+    stood.
+    """
 
     method: str
     rows: tuple[tuple[str, str], ...]
@@ -62,14 +65,21 @@ class Restart:
         for name, size, mtime_ns in self.sources:
             path = Path(name)
             if not path.exists():
-                raise BurstError(f"The run cannot be resumed: {path} is no longer there. Put it back, or discard the run.")
+                raise BurstError(
+                    f"The run cannot be resumed: {path} is no longer there. Put it back, or discard the run."
+                )
             if (path.stat().st_size, path.stat().st_mtime_ns) != (size, mtime_ns):
-                raise BurstError(f"The run cannot be resumed: {path} has been changed since. Put it back, or discard the run.")
+                raise BurstError(
+                    f"The run cannot be resumed: {path} has been changed since. Put it back, or "
+                    "discard the run."
+                )
         return [Path(name) for name, *_ in self.sources]
 
 
 class Autosave:
-    """The files of one restoration; a worker keeps them up to date, the panel drops them when the run has ended."""
+    """The files of one restoration; a worker keeps them up to date, the panel drops them when the run has
+    ended.
+    """
 
     def __init__(self, name: str, restart: Restart) -> None:
         self.name, self.restart = name, restart
@@ -85,7 +95,9 @@ class Autosave:
         return folder() / f"{self.name}.json"
 
     def note(self, snapshot: Snapshot, settings: Settings) -> None:
-        """Keep where the run stands, if its state has been written or a knob has been turned since the last time."""
+        """Keep where the run stands, if its state has been written or a knob has been turned since the last
+        time.
+        """
         try:
             written = self.state.stat().st_mtime_ns
         except FileNotFoundError:
@@ -95,7 +107,9 @@ class Autosave:
             self.keep(snapshot, settings)
 
     def keep(self, snapshot: Snapshot | None, settings: Settings) -> None:
-        """Keep where the run stands; a disk that is full must not end it, what was kept before then stands."""
+        """Keep where the run stands; a disk that is full must not end it, what was kept before then
+        stands.
+        """
         self.restart = replace(self.restart, rows=_as_text(settings))
         if snapshot is not None:
             self.restart = replace(self.restart, step=snapshot.step, total=snapshot.total)
@@ -132,23 +146,38 @@ def folder() -> Path:
 
 
 def begin(burst: Burst, settings: Settings, **known: Any) -> tuple[Autosave | None, str]:
-    """Keep a run that is about to begin; `known` are the further fields of `Restart`. The text says what cannot be done."""
+    """Keep a run that is about to begin; `known` are the further fields of `Restart`. The text says what
+    cannot be done.
+    """
     sources = tuple((str(source.path), source.size, source.mtime_ns) for source in burst.sources)
-    restart = Restart(method=settings.method, rows=_as_text(settings), sources=sources, began=time.time(), process=_this_process(), **known)
+    restart = Restart(
+        method=settings.method,
+        rows=_as_text(settings),
+        sources=sources,
+        began=time.time(),
+        process=_this_process(),
+        **known,
+    )
     try:
         made = Autosave(uuid.uuid4().hex, restart)
         made.write()
     except OSError as error:
-        return None, f"The run cannot be saved as it goes ({error}): should napari close, it cannot be resumed."
+        return (
+            None,
+            f"The run cannot be saved as it goes ({error}): should napari close, it cannot be resumed.",
+        )
     if not sources:
         return made, (
-            "The input is in no file: should napari close, this run cannot be resumed. Save the layer as FITS first if that matters."
+            "The input is in no file: should napari close, this run cannot be resumed. Save the layer as "
+            "FITS first if that matters."
         )
     return made, ""
 
 
 def unfinished(method: str) -> list[Autosave]:
-    """The runs of a method that ended before their time and can be resumed, the latest first; what is of no use is removed."""
+    """The runs of a method that ended before their time and can be resumed, the latest first; what is of no
+    use is removed.
+    """
     found = []
     try:
         paths = list(folder().glob("*.json"))
@@ -158,7 +187,9 @@ def unfinished(method: str) -> list[Autosave]:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             values.pop("history", None)  # an earlier version kept it here; now it is with the state
-            values |= {name: tuple(map(tuple, values[name])) for name in ("rows", "sources")} | {"process": tuple(values["process"])}
+            values |= {name: tuple(map(tuple, values[name])) for name in ("rows", "sources")} | {
+                "process": tuple(values["process"])
+            }
             saved = Autosave(path.stem, Restart(**values))
         except (OSError, ValueError, TypeError, KeyError):  # of another version, or not ours
             continue

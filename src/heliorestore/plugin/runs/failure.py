@@ -10,12 +10,17 @@ def explain(error: Exception) -> str:
     if isinstance(error, HeliorestoreError):
         return str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"The memory is not enough: choose fewer frames or objects, a smaller part of the image, or the CPU as device. ({error})"
+        return (
+            f"The memory is not enough: choose fewer frames or objects, a smaller part of the image, "
+            f"or the CPU as device. ({error})"
+        )
     return f"The restoration failed with {type(error).__name__}: {error}"
 
 
 def notify(error: Exception) -> None:
-    """One notification of napari: the sentence for a user's error, with the traceback to look at for any other."""
+    """One notification of napari: the sentence for a user's error, with the traceback to look at for any
+    other.
+    """
     from napari.utils.notifications import notification_manager, show_error
 
     if isinstance(error, (HeliorestoreError, MemoryError)) or type(error).__name__ == "OutOfMemoryError":

@@ -17,10 +17,18 @@ if TYPE_CHECKING:
 
 
 class LiveLayers(ResultLayers):
-    """Shows every snapshot as it would be with the `knobs` as they stand now, as long as it was made with others."""
+    """Shows every snapshot as it would be with the `knobs` as they stand now, as long as it was made with
+    others.
+    """
 
     def __init__(
-        self, viewer: Any, name: str, inputs: Sequence[Any], knobs: Callable[[], SvMomfbdSettings | None], *, maps: bool = True
+        self,
+        viewer: Any,
+        name: str,
+        inputs: Sequence[Any],
+        knobs: Callable[[], SvMomfbdSettings | None],
+        *,
+        maps: bool = True,
     ) -> None:
         super().__init__(viewer, name, inputs, maps=maps)
         self._knobs = knobs
@@ -61,12 +69,16 @@ class LiveLayers(ResultLayers):
 class BoxLayers(LiveLayers):
     """The images of a part of the field, which may move and change its size."""
 
-    def __init__(self, viewer: Any, name: str, inputs: Sequence[Any], knobs: Callable[[], SvMomfbdSettings | None]) -> None:
+    def __init__(
+        self, viewer: Any, name: str, inputs: Sequence[Any], knobs: Callable[[], SvMomfbdSettings | None]
+    ) -> None:
         super().__init__(viewer, name, inputs, knobs, maps=False)
         self._whole = list(self._placements)
 
     def place(self, origin: tuple[int, int]) -> None:
-        """The next snapshot begins at this pixel (y, x) of the field; what is on its way of the last place is not wanted."""
+        """The next snapshot begins at this pixel (y, x) of the field; what is on its way of the last place is
+        not wanted.
+        """
         self._placements = [placement.cropped(origin) for placement in self._whole]
         self._glances.forget()
         self.last = None
@@ -74,15 +86,22 @@ class BoxLayers(LiveLayers):
     def show(self, snapshot: Snapshot) -> None:
         for (_, object_), layer in self.layers.items():
             place = self._placements[object_].of_grid(snapshot.images.shape[1:], snapshot.images.shape[1:])
-            moved = tuple(layer.translate) != tuple(place["translate"]) or layer.data.shape != snapshot.images.shape[1:]
+            moved = (
+                tuple(layer.translate) != tuple(place["translate"])
+                or layer.data.shape != snapshot.images.shape[1:]
+            )
             if moved and layer in self._viewer.layers:
                 layer.data, layer.translate = snapshot.images[object_], place["translate"]
         super().show(snapshot)
 
     def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
-        """In the cuts of the field around it: a step at the border of the box would be one of the cuts, not of the Sun."""
+        """In the cuts of the field around it: a step at the border of the box would be one of the cuts, not
+        of the Sun.
+        """
         data, arguments, _ = snapshot_layer(key, array, snapshot, self.name, self._placements[key[1]])
-        ours = [self._viewer.layers.index(each) for each in self.layers.values() if each in self._viewer.layers]
+        ours = [
+            self._viewer.layers.index(each) for each in self.layers.values() if each in self._viewer.layers
+        ]
         layer = take_out(self._viewer, ("preview", key[1]), data, arguments, min(ours, default=None))
         if layer is None:
             layer = super()._add(key, array, snapshot)

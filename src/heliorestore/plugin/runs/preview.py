@@ -40,27 +40,43 @@ class Rectangle:
     def around(self, margin: int, shape: tuple[int, int]) -> Rectangle:
         """A larger one, as far as the field goes."""
         return Rectangle(
-            max(0, self.top - margin), max(0, self.left - margin), min(shape[0], self.bottom + margin), min(shape[1], self.right + margin)
+            max(0, self.top - margin),
+            max(0, self.left - margin),
+            min(shape[0], self.bottom + margin),
+            min(shape[1], self.right + margin),
         )
 
     def within(self, outer: Rectangle) -> tuple[slice, slice]:
         """Where it lies in another one."""
-        return slice(self.top - outer.top, self.bottom - outer.top), slice(self.left - outer.left, self.right - outer.left)
+        return slice(self.top - outer.top, self.bottom - outer.top), slice(
+            self.left - outer.left, self.right - outer.left
+        )
 
 
 class Box:
-    """A Shapes layer with one rectangle over the field, in the field's own pixels; the user drags it and its corners."""
+    """A Shapes layer with one rectangle over the field, in the field's own pixels; the user drags it and its
+    corners.
+    """
 
     def __init__(self, viewer: Any, over: Any, shape: tuple[int, int], changed: Callable[[], None]) -> None:
         self._viewer, self._shape = viewer, shape
         place = Placement.of_layer(over)
         rows, columns = ((max(0, (n - _SIDE) // 2), min(n, (n + _SIDE) // 2)) for n in shape)
         looks = {
-            "edge_width": max(shape) / 160, "scale": place.scale, "translate": place.translate, "rotate": place.rotate,
-            "units": place.units, "metadata": {"kind": "box"},
-        }  # fmt: skip
+            "edge_width": max(shape) / 160,
+            "scale": place.scale,
+            "translate": place.translate,
+            "rotate": place.rotate,
+            "units": place.units,
+            "metadata": {"kind": "box"},
+        }
         make = partial(
-            Shapes, shape_type="rectangle", name="preview box", edge_color="#ffd000", face_color="transparent", axis_labels=("y", "x")
+            Shapes,
+            shape_type="rectangle",
+            name="preview box",
+            edge_color="#ffd000",
+            face_color="transparent",
+            axis_labels=("y", "x"),
         )
         self.layer = tool_layer(viewer, ("box", 0), make, [_corners(rows, columns)], looks)
         self.to_front()
@@ -144,7 +160,9 @@ class Preview(QObject):
         burst = job.burst.window(slice(outer.top, outer.bottom), slice(outer.left, outer.right))
         self._settings, self._holding = job.settings, False
         self.layers.place((self.rectangle.top, self.rectangle.left))
-        worker = RestoreWorker("preview", dataclasses.replace(job, burst=burst, settings=job.settings, autosave=None, holds=True))
+        worker = RestoreWorker(
+            "preview", dataclasses.replace(job, burst=burst, settings=job.settings, autosave=None, holds=True)
+        )
         worker.signals.arrived.connect(lambda: self._arrived(worker))
         worker.signals.stage.connect(lambda stage: self._stage(worker, stage))
         worker.signals.ended.connect(lambda outcome: self._ended(worker, outcome))
@@ -158,7 +176,10 @@ class Preview(QObject):
         if self._settings is None or self._worker is None or self._quiet.isActive():
             self.restart_soon()
             return
-        if any(not o.live and getattr(settings, o.name) != getattr(self._settings, o.name) for o in options(type(settings))):
+        if any(
+            not o.live and getattr(settings, o.name) != getattr(self._settings, o.name)
+            for o in options(type(settings))
+        ):
             self.restart_soon()
             return
         self.layers.look_ahead()
@@ -199,7 +220,10 @@ class Preview(QObject):
     def _tell(self) -> None:
         if self.snapshot is not None:
             rest = "at rest, waiting for a change" if self._holding else "running"
-            size = f"{self.rectangle.right - self.rectangle.left} x {self.rectangle.bottom - self.rectangle.top} px"
+            size = (
+                f"{self.rectangle.right - self.rectangle.left} x "
+                f"{self.rectangle.bottom - self.rectangle.top} px"
+            )
             self.told.emit(f"{size}, iteration {self.snapshot.step}, {rest}.")
 
     def _ended(self, worker: RestoreWorker, outcome: Outcome) -> None:

@@ -23,7 +23,9 @@ _MOST = 50  # values: each is a run
 
 def sweepable(settings_class: type[Settings]) -> list[Option]:
     """The settings of a method that take numbers, those on a logarithmic scale first."""
-    numeric = [option for option in options(settings_class) if option.type in (int, float) and not option.choices]
+    numeric = [
+        option for option in options(settings_class) if option.type in (int, float) and not option.choices
+    ]
     return sorted(numeric, key=lambda option: not option.log)
 
 
@@ -31,27 +33,47 @@ def parse_values(option: Option, text: str) -> tuple[float, ...]:
     """Read `0.01, 0.03, 0.1`, each a value of the setting; what is wrong is a SettingsError."""
     values = tuple(option.parse(part.strip()) for part in text.split(",") if part.strip())
     if not 2 <= len(values) <= _MOST:
-        raise SettingsError(f"A sweep takes 2 to {_MOST} values of {option.name}, separated by commas; there are {len(values)}.")
+        raise SettingsError(
+            f"A sweep takes 2 to {_MOST} values of {option.name}, separated by commas; there "
+            f"are {len(values)}."
+        )
     if len(set(values)) < len(values):
         raise SettingsError(f"Two of the values of {option.name} are the same: {text}.")
     return values
 
 
 def suggested_ends(option: Option) -> tuple[float, float]:
-    """First and last of the values to begin with: the default in their middle, a factor of 4 or, for fractions, of 10 away."""
+    """First and last of the values to begin with: the default in their middle, a factor of 4 or, for
+    fractions, of 10 away.
+    """
     whole = option.type is int
     factor = 4 if whole else 10
-    middle = option.default if option.default is not None and option.default > 0 else max(1.0, option.minimum or 0.0)
+    middle = (
+        option.default
+        if option.default is not None and option.default > 0
+        else max(1.0, option.minimum or 0.0)
+    )
     low, high = _permitted(option, middle / factor), _permitted(option, middle * factor)
-    return (float(max(1, round(low))), float(round(high))) if whole else (float(f"{low:.3g}"), float(f"{high:.3g}"))
+    return (
+        (float(max(1, round(low))), float(round(high)))
+        if whole
+        else (float(f"{low:.3g}"), float(f"{high:.3g}"))
+    )
 
 
 def spaced_values(option: Option, low: float, high: float, count: int) -> str:
-    """Values from low to high as text, evenly spaced on a logarithmic scale, to three digits; whole numbers come once each."""
+    """Values from low to high as text, evenly spaced on a logarithmic scale, to three digits; whole numbers
+    come once each.
+    """
     if not (0 < low < high and count >= 2):
-        raise SettingsError(f"Values from {low:g} to {high:g} in {count} steps: the first must be positive and smaller than the last.")
+        raise SettingsError(
+            f"Values from {low:g} to {high:g} in {count} steps: the first must be positive "
+            "and smaller than the last."
+        )
     found = (math.exp(v) for v in np.linspace(math.log(low), math.log(high), count))
-    return ", ".join(dict.fromkeys(to_text(round(v) if option.type is int else float(f"{v:.3g}")) for v in found))
+    return ", ".join(
+        dict.fromkeys(to_text(round(v) if option.type is int else float(f"{v:.3g}")) for v in found)
+    )
 
 
 def _permitted(option: Option, value: float) -> float:
@@ -78,14 +100,20 @@ class Sweep:
 
 
 class SweepLayers:
-    """The stack of a sweep: one layer (value, y, x) per object; axes that the viewer has already lie in between: (value, t, y, x)."""
+    """The stack of a sweep: one layer (value, y, x) per object; axes that the viewer has already lie in
+    between: (value, t, y, x).
+    """
 
     def __init__(self, viewer: Any, name: str, sweep: Sweep, inputs: Sequence[Any]) -> None:
         self.viewer, self._name, self.sweep = viewer, name, sweep
         self._places = [Placement.of_layer(layer) for layer in inputs]
         self._cuts = [tuple(layer.contrast_limits) for layer in inputs]
-        # The images are the same along the sliders that are there: so they go on to act on the other layers alone.
-        self._others = {label: int(n) for label, n in zip(viewer.dims.axis_labels[:-2], viewer.dims.nsteps[:-2], strict=True)}
+        # The images are the same along the sliders that are there: so they go on to act on the other layers
+        # alone.
+        self._others = {
+            label: int(n)
+            for label, n in zip(viewer.dims.axis_labels[:-2], viewer.dims.nsteps[:-2], strict=True)
+        }
         self.snapshots: list[Snapshot | None] = [None] * len(sweep.values)
         self.layers: list[Any] = []
         self._stack: Any = None
@@ -104,7 +132,9 @@ class SweepLayers:
             objects, rows, columns = snapshot.images.shape
             self._stack = np.full((objects, len(self.sweep.values), rows, columns), np.nan, np.float32)
         if self._stack.shape[-2:] != snapshot.images.shape[-2:]:
-            raise SettingsError(f"{self.sweep.title(number)} gives images of another size: they cannot be stacked.")
+            raise SettingsError(
+                f"{self.sweep.title(number)} gives images of another size: they cannot be stacked."
+            )
         self._stack[:, number] = snapshot.images
         if not self.layers:
             for object_ in reversed(range(len(self._stack))):
@@ -123,23 +153,39 @@ class SweepLayers:
     def _add(self, object_: int, snapshot: Snapshot) -> Any:
         label = snapshot.run.labels[object_] if snapshot.run is not None else ""
         image = snapshot.images[object_]
-        place = self._places[object_].of_grid((image.shape[0] // snapshot.zoom, image.shape[1] // snapshot.zoom), image.shape)
+        place = self._places[object_].of_grid(
+            (image.shape[0] // snapshot.zoom, image.shape[1] // snapshot.zoom), image.shape
+        )
         data: Any = self._stack[object_]
         values, rows, columns = data.shape
         data = np.broadcast_to(
-            data.reshape(values, *(1 for _ in self._others), rows, columns), (values, *self._others.values(), rows, columns)
+            data.reshape(values, *(1 for _ in self._others), rows, columns),
+            (values, *self._others.values(), rows, columns),
         )
         more = data.ndim - 2
         turn = np.eye(data.ndim)
         turn[more:, more:] = place["rotate"]
-        low, high = (pick(pair) for pick, pair in zip((min, max), zip(self._cuts[object_], cuts(image), strict=True), strict=True))
+        low, high = (
+            pick(pair)
+            for pick, pair in zip((min, max), zip(self._cuts[object_], cuts(image), strict=True), strict=True)
+        )
         arguments = {
-            "name": f"{self._name} {label}".strip(), "scale": (1.0,) * more + tuple(place["scale"]),
-            "translate": (0.0,) * more + tuple(place["translate"]), "rotate": turn, "units": ("pixel",) * more + tuple(place["units"]),
+            "name": f"{self._name} {label}".strip(),
+            "scale": (1.0,) * more + tuple(place["scale"]),
+            "translate": (0.0,) * more + tuple(place["translate"]),
+            "rotate": turn,
+            "units": ("pixel",) * more + tuple(place["units"]),
             "axis_labels": (self.sweep.axis, *self._others, "y", "x"),
-            "contrast_limits": (low, high), "colormap": "gray", "visible": object_ == 0,
-            "metadata": {"kind": "sweep", "sweep": self.sweep, "snapshots": self.snapshots, "object": object_},
-        }  # fmt: skip
+            "contrast_limits": (low, high),
+            "colormap": "gray",
+            "visible": object_ == 0,
+            "metadata": {
+                "kind": "sweep",
+                "sweep": self.sweep,
+                "snapshots": self.snapshots,
+                "object": object_,
+            },
+        }
         return insert_quietly(self.viewer, data, arguments)
 
     def _overlay(self) -> Any:
@@ -159,7 +205,9 @@ class SweepLayers:
 
 
 class SweepPart(ResultLayers):
-    """What a run shows its snapshots to while it does one value of a sweep: a plane of the stack in place of layers of its own."""
+    """What a run shows its snapshots to while it does one value of a sweep: a plane of the stack in place of
+    layers of its own.
+    """
 
     def __init__(self, layers: SweepLayers, number: int) -> None:
         super().__init__(layers.viewer, "", ())
@@ -179,5 +227,9 @@ def export_sweep(snapshots: Sequence[Snapshot | None], sweep: Sweep, folder: Pat
     """Write one restored file per value, each with its whole provenance, and return their paths."""
     from heliorestore.fits.writer import write
 
-    done = [(value, snapshot) for value, snapshot in zip(sweep.values, snapshots, strict=True) if snapshot is not None]
+    done = [
+        (value, snapshot)
+        for value, snapshot in zip(sweep.values, snapshots, strict=True)
+        if snapshot is not None
+    ]
     return [write(snapshot, folder / f"{sweep.setting}_{value:g}.fits") for value, snapshot in done]

@@ -1,4 +1,6 @@
-"""Results in the viewer as versions: which there are, and a copy of the present one that later iterations leave alone."""
+"""Results in the viewer as versions: which there are, and a copy of the present one that later iterations
+leave alone.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from heliorestore.snapshot import Snapshot
 
 VERSION = "version"  # metadata key that marks the layers of a kept version
 
-_ALWAYS_TOLD = "lambda"  # settings whose names begin so stand in a version's name also where they are the default
+# settings whose names begin so stand in a version's name also where they are the default
+_ALWAYS_TOLD = "lambda"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,9 @@ class Version:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The latest snapshot that the layers show now: a version does not hold on to those of a run that goes on."""
+        """The latest snapshot that the layers show now: a version does not hold on to those of a run that
+        goes on.
+        """
         images = [layer for layer in self.layers if layer.metadata.get("kind") == "image"] or self.layers
         latest: Snapshot = max((layer.metadata[TAG] for layer in images), key=lambda snapshot: snapshot.step)
         return latest
@@ -50,7 +55,9 @@ def versions(layers: Iterable[Any]) -> list[Version]:
 
 
 def knob_text(settings: Settings | SavedSettings) -> str:
-    """The settings that tell versions apart: every lambda, and other knobs where they are not the default, as `λ object 0.1, prior 3.0`."""
+    """The settings that tell versions apart: every lambda, and other knobs where they are not the default, as
+    `λ object 0.1, prior 3.0`.
+    """
     if isinstance(settings, SavedSettings):
         told = [(name, text) for name, text, *_ in settings.rows if name.startswith(_ALWAYS_TOLD)]
     else:
@@ -58,7 +65,8 @@ def knob_text(settings: Settings | SavedSettings) -> str:
         told = [
             (option.name, to_text(value))
             for option, value in values.items()
-            if option.name.startswith(_ALWAYS_TOLD) or (option.log and option.live and value != option.default)
+            if option.name.startswith(_ALWAYS_TOLD)
+            or (option.log and option.live and value != option.default)
         ]
     return ", ".join(f"{short_name(name)} {value}" for name, value in told)
 
@@ -69,18 +77,40 @@ def short_name(setting: str) -> str:
 
 
 def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, name: str = "") -> str:
-    """Put copies of a snapshot's images under the layers of its run, hidden, and return the name that they begin with.
+    """Put copies of a snapshot's images under the layers of its run, hidden, and return the name that they
+    begin with.
 
-    `settings` are those it was made with, as they stood at that moment. The pixels are shared, for nobody can write them.
+    `settings` are those it was made with, as they stood at that moment. The pixels are shared, for nobody can
+    write them.
     """
-    ours = [v for v in versions(viewer.layers) if not v.kept and snapshot.run is not None and v.snapshot.run is not None]
-    same = [v for v in ours if snapshot.run is not None and v.snapshot.run is not None and v.snapshot.run.settings is snapshot.run.settings]
-    shown = {layer.metadata["object"]: layer for v in same for layer in v.layers if layer.metadata.get("kind") == "image"}
-    stem = name or (same[0].name if same else snapshot.run.settings.method if snapshot.run is not None else "result")
+    ours = [
+        v
+        for v in versions(viewer.layers)
+        if not v.kept and snapshot.run is not None and v.snapshot.run is not None
+    ]
+    same = [
+        v
+        for v in ours
+        if snapshot.run is not None
+        and v.snapshot.run is not None
+        and v.snapshot.run.settings is snapshot.run.settings
+    ]
+    shown = {
+        layer.metadata["object"]: layer
+        for v in same
+        for layer in v.layers
+        if layer.metadata.get("kind") == "image"
+    }
+    stem = name or (
+        same[0].name if same else snapshot.run.settings.method if snapshot.run is not None else "result"
+    )
     knobs = knob_text(settings)
     stem = next_name(viewer, f"{stem} kept") + (f" ({knobs})" if knobs else "")
     lowest = min((viewer.layers.index(layer) for v in same for layer in v.layers), default=len(viewer.layers))
-    values = {row[0]: row[1] for row in (settings.rows if isinstance(settings, SavedSettings) else to_rows(settings))}
+    values = {
+        row[0]: row[1]
+        for row in (settings.rows if isinstance(settings, SavedSettings) else to_rows(settings))
+    }
     for object_ in reversed(range(len(snapshot.images))):
         array = snapshot.images[object_]
         data, arguments, kind = snapshot_layer(("image", object_), array, snapshot, stem)
@@ -94,12 +124,24 @@ def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, na
 
 
 def pair(version: Version, layers: Iterable[Any]) -> tuple[Any, Any]:
-    """The first image layer of a version, and that of the same object in the latest result that is not kept; None where there is none."""
+    """The first image layer of a version, and that of the same object in the latest result that is not kept;
+    None where there is none.
+    """
     image = next((layer for layer in version.layers if layer.metadata.get("kind") == "image"), None)
     if image is None:
         return None, None
-    others = [layer for other in versions(layers) if not other.kept for layer in other.layers if layer not in version.layers]
-    same = [each for each in others if each.metadata.get("kind") == "image" and each.metadata["object"] == image.metadata["object"]]
+    others = [
+        layer
+        for other in versions(layers)
+        if not other.kept
+        for layer in other.layers
+        if layer not in version.layers
+    ]
+    same = [
+        each
+        for each in others
+        if each.metadata.get("kind") == "image" and each.metadata["object"] == image.metadata["object"]
+    ]
     return image, same[-1] if same else None
 
 

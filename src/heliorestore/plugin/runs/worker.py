@@ -1,8 +1,8 @@
 """Work off the GUI thread: any function as a `Task`, a restoration as a `RestoreWorker`.
 
-napari's own generator worker does not serve: it swallows RuntimeErrors, which torch's out-of-memory errors are, it
-does not close the generator on abort, and it queues every yield. Here every end is told exactly once (`ended`), the
-generator is always closed, and only the latest snapshot waits, in a mailbox with one slot.
+napari's own generator worker does not serve: it swallows RuntimeErrors, which torch's out-of-memory errors
+are, it does not close the generator on abort, and it queues every yield. Here every end is told exactly once
+(`ended`), the generator is always closed, and only the latest snapshot waits, in a mailbox with one slot.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Outcome:
 class Job:
     """One restoration to be run; its text is what napari's list of running tasks shows.
 
-    With `autosave` its state is kept there, and what is found there is gone on with. A job that `holds` does not end
-    by itself: after its last snapshot it waits for settings, and goes on with them.
+    With `autosave` its state is kept there, and what is found there is gone on with. A job that `holds` does
+    not end by itself: after its last snapshot it waits for settings, and goes on with them.
     """
 
     burst: Burst
@@ -91,8 +91,9 @@ class Task(WorkerBase):
     def run(self) -> None:
         """Do the work and tell how it ended.
 
-        This replaces superqt's version for a reason: `warnings.catch_warnings` there is process-wide, so that two
-        workers that overlap leave the hook of a dead one behind, and a returned RuntimeError ends without a signal.
+        This replaces superqt's version for a reason: `warnings.catch_warnings` there is process-wide, so that
+        two workers that overlap leave the hook of a dead one behind, and a returned RuntimeError ends without
+        a signal.
         """
         self._running = True
         self._tell("started")
@@ -190,7 +191,9 @@ class RestoreWorker(Task):
         settings = job.settings
         sent: Settings | None = None
         told: set[str] = set()
-        with closing(stream(job.burst, _kept(job, job.settings), device=job.device, seed=job.seed)) as iterations:
+        with closing(
+            stream(job.burst, _kept(job, job.settings), device=job.device, seed=job.seed)
+        ) as iterations:
             self._tell("stage", "running")
             while not self.abort_requested:
                 try:
@@ -220,7 +223,9 @@ class RestoreWorker(Task):
             job.autosave.keep(last, settings)
 
     def _post(self, snapshot: Snapshot) -> None:
-        """Put the snapshot into the mailbox over the one before, and ring only if nobody has been called yet."""
+        """Put the snapshot into the mailbox over the one before, and ring only if nobody has been called
+        yet.
+        """
         with self._change:
             self._latest = snapshot
             ring, self._pending = not self._pending, True
@@ -228,10 +233,14 @@ class RestoreWorker(Task):
             self._tell("arrived")
 
     def _wait(self, *, hold: bool = False) -> Settings | None:
-        """Stay here while paused, or on hold until settings come; return the live settings for the next iteration."""
+        """Stay here while paused, or on hold until settings come; return the live settings for the next
+        iteration.
+        """
 
         def stays() -> bool:
-            return not self.abort_requested and (self._sent is None if hold else self._paused and not self._steps)
+            return not self.abort_requested and (
+                self._sent is None if hold else self._paused and not self._steps
+            )
 
         with self._change:
             waits = stays()
@@ -260,8 +269,12 @@ def _of(job: Job, snapshot: Snapshot) -> Snapshot:
     return dataclasses.replace(snapshot, run=dataclasses.replace(run, settings=settings))
 
 
-def start_task(title: str, work: Callable[[], Any], ended: Callable[[Outcome], None], *, listed: bool = True) -> Task:
-    """Run a function in a thread and call `ended` in the GUI thread; a listed task makes closing the window ask."""
+def start_task(
+    title: str, work: Callable[[], Any], ended: Callable[[Outcome], None], *, listed: bool = True
+) -> Task:
+    """Run a function in a thread and call `ended` in the GUI thread; a listed task makes closing the window
+    ask.
+    """
     _widen_pool()
     if listed:
         return create_worker(title, work, _worker_class=Task, _connect={"ended": ended}, _ignore_errors=True)
@@ -272,7 +285,9 @@ def start_task(title: str, work: Callable[[], Any], ended: Callable[[Outcome], N
 
 
 class Latest:
-    """Asks for one thing after the other in a thread; of the wishes that come while it works only the last is fulfilled."""
+    """Asks for one thing after the other in a thread; of the wishes that come while it works only the last is
+    fulfilled.
+    """
 
     def __init__(self, title: str, done: Callable[[Outcome], None]) -> None:
         self._title, self._done = title, done
@@ -280,7 +295,9 @@ class Latest:
         self._at_work = False
 
     def ask(self, work: Callable[[], Any]) -> None:
-        """Do this next; `done` is called in the GUI thread unless something else has been asked for meanwhile."""
+        """Do this next; `done` is called in the GUI thread unless something else has been asked for
+        meanwhile.
+        """
         self._next = work
         if not self._at_work:
             self._begin()
@@ -303,23 +320,35 @@ class Latest:
 
 
 def prepare_restoration(job: Job, connect: Mapping[str, Callable[..., None]]) -> RestoreWorker:
-    """A worker for the job, listed among napari's tasks (closing the window asks and cancels), not yet started.
+    """A worker for the job, listed among napari's tasks (closing the window asks and cancels), not yet
+    started.
 
     napari keeps the first argument as long as the window lives: a title, not the data.
     """
     _widen_pool()
-    return create_worker(str(job), job, _worker_class=RestoreWorker, _connect=dict(connect), _start_thread=False, _ignore_errors=True)
+    return create_worker(
+        str(job),
+        job,
+        _worker_class=RestoreWorker,
+        _connect=dict(connect),
+        _start_thread=False,
+        _ignore_errors=True,
+    )
 
 
 def _widen_pool() -> None:
-    """A pool with as many threads as the machine has cores would let restorations that wait keep everything else from starting."""
+    """A pool with as many threads as the machine has cores would let restorations that wait keep everything
+    else from starting.
+    """
     pool = QThreadPool.globalInstance()
     if pool is not None and pool.maxThreadCount() < _THREADS:
         pool.setMaxThreadCount(_THREADS)
 
 
 def free_frames(error: BaseException | None) -> None:
-    """Let go of what the frames of a traceback hold: whoever keeps the error must not keep GPU memory with it."""
+    """Let go of what the frames of a traceback hold: whoever keeps the error must not keep GPU memory with
+    it.
+    """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -334,7 +363,7 @@ def free_gpu() -> None:
         torch.cuda.empty_cache()
 
 
-# -- warnings of a worker's thread ------------------------------------------------------------------------------
+# -- warnings of a worker's thread ---------------------------------------------------------------------------
 
 _sinks: dict[int, Callable[[str], None]] = {}
 _lock = threading.Lock()
@@ -360,7 +389,12 @@ def _forwarded_warnings(sink: Callable[[str], None]) -> Iterator[None]:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
     if sink := _sinks.get(threading.get_ident()):
         sink(f"{category.__name__}: {message}")

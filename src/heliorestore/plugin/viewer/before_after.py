@@ -1,4 +1,6 @@
-"""One image left of a border that can be dragged, what lies below right of it: before and after in one picture."""
+"""One image left of a border that can be dragged, what lies below right of it: before and after in one
+picture.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ _COLOUR = "#ffd000"
 class Split:
     """A layer on top of all that shows another layer's image left of a border, and a line along the border.
 
-    The picture is a view of the layer's own pixels, cut off at the border: nothing is copied, and sliders act on it.
-    The line is an image of one pixel, as high as the picture: drivers crash after a layer of shapes was deleted.
+    The picture is a view of the layer's own pixels, cut off at the border: nothing is copied, and sliders act
+    on it. The line is an image of one pixel, as high as the picture: drivers crash after a layer of shapes
+    was deleted.
     """
 
     def __init__(self, viewer: Any, moved: Callable[[float], None]) -> None:
@@ -33,8 +36,13 @@ class Split:
         """Show the left `part`, 0 to 1, of this image layer on top of all, in its own cuts and colours."""
         self.drop()
         self._source, self.part = source, part
-        place = {name: getattr(source, name) for name in ("scale", "translate", "rotate", "units", "axis_labels")}
-        look = {name: getattr(source, name) for name in ("contrast_limits", "colormap", "gamma", "interpolation2d")}
+        place = {
+            name: getattr(source, name) for name in ("scale", "translate", "rotate", "units", "axis_labels")
+        }
+        look = {
+            name: getattr(source, name)
+            for name in ("contrast_limits", "colormap", "gamma", "interpolation2d")
+        }
         self._picture.show(self._cut(), place | look | {"name": f"{source.name} left"})
         rows, columns = source.data.shape[-2:]
         width = max(_WIDTH * columns, 0.5)
@@ -42,7 +50,13 @@ class Split:
         across["scale"] = across["scale"] * np.array([1.0, width / columns])
         line = self._line.show(
             np.ones((1, 1), np.float32),
-            across | {"name": "divider", "colormap": ["black", _COLOUR], "contrast_limits": (0.0, 1.0), "axis_labels": ("y", "x")},
+            across
+            | {
+                "name": "divider",
+                "colormap": ["black", _COLOUR],
+                "contrast_limits": (0.0, 1.0),
+                "axis_labels": ("y", "x"),
+            },
         )
         # The middle of the line at the middle of the first column.
         self._origin = np.array(line.translate) - self._step_to((columns - 1) / 2)
@@ -84,13 +98,18 @@ class Split:
 
     def _step_to(self, column: float) -> Any:
         """From the middle of the first pixel to this column of the same row, in the world (y, x)."""
-        return np.asarray(self._source.rotate)[-2:, -2:] @ np.array([0.0, column * float(self._source.scale[-1])])
+        return np.asarray(self._source.rotate)[-2:, -2:] @ np.array(
+            [0.0, column * float(self._source.scale[-1])]
+        )
 
     def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
-        """Move the border with the mouse where it is gripped; elsewhere the mouse does what it always does."""
+        """Move the border with the mouse where it is gripped; elsewhere the mouse does what it always
+        does.
+        """
         if (
             self.layer is None
-            or abs(self._column_at(event) - self._columns) * float(self._source.scale[-1]) > _GRIP_PX / viewer.scene.camera.zoom
+            or abs(self._column_at(event) - self._columns) * float(self._source.scale[-1])
+            > _GRIP_PX / viewer.scene.camera.zoom
         ):
             return
         pans = viewer.scene.camera.mouse_pan

@@ -1,4 +1,6 @@
-"""Two image layers compared: in turns, with a divider, as their difference, or side by side; undone, all is as it was."""
+"""Two image layers compared: in turns, with a divider, as their difference, or side by side; undone, all is
+as it was.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class How(Enum):
 
 @dataclass(frozen=True)
 class _Before:
-    """What the viewer showed before: what was visible, the contrast limits with their ranges, and the grid."""
+    """What the viewer showed before: what was visible, the contrast limits with their ranges, and the
+    grid.
+    """
 
     visible: list[tuple[Any, bool]]
     limits: list[tuple[Any, tuple[float, float], tuple[float, float]]]
@@ -41,10 +45,12 @@ class _Before:
 class Comparison(QObject):
     """Compares two image layers of a viewer; camera, sliders and selection are left alone.
 
-    There is one for a viewer, `comparison_of`, whichever panel begins or ends it: `how` and `pair` are what is compared now.
+    There is one for a viewer, `comparison_of`, whichever panel begins or ends it: `how` and `pair` are what
+    is compared now.
     """
 
-    changed = Signal(str)  # something else is compared, or nothing; why it ended where that is not known already
+    # something else is compared, or nothing; why it ended where that is not known already
+    changed = Signal(str)
     split_moved = Signal(float)  # the divider was dragged
 
     def __init__(self, viewer: Any) -> None:
@@ -63,8 +69,19 @@ class Comparison(QObject):
         self._redraw = qthrottled(self._subtract, timeout=_REDRAW_MS)
         viewer.layers.events.removed.connect(self._layer_removed)
 
-    def start(self, how: How, first: Any, second: Any, *, rate_hz: float = 2.0, part: float = 0.5, linked: bool = True) -> None:
-        """Compare two layers; what was compared before is undone first. What cannot be compared is a BurstError."""
+    def start(
+        self,
+        how: How,
+        first: Any,
+        second: Any,
+        *,
+        rate_hz: float = 2.0,
+        part: float = 0.5,
+        linked: bool = True,
+    ) -> None:
+        """Compare two layers; what was compared before is undone first. What cannot be compared is a
+        BurstError.
+        """
         self._undo()
         try:
             self._check(how, first, second)
@@ -75,13 +92,22 @@ class Comparison(QObject):
         layers = list(self._viewer.layers)
         self._before = _Before(
             [(layer, layer.visible) for layer in layers if not is_help(layer)],
-            [(layer, tuple(layer.contrast_limits), tuple(layer.contrast_limits_range)) for layer in layers if is_image(layer)],
+            [
+                (layer, tuple(layer.contrast_limits), tuple(layer.contrast_limits_range))
+                for layer in layers
+                if is_image(layer)
+            ],
             (grid.enabled, tuple(grid.shape), grid.stride),
         )
         self.how, self.pair = how, (first, second)
         for layer in layers:
             layer.visible = layer in (first, second)
-        {How.BLINK: self._begin_blink, How.SPLIT: self._begin_split, How.DIFFERENCE: self._subtract, How.SIDE: self._side_by_side}[how]()
+        {
+            How.BLINK: self._begin_blink,
+            How.SPLIT: self._begin_split,
+            How.DIFFERENCE: self._subtract,
+            How.SIDE: self._side_by_side,
+        }[how]()
         if linked and how is not How.DIFFERENCE:
             self._link(first, second)
         self.set_rate(rate_hz)
@@ -109,7 +135,8 @@ class Comparison(QObject):
             if layer not in self._viewer.layers or not is_image(layer):
                 raise BurstError(f"{layer.name} cannot be compared: choose two image layers of the viewer.")
         if how is How.DIFFERENCE:
-            on_equal_pixels(*(shown_plane(self._viewer, layer) for layer in (first, second)))  # says what does not fit
+            # says what does not fit
+            on_equal_pixels(*(shown_plane(self._viewer, layer) for layer in (first, second)))
 
     def _undo(self) -> None:
         before, pair = self._before, self.pair
@@ -134,7 +161,9 @@ class Comparison(QObject):
         grid.enabled, grid.shape, grid.stride = before.grid
 
     def _link(self, first: Any, second: Any) -> None:
-        """Show all in the first one's contrast limits; links of napari, which may be the user's, are left alone."""
+        """Show all in the first one's contrast limits; links of napari, which may be the user's, are left
+        alone.
+        """
         self._alike = [layer for layer in (first, second, self.split.layer) if layer is not None]
         for layer in self._alike:
             layer.contrast_limits = first.contrast_limits
@@ -169,7 +198,8 @@ class Comparison(QObject):
         assert self.pair is not None
         at = [self._viewer.layers.index(layer) for layer in self.pair]
         grid = self._viewer.canvas.grid
-        # napari gives every visible layer a square, the lowest first; with a negative stride the topmost first.
+        # napari gives every visible layer a square, the lowest first; with a negative stride the topmost
+        # first.
         grid.shape, grid.stride, grid.enabled = (1, 2), -1 if at[0] > at[1] else 1, True
 
     def _subtract(self, event: Any = None) -> None:
@@ -194,10 +224,12 @@ class Comparison(QObject):
             difference,
             place
             | {
-                "name": f"{first.name} − {second.name}", "colormap": "coolwarm", "contrast_limits": symmetric_cuts(difference),
+                "name": f"{first.name} − {second.name}",
+                "colormap": "coolwarm",
+                "contrast_limits": symmetric_cuts(difference),
                 "axis_labels": ("y", "x"),
             },
-        )  # fmt: skip
+        )
 
     # -- what happens meanwhile
 
@@ -216,7 +248,8 @@ class Comparison(QObject):
             self._viewer.layers.clear()
 
 
-_COMPARISONS: WeakValueDictionary[int, Comparison] = WeakValueDictionary()  # alive as long as a panel holds them
+# alive as long as a panel holds them
+_COMPARISONS: WeakValueDictionary[int, Comparison] = WeakValueDictionary()
 
 
 def comparison_of(viewer: Any) -> Comparison:

@@ -18,8 +18,14 @@ _SHOWN = 512  # pixels along an axis that are looked at
 
 
 def cut_levels(image: npt.NDArray[Any], how: float | str) -> tuple[float, float]:
-    """Contrast limits of an image (y, x): `min-max`, `zscale`, or the percentage of the pixels that lies between them."""
-    sample = image[tuple(slice(None, None, max(1, n // _SHOWN)) for n in image.shape)] if how != "min-max" else image
+    """Contrast limits of an image (y, x): `min-max`, `zscale`, or the percentage of the pixels that lies
+    between them.
+    """
+    sample = (
+        image[tuple(slice(None, None, max(1, n // _SHOWN)) for n in image.shape)]
+        if how != "min-max"
+        else image
+    )
     values = sample[np.isfinite(sample)]
     if not values.size:
         return 0.0, 1.0
@@ -30,14 +36,20 @@ def cut_levels(image: npt.NDArray[Any], how: float | str) -> tuple[float, float]
 
         low, high = (float(limit) for limit in ZScaleInterval().get_limits(values))
     elif isinstance(how, (int, float)) and 0 < how <= 100:
-        low, high = (float(limit) for limit in np.percentile(values, ((100 - how) / 2, 100 - (100 - how) / 2)))
+        low, high = (
+            float(limit) for limit in np.percentile(values, ((100 - how) / 2, 100 - (100 - how) / 2))
+        )
     else:
-        raise SettingsError(f"Cut levels are min-max, zscale or a percentage above 0 and at most 100, not {how!r}.")
+        raise SettingsError(
+            f"Cut levels are min-max, zscale or a percentage above 0 and at most 100, not {how!r}."
+        )
     return (low, high) if high > low else (low - 0.5 * max(abs(low), 1e-6), low + 0.5 * max(abs(low), 1e-6))
 
 
 def apply_cuts(viewer: Any, how: float | str) -> int:
-    """Set the contrast limits of the selected image layers, of all visible ones if none is selected; return how many they are."""
+    """Set the contrast limits of the selected image layers, of all visible ones if none is selected; return
+    how many they are.
+    """
     selected = [layer for layer in viewer.layers if layer in viewer.layers.selection and is_image(layer)]
     layers = selected or [layer for layer in viewer.layers if layer.visible and is_image(layer)]
     for layer in layers:

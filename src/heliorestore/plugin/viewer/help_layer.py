@@ -14,8 +14,8 @@ from heliorestore.plugin.viewer.shown_plane import HELP, UNUSED
 class HelpLayer:
     """One image layer of a viewer for one purpose; the viewer's list keeps its order and its selection.
 
-    Removing layers while others are drawn makes some OpenGL drivers crash, so that one layer serves again and again.
-    One that the user deletes is made anew when it is wanted.
+    Removing layers while others are drawn makes some OpenGL drivers crash, so that one layer serves again and
+    again. One that the user deletes is made anew when it is wanted.
     """
 
     def __init__(self, viewer: Any, kind: str) -> None:
@@ -28,7 +28,9 @@ class HelpLayer:
         return self._layer if self._layer is not None and self._layer in self._viewer.layers else None
 
     def show(self, data: Any, arguments: Mapping[str, Any]) -> Any:
-        """Show this image on top of all others; `arguments` are those of an image layer, contrast limits among them."""
+        """Show this image on top of all others; `arguments` are those of an image layer, contrast limits
+        among them.
+        """
         layers = self._viewer.layers
         selected, active = list(layers.selection), layers.selection.active
         found = next((layer for layer in layers if layer.metadata.get(HELP) == self._kind), None)

@@ -10,8 +10,12 @@ from napari.layers import Layer
 from heliorestore.plugin.viewer.gl_context import guard_removals
 
 
-def insert_quietly(viewer: Any, data: Any, arguments: Mapping[str, Any], kind: str = "image", place: int | None = None) -> Any:
-    """Make a layer, put it at `place` of the viewer's list, on top by default, and return it as the viewer hands it out."""
+def insert_quietly(
+    viewer: Any, data: Any, arguments: Mapping[str, Any], kind: str = "image", place: int | None = None
+) -> Any:
+    """Make a layer, put it at `place` of the viewer's list, on top by default, and return it as the viewer
+    hands it out.
+    """
     guard_removals(viewer)
     before, step = viewer.dims.ndim, tuple(viewer.dims.current_step)
     selected = list(viewer.layers.selection)

@@ -1,7 +1,7 @@
 """Burst and Snapshot to napari layers and back: pure functions, no Qt.
 
-Every layer lies in the same world: the corner of its first pixel is the corner of the first pixel of the image
-that was observed, so that a result with twice as many pixels covers its input exactly.
+Every layer lies in the same world: the corner of its first pixel is the corner of the first pixel of the
+image that was observed, so that a result with twice as many pixels covers its input exactly.
 """
 
 from __future__ import annotations
@@ -23,14 +23,23 @@ from heliorestore.settings import SavedSettings, Settings, to_rows
 from heliorestore.snapshot import SERIES, Snapshot
 
 LayerData = tuple[Any, dict[str, Any], str]
-Key = tuple[str, int]  # which picture of a snapshot: ("image", object), ("residual", object), ("modes", 0), ...
+# which picture of a snapshot: ("image", object), ("residual", object), ("modes", 0), ...
+Key = tuple[str, int]
 
 TAG = "heliorestore"  # metadata key that holds the Burst or Snapshot a layer shows
 _CUTS = (0.5, 99.5)  # percent of the pixels below the lower and the upper contrast limit
 _SAMPLES = 512  # pixels along an axis that are looked at for the contrast limits
 _DIVERGING = ("residual", "modes")
-_COLORMAPS = {"image": "gray", "residual": "coolwarm", "modes": "coolwarm", "uncertainty": "inferno", "coverage": "viridis", SERIES: "gray"}
-_SAID = {("mfbd", "uncertainty"): "spread"}  # what a layer is called where the map of that method is less than its kind says
+_COLORMAPS = {
+    "image": "gray",
+    "residual": "coolwarm",
+    "modes": "coolwarm",
+    "uncertainty": "inferno",
+    "coverage": "viridis",
+    SERIES: "gray",
+}
+# what a layer is called where the map of that method is less than its kind says
+_SAID = {("mfbd", "uncertainty"): "spread"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +61,22 @@ class Placement:
     @classmethod
     def of_layer(cls, layer: Any) -> Placement:
         """The place of a layer's last two axes, without its frame axis."""
-        scale, translate = ((float(values[-2]), float(values[-1])) for values in (layer.scale, layer.translate))
+        scale, translate = (
+            (float(values[-2]), float(values[-1])) for values in (layer.scale, layer.translate)
+        )
         rotate = np.asarray(layer.rotate, float)[-2:, -2:]
-        return cls(scale=scale, translate=translate, rotate=rotate, units=(str(layer.units[-2]), str(layer.units[-1])))
+        return cls(
+            scale=scale,
+            translate=translate,
+            rotate=rotate,
+            units=(str(layer.units[-2]), str(layer.units[-1])),
+        )
 
     def cropped(self, origin: tuple[int, int]) -> Placement:
         """The place of a part of the image that begins at the pixel `origin` (y, x)."""
-        return dataclasses.replace(self, translate=tuple(np.array(self.translate) + self.rotate @ (np.array(self.scale) * origin)))
+        return dataclasses.replace(
+            self, translate=tuple(np.array(self.translate) + self.rotate @ (np.array(self.scale) * origin))
+        )
 
     def of_grid(self, observed: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any]:
         """Layer arguments that spread a grid (y, x) of `shape` over the observed image, corner on corner."""
@@ -66,18 +84,31 @@ class Placement:
         scale = np.array(self.scale) / zoom
         # The centre of the first pixel is half a pixel from the common corner.
         shift = self.rotate @ (scale / 2 - np.array(self.scale) / 2)
-        return {"scale": scale, "translate": np.array(self.translate) + shift, "rotate": self.rotate, "units": self.units}
+        return {
+            "scale": scale,
+            "translate": np.array(self.translate) + shift,
+            "rotate": self.rotate,
+            "units": self.units,
+        }
 
     def of_nodes(self, step: int) -> dict[str, Any]:
-        """Layer arguments of values at every `step`-th pixel, the first at the first pixel, drawn as they are meant in between."""
+        """Layer arguments of values at every `step`-th pixel, the first at the first pixel, drawn as they are
+        meant in between.
+        """
         scale = np.array(self.scale) * step
         return {
-            "scale": scale, "translate": np.array(self.translate), "rotate": self.rotate, "units": self.units, "interpolation2d": "linear"
-        }  # fmt: skip
+            "scale": scale,
+            "translate": np.array(self.translate),
+            "rotate": self.rotate,
+            "units": self.units,
+            "interpolation2d": "linear",
+        }
 
 
 def _node_step(snapshot: Snapshot) -> int | None:
-    """The distance in pixels of the nodes that mode maps are given at; None where they are not on such a grid."""
+    """The distance in pixels of the nodes that mode maps are given at; None where they are not on such a
+    grid.
+    """
     settings = snapshot.run.settings if snapshot.run else None
     if isinstance(settings, SavedSettings):
         return next((int(text) for name, text, *_ in settings.rows if name == "grid_step"), None)
@@ -108,9 +139,13 @@ def burst_layers(burst: Burst, name: str = "") -> list[LayerData]:
     return layers
 
 
-def snapshot_layers(snapshot: Snapshot, name: str = "", placement: Placement | None = None) -> list[LayerData]:
+def snapshot_layers(
+    snapshot: Snapshot, name: str = "", placement: Placement | None = None
+) -> list[LayerData]:
     """The restored images, and hidden above them the residual and the other maps; modes are one layer."""
-    return [snapshot_layer(key, array, snapshot, name, placement) for key, array in pictures(snapshot).items()]
+    return [
+        snapshot_layer(key, array, snapshot, name, placement) for key, array in pictures(snapshot).items()
+    ]
 
 
 def pictures(snapshot: Snapshot) -> dict[Key, npt.NDArray[np.float32]]:
@@ -119,16 +154,23 @@ def pictures(snapshot: Snapshot) -> dict[Key, npt.NDArray[np.float32]]:
     for name, maps in snapshot.maps.items():
         if maps.ndim == 4 and name.startswith(SERIES):
             found |= {(name, object_): frames for object_, frames in reversed(list(enumerate(maps)))}
-        elif maps.ndim == 4:  # the frames next to the image: napari lines axes up from the last one, so that t is the burst's t
+        # the frames next to the image: napari lines axes up from the last one, so that t is the burst's t
+        elif maps.ndim == 4:
             found[name, 0] = maps.swapaxes(0, 1)
         elif maps.ndim == 3:
             found |= {(name, object_): plane for object_, plane in enumerate(maps)}
     # The images come last, so that they lie on top; the first object on top of the others.
-    return found | {("image", object_): snapshot.images[object_] for object_ in reversed(range(len(snapshot.images)))}
+    return found | {
+        ("image", object_): snapshot.images[object_] for object_ in reversed(range(len(snapshot.images)))
+    }
 
 
 def snapshot_layer(
-    key: Key, array: npt.NDArray[np.float32], snapshot: Snapshot, name: str = "", placement: Placement | None = None
+    key: Key,
+    array: npt.NDArray[np.float32],
+    snapshot: Snapshot,
+    name: str = "",
+    placement: Placement | None = None,
 ) -> LayerData:
     """The layer of one picture of a snapshot, placed over the image that was observed."""
     kind, object_ = key
@@ -136,7 +178,9 @@ def snapshot_layer(
     if placement is None:
         placement = Placement.of_instrument(snapshot.run.instruments[0]) if snapshot.run else Placement()
     step = _node_step(snapshot) if kind == "modes" else None
-    arguments = placement.of_nodes(step) if step else placement.of_grid(observed, (array.shape[-2], array.shape[-1]))
+    arguments = (
+        placement.of_nodes(step) if step else placement.of_grid(observed, (array.shape[-2], array.shape[-1]))
+    )
     if array.ndim == 4:  # (mode, frame, y, x)
         arguments |= _with_axes(arguments, 2)
     if kind.startswith(SERIES):  # (frame, y, x), as the burst's own layers are
@@ -174,7 +218,13 @@ def snapshot_metadata(key: Key, array: npt.NDArray[np.float32], snapshot: Snapsh
     """What a restored layer tells about itself; the snapshot holds the settings, the losses and the run."""
     kind, object_ = key
     run = snapshot.run
-    rows = [] if run is None else to_rows(run.settings) if isinstance(run.settings, Settings) else run.settings.rows
+    rows = (
+        []
+        if run is None
+        else to_rows(run.settings)
+        if isinstance(run.settings, Settings)
+        else run.settings.rows
+    )
     header = dict(run.headers[object_]) if run and object_ < len(run.headers) else {}
     return {
         TAG: snapshot, "object": object_, "kind": kind, "pixels": array, "header": header,
@@ -182,11 +232,13 @@ def snapshot_metadata(key: Key, array: npt.NDArray[np.float32], snapshot: Snapsh
     }  # fmt: skip
 
 
-# -- and back --------------------------------------------------------------------------------------------------
+# -- and back ------------------------------------------------------------------------------------------------
 
 
 def burst_of(layers: Sequence[Any]) -> Burst:
-    """The burst that layers show: their own one if nobody changed it, else one made of their pixels, an object each."""
+    """The burst that layers show: their own one if nobody changed it, else one made of their pixels, an
+    object each.
+    """
     if not layers:
         raise BurstError("No image layer is chosen: tick one in the list, or open a file.")
     if (whole := common_burst(layers)) is not None:
@@ -194,7 +246,10 @@ def burst_of(layers: Sequence[Any]) -> Burst:
     planes = [_planes(layer) for layer in layers]
     if len({plane.shape for plane in planes}) > 1:
         shapes = ", ".join(f"{layer.name} {'x'.join(map(str, layer.data.shape))}" for layer in layers)
-        raise BurstError(f"The chosen layers differ in shape ({shapes}): choose layers of one shape, they become the objects of a burst.")
+        raise BurstError(
+            f"The chosen layers differ in shape ({shapes}): choose layers of one shape, they "
+            "become the objects of a burst."
+        )
     facts = [known(layer) for layer in layers]
     headers = tuple(fact["header"] for fact in facts)
     return Burst(
@@ -208,11 +263,15 @@ def burst_of(layers: Sequence[Any]) -> Burst:
 
 
 def common_burst(layers: Sequence[Any]) -> Burst | None:
-    """The one burst whose objects these layers show unchanged, or None; its files then say all about the input."""
+    """The one burst whose objects these layers show unchanged, or None; its files then say all about the
+    input.
+    """
     burst = layers[0].metadata.get(TAG) if layers else None
     if not isinstance(burst, Burst):
         return None
-    same = all(layer.metadata.get(TAG) is burst and layer.data is layer.metadata.get("pixels") for layer in layers)
+    same = all(
+        layer.metadata.get(TAG) is burst and layer.data is layer.metadata.get("pixels") for layer in layers
+    )
     objects = sorted(layer.metadata.get("object", 0) for layer in layers)
     steps = {b - a for a, b in itertools.pairwise(objects)}
     return burst if same and len(steps) <= 1 and 0 not in steps else None
@@ -224,20 +283,23 @@ def hint(layer: Any) -> str:
     foreign = TAG not in layer.metadata and layer.source.reader_plugin in ("napari", "builtins")
     if foreign and path.lower().endswith((".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")):
         return (
-            f"{layer.name} was opened by napari's own reader, which shows only the first plane of a cube and drops the header: "
+            f"{layer.name} was opened by napari's own reader, which shows only the first plane of a cube and "
+            "drops the header: "
             "open the file with Open FITS... instead."
         )
     return ""
 
 
 def is_restorable(layer: Any) -> bool:
-    """Whether a layer can be the input of a restoration: an image of two or three axes that is not a map of ours."""
+    """Whether a layer can be the input of a restoration: an image of two or three axes that is not a map of
+    ours.
+    """
     kind = layer.metadata.get("kind", "image")
     # `__class__` sees through the proxy that napari hands to plugins, `type` does not.
     return layer.__class__.__name__ == "Image" and not layer.rgb and 2 <= layer.ndim <= 3 and kind == "image"
 
 
-# -- contrast --------------------------------------------------------------------------------------------------
+# -- contrast ------------------------------------------------------------------------------------------------
 
 
 def cuts(image: npt.NDArray[Any]) -> tuple[float, float]:
@@ -262,7 +324,7 @@ def _finite_sample(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return sample[np.isfinite(sample)]
 
 
-# -- details ---------------------------------------------------------------------------------------------------
+# -- details -------------------------------------------------------------------------------------------------
 
 
 def _frames_of_object(burst: Burst, object_: int) -> Any:
@@ -278,7 +340,12 @@ def _frames_of_object(burst: Burst, object_: int) -> Any:
 
     _, count, rows, columns = burst.shape
     # dask would call `read` once to learn the type, were it not told.
-    return da.map_blocks(read, chunks=((1,) * count, (rows,), (columns,)), dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
+    return da.map_blocks(
+        read,
+        chunks=((1,) * count, (rows,), (columns,)),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0), np.float32),
+    )
 
 
 def _layer_name(stem: str, label: str, objects: int) -> str:
@@ -301,7 +368,10 @@ def _planes(layer: Any) -> Any:
     """The pixels of a layer as (frame, y, x)."""
     if not is_restorable(layer):
         axes = "colours" if layer.rgb else f"{layer.ndim} axes"
-        raise BurstError(f"{layer.name} is no burst: it has {axes}; an image (y, x) or a series (frame, y, x) can be restored.")
+        raise BurstError(
+            f"{layer.name} is no burst: it has {axes}; an image (y, x) or a series (frame, y, "
+            "x) can be restored."
+        )
     data = layer.data[0] if layer.multiscale else layer.data
     return data[None] if data.ndim == 2 else data
 

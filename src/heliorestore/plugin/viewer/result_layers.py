@@ -19,9 +19,9 @@ _TURN_S = 0.025  # after which what is left of a snapshot waits for the next tur
 class ResultLayers:
     """Shows the snapshots of one run in a viewer; contrast, colours, camera and sliders are left to the user.
 
-    `inputs` are the layers that are restored, one per object: each result lies over its own, in cuts no narrower
-    than the input's. A layer that the user deletes stays deleted; `maps` says whether maps get layers too. Only the
-    GUI thread may call this.
+    `inputs` are the layers that are restored, one per object: each result lies over its own, in cuts no
+    narrower than the input's. A layer that the user deletes stays deleted; `maps` says whether maps get
+    layers too. Only the GUI thread may call this.
     """
 
     def __init__(self, viewer: Any, name: str, inputs: Sequence[Any], *, maps: bool = True) -> None:
@@ -38,8 +38,9 @@ class ResultLayers:
     def show(self, snapshot: Snapshot) -> None:
         """Put the pictures of a snapshot into their layers; a hidden layer costs nothing until it is shown.
 
-        napari takes long to make a layer: each call makes one at most, the first object's image first. It takes its time for
-        new pixels too: where many layers are visible, the last of them follow in the next turns of the event loop.
+        napari takes long to make a layer: each call makes one at most, the first object's image first. It
+        takes its time for new pixels too: where many layers are visible, the last of them follow in the next
+        turns of the event loop.
         """
         self.last = snapshot
         self._add_one()
@@ -51,10 +52,15 @@ class ResultLayers:
         return not self._waiting
 
     def complete(self) -> bool:
-        """Make one of the layers that are still missing, or bring one up to date; whether there was nothing left to do."""
+        """Make one of the layers that are still missing, or bring one up to date; whether there was nothing
+        left to do.
+        """
         if self.last is None:
             return True
-        return not (self._add_one() or any(self._update(key, array, self.last) for key, array in self._pictures(self.last).items()))
+        return not (
+            self._add_one()
+            or any(self._update(key, array, self.last) for key, array in self._pictures(self.last).items())
+        )
 
     def show_ahead(self, images: Any) -> None:
         """Show images (object, y, x) that run ahead of the last snapshot, until a snapshot is shown again."""
@@ -80,7 +86,9 @@ class ResultLayers:
         before = self._waiting
         visible = [key for key, layer in self.layers.items() if layer.visible]
         # What waited longest comes first: snapshots that come fast leave no layer behind.
-        self._waiting = [key for key in before if key in visible] + [key for key in visible if key not in before]
+        self._waiting = [key for key in before if key in visible] + [
+            key for key in visible if key not in before
+        ]
         if not before:
             self._hand_over()
 
@@ -117,7 +125,9 @@ class ResultLayers:
         camera = self._viewer.scene.camera
         zoom, centre = camera.zoom, camera.center
         data, arguments, kind = snapshot_layer(key, array, snapshot, self.name, self._placements[key[1]])
-        ours = [self._viewer.layers.index(each) for each in self.layers.values() if each in self._viewer.layers]
+        ours = [
+            self._viewer.layers.index(each) for each in self.layers.values() if each in self._viewer.layers
+        ]
         active = self._viewer.layers.selection.active
         place = min(ours, default=len(self._viewer.layers))
         self._viewer.layers.insert(place, Layer.create(data, arguments, kind))
@@ -125,12 +135,14 @@ class ResultLayers:
         if ours:  # napari selects what is new; the first one, which is the result, stays selected
             self._viewer.layers.selection.active = active
         low, high = arguments["contrast_limits"]
-        if key[0] == "image":  # the first iterations may be flat: what will come has more contrast than the input
+        # the first iterations may be flat: what will come has more contrast than the input
+        if key[0] == "image":
             low, high = _room(self._cuts[key[1]], (low, high), array)
         layer.events.visible.connect(self._shown)
         layer.contrast_limits_range = _wide_range(array, (low, high))
         layer.contrast_limits = (low, high)
-        # A layer with more axes than the viewer had prepends some: the sliders that were there keep their places.
+        # A layer with more axes than the viewer had prepends some: the sliders that were there keep their
+        # places.
         added = self._viewer.dims.ndim - before
         self._viewer.dims.current_step = (0,) * added + tuple(step)
         if added:  # napari fits the view to layers with more axes
@@ -147,7 +159,9 @@ def next_name(viewer: Any, name: str) -> str:
     """The name of the next version: no result is ever written over an older one."""
     names = [layer.name for layer in viewer.layers]
     number = 1
-    while any(existing == f"{name} {number}" or existing.startswith(f"{name} {number} ") for existing in names):
+    while any(
+        existing == f"{name} {number}" or existing.startswith(f"{name} {number} ") for existing in names
+    ):
         number += 1
     return f"{name} {number}"
 
@@ -160,7 +174,9 @@ def _room(first: tuple[float, float], second: tuple[float, float], array: Any) -
 
 
 def _wide_range(array: Any, limits: tuple[float, float]) -> tuple[float, float]:
-    """How far the contrast slider reaches: the data, and half as much again for what later iterations bring."""
+    """How far the contrast slider reaches: the data, and half as much again for what later iterations
+    bring.
+    """
     finite = array[np.isfinite(array)]
     low, high = float(finite.min(initial=limits[0])), float(finite.max(initial=limits[1]))
     return low - 0.5 * (high - low), high + 0.5 * (high - low)

@@ -29,5 +29,10 @@ def shown_plane(viewer: Any, layer: Any) -> npt.NDArray[np.float32]:
     data = layer.data[0] if layer.multiscale else layer.data
     if layer.ndim > 2:
         at = layer.world_to_data(tuple(viewer.dims.point)[-layer.ndim :])
-        data = data[tuple(int(np.clip(round(float(where)), 0, length - 1)) for where, length in zip(at[:-2], data.shape[:-2], strict=True))]
+        data = data[
+            tuple(
+                int(np.clip(round(float(where)), 0, length - 1))
+                for where, length in zip(at[:-2], data.shape[:-2], strict=True)
+            )
+        ]
     return np.array(data, dtype=np.float32)

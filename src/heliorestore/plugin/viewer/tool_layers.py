@@ -1,4 +1,6 @@
-"""Layers to work with, which are no results: made once, hidden when they have done their work, and shown again when they are wanted."""
+"""Layers to work with, which are no results: made once, hidden when they have done their work, and shown
+again when they are wanted.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 TOOLS = ("box", "probe", "preview")  # the metadata's kinds of such layers
-_AWAY = "put away"  # metadata key of those that are hidden until they are wanted again: their kind and their number
+# metadata key of those that are hidden until they are wanted again: their kind and their number
+_AWAY = "put away"
 
 Tool = tuple[str, int]  # kind, and number among several of one kind
 
 
 def tool_layer(viewer: Any, tool: Tool, make: Callable[..., Any], data: Any, looks: Mapping[str, Any]) -> Any:
-    """The layer that was put away as this tool, with this data and these attributes, or a new one; on top of all."""
+    """The layer that was put away as this tool, with this data and these attributes, or a new one; on top of
+    all.
+    """
     if (layer := take_out(viewer, tool, data, looks)) is not None:
         return layer
     made = make(data, **looks)
@@ -21,7 +26,9 @@ def tool_layer(viewer: Any, tool: Tool, make: Callable[..., Any], data: Any, loo
 
 
 def take_out(viewer: Any, tool: Tool, data: Any, looks: Mapping[str, Any], place: int | None = None) -> Any:
-    """Show the layer that was put away, at `place` of the viewer's list, on top by default; None where there is none."""
+    """Show the layer that was put away, at `place` of the viewer's list, on top by default; None where there
+    is none.
+    """
     layer = next((each for each in viewer.layers if each.metadata.get(_AWAY) == tool), None)
     if layer is not None:
         layer.data = data
@@ -38,4 +45,6 @@ def put_away(viewer: Any, layer: Any, tool: Tool) -> None:
     layer.visible = False
     layer.metadata = {"kind": tool[0], _AWAY: tool}
     if viewer.layers.selection.active == layer:
-        viewer.layers.selection.active = next((each for each in reversed(viewer.layers) if each.visible), None)
+        viewer.layers.selection.active = next(
+            (each for each in reversed(viewer.layers) if each.visible), None
+        )

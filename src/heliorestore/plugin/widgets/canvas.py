@@ -15,7 +15,9 @@ _TEXT_PT = 8.0
 
 
 class Canvas(FigureCanvasQTAgg):
-    """A figure in the colours of the theme; `compose` fills it anew when it is seen and stale: after a resize or another theme too."""
+    """A figure in the colours of the theme; `compose` fills it anew when it is seen and stale: after a resize
+    or another theme too.
+    """
 
     def __init__(self, compose: Callable[[Figure], None]) -> None:
         super().__init__(Figure(dpi=100))
@@ -30,7 +32,10 @@ class Canvas(FigureCanvasQTAgg):
         if self.stale:
             self.stale = False
             colours = self.palette()
-            ink, paper = colours.color(self.foregroundRole()).name(), colours.color(self.backgroundRole()).name()
+            ink, paper = (
+                colours.color(self.foregroundRole()).name(),
+                colours.color(self.backgroundRole()).name(),
+            )
             with style(ink, paper, _TEXT_PT):
                 self.figure.clear()
                 self.figure.set_facecolor(paper)

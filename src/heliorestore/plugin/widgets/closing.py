@@ -1,4 +1,6 @@
-"""Notice that a panel was closed when it is: Qt's `destroyed` comes when Python's collector has run, much later."""
+"""Notice that a panel was closed when it is: Qt's `destroyed` comes when Python's collector has run, much
+later.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class _Watch(QObject):
         return False
 
     def _look(self) -> None:
-        """A dock that begins to float is hidden for a moment, and a window that is minimised does not hide its docks."""
+        """A dock that begins to float is hidden for a moment, and a window that is minimised does not hide
+        its docks.
+        """
         dock = self._panel.parentWidget()
         if dock is not None and dock.isHidden():
             self._act()

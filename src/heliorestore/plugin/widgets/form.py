@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QVBoxLayout,
+    QWidget,
+)
 
 from heliorestore.errors import SettingsError
 from heliorestore.plugin.widgets.numbers import FloatBox, IntBox, SlideNumber
@@ -18,7 +27,9 @@ from heliorestore.settings import Option, Settings, options
 
 @dataclass(frozen=True)
 class Field:
-    """One setting in the form: its editor, how to read and write it, and the line for what is wrong with it."""
+    """One setting in the form: its editor, how to read and write it, and the line for what is wrong with
+    it.
+    """
 
     option: Option
     editor: QWidget
@@ -31,14 +42,18 @@ class Field:
 class SettingsForm(QWidget):
     """Editors for every setting of a class; `changed` tells that one of them was moved.
 
-    With `groups`, titles and the names of their settings in the order in which they are shown, each group folds away;
-    the first is open, and what no group names comes last.
+    With `groups`, titles and the names of their settings in the order in which they are shown, each group
+    folds away; the first is open, and what no group names comes last.
     """
 
     changed = Signal()
 
     def __init__(
-        self, settings_class: type[Settings], parent: QWidget | None = None, *, groups: Mapping[str, Sequence[str]] | None = None
+        self,
+        settings_class: type[Settings],
+        parent: QWidget | None = None,
+        *,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__(parent)
         self.settings_class = settings_class
@@ -118,7 +133,10 @@ class SettingsForm(QWidget):
 def tooltip(option: Option) -> str:
     """What a setting does, with its range, unit and default, and whether it acts while running."""
     unit = f" {option.unit}" if option.unit else ""
-    facts = [f"{option.range_text}{unit}" if option.range_text else option.unit, f"default {option.default}{unit}"]
+    facts = [
+        f"{option.range_text}{unit}" if option.range_text else option.unit,
+        f"default {option.default}{unit}",
+    ]
     if option.live:
         facts.append("acts while running, from the next iteration on")
     return f"{option.help}\n({'; '.join(filter(None, facts))})"
@@ -151,7 +169,9 @@ def _editor(option: Option, changed: Callable[..., None]) -> Editor:
     bounded = option.minimum is not None and option.maximum is not None
     if option.log or (option.live and option.type is float and bounded):
         default = option.default if option.default is not None else option.minimum or 1.0
-        slide = SlideNumber(option.minimum, option.maximum, float(default), whole=option.type is int, log=option.log)
+        slide = SlideNumber(
+            option.minimum, option.maximum, float(default), whole=option.type is int, log=option.log
+        )
         slide.valueChanged.connect(changed)
         return slide, slide.value, slide.setValue
     box: IntBox | FloatBox = (IntBox if option.type is int else FloatBox)(option.minimum, option.maximum)
@@ -159,7 +179,13 @@ def _editor(option: Option, changed: Callable[..., None]) -> Editor:
     return box, box.value, box.setValue
 
 
-def _optional(option: Option, editor: QWidget, get: Callable[[], Any], set_: Callable[[Any], None], changed: Callable[..., None]) -> Editor:
+def _optional(
+    option: Option,
+    editor: QWidget,
+    get: Callable[[], Any],
+    set_: Callable[[Any], None],
+    changed: Callable[..., None],
+) -> Editor:
     """The editor with a check box before it: unchecked is None."""
     whole = QWidget()
     given = QCheckBox()

@@ -11,10 +11,19 @@ from heliorestore.instrument import KNOWN, Instrument, doubts
 from heliorestore.plugin.widgets.sections import note, row, say
 
 _CUSTOM = "custom"
-_ROWS = {"D, obscuration [m]": ("diameter_m", "obscuration_m"), "pixel [arcsec], λ [nm]": ("pixel_arcsec", "wavelength_nm")}
+_ROWS = {
+    "D, obscuration [m]": ("diameter_m", "obscuration_m"),
+    "pixel [arcsec], λ [nm]": ("pixel_arcsec", "wavelength_nm"),
+}
 _NUMBERS = {
-    "diameter_m": ("aperture", "Diameter of the telescope's aperture in metres; with the wavelength it sets the diffraction limit."),
-    "obscuration_m": ("obscuration", "Diameter of the central obscuration in metres; 0 for a clear aperture."),
+    "diameter_m": (
+        "aperture",
+        "Diameter of the telescope's aperture in metres; with the wavelength it sets the diffraction limit.",
+    ),
+    "obscuration_m": (
+        "obscuration",
+        "Diameter of the central obscuration in metres; 0 for a clear aperture.",
+    ),
     "pixel_arcsec": ("pixel size", "Size of a pixel on the sky in arcseconds."),
     "wavelength_nm": ("wavelength", "Wavelength of the observation in nanometres."),
 }
@@ -32,7 +41,8 @@ class InstrumentBox(QWidget):
         self._base: dict[str, str] = dict.fromkeys(_NUMBERS, "")
         self.choice = QComboBox()
         self.choice.setToolTip(
-            "What took the images. 'file' uses the header; a known instrument replaces all numbers; each number below can be changed."
+            "What took the images. 'file' uses the header; a known instrument replaces all numbers; each "
+            "number below can be changed."
         )
         self.choice.addItem("from file", "")
         for key, known in KNOWN.items():
@@ -53,7 +63,9 @@ class InstrumentBox(QWidget):
             rows.addRow(title, row(*(self.numbers[name] for name in names)))
         self.missing = note("What a restoration still needs to know about the instrument.")
         rows.addRow(self.missing)
-        self.doubt = note("Pixels far larger or smaller than the instrument's own are most often an error of the header.")
+        self.doubt = note(
+            "Pixels far larger or smaller than the instrument's own are most often an error of the header."
+        )
         rows.addRow(self.doubt)
         self.choice.currentIndexChanged.connect(self._choose)
 
@@ -71,7 +83,9 @@ class InstrumentBox(QWidget):
         self._choose()
 
     def text(self) -> str:
-        """The instrument as `Instrument.parse` and `--instrument` take it; empty where the file's own is used."""
+        """The instrument as `Instrument.parse` and `--instrument` take it; empty where the file's own is
+        used.
+        """
         key = self.choice.currentData()
         changed = [
             f"{name}={edit.text().strip()}"
@@ -92,7 +106,9 @@ class InstrumentBox(QWidget):
         self._tell()
 
     def apply(self, burst: Burst) -> Burst:
-        """The burst with the chosen instrument; what is needed and still unknown is a SettingsError that says where to tell it."""
+        """The burst with the chosen instrument; what is needed and still unknown is a SettingsError that says
+        where to tell it.
+        """
         text = self.text()
         told = burst.with_instrument(text) if text else burst
         if self._needed:
@@ -111,10 +127,14 @@ class InstrumentBox(QWidget):
         self._show_missing()
 
     def _choose(self) -> None:
-        """Fill in the numbers of the instrument that has been chosen; custom starts from those that are there."""
+        """Fill in the numbers of the instrument that has been chosen; custom starts from those that are
+        there.
+        """
         key = self.choice.currentData()
         if key != _CUSTOM:
-            instruments = (KNOWN[key],) if key else self._burst.instruments if self._burst else (Instrument(),)
+            instruments = (
+                (KNOWN[key],) if key else self._burst.instruments if self._burst else (Instrument(),)
+            )
             for name, edit in self.numbers.items():
                 values = list(dict.fromkeys(getattr(instrument, name) for instrument in instruments))
                 self._base[name] = f"{values[0]:.10g}" if len(values) == 1 and values[0] is not None else ""

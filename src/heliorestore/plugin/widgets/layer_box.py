@@ -11,7 +11,8 @@ from heliorestore.plugin.viewer.shown_plane import is_image
 
 
 class LayerBox(QComboBox):
-    """The image layers by name, the topmost first; `prefer` is the place in that order that is taken at first.
+    """The image layers by name, the topmost first; `prefer` is the place in that order that is taken at
+    first.
 
     `changed` tells that it is another layer, not that the list is another one.
     """
@@ -25,7 +26,9 @@ class LayerBox(QComboBox):
         self.setToolTip(tip)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(14)
-        self._events = [getattr(viewer.layers.events, name) for name in ("inserted", "removed", "reordered", "renamed")]
+        self._events = [
+            getattr(viewer.layers.events, name) for name in ("inserted", "removed", "reordered", "renamed")
+        ]
         for event in self._events:
             event.connect(self._rebuild)
         self._rebuild()

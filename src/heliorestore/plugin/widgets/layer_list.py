@@ -15,7 +15,9 @@ _ROWS_SHOWN = 3
 
 
 class LayerList(QListWidget):
-    """The image layers of a viewer with ticks; it follows layers that are added, removed, moved or renamed."""
+    """The image layers of a viewer with ticks; it follows layers that are added, removed, moved or
+    renamed.
+    """
 
     changed = Signal()
 
@@ -23,10 +25,14 @@ class LayerList(QListWidget):
         super().__init__()
         self._viewer = viewer
         self._ticked: list[Any] = []
-        self.setToolTip("Tick the image layers to restore. Each becomes an object of the burst; they must have one shape.")
+        self.setToolTip(
+            "Tick the image layers to restore. Each becomes an object of the burst; they must have one shape."
+        )
         self.setSelectionMode(QListWidget.SelectionMode.NoSelection)
         self.setFixedHeight(_ROWS_SHOWN * (self.fontMetrics().height() + 4) + 8)
-        self._events = [getattr(viewer.layers.events, name) for name in ("inserted", "removed", "reordered", "renamed")]
+        self._events = [
+            getattr(viewer.layers.events, name) for name in ("inserted", "removed", "reordered", "renamed")
+        ]
         self._slots = [self._inserted, self._rebuild, self._rebuild, self._rebuild]
         for event, slot in zip(self._events, self._slots, strict=True):
             event.connect(slot)
@@ -59,7 +65,9 @@ class LayerList(QListWidget):
         ours = isinstance(record, Burst) or record is None
         if not (is_restorable(layer) and ours):
             return
-        if not self._ticked or (record is not None and any(other.metadata.get(TAG) is record for other in self._ticked)):
+        if not self._ticked or (
+            record is not None and any(other.metadata.get(TAG) is record for other in self._ticked)
+        ):
             self._ticked.append(layer)
 
     def _rebuild(self, event: Any = None) -> None:
@@ -71,7 +79,9 @@ class LayerList(QListWidget):
                 item = QListWidgetItem(layer.name, self)
                 item.setData(Qt.ItemDataRole.UserRole, layer)
                 item.setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
-                item.setCheckState(Qt.CheckState.Checked if layer in self._ticked else Qt.CheckState.Unchecked)
+                item.setCheckState(
+                    Qt.CheckState.Checked if layer in self._ticked else Qt.CheckState.Unchecked
+                )
                 item.setToolTip(f"{layer.name}: {' x '.join(map(str, layer.data.shape))}")
         self.changed.emit()
 
@@ -92,7 +102,9 @@ def parse_slice(text: str, what: str) -> slice:
     except ValueError:
         numbers = []
     if not 1 <= len(numbers) <= 3:
-        raise SettingsError(f"The {what} are {text!r}; write a Python slice such as 0:6, or leave the field empty for all.")
+        raise SettingsError(
+            f"The {what} are {text!r}; write a Python slice such as 0:6, or leave the field empty for all."
+        )
     if len(numbers) == 1:
         number = numbers[0]
         return slice(None) if number is None else slice(number, number + 1 or None)

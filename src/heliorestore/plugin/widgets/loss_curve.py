@@ -29,7 +29,11 @@ class LossCurve(ChartPlace):
     """Losses by name over the step; positive values only, NaN and what is not positive leave a gap."""
 
     def __init__(self) -> None:
-        super().__init__("The losses of every iteration, on a logarithmic axis. A curve that has become flat gains no more.", 165)
+        super().__init__(
+            "The losses of every iteration, on a logarithmic axis. A curve that has become flat "
+            "gains no more.",
+            165,
+        )
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._steps: npt.NDArray[np.float64] = np.empty(0)
         self._curves: dict[str, npt.NDArray[np.float64]] = {}
@@ -46,11 +50,15 @@ class LossCurve(ChartPlace):
         steps = history.get("step", np.empty(0))
         known = {name: history[name] for name in losses if name in history}
         # A method may begin with another loss: what is not of one kind is not compared.
-        whole = np.flatnonzero(np.isfinite(np.stack(list(known.values()))).all(0)) if known else np.empty(0, int)
+        whole = (
+            np.flatnonzero(np.isfinite(np.stack(list(known.values()))).all(0)) if known else np.empty(0, int)
+        )
         first = int(whole[0]) if whole.size > 1 else 0  # one step alone, as the end of a fit, makes no curve
         shown = slice(first, None, max(1, (len(steps) - first) // _POINTS))
         self._steps = steps[shown]
-        positive = {name: np.where(values[shown] > 0, values[shown], np.nan) for name, values in known.items()}
+        positive = {
+            name: np.where(values[shown] > 0, values[shown], np.nan) for name, values in known.items()
+        }
         self._curves = positive if any(np.isfinite(values).any() for values in positive.values()) else {}
         self._wanted = True
         if not self._pause.isActive():
@@ -68,13 +76,16 @@ class LossCurve(ChartPlace):
         rows = legend_above(axes) if self._curves else 0
         width, height = figure.canvas.get_width_height()
         top = _ROW * rows + _RIGHT / 2
-        axes.set_position((_LEFT / width, _BOTTOM / height, 1 - (_LEFT + _RIGHT) / width, 1 - (_BOTTOM + top) / height))
+        axes.set_position(
+            (_LEFT / width, _BOTTOM / height, 1 - (_LEFT + _RIGHT) / width, 1 - (_BOTTOM + top) / height)
+        )
         if not self._curves:
             axes.text(0.5, 0.5, "loss", transform=axes.transAxes, ha="center", va="center")
             axes.set(xticks=[], yticks=[])
             return
         first, last, low, high = self._reach()
-        decades = max(math.log10(high / low), 0.02)  # a flat curve lies in the middle instead of being noise from edge to edge
+        # a flat curve lies in the middle instead of being noise from edge to edge
+        decades = max(math.log10(high / low), 0.02)
         axes.set(xlim=(first, last + _room(last - first)), xlabel="iteration", yscale="log")
         axes.set_ylim(low / 10 ** (_ROOM / 2 * decades), high * 10 ** (_ROOM / 4 * decades))
         axes.locator_params(axis="x", nbins=5, integer=True)
@@ -118,12 +129,22 @@ class LossCurve(ChartPlace):
             return True
         first, last, low, high = self._reach()
         (left, right), (bottom, top) = self._axes.get_xlim(), self._axes.get_ylim()
-        return first == left and last <= right <= last + 2 * _room(last - first) and bottom <= low and high <= top
+        return (
+            first == left
+            and last <= right <= last + 2 * _room(last - first)
+            and bottom <= low
+            and high <= top
+        )
 
     def _reach(self) -> tuple[float, float, float, float]:
         """First and last step, lowest and highest value."""
         values = np.stack(list(self._curves.values()))
-        return float(self._steps[0]), float(self._steps[-1]), float(np.nanmin(values)), float(np.nanmax(values))
+        return (
+            float(self._steps[0]),
+            float(self._steps[-1]),
+            float(np.nanmin(values)),
+            float(np.nanmax(values)),
+        )
 
 
 def _room(iterations: float) -> float:

@@ -7,7 +7,9 @@ from heliorestore.plugin.runs.worker import Job
 
 
 def memory_text(job: Job) -> str:
-    """The memory that a job would take, and whether its field would be done in tiles; nothing where that is not known."""
+    """The memory that a job would take, and whether its field would be done in tiles; nothing where that is
+    not known.
+    """
     from heliorestore.diagnose.memory import memory_need
     from heliorestore.methods.base import pick_device
 

@@ -43,7 +43,11 @@ class FloatBox(QDoubleSpinBox):
     def value(self) -> float:
         rounded = super().value()
         # Qt rounds to its decimals; as long as nobody edits, what was set is what is read.
-        return self._exact if rounded == self._shown and math.isclose(rounded, self._exact, abs_tol=1e-12) else rounded
+        return (
+            self._exact
+            if rounded == self._shown and math.isclose(rounded, self._exact, abs_tol=1e-12)
+            else rounded
+        )
 
     def textFromValue(self, value: float) -> str:
         return f"{value:.6g}"
@@ -62,17 +66,31 @@ class FloatBox(QDoubleSpinBox):
             value = float(entered.replace(",", "."))
         except ValueError:
             possible = set(entered) <= set("0123456789.,eE+-")
-            return (QValidator.State.Intermediate if possible else QValidator.State.Invalid), entered, position
+            return (
+                (QValidator.State.Intermediate if possible else QValidator.State.Invalid),
+                entered,
+                position,
+            )
         inside = self.minimum() <= value <= self.maximum()
         return (QValidator.State.Acceptable if inside else QValidator.State.Intermediate), entered, position
 
 
 class SlideNumber(QWidget):
-    """A slider with the number beside it, which also takes what the slider cannot reach; on a logarithmic scale unless told."""
+    """A slider with the number beside it, which also takes what the slider cannot reach; on a logarithmic
+    scale unless told.
+    """
 
     valueChanged = Signal(float)
 
-    def __init__(self, minimum: float | None, maximum: float | None, default: float, *, whole: bool = False, log: bool = True) -> None:
+    def __init__(
+        self,
+        minimum: float | None,
+        maximum: float | None,
+        default: float,
+        *,
+        whole: bool = False,
+        log: bool = True,
+    ) -> None:
         super().__init__()
         self.box: FloatBox | IntBox = IntBox(minimum, maximum) if whole else FloatBox(minimum, maximum)
         self._log = log
@@ -106,7 +124,8 @@ class SlideNumber(QWidget):
     def _slide(self, tick: int) -> None:
         low, high = self._ends
         place = low + (high - low) * tick / _TICKS
-        value = float(f"{math.exp(place) if self._log else place:.3g}")  # three digits are what a hand can mean
+        # three digits are what a hand can mean
+        value = float(f"{math.exp(place) if self._log else place:.3g}")
         value = min(max(value, self.box.minimum()), self.box.maximum())
         with QSignalBlocker(self.box):
             self._write(value)

@@ -18,7 +18,9 @@ _NONE = "preset…"
 
 
 class PresetBox(QWidget):
-    """A menu of presets for a method; the settings of the chosen one are handed to `show`, those to save come from `settings`."""
+    """A menu of presets for a method; the settings of the chosen one are handed to `show`, those to save come
+    from `settings`.
+    """
 
     def __init__(self, show: Callable[[Settings], None], settings: Callable[[], Settings]) -> None:
         super().__init__()
@@ -27,17 +29,27 @@ class PresetBox(QWidget):
         self._known: dict[str, Preset] = {}
         self.menu = QComboBox()
         self.menu.setToolTip(
-            "Settings for a kind of data, shipped or your own; choosing one fills in the form. The command takes them with --preset."
+            "Settings for a kind of data, shipped or your own; choosing one fills in the form. The command "
+            "takes them with --preset."
         )
         self.menu.activated.connect(self._chosen)
-        self.save_button = button("Save…", "Save the settings as they stand under a name of yours, as a TOML file.", self._save)
-        self.delete_button = button("Delete", "Delete the chosen preset of yours; those that come along stay.", self._delete)
+        self.save_button = button(
+            "Save…", "Save the settings as they stand under a name of yours, as a TOML file.", self._save
+        )
+        self.delete_button = button(
+            "Delete", "Delete the chosen preset of yours; those that come along stay.", self._delete
+        )
         self.folder_button = button("Folder", "Open the folder where your own presets lie.", self.open_folder)
         self.about = note("What the preset is for.")
         self.problem = note("What is wrong with the preset.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for part in (self.menu, self.about, row(self.save_button, self.delete_button, self.folder_button), self.problem):
+        for part in (
+            self.menu,
+            self.about,
+            row(self.save_button, self.delete_button, self.folder_button),
+            self.problem,
+        ):
             layout.addWidget(part)
 
     def set_class(self, settings_class: type[Settings] | None) -> None:
@@ -76,7 +88,9 @@ class PresetBox(QWidget):
 
     def _save(self) -> None:
         preset = self._preset()
-        name, given = QInputDialog.getText(self, "Save preset", "Name of the preset:", text=preset.name if preset and preset.own else "")
+        name, given = QInputDialog.getText(
+            self, "Save preset", "Name of the preset:", text=preset.name if preset and preset.own else ""
+        )
         if given:
             self._try(lambda: save_preset(name.strip(), self._settings()))
             self.refresh(name.strip())

@@ -34,10 +34,21 @@ class ProbePoint:
         self._viewer, self._moved = viewer, moved
         place = Placement.of_layer(over)
         looks = {
-            "size": max(shape) / 40, "scale": place.scale, "translate": place.translate, "rotate": place.rotate, "units": place.units,
+            "size": max(shape) / 40,
+            "scale": place.scale,
+            "translate": place.translate,
+            "rotate": place.rotate,
+            "units": place.units,
             "metadata": {"kind": "probe"},
-        }  # fmt: skip
-        make = partial(Points, name="PSF probe", symbol="cross", face_color="#00d0ff", border_color="black", axis_labels=("y", "x"))
+        }
+        make = partial(
+            Points,
+            name="PSF probe",
+            symbol="cross",
+            face_color="#00d0ff",
+            border_color="black",
+            axis_labels=("y", "x"),
+        )
         self.layer = tool_layer(viewer, ("probe", 0), make, [[n / 2 for n in shape]], looks)
         viewer.layers.selection.active = self.layer
         self.layer.mode = "add"
@@ -81,9 +92,16 @@ class Probed:
 
 
 class ProbeBox(QWidget):
-    """A box to tick, and then the PSF at the point with its figures; `find` tells which result is at a place of the field."""
+    """A box to tick, and then the PSF at the point with its figures; `find` tells which result is at a place
+    of the field.
+    """
 
-    def __init__(self, viewer: Any, inputs: Callable[[], list[Any]], find: Callable[[tuple[float, float]], Probed | None]) -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        inputs: Callable[[], list[Any]],
+        find: Callable[[tuple[float, float]], Probed | None],
+    ) -> None:
         super().__init__()
         self.point: ProbePoint | None = None
         self._viewer, self._inputs, self._find = viewer, inputs, find
@@ -91,10 +109,14 @@ class ProbeBox(QWidget):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._look)
-        self.on = check("PSF probe", "Click on the image and see the PSF there, of the frame on the slider.", self._toggle)
+        self.on = check(
+            "PSF probe", "Click on the image and see the PSF there, of the frame on the slider.", self._toggle
+        )
         self.view = PsfView()
         self.view.hide()
-        self.text = note("Strehl ratio, and the diameter of a circle as large as the area above half of the peak.")
+        self.text = note(
+            "Strehl ratio, and the diameter of a circle as large as the area above half of the peak."
+        )
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         for widget in (self.on, self.view, self.text):
@@ -111,7 +133,14 @@ class ProbeBox(QWidget):
             self.point = None
         inputs = self._inputs()
         self.view.setVisible(on)
-        say(self.text, "" if not on else "Click on the image." if inputs else "Tick the image to probe in the list of inputs.")
+        say(
+            self.text,
+            ""
+            if not on
+            else "Click on the image."
+            if inputs
+            else "Tick the image to probe in the list of inputs.",
+        )
         if on and inputs:
             self.point = ProbePoint(self._viewer, inputs[0], inputs[0].data.shape[-2:], self.look_soon)
             self.look_soon()
@@ -121,7 +150,9 @@ class ProbeBox(QWidget):
         found = self._find(place) if place is not None else None
         if found is None or found.snapshot.run is None:
             self.view.show_psf(None)
-            self.text.setText("Click on the image." if place is None else "Nothing is known of the PSF there yet.")
+            self.text.setText(
+                "Click on the image." if place is None else "Nothing is known of the PSF there yet."
+            )
             return
         run = found.snapshot.run
 
@@ -130,7 +161,9 @@ class ProbeBox(QWidget):
             from heliorestore.methods.base import settings_of
 
             settings: Any = settings_of(run)
-            return probe(found.snapshot, settings, found.place, found.frame), f"{run.labels[0]}, frame {run.frame_range[found.frame]}"
+            return probe(
+                found.snapshot, settings, found.place, found.frame
+            ), f"{run.labels[0]}, frame {run.frame_range[found.frame]}"
 
         self._latest.ask(look)
 
@@ -141,11 +174,16 @@ class ProbeBox(QWidget):
         self.view.upwards = str(self._viewer.scene.camera.orientation2d[0]) == "up"
         self.view.show_psf(psf)
         alone = psf.limit_arcsec * 1.029 / 1.22  # the Airy disc's full width at half maximum
-        say(self.text, f"{what}: Strehl {psf.strehl:.2f}, FWHM {psf.fwhm_arcsec:.2f}″ (telescope alone {alone:.2f}″)")
+        say(
+            self.text,
+            f"{what}: Strehl {psf.strehl:.2f}, FWHM {psf.fwhm_arcsec:.2f}″ (telescope alone {alone:.2f}″)",
+        )
 
 
 class PsfView(QWidget):
-    """Draws a PSF on a square-root scale with a bar in arcsec and the circle of the telescope's first dark ring."""
+    """Draws a PSF on a square-root scale with a bar in arcsec and the circle of the telescope's first dark
+    ring.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,8 +193,10 @@ class PsfView(QWidget):
         self._colours = (ensure_colormap("inferno").map(np.linspace(0, 1, 256)) * 255).astype(np.uint8)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "The PSF at the probe, square root of the intensity, turned as the image is. The circle is the first dark ring "
-            "of the telescope without air, 1.22 lambda/D; its centre is where the point should be seen. After a click the wheel zooms."
+            "The PSF at the probe, square root of the intensity, turned as the image is. The circle is the "
+            "first dark ring "
+            "of the telescope without air, 1.22 lambda/D; its centre is where the point should be seen. "
+            "After a click the wheel zooms."
         )
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # without the focus the wheel scrolls the panel
 
@@ -188,8 +228,12 @@ class PsfView(QWidget):
         shown = self.part(field_arcsec)
         shown = shown[::-1] if self.upwards else shown
         rows, columns = shown.shape
-        pixels = np.ascontiguousarray(self._colours[(255 * np.sqrt(np.clip(shown / shown.max(), 0, 1))).astype(np.uint8)])
-        painter.drawImage(area, QImage(pixels.tobytes(), columns, rows, 4 * columns, QImage.Format.Format_RGBA8888))
+        pixels = np.ascontiguousarray(
+            self._colours[(255 * np.sqrt(np.clip(shown / shown.max(), 0, 1))).astype(np.uint8)]
+        )
+        painter.drawImage(
+            area, QImage(pixels.tobytes(), columns, rows, 4 * columns, QImage.Format.Format_RGBA8888)
+        )
         per_arcsec = side / (rows * self.psf.pixel_arcsec)
         radius = self.psf.limit_arcsec * per_arcsec
         painter.setPen(QPen(_PEN, 1, Qt.PenStyle.DotLine))

@@ -1,4 +1,6 @@
-"""Run, pause, step, stop: the buttons, the progress and the loss curve of the one restoration a panel runs."""
+"""Run, pause, step, stop: the buttons, the progress and the loss curve of the one restoration a panel
+runs.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ class RunPanel(QWidget):
     # -- starting and steering
 
     def start(self, job: Job, layers: ResultLayers, *, paused: bool = False, further: bool = False) -> None:
-        """Run the job; with `paused` do its first iteration and wait. A run that goes `further` keeps what is shown until then."""
+        """Run the job; with `paused` do its first iteration and wait. A run that goes `further` keeps what is
+        shown until then.
+        """
         self._layers, self._settings, self.stopped = layers, job.settings, False
         self._marks.clear()
         self._pace.forget()
@@ -74,7 +78,13 @@ class RunPanel(QWidget):
         self.say("")
         self.report("")
         worker = prepare_restoration(
-            job, {"arrived": self._arrived, "stage": self._stage, "message": self.report_more, "ended": self._ended}
+            job,
+            {
+                "arrived": self._arrived,
+                "stage": self._stage,
+                "message": self.report_more,
+                "ended": self._ended,
+            },
         )
         if paused:
             worker.pause()
@@ -145,7 +155,9 @@ class RunPanel(QWidget):
     def _stage(self, stage: str) -> None:
         if self.state is not State.STOPPING:
             self._marks.clear()
-            self._set_state({"loading": State.LOADING, "running": State.RUNNING, "paused": State.PAUSED}[stage])
+            self._set_state(
+                {"loading": State.LOADING, "running": State.RUNNING, "paused": State.PAUSED}[stage]
+            )
 
     def _draw(self) -> None:
         snapshot = self._worker.take() if self._worker is not None else None
@@ -168,7 +180,9 @@ class RunPanel(QWidget):
         self._complete()
 
     def _complete(self) -> None:
-        """Make the layers that are still missing, one per turn of the event loop, then be ready for the next run."""
+        """Make the layers that are still missing, one per turn of the event loop, then be ready for the next
+        run.
+        """
         if self._layers is not None and not self._layers.complete():
             self._completer.start()
             return
@@ -185,7 +199,8 @@ class RunPanel(QWidget):
         self.ended.emit(outcome)
 
     def _show_progress(self, snapshot: Snapshot) -> None:
-        # Qt draws a bar with a new value at once, and the whole window with it: not now, but when all the rest is drawn.
+        # Qt draws a bar with a new value at once, and the whole window with it: not now, but when all the
+        # rest is drawn.
         self.progress.setUpdatesEnabled(False)
         self.progress.setRange(0, max(snapshot.total, 1))
         self.progress.setValue(min(snapshot.step, snapshot.total))
@@ -214,12 +229,18 @@ class RunPanel(QWidget):
         self.state_changed.emit()
 
     def _build(self) -> None:
-        self.run_button = button("Run", "Start a restoration with these settings, or go on where it was paused.", self.run)
+        self.run_button = button(
+            "Run", "Start a restoration with these settings, or go on where it was paused.", self.run
+        )
         self.pause_button = button(
-            "Pause", "Wait after the iteration that is being computed; settings can be changed meanwhile.", self.pause
+            "Pause",
+            "Wait after the iteration that is being computed; settings can be changed meanwhile.",
+            self.pause,
         )
         self.step_button = button("Step", "Do one iteration and pause.", self.step)
-        self.stop_button = button("Stop", "End after the iteration that is being computed and keep its result.", self.stop)
+        self.stop_button = button(
+            "Stop", "End after the iteration that is being computed and keep its result.", self.stop
+        )
         buttons = QHBoxLayout()
         for each in (self.run_button, self.pause_button, self.step_button, self.stop_button):
             buttons.addWidget(each)

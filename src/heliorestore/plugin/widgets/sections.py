@@ -8,9 +8,20 @@ from typing import Any
 
 from qtpy.QtCore import QChildEvent, QEvent, QObject, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication, QCheckBox, QHBoxLayout, QLabel, QPushButton, QScrollArea, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
-_CHECKSUM = re.compile(r"\b([0-9a-f]{32})([0-9a-f]{32})\b")  # a word too long for a panel: it may be broken in its middle
+# a word too long for a panel: it may be broken in its middle
+_CHECKSUM = re.compile(r"\b([0-9a-f]{32})([0-9a-f]{32})\b")
 
 
 class Section(QWidget):
@@ -52,7 +63,9 @@ class Section(QWidget):
 
 
 class _WheelScrolls(QObject):
-    """Lets the wheel act only on what has the focus: over any other editor it scrolls the panel instead of changing a value."""
+    """Lets the wheel act only on what has the focus: over any other editor it scrolls the panel instead of
+    changing a value.
+    """
 
     def __init__(self, area: QScrollArea, inside: QWidget) -> None:
         super().__init__(inside)
@@ -60,7 +73,11 @@ class _WheelScrolls(QObject):
         self._adopt(inside)
 
     def eventFilter(self, widget: QObject | None, event: QEvent | None) -> bool:
-        if isinstance(event, QChildEvent) and event.type() == QEvent.Type.ChildPolished and isinstance(child := event.child(), QWidget):
+        if (
+            isinstance(event, QChildEvent)
+            and event.type() == QEvent.Type.ChildPolished
+            and isinstance(child := event.child(), QWidget)
+        ):
             self._adopt(child)  # a form that was loaded later
         if not isinstance(event, QWheelEvent) or not isinstance(widget, QWidget):
             return False
@@ -79,7 +96,9 @@ class _WheelScrolls(QObject):
 
 
 def scroll(panel: QWidget, inside: QWidget) -> None:
-    """Fill a panel with a widget that scrolls up and down where it is too long for the window, also with the wheel over an editor."""
+    """Fill a panel with a widget that scrolls up and down where it is too long for the window, also with the
+    wheel over an editor.
+    """
     area = QScrollArea()
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

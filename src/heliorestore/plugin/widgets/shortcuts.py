@@ -6,12 +6,19 @@ from typing import Any
 
 from heliorestore.plugin.widgets.run_controls import RunPanel
 
-SHORTCUTS = {"Control-Alt-R": "run", "Control-Alt-H": "pause", "Control-Alt-N": "step", "Control-Alt-X": "stop"}
+SHORTCUTS = {
+    "Control-Alt-R": "run",
+    "Control-Alt-H": "pause",
+    "Control-Alt-N": "step",
+    "Control-Alt-X": "stop",
+}
 """napari itself uses none of these."""
 
 
 def bind_keys(viewer: Any, run_panel: RunPanel) -> None:
-    """Bind the keys to the buttons of this panel, and say so in their tooltips: what cannot be clicked cannot be pressed."""
+    """Bind the keys to the buttons of this panel, and say so in their tooltips: what cannot be clicked cannot
+    be pressed.
+    """
     for key, name in SHORTCUTS.items():
         button = getattr(run_panel, f"{name}_button")
         viewer.bind_key(key, lambda _viewer, button=button: button.click(), overwrite=True)

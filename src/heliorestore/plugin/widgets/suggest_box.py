@@ -1,4 +1,6 @@
-"""A suggested value beside the form: computed from the data in a thread, shown with its reason, to take or to leave."""
+"""A suggested value beside the form: computed from the data in a thread, shown with its reason, to take or to
+leave.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,15 @@ class SuggestBox(QWidget):
         self._suggestion: Suggestion | None = None
         self.ask_button = button(
             "Suggest λ object",
-            "Find from the data how much smoothing they need: two halves of the frames, 192 pixels of the field, ten seconds to a minute.",
+            "Find from the data how much smoothing they need: two halves of the frames, 192 pixels of the "
+            "field, ten seconds to a minute.",
             self.ask,
         )
         self.use_button = button("Use it", "Put the suggested value into the form.", self._take)
         self.said = note("What speaks for the value.")
         self.chart = ChartView(
-            "Difference of the two halves of the frames over λ object, in units of the image's variance: too small a λ leaves noise, "
+            "Difference of the two halves of the frames over λ object, in units of the image's variance: too "
+            "small a λ leaves noise, "
             "too large a one smooths the Sun away.",
             200,
         )
@@ -92,4 +96,9 @@ def draw_suggestion(axes: Axes, suggestion: Suggestion) -> None:
     """What the suggestion rests on, over the values that were tried."""
     draw_curve(axes, suggestion.values, suggestion.difference, "half with λ against the other half, sharp")
     draw_curve(axes, suggestion.values, suggestion.noise, "both with λ: noise", linestyle="--")
-    finish(axes, "λ object", "squared difference / variance", marks={suggestion.value: f"suggested {suggestion.value:g}"})
+    finish(
+        axes,
+        "λ object",
+        "squared difference / variance",
+        marks={suggestion.value: f"suggested {suggestion.value:g}"},
+    )

@@ -12,7 +12,15 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QVBoxLayout, QWidg
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.runs.failure import explain
-from heliorestore.plugin.runs.sweep import Sweep, SweepLayers, export_sweep, parse_values, spaced_values, suggested_ends, sweepable
+from heliorestore.plugin.runs.sweep import (
+    Sweep,
+    SweepLayers,
+    export_sweep,
+    parse_values,
+    spaced_values,
+    suggested_ends,
+    sweepable,
+)
 from heliorestore.plugin.runs.versions import keep, short_name
 from heliorestore.plugin.runs.worker import End, Job, Outcome, start_task
 from heliorestore.plugin.viewer.result_layers import next_name
@@ -23,11 +31,15 @@ from heliorestore.settings import Option, Settings
 
 
 class SweepBox(QWidget):
-    """Runs `job` once for every value through the panel's own run buttons; Stop ends the sweep and keeps what there is."""
+    """Runs `job` once for every value through the panel's own run buttons; Stop ends the sweep and keeps what
+    there is.
+    """
 
     began = Signal()
 
-    def __init__(self, viewer: Any, run_panel: RunPanel, job: Callable[[], Job], inputs: Callable[[Job], Sequence[Any]]) -> None:
+    def __init__(
+        self, viewer: Any, run_panel: RunPanel, job: Callable[[], Job], inputs: Callable[[Job], Sequence[Any]]
+    ) -> None:
         super().__init__()
         self._viewer, self._run_panel, self._job, self._inputs = viewer, run_panel, job, inputs
         self._options: list[Option] = []
@@ -80,7 +92,11 @@ class SweepBox(QWidget):
                 return
         snapshots, sweep, target = list(self.layers.snapshots), self.layers.sweep, Path(folder)
         say(self.said, "Writing…")
-        start_task(f"Write the sweep of {sweep.setting}", lambda: export_sweep(snapshots, sweep, target), self._written)
+        start_task(
+            f"Write the sweep of {sweep.setting}",
+            lambda: export_sweep(snapshots, sweep, target),
+            self._written,
+        )
 
     def keep_all(self) -> None:
         """Make a version of every value."""
@@ -94,7 +110,9 @@ class SweepBox(QWidget):
         sweep = self.layers.sweep
         settings = self._base.settings.replace(**{sweep.setting: sweep.values[self._number]})
         say(self.said, f"{self._number + 1} of {len(sweep.values)}: {sweep.title(self._number)}")
-        self._run_panel.start(dataclasses.replace(self._base, settings=settings), self.layers.part(self._number))
+        self._run_panel.start(
+            dataclasses.replace(self._base, settings=settings), self.layers.part(self._number)
+        )
         self._enable()
 
     def _ended(self, outcome: Outcome) -> None:
@@ -108,7 +126,10 @@ class SweepBox(QWidget):
         done = sum(snapshot is not None for snapshot in self.layers.snapshots)
         self._base = None
         how = {End.FINISHED: "Done", End.STOPPED: "Stopped", End.FAILED: "Failed"}[outcome.end]
-        say(self.said, f"{how}: {done} of {len(sweep.values)} values; the slider {sweep.axis} goes through them.")
+        say(
+            self.said,
+            f"{how}: {done} of {len(sweep.values)} values; the slider {sweep.axis} goes through them.",
+        )
         self._enable()
 
     def _written(self, outcome: Outcome) -> None:
@@ -130,7 +151,9 @@ class SweepBox(QWidget):
     def _fill(self) -> None:
         try:
             option = self._options[self.setting.currentIndex()]
-            self.values.setText(spaced_values(option, self.low.value(), self.high.value(), int(self.count.value())))
+            self.values.setText(
+                spaced_values(option, self.low.value(), self.high.value(), int(self.count.value()))
+            )
             say(self.said, "")
         except HeliorestoreError as error:
             say(self.said, f"⚠ {error}")
@@ -138,13 +161,18 @@ class SweepBox(QWidget):
     def _enable(self, *_: Any) -> None:
         ready = bool(self._options) and not self._run_panel.busy and not self.running
         self.start_button.setEnabled(ready)
-        has_result = self.layers is not None and any(snapshot is not None for snapshot in self.layers.snapshots)
+        has_result = self.layers is not None and any(
+            snapshot is not None for snapshot in self.layers.snapshots
+        )
         for part in (self.export_button, self.keep_button):
             part.setEnabled(has_result and not self.running)
 
     def _build(self) -> None:
         self.setting = QComboBox()
-        self.setting.setToolTip("The setting that takes several values, one run after another; all others stay as they stand in the form.")
+        self.setting.setToolTip(
+            "The setting that takes several values, one run after another; all others "
+            "stay as they stand in the form."
+        )
         self.setting.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setting.currentIndexChanged.connect(self._suggest)
         self.values = QLineEdit()
@@ -157,19 +185,34 @@ class SweepBox(QWidget):
         ):
             box.setValue(value)  # type: ignore[arg-type] # each box its own kind of number
             box.setToolTip(tip)
-        fill = button("Fill in", "Fill in values from the first to the last, evenly spaced on a logarithmic scale.", self._fill)
-        self.start_button = button(
-            "Sweep", "Run once for every value; the results become one stack with a slider for the values.", self.start
+        fill = button(
+            "Fill in",
+            "Fill in values from the first to the last, evenly spaced on a logarithmic scale.",
+            self._fill,
         )
-        self.export_button = button("Export…", "Write a FITS file per value, each with its whole provenance, into a folder.", self.export)
+        self.start_button = button(
+            "Sweep",
+            "Run once for every value; the results become one stack with a slider for the values.",
+            self.start,
+        )
+        self.export_button = button(
+            "Export…",
+            "Write a FITS file per value, each with its whole provenance, into a folder.",
+            self.export,
+        )
         self.keep_button = button(
-            "As versions", "Make a version of every value, to compare them or to go back to its settings.", self.keep_all
+            "As versions",
+            "Make a version of every value, to compare them or to go back to its settings.",
+            self.keep_all,
         )
         self.said = note("How far the sweep is.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for part in (
-            self.setting, self.values, row(self.low, "to", self.high, "n", self.count, fill),
-            row(self.start_button, self.export_button, self.keep_button), self.said,
-        ):  # fmt: skip
+            self.setting,
+            self.values,
+            row(self.low, "to", self.high, "n", self.count, fill),
+            row(self.start_button, self.export_button, self.keep_button),
+            self.said,
+        ):
             layout.addWidget(part)

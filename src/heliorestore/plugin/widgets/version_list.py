@@ -1,4 +1,6 @@
-"""The versions in a panel: the results of the viewer in a list, to keep, rename, delete, export and go back to."""
+"""The versions in a panel: the results of the viewer in a list, to keep, rename, delete, export and go back
+to.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,20 @@ class VersionList(QWidget):
     """Lists the results among the viewer's layers; what is done with one is handed in."""
 
     def __init__(
-        self, viewer: Any, *, keep: Callable[[], None], back: Callable[[Version], None], export: Callable[[Version], None],
+        self,
+        viewer: Any,
+        *,
+        keep: Callable[[], None],
+        back: Callable[[Version], None],
+        export: Callable[[Version], None],
         compare: Callable[[Version], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self._viewer = viewer
         self._found: list[Version] = []
-        self._events = [getattr(viewer.layers.events, name) for name in ("inserted", "removed", "reordered", "renamed")]
+        self._events = [
+            getattr(viewer.layers.events, name) for name in ("inserted", "removed", "reordered", "renamed")
+        ]
         for event in self._events:
             event.connect(self._changed)
         self._later = QTimer(self)  # a run adds many layers, one after the other
@@ -38,17 +47,27 @@ class VersionList(QWidget):
         self.list.currentRowChanged.connect(self._enable)
         self.keep_button = button(
             "Keep this result",
-            "Keep the present result with its settings as layers of its own, and go on: later iterations leave it alone.",
+            "Keep the present result with its settings as layers of its own, and go on: later iterations "
+            "leave it alone.",
             keep,
         )
         self.back_button = button(
-            "Back to these settings", "Show the settings that the chosen version was made with; while a run goes on, the live ones.",
+            "Back to these settings",
+            "Show the settings that the chosen version was made with; while a run goes on, the live ones.",
             lambda: self._with(back),
-        )  # fmt: skip
-        self.export_button = button("Export…", "Write the chosen version to FITS with its whole provenance.", lambda: self._with(export))
-        self.delete_button = button("Delete", "Take the layers of the chosen version out of the viewer.", self._delete)
+        )
+        self.export_button = button(
+            "Export…",
+            "Write the chosen version to FITS with its whole provenance.",
+            lambda: self._with(export),
+        )
+        self.delete_button = button(
+            "Delete", "Take the layers of the chosen version out of the viewer.", self._delete
+        )
         self.compare_button = button(
-            "Compare…", "Compare the chosen version with the present result: blink, divider, difference.", lambda: self._with(compare)
+            "Compare…",
+            "Compare the chosen version with the present result: blink, divider, difference.",
+            lambda: self._with(compare),
         )
         self.empty = note("There is no result yet.")
         layout = QVBoxLayout(self)
@@ -78,7 +97,11 @@ class VersionList(QWidget):
                 item = QListWidgetItem(version.name, self.list)
                 item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
                 item.setToolTip(_story(version))
-            again = [n for n, version in enumerate(self._found) if before is not None and version.layers[0] == before.layers[0]]
+            again = [
+                n
+                for n, version in enumerate(self._found)
+                if before is not None and version.layers[0] == before.layers[0]
+            ]
             self.list.setCurrentRow(again[0] if again else len(self._found) - 1)
         say(self.empty, "" if self._found else "No result yet.")
         self._enable()
@@ -118,5 +141,7 @@ def _story(version: Version) -> str:
         settings = snapshot.run.settings
         rows = settings.rows if isinstance(settings, SavedSettings) else to_rows(settings)
         now = version.layers[0].metadata.get("settings", {})
-        lines += [f"{name} = {now.get(name, value)}{' ' + unit if unit else ''}" for name, value, unit, _ in rows]
+        lines += [
+            f"{name} = {now.get(name, value)}{' ' + unit if unit else ''}" for name, value, unit, _ in rows
+        ]
     return "\n".join(lines)

@@ -7,7 +7,9 @@ from qtpy.QtWidgets import QComboBox, QLineEdit
 
 
 class WeightsBox(QComboBox):
-    """Takes the name of weights or a file's path; opened, it lists what is at hand for a kind of network at that moment."""
+    """Takes the name of weights or a file's path; opened, it lists what is at hand for a kind of network at
+    that moment.
+    """
 
     def __init__(self, networks: str) -> None:
         super().__init__()
