@@ -1,4 +1,4 @@
-"""Put the figures that benchmarks/momfbd.py and benchmarks/peer_torchmfbd.py measured into docs/sv-momfbd.md.
+"""Put the figures that benchmarks/momfbd.py and benchmarks/peer_torchmfbd.py measured into benchmarks.md.
 
 python docs/make_momfbd_tables.py results.json peer.json variants.json
 """
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parent / "sv-momfbd.md"
+PAGE = Path(__file__).parent / "benchmarks.md"
 NAMES = {
     "mean": "mean of the frames",
     "frame": "sharpest frame",
