@@ -45,7 +45,7 @@ def parts(folder: Path, name: str, size: int) -> list[np.ndarray]:
 def test_granulation_has_the_contrast_histogram_and_spectrum_of_an_mhd_simulation(shared_data: Path) -> None:
     wanted = parts(shared_data, "mhd_granulation.fits", 500)
     patch = Patch(shape=(500, 500), pixel_arcsec=0.0662, scene="granulation")
-    ours = [granulation(patch.x, patch.y, seed).intensity for seed in range(1, 7)]
+    ours = [granulation(patch.x, patch.y, seed).intensity for seed in range(1, 5)]
     assert np.mean([i.std() / i.mean() for i in ours]) == pytest.approx(0.163, abs=0.012)
     for percent in (1, 5, 25, 50, 75, 95, 99):
         found, true = (
@@ -75,7 +75,7 @@ def test_the_narrow_band_at_8542_is_like_an_observation_within_a_factor_of_two(s
             crisp,
             narrow_band(Patch(shape=(560, 560), pixel_arcsec=0.059, scene="granulation", seed=s), crisp),
         )
-        for s in range(1, 5)
+        for s in (1, 2)
     ]
     assert np.mean([i.std() / i.mean() for i in ours]) == pytest.approx(0.174, abs=0.05)
     ratio = np.mean([spectrum(i) for i in ours], 0) / np.mean([spectrum(i) for i in wanted], 0)

@@ -11,6 +11,7 @@ import pytest
 from astropy.io import fits
 
 import heliorestore
+from fake_method import FakeSettings
 from heliorestore.fits.reader import SUFFIXES
 from heliorestore.methods.base import restore
 from heliorestore.plugin.npe2 import readers
@@ -18,8 +19,7 @@ from heliorestore.plugin.npe2.writers import save
 from heliorestore.plugin.viewer.layers import snapshot_layers
 from heliorestore.samples import SAMPLES
 from heliorestore.snapshot import Snapshot
-
-from ..conftest import FakeSettings, choose_method, set_fields
+from window import choose_method, set_fields
 
 MANIFEST = Path(heliorestore.__file__).parent / "napari.yaml"
 
