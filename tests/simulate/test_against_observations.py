@@ -75,7 +75,7 @@ def test_the_narrow_band_at_8542_is_like_an_observation_within_a_factor_of_two(s
             crisp,
             narrow_band(Patch(shape=(560, 560), pixel_arcsec=0.059, scene="granulation", seed=s), crisp),
         )
-        for s in (1, 2)
+        for s in range(1, 5)
     ]
     assert np.mean([i.std() / i.mean() for i in ours]) == pytest.approx(0.174, abs=0.05)
     ratio = np.mean([spectrum(i) for i in ours], 0) / np.mean([spectrum(i) for i in wanted], 0)
