@@ -58,7 +58,7 @@ def test_the_photometry_is_that_of_the_frames(name: str, scene: str) -> None:
     simulation = simulate_burst(air, KNOWN[name], seed=SEED + 1)
     burst, truth = simulation.burst, simulation.truth[0]
     unmoved = restore(burst, ONE.replace(align=False), device="cpu").images[0]
-    assert float(unmoved.mean()) == pytest.approx(float(np.asarray(burst.frames).mean()), rel=1e-5)
+    assert float(unmoved.mean()) == pytest.approx(float(np.asarray(burst.frames).mean()), rel=1e-4)
     observation = observe(burst, torch.device("cpu"), align=True)
     aligned = observation.read().images[0].numpy() * float(observation.scales[0])
     restored = restore(burst, ONE, device="cpu").images[0]

@@ -23,7 +23,7 @@ from heliorestore.prepare.outliers import Selection, select
 
 _ALL = slice(None)
 _FLAT = 1e-7  # contrast below which float32 knows no structure
-_TOLD = 1e-3  # peak to peak of the frames' intensities that is worth a sentence
+_TOLD = 1e-2  # peak to peak of the frames' intensities: less is hardly more than their error on a small field
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,12 +239,11 @@ def preparation(burst: Burst, observation: Observation) -> tuple[str, ...]:
         name = f" of {label}" if len(burst.labels) > 1 else ""
         if np.ptp(relative) >= _TOLD:
             listed = ", ".join(
-                f"{frame}: {intensity:.4f}" for frame, intensity in zip(used, relative, strict=True)
+                f"{frame}: {intensity:.3f}" for frame, intensity in zip(used, relative, strict=True)
             )
             told.append(
-                f"The frames{name} differ in intensity by {100 * np.ptp(relative):.2g} % peak to peak; each "
-                "was brought to their mean. "
-                f"Relative intensities before: {listed}."
+                f"The frames{name} differ in intensity by {100 * np.ptp(relative):.2g} % peak to peak and "
+                f"were brought to one level; before, they were {listed}."
             )
     if observation.shifts.any():
         moved = ", ".join(f"{-dy}/{-dx}" for dy, dx in observation.shifts)
