@@ -8,7 +8,7 @@ SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,virtual)
 DEMO_SAMPLE := sample_data/sunspot_burst.fits
 DEMO_METHOD := sv-momfbd
 
-.PHONY: setup system demo test lint wheel docs bench bench-gpu clean
+.PHONY: setup system demo test gauntlet lint wheel docs bench bench-gpu clean
 .DEFAULT_GOAL := setup
 
 setup: .venv/.setup
@@ -46,9 +46,15 @@ else
 endif
 	@echo "The restored image is $(CURDIR)/demo/restored.fits"
 
-# The images of the tests are small: a second thread would only wait for the first.
+# The images of the tests are small: a second thread would only wait for the first, a second process does half.
 test: .venv/.test system
-	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest -n auto
+
+# The tests and what repeats them: more examples, more damaged files, the same actions many times.
+gauntlet: export HYPOTHESIS_PROFILE = gauntlet
+gauntlet: export HELIORESTORE_FUZZ_CASES ?= 20000
+gauntlet: .venv/.test system
+	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest -n auto -m "stress or not stress" --timeout 3000
 
 lint: .venv/.lint
 	$(BIN)/ruff check

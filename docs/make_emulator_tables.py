@@ -38,7 +38,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [*(str(ROOT / place) for place in ("benchmarks", "tests"))]
+sys.path[:0] = [*(str(ROOT / place) for place in ("benchmarks", "tests/shared"))]
 import emulator as benchmark  # noqa: E402 - they lie beside the package
 
 import blind_bursts  # noqa: E402 - they lie beside the package

@@ -34,7 +34,7 @@ SEEDS = (1, 2, 3)
 
 def agreement(object_: torch.Tensor, what: str) -> str:
     """NMSE against the per-pixel sum, mean of three fields of modes."""
-    wandering = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "optics" / "wandering.py")))
+    wandering = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "shared" / "wandering.py")))
     optics = make_optics(CRISP, 64, 44, dtype=torch.float64)
     steps = (32, 16, 8)
     lines = [
@@ -112,7 +112,7 @@ def main() -> None:
         if arguments.object:
             object_, what = middle(fits.getdata(arguments.object)), f"the middle of {arguments.object.name}"
         else:
-            wandering = runpy.run_path(str(ROOT / "tests" / "optics" / "wandering.py"))
+            wandering = runpy.run_path(str(ROOT / "tests" / "shared" / "wandering.py"))
             object_, what = wandering["texture"](SIZE)[None], "synthetic texture"
         replace("agreement", agreement(object_, what))
     if arguments.only != "agreement":

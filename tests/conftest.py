@@ -1,17 +1,62 @@
-"""What several tests share."""
+"""What all tests share: folders of their own, and how they are dealt out to the processes that run them.
 
-import sys
+What several files import lies in `shared/`, which pyproject.toml puts on the path.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the bursts that several tests restore
+TESTS = Path(__file__).parent
+
+# Nothing of the user's is read or written, and no process that runs tests meets the files of another. The
+# first process makes the folder and takes it away; the others, which it starts, have theirs inside.
+FOLDER = Path(tempfile.mkdtemp(prefix="heliorestore-tests-", dir=os.environ.get("HELIORESTORE_TESTS_FOLDER")))
+if "HELIORESTORE_TESTS_FOLDER" not in os.environ:
+    atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+os.environ.setdefault("HELIORESTORE_TESTS_FOLDER", str(FOLDER))
+os.environ.setdefault("MPLCONFIGDIR", str(FOLDER / "matplotlib"))  # one list of fonts for all
+for kind in ("CONFIG", "DATA", "CACHE", "STATE"):
+    (FOLDER / kind.lower()).mkdir()
+    os.environ[f"XDG_{kind}_HOME"] = str(FOLDER / kind.lower())
+os.environ["NAPARI_CONFIG"] = str(FOLDER / "napari" / "settings.yaml")
+
+hypothesis.settings.register_profile("ci", max_examples=30, deadline=None)
+hypothesis.settings.register_profile("gauntlet", max_examples=1000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """As many as this process may use cores; a test run may be held to fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests run in one process, which makes what they share once; all that opens windows runs in
+    one, since two windows would take the focus from each other.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "tests/plugin" if file.startswith("tests/plugin/") else file
+
+    return Files(config, log)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of reference data beside the repository; it is on the developers' machines only."""
-    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = TESTS.resolve().parents[1] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"the reference data are not at {folder.name!r} beside the repository")
     return folder

@@ -19,8 +19,8 @@ from heliorestore.simulate.view import SimulationSettings
 CPU = torch.device("cpu")
 
 
-def burst(r0_cm, *, ao=True, scene="granulation"):
-    settings = SimulationSettings(scene=scene, objects=1, r0_cm=r0_cm, ao=ao, frames=8, noise=2e-3, size=96)
+def burst(r0_cm, *, ao=True, scene="granulation", size=96):
+    settings = SimulationSettings(scene=scene, objects=1, r0_cm=r0_cm, ao=ao, frames=8, noise=2e-3, size=size)
     return simulate_burst(settings, find("crisp-8542"), seed=11).burst
 
 
@@ -56,11 +56,11 @@ def test_knobs_turn_while_a_run_whose_r0_was_found_goes_on():
     "settings", [MomfbdSettings(iterations=1), SvMomfbdSettings(iterations=1, patch_iterations=1)]
 )
 def test_an_r0_that_nobody_gave_is_told_with_what_it_does_to_the_contrast(settings):
+    seen = burst(12.0, size=64)
+
     def told(changed):
         return [
-            text
-            for text in next(stream(burst(12.0), changed, device="cpu")).messages
-            if "cm was assumed" in text
+            text for text in next(stream(seen, changed, device="cpu")).messages if "cm was assumed" in text
         ]
 
     (text,) = told(settings)

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from build_files import seeds, small_snapshot
 
+from build_files import seeds, small_snapshot
 from heliorestore.fits.writer import write
 
-CASES = int(os.environ.get("HELIORESTORE_FUZZ_CASES", "2400"))
+CASES = int(os.environ.get("HELIORESTORE_FUZZ_CASES", "600"))
 FIRST = int(os.environ.get("HELIORESTORE_FUZZ_FIRST", "0"))
 
 

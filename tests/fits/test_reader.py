@@ -10,17 +10,15 @@ import warnings
 import numpy as np
 import pytest
 from astropy.io import fits
-from build_files import ana_bytes, smooth, voxels
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from build_files import ana_bytes, smooth, voxels
 from heliorestore.errors import BurstError
 from heliorestore.fits import files
 from heliorestore.fits.reader import describe, read, read_burst
 
-in_one_folder = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
-)
+in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def everything(burst):

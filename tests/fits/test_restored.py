@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from build_files import small_snapshot, voxels
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import heliorestore
+from build_files import small_snapshot, voxels
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.fits.provenance import from_ascii, to_ascii
@@ -21,9 +21,7 @@ from heliorestore.methods.base import replay, settings_of, stream
 from heliorestore.methods.richardson_lucy import RichardsonLucySettings
 from heliorestore.snapshot import Snapshot
 
-in_one_folder = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
-)
+in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def assert_same(back, snapshot):

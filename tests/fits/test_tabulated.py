@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
-from build_files import smooth, sstred
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from build_files import smooth, sstred
 from heliorestore.burst import Burst
 from heliorestore.cli import main
 from heliorestore.fits.reader import describe, read, read_burst
@@ -128,7 +128,6 @@ def test_the_pointing_of_each_image_is_what_astropy_reads_from_the_table(tmp_pat
             )
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 99),
     index=st.sampled_from([None, "rising", "falling"]),

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from build_files import small_snapshot, voxels
 
+import build_files
+from build_files import small_snapshot, voxels
 from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError
 from heliorestore.fits.reader import read_burst
@@ -384,7 +385,7 @@ PREPARE = """
 
 def child(tmp_path, body):
     script = textwrap.dedent(PREPARE).format(
-        tests=str(Path(__file__).parent), folder=str(tmp_path)
+        tests=str(Path(build_files.__file__).parent), folder=str(tmp_path)
     ) + textwrap.dedent(body)
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
 

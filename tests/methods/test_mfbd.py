@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from heliorestore import Burst, restore, stream
@@ -253,7 +253,6 @@ def test_the_spread_is_not_taken_for_the_error(nets: Path) -> None:
     assert "spread" not in said[1]
 
 
-@settings(max_examples=60, deadline=None)
 @given(count=st.integers(1, 40), size=st.integers(2, 12), seed=st.none() | st.integers(0, 5))
 def test_every_frame_is_dealt_and_each_group_is_headed_by_one_of_the_sharpest(
     count: int, size: int, seed: int | None

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,9 +19,3 @@ def device(request: pytest.FixtureRequest) -> str:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device on this machine")
     return str(request.param)
-
-
-@pytest.fixture(scope="session")
-def wandering() -> SimpleNamespace:
-    """The functions of wandering.py beside this file."""
-    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("wandering.py"))))

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from astropy.io import fits
 
+import wandering
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import KNOWN
 from heliorestore.optics.convolve import (
@@ -226,9 +226,7 @@ def test_both_models_are_forward_models(optics: Optics) -> None:
     ("strength", "sigma_arcsec", "limits"),
     [(10, 5.0, {32: 5.3e-5, 16: 6.3e-6, 8: 4.9e-7}), (20, 3.0, {32: 1.4e-4, 16: 3.9e-5, 8: 5.8e-6})],
 )
-def test_agrees_with_the_exact_sum(
-    strength: float, sigma_arcsec: float, limits: dict[int, float], wandering: SimpleNamespace
-) -> None:
+def test_agrees_with_the_exact_sum(strength: float, sigma_arcsec: float, limits: dict[int, float]) -> None:
     size = 48
     optics = make_optics(CRISP, 64, 20, dtype=torch.float64)
     object_ = wandering.texture(size)[None]
@@ -241,9 +239,7 @@ def test_agrees_with_the_exact_sum(
     assert all(errors[step] <= limits[step] for step in limits), errors
 
 
-def test_agrees_with_the_exact_sum_on_simulated_granulation(
-    shared_data: Path, wandering: SimpleNamespace
-) -> None:
+def test_agrees_with_the_exact_sum_on_simulated_granulation(shared_data: Path) -> None:
     image = fits.getdata(shared_data / "truth" / "mhd_granulation.fits")
     object_ = torch.as_tensor(image[300:364, 500:564].astype("float32"))[None]
     optics = make_optics(CRISP, 64, 44)

@@ -8,8 +8,7 @@ from astropy.io import fits
 
 import heliorestore
 from heliorestore.samples import sample_path
-
-from .conftest import HAS_DISPLAY
+from window import HAS_DISPLAY
 
 pytestmark = pytest.mark.skipif(
     not HAS_DISPLAY, reason="napari's window needs a display; under Linux use xvfb-run -a"

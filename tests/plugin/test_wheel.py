@@ -17,8 +17,7 @@ from qtpy.QtWidgets import (
 
 from heliorestore.plugin.widgets.probe_box import PsfView
 from heliorestore.plugin.widgets.sections import Section, scroll
-
-from .conftest import choose_method, wait_for_threads
+from window import choose_method, wait_for_threads
 
 PANELS = {
     "restore": "RestoreWidget",

@@ -125,7 +125,7 @@ def test_turbulence_at_the_ground_blurs_all_places_alike() -> None:
 
 def test_hmi_flies_and_its_pixels_average_what_is_smaller() -> None:
     simulation = simulate_burst(
-        SimulationSettings(size=32, frames=1, objects=1, noise=0), KNOWN["hmi-6173"], seed=0
+        SimulationSettings(size=16, frames=1, objects=1, noise=0), KNOWN["hmi-6173"], seed=0
     )
     assert simulation.view.telescope is None
     np.testing.assert_array_equal(simulation.burst.image(0, 0), simulation.truth[0])

@@ -115,7 +115,8 @@ def test_a_scene_file_is_scaled_to_the_quiet_sun(folder: Path) -> None:
     assert field_of_darkness(np.ones((2, 2))).max() == 0
 
 
-def test_simulated_scenes_alternate_and_repeat() -> None:
+def test_simulated_scenes_alternate_and_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heliorestore.train.scenes.FIELD_ARCSEC", (28.0,))
     scenes = list(simulated("continuum", 2, 7))
     assert [name for name, _, _ in scenes] == ["sunspot 7", "granulation 8"]
     assert scenes[0][1].min() < 0.4 < scenes[1][1].min()

@@ -8,8 +8,7 @@ from heliorestore.instrument import KNOWN
 from heliorestore.nets import weights
 from heliorestore.nets.enhance import small
 from heliorestore.plugin.panels.compare import CompareWidget
-
-from ..conftest import set_fields, wait_for_threads
+from window import set_fields, wait_for_threads
 
 IMAGE = (6e4 * (1 + 0.04 * np.random.default_rng(0).standard_normal((24, 30)))).astype(np.float32)
 

@@ -6,8 +6,7 @@ import pytest
 from heliorestore.burst import Burst
 from heliorestore.instrument import KNOWN
 from heliorestore.nets import weights
-
-from ..conftest import set_fields, wait_for_threads
+from window import set_fields, wait_for_threads
 
 FRAMES = (1e3 * (1 + 0.05 * np.random.default_rng(0).standard_normal((3, 32, 40)))).astype(np.float32)
 

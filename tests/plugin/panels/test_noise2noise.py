@@ -8,8 +8,7 @@ import torch
 from heliorestore.burst import Burst
 from heliorestore.nets import weights
 from heliorestore.nets.denoiser import uncertain
-
-from ..conftest import set_fields, wait_for_threads
+from window import set_fields, wait_for_threads
 
 FRAMES = np.random.default_rng(0).standard_normal((2, 3, 40, 44)).astype(np.float32)
 

@@ -8,10 +8,10 @@ import weakref
 import numpy as np
 import pytest
 
+from fake_method import FakeSettings
 from heliorestore.methods.base import restore
 from heliorestore.snapshot import StopReason
-
-from ..conftest import FakeSettings, choose_method, set_fields, wait_for_threads
+from window import choose_method, results, set_fields, wait_for_threads
 
 
 @pytest.fixture
@@ -23,10 +23,6 @@ def notices():
     notification_manager.notification_ready.connect(seen.append)
     yield seen
     notification_manager.notification_ready.disconnect(seen.append)
-
-
-def results(viewer):
-    return {layer.name: layer for layer in viewer.layers if layer.name.startswith("fake")}
 
 
 def test_a_run_makes_layers_with_the_headless_result(panel, viewer, burst, finish):

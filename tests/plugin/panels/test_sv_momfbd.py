@@ -22,8 +22,7 @@ from heliorestore.plugin.runs import autosave
 from heliorestore.plugin.runs.versions import versions
 from heliorestore.plugin.viewer.layers import is_restorable
 from heliorestore.plugin.viewer.shown_plane import is_image
-
-from ..conftest import set_fields, wait_for_threads
+from window import set_fields, wait_for_threads
 
 SMALL = {
     "lambda_object": 0.1,

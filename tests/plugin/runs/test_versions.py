@@ -5,12 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from fake_method import FakeSettings
 from heliorestore.fits.reader import read
 from heliorestore.methods.base import METHODS, load, restore
 from heliorestore.plugin.runs.sweep import parse_values, spaced_values, suggested_ends, sweepable
-
-from ..conftest import FakeSettings, set_fields
-from ..panels.test_restore import results
+from window import results, set_fields
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 import pytest
 
+from fake_method import FakeSettings
 from heliorestore.methods.base import restore
 from heliorestore.snapshot import StopReason
-
-from ..conftest import HAS_DISPLAY, FakeSettings, wait_for_threads
+from window import HAS_DISPLAY, wait_for_threads
 
 pytestmark = pytest.mark.skipif(
     not HAS_DISPLAY, reason="Qt's threads are tested with a display; under Linux use xvfb-run -a"

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fake_method import FakeSettings
+
 pytest.importorskip("napari")
 from napari.components import ViewerModel
 from napari.layers import Layer
@@ -26,8 +28,6 @@ from heliorestore.plugin.viewer.layers import (  # fmt: skip
     symmetric_cuts,
 )
 from heliorestore.snapshot import Run, Snapshot
-
-from ..conftest import FakeSettings
 
 
 class LazyFrames:

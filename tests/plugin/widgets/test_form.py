@@ -2,10 +2,10 @@
 
 import pytest
 
+from fake_method import FakeSettings
 from heliorestore.errors import SettingsError
 from heliorestore.settings import options, to_flags
-
-from ..conftest import HAS_DISPLAY, FakeSettings
+from window import HAS_DISPLAY
 
 pytestmark = pytest.mark.skipif(not HAS_DISPLAY, reason="widgets need a display; under Linux use xvfb-run -a")
 
