@@ -344,7 +344,8 @@ def test_of_concurrent_writers_one_is_whole(tmp_path: Path) -> None:
 def test_only_results_are_gzipped_by_their_name(tmp_path: Path) -> None:
     write(tmp_path / "checkpoint.gz")
     assert (tmp_path / "checkpoint.gz").read_bytes() == b"new"
-    with replacing(tmp_path / "out.fits.gz") as file:
+    (tmp_path / "link.fits").symlink_to(tmp_path / "out.fits.gz")
+    with replacing(tmp_path / "link.fits") as file:
         file.write(b"new")
     assert (tmp_path / "out.fits.gz").read_bytes().startswith(b"\x1f\x8b")
 

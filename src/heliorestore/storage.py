@@ -99,6 +99,7 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
     """A result to write into, gzipped if its name ends in .gz; as `atomic_write`, but a disk that fails is a
     sentence.
     """
+    target = Path(os.path.realpath(target))
     try:
         with atomic_write(target) as file:
             if target.suffix.lower() == ".gz":
