@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +171,45 @@ def test_there_is_no_cycle() -> None:
 
     for name in sorted(MODULES):
         visit(name, ())
+
+
+def test_files_are_written_and_the_users_folders_found_in_one_place() -> None:
+    found = {name: calls for name in MODULES if name != "storage" and (calls := writes(name))}
+    assert not found, f"go through storage.atomic_write, replacing or user_folder: {found}"
+    assert writes("storage"), "what is looked for is no longer what storage does"
+
+
+NO_FILES = {("plugin.widgets.version_list", "rename")}  # a version of a result, not a file
+IN_PLACE = {"mkstemp", "mktemp", "NamedTemporaryFile", "rename", "renames", "write_text", "write_bytes"}
+
+
+def writes(name: str) -> list[str]:
+    """The calls of a module that write in place, rename or leave a temporary file, and platformdirs.
+
+    `TemporaryFile` has no name and leaves nothing.
+    """
+    found = ["platformdirs"] * ("platformdirs" in imported(MODULES[name]))
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, (ast.Attribute, ast.Name)):
+            continue
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+        of = getattr(getattr(node.func, "value", None), "id", "")
+        # a text's takes two arguments, a record's takes keywords
+        of_path = called == "replace" and len(node.args) == 1 and not node.keywords
+        given = [each.value for each in (*node.args, *(k.value for k in node.keywords)) if is_text(each)]
+        to_write = called in {"open", "fdopen"} and any(re.fullmatch("r?[bt]?[wax+][bt+]*", m) for m in given)
+        if (
+            (called in IN_PLACE and (name, called) not in NO_FILES)
+            or (of, called) in {("os", "replace"), ("os", "open"), ("shutil", "move")}
+            or of_path
+            or to_write
+        ):
+            found.append(f"{called} in line {node.lineno}")
+    return found
+
+
+def is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def test_the_table_of_methods_names_methods_and_diagnose_alone() -> None:

@@ -4,13 +4,20 @@ import errno
 import os
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
+import textwrap
+import threading
+import time
 from pathlib import Path
 
+import platformdirs
 import pytest
 
+from heliorestore import storage
 from heliorestore.errors import RestorationError
-from heliorestore.storage import check_folder, check_output, replacing
+from heliorestore.storage import atomic_write, check_folder, check_output, replacing, user_folder
 
 
 def fifo(folder: Path) -> Path:
@@ -140,3 +147,216 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, name: str) -> N
         check_folder(tmp_path / name)
     assert check_folder(tmp_path / "new" / "training") == tmp_path / "new" / "training"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# -- whole or not at all
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows knows no such permissions, signals or processes")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write(path: Path, content: bytes = b"new") -> None:
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def writing_child(target: Path) -> subprocess.Popen[str]:
+    """A process that has written half a file."""
+    body = f"""
+        import pathlib, time
+        from heliorestore.storage import atomic_write
+        with atomic_write(pathlib.Path({str(target)!r})) as file:
+            file.write(b"half")
+            file.flush()
+            print("half", flush=True)
+            time.sleep(600)
+    """
+    child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(body)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "half\n"
+    return child
+
+
+@posix
+def test_the_part_of_a_killed_process_is_swept_by_the_next_writer(tmp_path: Path) -> None:
+    target = tmp_path / "out.fits"
+    target.write_text("old")
+    with writing_child(target) as child:
+        write(tmp_path / "other.fits")  # leaves alone what is still being written
+        (part,) = (name for name in names(tmp_path) if name.endswith(".part"))
+        assert part.startswith(".out.fits.heliorestore-")
+        assert str(child.pid) in part.split("-")
+        child.kill()
+    assert target.read_text() == "old"
+    assert part in names(tmp_path)
+    write(tmp_path / "other.fits")
+    assert names(tmp_path) == ["other.fits", "out.fits"]
+    assert target.read_text() == "old"
+
+
+def part_of(host: str, pid: int, folder: Path, *, age_s: float = 0.0) -> Path:
+    part = folder / f".out.heliorestore-{host}-{pid}-0123abcd.part"
+    part.write_text("half")
+    os.utime(part, (time.time() - age_s,) * 2)
+    return part
+
+
+@posix
+def test_only_what_nobody_writes_any_more_is_swept(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        pass
+    here, elsewhere, day = storage._here(), "0" * 8, 86400
+    gone = [
+        part_of(here, child.pid, tmp_path),
+        part_of(here, 10**30, tmp_path),
+        part_of(elsewhere, child.pid + 1, tmp_path, age_s=day + 60),
+        part_of(here, os.getppid(), tmp_path, age_s=day + 60),  # its number is another process's by now
+    ]
+    stay = [
+        part_of(here, os.getpid(), tmp_path, age_s=day - 60),
+        part_of(here, 1, tmp_path),  # not ours to signal
+        part_of(elsewhere, child.pid, tmp_path, age_s=day - 60),
+        tmp_path / ".out.fits.part",  # somebody else's file
+        tmp_path / f"out.heliorestore-{here}-{child.pid}-0123abcd.part",
+        tmp_path / f".out.heliorestore-{here}-{child.pid}-mine.part",
+    ]
+    for path in stay[3:]:
+        path.write_text("precious")
+        os.utime(path, (0, 0))
+    write(tmp_path / "new.fits")
+    assert [path.name for path in gone if path.exists()] == []
+    assert [path.name for path in stay if not path.exists()] == []
+
+
+@posix
+def test_what_cannot_be_swept_stops_no_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = part_of("0" * 8, 1, tmp_path, age_s=1e6)
+    real = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == part:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        real(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    write(tmp_path / "out.fits")
+    assert names(tmp_path) == [part.name, "out.fits"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("there", [True, False])
+def test_an_error_inside_leaves_nothing_but_the_old_file(
+    tmp_path: Path, error: type[BaseException], there: bool
+) -> None:
+    target = tmp_path / "out.fits"
+    if there:
+        target.write_text("old")
+    with pytest.raises(error), atomic_write(target) as file:  # noqa: PT012 # the error is the block's own
+        file.write(b"half")
+        raise error
+    assert names(tmp_path) == (["out.fits"] if there else [])
+    assert not there or target.read_text() == "old"
+
+
+def test_a_failing_disk_is_a_sentence_for_results_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        write(tmp_path / "out.fits")
+    with (
+        pytest.raises(
+            RestorationError, match=f"could not be written .{os.strerror(errno.ENOSPC)}.*Free some"
+        ),
+        replacing(tmp_path / "out.fits") as file,
+    ):
+        file.write(b"new")
+    assert names(tmp_path) == []
+
+
+def test_a_link_stays_a_link_and_its_folder_is_the_one_that_is_used(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "real.fits").write_text("old")
+    link = tmp_path / "link.fits"
+    link.symlink_to(Path("elsewhere") / "real.fits")
+    with atomic_write(link) as file:
+        file.write(b"new")
+        assert len(names(tmp_path / "elsewhere")) == 2
+        assert names(tmp_path) == ["elsewhere", "link.fits"]
+    assert link.is_symlink()
+    assert (tmp_path / "elsewhere" / "real.fits").read_text() == "new"
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o664])
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
+    target = tmp_path / "out.fits"
+    target.write_text("old")
+    target.chmod(mode)
+    with atomic_write(target) as file:
+        (part,) = tmp_path.glob(".out.fits*")
+        assert stat.S_IMODE(part.stat().st_mode) == mode  # before anything is in it
+        file.write(b"new")
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert target.read_text() == "new"
+
+
+@posix
+def test_a_new_file_has_the_permissions_that_the_user_gives_new_files(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write(tmp_path / "out.fits")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out.fits").stat().st_mode) == 0o640
+
+
+def test_of_concurrent_writers_one_is_whole(tmp_path: Path) -> None:
+    together = threading.Barrier(8)
+    failed: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            with atomic_write(tmp_path / "out.fits") as file:
+                together.wait(30)  # all parts are there at once
+                file.write(bytes([number]) * 100_000)
+        except BaseException as error:
+            failed.append(error)
+
+    writers = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert not failed
+    content = (tmp_path / "out.fits").read_bytes()
+    assert len(content) == 100_000
+    assert len(set(content)) == 1
+    assert names(tmp_path) == ["out.fits"]
+
+
+def test_only_results_are_gzipped_by_their_name(tmp_path: Path) -> None:
+    write(tmp_path / "checkpoint.gz")
+    assert (tmp_path / "checkpoint.gz").read_bytes() == b"new"
+    (tmp_path / "link.fits").symlink_to(tmp_path / "out.fits.gz")
+    with replacing(tmp_path / "link.fits") as file:
+        file.write(b"new")
+    assert (tmp_path / "out.fits.gz").read_bytes().startswith(b"\x1f\x8b")
+
+
+def test_the_users_folders_are_where_they_have_always_been() -> None:
+    cache = platformdirs.user_cache_path("heliorestore", appauthor=False)
+    data = platformdirs.user_data_path("heliorestore", appauthor=False)
+    assert user_folder("modes") == cache / "modes"
+    assert user_folder("bursts") == cache / "bursts"
+    assert user_folder("weights") == data / "weights"
+    assert user_folder("unfinished") == platformdirs.user_data_path("heliorestore") / "unfinished"
+    assert (
+        user_folder("presets") == platformdirs.user_config_path("heliorestore", appauthor=False) / "presets"
+    )

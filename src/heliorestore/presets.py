@@ -15,10 +15,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from heliorestore.errors import SettingsError
 from heliorestore.settings import Option, Settings, options, to_text
+from heliorestore.storage import atomic_write, user_folder
 
 # settings that belong to a run or a machine, not to a kind of data
 _OF_ONE_RUN = ("checkpoint", "memory_gb", "residual_frame")
@@ -59,7 +58,7 @@ class Preset:
 
 def own_folder() -> Path:
     """Where a user's own presets lie."""
-    return Path(platformdirs.user_config_path("heliorestore", appauthor=False)) / "presets"
+    return user_folder("presets")
 
 
 def presets(method: str) -> dict[str, Preset]:
@@ -106,7 +105,8 @@ def save_preset(name: str, settings: Settings, about: str = "") -> Path:
     path = own_folder() / f"{name}.toml"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with atomic_write(path) as file:
+            file.write(("\n".join(lines) + "\n").encode())
     except OSError as error:
         raise SettingsError(f"The preset {path} cannot be written: {error}.") from error
     return path

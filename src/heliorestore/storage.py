@@ -1,17 +1,26 @@
-"""A file to be written: refused before the work where that cannot succeed, and there whole or not at all."""
+"""A file to be written: refused before the work where that cannot succeed, and there whole or not at all; and
+the user's folders.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
+import hashlib
 import os
+import platform
+import re
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
+
+import platformdirs
 
 from heliorestore.errors import RestorationError
 
@@ -21,6 +30,11 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_APP = "heliorestore"
+_MARK = f".{_APP}-"  # in the name of every part, before the host, the process and a random number
+_PART = re.compile(rf"{re.escape(_MARK)}(?P<host>[0-9a-f]{{8}})-(?P<pid>\d+)-[0-9a-f]{{8}}\.part$")
+_ABANDONED_S = 86400.0  # since anything was written, whoever wrote it
+_CLOSED_S = 60.0  # far longer than from closing a part to renaming it
 
 
 def check_output(path: str | PathLike[str], *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> Path:
@@ -82,33 +96,88 @@ def _check_kind(target: Path, mode: int) -> None:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[IO[bytes]]:
-    """A file to write into that takes the target's name once it is complete and on the disk; gzipped if that
-    ends in .gz.
+    """A result to write into, gzipped if its name ends in .gz; as `atomic_write`, but a disk that fails is a
+    sentence.
     """
-    target = Path(os.path.realpath(target))  # a link stays a link to the new file
-    # never longer in bytes than a name may be
-    part = target.with_name(f".{target.name[:20]}.{secrets.token_hex(4)}.part")
+    target = Path(os.path.realpath(target))
     try:
-        try:
-            with os.fdopen(
-                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb"
-            ) as file:
-                if target.suffix.lower() == ".gz":
-                    with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4) as packed:
-                        yield packed  # type: ignore[misc]  # writes bytes like any other file
-                else:
-                    yield file
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic_write(target) as file:
+            if target.suffix.lower() == ".gz":
+                with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4) as packed:
+                    yield packed  # type: ignore[misc]  # writes bytes like any other file
+            else:
+                yield file
     except OSError as error:
         raise RestorationError(
             f"{target} could not be written ({error.strerror or error}); what was there before is unchanged. "
-            f"Free some space or choose another folder with -o."
+            "Free some space or choose another folder."
         ) from error
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write into that takes the path's name once it is complete and on the disk, with the
+    permissions of the file that it replaces; a link stays a link.
+
+    Any error leaves what was there, and nothing beside it. Only a process that is killed leaves its part,
+    which the next one to write into the folder removes.
+    """
+    target = Path(os.path.realpath(path))
+    sweep(target.parent)
+    # never longer in bytes than a name may be
+    part = target.with_name(f".{target.name[:20]}{_MARK}{_here()}-{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(part, flags, 0o666), "wb") as file:
+            if os.name != "nt":  # where a file that is read-only could not be removed either
+                with contextlib.suppress(OSError):  # no such file yet, or no permissions on that file system
+                    part.chmod(target.stat().st_mode & 0o777)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     _sync_folder(target.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the parts that processes which were killed have left in a folder; what cannot be removed
+    stays.
+    """
+    with contextlib.suppress(OSError):
+        for part in folder.glob(f".*{_MARK}*.part"):
+            with contextlib.suppress(OSError):
+                if (found := _PART.search(part.name)) and _is_stale(found["host"], int(found["pid"]), part):
+                    part.unlink()
+
+
+def _is_stale(host: str, pid: int, part: Path) -> bool:
+    """Whether nobody writes that part any more; of processes elsewhere only its age can tell."""
+    age = time.time() - part.stat().st_mtime  # s
+    if age > _ABANDONED_S:
+        return True
+    if host != _here():
+        return False
+    if os.name == "nt":  # where no open file can be removed, and signal 0 is Ctrl-C
+        return age > _CLOSED_S
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # somebody else's
+        pass
+    return False
+
+
+@functools.cache
+def _here() -> str:
+    """Where process ids mean what they mean here: this machine, and on Linux this container."""
+    container = ""
+    with contextlib.suppress(OSError):
+        container = str(Path("/proc/self/ns/pid").readlink())  # such as pid:[4026531836]
+    return hashlib.sha256(f"{platform.node()} {container}".encode()).hexdigest()[:8]
 
 
 def _sync_folder(folder: Path) -> None:
@@ -119,3 +188,17 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def user_folder(name: Literal["modes", "bursts", "weights", "unfinished", "presets"]) -> Path:
+    """Where files of that kind are kept for the user: caches, data, configuration; it may not be there
+    yet.
+    """
+    if name in ("modes", "bursts"):
+        top = platformdirs.user_cache_path(_APP, appauthor=False)
+    elif name == "presets":
+        top = platformdirs.user_config_path(_APP, appauthor=False)
+    else:
+        # unfinished runs of earlier versions lie one folder deeper on Windows
+        top = platformdirs.user_data_path(_APP, appauthor=None if name == "unfinished" else False)
+    return Path(top) / name

@@ -81,7 +81,7 @@ def test_the_target_lies_where_the_frames_lie_on_the_average(moved: Simulation) 
 def test_bursts_are_simulated_once_and_others_do_not_change_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path))
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path)
     said: list[str] = []
     made = cached(DAYS, tmp_path, said.append)
     assert [part.shape for part in made] == [(2, 2, 4, 48, 48)] * 2

@@ -36,7 +36,7 @@ RECIPE = MfbdRecipe(
 def task(tmp_path_factory: pytest.TempPathFactory) -> MfbdTask:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(folder))
+        patch.setattr("platformdirs.user_cache_path", lambda *_, **__: folder)
         return MfbdTask(RECIPE, folder)
 
 
@@ -131,7 +131,7 @@ def test_the_error_of_a_committee_is_compared_with_its_spread(task: MfbdTask) ->
 
 
 def test_training_makes_weights_with_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path))
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path)
     recipe = tmp_path / "little.toml"
     lines = [
         'architecture = "mfbd-quarter"',

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +15,7 @@ from heliorestore.errors import RestorationError, SettingsError
 from heliorestore.methods.history import Columns, History
 from heliorestore.settings import Settings, options
 from heliorestore.snapshot import Snapshot
+from heliorestore.storage import atomic_write
 
 State = TypeVar("State")
 
@@ -52,14 +51,9 @@ class Saver:
         if self.path is None:
             return
         try:
-            handle, name = tempfile.mkstemp(dir=self.path.parent, suffix=".part")
-            os.close(handle)
-            try:
+            with atomic_write(self.path) as file:
                 history = {title: torch.tensor(column) for title, column in self.history.columns.items()}
-                torch.save({"key": self.key, "state": _flat(state), "history": history}, name)
-                Path(name).replace(self.path)
-            finally:
-                Path(name).unlink(missing_ok=True)
+                torch.save({"key": self.key, "state": _flat(state), "history": history}, file)
         except OSError as error:
             raise RestorationError(
                 f"The checkpoint {self.path} cannot be written ({error}); choose another with --checkpoint."

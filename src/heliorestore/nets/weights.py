@@ -11,18 +11,17 @@ import difflib
 import hashlib
 import importlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from torch import nn
 
 from heliorestore.errors import WeightsError
+from heliorestore.storage import replacing, user_folder
 
 ARCHITECTURES: Mapping[str, str] = {
     "enhance": "heliorestore.nets.enhance:full",
@@ -92,8 +91,7 @@ def outline(architecture: str) -> nn.Module:
 
 def folders() -> tuple[Path, Path]:
     """Where weights are looked for: the user's folder first, then the package's."""
-    own = Path(platformdirs.user_data_dir("heliorestore", appauthor=False)) / "weights"
-    return own, Path(str(resources.files("heliorestore") / "weights"))
+    return user_folder("weights"), Path(str(resources.files("heliorestore") / "weights"))
 
 
 def names() -> list[str]:
@@ -202,8 +200,10 @@ def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = Fa
     )
     table = dataclasses.asdict(dataclasses.replace(record, sha256=hashlib.sha256(content).hexdigest()))
     path = folder / f"{record.name}{_SUFFIX}"
-    _replace(path.with_suffix(".json"), (json.dumps(table, indent=1) + "\n").encode())
-    _replace(path, content)
+    with replacing(path.with_suffix(".json")) as file:
+        file.write((json.dumps(table, indent=1) + "\n").encode())
+    with replacing(path) as file:
+        file.write(content)
     return path
 
 
@@ -220,12 +220,3 @@ def check(name: str) -> WeightsRecord:
     if bad:
         raise WeightsError(f"The weights {name} hold values that are no numbers, in {', '.join(bad[:3])}.")
     return record
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -8,16 +8,14 @@ import contextlib
 import dataclasses
 import hashlib
 import io
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 
 from heliorestore.optics.modes import Basis
 from heliorestore.optics.pupil import pupil_coordinates, transmission
+from heliorestore.storage import atomic_write, user_folder
 
 _VERSION = 1  # raise it when the numbers change: older files are then never read again
 _LARGEST_FILE = 64 * 2**20
@@ -59,7 +57,7 @@ def cache_file(basis: Basis, diameter_px: float, dtype: npt.DTypeLike) -> Path:
         np.dtype(dtype).str,
     )
     key = hashlib.sha256(repr(inputs).encode()).hexdigest()
-    return Path(platformdirs.user_cache_path("heliorestore", appauthor=False)) / "modes" / f"{key}.npy"
+    return user_folder("modes") / f"{key}.npy"
 
 
 def _load(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[np.floating] | None:
@@ -76,17 +74,11 @@ def _load(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArr
 
 
 def _store(path: Path, modes: npt.NDArray[np.floating]) -> None:
-    """Write to a temporary name and rename, so that a reader never sees half a file."""
+    """Keep the modes behind their checksum; where that fails they are computed again."""
     body = io.BytesIO()
     np.save(body, modes, allow_pickle=False)
     content = body.getvalue()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with atomic_write(path) as file:
+            file.write(hashlib.sha256(content).digest() + content)

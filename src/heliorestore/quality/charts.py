@@ -16,6 +16,7 @@ import numpy as np
 from heliorestore.errors import SettingsError
 from heliorestore.quality.metrics import Array
 from heliorestore.quality.report import Measured
+from heliorestore.storage import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,7 +190,8 @@ def save(drawings: Sequence[Drawing], path: Path) -> None:
         for draw, axes in zip(drawings, figure.subplots(len(drawings), squeeze=False).flat, strict=True):
             draw(axes)
         try:
-            figure.savefig(path)
+            with atomic_write(path) as file:
+                figure.savefig(file, format=path.suffix[1:].lower())
         except OSError as error:
             raise SettingsError(
                 f"The chart {path} cannot be written ({error}): choose another name or folder."

@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 import torch
 
 from heliorestore.burst import FloatArray
@@ -29,6 +27,7 @@ from heliorestore.prepare.align import frame_shifts
 from heliorestore.quality.metrics import contrast
 from heliorestore.simulate.burst import Simulation, make_scene, simulate_burst
 from heliorestore.simulate.view import SimulationSettings
+from heliorestore.storage import replacing, user_folder
 from heliorestore.train.scenes import SceneFile, read
 
 BORDER = 16
@@ -79,16 +78,15 @@ def cached(days: Days, folder: Path, say: Callable[[str], None] = lambda _: None
     """One memory map (day, object, frame + target, y, x) per scene; what is not in the cache yet is
     simulated.
     """
-    place = Path(platformdirs.user_cache_dir("heliorestore", appauthor=False)) / "bursts"
+    place = user_folder("bursts")
     place.mkdir(parents=True, exist_ok=True)
     total = days.scenes + len(days.files)
     paths = [place / f"{days.key(number)}.npy" for number in range(total)]
     for number, path in enumerate(paths):
         if not path.exists():
-            part = path.with_suffix(f".{os.getpid()}.part")
-            with part.open("wb") as file:
-                np.save(file, seen(days, number, folder))
-            part.replace(path)
+            stack = seen(days, number, folder)
+            with replacing(path) as file:
+                np.save(file, stack)
             say(f"scene {number + 1} of {total} simulated")
     return [np.load(path, mmap_mode="r") for path in paths]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from torch import nn
 
 from heliorestore.errors import RestorationError
 from heliorestore.nets.weights import place
+from heliorestore.storage import replacing
 from heliorestore.train.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
@@ -210,19 +210,15 @@ def _save(
     progress: Progress,
     best: dict[str, torch.Tensor],
 ) -> None:
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        state = {
-            "format": _FORMAT,
-            "net": _copy(net),
-            "optimiser": optimiser.state_dict(),
-            "progress": vars(progress),
-            "best": best,
-        }
+    state = {
+        "format": _FORMAT,
+        "net": _copy(net),
+        "optimiser": optimiser.state_dict(),
+        "progress": vars(progress),
+        "best": best,
+    }
+    with replacing(path) as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _load(

@@ -41,7 +41,7 @@ from heliorestore.plugin.widgets.numbers import FloatBox
 from heliorestore.plugin.widgets.sections import Section, button, note, row, say, scroll
 from heliorestore.quality.charts import Drawing, draw_photometry, draw_power_spectra, save, to_csv
 from heliorestore.quality.report import Measured, compare, intensities, measure
-from heliorestore.storage import check_output
+from heliorestore.storage import atomic_write, check_output
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -324,7 +324,8 @@ class QualityWidget(QWidget):
 
 def _write_csv(drawings: list[Drawing], path: Path) -> None:
     try:
-        path.write_text("\n".join(map(to_csv, drawings)), encoding="utf-8")
+        with atomic_write(path) as file:
+            file.write("\n".join(map(to_csv, drawings)).encode())
     except OSError as error:
         raise SettingsError(f"{path} cannot be written ({error}): choose another name or folder.") from error
 

@@ -2,14 +2,12 @@
 more than a minute.
 
 Each has two files of one name: `.state` is the method's checkpoint, `.json` tells how to start it again, with
-the knobs as they stand. Both are written beside and renamed, so that neither is ever half there.
+the knobs as they stand. Neither is ever half there.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 import uuid
 from contextlib import suppress
@@ -17,13 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import psutil
 
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError
 from heliorestore.settings import Settings, to_rows
 from heliorestore.snapshot import Snapshot
+from heliorestore.storage import atomic_write, user_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,18 +127,13 @@ class Autosave:
 
     def write(self) -> None:
         """Write what is known to its file."""
-        handle, name = tempfile.mkstemp(dir=folder(), suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(asdict(self.restart), file)
-            Path(name).replace(self._record)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with atomic_write(self._record) as file:
+            file.write(json.dumps(asdict(self.restart)).encode())
 
 
 def folder() -> Path:
     """Where unfinished runs are kept."""
-    path = Path(platformdirs.user_data_path("heliorestore")) / "unfinished"
+    path = user_folder("unfinished")
     path.mkdir(parents=True, exist_ok=True)
     return path
 
