@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 from build_files import small_snapshot, voxels
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,11 +20,13 @@ from heliorestore.fits.writer import write
 from heliorestore.instrument import KNOWN
 from heliorestore.methods.base import replay, settings_of, stream
 from heliorestore.methods.richardson_lucy import RichardsonLucySettings
-from heliorestore.snapshot import Snapshot
+from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot
 
 in_one_folder = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
 )
+
+WCS_WORDS = ("TYPE", "UNIT", "RPIX", "RVAL", "DELT")
 
 
 def assert_same(back, snapshot):
@@ -57,6 +60,40 @@ def test_a_snapshot_comes_back_as_it_was(tmp_path, zoom):
     assert_same(back, snapshot)
     assert back.run.settings == snapshot.run.settings
     assert not back.images.flags.writeable
+
+
+def test_maps_come_back_with_their_axes_units_and_nodes(tmp_path):
+    first = small_snapshot(tmp_path)
+    nodes = Map(voxels(2, 4, 3, 3), NODE_AXES, "rad", (2.5, 3.0), (-1.0, 2.0), signed=True)
+    speed = Map(voxels(2, 8, 9), unit="km/s", signed=True)
+    snapshot = dataclasses.replace(first, maps={**first.maps, "modes": nodes, "speed": speed})
+    path = write(snapshot, tmp_path / "out.fits")
+    back = read(path)
+    assert back.maps["residual"].unit == DATA_UNIT
+    assert back.unit_of("residual") == first.run.unit
+    for name, each in snapshot.maps.items():
+        for fact in ("axes", "unit", "step", "first", "signed"):
+            assert getattr(back.maps[name], fact) == getattr(each, fact), (name, fact)
+    header = fits.getheader(path, "MODES")
+    # The second node along x is at pixel 5 from 0, which FITS calls 6; the first along y at pixel -1.
+    x, y = WCS(header).pixel_to_world_values(1, 0, 0, 0)[:2]
+    assert (float(x), float(y)) == (6.0, 0.0)
+
+
+def test_mode_maps_of_files_without_cards_of_nodes_have_the_step_of_the_settings(tmp_path):
+    snapshot = small_snapshot(tmp_path)
+    rows = (*snapshot.run.settings.rows, ("grid_step", "16", "px", ""))
+    settings = dataclasses.replace(snapshot.run.settings, rows=rows)
+    run = dataclasses.replace(snapshot.run, settings=settings)
+    path = write(dataclasses.replace(snapshot, run=run), tmp_path / "out.fits")
+    with fits.open(path, mode="update") as hdus:
+        for hdu in hdus[1:]:
+            for key in ("HELIOAXS", "HELIOSGN", *(f"C{word}{n}" for word in WCS_WORDS for n in (1, 2))):
+                hdu.header.remove(key, ignore_missing=True)
+    back = read(path)
+    assert back.maps["modes"].step == (16.0, 16.0)
+    assert (back.maps["modes"].axes, back.maps["modes"].signed) == (NODE_AXES, True)
+    np.testing.assert_array_equal(back.maps["modes"], snapshot.maps["modes"])
 
 
 def test_what_was_read_back_can_be_written_again_and_says_the_same(tmp_path):

@@ -15,10 +15,10 @@ from heliorestore.errors import BurstError
 from heliorestore.fits.files import Gunzip, in_one_line, silent_astropy
 from heliorestore.fits.hdus import header_of, images_of, scan
 from heliorestore.fits.layouts import OWN_FORMAT
-from heliorestore.fits.provenance import last_step, read_tables, step_number
+from heliorestore.fits.provenance import from_ascii, last_step, read_tables, step_number
 from heliorestore.fits.wcs import planar, zoomed
 from heliorestore.instrument import Instrument
-from heliorestore.snapshot import Run, Snapshot
+from heliorestore.snapshot import DATA_UNIT, Map, Run, Snapshot, as_map
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -28,6 +28,8 @@ FORMAT = 1
 """The version of the layout of restored files that this module writes and reads."""
 
 MAP_CARD = "HELIOMAP"  # the name of a map, in its extension
+AXES_CARD, SIGNED_CARD = "HELIOAXS", "HELIOSGN"  # of a map; files of earlier versions have neither
+NODE_TYPE = "PIXEL"  # CTYPE of the axes along which nodes lie
 HEADER_EXTENSION = "HEADER"  # of the second and later objects
 OWN_CARDS = ("LABEL", "WLNM")  # with the object's number, in the primary header
 
@@ -37,11 +39,38 @@ def read_snapshot(path: Path) -> Snapshot:
     with _opened(path) as hdus:
         fields = read_tables(hdus)
         images = np.array(hdus[0].data, np.float32)
-        maps = {h.header[MAP_CARD]: np.array(h.data, np.float32) for h in hdus[1:] if MAP_CARD in h.header}
         run = fields.pop("run")
+        maps = {h.header[MAP_CARD]: _map_of(h, run) for h in hdus[1:] if MAP_CARD in h.header}
         if run is not None:
             run = dataclasses.replace(run, headers=_input_headers(path, hdus, run, fields["zoom"]))
         return Snapshot(images=images, maps=maps, run=run, **fields)
+
+
+def _map_of(hdu: fits.ImageHDU, run: Run | None) -> Map:
+    """A map as its header describes it; of earlier versions, as its name and the settings do."""
+    header, array = hdu.header, np.array(hdu.data, np.float32)
+    if AXES_CARD not in header:
+        return as_map(header[MAP_CARD], array, run)
+    unit = from_ascii(header.get("BUNIT", ""))
+    return Map(
+        array,
+        tuple(header[AXES_CARD].split(",")),
+        DATA_UNIT if run is not None and unit == run.unit else unit,
+        *_nodes(header),
+        signed=bool(header[SIGNED_CARD]),
+    )
+
+
+def _nodes(header: Header) -> tuple[tuple[float, float] | None, tuple[float, float]]:
+    """`step` and `first` of a map on nodes."""
+    if header.get("CTYPE1") != NODE_TYPE or header.get("CTYPE2") != NODE_TYPE:
+        return None, (0.0, 0.0)
+    steps = [float(header[f"CDELT{axis}"]) for axis in (2, 1)]
+    places = [
+        header[f"CRVAL{axis}"] + (1 - header[f"CRPIX{axis}"]) * step - 1
+        for axis, step in zip((2, 1), steps, strict=True)
+    ]
+    return (steps[0], steps[1]), (places[0], places[1])
 
 
 @contextmanager

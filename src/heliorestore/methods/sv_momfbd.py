@@ -48,7 +48,7 @@ from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.optics.penalties import Kind
 from heliorestore.prepare.observe import observe, preparation
 from heliorestore.settings import option, weights_option
-from heliorestore.snapshot import Snapshot, StopReason
+from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReason
 
 _RATES = (10**-1.7, 10**-0.5)  # of objects and modes in the paper's recipe
 _WORDS = ("average", "patches")  # that `start` may be besides a file
@@ -243,7 +243,7 @@ class _Restoration:
     ) -> None:
         memory = budget_bytes(settings.memory_gb, device)
         earlier = (
-            Earlier(start.images, start.maps.get("modes")) if start is not None else _earlier(settings.start)
+            Earlier(start.images, start.array("modes")) if start is not None else _earlier(settings.start)
         )
         self.began_at = start.step if start is not None else 0
         self.wavefronts = settings.wavefronts(burst.instruments, device)
@@ -340,9 +340,10 @@ class _Restoration:
         residual: torch.Tensor | None = None,
     ) -> Snapshot:
         scales = self.observation.scales[:, None, None]
-        maps = {"modes": self.observation.of_burst(modes.cpu().numpy())}
+        step, shown = float(settings.grid_step), self.observation.of_burst(modes.cpu().numpy())
+        maps = {"modes": Map(shown, NODE_AXES, "rad", (step, step), signed=True)}
         if residual is not None:
-            maps["residual"] = (residual * scales).cpu().numpy()
+            maps["residual"] = Map((residual * scales).cpu().numpy(), unit=DATA_UNIT, signed=True)
         total = max(state.began + settings.iterations, state.step)
         return Snapshot(
             step=state.step, total=total, images=(images * scales).cpu().numpy(), maps=maps, losses=losses
