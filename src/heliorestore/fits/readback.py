@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heliorestore.burst import Burst
-from heliorestore.errors import BurstError
+from heliorestore.errors import BurstError, RestorationError, SettingsError
 from heliorestore.fits.files import Gunzip, in_one_line, silent_astropy
 from heliorestore.fits.hdus import header_of, images_of, scan
 from heliorestore.fits.layouts import OWN_FORMAT
@@ -44,6 +44,25 @@ def read_snapshot(path: Path) -> Snapshot:
         if run is not None:
             run = dataclasses.replace(run, headers=_input_headers(path, hdus, run, fields["zoom"]))
         return Snapshot(images=images, maps=maps, run=run, **fields)
+
+
+def read_start(path: Path) -> Snapshot:
+    """What a restoration begins with that has an earlier result in its setting `start`: images, and modes if
+    the file has some, at step 0. Files without the record of a run will do.
+    """
+    from astropy.io import fits
+
+    try:
+        with silent_astropy(), fits.open(path, memmap=False) as hdus:
+            images = np.asarray(hdus[0].data, np.float32)
+            maps = {"modes": as_map("modes", hdus["MODES"].data, None)} if "MODES" in hdus else {}
+            images = images.reshape(-1, *images.shape[-2:])
+            return Snapshot(step=0, total=0, images=images, maps=maps)
+    except (OSError, TypeError, ValueError, RestorationError) as error:
+        raise SettingsError(
+            f"start is '{path}': it must be average, patches, or a FITS file that heliorestore wrote with an "
+            f"earlier result ({in_one_line(error)})."
+        ) from error
 
 
 def _map_of(hdu: fits.ImageHDU, run: Run | None) -> Map:
