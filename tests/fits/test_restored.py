@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import heliorestore
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, SettingsError
+from heliorestore.fits import reader
+from heliorestore.fits.files import Gunzip
 from heliorestore.fits.provenance import from_ascii, to_ascii
 from heliorestore.fits.reader import describe, read, read_burst
 from heliorestore.fits.restored import reopen
@@ -60,6 +62,23 @@ def test_a_snapshot_comes_back_as_it_was(tmp_path, zoom):
     assert_same(back, snapshot)
     assert back.run.settings == snapshot.run.settings
     assert not back.images.flags.writeable
+
+
+@pytest.mark.parametrize("name", ["out.fits", "out.fits.gz"])
+def test_a_restored_file_is_opened_and_scanned_once(tmp_path, monkeypatch, name):
+    path = write(small_snapshot(tmp_path), tmp_path / name)
+    opened, scanned = [], []
+    fits_open, open_, scan = fits.open, Gunzip.open, reader.scan
+    monkeypatch.setattr(fits, "open", lambda *a, **k: opened.append("astropy") or fits_open(*a, **k))
+    monkeypatch.setattr(Gunzip, "open", lambda self, p: opened.append(p.name) or open_(self, p))
+    monkeypatch.setattr(reader, "scan", lambda file, p: scanned.append(p.name) or scan(file, p))
+    assert isinstance(read(path), Snapshot)
+    assert opened == [name, "astropy"]
+    assert scanned == [name]
+    reopen(path)
+    assert (opened.count(name), scanned.count(name)) == (2, 2)
+    assert read_burst(path).layout == "restored"
+    assert scanned.count(name) == 3
 
 
 def test_maps_come_back_with_their_axes_units_and_nodes(tmp_path):
