@@ -212,11 +212,18 @@ def is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
-def test_the_table_of_methods_names_methods_and_diagnose_alone() -> None:
+def test_the_table_of_methods_names_methods_diagnose_and_fits_alone() -> None:
     for entry in METHODS.values():
-        for target, room in ((entry.target, "methods."), (entry.prepare, "diagnose.")):
+        rooms = ((entry.target, "methods."), (entry.prepare, "diagnose."), (entry.start, "fits."))
+        for target, room in rooms:
             module = target.partition(":")[0].removeprefix("heliorestore.")
             assert not target or (module.startswith(room) and module in MODULES), target
+
+
+def test_no_method_opens_files_of_images() -> None:
+    for name, path in MODULES.items():
+        if name.startswith("methods"):
+            assert not {each for each in imported(path) if each.startswith("astropy.io")}, name
 
 
 def test_a_command_has_the_shape_of_all_commands() -> None:

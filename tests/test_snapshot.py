@@ -3,6 +3,7 @@ import pytest
 
 from heliorestore import Snapshot, StopReason
 from heliorestore.errors import RestorationError
+from heliorestore.snapshot import DATA_UNIT, IMAGE_AXES, NODE_AXES, SERIES_AXES, Map
 
 
 def test_nobody_can_write_into_a_snapshot() -> None:
@@ -19,7 +20,7 @@ def test_nobody_can_write_into_a_snapshot() -> None:
     assert snapshot.images.min() == 1
     assert snapshot.maps["modes"].min() == 1
     assert snapshot.maps["modes"].dtype == np.float32
-    for array in (snapshot.images, snapshot.maps["modes"], snapshot.history["data"]):
+    for array in (snapshot.images, snapshot.maps["modes"].array, snapshot.history["data"]):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 3
     with pytest.raises(TypeError):
@@ -47,3 +48,36 @@ def test_images_have_three_axes() -> None:
 
 def test_every_stop_reason_is_a_sentence() -> None:
     assert all(reason.value[0].isupper() and reason.value.endswith(".") for reason in StopReason)
+
+
+def test_a_map_says_what_it_is_and_reads_as_its_array() -> None:
+    values = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
+    shown = Map(values, unit=DATA_UNIT, signed=True)
+    values[:] = 0
+    assert (shown.shape, shown.ndim, shown.dtype, len(shown)) == ((1, 3, 4), 3, np.float32, 1)
+    np.testing.assert_array_equal(np.asarray(shown), np.arange(12).reshape(1, 3, 4))
+    assert (float(shown.mean()), float(shown[0, 1].max())) == (5.5, 7.0)
+    assert float((shown - np.ones(4)).min()) == -1
+    with pytest.raises(ValueError, match="read-only"):
+        shown[0][:] = 3
+    with pytest.raises(AttributeError):
+        _ = shown.median
+    with pytest.raises(RestorationError, match=r"\(y, x\).*\(1, 3, 4\)"):
+        Map(shown.array, ("y", "x"))
+
+
+def test_plain_arrays_become_maps_by_name_and_number_of_axes() -> None:
+    images = np.ones((1, 4, 4))
+    four = np.ones((2, 3, 4, 4))
+    given = {"residual": images, "coverage": images, "modes": four, "series": four, "mine": images[0]}
+    maps = Snapshot(step=1, total=1, images=images, maps=given).maps
+    assert [each.axes for each in maps.values()] == [
+        IMAGE_AXES,
+        IMAGE_AXES,
+        NODE_AXES,
+        SERIES_AXES,
+        ("y", "x"),
+    ]
+    assert [each.unit for each in maps.values()] == [DATA_UNIT, "", "rad", DATA_UNIT, ""]
+    assert [name for name, each in maps.items() if each.signed] == ["residual", "modes"]
+    assert Snapshot(step=2, total=2, images=images, maps=maps).maps["modes"] is maps["modes"]

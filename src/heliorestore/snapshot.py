@@ -28,6 +28,12 @@ SERIES = "series"
 """The map with every frame (object, frame, y, x) of a method that restores each; what belongs to it is called
 `series_...`."""
 
+IMAGE_AXES = ("object", "y", "x")
+SERIES_AXES = ("object", "frame", "y", "x")
+NODE_AXES = ("frame", "mode", "gy", "gx")
+DATA_UNIT = "DATAUNIT"
+"""The unit of a map that has the unit of the images, whatever that is."""
+
 
 class StopReason(Enum):
     """Why a restoration ended; the value is the sentence a user reads."""
@@ -71,21 +77,65 @@ class Run:
         return tuple(source.path for source in (*self.sources, *self.files.values()))
 
 
+@dataclass(frozen=True, eq=False)
+class Map:
+    """An array (read-only float32) beside the images with what its axes and values are; reads as the array.
+
+    `axes` are names such as `IMAGE_AXES`; `unit` is a text, or `DATA_UNIT`; a `signed` map is shown around
+    zero. A map on a grid of nodes has their distances `step` and the place `first` of the first one, both
+    (y, x) in pixels of the observed image, the centre of whose first pixel is (0, 0).
+    """
+
+    array: FloatArray
+    axes: tuple[str, ...] = IMAGE_AXES
+    unit: str = ""
+    step: tuple[float, float] | None = None
+    first: tuple[float, float] = (0.0, 0.0)
+    signed: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "array", _read_only(self.array, np.float32))
+        if len(self.axes) != self.array.ndim:
+            raise RestorationError(
+                f"A map with the axes ({', '.join(self.axes)}) cannot have the shape {self.array.shape}: "
+                "name as many axes as the array has."
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.array, dtype) if copy else np.asarray(self.array, dtype)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.array[key]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getattr__(self, name: str) -> Any:  # mean, std, dtype and whatever else an array has
+        if name.startswith("_") or name == "array":
+            raise AttributeError(name)
+        return getattr(self.array, name)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
     """A detached, read-only CPU copy of a method's state: it may cross threads because nobody can write it.
 
     images (object, y, x) in the units of the burst; `zoom` of its pixels make one pixel of the burst. maps by
-    name: `modes` (frame, mode, gy, gx) in radian, `residual`, `uncertainty`, `coverage` (object, y, x), and
-    `series` (object, frame, y, x) where every frame was restored, of which images show one. losses of this
-    step by name; `history` has one value per iteration from the very start, filled in by `stream`, or by a
-    method that goes on with a run that was cut off.
+    name, each a `Map`, or an array that becomes one by its name and number of axes: `modes` (frame, mode, gy,
+    gx) in radian, `residual`, `uncertainty`, `coverage` (object, y, x), and `series` (object, frame, y, x)
+    where every frame was restored, of which images show one. losses of this step by name; `history` has one
+    value per iteration from the very start, filled in by `stream`, or by a method that goes on with a run
+    that was cut off.
     """
 
     step: int
     total: int
     images: FloatArray
-    maps: Mapping[str, FloatArray] = field(default_factory=dict)
+    maps: Mapping[str, Map] = field(default_factory=dict)
     losses: Mapping[str, float] = field(default_factory=dict)
     history: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     elapsed_s: float = 0.0
@@ -101,17 +151,47 @@ class Snapshot:
                 f"A snapshot's images have the axes (object, y, x); these have the shape {self.images.shape}."
             )
         freeze(self, "images", _read_only(self.images, np.float32))
-        freeze(
-            self,
-            "maps",
-            MappingProxyType({name: _read_only(array, np.float32) for name, array in self.maps.items()}),
-        )
+        maps = {name: as_map(name, found, self.run) for name, found in self.maps.items()}
+        freeze(self, "maps", MappingProxyType(maps))
         freeze(self, "losses", MappingProxyType({name: float(value) for name, value in self.losses.items()}))
         freeze(
             self,
             "history",
             MappingProxyType({name: _read_only(array, np.float64) for name, array in self.history.items()}),
         )
+
+    def array(self, name: str) -> FloatArray | None:
+        """The array of a map, None where there is no such map."""
+        return self.maps[name].array if name in self.maps else None
+
+    def unit_of(self, name: str) -> str:
+        """The unit of a map; empty where none is known."""
+        unit = self.maps[name].unit
+        return unit if unit != DATA_UNIT else "" if self.run is None else self.run.unit
+
+
+def as_map(name: str, found: Map | npt.ArrayLike, run: Run | None) -> Map:
+    """The map itself, or what an array of that name and number of axes is taken for."""
+    if isinstance(found, Map):
+        return found
+    array = np.asarray(found, np.float32)
+    four = SERIES_AXES if name.startswith(SERIES) else NODE_AXES
+    known = {2: IMAGE_AXES[1:], 3: IMAGE_AXES, 4: four}
+    axes = known.get(array.ndim, tuple(f"axis {n}" for n in range(array.ndim)))
+    if axes == NODE_AXES and name == "modes":
+        return Map(array, axes, "rad", _node_step(run), signed=True)
+    of_data = name.startswith(("residual", "uncertainty", SERIES))
+    return Map(array, axes, DATA_UNIT if of_data else "", signed=name == "residual")
+
+
+def _node_step(run: Run | None) -> tuple[float, float] | None:
+    """The distance of the nodes by the setting grid_step, where a method has one."""
+    settings = None if run is None else run.settings
+    if isinstance(settings, SavedSettings):
+        step = next((int(text) for name, text, *_ in settings.rows if name == "grid_step"), None)
+    else:
+        step = getattr(settings, "grid_step", None)
+    return None if step is None else (float(step), float(step))
 
 
 def _read_only(array: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -8,7 +8,7 @@ from heliorestore.burst import Burst
 from heliorestore.cli import main
 from heliorestore.diagnose.fried import estimate_r0_cm
 from heliorestore.errors import SettingsError
-from heliorestore.fits.readback import read_snapshot
+from heliorestore.fits.reader import read
 from heliorestore.instrument import Instrument, find
 from heliorestore.methods.base import settings_of, stream
 from heliorestore.methods.momfbd import MomfbdSettings
@@ -74,7 +74,7 @@ def test_the_command_and_the_record_tell_the_assumed_r0(tmp_path, capsys):
     assert main(["simulate", "-o", str(path), "--size", "64", "--frames", "3", "--objects", "1"]) == 0
     assert main(["momfbd", str(path), "-o", str(out), "--iterations", "1", "--quiet", "--device", "cpu"]) == 0
     assert "r0 = 10 cm was assumed" in capsys.readouterr().err
-    assert any("r0 = 10 cm was assumed" in text for text in read_snapshot(out).messages)
+    assert any("r0 = 10 cm was assumed" in text for text in read(out).messages)
 
 
 def test_an_unknown_telescope_is_asked_for():

@@ -9,7 +9,7 @@ from heliorestore.diagnose.psf_probe import probe
 from heliorestore.errors import RestorationError
 from heliorestore.instrument import find
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
-from heliorestore.snapshot import Run, Snapshot
+from heliorestore.snapshot import NODE_AXES, Map, Run, Snapshot
 
 SETTINGS = SvMomfbdSettings(modes=6, grid_step=16, psf=64, left_out=0.0)
 
@@ -63,6 +63,17 @@ def test_the_place_is_y_then_x_and_between_nodes_the_modes_are_interpolated():
     shifts = [
         centroid(probe(result(modes), SETTINGS, place, 0).image)[0]
         for place in ((0.0, 40.0), (16.0, 0.0), (24.0, 10.0), (32.0, 5.0))
+    ]
+    np.testing.assert_allclose(np.array(shifts) / shifts[1], [0, 1, 1.5, 2], atol=0.03)
+
+
+def test_the_place_is_found_on_nodes_that_do_not_begin_at_the_first_pixel():
+    modes = np.zeros((1, 6, 4, 5))
+    modes[0, 1] = np.arange(4)[:, None]
+    shown = Map(modes, NODE_AXES, "rad", (10.0, 12.0), (6.0, 0.0), signed=True)
+    shifts = [
+        centroid(probe(result(shown), SETTINGS, place, 0).image)[0]
+        for place in ((6.0, 40.0), (16.0, 0.0), (21.0, 10.0), (26.0, 5.0))
     ]
     np.testing.assert_allclose(np.array(shifts) / shifts[1], [0, 1, 1.5, 2], atol=0.03)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ import heliorestore
 from build_files import small_snapshot, voxels
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, SettingsError
+from heliorestore.fits import reader
+from heliorestore.fits.files import Gunzip
 from heliorestore.fits.provenance import from_ascii, to_ascii
 from heliorestore.fits.reader import describe, read, read_burst
 from heliorestore.fits.restored import reopen
@@ -19,9 +22,11 @@ from heliorestore.fits.writer import write
 from heliorestore.instrument import KNOWN
 from heliorestore.methods.base import replay, settings_of, stream
 from heliorestore.methods.richardson_lucy import RichardsonLucySettings
-from heliorestore.snapshot import Snapshot
+from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot
 
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+WCS_WORDS = ("TYPE", "UNIT", "RPIX", "RVAL", "DELT")
 
 
 def assert_same(back, snapshot):
@@ -55,6 +60,57 @@ def test_a_snapshot_comes_back_as_it_was(tmp_path, zoom):
     assert_same(back, snapshot)
     assert back.run.settings == snapshot.run.settings
     assert not back.images.flags.writeable
+
+
+@pytest.mark.parametrize("name", ["out.fits", "out.fits.gz"])
+def test_a_restored_file_is_opened_and_scanned_once(tmp_path, monkeypatch, name):
+    path = write(small_snapshot(tmp_path), tmp_path / name)
+    opened, scanned = [], []
+    fits_open, open_, scan = fits.open, Gunzip.open, reader.scan
+    monkeypatch.setattr(fits, "open", lambda *a, **k: opened.append("astropy") or fits_open(*a, **k))
+    monkeypatch.setattr(Gunzip, "open", lambda self, p: opened.append(p.name) or open_(self, p))
+    monkeypatch.setattr(reader, "scan", lambda file, p: scanned.append(p.name) or scan(file, p))
+    assert isinstance(read(path), Snapshot)
+    assert opened == [name, "astropy"]
+    assert scanned == [name]
+    reopen(path)
+    assert (opened.count(name), scanned.count(name)) == (2, 2)
+    assert read_burst(path).layout == "restored"
+    assert scanned.count(name) == 3
+
+
+def test_maps_come_back_with_their_axes_units_and_nodes(tmp_path):
+    first = small_snapshot(tmp_path)
+    nodes = Map(voxels(2, 4, 3, 3), NODE_AXES, "rad", (2.5, 3.0), (-1.0, 2.0), signed=True)
+    speed = Map(voxels(2, 8, 9), unit="km/s", signed=True)
+    snapshot = dataclasses.replace(first, maps={**first.maps, "modes": nodes, "speed": speed})
+    path = write(snapshot, tmp_path / "out.fits")
+    back = read(path)
+    assert back.maps["residual"].unit == DATA_UNIT
+    assert back.unit_of("residual") == first.run.unit
+    for name, each in snapshot.maps.items():
+        for fact in ("axes", "unit", "step", "first", "signed"):
+            assert getattr(back.maps[name], fact) == getattr(each, fact), (name, fact)
+    header = fits.getheader(path, "MODES")
+    # The second node along x is at pixel 5 from 0, which FITS calls 6; the first along y at pixel -1.
+    x, y = WCS(header).pixel_to_world_values(1, 0, 0, 0)[:2]
+    assert (float(x), float(y)) == (6.0, 0.0)
+
+
+def test_mode_maps_of_files_without_cards_of_nodes_have_the_step_of_the_settings(tmp_path):
+    snapshot = small_snapshot(tmp_path)
+    rows = (*snapshot.run.settings.rows, ("grid_step", "16", "px", ""))
+    settings = dataclasses.replace(snapshot.run.settings, rows=rows)
+    run = dataclasses.replace(snapshot.run, settings=settings)
+    path = write(dataclasses.replace(snapshot, run=run), tmp_path / "out.fits")
+    with fits.open(path, mode="update") as hdus:
+        for hdu in hdus[1:]:
+            for key in ("HELIOAXS", "HELIOSGN", *(f"C{word}{n}" for word in WCS_WORDS for n in (1, 2))):
+                hdu.header.remove(key, ignore_missing=True)
+    back = read(path)
+    assert back.maps["modes"].step == (16.0, 16.0)
+    assert (back.maps["modes"].axes, back.maps["modes"].signed) == (NODE_AXES, True)
+    np.testing.assert_array_equal(back.maps["modes"], snapshot.maps["modes"])
 
 
 def test_what_was_read_back_can_be_written_again_and_says_the_same(tmp_path):

@@ -14,7 +14,7 @@ from heliorestore.errors import BurstError, SettingsError
 from heliorestore.methods.blind.patch_fit import advanced, evaluate, initial, make_problem
 from heliorestore.methods.blind.wavefronts import centre_tilts, make_wavefronts
 from heliorestore.methods.checkpoint import Saver, resume
-from heliorestore.methods.momfbd import METHOD, MomfbdSettings, judged, reason
+from heliorestore.methods.momfbd import METHOD, MomfbdSettings, judged, nodes, reason
 from heliorestore.optics.convolve import convolve
 from heliorestore.optics.psf import psf
 from heliorestore.prepare.align import frame_shifts
@@ -94,6 +94,16 @@ def test_a_burst_comes_closer_to_the_truth_than_its_mean_and_keeps_its_photometr
     assert last.images.mean() == pytest.approx(mean.mean(), rel=0.01)
     assert last.stop is StopReason.DONE
     assert last.maps["modes"].shape[:2] == (6, 8)
+    assert last.maps["modes"].step == pytest.approx((16, 16), abs=4)
+
+
+def test_the_nodes_of_the_mode_maps_are_the_centres_of_the_patches(problem):
+    step, first = nodes(problem.patches)
+    for axis, centres in enumerate(problem.patches.centres):
+        at = first[axis] + step[axis] * np.arange(len(centres))
+        np.testing.assert_allclose(at, centres, atol=1)  # patches begin at whole pixels
+        assert first[axis] == pytest.approx(float(centres[0]))
+        assert len(centres) > 2
 
 
 def test_two_objects_share_their_wavefronts_and_the_phase_grows_with_frequency():

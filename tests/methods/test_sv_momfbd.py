@@ -254,12 +254,13 @@ def test_a_run_is_deterministic_and_goes_on_from_an_earlier_result(case, tmp_pat
     assert onwards[0].losses["residual"] < 1.5 * first[-1].losses["residual"]
     path = tmp_path / "earlier.fits"
     fits.HDUList(
-        [fits.PrimaryHDU(first[-1].images), fits.ImageHDU(first[-1].maps["modes"], name="MODES")]
+        [fits.PrimaryHDU(first[-1].images), fits.ImageHDU(first[-1].maps["modes"].array, name="MODES")]
     ).writeto(path)
-    from_file = run(case.burst, SMALL.replace(start=str(path), iterations=2))
+    from_file = list(stream(case.burst, SMALL.replace(start=str(path), iterations=2), device="cpu"))
+    assert (from_file[0].step, "restart" in from_file[0].history) == (1, False)
     assert from_file[0].losses["residual"] == pytest.approx(onwards[0].losses["residual"], rel=1e-3)
     with pytest.raises(SettingsError, match="average, patches, or a FITS file"):
-        run(case.burst, SMALL.replace(start=str(tmp_path / "missing.fits")))
+        next(stream(case.burst, SMALL.replace(start=str(tmp_path / "missing.fits")), device="cpu"))
 
 
 @pytest.mark.parametrize("memory_bytes", [1e9, 3e6], ids=["in a piece", "in tiles, frames read when wanted"])

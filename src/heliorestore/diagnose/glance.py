@@ -66,7 +66,7 @@ def glance(snapshot: Snapshot, settings: SvMomfbdSettings) -> FloatArray:
     )
     for object_, optics in enumerate(all_optics):
         limit = cutoff(optics.instrument)
-        seen = _summed(wavefronts, all_optics, object_, snapshot.maps["modes"])
+        seen = _summed(wavefronts, all_optics, object_, snapshot.maps["modes"].array)
         edges = torch.linspace(0, 1, len(seen)) * limit
         total = torch.from_numpy(np.interp(frequencies.numpy(), edges.numpy(), seen)).float() + 1e-3
         ratio = (total + before.lambda_object * penalised) / (total + after.lambda_object * penalised)

@@ -147,7 +147,7 @@ def _fitted_modes(burst: Burst, settings: SvMomfbdSettings, device: str) -> Floa
     for snapshot in stream(burst, settings, device=device):
         last = snapshot
     assert last is not None  # a stream yields at least once
-    return last.maps["modes"]
+    return last.maps["modes"].array
 
 
 def _aligned(burst: Burst, observation: Observation) -> Burst:

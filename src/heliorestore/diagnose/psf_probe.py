@@ -47,15 +47,19 @@ def probe(
     """The PSF of a frame and an object at a place (y, x) in pixels of the snapshot's images."""
     if snapshot.run is None or "modes" not in snapshot.maps:
         raise RestorationError("This result has no mode maps, so that nothing is known of its PSFs.")
-    if np.isnan(snapshot.maps["modes"][frame]).any():
+    maps = snapshot.maps["modes"]
+    if maps.step is None:
+        raise RestorationError("This result does not say where the nodes of its mode maps lie.")
+    if np.isnan(maps.array[frame]).any():
         raise RestorationError(
             "This frame was left out of the restoration, so that nothing is known of its PSFs."
         )
     optics, halo, peak = _optics(
         snapshot.run.instruments, object_, settings.modes, settings.r0_cm, settings.left_out, settings.psf
     )
-    modes = torch.from_numpy(snapshot.maps["modes"][frame : frame + 1].copy())
-    image = _seen(optics, halo, modes_at(modes, settings.grid_step, [place])[0, :, 0])
+    modes = torch.from_numpy(maps.array[frame : frame + 1].copy())
+    at = tuple((p - first) / step for p, first, step in zip(place, maps.first, maps.step, strict=True))
+    image = _seen(optics, halo, modes_at(modes, 1, [(at[0], at[1])])[0, :, 0])
     pixel = optics.instrument.pixel_arcsec or 1.0
     area = float((image >= image.max() / 2).sum()) * pixel**2
     return ProbedPsf(

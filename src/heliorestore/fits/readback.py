@@ -6,19 +6,19 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from heliorestore.burst import Burst
-from heliorestore.errors import BurstError
+from heliorestore.errors import BurstError, RestorationError, SettingsError
 from heliorestore.fits.files import Gunzip, in_one_line, silent_astropy
-from heliorestore.fits.hdus import header_of, images_of, scan
+from heliorestore.fits.hdus import Hdu, Image, header_of, images_of
 from heliorestore.fits.layouts import OWN_FORMAT
-from heliorestore.fits.provenance import last_step, read_tables, step_number
+from heliorestore.fits.provenance import from_ascii, last_step, read_tables, step_number
 from heliorestore.fits.wcs import planar, zoomed
 from heliorestore.instrument import Instrument
-from heliorestore.snapshot import Run, Snapshot
+from heliorestore.snapshot import DATA_UNIT, Map, Run, Snapshot, as_map
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -28,38 +28,88 @@ FORMAT = 1
 """The version of the layout of restored files that this module writes and reads."""
 
 MAP_CARD = "HELIOMAP"  # the name of a map, in its extension
+AXES_CARD, SIGNED_CARD = "HELIOAXS", "HELIOSGN"  # of a map; files of earlier versions have neither
+NODE_TYPE = "PIXEL"  # CTYPE of the axes along which nodes lie
 HEADER_EXTENSION = "HEADER"  # of the second and later objects
 OWN_CARDS = ("LABEL", "WLNM")  # with the object's number, in the primary header
 
 
-def read_snapshot(path: Path) -> Snapshot:
-    """Read a restored file; the settings stay text until `methods.base.settings_of` is asked."""
-    with _opened(path) as hdus:
+def snapshot_of(file: BinaryIO, path: Path, scanned: list[Hdu]) -> Snapshot:
+    """The Snapshot of an open restored file; the settings stay text until `methods.base.settings_of` is
+    asked.
+    """
+    with _opened(file, path, scanned[0].cards.get(OWN_FORMAT)) as hdus:
         fields = read_tables(hdus)
         images = np.array(hdus[0].data, np.float32)
-        maps = {h.header[MAP_CARD]: np.array(h.data, np.float32) for h in hdus[1:] if MAP_CARD in h.header}
         run = fields.pop("run")
+        maps = {h.header[MAP_CARD]: _map_of(h, run) for h in hdus[1:] if MAP_CARD in h.header}
         if run is not None:
-            run = dataclasses.replace(run, headers=_input_headers(path, hdus, run, fields["zoom"]))
+            run = dataclasses.replace(
+                run, headers=_input_headers(file, path, scanned, len(run.labels), fields["zoom"])
+            )
         return Snapshot(images=images, maps=maps, run=run, **fields)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[fits.HDUList]:
-    """The file as astropy has it, after a check of its sizes; damage of any kind is a BurstError."""
+def read_start(path: Path) -> Snapshot:
+    """What a restoration begins with that has an earlier result in its setting `start`: images, and modes if
+    the file has some, at step 0. Files without the record of a run will do.
+    """
     from astropy.io import fits
 
     try:
-        with Gunzip().open(path) as file:
-            format_ = scan(file, path)[0].cards.get(OWN_FORMAT)
-            if format_ != FORMAT:
-                raise BurstError(
-                    f"{path} was written by another heliorestore (format {format_}); this one "
-                    f"reads format {FORMAT}."
-                )
-            file.seek(0)
-            with silent_astropy(), fits.open(file, memmap=False) as hdus:
-                yield hdus
+        with silent_astropy(), fits.open(path, memmap=False) as hdus:
+            images = np.asarray(hdus[0].data, np.float32)
+            maps = {"modes": as_map("modes", hdus["MODES"].data, None)} if "MODES" in hdus else {}
+            images = images.reshape(-1, *images.shape[-2:])
+            return Snapshot(step=0, total=0, images=images, maps=maps)
+    except (OSError, TypeError, ValueError, RestorationError) as error:
+        raise SettingsError(
+            f"start is '{path}': it must be average, patches, or a FITS file that heliorestore wrote with an "
+            f"earlier result ({in_one_line(error)})."
+        ) from error
+
+
+def _map_of(hdu: fits.ImageHDU, run: Run | None) -> Map:
+    """A map as its header describes it; of earlier versions, as its name and the settings do."""
+    header, array = hdu.header, np.array(hdu.data, np.float32)
+    if AXES_CARD not in header:
+        return as_map(header[MAP_CARD], array, run)
+    unit = from_ascii(header.get("BUNIT", ""))
+    return Map(
+        array,
+        tuple(header[AXES_CARD].split(",")),
+        DATA_UNIT if run is not None and unit == run.unit else unit,
+        *_nodes(header),
+        signed=bool(header[SIGNED_CARD]),
+    )
+
+
+def _nodes(header: Header) -> tuple[tuple[float, float] | None, tuple[float, float]]:
+    """`step` and `first` of a map on nodes."""
+    if header.get("CTYPE1") != NODE_TYPE or header.get("CTYPE2") != NODE_TYPE:
+        return None, (0.0, 0.0)
+    steps = [float(header[f"CDELT{axis}"]) for axis in (2, 1)]
+    places = [
+        header[f"CRVAL{axis}"] + (1 - header[f"CRPIX{axis}"]) * step - 1
+        for axis, step in zip((2, 1), steps, strict=True)
+    ]
+    return (steps[0], steps[1]), (places[0], places[1])
+
+
+@contextmanager
+def _opened(file: BinaryIO, path: Path, format_: object) -> Iterator[fits.HDUList]:
+    """A file whose sizes were checked, as astropy has it; damage of any kind is a BurstError."""
+    from astropy.io import fits
+
+    try:
+        if format_ != FORMAT:
+            raise BurstError(
+                f"{path} was written by another heliorestore (format {format_}); this one "
+                f"reads format {FORMAT}."
+            )
+        file.seek(0)
+        with silent_astropy(), fits.open(file, memmap=False) as hdus:
+            yield hdus
     except BurstError:
         raise
     except Exception as error:  # a damaged table makes astropy, numpy or json raise almost anything
@@ -69,23 +119,25 @@ def _opened(path: Path) -> Iterator[fits.HDUList]:
         ) from error
 
 
-def _input_headers(path: Path, hdus: fits.HDUList, run: Run, zoom: int) -> tuple[Header, ...]:
+def _input_headers(
+    file: BinaryIO, path: Path, scanned: list[Hdu], labels: int, zoom: int
+) -> tuple[Header, ...]:
     """The headers of the input as they were, one per object: without this step's cards, and on the input's
     pixels.
     """
-    with Gunzip().open(path) as file:
-        found = scan(file, path)
-        primary = dataclasses.replace(
-            images_of(found, path)[0], header_at=((found[0].header_at, found[0].header_size),)
-        )
-        first = without_own_cards(zoomed(planar(header_of(file, primary)), 1 / zoom))
-        headers = [first] * len(run.labels)
-        for hdu in found[1:]:
-            if hdu.cards.get("EXTNAME") == HEADER_EXTENSION:
-                stored = dataclasses.replace(primary, header_at=((hdu.header_at, hdu.header_size),))
-                header = without_own_cards(header_of(file, stored))
-                for number in _objects_of(str(hdus[hdu.number].header["OBJECTS"])):
-                    headers[number] = header
+
+    def stored(hdu: Hdu) -> Header:
+        return header_of(file, dataclasses.replace(image, header_at=((hdu.header_at, hdu.header_size),)))
+
+    image = images_of(scanned, path)[0]
+    headers = [without_own_cards(zoomed(planar(stored(scanned[0])), 1 / zoom))] * labels
+    for hdu in scanned[1:]:
+        if hdu.cards.get("EXTNAME") == HEADER_EXTENSION:
+            header = stored(hdu)
+            objects = _objects_of(str(header["OBJECTS"]))
+            headers[objects[0]] = without_own_cards(header)
+            for number in objects:
+                headers[number] = headers[objects[0]]
     return tuple(headers)
 
 
@@ -105,12 +157,11 @@ def without_own_cards(header: Header) -> Header:
     return kept
 
 
-def as_burst(burst: Burst) -> Burst:
+def as_burst(burst: Burst, image: Image, gunzip: Gunzip) -> Burst:
     """A restored file's images as a burst of one frame: labels and instruments are those of the
     restoration.
     """
-    path = burst.sources[0].path
-    with _opened(path) as hdus:
+    with gunzip.open(image.path) as file, _opened(file, image.path, image.cards.get(OWN_FORMAT)) as hdus:
         fields = read_tables(hdus)
         run, zoom = fields["run"], fields["zoom"]
         if run is None or len(run.labels) != burst.shape[0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from heliorestore.errors import BurstError, SettingsError
 from heliorestore.fits import ana
 from heliorestore.fits.files import Gunzip, read_exactly, silent_astropy
 from heliorestore.fits.frames import FileFrames
-from heliorestore.fits.hdus import header_of, images_of, scan
+from heliorestore.fits.hdus import Hdu, header_of, images_of, scan
 from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natural, plan_file, plan_files
 from heliorestore.fits.tables import tabulated_axes, tabulated_sky, tabulated_times
 from heliorestore.fits.wcs import planar, pointed, untabulated
@@ -36,12 +36,19 @@ _MOST_COUNTED = 2**28  # pixels that `describe` reads to count the bad ones
 
 def read(path: Paths) -> Burst | Snapshot:
     """Read a file, a list of files or a folder as a Burst; a restored file comes back as its Snapshot."""
-    burst = read_burst(path)
-    if burst.layout != "restored":
-        return burst
-    from heliorestore.fits.readback import read_snapshot
+    files, gunzip = _files(path), Gunzip()
+    if len(files) > 1:
+        return read_burst(files)
+    with gunzip.open(files[0]) as file:
+        plan, hdus = _plan_of(file, files[0])
+        if plan.layout == "restored":
+            from heliorestore.fits.readback import snapshot_of
 
-    return read_snapshot(burst.sources[0].path)
+            snapshot = snapshot_of(file, files[0], hdus)
+            if not np.isfinite(snapshot.images).any():
+                raise _no_valid_pixel(files[0])
+            return snapshot
+    return _read(files, [plan], gunzip)
 
 
 def read_burst(path: Paths) -> Burst:
@@ -50,9 +57,17 @@ def read_burst(path: Paths) -> Burst:
 
     Headers are read now, pixels when the frames are sliced. See `layouts.LAYOUTS` for what files may hold.
     """
-    files = _files(path)
-    gunzip = Gunzip()
-    plan = plan_files([_plan_of(file, gunzip) for file in files])
+    files, gunzip = _files(path), Gunzip()
+    plans = []
+    for path_ in files:
+        with gunzip.open(path_) as file:
+            plans.append(_plan_of(file, path_)[0])
+    return _read(files, plans, gunzip)
+
+
+def _read(files: list[Path], plans: list[Plan], gunzip: Gunzip) -> Burst:
+    """The burst of files that were looked into."""
+    plan = plan_files(plans)
     try:
         sources = tuple(Source.of(file) for file in dict.fromkeys(piece.image.path for piece in plan.pieces))
         burst = _burst_of(plan, sources, gunzip)
@@ -63,8 +78,12 @@ def read_burst(path: Paths) -> Burst:
     if int(np.prod(burst.shape, dtype=np.int64)) <= _SMALL and not any(
         np.isfinite(image).any() for _, _, image in burst.images()
     ):
-        raise BurstError(f"{files[0]} has no valid pixel: every value is NaN or blank.")
+        raise _no_valid_pixel(files[0])
     return burst
+
+
+def _no_valid_pixel(path: Path) -> BurstError:
+    return BurstError(f"{path} has no valid pixel: every value is NaN or blank.")
 
 
 def _files(path: Paths) -> list[Path]:
@@ -107,17 +126,17 @@ def _absolute(path: Path) -> Path:
     return path.absolute()
 
 
-def _plan_of(path: Path, gunzip: Gunzip) -> Plan:
-    with gunzip.open(path) as file:
-        if ana.is_ana(read_exactly(file, 0, 4, path) if file.seek(0, 2) >= 4 else b""):
-            return plan_file([ana.image_of(file, path)])
-        hdus = scan(file, path)
+def _plan_of(file: BinaryIO, path: Path) -> tuple[Plan, list[Hdu]]:
+    """What an open file holds as images, and, if it is FITS, its HDUs."""
+    if ana.is_ana(read_exactly(file, 0, 4, path) if file.seek(0, 2) >= 4 else b""):
+        return plan_file([ana.image_of(file, path)]), []
+    hdus = scan(file, path)
     images = images_of(hdus, path)
     if not images:
         tables = sum(hdu.kind in ("TABLE", "BINTABLE") for hdu in hdus)
         found = f"{tables} table{'s' * (tables != 1)}" if tables else "only headers without data"
         raise BurstError(f"{path} holds no image, {found}; an image has at least two axes.")
-    return plan_file(images)
+    return plan_file(images), hdus
 
 
 def _burst_of(plan: Plan, sources: tuple[Source, ...], gunzip: Gunzip) -> Burst:
@@ -151,7 +170,7 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], gunzip: Gunzip) -> Burst:
         return burst
     from heliorestore.fits.readback import as_burst
 
-    return as_burst(burst)
+    return as_burst(burst, plan.pieces[0].image, gunzip)
 
 
 def _times(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.datetime64]:

@@ -11,21 +11,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heliorestore.burst import FloatArray
 from heliorestore.fits.files import silent_astropy
 from heliorestore.fits.hdus import STRUCTURE
 from heliorestore.fits.layouts import OWN_FORMAT
 from heliorestore.fits.provenance import Card, last_step, step_cards, tables, to_ascii
-from heliorestore.fits.readback import FORMAT, HEADER_EXTENSION, MAP_CARD, finer
+from heliorestore.fits.readback import (
+    AXES_CARD,
+    FORMAT,
+    HEADER_EXTENSION,
+    MAP_CARD,
+    NODE_TYPE,
+    SIGNED_CARD,
+    finer,
+)
 from heliorestore.fits.wcs import planar, pointed, untabulated, zoomed
-from heliorestore.snapshot import SERIES, Run, Snapshot
+from heliorestore.snapshot import IMAGE_AXES, SERIES_AXES, Map, Run, Snapshot
 from heliorestore.storage import check_output, replacing
 
 if TYPE_CHECKING:
     from astropy.io import fits
     from astropy.io.fits import Header
 
-_MAP_AXES = {"modes": ("X", "Y", "MODE", "FRAME")}
+_AXIS_NAMES = {"gx": "X of the grid", "gy": "Y of the grid", "mode": "MODE", "frame": "FRAME"}
 # true of the old array only
 _STALE = ("EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT", "DATAMIN", "DATAMAX", OWN_FORMAT)
 _STEADY = 0.02  # relative spread of the steps between frames that still have one step
@@ -55,8 +62,8 @@ def image_hdus(snapshot: Snapshot) -> Iterator[fits.PrimaryHDU | fits.ImageHDU]:
     from astropy.io import fits
 
     yield fits.PrimaryHDU(snapshot.images, primary_header(snapshot))
-    for name, array in snapshot.maps.items():
-        yield _map_hdu(snapshot, name, array)
+    for name, each in snapshot.maps.items():
+        yield _map_hdu(snapshot, name, each)
     yield from _further_headers(snapshot.run)
 
 
@@ -181,37 +188,47 @@ def _further_headers(run: Run | None) -> Iterator[fits.ImageHDU]:
         yield hdu
 
 
-def _map_hdu(snapshot: Snapshot, name: str, array: FloatArray) -> fits.ImageHDU:
-    """A map with the WCS of its own pixels: the restored image's, the input's, or none."""
+def _map_hdu(snapshot: Snapshot, name: str, shown: Map) -> fits.ImageHDU:
+    """A map with the WCS of its own pixels: the restored image's, the input's, that of its nodes, or none."""
     from astropy.io import fits
 
-    run, plane, zoom = snapshot.run, array.shape[-2:], snapshot.zoom
+    run, plane, zoom = snapshot.run, shown.shape[-2:], snapshot.zoom
     header = fits.Header()
-    if array.ndim == 3 and plane == snapshot.images.shape[1:]:
+    if shown.axes == IMAGE_AXES and plane == snapshot.images.shape[1:]:
         header = _coordinates(_base(run, zoom, _shown_frame(snapshot)))
-    elif array.ndim == 3 and tuple(n * zoom for n in plane) == snapshot.images.shape[1:]:
+    elif shown.axes == IMAGE_AXES and tuple(n * zoom for n in plane) == snapshot.images.shape[1:]:
         header = _coordinates(_base(run, 1, _shown_frame(snapshot)))
-    elif array.ndim == 4 and name.startswith(SERIES) and run is not None:
+    elif shown.axes == SERIES_AXES and run is not None:
         header = _coordinates(_base(run, zoom))
         header.extend(_series_axes(run), bottom=True, update=True)
     else:
-        for axis, word in enumerate(_MAP_AXES.get(name, ())[: array.ndim], 1):
-            header[f"CNAME{axis}"] = f"{word} of the grid" if word in ("X", "Y") else word
+        for number, axis in enumerate(reversed(shown.axes), 1):
+            if axis in _AXIS_NAMES:
+                header[f"CNAME{number}"] = _AXIS_NAMES[axis]
+        header.extend(_node_cards(shown), bottom=True)
     header[MAP_CARD] = (name, "name of the map")
-    if (
-        unit := "rad"
-        if name == "modes"
-        else to_ascii(run.unit)
-        if run and name.startswith(("residual", "uncertainty", SERIES))
-        else ""
-    ):
-        header["BUNIT"] = unit
-    if name == "modes":
+    header[AXES_CARD] = (",".join(shown.axes), "its axes, the last one is axis 1")
+    header[SIGNED_CARD] = (shown.signed, "whether it is shown around zero")
+    if unit := snapshot.unit_of(name):
+        header["BUNIT"] = to_ascii(unit)
+    if "mode" in shown.axes:
         header["COMMENT"] = (
             "Coefficients (frame, mode, grid y, grid x) of the modes of the wavefront; SETTINGS names the "
             "basis."
         )
-    return fits.ImageHDU(array, header, name=to_ascii(name).upper())
+    return fits.ImageHDU(shown.array, header, name=to_ascii(name).upper())
+
+
+def _node_cards(shown: Map) -> Iterator[Card]:
+    """Where the nodes of a grid lie, in pixels of the input that are counted from 1 as FITS does."""
+    if shown.step is None:
+        return
+    for axis, step, first in zip((2, 1), shown.step, shown.first, strict=True):
+        yield f"CTYPE{axis}", NODE_TYPE, "pixels of the input, its first one is 1"
+        yield f"CUNIT{axis}", "pixel", ""
+        yield f"CRPIX{axis}", 1.0, ""
+        yield f"CRVAL{axis}", first + 1, "place of the first node"
+        yield f"CDELT{axis}", step, "from node to node"
 
 
 def _series_axes(run: Run) -> list[Card]:

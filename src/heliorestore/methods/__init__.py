@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a method lives, the line that `heliorestore --help` shows for it, and what completes its settings
-    from the data.
+    """Where a method lives, the line that `heliorestore --help` shows for it, what completes its settings
+    from the data, and what reads the earlier result that its setting `start` may name.
 
     `needs_instrument` says whether it can do nothing before aperture, pixels and wavelength are known.
     """
@@ -14,6 +14,7 @@ class Entry:
     target: str
     summary: str
     prepare: str = ""
+    start: str = ""
     needs_instrument: bool = True
 
 
@@ -36,6 +37,7 @@ METHODS = {
         "heliorestore.methods.sv_momfbd:METHOD",
         "Restore a burst by blind deconvolution with a blur that varies from place to place.",
         prepare="heliorestore.diagnose.fried:prepare",
+        start="heliorestore.fits.readback:read_start",
     ),
     "enhance": Entry(
         "heliorestore.methods.enhance:METHOD",

@@ -93,8 +93,10 @@ def stream(
             inputs=Run.of(burst, settings, device, seed).inputs(),
         )
     messages: tuple[str, ...] = ()
-    asked = settings
-    if prepare := METHODS[settings.method].prepare:
+    asked, entry = settings, METHODS[settings.method]
+    if start is None and entry.start and (named := settings.files().get("start")):
+        start = _attribute(entry.start)(named)
+    if prepare := entry.prepare:
         settings, messages = _attribute(prepare)(burst, settings, place)
     messages = (*doubts(burst.instruments), *messages)
     run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=_files(settings))

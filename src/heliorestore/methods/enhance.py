@@ -24,7 +24,7 @@ from heliorestore.optics.quiet_sun import limb_cosine, quiet_sun
 from heliorestore.optics.reobserve import reobserved
 from heliorestore.prepare.average import average_frames
 from heliorestore.settings import Settings, option, weights_option
-from heliorestore.snapshot import Snapshot, StopReason
+from heliorestore.snapshot import DATA_UNIT, Map, Snapshot, StopReason
 
 ZOOM = 2
 TILE = 256  # input pixels
@@ -116,8 +116,8 @@ class EnhanceMethod:
                 coverage[number, rows] = 1
                 if step < total:
                     yield Snapshot(
-                        step=step, total=total, images=images, maps={"coverage": coverage}, messages=messages,
-                        elapsed_s=time.perf_counter() - began, zoom=ZOOM,
+                        step=step, total=total, images=images, maps={"coverage": Map(coverage)},
+                        messages=messages, elapsed_s=time.perf_counter() - began, zoom=ZOOM,
                     )  # fmt: skip
         if settings.keep_flux:
             messages += tuple(
@@ -135,7 +135,7 @@ class EnhanceMethod:
             step=total,
             total=total,
             images=images,
-            maps={"coverage": coverage, "residual": residual},
+            maps={"coverage": Map(coverage), "residual": Map(residual, unit=DATA_UNIT, signed=True)},
             losses=losses,
             messages=messages,
             elapsed_s=time.perf_counter() - began,

@@ -30,7 +30,9 @@ class History:
         self._live = [o.name for o in options(type(settings)) if _is_numeric_knob(o)]
         self._lists = [o.name for o in options(type(settings)) if _is_list_knob(o)]
         self.columns: dict[str, Any] = {}
-        self._restart = {} if start is None else {RESTART: 0.0}
+        # The record of the run has the file that a setting names, and needs no mark.
+        named = start is not None and start.step == 0 and "start" in settings.files()
+        self._restart = {} if start is None or named else {RESTART: 0.0}
         if start is not None and start.run is not None and start.run.settings.method == settings.method:
             self.columns = dict(start.history)
             self._restart = {RESTART: float(bool(self.columns) and _leads_to(start.run, burst, settings))}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -25,7 +25,7 @@ from heliorestore.nets.tile_rows import Cut, cuts, restored_rows
 from heliorestore.prepare.observe import Observation, observe, preparation
 from heliorestore.quality.metrics import contrast
 from heliorestore.settings import Settings, option, weights_option
-from heliorestore.snapshot import Snapshot, StopReason
+from heliorestore.snapshot import DATA_UNIT, Map, Snapshot, StopReason
 
 SPREAD = "The committee's spread"
 """How the message begins that says what the map `uncertainty` is worth."""
@@ -371,13 +371,13 @@ def _snapshot(
         if whole
         else torch.ones(len(images), 1, 1, dtype=torch.float64)
     )
-    maps = {}
+    maps: dict[str, Map] = {}
     if len(problem.bands) > 1 and not isinstance(problem.net, Recurrent):
-        maps["coverage"] = (
-            (mean.count > 0).expand(mean.shape[1:])[:rows, :columns].expand(images.shape).float().numpy()
-        )
+        done = (mean.count > 0).expand(mean.shape[1:])[:rows, :columns].expand(images.shape)
+        maps["coverage"] = Map(done.float().numpy())
     if bool((mean.count > 1).any()):
-        maps["uncertainty"] = (mean.spread[inner] * _each(problem.values)[:, 0] * gains).float().numpy()
+        spread = mean.spread[inner] * _each(problem.values)[:, 0] * gains
+        maps["uncertainty"] = Map(spread.float().numpy(), unit=DATA_UNIT)
     counts = problem.observation.counts
     images = images * gains if counts is None else torch.where(counts == 0, math.nan, images * gains)
     result = images.float().numpy()
@@ -387,7 +387,7 @@ def _snapshot(
     )  # fmt: skip
 
 
-def _losses(problem: _Problem, images: FloatArray, maps: dict[str, FloatArray]) -> dict[str, float]:
+def _losses(problem: _Problem, images: FloatArray, maps: Mapping[str, Map]) -> dict[str, float]:
     """Contrast gained over the sharpest frame, and the committee's spread relative to the mean, averaged over
     the objects.
     """
@@ -406,7 +406,7 @@ def _losses(problem: _Problem, images: FloatArray, maps: dict[str, FloatArray]) 
     if "uncertainty" in maps:
         spreads = [
             np.sqrt(np.mean(np.square(spread))) / np.nanmean(image)
-            for spread, image in zip(maps["uncertainty"], images, strict=True)
+            for spread, image in zip(maps["uncertainty"].array, images, strict=True)
         ]
         losses["spread"] = float(np.mean(spreads))
     return losses

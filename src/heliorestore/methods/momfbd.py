@@ -25,11 +25,12 @@ from heliorestore.methods.blind.patch_fit import (
     make_problem,
     patch_images,
 )
+from heliorestore.methods.blind.patch_metric import Patches
 from heliorestore.methods.blind.settings import BlindSettings, numbers
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.prepare.observe import observe, preparation
 from heliorestore.settings import option
-from heliorestore.snapshot import Snapshot, StopReason
+from heliorestore.snapshot import NODE_AXES, Map, Snapshot, StopReason
 
 _PATIENCE = 5  # iterations without a gain at the held-out frequencies before the run ends
 _GAIN = 0.005  # a gain is at least this fraction
@@ -149,8 +150,21 @@ def snapshot(
         step=state.step,
         total=max(settings.iterations, state.step),
         images=images.cpu().numpy(),
-        maps={"modes": modes},
+        maps={"modes": Map(modes, NODE_AXES, "rad", *nodes(patches), signed=True)},
         losses=evaluation.losses,
         stop=stop,
         messages=messages,
     )
+
+
+def nodes(patches: Patches) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Mean distances of the patches' centres and the place of the first one, (y, x) in pixels.
+
+    The centres are evenly spread but for rounding; a patch that is alone along an axis is its own distance.
+    """
+    rows, columns = (centres.tolist() for centres in patches.centres)
+    steps = [
+        (centres[-1] - centres[0]) / (len(centres) - 1) if len(centres) > 1 else float(patches.size)
+        for centres in (rows, columns)
+    ]
+    return (steps[0], steps[1]), (rows[0], columns[0])

@@ -25,7 +25,7 @@ from heliorestore.nets.denoiser import DROPOUT, SMALLEST, Denoiser
 from heliorestore.nets.tile_rows import restored_rows
 from heliorestore.nets.uncertainty import uncertain_image
 from heliorestore.settings import Settings, option, weights_option
-from heliorestore.snapshot import Snapshot, StopReason
+from heliorestore.snapshot import DATA_UNIT, SERIES, SERIES_AXES, Map, Snapshot, StopReason
 
 BUNDLED = "denoise-stokes"
 TILE = 256  # pixels, a multiple of what the network halves images to
@@ -198,11 +198,15 @@ class _Job:
         sigma = found[len(group) :]
         return found[: len(group)] * unit + level, sigma * unit if passes else sigma
 
+    def residual(self) -> dict[str, Map]:
+        """The map of what was taken away from the frame that is shown."""
+        return {"residual": Map(self.observed - self.images, unit=DATA_UNIT, signed=True)}
+
     def snapshot(
         self,
         step: int,
         total: int,
-        maps: Mapping[str, FloatArray],
+        maps: Mapping[str, Map],
         losses: Mapping[str, float],
         stop: StopReason | None = None,
     ) -> Snapshot:
@@ -211,7 +215,7 @@ class _Job:
             step=step,
             total=total,
             images=self.images,
-            maps={"coverage": self.coverage, **maps},
+            maps={"coverage": Map(self.coverage), **maps},
             losses=losses,
             messages=self.messages,
             stop=stop,
@@ -390,8 +394,8 @@ def _fit(
             state = _next(state, job.net, optimiser, {"training": trained, "hold_out": held})
             turn = _preview(job, settings, turn)
             job.fitted = state.losses
-            residual = {"residual": job.observed - job.images}
-            shown = job.snapshot(state.epoch, settings.fit + _count(job, settings), residual, state.losses)
+            total = settings.fit + _count(job, settings)
+            shown = job.snapshot(state.epoch, total, job.residual(), state.losses)
             shown = saver.noted(shown, settings)
             saver.save(state)
             sent = yield shown
@@ -476,7 +480,7 @@ def _apply(
     passes = settings.passes if settings.uncertainty else 0
     whole = _Whole.of(job.burst, len(frames) > 1, bool(passes))
     total, step = done + len(job.groups) * len(frames), done
-    maps: dict[str, FloatArray] = {}
+    maps: dict[str, Map] = {}
     for frame in frames:
         for number, group in enumerate(job.groups):
             with torch.random.fork_rng(devices=[]):
@@ -489,8 +493,8 @@ def _apply(
             if step < total:
                 yield job.snapshot(step, total, maps, {})
         if frame == shown:
-            maps = {"residual": job.observed - job.images}
-            for array in (job.images, job.coverage, maps["residual"]):
+            maps = job.residual()
+            for array in (job.images, job.coverage):
                 array.flags.writeable = False  # so that the snapshots need not copy them
     yield job.snapshot(total, total, maps | whole.maps(shown), job.fitted | _judged(job), stop=stop)
 
@@ -531,16 +535,16 @@ class _Whole:
         if self.uncertainty is not None:
             self.uncertainty[list(group), 0 if self.single else frame] = sigma
 
-    def maps(self, shown: int) -> dict[str, FloatArray]:
+    def maps(self, shown: int) -> dict[str, Map]:
         """As the snapshot names them: the shown frame's uncertainty, and the series."""
-        maps: dict[str, FloatArray] = {}
+        maps: dict[str, Map] = {}
         if self.uncertainty is not None:
-            maps["uncertainty"] = self.uncertainty[:, 0 if self.single else shown].copy()
+            maps["uncertainty"] = Map(self.uncertainty[:, 0 if self.single else shown], unit=DATA_UNIT)
         for name, array in (
-            ("series", self.series),
-            ("series_uncertainty", None if self.single else self.uncertainty),
+            (SERIES, self.series),
+            (f"{SERIES}_uncertainty", None if self.single else self.uncertainty),
         ):
             if array is not None:
-                array.flags.writeable = False  # so that the snapshot need not copy it
-                maps[name] = array
+                array.flags.writeable = False  # so that the map need not copy it
+                maps[name] = Map(array, SERIES_AXES, DATA_UNIT)
         return maps

@@ -18,7 +18,7 @@ from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError
 from heliorestore.methods.denoising.polarisation import light_of, spectra
 from heliorestore.settings import Settings, option
-from heliorestore.snapshot import SERIES, Snapshot, StopReason
+from heliorestore.snapshot import DATA_UNIT, SERIES, SERIES_AXES, Map, Snapshot, StopReason
 
 _STANDS_OUT = 1.25  # variance of a component, in that of the noise, from which it is taken for signal
 
@@ -73,9 +73,10 @@ class Pca:
                 f"{burst.labels[group[0]]} and its other wavelengths: {kept} of {len(group)} components.",
             )
             last = step == len(groups)
-            maps = {"residual": observed - series[:, settings.frame]} | (
-                {SERIES: series} if last and frames > 1 else {}
-            )
+            left = observed - series[:, settings.frame]
+            maps = {"residual": Map(left, unit=DATA_UNIT, signed=True)}
+            if last and frames > 1:
+                maps[SERIES] = Map(series, SERIES_AXES, DATA_UNIT)
             yield Snapshot(
                 step=step, total=len(groups), images=series[:, settings.frame], maps=maps, messages=messages,
                 elapsed_s=time.perf_counter() - began, stop=StopReason.DONE if last else None,

@@ -21,7 +21,7 @@ from heliorestore.burst import Burst, FloatArray
 from heliorestore.optics.psf import fast_length, telescope_psf
 from heliorestore.prepare.average import average_frames
 from heliorestore.settings import Settings, option
-from heliorestore.snapshot import Snapshot, StopReason
+from heliorestore.snapshot import DATA_UNIT, Map, Snapshot, StopReason
 
 _DAMPING_POWER = 10  # White's N: how sharply the damping sets in at its threshold
 
@@ -127,7 +127,7 @@ class RichardsonLucy:
                 step=step_number,
                 total=max(settings.iterations, step_number),
                 images=restored,
-                maps={"residual": residual},
+                maps={"residual": Map(residual, unit=DATA_UNIT, signed=True)},
                 losses={"residual": float(np.mean(rms / np.nanmean(np.abs(images), axis=(1, 2))))},
                 elapsed_s=time.perf_counter() - began,
                 zoom=problem.zoom,

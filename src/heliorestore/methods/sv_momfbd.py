@@ -13,13 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from astropy.io import fits
 
 from heliorestore.budget import budget_bytes
 from heliorestore.burst import Burst
-from heliorestore.errors import SettingsError
 from heliorestore.methods.blind.emulated import emulated, emulator_layout, load_emulator
 from heliorestore.methods.blind.forward import Flow, MakeModel, PlanLayout, filter_flow
 from heliorestore.methods.blind.object_solver import Knobs
@@ -48,7 +45,7 @@ from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.optics.penalties import Kind
 from heliorestore.prepare.observe import observe, preparation
 from heliorestore.settings import option, weights_option
-from heliorestore.snapshot import Snapshot, StopReason
+from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReason
 
 _RATES = (10**-1.7, 10**-0.5)  # of objects and modes in the paper's recipe
 _WORDS = ("average", "patches")  # that `start` may be besides a file
@@ -242,9 +239,7 @@ class _Restoration:
         self, burst: Burst, settings: SvMomfbdSettings, device: torch.device, start: Snapshot | None
     ) -> None:
         memory = budget_bytes(settings.memory_gb, device)
-        earlier = (
-            Earlier(start.images, start.maps.get("modes")) if start is not None else _earlier(settings.start)
-        )
+        earlier = None if start is None else Earlier(start.images, start.array("modes"))
         self.began_at = start.step if start is not None else 0
         self.wavefronts = settings.wavefronts(burst.instruments, device)
         shares = share(
@@ -340,9 +335,10 @@ class _Restoration:
         residual: torch.Tensor | None = None,
     ) -> Snapshot:
         scales = self.observation.scales[:, None, None]
-        maps = {"modes": self.observation.of_burst(modes.cpu().numpy())}
+        step, shown = float(settings.grid_step), self.observation.of_burst(modes.cpu().numpy())
+        maps = {"modes": Map(shown, NODE_AXES, "rad", (step, step), signed=True)}
         if residual is not None:
-            maps["residual"] = (residual * scales).cpu().numpy()
+            maps["residual"] = Map((residual * scales).cpu().numpy(), unit=DATA_UNIT, signed=True)
         total = max(state.began + settings.iterations, state.step)
         return Snapshot(
             step=state.step, total=total, images=(images * scales).cpu().numpy(), maps=maps, losses=losses
@@ -356,20 +352,3 @@ class _Restoration:
         if state.flow.residual <= float(self.observation.sigmas.square().mean().sqrt()):
             return StopReason.NOISE
         return StopReason.CONVERGED if state.flow.stalled >= 3 else None
-
-
-def _earlier(start: str) -> Earlier | None:
-    """The result that a start setting names, or None where it is one of the words."""
-    if start in _WORDS:
-        return None
-    path = Path(start).expanduser()
-    try:
-        with fits.open(path) as file:
-            images = np.asarray(file[0].data, np.float32)
-            modes = np.asarray(file["MODES"].data, np.float32) if "MODES" in file else None
-    except (OSError, TypeError, ValueError) as error:
-        raise SettingsError(
-            f"start is {start!r}: it must be average, patches, or a FITS file that heliorestore wrote with "
-            f"an earlier result ({error})."
-        ) from error
-    return Earlier(images.reshape(-1, *images.shape[-2:]) if images.ndim >= 2 else None, modes)

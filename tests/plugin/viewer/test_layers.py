@@ -27,7 +27,7 @@ from heliorestore.plugin.viewer.layers import (  # fmt: skip
     snapshot_layers,
     symmetric_cuts,
 )
-from heliorestore.snapshot import Run, Snapshot
+from heliorestore.snapshot import NODE_AXES, Map, Run, Snapshot
 
 
 class LazyFrames:
@@ -227,6 +227,25 @@ def test_nodes_of_mode_maps_lie_on_their_pixels_in_the_world(burst):
     node = layers["r WB modes"].data_to_world((2, 1, 2, 3))
     np.testing.assert_allclose(node[-2:], layers["r WB"].data_to_world((16, 24)))
     assert layers["r WB modes"].interpolation2d == "linear"
+
+
+def test_nodes_that_are_patches_lie_where_the_patches_have_their_centres(burst, fake):
+    run = Run.of(burst, FakeSettings(), "cpu", 0)
+    modes = Map(np.ones((4, 6, 3, 2)), NODE_AXES, "rad", (8.0, 12.0), (2.0, 5.0), signed=True)
+    snapshot = Snapshot(step=1, total=2, images=np.ones((2, 24, 30)), maps={"modes": modes}, run=run)
+    layers = {layer.name: layer for layer in made(snapshot_layers(snapshot, "r"))}
+    node = layers["r WB modes"].data_to_world((2, 1, 2, 1))
+    np.testing.assert_allclose(node[-2:], layers["r WB"].data_to_world((18, 17)))
+
+
+def test_a_map_is_shown_as_its_record_says_whatever_its_name(burst, fake):
+    run = Run.of(burst, FakeSettings(), "cpu", 0)
+    maps = {"velocity": Map(np.linspace(-1, 3, 2 * 24 * 30).reshape(2, 24, 30), signed=True)}
+    snapshot = Snapshot(step=1, total=2, images=np.ones((2, 24, 30)), maps=maps, run=run)
+    layers = {layer.name: layer for layer in made(snapshot_layers(snapshot, "r"))}
+    low, high = layers["r WB velocity"].contrast_limits
+    assert low == -high
+    assert layers["r WB velocity"].colormap.name == "coolwarm"
 
 
 def test_a_part_of_the_image_lies_where_it_was_cut_from():

@@ -83,7 +83,7 @@ def initial(problem: PatchProblem, start: Snapshot | None = None) -> PatchState:
     frames = patches.observation.frames
     modes = torch.zeros((patches.count, frames, patches.wavefronts.count), device=patches.mean.device)
     step = 0
-    found = None if start is None else start.maps.get("modes")
+    found = None if start is None else start.array("modes")
     if found is not None and found.shape == (
         patches.observation.burst_frames,
         patches.wavefronts.count,

@@ -97,11 +97,10 @@ class DenoiseWidget(RestoreWidget):
 
     def _statistics(self, snapshot: Snapshot) -> str:
         """What the residuals of the visible objects tell, a line each."""
-        residuals = snapshot.maps.get("residual")
-        coverage = snapshot.maps.get("coverage")
+        residuals, coverage = snapshot.array("residual"), snapshot.array("coverage")
         if residuals is None or coverage is None:
             return ""
-        unit = snapshot.run.unit if snapshot.run else ""
+        unit = snapshot.unit_of("residual")
         lines = []
         for number in (
             n for n, visible in self._visible.items() if visible and n < len(residuals) and coverage[n].any()

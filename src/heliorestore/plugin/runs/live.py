@@ -121,6 +121,11 @@ class BoxLayers(LiveLayers):
 
 
 def within(snapshot: Snapshot, rows: slice, columns: slice) -> Snapshot:
-    """The snapshot with its images and residual cut to a rectangle; mode maps stay as they are."""
-    cut = {name: maps if maps.ndim == 4 else maps[:, rows, columns] for name, maps in snapshot.maps.items()}
+    """The snapshot with its images and the maps on their pixels cut to a rectangle; maps of nodes stay."""
+    cut = {
+        name: dataclasses.replace(each, array=each.array[..., rows, columns])
+        if each.axes[-2:] == ("y", "x")
+        else each
+        for name, each in snapshot.maps.items()
+    }
     return dataclasses.replace(snapshot, images=snapshot.images[:, rows, columns], maps=cut)

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError
 from heliorestore.instrument import Instrument
-from heliorestore.settings import SavedSettings, Settings, to_rows
-from heliorestore.snapshot import SERIES, Snapshot
+from heliorestore.settings import Settings, to_rows
+from heliorestore.snapshot import IMAGE_AXES, NODE_AXES, SERIES, SERIES_AXES, Map, Snapshot
 
 LayerData = tuple[Any, dict[str, Any], str]
 # which picture of a snapshot: ("image", object), ("residual", object), ("modes", 0), ...
@@ -29,15 +29,8 @@ Key = tuple[str, int]
 TAG = "heliorestore"  # metadata key that holds the Burst or Snapshot a layer shows
 _CUTS = (0.5, 99.5)  # percent of the pixels below the lower and the upper contrast limit
 _SAMPLES = 512  # pixels along an axis that are looked at for the contrast limits
-_DIVERGING = ("residual", "modes")
-_COLORMAPS = {
-    "image": "gray",
-    "residual": "coolwarm",
-    "modes": "coolwarm",
-    "uncertainty": "inferno",
-    "coverage": "viridis",
-    SERIES: "gray",
-}
+_COLORMAPS = {"image": "gray", "uncertainty": "inferno", SERIES: "gray"}
+_AXIS_LABELS = {"mode": "k", "frame": "t", "gy": "y", "gx": "x"}
 # what a layer is called where the map of that method is less than its kind says
 _SAID = {("mfbd", "uncertainty"): "spread"}
 
@@ -91,28 +84,18 @@ class Placement:
             "units": self.units,
         }
 
-    def of_nodes(self, step: int) -> dict[str, Any]:
-        """Layer arguments of values at every `step`-th pixel, the first at the first pixel, drawn as they are
+    def of_nodes(self, step: tuple[float, float], first: tuple[float, float]) -> dict[str, Any]:
+        """Layer arguments of values every `step` pixels (y, x) from the pixel `first` on, drawn as they are
         meant in between.
         """
-        scale = np.array(self.scale) * step
+        scale = np.array(self.scale)
         return {
-            "scale": scale,
-            "translate": np.array(self.translate),
+            "scale": scale * step,
+            "translate": np.array(self.translate) + self.rotate @ (scale * first),
             "rotate": self.rotate,
             "units": self.units,
             "interpolation2d": "linear",
         }
-
-
-def _node_step(snapshot: Snapshot) -> int | None:
-    """The distance in pixels of the nodes that mode maps are given at; None where they are not on such a
-    grid.
-    """
-    settings = snapshot.run.settings if snapshot.run else None
-    if isinstance(settings, SavedSettings):
-        return next((int(text) for name, text, *_ in settings.rows if name == "grid_step"), None)
-    return getattr(settings, "grid_step", None)
 
 
 def burst_layers(burst: Burst, name: str = "") -> list[LayerData]:
@@ -151,14 +134,13 @@ def snapshot_layers(
 def pictures(snapshot: Snapshot) -> dict[Key, npt.NDArray[np.float32]]:
     """Every array of a snapshot that becomes a layer, in the order in which they are added."""
     found: dict[Key, npt.NDArray[np.float32]] = {}
-    for name, maps in snapshot.maps.items():
-        if maps.ndim == 4 and name.startswith(SERIES):
-            found |= {(name, object_): frames for object_, frames in reversed(list(enumerate(maps)))}
-        # the frames next to the image: napari lines axes up from the last one, so that t is the burst's t
-        elif maps.ndim == 4:
-            found[name, 0] = maps.swapaxes(0, 1)
-        elif maps.ndim == 3:
-            found |= {(name, object_): plane for object_, plane in enumerate(maps)}
+    for name, each in snapshot.maps.items():
+        if each.axes == SERIES_AXES:
+            found |= {(name, object_): frames for object_, frames in reversed(list(enumerate(each.array)))}
+        elif each.axes == NODE_AXES:
+            found[name, 0] = each.array.swapaxes(0, 1)  # as `_axes_of` says
+        elif each.axes == IMAGE_AXES:
+            found |= {(name, object_): plane for object_, plane in enumerate(each.array)}
     # The images come last, so that they lie on top; the first object on top of the others.
     return found | {
         ("image", object_): snapshot.images[object_] for object_ in reversed(range(len(snapshot.images)))
@@ -177,29 +159,42 @@ def snapshot_layer(
     observed = (snapshot.images.shape[1] // snapshot.zoom, snapshot.images.shape[2] // snapshot.zoom)
     if placement is None:
         placement = Placement.of_instrument(snapshot.run.instruments[0]) if snapshot.run else Placement()
-    step = _node_step(snapshot) if kind == "modes" else None
+    shown = snapshot.maps.get(kind)
+    axes = _axes_of(shown)
     arguments = (
-        placement.of_nodes(step) if step else placement.of_grid(observed, (array.shape[-2], array.shape[-1]))
+        placement.of_nodes(shown.step, shown.first)
+        if shown is not None and shown.step is not None
+        else placement.of_grid(observed, (array.shape[-2], array.shape[-1]))
     )
-    if array.ndim == 4:  # (mode, frame, y, x)
-        arguments |= _with_axes(arguments, 2)
-    if kind.startswith(SERIES):  # (frame, y, x), as the burst's own layers are
-        arguments |= _with_axes(arguments, 1)
+    if len(axes) > 2:
+        arguments |= _with_axes(arguments, len(axes) - 2)
     label = snapshot.run.labels[object_] if snapshot.run else f"object {object_}"
-    objects = 1 if array.ndim == 4 else len(snapshot.images)
+    objects = 1 if "mode" in axes else len(snapshot.images)
     title = _layer_name(name, label, objects)
     method = snapshot.run.settings.method if snapshot.run else ""
-    if kind == "modes":  # drawn over the image, which should be seen through
+    signed = shown is not None and shown.signed
+    if "mode" in axes:  # drawn over the image, which should be seen through
         arguments["opacity"] = 0.6
     arguments |= {
         "name": title if kind == "image" else f"{title} {_SAID.get((method, kind), kind)}",
-        "axis_labels": {4: ("k", "t", "y", "x"), 3: ("t", "y", "x")}.get(array.ndim, ("y", "x")),
-        "contrast_limits": symmetric_cuts(array) if kind in _DIVERGING else cuts(array),
-        "colormap": _COLORMAPS.get(kind, "viridis"),
+        "axis_labels": tuple(_AXIS_LABELS.get(axis, axis) for axis in axes),
+        "contrast_limits": symmetric_cuts(array) if signed else cuts(array),
+        "colormap": "coolwarm" if signed else _COLORMAPS.get(kind, "viridis"),
         "visible": kind == "image" and object_ == 0,
         "metadata": snapshot_metadata(key, array, snapshot),
     }
     return array, arguments, "image"
+
+
+def _axes_of(shown: Map | None) -> tuple[str, ...]:
+    """The axes of the layers of a map, or of an image: an object each, and the frames next to the image.
+
+    napari lines axes up from the last one, so that t is the burst's t.
+    """
+    axes = IMAGE_AXES if shown is None else shown.axes
+    if axes == NODE_AXES:
+        return ("mode", "frame", "gy", "gx")
+    return axes[1:]
 
 
 def _with_axes(arguments: Mapping[str, Any], more: int) -> dict[str, Any]:
