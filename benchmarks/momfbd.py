@@ -238,7 +238,7 @@ def true_modes(simulation: Simulation, flow: Flow) -> torch.Tensor:
     ].float()
     rows, columns = torch.meshgrid(*(torch.arange(n) * float(flow.step) for n in flow.grid), indexing="ij")
     places = (torch.stack([rows.flatten(), columns.flatten()], -1) - (view.settings.size - 1) / 2) * (
-        burst.instruments[0].pixel_arcsec or 0
+        view.instrument.pixel_arcsec
     )
     telescope = view.telescope
     found = [

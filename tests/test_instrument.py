@@ -1,7 +1,9 @@
+import dataclasses
+
 import pytest
 
 from heliorestore.errors import SettingsError
-from heliorestore.instrument import KNOWN, Instrument
+from heliorestore.instrument import KNOWN, Instrument, KnownInstrument
 
 
 @pytest.mark.parametrize("key", KNOWN)
@@ -124,6 +126,16 @@ def test_what_is_missing_is_named_with_a_remedy() -> None:
         r"wavelength_nm.*crisp-8542.*diameter_m=1.0,wavelength_nm=854.2",
     ):
         Instrument(pixel_arcsec=0.059).require()
+
+
+def test_what_is_required_has_every_number() -> None:
+    known = KNOWN["hifi-6563"].require()
+    assert dataclasses.asdict(known) == dataclasses.asdict(KNOWN["hifi-6563"])
+    assert known.resolution_arcsec == KNOWN["hifi-6563"].resolution_arcsec
+    assert known.require() is known
+    assert str(known) == "hifi-6563"
+    with pytest.raises(TypeError, match="wavelength_nm"):
+        KnownInstrument(diameter_m=1.0, pixel_arcsec=0.059)
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,7 @@ def test_every_method_declares_sound_settings(name: str) -> None:
     for opt in options(method.settings):
         assert opt.help.endswith("."), opt
         assert opt.type in (bool, str) or opt.choices or opt.minimum is not None, f"{opt.name} has no range"
+
+
+def test_a_class_is_asked_for_its_settings_once() -> None:
+    assert options(Example) is options(Example)

@@ -102,8 +102,8 @@ class Instrument:
             f"pixel_arcsec={usual:g}."
         )
 
-    def require(self) -> Instrument:
-        """Return the instrument itself, or say which of its properties a restoration still needs."""
+    def require(self) -> KnownInstrument:
+        """The instrument with all its numbers, or a sentence on which of them a restoration still needs."""
         if self.unknown:
             raise SettingsError(
                 f"The file does not say the instrument's {', '.join(self.unknown)}: choose one with "
@@ -111,7 +111,7 @@ class Instrument:
                 f"({', '.join(KNOWN)}) or give the numbers, for instance --instrument "
                 f"{','.join(f'{name}={_EXAMPLE[name]}' for name in self.unknown)}."
             )
-        return self
+        return KnownInstrument(**dataclasses.asdict(self))
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Instrument:
@@ -168,6 +168,26 @@ class Instrument:
         changes = {f: v for f, v in dataclasses.asdict(self).items() if v != getattr(Instrument(), f)}
         changes["name"] = self.name.replace(",", " ")
         return ",".join(f"{f}={v}" for f, v in changes.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownInstrument(Instrument):
+    """An instrument of which every number is known, as `Instrument.require` makes it: what optics is computed
+    from.
+    """
+
+    # field(), for the default of the class above would be inherited
+    diameter_m: float = dataclasses.field()
+    pixel_arcsec: float = dataclasses.field()
+    wavelength_nm: float = dataclasses.field()
+
+    @property
+    def resolution_arcsec(self) -> float:
+        """The diffraction limit lambda/D."""
+        return self.wavelength_nm * 1e-9 / self.diameter_m * RADIAN_ARCSEC
+
+    def require(self) -> KnownInstrument:
+        return self
 
 
 KNOWN: Mapping[str, Instrument] = {
@@ -227,8 +247,12 @@ def _recognise(header: Mapping[str, Any], wavelength_nm: float | None) -> Instru
             if len(candidates) == 1
             else dataclasses.replace(first, name=first.name.split()[0], wavelength_nm=None)
         )
-    nearest = min(candidates, key=lambda i: abs((i.wavelength_nm or 0) - wavelength_nm))
-    if abs((nearest.wavelength_nm or 0) - wavelength_nm) > 2:  # another line of that camera
+
+    def distance_nm(known: Instrument) -> float:
+        return abs(known.require().wavelength_nm - wavelength_nm)
+
+    nearest = min(candidates, key=distance_nm)
+    if distance_nm(nearest) > 2:  # another line of that camera
         return dataclasses.replace(nearest, name=f"{nearest.name.split()[0]} {wavelength_nm * 10:.0f}")
     return nearest
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import types
@@ -181,6 +182,12 @@ class SavedSettings:
 
 def options(cls: type[Settings]) -> tuple[Option, ...]:
     """The settings of a class in the order in which they are declared."""
+    known: object = cls  # mypy takes the __hash__ of a class for that of its instances
+    return _options(known)
+
+
+@functools.cache  # resolving the annotations takes a millisecond, and a slider asks several times a tick
+def _options(cls: Any) -> tuple[Option, ...]:
     hints = typing.get_type_hints(cls)
     return tuple(_option(f, hints[f.name]) for f in dataclasses.fields(cls))
 

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from heliorestore import Burst, Snapshot, StopReason, restore, stream
 from heliorestore.errors import RestorationError, SettingsError
+from heliorestore.instrument import KNOWN
 from heliorestore.methods import METHODS, Entry
 from heliorestore.methods.base import load, pick_device, replay
 from heliorestore.settings import Settings, option
@@ -252,3 +254,12 @@ def test_unknown_names_say_what_exists() -> None:
     with pytest.raises(SettingsError, match=r"available: auto, .*cpu"):
         pick_device("tpu")
     assert pick_device("cpu").type == "cpu"
+
+
+@pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.needs_instrument])
+def test_an_unknown_wavelength_is_a_sentence_and_never_a_number(name: str) -> None:
+    frames = np.random.default_rng(1).normal(1, 0.1, (2, 3, 64, 64)).astype(np.float32)
+    unknown = dataclasses.replace(KNOWN["hmi-6173"], wavelength_nm=None)
+    burst = Burst(frames=frames, instruments=(KNOWN["hmi-6173"], unknown))
+    with pytest.raises(SettingsError, match="does not say the instrument's wavelength_nm: choose"):
+        restore(burst, load(name).settings(), device="cpu")

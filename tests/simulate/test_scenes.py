@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from heliorestore.errors import SettingsError
+from heliorestore.instrument import KNOWN, Instrument
 from heliorestore.simulate.burst import narrow_band, wide_band
 from heliorestore.simulate.chromosphere import chromosphere
 from heliorestore.simulate.granulation import granulation
@@ -210,10 +211,14 @@ def test_bad_patches_are_refused() -> None:
 
 
 def test_bands_are_those_of_the_instrument() -> None:
-    from heliorestore.instrument import KNOWN
-
     wide = {key: wide_band(QUIET, KNOWN[key]).std() for key in ("chromis-3934", "crisp-6302", "crisp-8542")}
     assert wide["crisp-6302"] > wide["crisp-8542"]
     np.testing.assert_array_equal(narrow_band(QUIET, KNOWN["crisp-8542"]), chromosphere(QUIET))
     flank = narrow_band(QUIET, KNOWN["crisp-6302"])
     assert flank.std() < wide["crisp-6302"] * 1.6
+
+
+@pytest.mark.parametrize("band", [wide_band, narrow_band])
+def test_a_band_without_a_wavelength_is_refused(band) -> None:
+    with pytest.raises(SettingsError, match="wavelength_nm"):
+        band(QUIET, Instrument(diameter_m=1.0, pixel_arcsec=0.059))

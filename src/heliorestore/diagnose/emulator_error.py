@@ -119,7 +119,7 @@ def defocus_modes(models: Models, place: float) -> torch.Tensor:
 
 def strengths(optics: Optics, r0_cm: float) -> torch.Tensor:
     """Standard deviations (mode) in rad of turbulence with a part of its tilts."""
-    diameter_cm = 100 * (optics.instrument.diameter_m or 1.0)
+    diameter_cm = 100 * optics.instrument.diameter_m
     sigmas: torch.Tensor = torch.tensor(np.sqrt(optics.basis.variances), dtype=torch.float32) * (
         diameter_cm / r0_cm
     ) ** (5 / 6)
@@ -174,8 +174,8 @@ def turbulence_errors(
             return flat.expand(-1, models.side, models.side).contiguous()
         instrument = models.optics.instrument
         strength, sigma_px = (
-            100 * (instrument.diameter_m or 1.0) / r0_cm,
-            _VARYING_ARCSEC / (instrument.pixel_arcsec or 0.06),
+            100 * instrument.diameter_m / r0_cm,
+            _VARYING_ARCSEC / instrument.pixel_arcsec,
         )
         modes = wandering_modes(models.optics, models.side, strength, sigma_px, seed)[0]
         modes[:2] *= TILTS
@@ -221,7 +221,8 @@ def report(name: str, instrument: Instrument, image: npt.ArrayLike) -> Iterator[
     (y, x).
     """
     trained = load_emulator(name or "emulator-narrow", torch.device("cpu"))
-    large = make_models(trained, instrument.require(), _DEFOCUS_SIDE, _DEFOCUS_PSF)
+    instrument = instrument.require()
+    large = make_models(trained, instrument, _DEFOCUS_SIDE, _DEFOCUS_PSF)
     small = make_models(trained, instrument, _TURBULENCE_SIDE, _TURBULENCE_PSF)
     seen, less = (_object(image, models) for models in (large, small))
     names = [name for name in large.blurs if name != "exact"]

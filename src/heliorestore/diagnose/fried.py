@@ -35,7 +35,8 @@ def prepare(burst: Burst, settings: Any, device: torch.device) -> tuple[Any, tup
     if not settings.r0_from_data:
         return settings, assumed(settings)
     r0_cm = round(estimate_r0_cm(burst, device), 1)
-    told = f"r0 was estimated from the data: {r0_cm:g} cm at {burst.instruments[0].wavelength_nm:g} nm."
+    wavelength_nm = burst.instruments[0].require().wavelength_nm
+    told = f"r0 was estimated from the data: {r0_cm:g} cm at {wavelength_nm:g} nm."
     return settings.replace(r0_cm=r0_cm, r0_from_data=False), (told,)
 
 
@@ -59,7 +60,7 @@ def estimate_r0_cm(burst: Burst, device: torch.device) -> float:
     """Fried's parameter in cm at the wavelength of the burst's first object, from the middle of its field."""
     middle = [slice(max(0, (n - _SIDE) // 2), max(0, (n - _SIDE) // 2) + _SIDE) for n in burst.shape[2:]]
     part = burst.select(objects=slice(0, 1)).window(*middle)
-    diameter_cm = 100 * (part.instruments[0].require().diameter_m or 0.0)
+    diameter_cm = 100 * part.instruments[0].require().diameter_m
     settings = MomfbdSettings(r0_cm=diameter_cm / _D_OVER_R0)
     wavefronts = settings.wavefronts(part.instruments, device)
     problem = make_problem(observe(part, device), wavefronts, (settings.patch, settings.patch_step), _MEMORY)

@@ -60,14 +60,14 @@ def probe(
     modes = torch.from_numpy(maps.array[frame : frame + 1].copy())
     at = tuple((p - first) / step for p, first, step in zip(place, maps.first, maps.step, strict=True))
     image = _seen(optics, halo, modes_at(modes, 1, [(at[0], at[1])])[0, :, 0])
-    pixel = optics.instrument.pixel_arcsec or 1.0
+    pixel = optics.instrument.pixel_arcsec
     area = float((image >= image.max() / 2).sum()) * pixel**2
     return ProbedPsf(
         image=np.asarray(image),
         pixel_arcsec=pixel,
         strehl=float(image.max()) / peak,
         fwhm_arcsec=2 * math.sqrt(area / math.pi),
-        limit_arcsec=1.22 * (optics.instrument.resolution_arcsec or 0.0),
+        limit_arcsec=1.22 * optics.instrument.resolution_arcsec,
     )
 
 

@@ -174,7 +174,7 @@ def prepare(
     """Normalise one object (y, x) for its network, and say what a user should know about it."""
     kind = settings.kind if settings.kind != "auto" else kind_of(burst, number, image)
     net, record = _network(kind, settings)
-    pixel = burst.instruments[number].require().pixel_arcsec or 0.0
+    pixel = burst.instruments[number].require().pixel_arcsec
     low, high = record.pixel_arcsec
     if not low <= pixel <= high:
         raise SettingsError(

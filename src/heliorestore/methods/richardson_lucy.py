@@ -141,14 +141,13 @@ METHOD = RichardsonLucy()
 
 def prepare(burst: Burst, images: FloatArray, signed: bool, zoom: int, device: torch.device) -> _Problem:
     """Put data, weights and OTFs on the device; the grid has a margin as wide as the PSF is felt."""
-    resolution = max(
-        (i.require().resolution_arcsec or 0.0) / (i.pixel_arcsec or 1.0) for i in burst.instruments
-    )
+    known = [instrument.require() for instrument in burst.instruments]
+    resolution = max(i.resolution_arcsec / i.pixel_arcsec for i in known)
     margin = zoom * min(max(16, math.ceil(12 * resolution)), max(images.shape[1:]))
     rows, columns = (fast_length(n * zoom + 2 * margin) for n in images.shape[1:])
     grid = (rows, columns)
     otf = torch.stack([
-        torch.fft.rfft2(telescope_psf(i, grid, oversampling=zoom, device="cpu")) for i in burst.instruments
+        torch.fft.rfft2(telescope_psf(i, grid, oversampling=zoom, device="cpu")) for i in known
     ])  # fmt: skip
     data = torch.from_numpy(np.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0)).to(device)
     weight = torch.from_numpy(np.isfinite(images).astype(np.float32)).to(device)

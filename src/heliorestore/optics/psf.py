@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from heliorestore.errors import SettingsError
-from heliorestore.instrument import RADIAN_ARCSEC, Instrument
+from heliorestore.instrument import RADIAN_ARCSEC, Instrument, KnownInstrument
 from heliorestore.optics.mode_cache import sampled_modes
 from heliorestore.optics.modes import Basis, make_basis
 from heliorestore.optics.pupil import Aperture, check_sampling, pupil_coordinates, transmission
@@ -36,7 +36,7 @@ class Optics:
     zero, where its cusp had been rounded.
     """
 
-    instrument: Instrument
+    instrument: KnownInstrument
     basis: Basis
     size: int
     field: int
@@ -76,19 +76,20 @@ def make_optics(
     Where the pixels are coarser than critical the light is computed on a finer grid and the OTF cut at the
     pixels' Nyquist frequency: what lies beyond is not folded back onto lower frequencies.
     """
+    known = instrument.require()
     if isinstance(basis, int):
-        basis = make_basis(basis, Aperture.of(instrument))
+        basis = make_basis(basis, Aperture.of(known))
     if size < 4:
         raise SettingsError(f"The PSF grid has {size} pixels; it needs at least 4.")
     if dtype not in _NUMPY:
         raise SettingsError(f"The optics are to be of type {dtype}; possible are float32 and float64.")
-    if not math.isclose(basis.aperture.diameter_m, instrument.require().diameter_m or 0.0, rel_tol=1e-6):
+    if not math.isclose(basis.aperture.diameter_m, known.diameter_m, rel_tol=1e-6):
         raise SettingsError(
-            f"The modes are those of an aperture of {basis.aperture.diameter_m:g} m, but {instrument.name} "
+            f"The modes are those of an aperture of {basis.aperture.diameter_m:g} m, but {known.name} "
             "has one of "
-            f"{instrument.diameter_m:g} m: make them with Aperture.of(instrument)."
+            f"{known.diameter_m:g} m: make them with Aperture.of(instrument)."
         )
-    diameter = check_sampling(instrument) * size
+    diameter = check_sampling(known) * size
     axis = pupil_coordinates(diameter)
     field = size if 2 * axis.size - 1 <= size else fast_length(2 * axis.size - 1)
     y, x = np.meshgrid(axis, axis, indexing="ij")
@@ -98,13 +99,13 @@ def make_optics(
     amplitude = transmission(basis.aperture, diameter)
     far = 1 - float(np.square(amplitude).sum() / amplitude.sum())
     amplitude /= field * math.sqrt(amplitude.sum())
-    scale = (reference_nm or instrument.wavelength_nm or 1.0) / (instrument.wavelength_nm or 1.0)
+    scale = (reference_nm or known.wavelength_nm) / known.wavelength_nm
     modes = sampled_modes(basis, diameter, _NUMPY[dtype]) * scale
     tensors = [
         torch.as_tensor(part).to(dtype).to(device)
         for part in (amplitude.ravel(), modes.reshape(len(modes), -1), offset.ravel())
     ]
-    return Optics(instrument, basis, size, field, diameter, far, *tensors)
+    return Optics(known, basis, size, field, diameter, far, *tensors)
 
 
 def psf(optics: Optics, coefficients: torch.Tensor, mode_axis: int = -1) -> torch.Tensor:
@@ -286,9 +287,6 @@ def telescope_psf(
     `oversampling` grid pixels make one pixel of the instrument.
     """
     known = instrument.require()
-    assert known.diameter_m
-    assert known.wavelength_nm
-    assert known.pixel_arcsec  # `require` has checked; this tells mypy
     pixel_rad = known.pixel_arcsec / oversampling / RADIAN_ARCSEC
     y, x = (torch.fft.fftfreq(n, d=1 / n, device=device, dtype=torch.float64) for n in shape)
     radius = torch.hypot(y[:, None], x[None, :]) * (

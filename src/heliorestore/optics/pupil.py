@@ -54,7 +54,7 @@ class Aperture:
     @classmethod
     def of(cls, instrument: Instrument) -> Aperture:
         """The aperture of an instrument."""
-        return cls(diameter_m=instrument.require().diameter_m or 0.0, obscuration_m=instrument.obscuration_m)
+        return cls(diameter_m=instrument.require().diameter_m, obscuration_m=instrument.obscuration_m)
 
     @property
     def obscuration(self) -> float:
@@ -83,8 +83,8 @@ class Aperture:
 
 def sampling(instrument: Instrument) -> float:
     """D p / lambda: the pupil's diameter as a fraction of any PSF grid; 0.5 is critical sampling."""
-    pixel_rad = (instrument.require().pixel_arcsec or 0.0) / RADIAN_ARCSEC
-    return (instrument.diameter_m or 0.0) * pixel_rad / ((instrument.wavelength_nm or 1.0) * 1e-9)
+    known = instrument.require()
+    return known.diameter_m * (known.pixel_arcsec / RADIAN_ARCSEC) / (known.wavelength_nm * 1e-9)
 
 
 def check_sampling(instrument: Instrument) -> float:
@@ -94,13 +94,14 @@ def check_sampling(instrument: Instrument) -> float:
     accepted, and their OTF ends at the pixels' Nyquist frequency, without folding back what lies beyond (see
     `psf.make_optics`).
     """
-    fraction = sampling(instrument)
+    known = instrument.require()
+    fraction = sampling(known)
     if fraction > 0.5 * COARSEST:
-        pixel = instrument.pixel_arcsec or 0.0
+        pixel = known.pixel_arcsec
         critical = pixel * 0.5 / fraction
         raise SettingsError(
-            f"{instrument.name} has pixels of {pixel:.4g} arcsec, but {instrument.diameter_m:g} m at "
-            f"{instrument.wavelength_nm:g} nm need "
+            f"{known.name} has pixels of {pixel:.4g} arcsec, but {known.diameter_m:g} m at "
+            f"{known.wavelength_nm:g} nm need "
             f"{critical:.4g} arcsec (lambda/2D) and at most {critical * COARSEST:.4g}: check pixel_arcsec, "
             "wavelength_nm and diameter_m."
         )

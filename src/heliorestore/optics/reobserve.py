@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from heliorestore.instrument import Instrument
+from heliorestore.instrument import Instrument, KnownInstrument
 from heliorestore.optics.psf import telescope_psf
 
 _MARGIN = 32  # observed pixels, mirrored around the image
@@ -23,28 +23,28 @@ _WEAKEST = 0.02  # of the restored image's transfer function
 
 def radial_otf(instrument: Instrument, frequency: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Modulation transfer of the telescope's closed-form PSF at frequencies in cycles per arcsec."""
-    resolution = instrument.require().resolution_arcsec or 1.0
-    known, transfer = _profile(dataclasses.replace(instrument, pixel_arcsec=resolution / _STEPS))
-    transferred: npt.NDArray[np.float64] = np.interp(frequency, known, transfer, right=0.0)
+    known = instrument.require()
+    sampled, transfer = _profile(dataclasses.replace(known, pixel_arcsec=known.resolution_arcsec / _STEPS))
+    transferred: npt.NDArray[np.float64] = np.interp(frequency, sampled, transfer, right=0.0)
     return transferred
 
 
 @lru_cache(maxsize=16)
-def _profile(instrument: Instrument) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _profile(instrument: KnownInstrument) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     psf = telescope_psf(instrument, (_GRID, _GRID), dtype=torch.float64)
     transfer = torch.fft.rfft2(psf)[0].real.numpy()
-    return np.asarray(np.fft.rfftfreq(_GRID, instrument.pixel_arcsec or 1.0), np.float64), transfer
+    return np.asarray(np.fft.rfftfreq(_GRID, instrument.pixel_arcsec), np.float64), transfer
 
 
-def twice_the_aperture(instrument: Instrument) -> Instrument:
+def twice_the_aperture(instrument: Instrument) -> KnownInstrument:
     """A perfect telescope of twice the diameter, with half the pixels."""
-    diameter, pixel = (instrument.require().diameter_m or 0.0) * 2, (instrument.pixel_arcsec or 0.0) / 2
+    known = instrument.require()
     return dataclasses.replace(
-        instrument,
-        name=f"twice {instrument.name}",
-        diameter_m=diameter,
+        known,
+        name=f"twice {known.name}",
+        diameter_m=2 * known.diameter_m,
         obscuration_m=0.0,
-        pixel_arcsec=pixel,
+        pixel_arcsec=known.pixel_arcsec / 2,
         psf="airy",
     )
 
@@ -61,7 +61,7 @@ def reobserved(image: npt.NDArray[np.floating], instrument: Instrument) -> npt.N
     fine_margin = [(min(2 * _MARGIN, n),) * 2 for n in image.shape]
     padded = torch.from_numpy(np.pad(filled.astype(np.float32), fine_margin, mode="symmetric"))
     rows, columns = padded.shape
-    pixel_arcsec = (instrument.require().pixel_arcsec or 1.0) / 2
+    pixel_arcsec = instrument.require().pixel_arcsec / 2
     spectrum = torch.fft.rfft2(padded)
     fx = np.fft.rfftfreq(columns, pixel_arcsec)[None, :]
     for part in np.array_split(np.arange(rows), min(_PARTS, rows)):  # a full disc is large

@@ -38,7 +38,9 @@ def draw_power_spectra(axes: Axes, images: Sequence[Measured]) -> None:
     sky = all(image.instrument.pixel_arcsec for image, _ in shown)
     limits: dict[float, str] = {}
     for image, spectrum in shown:
-        pixel = 1.0 if sky else image.instrument.pixel_arcsec or 1.0
+        scale = image.instrument.pixel_arcsec
+        # frequencies of an image without a scale are in cycles per pixel already
+        pixel = 1.0 if sky or scale is None else scale
         draw_curve(axes, spectrum.frequency * pixel, spectrum.power / pixel**2, image.name)
         if sky and (resolution := image.instrument.resolution_arcsec):
             limits.setdefault(round(1 / resolution, 6), f"diffraction limit, {resolution:.3g} arcsec")

@@ -62,7 +62,8 @@ def measure(image: npt.NDArray[np.floating], name: str, instrument: Instrument) 
     pixel, resolution = instrument.pixel_arcsec, instrument.resolution_arcsec
     noise = estimate_noise(image, pixel / resolution if pixel and resolution else None)
     try:
-        spectrum = power_spectrum(image, pixel or 1.0)
+        # without a scale frequencies are in cycles per pixel
+        spectrum = power_spectrum(image, 1.0 if pixel is None else pixel)
     except BurstError:
         spectrum = None
     return Measured(name, float(np.nanmean(image)), contrast(image), noise.sigma, instrument, spectrum)

@@ -158,9 +158,9 @@ class Telescope:
         self, optics: Optics, atmosphere: Atmosphere, correction: AdaptiveOptics | None = None
     ) -> None:
         self.optics, self.atmosphere, self.correction = optics, atmosphere, correction
-        radius = (optics.instrument.diameter_m or 0.0) / 2
+        radius = optics.instrument.diameter_m / 2
         self._axis = pupil_axis(optics) * radius
-        self._scale = atmosphere.seeing.wavelength_nm / (optics.instrument.wavelength_nm or 1.0)
+        self._scale = atmosphere.seeing.wavelength_nm / optics.instrument.wavelength_nm
         if correction is not None:
             mirror = make_optics(
                 optics.instrument,

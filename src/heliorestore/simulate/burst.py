@@ -105,7 +105,7 @@ def make_scene(settings: SimulationSettings, instrument: Instrument, margin: int
             f"The scene is {settings.scene!r}; possible are {', '.join(SCENES)}, or a FITS "
             "file with an image."
         )
-    pixel = instrument.pixel_arcsec or 1.0
+    pixel = instrument.require().pixel_arcsec
     finer = math.ceil(pixel / _FINEST_ARCSEC)
     patch = Patch(
         shape=(settings.size * finer, settings.size * finer),
@@ -122,7 +122,7 @@ def wide_band(patch: Patch, instrument: Instrument) -> Array:
     """The wide-band scene (y, x): the continuum, with calmer granules where the band is full of a broad
     line's wings.
     """
-    wavelength_nm = instrument.wavelength_nm or 600.0
+    wavelength_nm = instrument.require().wavelength_nm
     return photosphere(patch, wavelength_nm, granular_gain=0.53 if _chromospheric(wavelength_nm) else 1.0)
 
 
@@ -130,7 +130,7 @@ def narrow_band(patch: Patch, instrument: Instrument) -> Array:
     """The narrow-band scene (y, x): the chromosphere in a strong line, else the flank of a photospheric line,
     of quiet mean 1.
     """
-    if _chromospheric(instrument.wavelength_nm or 600.0):
+    if _chromospheric(instrument.require().wavelength_nm):
         return chromosphere(patch)
     return np.asarray(stokes(patch, "fe-6302", [8.0])[0, 0] / 0.80)
 

@@ -37,8 +37,8 @@ def quiet_sun(instrument: Instrument, side: int, seed: int = 200_001) -> Array:
     default none of a recipe's.
     """
     known = instrument.require()
-    patch = Patch(shape=(side, side), pixel_arcsec=known.pixel_arcsec or 0.0, scene="granulation", seed=seed)
-    return photosphere(patch, known.wavelength_nm or REFERENCE_NM)
+    patch = Patch(shape=(side, side), pixel_arcsec=known.pixel_arcsec, scene="granulation", seed=seed)
+    return photosphere(patch, known.wavelength_nm)
 
 
 def bright_points(x: Array, y: Array, lane_mm: Array, patch: Patch) -> Array:

@@ -12,7 +12,7 @@ import torch
 
 from heliorestore.burst import FloatArray
 from heliorestore.errors import SettingsError
-from heliorestore.instrument import Instrument
+from heliorestore.instrument import Instrument, KnownInstrument
 from heliorestore.optics.psf import Optics, fast_length, make_optics, psf_of_phase, telescope_psf
 from heliorestore.settings import Settings, option
 from heliorestore.simulate.atmosphere import (
@@ -115,7 +115,7 @@ class View:
     """
 
     settings: SimulationSettings
-    instrument: Instrument
+    instrument: KnownInstrument
     still: torch.Tensor
     telescope: Telescope | None
 
@@ -129,9 +129,7 @@ class View:
         if self.telescope is None:
             return self.still.expand(len(rows), -1, -1)
         places = torch.stack([rows, columns], -1) - (self.settings.size - 1) / 2
-        return self.telescope.psfs(
-            places * (self.instrument.pixel_arcsec or 0.0), frame * self.settings.cadence_s
-        )
+        return self.telescope.psfs(places * self.instrument.pixel_arcsec, frame * self.settings.cadence_s)
 
     def psf_grid(self, step: int) -> FloatArray:
         """The true PSFs (frame, gy, gx, y, x) at every `step`-th pixel, from the middle of the first cell
@@ -164,42 +162,41 @@ class View:
 
 def make_view(settings: SimulationSettings, instrument: Instrument, seed: int) -> View:
     """Set up telescope and atmosphere; an instrument with Wachter's PSF flies, and has no atmosphere."""
-    size = _psf_size(settings, instrument.require())
-    if instrument.psf == "wachter":
-        still = telescope_psf(instrument, (size, size)).roll((size // 2, size // 2), (0, 1))
-        return View(settings, instrument, still, None)
-    optics = make_optics(instrument, size, settings.ao_modes if settings.ao else 2)
+    known = instrument.require()
+    size = _psf_size(settings, known)
+    if known.psf == "wachter":
+        still = telescope_psf(known, (size, size)).roll((size // 2, size // 2), (0, 1))
+        return View(settings, known, still, None)
+    optics = make_optics(known, size, settings.ao_modes if settings.ao else 2)
     still = psf_of_phase(optics, torch.zeros((1, optics.side, optics.side), dtype=optics.modes.dtype))[0]
-    return View(
-        settings, instrument, still, None if settings.r0_cm == 0 else _telescope(settings, optics, seed)
-    )
+    return View(settings, known, still, None if settings.r0_cm == 0 else _telescope(settings, optics, seed))
 
 
-def _psf_size(settings: SimulationSettings, instrument: Instrument) -> int:
+def _psf_size(settings: SimulationSettings, instrument: KnownInstrument) -> int:
     """Four seeing discs lambda/r0, and no less than 64 pixels or 20 times the diffraction limit; of even
     length.
     """
     if settings.psf_size is not None:
         return settings.psf_size + settings.psf_size % 2
-    pixel, limit = instrument.pixel_arcsec or 1.0, instrument.resolution_arcsec or 1.0
+    pixel, limit = instrument.pixel_arcsec, instrument.resolution_arcsec
     in_space = settings.r0_cm == 0 or instrument.psf == "wachter"
-    disc = 0.0 if in_space else limit * (instrument.diameter_m or 1.0) / (settings.r0_cm / 100)
+    disc = 0.0 if in_space else limit * instrument.diameter_m / (settings.r0_cm / 100)
     return 2 * fast_length(math.ceil(max(64, 4 * disc / pixel, 20 * limit / pixel) / 2))
 
 
 def _telescope(settings: SimulationSettings, optics: Optics, seed: int) -> Telescope:
     instrument = optics.instrument
-    diameter = instrument.diameter_m or 1.0
+    diameter = instrument.diameter_m
     seeing = Seeing(
         r0_m=settings.r0_cm / 100,
-        wavelength_nm=instrument.wavelength_nm or 1.0,
+        wavelength_nm=instrument.wavelength_nm,
         layers=daytime_layers(settings.high_layer_km),
         outer_scale_m=settings.outer_scale_m,
     )
     atmosphere = make_atmosphere(
         seeing,
         diameter_m=diameter,
-        field_arcsec=(settings.size + 2 * _LARGEST_STEP) * (instrument.pixel_arcsec or 1.0),
+        field_arcsec=(settings.size + 2 * _LARGEST_STEP) * instrument.pixel_arcsec,
         duration_s=settings.frames * settings.cadence_s,
         # finer than the pupil's pixels, or interpolation would smooth them
         pitch_m=0.5 * diameter / optics.diameter,

@@ -163,7 +163,7 @@ def distorted(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
 def _airs(days: Days, instrument: Instrument, seed: int) -> Iterator[SimulationSettings]:
     """What the air is like on the days of a scene."""
     random = np.random.default_rng((days.seed, seed))
-    carried = ((instrument.wavelength_nm or 500.0) / 500.0) ** 1.2
+    carried = (instrument.require().wavelength_nm / 500.0) ** 1.2
     low, high = (carried * r0 for r0 in days.r0_cm)
     base = SimulationSettings(
         size=days.size, frames=days.frames, objects=2, noise=0.0, step=_NODES, psf_size=days.psf_size

@@ -338,11 +338,11 @@ def _in_order(images: torch.Tensor, numbers: npt.NDArray[np.int64]) -> torch.Ten
 
 
 def _turbulence(number: int, name: str, canvas: int, local: int, device: torch.device) -> Turbulence:
-    instrument = find(name)
+    instrument = find(name).require()
     basis = make_basis(MODES, Aperture.of(instrument), BASIS)
     sigmas = torch.tensor(np.sqrt(basis.variances), dtype=torch.float32, device=device)
     whole, narrow = (make_optics(instrument, size, basis, device=device) for size in (canvas, local))
-    return Turbulence(name, number, instrument.diameter_m or 0.0, sigmas, whole, narrow)
+    return Turbulence(name, number, instrument.diameter_m, sigmas, whole, narrow)
 
 
 def _images(count: int, seed: int, files: tuple[SceneFile, ...], folder: Path) -> list[torch.Tensor]:
@@ -366,7 +366,7 @@ class EmulatorTrainer:
     def record(self, net: nn.Module, task: EmulatorTask, recipe: EmulatorRecipe) -> WeightsRecord:
         """NMSE by instrument, by r0 and of points, measured after the training."""
         task.to(torch.device("cpu"))
-        scales = [find(name).pixel_arcsec or 0.0 for name in INSTRUMENTS]
+        scales = [find(name).require().pixel_arcsec for name in INSTRUMENTS]
         return WeightsRecord(
             name=recipe.name,
             architecture=recipe.architecture,

@@ -256,7 +256,7 @@ class MfbdTrainer:
     def record(self, net: nn.Module, task: MfbdTask, recipe: MfbdRecipe) -> WeightsRecord:
         """Errors (rms) relative to the sharpest frame's, averaged over the validation bursts."""
         figures = task.validate(net)
-        pixels = [find(name).pixel_arcsec or 0.0 for name in recipe.instruments]
+        pixels = [find(name).require().pixel_arcsec for name in recipe.instruments]
         return WeightsRecord(
             name=recipe.name,
             architecture=recipe.architecture,

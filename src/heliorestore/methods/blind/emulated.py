@@ -243,7 +243,7 @@ class Emulated:
     def _images(self, number: int, object_: torch.Tensor, modes: torch.Tensor) -> torch.Tensor:
         """Images (frame, y, x) of one object (y, x)."""
         before, behind = margins(self.optics[number].size)
-        reference, own = (self.optics[k].instrument.wavelength_nm or 1.0 for k in (0, number))
+        reference, own = (self.optics[k].instrument.wavelength_nm for k in (0, number))
         maps = interpolate(modes * (reference / own), self.shape, self.step)
         maps = nn.functional.pad(maps, (before, behind, before, behind), mode="replicate")
         maps = nn.functional.pad(maps, (0, 0, 0, 0, 0, MODES - maps.shape[1]))

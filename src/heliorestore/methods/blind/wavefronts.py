@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from heliorestore.errors import SettingsError
-from heliorestore.instrument import Instrument
+from heliorestore.instrument import Instrument, KnownInstrument
 from heliorestore.optics.halo import halo_transfer
 from heliorestore.optics.modes import Basis, make_basis
 from heliorestore.optics.psf import Optics, make_optics
@@ -30,7 +30,7 @@ class Wavefronts:
     object. `left_out` is the strength of the turbulence beyond the modes, 1 as r0 says, 0 none.
     """
 
-    instruments: tuple[Instrument, ...]
+    instruments: tuple[KnownInstrument, ...]
     basis: Basis
     sigmas: torch.Tensor
     defocus_waves: tuple[float, ...]
@@ -50,10 +50,10 @@ class Wavefronts:
         """Optics per object with PSFs on `size` pixels, each `zoom` detector pixels wide; equal ones are the
         same object.
         """
-        made: dict[tuple[Instrument, float], Optics] = {}
+        made: dict[tuple[KnownInstrument, float], Optics] = {}
         for key in zip(self.instruments, self.defocus_waves, strict=True):
             if key not in made:
-                scaled = replace(key[0], pixel_arcsec=(key[0].pixel_arcsec or 0.0) * zoom)
+                scaled = replace(key[0], pixel_arcsec=key[0].pixel_arcsec * zoom)
                 made[key] = make_optics(
                     scaled,
                     size,
@@ -68,9 +68,9 @@ class Wavefronts:
         """Mean transfer functions (object, ...) of the turbulence beyond the modes, at v (object, ...) in
         units of each cut-off.
         """
-        reference = self.instruments[0].wavelength_nm or 1.0
+        reference = self.instruments[0].wavelength_nm
         strength = self.d_over_r0 * self.left_out ** (3 / 5)
-        scales = [reference / (i.wavelength_nm or 1.0) for i in self.instruments]
+        scales = [reference / i.wavelength_nm for i in self.instruments]
         return torch.stack(
             [halo_transfer(self.basis, strength, scale, at) for scale, at in zip(scales, v, strict=True)]
         )
@@ -86,10 +86,10 @@ def make_wavefronts(
     left_out: float = 1.0,
 ) -> Wavefronts:
     """The wavefronts of a burst whose objects were seen by one telescope on equal pixels."""
-    first = instruments[0].require()
-    for other in instruments[1:]:
+    first, *others = known = tuple(instrument.require() for instrument in instruments)
+    for other in others:
         for name in ("diameter_m", "obscuration_m", "pixel_arcsec"):
-            if getattr(other.require(), name) != getattr(first, name):
+            if getattr(other, name) != getattr(first, name):
                 raise SettingsError(
                     f"The objects share their wavefronts, but {first.name} has {name} {getattr(first, name)} "
                     f"and {other.name} "
@@ -97,9 +97,9 @@ def make_wavefronts(
                 )
     # Telescopes of one diameter and obscuration have one aperture; the basis is that of the first.
     basis = make_basis(modes, Aperture.of(first), kind="kl-tilt")
-    d_over_r0 = (first.diameter_m or 0.0) / (r0_cm / 100)
+    d_over_r0 = first.diameter_m / (r0_cm / 100)
     sigmas = torch.tensor(np.sqrt(basis.variances) * d_over_r0 ** (5 / 6), dtype=torch.float32, device=device)
-    return Wavefronts(tuple(instruments), basis, sigmas, tuple(defocus_waves), d_over_r0, left_out)
+    return Wavefronts(known, basis, sigmas, tuple(defocus_waves), d_over_r0, left_out)
 
 
 def centre_tilts(modes: torch.Tensor) -> torch.Tensor:
