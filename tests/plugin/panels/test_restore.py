@@ -261,6 +261,16 @@ def test_pause_step_and_go_on(panel, finish, qtbot):
     assert run.run_button.text() == "Run"
 
 
+def test_a_run_that_waits_for_settings_at_its_end_is_shown_and_can_be_stopped(panel, finish, qtbot):
+    run = panel.run_panel
+    job = dataclasses.replace(panel.job(), holds=True)
+    run.start(job, panel.make_layers(job))
+    qtbot.waitUntil(lambda: run.state.name == "HOLDING" and run.snapshot is not None, timeout=20_000)
+    assert "waiting for a change" in run.status.text()
+    assert (run.run_button.isEnabled(), run.pause_button.isEnabled()) == (False, False)
+    assert finish(panel, run.stop_button.click).end.value == "stopped"
+
+
 def test_live_settings_act_and_a_slider_storm_leaves_the_last_value(panel, fake, finish, qtbot):
     run = panel.run_panel
     run.step_button.click()

@@ -15,7 +15,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.runs.live import BoxLayers, within
 from heliorestore.plugin.runs.redraw_rate import Pace
-from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker
+from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker, Stage
 from heliorestore.plugin.viewer.layers import Placement
 from heliorestore.plugin.viewer.tool_layers import put_away, tool_layer
 from heliorestore.settings import Settings, options
@@ -212,9 +212,9 @@ class Preview(QObject):
         self._tell()
         self.arrived.emit()
 
-    def _stage(self, worker: RestoreWorker, stage: str) -> None:
+    def _stage(self, worker: RestoreWorker, stage: Stage) -> None:
         if worker is self._worker:
-            self._holding = stage == "holding"
+            self._holding = stage is Stage.HOLDING
             self._tell()
 
     def _tell(self) -> None:

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidg
 
 from heliorestore.plugin.runs.failure import explain, notify
 from heliorestore.plugin.runs.redraw_rate import Pace
-from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker, prepare_restoration
+from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker, Stage, prepare_restoration
 from heliorestore.plugin.viewer.result_layers import ResultLayers
 from heliorestore.plugin.widgets.loss_curve import LossCurve
 from heliorestore.plugin.widgets.sections import button, note, say
@@ -31,7 +31,17 @@ class State(Enum):
     LOADING = "Loading…"
     RUNNING = "Running"
     PAUSED = "Paused."
+    HOLDING = "At rest, waiting for a change."
     STOPPING = "Stopping…"
+
+
+STATES = {
+    Stage.LOADING: State.LOADING,
+    Stage.RUNNING: State.RUNNING,
+    Stage.PAUSED: State.PAUSED,
+    Stage.HOLDING: State.HOLDING,
+}
+"""What the panel shows while the worker is at a stage."""
 
 
 class RunPanel(QWidget):
@@ -152,12 +162,10 @@ class RunPanel(QWidget):
     def _arrived(self) -> None:
         self._pace.want()
 
-    def _stage(self, stage: str) -> None:
+    def _stage(self, stage: Stage) -> None:
         if self.state is not State.STOPPING:
             self._marks.clear()
-            self._set_state(
-                {"loading": State.LOADING, "running": State.RUNNING, "paused": State.PAUSED}[stage]
-            )
+            self._set_state(STATES[stage])
 
     def _draw(self) -> None:
         snapshot = self._worker.take() if self._worker is not None else None
@@ -225,7 +233,7 @@ class RunPanel(QWidget):
         self.run_button.setEnabled(idle or paused)
         self.step_button.setEnabled(idle or paused)
         self.pause_button.setEnabled(state is State.RUNNING)
-        self.stop_button.setEnabled(state in (State.LOADING, State.RUNNING, State.PAUSED))
+        self.stop_button.setEnabled(state in STATES.values())
         self.state_changed.emit()
 
     def _build(self) -> None:
