@@ -103,10 +103,10 @@ class RunPanel(QWidget):
         self._set_state(State.LOADING)
         worker.start()
 
-    def send(self, settings: Settings, live: tuple[str, ...]) -> None:
+    def send(self, settings: Settings) -> None:
         """Let the running method use the live ones of these settings from its next iteration on."""
         if self._worker is not None and self._settings is not None and type(settings) is type(self._settings):
-            self._worker.send(self._settings.replace(**{name: getattr(settings, name) for name in live}))
+            self._worker.send(self._settings.live_from(settings))
 
     def pause(self) -> None:
         if self._worker is not None:
@@ -142,11 +142,21 @@ class RunPanel(QWidget):
     def busy(self) -> bool:
         return self._worker is not None
 
+    def quit(self) -> None:
+        """End the run because its panel goes; what keeps its state may go on with it another time."""
+        _quitter(self._running)()
+
     # -- what it says
 
     def say(self, text: str) -> None:
         """Show what is wrong, until the next run."""
         say(self.problem, text and f"⚠ {text}")
+
+    def say_failure(self, outcome: Outcome) -> None:
+        """Show what a task has failed for, here and as a notification."""
+        if outcome.error is not None:
+            self.say(explain(outcome.error))
+            notify(outcome.error)
 
     def report(self, text: str) -> None:
         """Show a message in place of the earlier ones."""
@@ -199,8 +209,7 @@ class RunPanel(QWidget):
         self._running.clear()
         self.progress.setRange(0, max(self.progress.maximum(), 1))
         if outcome.end is End.FAILED and outcome.error is not None:
-            self.say(explain(outcome.error))
-            notify(outcome.error)
+            self.say_failure(outcome)
         elif self.snapshot is not None and self.snapshot.stop is not None:
             self.report_more(self.snapshot.stop.value)
         self._set_state(State.IDLE)
