@@ -104,6 +104,13 @@ def test_only_live_settings_change_while_running() -> None:
         running.with_live(Settings())
 
 
+def test_live_values_are_merged_and_told_apart_in_one_place() -> None:
+    running, form = Example(), Example(weight=0.7, count=4, name="c")
+    assert running.live_from(form) == Example(weight=0.7)
+    assert running.unlike(form, live=True) == ("weight",)
+    assert running.unlike(form, live=False) == ("count", "name")
+
+
 def test_an_unknown_name_in_a_file_is_told() -> None:
     with pytest.raises(SettingsError, match="no setting 'speed'"):
         from_rows(Example, [("speed", "3")])

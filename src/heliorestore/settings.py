@@ -155,17 +155,24 @@ class Settings:
             raise SettingsError(
                 f"{self.method} is running: it takes {type(self).__name__}, not {type(changed).__name__}."
             )
-        frozen = [
-            o.name
-            for o in options(type(self))
-            if not o.live and getattr(self, o.name) != getattr(changed, o.name)
-        ]
-        if frozen:
+        if frozen := self.unlike(changed, live=False):
             raise SettingsError(
                 f"{', '.join(frozen)} cannot change while {self.method} runs: start again with it."
             )
-        return dataclasses.replace(
-            self, **{o.name: getattr(changed, o.name) for o in options(type(self)) if o.live}
+        return self.live_from(changed)
+
+    def live_from(self, changed: Settings) -> Self:
+        """Return these settings with the live values of `changed`, whatever else differs there."""
+        return self.replace(**{o.name: getattr(changed, o.name) for o in options(type(self)) if o.live})
+
+    def unlike(self, other: Settings, *, live: bool) -> tuple[str, ...]:
+        """The live settings, or all the others, whose values differ from those of another of this class, by
+        name.
+        """
+        return tuple(
+            o.name
+            for o in options(type(self))
+            if o.live == live and getattr(self, o.name) != getattr(other, o.name)
         )
 
 

@@ -8,7 +8,7 @@ from astropy.io import fits
 
 import heliorestore
 from heliorestore.samples import sample_path
-from window import HAS_DISPLAY
+from window import HAS_DISPLAY, wait_for_threads
 
 pytestmark = pytest.mark.skipif(
     not HAS_DISPLAY, reason="napari's window needs a display; under Linux use xvfb-run -a"
@@ -35,6 +35,29 @@ def test_a_bad_file_is_told_before_a_window_opens(tmp_path):
 
     with pytest.raises(BurstError, match=r"nothing\.fits"):
         view([tmp_path / "nothing.fits"])
+
+
+def test_every_panel_makes_the_removal_of_layers_safe(viewer):
+    from importlib import import_module, resources
+
+    from npe2 import PluginManifest
+    from qtpy.QtOpenGLWidgets import QOpenGLWidget
+
+    from heliorestore.plugin.viewer import gl_context
+
+    manifest = PluginManifest.from_file(resources.files("heliorestore") / "napari.yaml")
+    canvas = viewer.window.main_menu.window().centralWidget().findChild(QOpenGLWidget)
+    for widget in manifest.contributions.widgets:
+        python_name = next(
+            command.python_name for command in manifest.contributions.commands if command.id == widget.command
+        )
+        module, _, name = python_name.partition(":")
+        canvas.setProperty(gl_context._GUARDED, False)
+        panel = getattr(import_module(module), name)(viewer)
+        assert canvas.property(gl_context._GUARDED), name
+        viewer.window.add_dock_widget(panel, name=name)  # ends with the window
+    viewer.close()
+    wait_for_threads()
 
 
 def test_view_knows_every_panel_that_belongs_to_a_method():

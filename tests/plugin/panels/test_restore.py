@@ -257,6 +257,16 @@ def test_pause_step_and_go_on(panel, finish, qtbot):
     assert run.run_button.text() == "Run"
 
 
+def test_a_run_that_waits_for_settings_at_its_end_is_shown_and_can_be_stopped(panel, finish, qtbot):
+    run = panel.run_panel
+    job = dataclasses.replace(panel.job(), holds=True)
+    run.start(job, panel.make_layers(job))
+    qtbot.waitUntil(lambda: run.state.name == "HOLDING" and run.snapshot is not None, timeout=20_000)
+    assert "waiting for a change" in run.status.text()
+    assert (run.run_button.isEnabled(), run.pause_button.isEnabled()) == (False, False)
+    assert finish(panel, run.stop_button.click).end.value == "stopped"
+
+
 def test_live_settings_act_and_a_slider_storm_leaves_the_last_value(panel, fake, finish, qtbot):
     run = panel.run_panel
     run.step_button.click()
@@ -528,7 +538,7 @@ def test_a_method_that_cannot_be_loaded_is_explained(panel, notices, qtbot, monk
     from heliorestore.methods import METHODS, Entry
 
     monkeypatch.setitem(METHODS, "fake", Entry("heliorestore.no_such_module:METHOD", "Not there."))
-    panel._choose_method()
+    panel.method_form.choose()
     qtbot.waitUntil(lambda: "no_such_module" in panel.run_panel.problem.text(), timeout=20_000)
     assert len(notices) == 1
     assert not panel.run_panel.run_button.isEnabled()
@@ -595,7 +605,7 @@ def test_mode_maps_give_sliders_and_no_word_about_units(panel, viewer, burst):
 
 
 def test_the_export_dialog_starts_where_the_last_one_ended(panel, finish, qtbot, tmp_path, monkeypatch):
-    from heliorestore.plugin.panels import restore as module
+    from heliorestore.plugin.panels import files as module
 
     asked = []
 
@@ -625,6 +635,33 @@ def test_a_panel_for_one_method_has_no_choice_of_methods(viewer, fake, qtbot):
     assert widget.form.settings_class is FakeSettings
     assert widget.method_choice.parent() is None
     assert widget.summary.text() == "Add a number."
+
+
+def test_a_panel_names_the_order_of_its_sections_and_fills_its_own(viewer, fake, qtbot):
+    from qtpy.QtWidgets import QLabel
+
+    from heliorestore.plugin.panels.restore import RestoreWidget
+
+    class FakePanel(RestoreWidget):
+        method = "fake"
+        slots = ("mine", "run", "empty", *(name for name in RestoreWidget.slots if name != "run"))
+
+        def _build(self):
+            super()._build()
+            self.mine = QLabel("mine")
+            self.sections.fill("mine", self.mine)
+
+    widget = FakePanel(viewer)
+    viewer.window.add_dock_widget(widget, name="Fake")
+    places = [widget.column.itemAt(n).layout() for n in range(widget.column.count())]
+    mine, *shown = [place.itemAt(0).widget() for place in places if place is not None and place.count()]
+    assert mine is widget.mine
+    assert [section.title.text() for section in shown] == [
+        "Run", "Input", "Instrument", "Method", "Suggestion", "Result", "Versions", "Sweep",
+    ]  # fmt: skip
+    qtbot.waitUntil(lambda: widget.form is not None, timeout=20_000)
+    with pytest.raises(KeyError):
+        widget.sections.fill("nowhere", QLabel())
 
 
 def test_a_layer_of_naparis_own_reader_is_pointed_out(panel, viewer, tmp_path):

@@ -171,7 +171,7 @@ def test_a_run_that_has_ended_goes_on_when_a_knob_is_turned(live, viewer, small_
     assert snapshot.step > 5
     assert snapshot.history["lambda_object"].tolist() == [0.1] * 5 + [1.0] * (snapshot.step - 5)
     assert (np.diff(snapshot.history["seconds"]) > 0).all()
-    assert live._job.autosave.restart.ended
+    assert live.field_run.job.autosave.restart.ended
     again = list(
         heliorestore.methods.base.replay(small_burst, live.form.settings(), snapshot.history, device="cpu")
     )[-1]
@@ -482,7 +482,7 @@ def test_a_thousand_updates_leave_no_snapshot_behind(live, viewer, finish):
     from heliorestore.snapshot import Snapshot
 
     finish(live, live.run_panel.run_button.click, seconds=60)
-    layers, snapshot = live._layers, live.run_panel.snapshot
+    layers, snapshot = live.field_run.layers, live.run_panel.snapshot
     seen = []
     for step in range(1000):
         maps = {name: maps + np.float32(step) for name, maps in snapshot.maps.items()}
@@ -507,7 +507,7 @@ def test_a_thousand_updates_leave_no_snapshot_behind(live, viewer, finish):
 def test_the_preview_ends_with_the_window(live, viewer, qtbot):
     live.preview_on.setChecked(True)
     qtbot.waitUntil(lambda: live.preview.snapshot is not None, timeout=60_000)
-    running = live._left["workers"]
+    running = live.preview_box.running
     viewer.close()
     gc.collect()
     qtbot.waitUntil(lambda: all(not worker.is_running for worker in running), timeout=20_000)

@@ -9,6 +9,7 @@ import pytest
 
 from fake_method import FakeSettings
 from heliorestore.methods.base import restore
+from heliorestore.plugin.runs.worker import Stage
 from heliorestore.snapshot import StopReason
 from window import HAS_DISPLAY, wait_for_threads
 
@@ -102,11 +103,11 @@ def test_stop_before_the_start_runs_nothing(qtbot, run, fake):
 
 def test_pause_step_resume(qtbot, run):
     worker, told = run(lambda worker: worker.pause(), iterations=6)
-    qtbot.waitUntil(lambda: ("stage", "paused") in told, timeout=20_000)
+    qtbot.waitUntil(lambda: ("stage", Stage.PAUSED) in told, timeout=20_000)
     assert worker.take().step == 1
     told.clear()
     worker.step()
-    qtbot.waitUntil(lambda: ("stage", "paused") in told, timeout=20_000)
+    qtbot.waitUntil(lambda: ("stage", Stage.PAUSED) in told, timeout=20_000)
     assert worker.take().step == 2
     worker.resume()
     until_end(qtbot, told)
@@ -115,7 +116,7 @@ def test_pause_step_resume(qtbot, run):
 
 def test_stop_while_paused_ends_at_once(qtbot, run):
     worker, told = run(lambda worker: worker.pause(), iterations=6)
-    qtbot.waitUntil(lambda: ("stage", "paused") in told, timeout=20_000)
+    qtbot.waitUntil(lambda: ("stage", Stage.PAUSED) in told, timeout=20_000)
     worker.quit()
     assert until_end(qtbot, told).end.value == "stopped"
     assert worker.take().step == 1
@@ -123,7 +124,7 @@ def test_stop_while_paused_ends_at_once(qtbot, run):
 
 def test_of_several_live_settings_the_last_one_counts(qtbot, run, fake):
     worker, told = run(lambda worker: worker.pause(), iterations=3)
-    qtbot.waitUntil(lambda: ("stage", "paused") in told, timeout=20_000)
+    qtbot.waitUntil(lambda: ("stage", Stage.PAUSED) in told, timeout=20_000)
     for strength in np.linspace(0.2, 2.0, 30):
         worker.send(FakeSettings(iterations=3, strength=float(strength)))
     worker.resume()
@@ -135,7 +136,7 @@ def test_of_several_live_settings_the_last_one_counts(qtbot, run, fake):
 def test_warnings_of_the_thread_become_messages_and_those_of_others_do_not(qtbot, run):
     hook = warnings.showwarning
     worker, told = run(lambda worker: worker.pause(), iterations=4, fail="warning", pace_s=0.001)
-    qtbot.waitUntil(lambda: ("stage", "paused") in told, timeout=20_000)
+    qtbot.waitUntil(lambda: ("stage", Stage.PAUSED) in told, timeout=20_000)
     with pytest.warns(UserWarning, match="from the GUI thread"):
         warnings.warn("from the GUI thread", stacklevel=1)
     worker.resume()

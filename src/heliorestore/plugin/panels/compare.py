@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.viewer.comparison import How, comparison_of
+from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.widgets.closing import when_closed
 from heliorestore.plugin.widgets.layer_box import LayerBox
 from heliorestore.plugin.widgets.numbers import FloatBox
@@ -34,6 +35,7 @@ class CompareWidget(QWidget):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
         self.viewer = napari_viewer
+        meet(napari_viewer)
         self.comparison = comparison_of(napari_viewer)
         self._build()
         self.comparison.changed.connect(self._show)

@@ -121,8 +121,7 @@ class EnhanceWidget(RestoreWidget):
             "All else is hidden meanwhile."
         )
         self.before.valueChanged.connect(self.show_before)
-        column = self.column
         compare = Section(
             "Compare", row(self.lucy_button, self.lucy_iterations), row("before", self.before, "after")
         )
-        column.insertWidget(column.count() - 1, compare)
+        self.sections.fill("judge", compare)

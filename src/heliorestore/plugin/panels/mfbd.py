@@ -100,6 +100,5 @@ class MfbdWidget(RestoreWidget):
             "structure that both show comes from the data.",
             self.compare_with_momfbd,
         )
-        column = self.column
         compare = Section("Judge", self.spread, self.about_spread, row(self.momfbd_button, self.iterations))
-        column.insertWidget(column.count() - 1, compare)
+        self.sections.fill("judge", compare)

@@ -28,12 +28,11 @@ from heliorestore.plugin.runs.worker import End, Outcome, start_task
 from heliorestore.plugin.viewer.cut_levels import (
     PERCENTS,
     apply_cuts,
-    apply_origin,
     is_lower_left,
     set_origin,
 )
-from heliorestore.plugin.viewer.gl_context import guard_removals
 from heliorestore.plugin.viewer.layers import known
+from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
 from heliorestore.plugin.widgets.chart import ChartView
 from heliorestore.plugin.widgets.layer_box import LayerBox
@@ -76,8 +75,7 @@ class QualityWidget(QWidget):
         self.measured: list[Measured] = []
         self._busy = self._stale = False
         self._watched: list[Any] = []
-        guard_removals(napari_viewer)
-        apply_origin(napari_viewer)
+        meet(napari_viewer)
         self._build()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)

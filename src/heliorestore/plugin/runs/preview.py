@@ -15,10 +15,10 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.runs.live import BoxLayers, within
 from heliorestore.plugin.runs.redraw_rate import Pace
-from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker
+from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker, Stage
 from heliorestore.plugin.viewer.layers import Placement
 from heliorestore.plugin.viewer.tool_layers import put_away, tool_layer
-from heliorestore.settings import Settings, options
+from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot
 
 _SIDE = 256  # px of a new box
@@ -125,7 +125,9 @@ class Preview(QObject):
     arrived = Signal()  # another snapshot is shown
     told = Signal(str)  # what is going on, or wrong
 
-    def __init__(self, box: Box, layers: BoxLayers, job: Callable[[], Job]) -> None:
+    def __init__(
+        self, box: Box, layers: BoxLayers, job: Callable[[], Job], running: list[RestoreWorker]
+    ) -> None:
         super().__init__()
         self.box, self.layers, self._job = box, layers, job
         self.snapshot: Snapshot | None = None
@@ -137,7 +139,7 @@ class Preview(QObject):
         self._quiet.setSingleShot(True)
         self._quiet.timeout.connect(self.restart)
         self._pace = Pace(self, self._draw, lambda: self.layers.settled)
-        self.running: list[RestoreWorker] = []  # outlives this object, for whoever must end it
+        self.running = running  # the worker, for whoever must end it
 
     def restart_soon(self) -> None:
         """Begin anew when the changes have come to rest."""
@@ -176,10 +178,7 @@ class Preview(QObject):
         if self._settings is None or self._worker is None or self._quiet.isActive():
             self.restart_soon()
             return
-        if any(
-            not o.live and getattr(settings, o.name) != getattr(self._settings, o.name)
-            for o in options(type(settings))
-        ):
+        if settings.unlike(self._settings, live=False):
             self.restart_soon()
             return
         self.layers.look_ahead()
@@ -212,9 +211,9 @@ class Preview(QObject):
         self._tell()
         self.arrived.emit()
 
-    def _stage(self, worker: RestoreWorker, stage: str) -> None:
+    def _stage(self, worker: RestoreWorker, stage: Stage) -> None:
         if worker is self._worker:
-            self._holding = stage == "holding"
+            self._holding = stage is Stage.HOLDING
             self._tell()
 
     def _tell(self) -> None:

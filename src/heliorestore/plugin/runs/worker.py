@@ -38,6 +38,15 @@ class End(Enum):
     FAILED = "failed"
 
 
+class Stage(Enum):
+    """What a restoration in a thread is doing."""
+
+    LOADING = "loading"
+    RUNNING = "running"
+    PAUSED = "paused"
+    HOLDING = "holding"  # done, waiting for settings to go on with
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The end of a task, with the value that it returned or the error that ended it."""
@@ -73,7 +82,7 @@ class TaskSignals(WorkerBaseSignals):
     aborted = Signal()
     ended = Signal(object)  # Outcome
     message = Signal(str)
-    stage = Signal(str)  # "loading", "running", "paused", "holding"
+    stage = Signal(object)  # Stage
     arrived = Signal()  # a snapshot waits in the mailbox
 
 
@@ -184,7 +193,7 @@ class RestoreWorker(Task):
         job, self._job = self._job, None
         if job is None or self.abort_requested:
             return
-        self._tell("stage", "loading")  # the first import of torch takes seconds
+        self._tell("stage", Stage.LOADING)  # the first import of torch takes seconds
         from heliorestore.methods.base import stream
 
         last = None
@@ -194,7 +203,7 @@ class RestoreWorker(Task):
         with closing(
             stream(job.burst, _kept(job, job.settings), device=job.device, seed=job.seed)
         ) as iterations:
-            self._tell("stage", "running")
+            self._tell("stage", Stage.RUNNING)
             while not self.abort_requested:
                 try:
                     last = iterations.send(sent)  # `send(None)` is `next`
@@ -245,13 +254,13 @@ class RestoreWorker(Task):
         with self._change:
             waits = stays()
         if waits:
-            self._tell("stage", "holding" if hold else "paused")
+            self._tell("stage", Stage.HOLDING if hold else Stage.PAUSED)
         with self._change:
             self._change.wait_for(lambda: not stays())
             self._steps = max(0, self._steps - 1)
             sent, self._sent = self._sent, None
         if waits and not self.abort_requested:
-            self._tell("stage", "running")
+            self._tell("stage", Stage.RUNNING)
         return sent
 
 

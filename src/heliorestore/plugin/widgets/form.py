@@ -94,11 +94,12 @@ class SettingsForm(QWidget):
             raise first
         return self.settings_class(**values)
 
-    def set_settings(self, settings: Settings) -> None:
-        """Show these settings."""
+    def set_settings(self, settings: Settings, *, live_only: bool = False) -> None:
+        """Show these settings, or the live ones of them."""
         for name, field in self.fields.items():
-            field.set(getattr(settings, name))
-            self._show_error(field, "")
+            if field.option.live or not live_only:
+                field.set(getattr(settings, name))
+                self._show_error(field, "")
         self.changed.emit()
 
     def reset(self) -> None:

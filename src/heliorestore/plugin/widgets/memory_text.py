@@ -2,8 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from qtpy.QtCore import QObject, QTimer
+
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.runs.worker import Job
+from heliorestore.plugin.widgets.run_controls import RunPanel
+from heliorestore.plugin.widgets.sections import note, say
+
+_QUIET_MS = 400  # after the last change before the memory is estimated
+
+
+class MemoryNote(QObject):
+    """A line with the memory that `job` would take, said before it runs; empty where `job` raises what is
+    missing.
+    """
+
+    def __init__(self, parent: QObject, run_panel: RunPanel, job: Callable[[], Job]) -> None:
+        super().__init__(parent)
+        self._run_panel, self._job = run_panel, job
+        self.note = note(
+            "What a run on the whole field will need beyond the program itself, estimated from the sizes."
+        )
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._estimate)
+
+    def look_soon(self) -> None:
+        """Estimate anew when the changes have come to rest."""
+        self._soon.start(_QUIET_MS)
+
+    def _estimate(self) -> None:
+        if self._run_panel.busy:
+            return
+        try:
+            say(self.note, memory_text(self._job()))
+        except HeliorestoreError:
+            say(self.note, "")
 
 
 def memory_text(job: Job) -> str:

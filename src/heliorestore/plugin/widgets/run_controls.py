@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidg
 
 from heliorestore.plugin.runs.failure import explain, notify
 from heliorestore.plugin.runs.redraw_rate import Pace
-from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker, prepare_restoration
+from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker, Stage, prepare_restoration
 from heliorestore.plugin.viewer.result_layers import ResultLayers
 from heliorestore.plugin.widgets.loss_curve import LossCurve
 from heliorestore.plugin.widgets.sections import button, note, say
@@ -31,7 +31,17 @@ class State(Enum):
     LOADING = "Loading…"
     RUNNING = "Running"
     PAUSED = "Paused."
+    HOLDING = "At rest, waiting for a change."
     STOPPING = "Stopping…"
+
+
+STATES = {
+    Stage.LOADING: State.LOADING,
+    Stage.RUNNING: State.RUNNING,
+    Stage.PAUSED: State.PAUSED,
+    Stage.HOLDING: State.HOLDING,
+}
+"""What the panel shows while the worker is at a stage."""
 
 
 class RunPanel(QWidget):
@@ -93,10 +103,10 @@ class RunPanel(QWidget):
         self._set_state(State.LOADING)
         worker.start()
 
-    def send(self, settings: Settings, live: tuple[str, ...]) -> None:
+    def send(self, settings: Settings) -> None:
         """Let the running method use the live ones of these settings from its next iteration on."""
         if self._worker is not None and self._settings is not None and type(settings) is type(self._settings):
-            self._worker.send(self._settings.replace(**{name: getattr(settings, name) for name in live}))
+            self._worker.send(self._settings.live_from(settings))
 
     def pause(self) -> None:
         if self._worker is not None:
@@ -132,11 +142,21 @@ class RunPanel(QWidget):
     def busy(self) -> bool:
         return self._worker is not None
 
+    def quit(self) -> None:
+        """End the run because its panel goes; what keeps its state may go on with it another time."""
+        _quitter(self._running)()
+
     # -- what it says
 
     def say(self, text: str) -> None:
         """Show what is wrong, until the next run."""
         say(self.problem, text and f"⚠ {text}")
+
+    def say_failure(self, outcome: Outcome) -> None:
+        """Show what a task has failed for, here and as a notification."""
+        if outcome.error is not None:
+            self.say(explain(outcome.error))
+            notify(outcome.error)
 
     def report(self, text: str) -> None:
         """Show a message in place of the earlier ones."""
@@ -152,12 +172,10 @@ class RunPanel(QWidget):
     def _arrived(self) -> None:
         self._pace.want()
 
-    def _stage(self, stage: str) -> None:
+    def _stage(self, stage: Stage) -> None:
         if self.state is not State.STOPPING:
             self._marks.clear()
-            self._set_state(
-                {"loading": State.LOADING, "running": State.RUNNING, "paused": State.PAUSED}[stage]
-            )
+            self._set_state(STATES[stage])
 
     def _draw(self) -> None:
         snapshot = self._worker.take() if self._worker is not None else None
@@ -191,8 +209,7 @@ class RunPanel(QWidget):
         self._running.clear()
         self.progress.setRange(0, max(self.progress.maximum(), 1))
         if outcome.end is End.FAILED and outcome.error is not None:
-            self.say(explain(outcome.error))
-            notify(outcome.error)
+            self.say_failure(outcome)
         elif self.snapshot is not None and self.snapshot.stop is not None:
             self.report_more(self.snapshot.stop.value)
         self._set_state(State.IDLE)
@@ -225,7 +242,7 @@ class RunPanel(QWidget):
         self.run_button.setEnabled(idle or paused)
         self.step_button.setEnabled(idle or paused)
         self.pause_button.setEnabled(state is State.RUNNING)
-        self.stop_button.setEnabled(state in (State.LOADING, State.RUNNING, State.PAUSED))
+        self.stop_button.setEnabled(state in STATES.values())
         self.state_changed.emit()
 
     def _build(self) -> None:

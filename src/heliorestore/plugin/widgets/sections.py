@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qtpy.QtCore import QChildEvent, QEvent, QObject, Qt
@@ -60,6 +60,26 @@ class Section(QWidget):
     def _show(self, opened: bool) -> None:
         self.inside.setVisible(opened)
         self.title.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
+
+
+class Slots(QWidget):
+    """A column with a named place for each of its sections, in this order; a place that nothing fills takes
+    no room.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(6, 4, 6, 4)
+        self._places = {name: QVBoxLayout() for name in names}
+        for place in self._places.values():
+            self.column.addLayout(place)
+        self.column.addStretch(1)
+
+    def fill(self, name: str, *widgets: QWidget) -> None:
+        """Put these at the end of the place of that name."""
+        for widget in widgets:
+            self._places[name].addWidget(widget)
 
 
 class _WheelScrolls(QObject):

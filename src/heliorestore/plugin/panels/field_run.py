@@ -1,0 +1,167 @@
+"""A run on the whole field whose state is kept: begun, gone on with when a knob is turned, resumed after a
+crash.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer
+
+from heliorestore.errors import BurstError, HeliorestoreError
+from heliorestore.plugin.panels.unfinished import UnfinishedRuns, fill_in, open_input
+from heliorestore.plugin.runs.as_code import slice_text
+from heliorestore.plugin.runs.autosave import Autosave, begin
+from heliorestore.plugin.runs.live import LiveLayers
+from heliorestore.plugin.runs.worker import End, Job, Outcome
+from heliorestore.settings import Settings
+
+if TYPE_CHECKING:
+    from heliorestore.plugin.panels.sv_momfbd import SvMomfbdWidget
+
+QUIET_MS = 400  # after the last move of a knob before a finished run goes on
+_FURTHER = 6  # iterations with which it goes on
+# live settings that do not change the result by themselves
+_SILENT = {"residual_frame", "stop_early", "iterations"}
+
+
+class FieldRun(QObject):
+    """The last run on the whole field: what it was asked for, its layers and its state."""
+
+    def __init__(self, panel: SvMomfbdWidget) -> None:
+        super().__init__(panel)
+        self._panel = panel
+        self.job: Job | None = None
+        self.layers: LiveLayers | None = None
+        self._ours = False  # whether it was begun here, and not by a sweep
+        self.ended: list[Autosave] = []  # states to forget when the panel goes; the list outlives it
+        self.unfinished = UnfinishedRuns(panel.method_name)
+        self.unfinished.resumed.connect(self.resume)
+        self._quiet = QTimer(self)
+        self._quiet.setSingleShot(True)
+        self._quiet.timeout.connect(self.go_on)
+        panel.run_panel.ended.connect(self._run_ended)
+        panel.sweep_box.began.connect(self._forget_run)
+
+    def start(self, *, paused: bool = False, saved: Autosave | None = None) -> None:
+        """Start a new run, or go on with a saved one, into new layers; the preview ends."""
+        panel = self._panel
+        if panel.run_panel.busy:
+            return
+        try:
+            job = panel.job()
+            whole = panel.input.whole_file()
+        except HeliorestoreError as error:
+            panel.run_panel.say(str(error))
+            return
+        self._drop_ended()
+        panel.preview_box.on.setChecked(False)
+        panel.frame_views.frames = whole.frame_range
+        told = ""
+        # else the user keeps the state where they want it
+        if saved is None and not getattr(job.settings, "checkpoint", ""):
+            saved, told = begin(
+                job.burst,
+                job.settings,
+                instrument=panel.instrument.text(),
+                objects=slice_text(job.burst.object_range),
+                frames=slice_text(job.burst.frame_range),
+                device=job.device,
+                seed=job.seed,
+            )
+        self._begin(dataclasses.replace(job, autosave=saved), panel.make_layers(job), paused=paused)
+        if told:
+            panel.run_panel.report_more(told)
+
+    def go_on(self) -> None:
+        """Let the last run, which has ended, do a few more iterations from where it stands, with the knobs as
+        they are.
+        """
+        run, knobs = self._panel.run_panel, self._panel.method_form.knobs()
+        if run.busy or self.job is None or self.layers is None or run.snapshot is None or knobs is None:
+            return
+        if self._can_go_on(knobs):
+            settings: Any = self.job.settings.with_live(knobs)
+            settings = settings.replace(iterations=max(settings.iterations, run.snapshot.step + _FURTHER))
+            self._begin(dataclasses.replace(self.job, settings=settings), self.layers, further=True)
+
+    def follow(self, knobs: Settings) -> None:
+        """Show the result as it would be with these knobs; a run that has ended goes on with them soon."""
+        if self.layers is None or self.job is None or type(knobs) is not type(self.job.settings):
+            return
+        self.layers.look_ahead()
+        if not self._panel.run_panel.busy and self._changed(knobs) and self._can_go_on(knobs):
+            self._quiet.start(QUIET_MS)
+
+    def resume(self, saved: Autosave) -> None:
+        """Open the input of an unfinished run, unless it is open, and go on with the run."""
+        if self._panel.form is None or self._panel.run_panel.busy:
+            return
+        try:
+            open_input(self._panel, saved.restart, lambda: self._resume(saved))
+        except BurstError as error:
+            self._panel.run_panel.say(str(error))
+
+    def _resume(self, saved: Autosave) -> None:
+        try:
+            fill_in(self._panel, saved.restart)
+        except HeliorestoreError as error:
+            self._panel.run_panel.say(f"The run cannot be resumed with this version: {error}")
+            return
+        self.unfinished.taken()
+        self.start(saved=saved)
+
+    def _begin(self, job: Job, layers: LiveLayers, *, paused: bool = False, further: bool = False) -> None:
+        if job.autosave is not None:
+            job.autosave.set_ended(False)
+        self.ended.clear()
+        self.job, self.layers, self._ours = job, layers, True
+        self._panel.run_panel.start(job, layers, paused=paused, further=further)
+
+    def _can_go_on(self, knobs: Settings) -> bool:
+        """Whether these settings differ from those of the last run in live ones only, and its layers and
+        state are still there.
+        """
+        if self.job is None or self.layers is None or self.job.autosave is None:
+            return False
+        there = any(layer in self._panel.viewer.layers for layer in self.layers.layers.values())
+        return there and self.job.autosave.state.exists() and not knobs.unlike(self.job.settings, live=False)
+
+    def _changed(self, knobs: Settings) -> bool:
+        """Whether a live setting that changes the result is not what the last iteration had, or more
+        iterations are wanted.
+        """
+        from heliorestore.methods.base import settings_at
+
+        snapshot = self._panel.run_panel.snapshot
+        if snapshot is None or snapshot.run is None:
+            return False
+        before = settings_at(snapshot)
+        if type(before) is not type(knobs):
+            return False
+        more = getattr(knobs, "iterations", 0) > max(snapshot.step, getattr(before, "iterations", 0))
+        return more or not _SILENT.issuperset(knobs.unlike(before, live=True))
+
+    def _run_ended(self, outcome: Outcome) -> None:
+        ours, self._ours = self._ours, False
+        if not ours:  # a sweep's: what is shown now cannot be gone on with
+            self._drop_ended()
+            self._forget_run()
+            return
+        saved = self.job.autosave if self.job is not None else None
+        if saved is not None and (outcome.end is End.FINISHED or self._panel.run_panel.stopped):
+            saved.set_ended(True)
+            self.ended[:] = [saved]
+        knobs = self._panel.method_form.knobs()
+        if outcome.end is End.FINISHED and knobs is not None and self._changed(knobs):
+            self._quiet.start(QUIET_MS)  # the knobs were moved during the last iteration
+
+    def _forget_run(self) -> None:
+        """Knobs no longer go on with the run before: a sweep has layers of its own."""
+        self.job = self.layers = None
+
+    def _drop_ended(self) -> None:
+        for saved in self.ended:
+            saved.drop()
+        self.ended.clear()

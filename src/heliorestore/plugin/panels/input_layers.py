@@ -1,0 +1,83 @@
+"""What a panel restores: the layers that are ticked, the objects and frames of them, and what took them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QLineEdit
+
+from heliorestore.burst import Burst
+from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.runs.worker import Job
+from heliorestore.plugin.viewer.layers import burst_of, common_burst, hint
+from heliorestore.plugin.widgets.instrument_box import InstrumentBox
+from heliorestore.plugin.widgets.layer_list import LayerList, parse_slice
+from heliorestore.plugin.widgets.sections import Section, note, row, say
+
+if TYPE_CHECKING:
+    from heliorestore.plugin.panels.restore import RestoreWidget
+
+
+class InputLayers(QObject):
+    """The sections *Input* and *Instrument* of a panel."""
+
+    def __init__(self, panel: RestoreWidget) -> None:
+        super().__init__(panel)
+        self.layer_list = LayerList(panel.viewer)
+        self.hint = note("What to know about the chosen layers.")
+        self.instrument = InstrumentBox()
+        self.frames, self.objects = QLineEdit(), QLineEdit()
+        for edit, what in ((self.frames, "frames"), (self.objects, "objects")):
+            edit.setPlaceholderText("all")
+            edit.setToolTip(
+                f"The {what} to use as a Python slice, such as 0:6 or ::2, numbered from 0. "
+                f"Empty: all {what}."
+            )
+        self.section = Section(
+            "Input",
+            panel.files.open_button,
+            self.layer_list,
+            self.hint,
+            row("frames", self.frames, "objects", self.objects),
+        )
+        self.instrument_section = Section("Instrument", self.instrument)
+        self.layer_list.changed.connect(self.look)
+        self.instrument.changed.connect(self.look)
+
+    def whole_burst(self) -> Burst:
+        """The burst of the ticked layers."""
+        return burst_of(self.layer_list.chosen())
+
+    def burst(self) -> Burst:
+        """The part of it that is to be restored, with the instrument as it was told."""
+        part = self.whole_burst().select(
+            parse_slice(self.objects.text(), "objects"), parse_slice(self.frames.text(), "frames")
+        )
+        return self.instrument.apply(part)
+
+    def whole_file(self) -> Burst:
+        """All objects and frames of the files that the input came from."""
+        return common_burst(self.layer_list.chosen()) or self.whole_burst()
+
+    def layers_of(self, job: Job) -> list[Any]:
+        """The layers that a job restores, one per object."""
+        chosen = self.layer_list.chosen()
+        together = common_burst(chosen) is not None
+        numbered = {
+            layer.metadata["object"] if together else number: layer for number, layer in enumerate(chosen)
+        }
+        return [numbered[number] for number in job.burst.object_range]
+
+    def look(self) -> None:
+        """Show what is known of the ticked layers, and what is odd about them."""
+        chosen = self.layer_list.chosen()
+        text = "\n".join(filter(None, map(hint, chosen)))
+        burst = None
+        if chosen:
+            try:
+                burst = self.whole_burst()
+            except HeliorestoreError as error:
+                text = f"{text}\n{error}".strip()
+        self.instrument.set_burst(burst)
+        say(self.hint, text and f"⚠ {text}")

@@ -1,0 +1,77 @@
+"""The box of the field that a panel restores first: ticked, it follows settings, instrument and its own
+place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.runs.live import BoxLayers
+from heliorestore.plugin.runs.preview import Box, Preview
+from heliorestore.plugin.runs.worker import RestoreWorker
+from heliorestore.plugin.widgets.sections import check, note, say
+
+if TYPE_CHECKING:
+    from heliorestore.plugin.panels.sv_momfbd import SvMomfbdWidget
+
+
+class PreviewBox(QObject):
+    """The tick and the line of the preview; `preview` is None where there is no box."""
+
+    arrived = Signal()  # the preview shows another snapshot
+
+    def __init__(self, panel: SvMomfbdWidget) -> None:
+        super().__init__(panel)
+        self._panel = panel
+        self.preview: Preview | None = None
+        self._under: list[Any] = []  # the layers under it
+        self.running: list[RestoreWorker] = []  # to be ended when the panel goes; the list outlives it
+        self.on = check(
+            "Preview in a box",
+            "Restore a box first and over and over: drag it, pull its corners, move a slider. Run restores "
+            "the whole field.",
+            self._toggle,
+        )
+        self.note = note("How far the box is.")
+        panel.layer_list.changed.connect(self._layers_changed)
+        panel.instrument.changed.connect(self._anew)
+
+    def _toggle(self, on: bool) -> None:
+        if self.preview is not None:
+            self.preview.put_away()
+            self.preview = None
+        say(self.note, "")
+        if not on:
+            return
+        panel = self._panel
+        try:
+            job = panel.job()
+        except HeliorestoreError as error:
+            panel.run_panel.say(str(error))
+            self.on.setChecked(False)
+            return
+        panel.run_panel.say("")
+        panel.frame_views.frames = panel.input.whole_file().frame_range
+        self._under = panel.layer_list.chosen()
+        inputs = panel.input.layers_of(job)
+        name = "preview" if len(inputs) > 1 else f"preview {inputs[0].name}"
+        layers = BoxLayers(panel.viewer, name, inputs, panel.knobs)
+        box = Box(panel.viewer, inputs[0], job.burst.shape[2:], self._anew)
+        self.preview = Preview(box, layers, panel.job, self.running)
+        self.preview.told.connect(lambda text: say(self.note, text))
+        self.preview.arrived.connect(self.arrived)
+        self.preview.restart()
+
+    def _anew(self) -> None:
+        if self.preview is not None:
+            self.preview.restart_soon()
+
+    def _layers_changed(self) -> None:
+        """The preview ends when its box or what is under it goes; layers of its own do not matter."""
+        if self.preview is not None and not (
+            self.preview.box.stands and self._panel.layer_list.chosen() == self._under
+        ):
+            self.on.setChecked(False)
