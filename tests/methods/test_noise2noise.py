@@ -9,7 +9,6 @@ import torch
 import heliorestore
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError, WeightsError
-from heliorestore.methods import noise2noise
 from heliorestore.methods.base import restore, stream
 from heliorestore.methods.denoising.pairs import Aim, Pairs
 from heliorestore.methods.noise2noise import DenoiseSettings
@@ -112,7 +111,7 @@ def test_where_nothing_is_found_nothing_is_changed(tmp_path: Path) -> None:
 def test_tiles_leave_no_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitted: str) -> None:
     frames = np.random.default_rng(0).standard_normal((1, 1, 90, 150)).astype(np.float32)
     whole = restore(Burst.from_array(frames), DenoiseSettings(weights=fitted), device="cpu")
-    monkeypatch.setattr(noise2noise, "TILE", 32)
+    monkeypatch.setattr("heliorestore.methods.denoising.series.TILE", 32)
     tiled = restore(Burst.from_array(frames), DenoiseSettings(weights=fitted), device="cpu")
     np.testing.assert_allclose(tiled.images, whole.images, atol=1e-5)
 

@@ -18,9 +18,10 @@ import numpy.typing as npt
 import torch
 
 from heliorestore.burst import Burst, FloatArray
-from heliorestore.errors import SettingsError, WeightsError
-from heliorestore.nets import weights
+from heliorestore.errors import SettingsError
+from heliorestore.nets import mfbd_weights, weights
 from heliorestore.nets.mfbd import REMEMBERED, STRIDE, EncoderDecoder, Memory, Recurrent, turned, turned_back
+from heliorestore.nets.mfbd_weights import Net
 from heliorestore.nets.tile_rows import Cut, cuts, restored_rows
 from heliorestore.prepare.observe import Observation, observe, preparation
 from heliorestore.quality.metrics import contrast
@@ -29,10 +30,6 @@ from heliorestore.snapshot import DATA_UNIT, Map, Snapshot, StopReason
 
 SPREAD = "The committee's spread"
 """How the message begins that says what the map `uncertainty` is worth."""
-
-Net = EncoderDecoder | Recurrent
-# the coarsest pixels that CHROMIS' network was trained on; above, CRISP's restores better
-_FINE_ARCSEC = 0.042
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +177,7 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
             f"The frames have {burst.shape[2]} x {burst.shape[3]} pixels; the network needs at least "
             f"{2 * STRIDE} x {2 * STRIDE}."
         )
-    net, record, messages = _network(burst, settings)
+    net, record, messages = mfbd_weights.fitting(burst.instruments[0], settings.network, settings.weights)
     observation = observe(burst, torch.device("cpu"), align=settings.align)
     messages += preparation(burst, observation)
     observed = observation.read().images
@@ -198,7 +195,7 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
             f"The network takes {needed} frames and there are {len(order)}: some were given to it twice."
         )
     units = [
-        _unit(record, float(scale), contrast(image[order[0]].numpy()))
+        mfbd_weights.unit(record, float(scale), contrast(image[order[0]].numpy()))
         for scale, image in zip(observation.scales, observed, strict=True)
     ]
     offsets, factors = (np.array(part) for part in zip(*units, strict=True))
@@ -420,72 +417,6 @@ def _sharpest_first(images: torch.Tensor) -> npt.NDArray[np.int64]:
     """
     contrasts = np.array([[contrast(frame) for frame in frames] for frames in images.numpy()])
     return np.argsort(-(contrasts / contrasts.mean(1, keepdims=True).clip(1e-12)).mean(0), kind="stable")
-
-
-def _network(burst: Burst, settings: MfbdSettings) -> tuple[Net, weights.WeightsRecord, list[str]]:
-    """The network for the burst's pixels, and what to say of it."""
-    pixel = burst.instruments[0].pixel_arcsec
-    prefix = "mfbd-recurrent-" if settings.network == "recurrent" else "mfbd-"
-    fitting = (
-        ["chromis-quarter", "crisp-quarter"]
-        if pixel is not None and pixel < _FINE_ARCSEC
-        else ["crisp-quarter"]
-    )
-    name = settings.weights or next(
-        (prefix + each for each in fitting if prefix + each in weights.names()), ""
-    )
-    if not name:
-        raise WeightsError(
-            f"No {settings.network} network is at hand: train one (heliorestore train mfbd --recipe "
-            f"{prefix}{fitting[0]}) "
-            "or import the published one (heliorestore weights import FILE --as NAME) and name it with "
-            "--weights."
-        )
-    net, record = weights.load(name)
-    if not isinstance(net, EncoderDecoder | Recurrent):
-        raise WeightsError(
-            f"The weights {name} are of the network {record.architecture}; MFBD needs weights "
-            "of its own networks."
-        )
-    messages = [f"Weights {record.name}, sha256 {record.sha256}."]
-    low, high = record.pixel_arcsec
-    if pixel is None:
-        messages.append(
-            f"The size of the pixels is unknown: the network was trained on pixels of {low:g} to "
-            f"{high:g} arcsec."
-        )
-    elif not low <= pixel <= high:
-        messages.append(
-            f"The pixels have {pixel:g} arcsec; the weights {record.name} were trained on {low:g} to "
-            f"{high:g} arcsec "
-            f"({record.instrument or 'an instrument unknown'}): expect less."
-        )
-    return net, record, messages
-
-
-def _unit(record: weights.WeightsRecord, scale: float, sharpest: float) -> tuple[float, float]:
-    """Zero and factor that carry frames of mean 1 into the network's unit; `scale` is their mean in the
-    burst's unit.
-
-    Networks know frames scaled to a mean, counts times a factor, or contrasts in units of the `sharpest`
-    frame's.
-    """
-    word, _, number = record.normalisation.partition(" ")
-    try:
-        value = float(number)
-    except ValueError:
-        value = 0.0
-    units = {
-        "mean": (0.0, value),
-        "times": (0.0, value * scale),
-        "contrast": (1.0, value / max(sharpest, 1e-6)),
-    }
-    if word not in units or not value > 0:
-        raise WeightsError(
-            f"The record of {record.name} has the normalisation {record.normalisation!r}; "
-            "MFBD knows 'mean 0.4', 'times 0.001' and 'contrast 1'."
-        )
-    return units[word]
 
 
 def _each(values: npt.NDArray[np.float64]) -> torch.Tensor:

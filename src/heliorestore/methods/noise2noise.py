@@ -6,29 +6,34 @@ Diaz Baso, de la Cruz Rodriguez & Danilovic (2019), doi:10.1051/0004-6361/201936
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from heliorestore.burst import Burst, FloatArray
+from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.methods.checkpoint import Saver, resume
-from heliorestore.methods.denoising.pairs import Aim, Group, Pairs, State, judge, train_epoch
+from heliorestore.methods.denoising.pairs import (
+    Aim,
+    Group,
+    Pairs,
+    State,
+    after_epoch,
+    copied,
+    judge,
+    train_epoch,
+)
 from heliorestore.methods.denoising.polarisation import Light, light_of, spectra, statistics
+from heliorestore.methods.denoising.series import Job, Whole
 from heliorestore.nets import weights
 from heliorestore.nets.denoiser import DROPOUT, SMALLEST, Denoiser
-from heliorestore.nets.tile_rows import restored_rows
-from heliorestore.nets.uncertainty import uncertain_image
 from heliorestore.settings import Settings, option, weights_option
-from heliorestore.snapshot import DATA_UNIT, SERIES, SERIES_AXES, Map, Snapshot, StopReason
+from heliorestore.snapshot import Map, Snapshot, StopReason
 
 BUNDLED = "denoise-stokes"
-TILE = 256  # pixels, a multiple of what the network halves images to
 _HIGHEST = 4.0  # log variance of a network that is fitted from scratch, in units of the noise
 _PREVIEW_PIXELS = 1_000_000  # that are denoised after an epoch for everybody to see
 # networks of one channel, without and with the second head
@@ -136,93 +141,7 @@ METHOD = Denoise()
 # -- what is to be done --------------------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
-class _Job:
-    """A burst and the network for it; `images`, `residual` and `coverage` (object, y, x) are of the frame
-    that is shown.
-    """
-
-    burst: Burst
-    net: Denoiser
-    architecture: str
-    normalisation: str
-    device: torch.device
-    light: tuple[Light, ...]
-    groups: tuple[Group, ...]
-    units: npt.NDArray[np.float64]  # what a value of 1 in the network is in the burst, per object
-    levels: npt.NDArray[np.float64]
-    messages: tuple[str, ...]
-    images: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
-    coverage: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
-    observed: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
-    frame: int = -1
-    fitted: dict[str, float] = dataclasses.field(default_factory=dict)  # the last losses of the training
-
-    def read(self, group: Group, frame: int) -> FloatArray:
-        """Normalised image (channel, y, x) of a group, NaN where a pixel is bad."""
-        planes = [
-            (self.burst.image(k, frame) - np.float32(self.levels[k])) / np.float32(self.units[k])
-            for k in group
-        ]
-        return np.stack(planes)
-
-    def show(self, frame: int) -> None:
-        """Let the shown images be those of this frame, as observed."""
-        if frame != self.frame:
-            self.frame = frame
-            self.observed = np.stack([self.burst.image(k, frame) for k in range(self.burst.shape[0])])
-            self.images = self.observed.copy()
-            self.coverage = np.zeros(self.images.shape, np.float32)
-
-    def put(self, group: Group, images: FloatArray) -> None:
-        """Show these images (channel, y, x) of the group."""
-        self.images[list(group)] = images
-        self.coverage[list(group)] = 1
-
-    def denoised(self, group: Group, frame: int, passes: int = 0) -> tuple[FloatArray, FloatArray]:
-        """Denoised images (channel, y, x) in the burst's unit and, with `passes`, their standard
-        deviations.
-        """
-        noisy = self.read(group, frame)
-
-        def run(images: torch.Tensor) -> torch.Tensor:
-            return torch.cat(uncertain_image(self.net, images, passes), 1) if passes else self.net(images)
-
-        images = torch.from_numpy(np.nan_to_num(noisy, nan=0.0))[None].to(self.device)
-        bands = (slice(top, min(top + TILE, noisy.shape[1])) for top in range(0, noisy.shape[1], TILE))
-        rows = [restored_rows(run, images, band, side=TILE, reach=self.net.reach) for band in bands]
-        found = torch.cat(rows, -2)[0].cpu().numpy()
-        unit = self.units[list(group)].astype(np.float32)[:, None, None]
-        level = self.levels[list(group)].astype(np.float32)[:, None, None]
-        found = np.where(np.isfinite(np.tile(noisy, (len(found) // len(group), 1, 1))), found, np.nan)
-        sigma = found[len(group) :]
-        return found[: len(group)] * unit + level, sigma * unit if passes else sigma
-
-    def residual(self) -> dict[str, Map]:
-        """The map of what was taken away from the frame that is shown."""
-        return {"residual": Map(self.observed - self.images, unit=DATA_UNIT, signed=True)}
-
-    def snapshot(
-        self,
-        step: int,
-        total: int,
-        maps: Mapping[str, Map],
-        losses: Mapping[str, float],
-        stop: StopReason | None = None,
-    ) -> Snapshot:
-        """The state as everybody may see it."""
-        return Snapshot(
-            step=step,
-            total=total,
-            images=self.images,
-            maps={"coverage": Map(self.coverage), **maps},
-            losses=losses,
-            messages=self.messages,
-            stop=stop,
-        )
-
-
-def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> _Job:
+def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> Job:
     """Choose network, objects and normalisation, or say why it cannot be done."""
     if settings.weights == "none" and not settings.fit:
         raise SettingsError(
@@ -256,7 +175,7 @@ def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> _J
             f"Noise {typical:.3g} {burst.unit}".rstrip() + " (the median of the objects that are denoised).",
         )
     weights.place(net, device)
-    job = _Job(burst, net.eval(), architecture, unit, device, light, groups, units, levels, messages)
+    job = Job(burst, net.eval(), architecture, unit, device, light, groups, units, levels, messages)
     job.show(settings.frame)
     return job
 
@@ -351,7 +270,7 @@ def _fixed_unit(normalisation: str, light: Sequence[Light]) -> float:
 
 
 def _fit(
-    job: _Job, settings: DenoiseSettings, seed: int, saver: Saver
+    job: Job, settings: DenoiseSettings, seed: int, saver: Saver
 ) -> Generator[Snapshot, DenoiseSettings | None, tuple[DenoiseSettings, int, StopReason]]:
     """Train on pairs of neighbouring times, one snapshot per epoch; leaves the best weights by the hold-out
     in the network.
@@ -370,7 +289,7 @@ def _fit(
         0,
         job.net.state_dict(),
         optimiser.state_dict(),
-        _copied(job.net),
+        copied(job.net),
         judge(job.net, held_out, aim, job.device),
     )
     state = resume(saver, first)
@@ -391,7 +310,7 @@ def _fit(
                 )
                 trained = train_epoch(job.net, optimiser, batches, aim, job.device)
             held = judge(job.net, held_out, aim, job.device)
-            state = _next(state, job.net, optimiser, {"training": trained, "hold_out": held})
+            state = after_epoch(state, job.net, optimiser, {"training": trained, "hold_out": held})
             turn = _preview(job, settings, turn)
             job.fitted = state.losses
             total = settings.fit + _count(job, settings)
@@ -410,17 +329,7 @@ def _fit(
     return settings, state.epoch, StopReason.DONE if state.epoch >= settings.fit else StopReason.CONVERGED
 
 
-def _next(state: State, net: Denoiser, optimiser: torch.optim.Optimizer, losses: dict[str, float]) -> State:
-    """The state after one more epoch; the best network is the one with the smallest hold-out loss."""
-    after = dataclasses.replace(
-        state, epoch=state.epoch + 1, net=net.state_dict(), optimiser=optimiser.state_dict(), losses=losses
-    )
-    if losses["hold_out"] >= state.best_loss:
-        return after
-    return dataclasses.replace(after, best=_copied(net), best_loss=losses["hold_out"], best_epoch=after.epoch)
-
-
-def _preview(job: _Job, settings: DenoiseSettings, turn: int) -> int:
+def _preview(job: Job, settings: DenoiseSettings, turn: int) -> int:
     """Denoise the shown frame of the strongest group and, in turns, of as many others as cost little; return
     whose turn is next.
     """
@@ -434,11 +343,7 @@ def _preview(job: _Job, settings: DenoiseSettings, turn: int) -> int:
     return turn + count - 1
 
 
-def _copied(net: Denoiser) -> dict[str, torch.Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
-
-
-def _keep(job: _Job, settings: DenoiseSettings) -> None:
+def _keep(job: Job, settings: DenoiseSettings) -> None:
     """Save the fitted network among the user's weights, if a name was given."""
     if not settings.keep:
         return
@@ -463,14 +368,12 @@ def _keep(job: _Job, settings: DenoiseSettings) -> None:
 # -- the series ----------------------------------------------------------------------------------------------
 
 
-def _count(job: _Job, settings: DenoiseSettings) -> int:
+def _count(job: Job, settings: DenoiseSettings) -> int:
     """How many images there are to denoise."""
     return len(job.groups) * (job.burst.shape[1] if settings.series else 1)
 
 
-def _apply(
-    job: _Job, settings: DenoiseSettings, seed: int, done: int, stop: StopReason
-) -> Iterator[Snapshot]:
+def _apply(job: Job, settings: DenoiseSettings, seed: int, done: int, stop: StopReason) -> Iterator[Snapshot]:
     """Denoise the shown frame of all objects, then the other frames; the last snapshot has the whole
     series.
     """
@@ -478,7 +381,7 @@ def _apply(
     shown = job.frame
     frames = [shown, *(f for f in range(job.burst.shape[1]) if f != shown)] if settings.series else [shown]
     passes = settings.passes if settings.uncertainty else 0
-    whole = _Whole.of(job.burst, len(frames) > 1, bool(passes))
+    whole = Whole.of(job.burst, len(frames) > 1, bool(passes))
     total, step = done + len(job.groups) * len(frames), done
     maps: dict[str, Map] = {}
     for frame in frames:
@@ -499,52 +402,9 @@ def _apply(
     yield job.snapshot(total, total, maps | whole.maps(shown), job.fitted | _judged(job), stop=stop)
 
 
-def _judged(job: _Job) -> dict[str, float]:
+def _judged(job: Job) -> dict[str, float]:
     """The means over the denoised objects of what their residuals tell."""
     facts = [
         statistics(job.observed[k] - job.images[k], job.light[k].noise) for group in job.groups for k in group
     ]
     return {name: float(np.mean([each[name] for each in facts])) for name in facts[0]}
-
-
-@dataclass(frozen=True, eq=False)
-class _Whole:
-    """All frames (object, frame, y, x), denoised and their uncertainty, as far as they were asked for."""
-
-    series: FloatArray | None
-    uncertainty: FloatArray | None
-    single: bool
-
-    @classmethod
-    def of(cls, burst: Burst, many: bool, uncertain: bool) -> _Whole:
-        series = (
-            np.stack([[burst.image(k, f) for f in range(burst.shape[1])] for k in range(burst.shape[0])])
-            if many
-            else None
-        )
-        frames = burst.shape[1] if many else 1
-        return cls(
-            series,
-            np.zeros((burst.shape[0], frames, *burst.shape[2:]), np.float32) if uncertain else None,
-            not many,
-        )
-
-    def take(self, group: Group, frame: int, images: FloatArray, sigma: FloatArray) -> None:
-        if self.series is not None:
-            self.series[list(group), frame] = images
-        if self.uncertainty is not None:
-            self.uncertainty[list(group), 0 if self.single else frame] = sigma
-
-    def maps(self, shown: int) -> dict[str, Map]:
-        """As the snapshot names them: the shown frame's uncertainty, and the series."""
-        maps: dict[str, Map] = {}
-        if self.uncertainty is not None:
-            maps["uncertainty"] = Map(self.uncertainty[:, 0 if self.single else shown], unit=DATA_UNIT)
-        for name, array in (
-            (SERIES, self.series),
-            (f"{SERIES}_uncertainty", None if self.single else self.uncertainty),
-        ):
-            if array is not None:
-                array.flags.writeable = False  # so that the map need not copy it
-                maps[name] = Map(array, SERIES_AXES, DATA_UNIT)
-        return maps

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -207,3 +207,20 @@ def judge(
             one, two = (torch.from_numpy(np.ascontiguousarray(image))[None].to(device) for image in pair)
             losses += [float(aim.of(net, one, two)), float(aim.of(net, two, one))]
     return float(np.mean(losses))
+
+
+def after_epoch(
+    state: State, net: Denoiser, optimiser: torch.optim.Optimizer, losses: dict[str, float]
+) -> State:
+    """The state after one more epoch; the best network is the one with the smallest hold-out loss."""
+    after = replace(
+        state, epoch=state.epoch + 1, net=net.state_dict(), optimiser=optimiser.state_dict(), losses=losses
+    )
+    if losses["hold_out"] >= state.best_loss:
+        return after
+    return replace(after, best=copied(net), best_loss=losses["hold_out"], best_epoch=after.epoch)
+
+
+def copied(net: Denoiser) -> dict[str, torch.Tensor]:
+    """The weights as they are now, on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}

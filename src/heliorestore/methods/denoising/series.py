@@ -1,0 +1,150 @@
+"""A series of images with the network for it: what is read, denoised, shown, and gathered."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heliorestore.burst import Burst, FloatArray
+from heliorestore.methods.denoising.pairs import Group
+from heliorestore.methods.denoising.polarisation import Light
+from heliorestore.nets.denoiser import Denoiser
+from heliorestore.nets.tile_rows import restored_rows
+from heliorestore.nets.uncertainty import uncertain_image
+from heliorestore.snapshot import DATA_UNIT, SERIES, SERIES_AXES, Map, Snapshot, StopReason
+
+TILE = 256  # pixels, a multiple of what the network halves images to
+
+
+@dataclass(eq=False)
+class Job:
+    """A burst and the network for it; `images`, `residual` and `coverage` (object, y, x) are of the frame
+    that is shown.
+    """
+
+    burst: Burst
+    net: Denoiser
+    architecture: str
+    normalisation: str
+    device: torch.device
+    light: tuple[Light, ...]
+    groups: tuple[Group, ...]
+    units: npt.NDArray[np.float64]  # what a value of 1 in the network is in the burst, per object
+    levels: npt.NDArray[np.float64]
+    messages: tuple[str, ...]
+    images: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+    coverage: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+    observed: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+    frame: int = -1
+    fitted: dict[str, float] = dataclasses.field(default_factory=dict)  # the last losses of the training
+
+    def read(self, group: Group, frame: int) -> FloatArray:
+        """Normalised image (channel, y, x) of a group, NaN where a pixel is bad."""
+        planes = [
+            (self.burst.image(k, frame) - np.float32(self.levels[k])) / np.float32(self.units[k])
+            for k in group
+        ]
+        return np.stack(planes)
+
+    def show(self, frame: int) -> None:
+        """Let the shown images be those of this frame, as observed."""
+        if frame != self.frame:
+            self.frame = frame
+            self.observed = np.stack([self.burst.image(k, frame) for k in range(self.burst.shape[0])])
+            self.images = self.observed.copy()
+            self.coverage = np.zeros(self.images.shape, np.float32)
+
+    def put(self, group: Group, images: FloatArray) -> None:
+        """Show these images (channel, y, x) of the group."""
+        self.images[list(group)] = images
+        self.coverage[list(group)] = 1
+
+    def denoised(self, group: Group, frame: int, passes: int = 0) -> tuple[FloatArray, FloatArray]:
+        """Denoised images (channel, y, x) in the burst's unit and, with `passes`, their standard
+        deviations.
+        """
+        noisy = self.read(group, frame)
+
+        def run(images: torch.Tensor) -> torch.Tensor:
+            return torch.cat(uncertain_image(self.net, images, passes), 1) if passes else self.net(images)
+
+        images = torch.from_numpy(np.nan_to_num(noisy, nan=0.0))[None].to(self.device)
+        bands = (slice(top, min(top + TILE, noisy.shape[1])) for top in range(0, noisy.shape[1], TILE))
+        rows = [restored_rows(run, images, band, side=TILE, reach=self.net.reach) for band in bands]
+        found = torch.cat(rows, -2)[0].cpu().numpy()
+        unit = self.units[list(group)].astype(np.float32)[:, None, None]
+        level = self.levels[list(group)].astype(np.float32)[:, None, None]
+        found = np.where(np.isfinite(np.tile(noisy, (len(found) // len(group), 1, 1))), found, np.nan)
+        sigma = found[len(group) :]
+        return found[: len(group)] * unit + level, sigma * unit if passes else sigma
+
+    def residual(self) -> dict[str, Map]:
+        """The map of what was taken away from the frame that is shown."""
+        return {"residual": Map(self.observed - self.images, unit=DATA_UNIT, signed=True)}
+
+    def snapshot(
+        self,
+        step: int,
+        total: int,
+        maps: Mapping[str, Map],
+        losses: Mapping[str, float],
+        stop: StopReason | None = None,
+    ) -> Snapshot:
+        """The state as everybody may see it."""
+        return Snapshot(
+            step=step,
+            total=total,
+            images=self.images,
+            maps={"coverage": Map(self.coverage), **maps},
+            losses=losses,
+            messages=self.messages,
+            stop=stop,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """All frames (object, frame, y, x), denoised and their uncertainty, as far as they were asked for."""
+
+    series: FloatArray | None
+    uncertainty: FloatArray | None
+    single: bool
+
+    @classmethod
+    def of(cls, burst: Burst, many: bool, uncertain: bool) -> Whole:
+        series = (
+            np.stack([[burst.image(k, f) for f in range(burst.shape[1])] for k in range(burst.shape[0])])
+            if many
+            else None
+        )
+        frames = burst.shape[1] if many else 1
+        return cls(
+            series,
+            np.zeros((burst.shape[0], frames, *burst.shape[2:]), np.float32) if uncertain else None,
+            not many,
+        )
+
+    def take(self, group: Group, frame: int, images: FloatArray, sigma: FloatArray) -> None:
+        if self.series is not None:
+            self.series[list(group), frame] = images
+        if self.uncertainty is not None:
+            self.uncertainty[list(group), 0 if self.single else frame] = sigma
+
+    def maps(self, shown: int) -> dict[str, Map]:
+        """As the snapshot names them: the shown frame's uncertainty, and the series."""
+        maps: dict[str, Map] = {}
+        if self.uncertainty is not None:
+            maps["uncertainty"] = Map(self.uncertainty[:, 0 if self.single else shown], unit=DATA_UNIT)
+        for name, array in (
+            (SERIES, self.series),
+            (f"{SERIES}_uncertainty", None if self.single else self.uncertainty),
+        ):
+            if array is not None:
+                array.flags.writeable = False  # so that the map need not copy it
+                maps[name] = Map(array, SERIES_AXES, DATA_UNIT)
+        return maps

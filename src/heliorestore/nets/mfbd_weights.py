@@ -1,0 +1,80 @@
+"""Which weights of MFBD's networks fit a camera, and in which unit they take its frames."""
+
+from __future__ import annotations
+
+from heliorestore.errors import WeightsError
+from heliorestore.instrument import Instrument
+from heliorestore.nets import weights
+from heliorestore.nets.mfbd import EncoderDecoder, Recurrent
+
+Net = EncoderDecoder | Recurrent
+# the coarsest pixels that CHROMIS' network was trained on; above, CRISP's restores better
+_FINE_ARCSEC = 0.042
+
+
+def fitting(
+    instrument: Instrument, network: str, wanted: str
+) -> tuple[Net, weights.WeightsRecord, list[str]]:
+    """The weights `wanted`, or else those of a `network` for the instrument's pixels, and what to say of
+    them.
+    """
+    pixel = instrument.pixel_arcsec
+    prefix = "mfbd-recurrent-" if network == "recurrent" else "mfbd-"
+    suited = (
+        ["chromis-quarter", "crisp-quarter"]
+        if pixel is not None and pixel < _FINE_ARCSEC
+        else ["crisp-quarter"]
+    )
+    name = wanted or next((prefix + each for each in suited if prefix + each in weights.names()), "")
+    if not name:
+        raise WeightsError(
+            f"No {network} network is at hand: train one (heliorestore train mfbd --recipe "
+            f"{prefix}{suited[0]}) "
+            "or import the published one (heliorestore weights import FILE --as NAME) and name it with "
+            "--weights."
+        )
+    net, record = weights.load(name)
+    if not isinstance(net, EncoderDecoder | Recurrent):
+        raise WeightsError(
+            f"The weights {name} are of the network {record.architecture}; MFBD needs weights "
+            "of its own networks."
+        )
+    messages = [f"Weights {record.name}, sha256 {record.sha256}."]
+    low, high = record.pixel_arcsec
+    if pixel is None:
+        messages.append(
+            f"The size of the pixels is unknown: the network was trained on pixels of {low:g} to "
+            f"{high:g} arcsec."
+        )
+    elif not low <= pixel <= high:
+        messages.append(
+            f"The pixels have {pixel:g} arcsec; the weights {record.name} were trained on {low:g} to "
+            f"{high:g} arcsec "
+            f"({record.instrument or 'an instrument unknown'}): expect less."
+        )
+    return net, record, messages
+
+
+def unit(record: weights.WeightsRecord, scale: float, sharpest: float) -> tuple[float, float]:
+    """Zero and factor that carry frames of mean 1 into the network's unit; `scale` is their mean in the
+    burst's unit.
+
+    Networks know frames scaled to a mean, counts times a factor, or contrasts in units of the `sharpest`
+    frame's.
+    """
+    word, _, number = record.normalisation.partition(" ")
+    try:
+        value = float(number)
+    except ValueError:
+        value = 0.0
+    units = {
+        "mean": (0.0, value),
+        "times": (0.0, value * scale),
+        "contrast": (1.0, value / max(sharpest, 1e-6)),
+    }
+    if word not in units or not value > 0:
+        raise WeightsError(
+            f"The record of {record.name} has the normalisation {record.normalisation!r}; "
+            "MFBD knows 'mean 0.4', 'times 0.001' and 'contrast 1'."
+        )
+    return units[word]
