@@ -293,15 +293,15 @@ class _Restoration:
         if state.step < state.on_patches and self.problem is not None and state.patches is not None:
             return self._on_patches(self.problem, state.patches, state, settings)
         if settings.at_once:
-            flow = joint_step(self.flow, state.flow, knobs)
+            flow, transfers = joint_step(self.flow, state.flow, knobs)
         else:
             flow = state.flow
             if self.problem is not None and state.patches is not None:
                 flow = add_patch_modes(self.flow, flow, self.problem.patches, state.patches.modes)
             self.problem = None  # its spectra make room for transfer functions
-            flow = refine_step(self.flow, flow, knobs)
+            flow, transfers = refine_step(self.flow, flow, knobs)
         state = replace(state, step=state.step + 1, patches=None, flow=flow)
-        measured = measure(self.flow, flow, knobs, settings.residual_frame)
+        measured = measure(self.flow, flow, transfers, knobs, settings.residual_frame)
         snapshot = self._snapshot(
             state,
             settings,

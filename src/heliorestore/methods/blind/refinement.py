@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from heliorestore.burst import FloatArray
-from heliorestore.methods.blind.forward import Flow
+from heliorestore.methods.blind.forward import Flow, Transfers
 from heliorestore.methods.blind.object_solver import Knobs, solve_objects
 from heliorestore.methods.blind.optimiser import Moments, descend, fresh
 from heliorestore.methods.blind.patch_metric import Patches
@@ -114,8 +114,10 @@ def add_patch_modes(
     return replace(state, modes=found, mode_moments=fresh(found), solved=False)
 
 
-def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowState:
-    """Solve for the objects; from the second time on the modes take a step first."""
+def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[FlowState, Transfers]:
+    """Solve for the objects; from the second time on the modes take a step first. With the state comes the
+    model with its modes, to measure it by.
+    """
     modes, moments = state.modes, state.mode_moments
     if state.solved:
         gradient = mode_gradient(problem, state, knobs)
@@ -131,7 +133,7 @@ def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowSta
         problem, replace(state, objects=objects, modes=modes, mode_moments=moments, solved=True), knobs
     )
     stalled = state.stalled + 1 if following.residual > state.residual * (1 - _STALLED) else 0
-    return replace(following, stalled=stalled)
+    return replace(following, stalled=stalled), transfers
 
 
 def compared(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowState:
@@ -156,8 +158,10 @@ def mode_gradient(problem: FlowProblem, state: FlowState, knobs: Knobs) -> torch
     return problem.radian(state.slope) / noise + knobs.prior * state.modes + knobs.coupling * rough
 
 
-def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowState:
-    """One step of AdamW on objects and modes (in radian) at once, on the loss of eq. 17."""
+def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[FlowState, Transfers]:
+    """One step of AdamW on objects and modes (in radian) at once, on the loss of eq. 17; with the state comes
+    the model with its modes, to measure it by.
+    """
     flow, observation = problem.flow, problem.flow.observation
     sigmas = problem.wavefronts.sigmas[:, None, None]
     pixels = observation.shape[0] * observation.shape[1]
@@ -178,8 +182,9 @@ def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowStat
         radian, in_modes, state.mode_moments, knobs.rate_modes, decay=0.01, second=0.999
     )
     radian = centre_tilts(radian)
-    squares = flow.transfers(radian).squares(flow.sharp(objects, knobs))
-    return replace(
+    transfers = flow.transfers(radian)
+    squares = transfers.squares(flow.sharp(objects, knobs))
+    following = replace(
         state,
         objects=objects,
         modes=radian / sigmas,
@@ -188,11 +193,14 @@ def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowStat
         squares=squares,
         residual=(float(squares.sum()) / max(1.0, observation.values)) ** 0.5,
     )
+    return following, transfers
 
 
-def measure(problem: FlowProblem, state: FlowState, knobs: Knobs, frame: int | None) -> Measured:
+def measure(
+    problem: FlowProblem, state: FlowState, transfers: Transfers, knobs: Knobs, frame: int | None
+) -> Measured:
     """Images, losses by term as in eq. 17, and the residual: its rms over the frames, or that of one frame as
-    it is.
+    it is. `transfers` is the model with the state's modes.
     """
     flow, observation = problem.flow, problem.flow.observation
     with torch.no_grad():
@@ -200,7 +208,7 @@ def measure(problem: FlowProblem, state: FlowState, knobs: Knobs, frame: int | N
         square, seen = state.squares, None
         if frame in observation.selection.used:
             number = observation.selection.used.index(frame)
-            seen = flow.transfers(problem.radian(state.modes)).residual(sharp, number)
+            seen = transfers.residual(sharp, number)
         smooth, _ = penalty(
             sharp, knobs.regulariser, observation.shape[0] * observation.shape[1], positive=knobs.positive
         )
