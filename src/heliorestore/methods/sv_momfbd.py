@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from astropy.io import fits
 
-from heliorestore.budget import budget_bytes
+from heliorestore.budget import budget_bytes, share
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.methods.blind.emulated import emulated, emulator_layout, load_emulator
 from heliorestore.methods.blind.forward import Flow, MakeModel, PlanLayout, filter_flow
 from heliorestore.methods.blind.object_solver import Knobs
-from heliorestore.methods.blind.parts import flow_state_bytes, make_layout, share
+from heliorestore.methods.blind.parts import make_layout
 from heliorestore.methods.blind.patch_fit import (
     PatchProblem,
     PatchState,
@@ -39,6 +39,7 @@ from heliorestore.methods.blind.refinement import (
     FlowState,
     add_patch_modes,
     begin,
+    flow_state_bytes,
     joint_step,
     measure,
     refine_step,

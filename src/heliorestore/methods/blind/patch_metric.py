@@ -29,6 +29,8 @@ from heliorestore.optics.psf import Optics, fast_length, intensity, intensity_gr
 from heliorestore.optics.tiles import Tiling
 from heliorestore.prepare.observe import Observation
 
+GRADIENT_BYTES = 80.0  # per pixel of a frame's patch: some ten complex arrays of it are alive in a gradient
+CPU_BATCH = 64  # patches at once, at most
 _BINS = 24  # of frequency, up to the cut-off
 _HELD = 4  # side in frequency pixels of the blocks that are held out
 
@@ -379,14 +381,13 @@ def make_patches(
     rows, columns = observation.shape
     tiling = Tiling((rows + 2 * margin, columns + 2 * margin), size, size - min(step, size - 1))
     frames = observation.objects * observation.frames
-    # Per frame of a patch some ten complex arrays of the patch's size are alive in a gradient.
-    batch = max(1, int(memory_bytes / (10 * 8 * size**2 * frames)))
+    batch = max(1, int(memory_bytes / (GRADIENT_BYTES * size**2 * frames)))
     return Patches(
         observation,
         wavefronts,
         tiling,
         margin,
-        min(batch, 64 if observation.device.type == "cpu" else 4096),
+        min(batch, CPU_BATCH if observation.device.type == "cpu" else 4096),
         one_object,
     )
 

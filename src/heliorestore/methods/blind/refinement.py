@@ -7,6 +7,7 @@ eliminated (variable projection).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,15 +16,19 @@ import torch
 from heliorestore.burst import FloatArray
 from heliorestore.methods.blind.forward import Flow, Transfers
 from heliorestore.methods.blind.object_solver import Knobs, solve_objects
-from heliorestore.methods.blind.optimiser import Moments, descend, fresh
+from heliorestore.methods.blind.optimiser import MODE_ARRAYS, Moments, descend, fresh
 from heliorestore.methods.blind.patch_metric import Patches
 from heliorestore.methods.blind.wavefronts import Wavefronts, centre_tilts
+from heliorestore.optics.convolve import node_grid
 from heliorestore.optics.penalties import penalty, roughness
 
 # conjugate-gradient steps: from the average, and from the last iteration's objects
 _FIRST_SOLVE, _SOLVE = 4, 1
 _WARM_UP = 3  # steps of the modes until they have their full rate
 _MEMORY = 0.95  # of Adam's mean square: the slopes fall fast, and an older one would hold the steps back
+# of the size of the objects: their state, filters, and what penalties and conjugate gradients make at the
+# peak
+_OBJECT_ARRAYS = 48
 _STALLED = 0.005  # a residual that falls by less than this fraction stands still
 
 
@@ -57,6 +62,17 @@ class FlowState:
     residual: float = float("inf")
     stalled: int = 0
     solved: bool = False
+
+
+def flow_state_bytes(burst_shape: tuple[int, int, int, int], modes: int, step: int, psf: int) -> float:
+    """Bytes of what stays whole while objects and modes are sought together: both, their moments, and what
+    solvers make of them.
+    """
+    objects, frames, rows, columns = burst_shape
+    nodes = math.prod(node_grid((rows, columns), step))
+    return 4.0 * (
+        _OBJECT_ARRAYS * objects * (rows + psf) * (columns + psf) + MODE_ARRAYS * frames * modes * nodes
+    )
 
 
 @dataclass(frozen=True, eq=False)
