@@ -256,7 +256,7 @@ def test_the_public_surface_is_small_and_complete() -> None:
             HEAVY | {"numpy", "astropy", "dask"},
         ),
         ("import heliorestore as h; h.read, h.write, h.Burst, h.Snapshot, h.Instrument", HEAVY),
-        ("import heliorestore.methods.base, heliorestore.methods.richardson_lucy", GUI),
+        ("import heliorestore.methods.base, heliorestore.methods.richardson_lucy", GUI | {"psutil"}),
         (
             "from heliorestore.plugin.npe2 import menu_commands, readers, samples, writers",
             {"torch", "matplotlib"},

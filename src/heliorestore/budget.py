@@ -1,12 +1,12 @@
-"""What memory is free and may be used."""
+"""What memory is free and may be used, and what becomes of it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
+from dataclasses import dataclass
 
 import torch
 
-_FALLBACK_BYTES = 4e9
 _SHARE = 0.5
 
 
@@ -20,12 +20,27 @@ def budget_bytes(memory_gb: float | None, device: torch.device) -> float:
     return _SHARE * _free_bytes()
 
 
+@dataclass(frozen=True)
+class Shares:
+    """What becomes of a budget: bytes for frames held in memory (0: they are read when wanted), and for the
+    work on them.
+    """
+
+    held: float
+    work: float
+
+
+def share(memory_bytes: float, burst_shape: tuple[int, int, int, int], state_bytes: float = 0.0) -> Shares:
+    """Frames (object, frame, y, x) are held where they take no more than a third; a quarter at least is left
+    for the work.
+    """
+    frames = 4.0 * math.prod(burst_shape)
+    held = frames if frames <= memory_bytes / 3 else 0.0
+    return Shares(held, max(memory_bytes - held - state_bytes, memory_bytes / 4))
+
+
 def _free_bytes() -> float:
-    """Available main memory; a cautious guess where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return _FALLBACK_BYTES
-    return next(
-        (float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), _FALLBACK_BYTES
-    )
+    """Main memory that the system would give without swapping."""
+    import psutil  # at first use: what only reads files starts faster without it
+
+    return float(psutil.virtual_memory().available)

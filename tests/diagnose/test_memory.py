@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -120,3 +122,9 @@ def test_half_of_what_a_gpu_has_free_is_for_the_work(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: free[index])
     assert budget_bytes(None, torch.device(device)) == 8e9
     assert budget_bytes(2.0, torch.device(device)) == 2e9
+
+
+def test_half_of_what_the_system_says_is_free_is_for_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=64e9, available=24e9))
+    assert budget_bytes(None, torch.device("cpu")) == 12e9
+    assert budget_bytes(2.0, torch.device("cpu")) == 2e9

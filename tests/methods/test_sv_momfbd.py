@@ -32,6 +32,7 @@ from heliorestore.methods.blind.refinement import (
 from heliorestore.methods.momfbd import METHOD as MOMFBD
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import METHOD, SvMomfbdSettings
+from heliorestore.optics.filter_flow import FilterFlow
 from heliorestore.optics.halo import halo_transfer
 from heliorestore.optics.modes import make_basis, noll_residual
 from heliorestore.optics.penalties import gradient, gradient_adjoint, penalty
@@ -68,8 +69,8 @@ def problem(case):
     )
 
 
-def knobs(**changes: float) -> Knobs:
-    return Knobs(**{"weights": torch.ones(1), **changes})
+def knobs(**changes: float | bool) -> Knobs:
+    return SvMomfbdSettings(**changes).knobs(torch.ones(1))
 
 
 def state_of(problem: FlowProblem, case) -> object:
@@ -95,9 +96,8 @@ def test_the_solver_minimises_the_loss(problem, case):
     objects = state.objects
     losses = []
     for _ in range(3):
-        measured = measure(
-            problem, compared(problem, replace(state, objects=objects), turned), turned, None
-        ).losses
+        seen = compared(problem, replace(state, objects=objects), turned)
+        measured = measure(problem, seen, transfers, turned, None).losses
         losses.append(measured["data"] + measured["object"])
         objects = solve_objects(transfers, objects, turned, 8)
     assert losses[0] > losses[1] > losses[2] * 0.999
@@ -110,9 +110,8 @@ def test_a_few_steps_solve_for_the_object(problem, case):
     losses = []
     for steps in (0, 4):
         objects = solve_objects(transfers, state.objects, turned, steps)
-        found = measure(
-            problem, compared(problem, replace(state, objects=objects), turned), turned, None
-        ).losses
+        seen = compared(problem, replace(state, objects=objects), turned)
+        found = measure(problem, seen, transfers, turned, None).losses
         losses.append(found["data"] + found["object"])
     assert losses[1] < 0.05 * losses[0]  # the intensities of so small frames are known to 0.3 %
 
@@ -121,8 +120,8 @@ def test_an_object_that_weighs_nothing_in_the_fit_is_solved_for_all_the_same():
     case = simulate(objects=2)
     flow = Flow(observe(case.burst, CPU, align=False), case.wavefronts, PSF, 16, 1e9)
     transfers, start = flow.transfers(case.modes), flow.surround(flow.observation.mean)
-    unequal = solve_objects(transfers, start, Knobs(weights=torch.tensor([1.0, 0.0])), 6)
-    equal = solve_objects(transfers, start, Knobs(weights=torch.ones(2)), 6)
+    unequal = solve_objects(transfers, start, replace(knobs(), weights=torch.tensor([1.0, 0.0])), 6)
+    equal = solve_objects(transfers, start, replace(knobs(), weights=torch.ones(2)), 6)
     assert torch.equal(unequal, equal)
     assert float((equal - start)[1].abs().max()) > 0.01
 
@@ -145,7 +144,8 @@ def test_the_gradient_in_the_modes_is_the_slope_of_the_loss(problem, case):
 
     def loss(step: float) -> float:
         moved = compared(problem, replace(state, modes=state.modes + step * direction), turned)
-        measured = measure(problem, moved, turned, None).losses
+        transfers = problem.flow.transfers(problem.radian(moved.modes))
+        measured = measure(problem, moved, transfers, turned, None).losses
         pixels = problem.flow.observation.shape[0] * problem.flow.observation.shape[1]
         data = measured["data"] * pixels / (2 * 0.05**2)
         rough = sum(float(moved.modes.diff(dim=axis).square().sum()) for axis in (-2, -1))
@@ -377,7 +377,7 @@ def test_positivity_and_total_variation_act(problem, case):
     shaded = Flow(observation, case.wavefronts, PSF, 16, 1e9)
     lowest = []
     for positive in (False, True):
-        turned = Knobs(weights=torch.ones(1), lambda_object=0.1, positive=positive)
+        turned = knobs(lambda_object=0.1, positive=positive)
         objects = shaded.surround(dark.mean(1))
         for _ in range(3):
             objects = solve_objects(shaded.transfers(case.modes), objects, turned, 10)
@@ -421,7 +421,22 @@ def test_refining_lowers_the_residual(problem, case):
     state = begin(problem)
     residuals = []
     for _ in range(14):
-        state = refine_step(problem, state, knobs())
+        state, _ = refine_step(problem, state, knobs())
         residuals.append(state.residual)
     assert residuals[-1] < 0.75 * residuals[0]
     assert float(state.modes[:, :2].mean(0).abs().max()) < 1e-5
+
+
+def test_the_residual_of_a_frame_is_measured_with_the_models_of_the_step(problem, case, monkeypatch):
+    made = []
+    real = type(problem.flow.models[problem.flow.observation.shape]).transfer
+    monkeypatch.setattr(FilterFlow, "transfer", lambda *given: made.append(1) or real(*given))
+    state, transfers = refine_step(problem, begin(problem), knobs())
+    shown = measure(problem, state, transfers, knobs(), 0).residual
+    assert len(made) == problem.flow.layout.count
+    assert not torch.equal(shown, measure(problem, state, transfers, knobs(), None).residual)
+
+
+def test_knobs_have_the_defaults_of_the_settings_alone():
+    with pytest.raises(TypeError, match="lambda_object"):
+        Knobs(weights=torch.ones(1))

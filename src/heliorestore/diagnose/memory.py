@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from heliorestore.budget import budget_bytes
+from heliorestore.budget import budget_bytes, share
 from heliorestore.methods.blind.emulated import emulator_layout, emulator_working_bytes, size_of
-from heliorestore.methods.blind.parts import flow_state_bytes, make_layout, patch_bytes, share, working_bytes
+from heliorestore.methods.blind.parts import make_layout, working_bytes
+from heliorestore.methods.blind.patch_fit import patch_bytes
+from heliorestore.methods.blind.refinement import flow_state_bytes
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.nets import weights

@@ -12,9 +12,8 @@ from typing import ClassVar
 
 import torch
 
-from heliorestore.budget import budget_bytes
+from heliorestore.budget import budget_bytes, share
 from heliorestore.burst import Burst
-from heliorestore.methods.blind.parts import share
 from heliorestore.methods.blind.patch_fit import (
     Evaluation,
     PatchProblem,

@@ -15,12 +15,12 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from heliorestore.budget import budget_bytes
+from heliorestore.budget import budget_bytes, share
 from heliorestore.burst import Burst
 from heliorestore.methods.blind.emulated import emulated, emulator_layout, load_emulator
 from heliorestore.methods.blind.forward import Flow, MakeModel, PlanLayout, filter_flow
 from heliorestore.methods.blind.object_solver import Knobs
-from heliorestore.methods.blind.parts import flow_state_bytes, make_layout, share
+from heliorestore.methods.blind.parts import make_layout
 from heliorestore.methods.blind.patch_fit import (
     PatchProblem,
     PatchState,
@@ -36,6 +36,7 @@ from heliorestore.methods.blind.refinement import (
     FlowState,
     add_patch_modes,
     begin,
+    flow_state_bytes,
     joint_step,
     measure,
     refine_step,
@@ -288,15 +289,15 @@ class _Restoration:
         if state.step < state.on_patches and self.problem is not None and state.patches is not None:
             return self._on_patches(self.problem, state.patches, state, settings)
         if settings.at_once:
-            flow = joint_step(self.flow, state.flow, knobs)
+            flow, transfers = joint_step(self.flow, state.flow, knobs)
         else:
             flow = state.flow
             if self.problem is not None and state.patches is not None:
                 flow = add_patch_modes(self.flow, flow, self.problem.patches, state.patches.modes)
             self.problem = None  # its spectra make room for transfer functions
-            flow = refine_step(self.flow, flow, knobs)
+            flow, transfers = refine_step(self.flow, flow, knobs)
         state = replace(state, step=state.step + 1, patches=None, flow=flow)
-        measured = measure(self.flow, flow, knobs, settings.residual_frame)
+        measured = measure(self.flow, flow, transfers, knobs, settings.residual_frame)
         snapshot = self._snapshot(
             state,
             settings,

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -62,11 +63,14 @@ class FilterFlow:
     node_batch: int = 0
     checkpoint: bool | None = None
     kept_bytes: float = 256e6
-    _groups: tuple[_Group, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.optics:
             raise SettingsError("A forward model needs the optics of one object at least.")
+
+    @cached_property
+    def _groups(self) -> tuple[_Group, ...]:
+        """Objects with the very same optics."""
         members: dict[int, list[int]] = {}
         for index, optics in enumerate(self.optics):
             members.setdefault(id(optics), []).append(index)
@@ -79,7 +83,7 @@ class FilterFlow:
                 room = _CPU_BATCH_BYTES if optics.modes.device.type == "cpu" else _GPU_BATCH_BYTES
                 plan = dataclasses.replace(plan, batch=max(1, room // (4 * plan.length**2)))
             groups.append(_Group(optics, tuple(indices), plan))
-        object.__setattr__(self, "_groups", tuple(groups))
+        return tuple(groups)
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -10,8 +10,8 @@ precision.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from typing import Any
 
 import torch
@@ -182,7 +182,6 @@ class Emulated:
     shape: tuple[int, int]
     step: int
     memory_bytes: float
-    _numbers: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for optics in self.optics:
@@ -191,9 +190,11 @@ class Emulated:
                     f"There are {len(optics.modes)} modes, but the emulator knows {MODES}: choose --modes "
                     f"{MODES} or another --forward."
                 )
-        object.__setattr__(
-            self, "_numbers", tuple(self.trained.number(optics.instrument) for optics in self.optics)
-        )
+
+    @cached_property
+    def _numbers(self) -> tuple[int, ...]:
+        """Which of the network's instruments sees each object."""
+        return tuple(self.trained.number(optics.instrument) for optics in self.optics)
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -9,7 +9,8 @@ rounding: there is nothing to blend.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol
 
 import torch
@@ -107,19 +108,17 @@ class Flow:
     memory_bytes: float
     make: MakeModel = filter_flow
     plan: PlanLayout = make_layout
-    optics: list[Optics] = field(init=False, repr=False)
-    layout: Layout = field(init=False, repr=False)
-    _models: dict[tuple[int, int], Model] = field(init=False, repr=False, default_factory=dict)
-    _filters: list[tuple[dict[str, float], torch.Tensor]] = field(
-        init=False, repr=False, default_factory=list
-    )
-    _halo: list[torch.Tensor] = field(init=False, repr=False, default_factory=list)
-    _last: list[Transfers] = field(init=False, repr=False, default_factory=list)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def optics(self) -> list[Optics]:
+        """The optics of every object; equal ones are the same."""
+        return self.wavefronts.optics(self.psf_size)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The tiles and batches of frames that keep within the memory."""
         seen = self.observation
-        object.__setattr__(self, "optics", self.wavefronts.optics(self.psf_size))
-        layout = self.plan(
+        return self.plan(
             (seen.objects, seen.frames, *seen.shape),
             step=self.step,
             psf=self.psf_size,
@@ -127,7 +126,6 @@ class Flow:
             memory_bytes=self.memory_bytes,
             device=seen.device,
         )
-        object.__setattr__(self, "layout", layout)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -146,21 +144,17 @@ class Flow:
         rows, columns = self.observation.shape
         return slice(before, before + rows), slice(before, before + columns)
 
-    def model(self, part: Part) -> Model:
-        """The model of a tile."""
-        if part.shape not in self._models:
-            self._models[part.shape] = self.make(
-                self.optics, part.shape, self.step, self.layout.gradient_bytes
-            )
-        return self._models[part.shape]
+    @cached_property
+    def models(self) -> dict[tuple[int, int], Model]:
+        """The models of the tiles by their shape."""
+        return {
+            shape: self.make(self.optics, shape, self.step, self.layout.gradient_bytes)
+            for shape in dict.fromkeys(part.shape for part in self.layout.parts())
+        }
 
     def transfers(self, modes: torch.Tensor) -> Transfers:
-        """The model with these modes; the last one asked for is kept, for an iteration asks for it again to
-        be measured.
-        """
-        if not self._last or not torch.equal(self._last[0].modes, modes):
-            self._last[:] = [Transfers(self, modes)]
-        return self._last[0]
+        """The model with these modes."""
+        return Transfers(self, modes)
 
     def slope(
         self, objects: torch.Tensor, modes: torch.Tensor, gamma: torch.Tensor, *, in_objects: bool = False
@@ -190,7 +184,7 @@ class Flow:
         seen = sharp[:, *part.seen].detach().requires_grad_(in_objects)
         own = modes[part.frames, :, *part.nodes].detach().requires_grad_(True)
         pixels = self.observation.read(part.frames, *part.pixels)
-        residual = pixels.masked(self.model(part)(seen, own) - pixels.images)
+        residual = pixels.masked(self.models[part.shape](seen, own) - pixels.images)
         misfit = (residual.square() * gamma[:, None, None, None]).sum()
         return residual.detach().square().sum(1), torch.autograd.grad(
             misfit, (own, seen) if in_objects else (own,)
@@ -204,19 +198,15 @@ class Flow:
         return surrounded
 
     def filters(self, knobs: Filter) -> torch.Tensor:
-        """The filter of eq. 16 (object, ky, kx) for objects with their surroundings; an iteration asks for it
-        more than once.
-        """
-        wanted = {"width": knobs.filter_width, "smoothness": knobs.filter_smoothness}
-        if not self._filters or self._filters[0][0] != wanted:
-            frequencies = frequency(self.object_shape, device=self.observation.device)
-            self._filters[:] = [
-                (
-                    wanted,
-                    torch.stack([flat_top(frequencies, cutoff(o.instrument), **wanted) for o in self.optics]),
-                )
-            ]
-        return self._filters[0][1]
+        """The filter of eq. 16 (object, ky, kx) for objects with their surroundings."""
+        return self._flat_tops(knobs.filter_width, knobs.filter_smoothness)
+
+    @cached_property
+    def _flat_tops(self) -> Callable[[float, float], torch.Tensor]:
+        """Makes the filter; an iteration asks for the same one more than once."""
+        frequencies = frequency(self.object_shape, device=self.observation.device)
+        limits = [cutoff(o.instrument) for o in self.optics]
+        return lru_cache(maxsize=1)(partial(_flat_tops, frequencies, limits))
 
     def sharp(self, objects: torch.Tensor, knobs: Filter) -> torch.Tensor:
         """Objects after the filter of eq. 16; wrapped around, for what lies at their edges no pixel sees
@@ -224,24 +214,27 @@ class Flow:
         """
         return filtered(objects, self.filters(knobs), "periodic")
 
-    @property
+    @cached_property
     def halo(self) -> torch.Tensor:
         """Transfer functions (object, ky, kx) of the turbulence beyond the modes, for objects with their
         surroundings.
         """
-        if not self._halo:
-            frequencies = frequency(self.object_shape, device=self.observation.device)
-            v = torch.stack([(frequencies / cutoff(o.instrument)).clamp(max=1) for o in self.optics])
-            self._halo.append(
-                self.wavefronts.remainders(v) if self.wavefronts.left_out > 0 else torch.ones_like(v)
-            )
-        return self._halo[0]
+        frequencies = frequency(self.object_shape, device=self.observation.device)
+        v = torch.stack([(frequencies / cutoff(o.instrument)).clamp(max=1) for o in self.optics])
+        return self.wavefronts.remainders(v) if self.wavefronts.left_out > 0 else torch.ones_like(v)
 
     def blurred(self, objects: torch.Tensor) -> torch.Tensor:
         """Objects in the halo of the turbulence beyond the modes: one blur for the whole field, so that it
         commutes with the PSFs.
         """
         return filtered(objects, self.halo, "periodic") if self.wavefronts.left_out > 0 else objects
+
+
+def _flat_tops(
+    frequencies: torch.Tensor, limits: Sequence[float], width: float, smoothness: float
+) -> torch.Tensor:
+    """Flat-top filters (object, ky, kx) of objects with these cut-offs."""
+    return torch.stack([flat_top(frequencies, limit, width=width, smoothness=smoothness) for limit in limits])
 
 
 class Transfers:
@@ -252,12 +245,11 @@ class Transfers:
     def __init__(self, flow: Flow, modes: torch.Tensor) -> None:
         self.flow, self.modes = flow, modes
         self._kept: dict[int, Any] = {}
-        self._seen: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def parts(self) -> Iterator[tuple[Part, Model, Any]]:
         """Every part, its model, and what `Model.transfer` made of its modes."""
         for number, part in enumerate(self.flow.layout.parts()):
-            model = self.flow.model(part)
+            model = self.flow.models[part.shape]
             known = self._kept.get(number)
             if known is None:
                 known = model.transfer(self.modes[part.frames, :, *part.nodes])
@@ -273,13 +265,11 @@ class Transfers:
             yield part, pixels.masked(model.apply(objects[:, *part.seen], known) - pixels.images)
 
     def squares(self, objects: torch.Tensor) -> torch.Tensor:
-        """Sum over the frames of the squared residuals (object, y, x); the last one asked for is kept."""
-        if self._seen is None or not torch.equal(self._seen[0], objects):
-            total = torch.zeros_like(self.flow.observation.mean)
-            for part, residual in self.residuals(objects):
-                total[:, *part.pixels] += residual.square().sum(1)
-            self._seen = objects, total
-        return self._seen[1]
+        """Sum over the frames of the squared residuals (object, y, x)."""
+        total = torch.zeros_like(self.flow.observation.mean)
+        for part, residual in self.residuals(objects):
+            total[:, *part.pixels] += residual.square().sum(1)
+        return total
 
     def residual(self, objects: torch.Tensor, frame: int) -> torch.Tensor:
         """Model minus data (object, y, x) of one frame."""

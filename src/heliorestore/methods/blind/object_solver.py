@@ -24,18 +24,20 @@ _LEAST = 1e-6  # of the power at frequency 0: what is inverted is no smaller
 class Knobs:
     """What may turn while the solver runs: weights of eq. 17 and the filter of eq. 16; `weights` (object) are
     gamma.
+
+    Settings make it (`SvMomfbdSettings.knobs`), and they alone know what is usual.
     """
 
     weights: torch.Tensor
-    lambda_object: float = 0.1
-    filter_width: float = 1.8
-    filter_smoothness: float = 20.0
-    regulariser: Kind = "tikhonov"
-    positive: bool = False
-    lambda_modes: float = 0.01
-    prior: float = 1.0
-    rate_modes: float = 0.1
-    rate_objects: float = 0.02
+    lambda_object: float
+    filter_width: float
+    filter_smoothness: float
+    regulariser: Kind
+    positive: bool
+    lambda_modes: float
+    prior: float
+    rate_modes: float
+    rate_objects: float
 
     @property
     def coupling(self) -> float:

@@ -13,6 +13,10 @@ import torch
 _FIRST, _SECOND = 0.9, 0.99
 
 
+MODE_ARRAYS = 9
+"""Arrays of the modes' size that are alive while modes are sought: them, their moments, slopes and steps."""
+
+
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Running means of the gradient and of its square, and the number of steps taken."""

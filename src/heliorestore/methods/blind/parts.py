@@ -1,4 +1,4 @@
-"""How much memory a method may use, and into which parts that cuts the field and the frames of a burst."""
+"""Into which parts the memory cuts the field and the frames of a burst, and what a part takes of it."""
 
 from __future__ import annotations
 
@@ -12,43 +12,8 @@ from heliorestore.optics.convolve import node_grid
 from heliorestore.optics.node_patches import NodePatches
 
 _CPU_SIDE = 16  # intervals of nodes along a tile: of wider ones the spectra of a row leave the CPU's cache
-# of the size of the objects: their state, filters, and what penalties and conjugate gradients make at the
-# peak
-_OBJECT_ARRAYS = 48
-_MODE_ARRAYS = 9
-_CUT = 0.75  # side of the spectra of patches in that of the patch: they end at the diffraction limit
 _LIGHT = 1.15  # of a PSF, in image and pupil, in pixels of the PSF
 _IMAGES = 8  # arrays of a part's pixels that are alive at once
-
-
-@dataclass(frozen=True)
-class Shares:
-    """What becomes of a budget: bytes for frames held in memory (0: they are read when wanted), and for the
-    work on them.
-    """
-
-    held: float
-    work: float
-
-
-def share(memory_bytes: float, burst_shape: tuple[int, int, int, int], state_bytes: float = 0.0) -> Shares:
-    """Frames (object, frame, y, x) are held where they take no more than a third; a quarter at least is left
-    for the work.
-    """
-    frames = 4.0 * math.prod(burst_shape)
-    held = frames if frames <= memory_bytes / 3 else 0.0
-    return Shares(held, max(memory_bytes - held - state_bytes, memory_bytes / 4))
-
-
-def flow_state_bytes(burst_shape: tuple[int, int, int, int], modes: int, step: int, psf: int) -> float:
-    """Bytes of what stays whole while objects and modes are sought together: both, their moments, and what
-    solvers make of them.
-    """
-    objects, frames, rows, columns = burst_shape
-    nodes = math.prod(node_grid((rows, columns), step))
-    return 4.0 * (
-        _OBJECT_ARRAYS * objects * (rows + psf) * (columns + psf) + _MODE_ARRAYS * frames * modes * nodes
-    )
 
 
 @dataclass(frozen=True)
@@ -185,22 +150,6 @@ def _largest_part(layout: Layout, objects: int, optics: int) -> tuple[float, flo
 def image_bytes(layout: Layout, objects: int) -> float:
     """Bytes of the images of a part as large as the layout allows, and of what is made of them."""
     return 4.0 * _IMAGES * objects * layout.at_once * math.prod(layout.largest)
-
-
-def patch_bytes(
-    burst_shape: tuple[int, int, int, int], patch: int, step: int, modes: int, memory_bytes: float
-) -> float:
-    """Bytes that the patches of a burst take: their spectra, if a third of the memory holds them, a batch,
-    and what is restored.
-    """
-    objects, frames, rows, columns = burst_shape
-    size = min(patch, rows, columns)
-    count = math.prod(math.ceil((n + size // 2 - size) / min(step, size)) + 1 for n in (rows, columns))
-    spectrum = 8.0 * _CUT**2 * size * size / 2
-    spectra = count * objects * frames * spectrum
-    batch = min(memory_bytes / 3, min(64, count) * 80.0 * size**2 * objects * frames)
-    restored = count * (objects * (2 * spectrum + 4 * 4.0 * size**2) + 4.0 * _MODE_ARRAYS * frames * modes)
-    return (spectra if spectra <= memory_bytes / 3 else 0.0) + batch + restored
 
 
 def _cuts(n: int, step: int, side: int) -> list[slice]:

@@ -4,17 +4,28 @@ SV-MOMFBD.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 
 from heliorestore.errors import SettingsError
-from heliorestore.methods.blind.optimiser import Moments, descend, fresh
-from heliorestore.methods.blind.patch_metric import Levels, Patches, Tally, blend, make_patches
+from heliorestore.methods.blind.optimiser import MODE_ARRAYS, Moments, descend, fresh
+from heliorestore.methods.blind.patch_metric import (
+    CPU_BATCH,
+    GRADIENT_BYTES,
+    Levels,
+    Patches,
+    Tally,
+    blend,
+    make_patches,
+)
 from heliorestore.methods.blind.wavefronts import Wavefronts
 from heliorestore.optics.penalties import roughness
 from heliorestore.prepare.observe import Observation
 from heliorestore.snapshot import Snapshot
+
+_CUT = 0.75  # side of the spectra of patches in that of the patch: they end at the diffraction limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +86,22 @@ def make_problem(
     frames = observation.objects * observation.frames
     keep = patches.count * frames * 8 * patches.grid * (patches.grid // 2 + 1) <= memory_bytes / 3
     return PatchProblem(patches, tuple(patches.spectra(some) for some in patches.batches()) if keep else None)
+
+
+def patch_bytes(
+    burst_shape: tuple[int, int, int, int], patch: int, step: int, modes: int, memory_bytes: float
+) -> float:
+    """Bytes that the patches of a burst take: their spectra, if a third of the memory holds them, a batch,
+    and what is restored.
+    """
+    objects, frames, rows, columns = burst_shape
+    size = min(patch, rows, columns)
+    count = math.prod(math.ceil((n + size // 2 - size) / min(step, size)) + 1 for n in (rows, columns))
+    spectrum = 8.0 * _CUT**2 * size * size / 2
+    spectra = count * objects * frames * spectrum
+    batch = min(memory_bytes / 3, min(CPU_BATCH, count) * GRADIENT_BYTES * size**2 * objects * frames)
+    restored = count * (objects * (2 * spectrum + 4 * 4.0 * size**2) + 4.0 * MODE_ARRAYS * frames * modes)
+    return (spectra if spectra <= memory_bytes / 3 else 0.0) + batch + restored
 
 
 def initial(problem: PatchProblem, start: Snapshot | None = None) -> PatchState:

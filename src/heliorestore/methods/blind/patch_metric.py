@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ from heliorestore.optics.psf import Optics, fast_length, intensity, intensity_gr
 from heliorestore.optics.tiles import Tiling
 from heliorestore.prepare.observe import Observation
 
+GRADIENT_BYTES = 80.0  # per pixel of a frame's patch: some ten complex arrays of it are alive in a gradient
+CPU_BATCH = 64  # patches at once, at most
 _BINS = 24  # of frequency, up to the cut-off
 _HELD = 4  # side in frequency pixels of the blocks that are held out
 
@@ -88,38 +91,68 @@ class Patches:
     margin: int
     batch: int
     one_object: bool = False
-    mean: torch.Tensor = field(init=False, repr=False)
-    grid: int = field(init=False)
-    optics: list[Optics] = field(init=False, repr=False)
-    window: torch.Tensor = field(init=False, repr=False)
-    used: torch.Tensor = field(init=False, repr=False)
-    remainder: torch.Tensor = field(init=False, repr=False)
-    held_out: torch.Tensor = field(init=False, repr=False)
-    bins: torch.Tensor = field(init=False, repr=False)
-    noise: torch.Tensor = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        n, device = self.size, self.observation.device
-        half = math.ceil(self.wavefronts.cutoff * n)
-        grid = min(n, 2 * fast_length(half + 1))
-        put = object.__setattr__
-        put(self, "mean", _mirrored(self.observation.mean, self.margin))
-        put(self, "grid", grid)
-        put(self, "optics", self.wavefronts.optics(grid, zoom=n / grid))
-        hann = torch.hann_window(n, periodic=True, device=device)
-        put(self, "window", hann[:, None] * hann[None, :])
-        v = frequency((grid, grid), device=device) * (grid / n)
+    @cached_property
+    def mean(self) -> torch.Tensor:
+        """Mean of the frames (object, y, x) with mirrored margins."""
+        return _mirrored(self.observation.mean, self.margin)
+
+    @cached_property
+    def grid(self) -> int:
+        half = math.ceil(self.wavefronts.cutoff * self.size)
+        return min(self.size, 2 * fast_length(half + 1))
+
+    @cached_property
+    def optics(self) -> list[Optics]:
+        """The optics of every object, with the coarser pixels; equal ones are the same."""
+        return self.wavefronts.optics(self.grid, zoom=self.size / self.grid)
+
+    @cached_property
+    def window(self) -> torch.Tensor:
+        hann = torch.hann_window(self.size, periodic=True, device=self.observation.device)
+        return hann[:, None] * hann[None, :]
+
+    @cached_property
+    def _limits(self) -> torch.Tensor:
+        """Frequencies (object, ky, kx) in units of each object's diffraction limit."""
+        v = self._frequencies
+        return torch.stack([v / _limit(o, self.size, self.grid) for o in self.optics])
+
+    @property
+    def _frequencies(self) -> torch.Tensor:
+        """Frequencies (ky, kx) in cycles per pixel."""
+        return frequency((self.grid, self.grid), device=self.observation.device) * (self.grid / self.size)
+
+    @property
+    def _summed_over(self) -> slice:
+        """The objects whose frequencies count: the first stands for all where they are one."""
+        return slice(1) if self.one_object else slice(None)
+
+    @cached_property
+    def used(self) -> torch.Tensor:
+        v = self._frequencies
         half_plane = torch.full_like(v, 2.0)
         half_plane[:, 0] = half_plane[:, -1] = 1.0
-        limits = torch.stack([v / _limit(o, n, grid) for o in self.optics])
-        put(self, "used", half_plane * ((limits < 1) & (v > 0)))
-        put(self, "remainder", self.wavefronts.remainders(limits))
-        put(self, "bins", (limits * _BINS).long().clamp(max=_BINS))
-        put(self, "held_out", _blocks(grid, device))
-        put(self, "noise", self.observation.sigmas**2 * self.window.square().sum())
-        if self.one_object:
-            for name in ("used", "bins", "noise"):
-                put(self, name, getattr(self, name)[:1])
+        return (half_plane * ((self._limits < 1) & (v > 0)))[self._summed_over]
+
+    @cached_property
+    def remainder(self) -> torch.Tensor:
+        """Transfer functions (object, ky, kx) of the turbulence beyond the modes."""
+        return self.wavefronts.remainders(self._limits)
+
+    @cached_property
+    def bins(self) -> torch.Tensor:
+        """The bin of every frequency (object, ky, kx); the last one is beyond the limit."""
+        return (self._limits * _BINS).long().clamp(max=_BINS)[self._summed_over]
+
+    @cached_property
+    def held_out(self) -> torch.Tensor:
+        return _blocks(self.grid, self.observation.device)
+
+    @cached_property
+    def noise(self) -> torch.Tensor:
+        """Power (object) of the detector's noise in a spectrum."""
+        return (self.observation.sigmas**2 * self.window.square().sum())[self._summed_over]
 
     @property
     def size(self) -> int:
@@ -290,10 +323,11 @@ class Patches:
 
     def filters(self, width: float, smoothness: float) -> torch.Tensor:
         """The filter of eq. 16 of the SV-MOMFBD paper (object, ky, kx) on the patches' grid."""
-        v = frequency((self.grid, self.grid), device=self.used.device) * (self.grid / self.size)
         return torch.stack(
             [
-                flat_top(v, _limit(o, self.size, self.grid), width=width, smoothness=smoothness)
+                flat_top(
+                    self._frequencies, _limit(o, self.size, self.grid), width=width, smoothness=smoothness
+                )
                 for o in self.optics
             ]
         )
@@ -347,14 +381,13 @@ def make_patches(
     rows, columns = observation.shape
     tiling = Tiling((rows + 2 * margin, columns + 2 * margin), size, size - min(step, size - 1))
     frames = observation.objects * observation.frames
-    # Per frame of a patch some ten complex arrays of the patch's size are alive in a gradient.
-    batch = max(1, int(memory_bytes / (10 * 8 * size**2 * frames)))
+    batch = max(1, int(memory_bytes / (GRADIENT_BYTES * size**2 * frames)))
     return Patches(
         observation,
         wavefronts,
         tiling,
         margin,
-        min(batch, 64 if observation.device.type == "cpu" else 4096),
+        min(batch, CPU_BATCH if observation.device.type == "cpu" else 4096),
         one_object,
     )
 

@@ -7,23 +7,28 @@ eliminated (variable projection).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from heliorestore.burst import FloatArray
-from heliorestore.methods.blind.forward import Flow
+from heliorestore.methods.blind.forward import Flow, Transfers
 from heliorestore.methods.blind.object_solver import Knobs, solve_objects
-from heliorestore.methods.blind.optimiser import Moments, descend, fresh
+from heliorestore.methods.blind.optimiser import MODE_ARRAYS, Moments, descend, fresh
 from heliorestore.methods.blind.patch_metric import Patches
 from heliorestore.methods.blind.wavefronts import Wavefronts, centre_tilts
+from heliorestore.optics.convolve import node_grid
 from heliorestore.optics.penalties import penalty, roughness
 
 # conjugate-gradient steps: from the average, and from the last iteration's objects
 _FIRST_SOLVE, _SOLVE = 4, 1
 _WARM_UP = 3  # steps of the modes until they have their full rate
 _MEMORY = 0.95  # of Adam's mean square: the slopes fall fast, and an older one would hold the steps back
+# of the size of the objects: their state, filters, and what penalties and conjugate gradients make at the
+# peak
+_OBJECT_ARRAYS = 48
 _STALLED = 0.005  # a residual that falls by less than this fraction stands still
 
 
@@ -57,6 +62,17 @@ class FlowState:
     residual: float = float("inf")
     stalled: int = 0
     solved: bool = False
+
+
+def flow_state_bytes(burst_shape: tuple[int, int, int, int], modes: int, step: int, psf: int) -> float:
+    """Bytes of what stays whole while objects and modes are sought together: both, their moments, and what
+    solvers make of them.
+    """
+    objects, frames, rows, columns = burst_shape
+    nodes = math.prod(node_grid((rows, columns), step))
+    return 4.0 * (
+        _OBJECT_ARRAYS * objects * (rows + psf) * (columns + psf) + MODE_ARRAYS * frames * modes * nodes
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +130,10 @@ def add_patch_modes(
     return replace(state, modes=found, mode_moments=fresh(found), solved=False)
 
 
-def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowState:
-    """Solve for the objects; from the second time on the modes take a step first."""
+def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[FlowState, Transfers]:
+    """Solve for the objects; from the second time on the modes take a step first. With the state comes the
+    model with its modes, to measure it by.
+    """
     modes, moments = state.modes, state.mode_moments
     if state.solved:
         gradient = mode_gradient(problem, state, knobs)
@@ -131,7 +149,7 @@ def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowSta
         problem, replace(state, objects=objects, modes=modes, mode_moments=moments, solved=True), knobs
     )
     stalled = state.stalled + 1 if following.residual > state.residual * (1 - _STALLED) else 0
-    return replace(following, stalled=stalled)
+    return replace(following, stalled=stalled), transfers
 
 
 def compared(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowState:
@@ -156,8 +174,10 @@ def mode_gradient(problem: FlowProblem, state: FlowState, knobs: Knobs) -> torch
     return problem.radian(state.slope) / noise + knobs.prior * state.modes + knobs.coupling * rough
 
 
-def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowState:
-    """One step of AdamW on objects and modes (in radian) at once, on the loss of eq. 17."""
+def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[FlowState, Transfers]:
+    """One step of AdamW on objects and modes (in radian) at once, on the loss of eq. 17; with the state comes
+    the model with its modes, to measure it by.
+    """
     flow, observation = problem.flow, problem.flow.observation
     sigmas = problem.wavefronts.sigmas[:, None, None]
     pixels = observation.shape[0] * observation.shape[1]
@@ -178,8 +198,9 @@ def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowStat
         radian, in_modes, state.mode_moments, knobs.rate_modes, decay=0.01, second=0.999
     )
     radian = centre_tilts(radian)
-    squares = flow.transfers(radian).squares(flow.sharp(objects, knobs))
-    return replace(
+    transfers = flow.transfers(radian)
+    squares = transfers.squares(flow.sharp(objects, knobs))
+    following = replace(
         state,
         objects=objects,
         modes=radian / sigmas,
@@ -188,11 +209,14 @@ def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowStat
         squares=squares,
         residual=(float(squares.sum()) / max(1.0, observation.values)) ** 0.5,
     )
+    return following, transfers
 
 
-def measure(problem: FlowProblem, state: FlowState, knobs: Knobs, frame: int | None) -> Measured:
+def measure(
+    problem: FlowProblem, state: FlowState, transfers: Transfers, knobs: Knobs, frame: int | None
+) -> Measured:
     """Images, losses by term as in eq. 17, and the residual: its rms over the frames, or that of one frame as
-    it is.
+    it is. `transfers` is the model with the state's modes.
     """
     flow, observation = problem.flow, problem.flow.observation
     with torch.no_grad():
@@ -200,7 +224,7 @@ def measure(problem: FlowProblem, state: FlowState, knobs: Knobs, frame: int | N
         square, seen = state.squares, None
         if frame in observation.selection.used:
             number = observation.selection.used.index(frame)
-            seen = flow.transfers(problem.radian(state.modes)).residual(sharp, number)
+            seen = transfers.residual(sharp, number)
         smooth, _ = penalty(
             sharp, knobs.regulariser, observation.shape[0] * observation.shape[1], positive=knobs.positive
         )
