@@ -191,7 +191,7 @@ def test_the_layers_that_help_are_used_again_and_offered_nowhere(compare, viewer
     save(tmp_path / "all.fits", [layer.as_layer_data_tuple() for layer in viewer.layers])
     with fits.open(tmp_path / "all.fits") as hdus:
         assert [hdu.data.shape for hdu in hdus] == [(20, 30)] * 3
-    with pytest.raises(RestorationError, match="only help to compare"):
+    with pytest.raises(RestorationError, match="only help to look at others"):
         save(tmp_path / "none.fits", [layer.as_layer_data_tuple() for layer in helping])
 
 
