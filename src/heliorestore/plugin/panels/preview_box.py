@@ -39,6 +39,11 @@ class PreviewBox(QObject):
         panel.layer_list.changed.connect(self._layers_changed)
         panel.instrument.changed.connect(self._anew)
 
+    def quit(self) -> None:
+        """End what is being computed, because the panel goes."""
+        for worker in self.running:
+            worker.quit()
+
     def _toggle(self, on: bool) -> None:
         if self.preview is not None:
             self.preview.put_away()
