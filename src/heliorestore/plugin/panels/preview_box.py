@@ -4,7 +4,7 @@ place.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
@@ -14,16 +14,13 @@ from heliorestore.plugin.runs.preview import Box, Preview
 from heliorestore.plugin.runs.worker import RestoreWorker
 from heliorestore.plugin.widgets.sections import check, note, say
 
-if TYPE_CHECKING:
-    from heliorestore.plugin.panels.sv_momfbd import SvMomfbdWidget
-
 
 class PreviewBox(QObject):
     """The tick and the line of the preview; `preview` is None where there is no box."""
 
     arrived = Signal()  # the preview shows another snapshot
 
-    def __init__(self, panel: SvMomfbdWidget) -> None:
+    def __init__(self, panel: Any) -> None:
         super().__init__(panel)
         self._panel = panel
         self.preview: Preview | None = None
