@@ -11,6 +11,8 @@ from heliorestore.errors import RestorationError
 from heliorestore.plugin.npe2.writers import save
 from heliorestore.plugin.viewer.comparison import How, comparison_of
 from heliorestore.plugin.viewer.layers import is_restorable
+from heliorestore.plugin.viewer.shown_plane import is_image
+from heliorestore.plugin.viewer.tool_layers import is_exported, is_tool
 
 PLACE = {"scale": (0.1, 0.1), "units": ("arcsec", "arcsec"), "axis_labels": ("y", "x")}
 A = np.random.default_rng(0).normal(10, 1, (20, 30)).astype(np.float32)
@@ -36,7 +38,7 @@ def compare(viewer):
 def own(viewer):
     """The layers but for those that only help to compare, of which none is visible while nothing is
     compared."""
-    return [layer for layer in viewer.layers if "help" not in layer.metadata or layer.visible]
+    return [layer for layer in viewer.layers if not is_tool(layer.metadata) or layer.visible]
 
 
 def state(viewer):
@@ -186,12 +188,14 @@ def test_the_layers_that_help_are_used_again_and_offered_nowhere(compare, viewer
     assert sorted(layer.name for layer in helping) == [
         f"{kind} (not in use)" for kind in ("difference", "divider", "left part")
     ]
+    assert not any(is_image(layer) for layer in helping)
+    assert not any(is_exported(layer.metadata) for layer in helping)
     assert {compare.first.itemText(n) for n in range(compare.first.count())} == {"a", "b", "other"}
     assert [layer.name for layer in viewer.layers if is_restorable(layer)] == ["a", "b", "other"]
     save(tmp_path / "all.fits", [layer.as_layer_data_tuple() for layer in viewer.layers])
     with fits.open(tmp_path / "all.fits") as hdus:
         assert [hdu.data.shape for hdu in hdus] == [(20, 30)] * 3
-    with pytest.raises(RestorationError, match="only help to look at others"):
+    with pytest.raises(RestorationError, match="only help to look at"):
         save(tmp_path / "none.fits", [layer.as_layer_data_tuple() for layer in helping])
 
 

@@ -340,6 +340,18 @@ def test_destroying_the_dock_ends_the_run(panel, viewer, fake, qtbot):
     assert len(viewer.layers) == 7
 
 
+def test_a_run_whose_panel_was_closed_stops_at_once(panel, viewer, fake, finish, qtbot):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    # the panel itself is still alive: Python's collector has not come to it
+    outcome = finish(panel, lambda: viewer.window.remove_dock_widget(panel))
+    assert outcome.end.value == "stopped"
+    assert fake.closed == 1
+    assert not panel.run_panel.stopped  # nobody pressed Stop: what was saved of it can be resumed
+    assert len(results(viewer)) == 4
+
+
 def test_hiding_the_dock_lets_the_run_go_on(panel, viewer, finish, qtbot):
     set_fields(panel, iterations=60, pace_s=0.002)
     dock = panel.parent()

@@ -12,13 +12,10 @@ from astropy.io import fits
 from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError
 from heliorestore.plugin.viewer.layers import TAG, LayerData
-from heliorestore.plugin.viewer.shown_plane import UNUSED
-from heliorestore.plugin.viewer.tool_layers import TOOLS
+from heliorestore.plugin.viewer.tool_layers import is_exported
 from heliorestore.snapshot import Snapshot
 from heliorestore.storage import check_output, replacing
 
-# kinds of layers that are never written, though napari saves all there are
-_NO_RESULT = ("divider", "left part", UNUSED, *TOOLS)
 _CTYPES = ("HPLN-TAN", "HPLT-TAN")
 
 
@@ -39,7 +36,7 @@ def save(path: Path, layers: Sequence[LayerData]) -> Path:
     """Write a snapshot if all layers show one, else each layer as an image extension; layers to work with are
     left out.
     """
-    layers = [layer for layer in layers if layer[1].get("metadata", {}).get("kind") not in _NO_RESULT]
+    layers = [layer for layer in layers if is_exported(layer[1].get("metadata", {}))]
     if other := [str(arguments.get("name", "a layer")) for _, arguments, kind in layers if kind != "image"]:
         raise RestorationError(
             f"A FITS file holds images, and {', '.join(other)} is none: select the image "

@@ -5,7 +5,7 @@ crash.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import QObject, QTimer
 
@@ -17,9 +17,6 @@ from heliorestore.plugin.runs.live import LiveLayers
 from heliorestore.plugin.runs.worker import End, Job, Outcome
 from heliorestore.settings import Settings
 
-if TYPE_CHECKING:
-    from heliorestore.plugin.panels.sv_momfbd import SvMomfbdWidget
-
 QUIET_MS = 400  # after the last move of a knob before a finished run goes on
 _FURTHER = 6  # iterations with which it goes on
 # live settings that do not change the result by themselves
@@ -29,7 +26,7 @@ _SILENT = {"residual_frame", "stop_early", "iterations"}
 class FieldRun(QObject):
     """The last run on the whole field: what it was asked for, its layers and its state."""
 
-    def __init__(self, panel: SvMomfbdWidget) -> None:
+    def __init__(self, panel: Any) -> None:
         super().__init__(panel)
         self._panel = panel
         self.job: Job | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from napari.utils.history import get_open_history, get_save_history, update_open_history, update_save_history
 from qtpy.QtCore import QObject
@@ -17,16 +17,13 @@ from heliorestore.plugin.runs.worker import End, Outcome, start_task
 from heliorestore.plugin.widgets.sections import Section, button, row
 from heliorestore.snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from heliorestore.plugin.panels.restore import RestoreWidget
-
 _FILES = f"Solar images ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;All files (*)"
 
 
 class Files(QObject):
     """The section *Result* of a panel, and the button that opens files; problems are said in the panel."""
 
-    def __init__(self, panel: RestoreWidget) -> None:
+    def __init__(self, panel: Any) -> None:
         super().__init__(panel)
         self._panel = panel
         self.open_button = button(

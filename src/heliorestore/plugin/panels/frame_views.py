@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import QObject
 
@@ -10,16 +10,13 @@ from heliorestore.plugin.widgets.probe_box import ProbeBox, Probed
 from heliorestore.plugin.widgets.sections import check
 from heliorestore.snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from heliorestore.plugin.panels.sv_momfbd import SvMomfbdWidget
-
 _RESIDUAL = "residual_frame"  # the setting that says of which frame it is
 
 
 class FrameViews(QObject):
     """The ticks for maps and residual, and the probe."""
 
-    def __init__(self, panel: SvMomfbdWidget) -> None:
+    def __init__(self, panel: Any) -> None:
         super().__init__(panel)
         self._panel = panel
         self.frames = range(0)  # numbers in the file of the frames on the slider

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QLineEdit
@@ -15,14 +15,11 @@ from heliorestore.plugin.widgets.instrument_box import InstrumentBox
 from heliorestore.plugin.widgets.layer_list import LayerList, parse_slice
 from heliorestore.plugin.widgets.sections import Section, note, row, say
 
-if TYPE_CHECKING:
-    from heliorestore.plugin.panels.restore import RestoreWidget
-
 
 class InputLayers(QObject):
     """The sections *Input* and *Instrument* of a panel."""
 
-    def __init__(self, panel: RestoreWidget) -> None:
+    def __init__(self, panel: Any) -> None:
         super().__init__(panel)
         self.layer_list = LayerList(panel.viewer)
         self.hint = note("What to know about the chosen layers.")

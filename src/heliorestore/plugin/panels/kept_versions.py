@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from qtpy.QtCore import QObject
 
@@ -11,14 +11,11 @@ from heliorestore.plugin.runs.versions import Version, keep, pair
 from heliorestore.plugin.widgets.sections import Section
 from heliorestore.plugin.widgets.version_list import VersionList
 
-if TYPE_CHECKING:
-    from heliorestore.plugin.panels.restore import RestoreWidget
-
 
 class KeptVersions(QObject):
     """The section *Versions* of a panel; what is wrong is said in the panel."""
 
-    def __init__(self, panel: RestoreWidget) -> None:
+    def __init__(self, panel: Any) -> None:
         super().__init__(panel)
         self._panel = panel
         self.version_list = VersionList(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
@@ -16,9 +16,6 @@ from heliorestore.plugin.widgets.preset_box import PresetBox
 from heliorestore.plugin.widgets.sections import Section, button, note
 from heliorestore.settings import Settings
 
-if TYPE_CHECKING:
-    from heliorestore.plugin.panels.restore import RestoreWidget
-
 _MEMORY = "memory_gb"  # the setting whose default the preferences know
 
 
@@ -28,7 +25,7 @@ class MethodForm(QObject):
     changed = Signal()  # a setting was moved
     shown = Signal()  # another form is shown, or none
 
-    def __init__(self, panel: RestoreWidget) -> None:
+    def __init__(self, panel: Any) -> None:
         super().__init__(panel)
         self._panel = panel
         self.form: SettingsForm | None = None

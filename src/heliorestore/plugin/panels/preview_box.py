@@ -4,7 +4,7 @@ place.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
@@ -14,16 +14,13 @@ from heliorestore.plugin.runs.preview import Box, Preview
 from heliorestore.plugin.runs.worker import RestoreWorker
 from heliorestore.plugin.widgets.sections import check, note, say
 
-if TYPE_CHECKING:
-    from heliorestore.plugin.panels.sv_momfbd import SvMomfbdWidget
-
 
 class PreviewBox(QObject):
     """The tick and the line of the preview; `preview` is None where there is no box."""
 
     arrived = Signal()  # the preview shows another snapshot
 
-    def __init__(self, panel: SvMomfbdWidget) -> None:
+    def __init__(self, panel: Any) -> None:
         super().__init__(panel)
         self._panel = panel
         self.preview: Preview | None = None
@@ -38,6 +35,11 @@ class PreviewBox(QObject):
         self.note = note("How far the box is.")
         panel.layer_list.changed.connect(self._layers_changed)
         panel.instrument.changed.connect(self._anew)
+
+    def quit(self) -> None:
+        """End what is being computed, because the panel goes."""
+        for worker in self.running:
+            worker.quit()
 
     def _toggle(self, on: bool) -> None:
         if self.preview is not None:

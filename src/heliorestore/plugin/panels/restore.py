@@ -18,6 +18,7 @@ from heliorestore.plugin.preferences import preferences
 from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.result_layers import ResultLayers, next_name
+from heliorestore.plugin.widgets.closing import when_taken_out
 from heliorestore.plugin.widgets.form import SettingsForm
 from heliorestore.plugin.widgets.layer_list import LayerList
 from heliorestore.plugin.widgets.numbers import IntBox
@@ -63,6 +64,7 @@ class RestoreWidget(QWidget):
         self.run_panel.state_changed.connect(self._state_changed)
         self.method_form.changed.connect(self._settings_changed)
         self.method_form.shown.connect(self._form_shown)
+        when_taken_out(self, self.run_panel.quit)
         self.destroyed.connect(_disconnector(self.layer_list, self.version_list))
         self.method_form.choose()
         self.input.look()

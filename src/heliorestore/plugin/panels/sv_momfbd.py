@@ -15,6 +15,7 @@ from heliorestore.plugin.runs.autosave import Autosave
 from heliorestore.plugin.runs.live import LiveLayers
 from heliorestore.plugin.runs.preview import Preview
 from heliorestore.plugin.runs.worker import Job, RestoreWorker
+from heliorestore.plugin.widgets.closing import when_taken_out
 from heliorestore.plugin.widgets.memory_text import MemoryNote
 from heliorestore.plugin.widgets.run_controls import State
 from heliorestore.plugin.widgets.sections import Section, row
@@ -76,6 +77,7 @@ class SvMomfbdWidget(RestoreWidget):
         self.instrument.changed.connect(self._open_instrument)
         self.layer_list.changed.connect(self._open_instrument)
         self._open_instrument()
+        when_taken_out(self, self.preview_box.quit)
         moved = self.frame_views.frame_moved
         self.viewer.dims.events.current_step.connect(moved)
         self.destroyed.connect(_farewell(self.preview_box.running, self.field_run.ended, self.viewer, moved))

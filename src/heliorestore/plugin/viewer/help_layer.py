@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from heliorestore.plugin.viewer.insertion import insert_quietly
-from heliorestore.plugin.viewer.shown_plane import HELP, UNUSED
+from heliorestore.plugin.viewer.tool_layers import Tool, put_away, take_out
 
 
 class HelpLayer:
@@ -19,7 +19,8 @@ class HelpLayer:
     """
 
     def __init__(self, viewer: Any, kind: str) -> None:
-        self._viewer, self._kind = viewer, kind
+        self._viewer = viewer
+        self._tool: Tool = (kind, 0)
         self._layer: Any = None
 
     @property
@@ -33,28 +34,21 @@ class HelpLayer:
         """
         layers = self._viewer.layers
         selected, active = list(layers.selection), layers.selection.active
-        found = next((layer for layer in layers if layer.metadata.get(HELP) == self._kind), None)
-        if found is None:
-            found = insert_quietly(self._viewer, data, arguments)
-        else:
-            found.data = data  # first: the number of axes is that of the data
-            found.contrast_limits_range = arguments["contrast_limits"]
-            for name, value in arguments.items():
-                setattr(found, name, value)
-            layers.move(layers.index(found), len(layers))
-            found.visible = True
-        found.metadata = {"kind": self._kind, HELP: self._kind}
+        # the range first: limits outside of it would only widen it
+        looks = {"contrast_limits_range": arguments["contrast_limits"], **arguments}
+        layer = take_out(self._viewer, self._tool, data, looks)
+        if layer is None:
+            layer = insert_quietly(self._viewer, data, arguments)
+        layer.metadata = {"kind": self._tool[0]}
         layers.selection = selected
         layers.selection.active = active
-        self._layer = found
-        return found
+        self._layer = layer
+        return layer
 
     def put_away(self) -> None:
         """Hide the layer; it lets go of the pixels that it showed."""
         layer, self._layer = self.layer, None
-        if layer is None:
-            return
-        layer.visible = False
-        layer.data = np.zeros((1, 1), np.float32)
-        layer.metadata = {"kind": UNUSED, HELP: self._kind}
-        layer.name = f"{self._kind} (not in use)"
+        if layer is not None:
+            put_away(self._viewer, layer, self._tool)
+            layer.data = np.zeros((1, 1), np.float32)
+            layer.name = f"{self._tool[0]} (not in use)"

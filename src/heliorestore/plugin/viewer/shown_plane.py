@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heliorestore.plugin.viewer.tool_layers import TOOLS
-
-HELP = "help"  # metadata key of a layer that is there only to compare others: what it is for
-UNUSED = "unused"  # the kind of such a layer while nothing is compared
+from heliorestore.plugin.viewer.tool_layers import is_tool
 
 
 def is_image(layer: Any) -> bool:
@@ -21,7 +18,7 @@ def is_image(layer: Any) -> bool:
 
 def is_help(layer: Any) -> bool:
     """Whether a layer is there only to compare others, or to work with."""
-    return HELP in layer.metadata or layer.metadata.get("kind") in TOOLS
+    return is_tool(layer.metadata)
 
 
 def shown_plane(viewer: Any, layer: Any) -> npt.NDArray[np.float32]:

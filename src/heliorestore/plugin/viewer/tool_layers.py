@@ -7,11 +7,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-TOOLS = ("box", "probe", "preview")  # the metadata's kinds of such layers
+# The metadata's kinds of such layers. None of them is restored or compared; what a difference shows may be
+# exported, as long as it is shown.
+_SHOWS_SOMETHING_NEW = ("difference",)
+_TOOLS = ("box", "probe", "preview", "divider", "left part", *_SHOWS_SOMETHING_NEW)
 # metadata key of those that are hidden until they are wanted again: their kind and their number
 _AWAY = "put away"
 
 Tool = tuple[str, int]  # kind, and number among several of one kind
+
+
+def is_tool(metadata: Mapping[str, Any]) -> bool:
+    """Whether the layer with this metadata is there only to work with, or to compare others."""
+    return metadata.get("kind") in _TOOLS
+
+
+def is_exported(metadata: Mapping[str, Any]) -> bool:
+    """Whether the layer with this metadata is written when the user saves all layers."""
+    return not is_tool(metadata) or (metadata["kind"] in _SHOWS_SOMETHING_NEW and _AWAY not in metadata)
 
 
 def tool_layer(viewer: Any, tool: Tool, make: Callable[..., Any], data: Any, looks: Mapping[str, Any]) -> Any:

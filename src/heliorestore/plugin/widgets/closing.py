@@ -11,9 +11,9 @@ from qtpy.QtWidgets import QWidget
 
 
 class _Watch(QObject):
-    def __init__(self, panel: QWidget, act: Callable[[], None]) -> None:
+    def __init__(self, panel: QWidget, act: Callable[[], None], *, hiding: bool) -> None:
         super().__init__(panel)
-        self._panel, self._act = panel, act
+        self._panel, self._act, self._hiding = panel, act, hiding
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.timeout.connect(self._look)
@@ -22,7 +22,7 @@ class _Watch(QObject):
     def eventFilter(self, panel: QObject | None, event: QEvent | None) -> bool:
         if event is not None and event.type() == QEvent.Type.ParentChange and self._panel.parent() is None:
             self._act()
-        elif event is not None and event.type() == QEvent.Type.Hide:
+        elif self._hiding and event is not None and event.type() == QEvent.Type.Hide:
             self._later.start(0)
         return False
 
@@ -37,4 +37,9 @@ class _Watch(QObject):
 
 def when_closed(panel: QWidget, act: Callable[[], None]) -> None:
     """Call `act` whenever the panel's dock is hidden, or the panel is taken out of its dock."""
-    _Watch(panel, act)
+    _Watch(panel, act, hiding=True)
+
+
+def when_taken_out(panel: QWidget, act: Callable[[], None]) -> None:
+    """Call `act` when the panel is taken out of its dock, as closing the dock does; hiding does not count."""
+    _Watch(panel, act, hiding=False)
