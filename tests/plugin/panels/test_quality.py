@@ -40,7 +40,7 @@ def quality(viewer, qtbot):
     viewer.window.add_dock_widget(widget, name="Image quality")
     qtbot.waitUntil(lambda: bool(widget.measured), timeout=20_000)
     yield widget
-    from ..conftest import wait_for_threads
+    from window import wait_for_threads
 
     wait_for_threads()
 
