@@ -126,22 +126,27 @@ def stream(
         # The GPU is full: its tensors went with the generator; go on from the last snapshot in smaller
         # pieces, or on the CPU.
         torch.cuda.empty_cache()
-        if halved < _HALVINGS and hasattr(settings, "memory_gb"):
-            halved += 1
-            smaller = max(0.1, budget_bytes(settings.memory_gb, place) / 2e9)
-            settings = settings.replace(memory_gb=smaller)
-            messages += (
-                f"{place} has no memory left: the run goes on in smaller pieces, within {smaller:.3g} GB.",
-            )
-        else:
-            messages += (f"{place} has no memory left: the run goes on on the CPU.",)
-            if hasattr(asked, "memory_gb"):
-                settings = settings.replace(memory_gb=asked.memory_gb)
-            place = torch.device("cpu")
+        settings, place, told_of = _with_less(settings, asked, place, halved)
+        halved += 1
+        messages += (told_of,)
+        if place.type == "cpu":
             run = dataclasses.replace(run, device=f"{run.device}, cpu")
         history = History(burst, settings, last)
         source = method.stream(burst, settings, device=place, seed=seed, start=last)
         sent = None
+
+
+def _with_less(
+    settings: Settings, asked: Settings, place: torch.device, halved: int
+) -> tuple[Settings, torch.device, str]:
+    """The settings and the device with which a run goes on whose GPU is full, and what to say about it."""
+    if halved < _HALVINGS and hasattr(settings, "memory_gb"):
+        smaller = max(0.1, budget_bytes(settings.memory_gb, place) / 2e9)
+        told = f"{place} has no memory left: the run goes on in smaller pieces, within {smaller:.3g} GB."
+        return settings.replace(memory_gb=smaller), place, told
+    if hasattr(asked, "memory_gb"):
+        settings = settings.replace(memory_gb=asked.memory_gb)
+    return settings, torch.device("cpu"), f"{place} has no memory left: the run goes on on the CPU."
 
 
 def _as_running(sent: Settings, asked: Settings, running: Settings) -> Settings:
