@@ -81,3 +81,11 @@ def test_plain_arrays_become_maps_by_name_and_number_of_axes() -> None:
     assert [each.unit for each in maps.values()] == [DATA_UNIT, "", "rad", DATA_UNIT, ""]
     assert [name for name, each in maps.items() if each.signed] == ["residual", "modes"]
     assert Snapshot(step=2, total=2, images=images, maps=maps).maps["modes"] is maps["modes"]
+
+
+def test_one_computes_with_a_map_as_with_its_array():
+    one = Map(np.arange(8.0).reshape(2, 2, 2))
+    assert (one - one).max() == 0
+    assert (2 * one + 1)[1, 1, 1] == 15
+    assert np.sqrt(one).sum() == pytest.approx(np.sqrt(np.arange(8.0)).sum())
+    assert isinstance(one / one.max(), np.ndarray)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from heliorestore.burst import FloatArray, Source
 from heliorestore.errors import RestorationError
@@ -78,7 +79,7 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False)
-class Map:
+class Map(NDArrayOperatorsMixin):
     """An array (read-only float32) beside the images with what its axes and values are; reads as the array.
 
     `axes` are names such as `IMAGE_AXES`; `unit` is a text, or `DATA_UNIT`; a `signed` map is shown around
@@ -107,6 +108,10 @@ class Map:
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.array(self.array, dtype) if copy else np.asarray(self.array, dtype)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **named: Any) -> Any:
+        arrays = (each.array if isinstance(each, Map) else each for each in inputs)
+        return getattr(ufunc, method)(*arrays, **named)
 
     def __getitem__(self, key: Any) -> Any:
         return self.array[key]

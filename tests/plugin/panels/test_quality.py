@@ -198,10 +198,10 @@ def test_cuts_go_to_the_selected_layers_and_the_origin_can_be_below(quality, vie
 
 
 def test_preferences_set_memory_and_origin_of_a_new_panel(viewer, fake, monkeypatch, qtbot):
-    from heliorestore.plugin.panels import restore
+    from heliorestore.plugin.panels import method_form, restore
     from heliorestore.plugin.viewer import cut_levels as cuts
 
-    for module in (cuts, restore):
+    for module in (cuts, method_form):
         monkeypatch.setattr(module, "preferences", lambda: Preferences(memory_gb=3.0, origin_lower_left=True))
     widget = restore.RestoreWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Restore")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Points
 from napari.utils.colormaps import ensure_colormap
+from qtpy.compat import isalive
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, QTimer
 from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QWheelEvent
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
@@ -168,8 +169,8 @@ class ProbeBox(QWidget):
         self._latest.ask(look)
 
     def _found(self, outcome: Outcome) -> None:
-        if self.point is None or outcome.end is not End.FINISHED:
-            return
+        if self.point is None or outcome.end is not End.FINISHED or not isalive(self.view):
+            return  # the panel may have gone meanwhile
         psf, what = outcome.value
         self.view.upwards = str(self._viewer.scene.camera.orientation2d[0]) == "up"
         self.view.show_psf(psf)
