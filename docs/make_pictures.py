@@ -119,7 +119,8 @@ def network(folder: Path) -> None:
     widget.run_panel.run_button.click()
     launch.wait(lambda: bool(ended), "the restoration", seconds=900)
     widget.spread.setChecked(True)
-    for layer in (frame, viewer.layers[-1]):  # the same cuts, or the eye compares the cuts
+    restored = viewer.layers[-2]  # below the spread
+    for layer in (frame, restored):  # the same cuts, or the eye compares the cuts
         layer.contrast_limits = truth.contrast_limits
     viewer.dims.current_step = (0,) * viewer.dims.ndim
     viewer.canvas.grid.enabled = True
