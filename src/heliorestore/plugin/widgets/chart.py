@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize
@@ -41,8 +42,8 @@ class ChartPlace(QWidget):
             start_task("Load matplotlib", _load_matplotlib, self._loaded, listed=False)
 
     def compose(self, figure: Figure) -> None:
-        """Fill an empty figure of the canvas's size."""
-        raise NotImplementedError
+        """Fill an empty figure of the canvas's size: what kind of chart it is, a subclass says."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it draws")
 
     def _loaded(self, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -74,4 +75,4 @@ class ChartView(ChartPlace):
 
 
 def _load_matplotlib() -> None:
-    import heliorestore.plugin.widgets.canvas  # noqa: F401  # for its being loaded
+    importlib.import_module("heliorestore.plugin.widgets.canvas")
