@@ -94,8 +94,7 @@ def stream(
     place = pick_device(device)
     _keep_apart(checkpoint or getattr(settings, "checkpoint", ""), Run.of(burst, settings, device, seed))
     asked, entry = settings, METHODS[settings.method]
-    if start is None and entry.start and (named := settings.files().get("start")):
-        start = _attribute(entry.start)(named)
+    start = _named_start(settings) if start is None else start
     settings, found = _attribute(entry.prepare)(burst, settings, place) if entry.prepare else (settings, ())
     messages: tuple[str, ...] = (*doubts(burst.instruments), *found)
     run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=_files(settings))
@@ -134,6 +133,13 @@ def stream(
         history = History(burst, settings, last)
         source = method.stream(burst, settings, device=place, seed=seed, start=last)
         sent = None
+
+
+def _named_start(settings: Settings) -> Snapshot | None:
+    """The earlier result that settings name to begin with."""
+    read, named = METHODS[settings.method].start, settings.files().get("start")
+    found: Snapshot | None = _attribute(read)(named) if read and named else None
+    return found
 
 
 def _keep_apart(state: str, run: Run) -> None:
