@@ -324,3 +324,11 @@ def test_every_room_says_what_it_holds_in_a_sentence() -> None:
 def test_the_tests_mirror_the_package() -> None:
     rooms = {str(path.parent.relative_to(TESTS)) for path in TESTS.rglob("test_*.py")} - {"."}
     assert all((PACKAGE / room / "__init__.py").exists() for room in rooms), rooms
+
+
+def test_a_part_of_a_panel_says_what_it_asks_of_the_panel() -> None:
+    for name in MODULES:
+        if name.startswith("plugin.panels."):
+            for node in ast.walk(ast.parse(MODULES[name].read_text())):
+                if isinstance(node, ast.arg) and node.arg == "panel":
+                    assert ast.unparse(node.annotation or ast.Constant(None)) not in {"Any", "None"}, name
