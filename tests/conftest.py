@@ -1,4 +1,5 @@
-"""What all tests share: folders of their own, and how they are dealt out to the processes that run them.
+"""What all tests share: folders and screens of their own, and how they are dealt out to the processes that
+run them.
 
 What several files import lies in `shared/`, which pyproject.toml puts on the path.
 """
@@ -6,6 +7,8 @@ What several files import lies in `shared/`, which pyproject.toml puts on the pa
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,19 +41,52 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# Two windows on one screen would take the focus from each other, so each process has a virtual screen.
+OWN_SCREENS = sys.platform == "linux" and shutil.which("Xvfb") is not None
+
+
+SLOW = ("tests/plugin/", "tests/methods/", "tests/simulate/", "tests/train/")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a process that runs tests a screen of its own; it goes with the first process."""
+    if OWN_SCREENS:
+        ours, theirs = os.pipe()  # Xvfb takes a number that is free, and says which
+        command = ["Xvfb", "-displayfd", str(theirs), "-screen", "0", "1600x1000x24", "-nolisten", "tcp"]
+        screen = subprocess.Popen(command, pass_fds=[theirs], stderr=subprocess.DEVNULL)
+        atexit.register(screen.wait)
+        atexit.register(screen.terminate)
+        os.close(theirs)
+        with os.fdopen(ours) as told:
+            node.workerinput["display"] = f":{told.readline().strip()}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if display := getattr(config, "workerinput", {}).get("display"):
+        os.environ["DISPLAY"] = display
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file's tests run in one process, which makes what they share once; all that opens windows runs in
-    one, since two windows would take the focus from each other.
+    """A file's tests run in one process, which makes what they share once; where the processes share a
+    screen, all that opens windows runs in one of them. The files that take longest come first, so that the
+    processes end together.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class Files(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "tests/plugin" if file.startswith("tests/plugin/") else file
+            return "tests/plugin" if file.startswith("tests/plugin/") and not OWN_SCREENS else file
 
+    config.option.loadscopereorder = False  # it puts many tests before long ones
     return Files(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
 
 
 @pytest.fixture(scope="session")

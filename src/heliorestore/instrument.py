@@ -12,6 +12,10 @@ from typing import Any
 
 from heliorestore.errors import SettingsError
 
+# Units and scales are read by hand, here and in fits/sky.py, as headers in use have them: astropy.units takes
+# A for ampere and does not know Arcsec or DEG; astropy.wcs takes degrees where CUNIT is missing, refuses a
+# header for one odd card, and fails with a MemoryError where a table is missing. Importing either takes ten
+# times as long as importing this module.
 RADIAN_ARCSEC = 180 / math.pi * 3600
 SUN_ARCSEC = 959.63  # the Sun's radius at one astronomical unit
 _METRE_PER_UNIT = {

@@ -77,6 +77,8 @@ def test_a_restored_file_is_opened_and_scanned_once(tmp_path, monkeypatch, name)
     assert (opened.count(name), scanned.count(name)) == (2, 2)
     assert read_burst(path).layout == "restored"
     assert scanned.count(name) == 3
+    # once for what is in it, once for its pixels
+    assert (opened.count(name), opened.count("astropy")) == (4, 3)
 
 
 def test_maps_come_back_with_their_axes_units_and_nodes(tmp_path):

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from build_files import smooth, sstred
 from heliorestore.burst import Burst
 from heliorestore.cli import main
+from heliorestore.fits import reader
+from heliorestore.fits.files import Gunzip
 from heliorestore.fits.reader import describe, read, read_burst
 from heliorestore.fits.tabulated import lookup
 from heliorestore.fits.writer import write
@@ -110,6 +112,18 @@ def test_info_tells_the_scale(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "0.059 arcsec per pixel" in said
     assert "warning" not in said
+
+
+@pytest.mark.parametrize("name", ["a.fits", "a.fits.gz"])
+def test_a_file_whose_axes_are_in_tables_is_opened_once(tmp_path, monkeypatch, name):
+    calls = []
+    fits_open, open_ = fits.open, Gunzip.open
+    monkeypatch.setattr(fits, "open", lambda *a, **k: calls.append("astropy") or fits_open(*a, **k))
+    monkeypatch.setattr(Gunzip, "open", lambda self, p: calls.append(p.name) or open_(self, p))
+    monkeypatch.setattr(reader, "_SMALL", 0)  # no look at the pixels
+    burst = opened(tmp_path / name)
+    assert calls == [name, "astropy"]
+    assert burst.pointing is not None
 
 
 @pytest.mark.parametrize(

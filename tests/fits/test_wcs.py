@@ -1,11 +1,14 @@
+import warnings
+
 import numpy as np
 import pytest
 from astropy.io.fits import Header
-from astropy.wcs import WCS
+from astropy.wcs import WCS, FITSFixedWarning
 from hypothesis import given
 from hypothesis import strategies as st
 
 from heliorestore.fits.wcs import planar, zoomed
+from heliorestore.instrument import Instrument
 
 
 def header(letter="", form="PC", angle=0.3):
@@ -100,3 +103,31 @@ def test_the_other_axes_are_dropped_and_the_plane_becomes_axes_1_and_2():
         "HISTORY": plane["HISTORY"],
     }
     assert list(plane["HISTORY"]) == ["kept"]
+
+
+@pytest.mark.parametrize(
+    ("change", "scale"),
+    [
+        ({"CUNIT1": None, "CUNIT2": None}, 0.059),  # degrees, for astropy
+        ({"CUNIT1": "Arcsec", "CUNIT2": "Arcsec"}, 0.059),
+        ({"CTYPE2": None}, 0.059),
+        ({"PC1_1": 0.0, "PC2_2": 0.0}, 0.059),
+        ({"CTYPE1": "HPLN-TAB", "CTYPE2": "HPLT-TAB", "PS1_0": "T", "PS1_1": "C"}, None),  # there is no table
+    ],
+    ids=str,
+)
+def test_headers_that_astropy_refuses_or_takes_otherwise_tell_the_scale(change, scale):
+    cards = {"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": "arcsec", "CUNIT2": "arcsec"}
+    cards |= {"CDELT1": 0.059, "CDELT2": 0.059}
+    odd = Header({key: value for key, value in (cards | change).items() if value is not None})
+    assert Instrument.from_header(odd).pixel_arcsec == scale
+    fine = planar(odd)
+    assert [fine[key] for key in odd if not key.startswith("PS")] == [
+        odd[key] for key in odd if not key.startswith("PS")
+    ]
+    try:
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        by_astropy = WCS(odd).proj_plane_pixel_scales()[0].to_value("arcsec")
+    except (ValueError, MemoryError):
+        by_astropy = np.nan
+    assert by_astropy != pytest.approx(0.059), "the reasons in fits/wcs.py have gone"

@@ -13,8 +13,10 @@ from heliorestore import Burst, restore
 from heliorestore.instrument import KNOWN
 from heliorestore.methods.enhance import EnhanceSettings
 from heliorestore.optics.reobserve import reobserved
+from heliorestore.simulate.magnetic import magnetic_field
+from heliorestore.simulate.patch import Patch
+from heliorestore.simulate.photosphere import photosphere
 from heliorestore.train.enhance import best_richardson_lucy, validation_pairs
-from heliorestore.train.scenes import simulated
 from heliorestore.train.views import observe
 
 HMI = KNOWN["hmi-6173"]
@@ -37,9 +39,12 @@ def bicubic(image: np.ndarray) -> np.ndarray:
 
 @lru_cache
 def scene(kind: str, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """A simulated HMI image and its truth, 53 arcsec of granulation around a spot cut to its middle."""
-    name, image, pixel = next(simulated(kind, 1, SEED))
-    [(low, high)] = validation_pairs([observe(name, image[150:490, 150:490], pixel)], noise)
+    """A simulated HMI image and its truth, 28.6 arcsec of granulation around a spot."""
+    patch = Patch(shape=(340, 340), pixel_arcsec=0.084, scene="sunspot", seed=SEED)
+    kilogauss = kind == "magnetogram"
+    image = magnetic_field(patch)[2] / 1000 if kilogauss else photosphere(patch, HMI.require().wavelength_nm)
+    scene = (kind, np.asarray(image, np.float64), patch.pixel_arcsec)
+    [(low, high)] = validation_pairs([observe(*scene)], noise)
     return low[0, 0].numpy(), high[0, 0].numpy()
 
 
@@ -49,7 +54,7 @@ def best_lucy(kind: str, noise: float) -> float:
     return best_richardson_lucy(torch.from_numpy(low), torch.from_numpy(truth))
 
 
-@pytest.mark.parametrize(("network", "limit", "lucy_limit"), [("full", 0.48, 0.70), ("small", 0.54, 0.79)])
+@pytest.mark.parametrize(("network", "limit", "lucy_limit"), [("full", 0.45, 0.67), ("small", 0.51, 0.75)])
 def test_simulated_continuum(network: str, limit: float, lucy_limit: float) -> None:
     low, truth = scene("continuum", 1e-3)
     result = enhanced(low, kind="continuum", network=network)
@@ -58,7 +63,7 @@ def test_simulated_continuum(network: str, limit: float, lucy_limit: float) -> N
     assert error < lucy_limit * best_lucy("continuum", 1e-3)
 
 
-@pytest.mark.parametrize(("network", "limit"), [("full", 0.66), ("small", 0.70)])
+@pytest.mark.parametrize(("network", "limit"), [("full", 0.60), ("small", 0.66)])
 def test_simulated_magnetogram(network: str, limit: float) -> None:
     low, truth = scene("magnetogram", 1e-2)
     result = enhanced(low, kind="magnetogram", network=network)

@@ -107,6 +107,15 @@ def test_what_a_logarithmic_axis_cannot_show_leaves_a_gap() -> None:
     assert np.isnan(second.get_ydata()).all()
 
 
+def test_a_point_without_neighbours_is_a_dot() -> None:
+    axes = Figure().add_subplot()
+    draw_curve(axes, np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 0.0, 1.0, 1.0]), "a")
+    draw_curve(axes, np.array([1.0, 2.0]), np.array([1.0, 2.0]), "b")
+    alone, whole = axes.lines
+    assert (alone.get_marker(), alone.get_markevery().tolist()) == (".", [True, False, False, False])
+    assert whole.get_marker() == "None"
+
+
 @pytest.mark.parametrize(
     ("low", "high", "labels"),
     [

@@ -1,5 +1,5 @@
-"""Bytes of a file, plain or gzipped, by offset: nothing stays open, and a damaged stream is one
-BurstError.
+"""Bytes of a file, plain or gzipped, by offset: nothing stays open once it is read, and a damaged stream is
+one BurstError.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from heliorestore.errors import BurstError
+
+if TYPE_CHECKING:
+    from astropy.io.fits import HDUList
 
 MOST_GUNZIPPED = 512 * 2**20  # bytes; a stream cannot be read in parts, so all of it must fit into memory
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -54,6 +57,47 @@ class Gunzip:
                 self._kept = None  # let go of the old one first
                 self._kept = (path, changed, _gunzip(path, file))
             return self._kept[2]
+
+
+class Opened:
+    """The file that is being looked into, opened once for its bytes and once for astropy; another file takes
+    its place.
+    """
+
+    def __init__(self, gunzip: Gunzip) -> None:
+        self.gunzip = gunzip
+        self._path: Path | None = None
+        self._file: BinaryIO | None = None
+        self._hdus: HDUList | None = None
+
+    def file(self, path: Path) -> BinaryIO:
+        """The bytes of a file."""
+        if self._file is None or self._file.closed or path != self._path:
+            self._close()
+            self._path, self._file = path, self.gunzip.open(path)
+        return self._file
+
+    def hdus(self, path: Path) -> HDUList:
+        """The HDUs of a file as astropy has them, each read when it is asked for."""
+        from astropy.io import fits
+
+        file = self.file(path)
+        if self._hdus is None:
+            file.seek(0)
+            self._hdus = fits.open(file, memmap=False, lazy_load_hdus=True)
+        return self._hdus
+
+    def _close(self) -> None:
+        for opened in (self._hdus, self._file):
+            if opened is not None:
+                opened.close()
+        self._file = self._hdus = None
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._close()
 
 
 def _gunzip(path: Path, file: io.FileIO) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, RestorationError, SettingsError
-from heliorestore.fits.files import Gunzip, in_one_line, silent_astropy
+from heliorestore.fits.files import Opened, in_one_line, silent_astropy
 from heliorestore.fits.hdus import Hdu, Image, header_of, images_of
 from heliorestore.fits.layouts import OWN_FORMAT
 from heliorestore.fits.provenance import from_ascii, last_step, read_tables, step_number
@@ -34,18 +34,18 @@ HEADER_EXTENSION = "HEADER"  # of the second and later objects
 OWN_CARDS = ("LABEL", "WLNM")  # with the object's number, in the primary header
 
 
-def snapshot_of(file: BinaryIO, path: Path, scanned: list[Hdu]) -> Snapshot:
-    """The Snapshot of an open restored file; the settings stay text until `methods.base.settings_of` is
+def snapshot_of(opened: Opened, path: Path, scanned: list[Hdu]) -> Snapshot:
+    """The Snapshot of a restored file; the settings stay text until `methods.base.settings_of` is
     asked.
     """
-    with _opened(file, path, scanned[0].cards.get(OWN_FORMAT)) as hdus:
+    with _hdus_of(opened, path, scanned[0].cards.get(OWN_FORMAT)) as hdus:
         fields = read_tables(hdus)
         images = np.array(hdus[0].data, np.float32)
         run = fields.pop("run")
         maps = {h.header[MAP_CARD]: _map_of(h, run) for h in hdus[1:] if MAP_CARD in h.header}
         if run is not None:
             run = dataclasses.replace(
-                run, headers=_input_headers(file, path, scanned, len(run.labels), fields["zoom"])
+                run, headers=_input_headers(opened.file(path), path, scanned, len(run.labels), fields["zoom"])
             )
         return Snapshot(images=images, maps=maps, run=run, **fields)
 
@@ -97,19 +97,16 @@ def _nodes(header: Header) -> tuple[tuple[float, float] | None, tuple[float, flo
 
 
 @contextmanager
-def _opened(file: BinaryIO, path: Path, format_: object) -> Iterator[fits.HDUList]:
+def _hdus_of(opened: Opened, path: Path, format_: object) -> Iterator[fits.HDUList]:
     """A file whose sizes were checked, as astropy has it; damage of any kind is a BurstError."""
-    from astropy.io import fits
-
     try:
         if format_ != FORMAT:
             raise BurstError(
                 f"{path} was written by another heliorestore (format {format_}); this one "
                 f"reads format {FORMAT}."
             )
-        file.seek(0)
-        with silent_astropy(), fits.open(file, memmap=False) as hdus:
-            yield hdus
+        with silent_astropy():
+            yield opened.hdus(path)
     except BurstError:
         raise
     except Exception as error:  # a damaged table makes astropy, numpy or json raise almost anything
@@ -157,11 +154,11 @@ def without_own_cards(header: Header) -> Header:
     return kept
 
 
-def as_burst(burst: Burst, image: Image, gunzip: Gunzip) -> Burst:
+def as_burst(burst: Burst, image: Image, opened: Opened) -> Burst:
     """A restored file's images as a burst of one frame: labels and instruments are those of the
     restoration.
     """
-    with gunzip.open(image.path) as file, _opened(file, image.path, image.cards.get(OWN_FORMAT)) as hdus:
+    with _hdus_of(opened, image.path, image.cards.get(OWN_FORMAT)) as hdus:
         fields = read_tables(hdus)
         run, zoom = fields["run"], fields["zoom"]
         if run is None or len(run.labels) != burst.shape[0]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from heliorestore.burst import Burst, Source
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.fits import ana
-from heliorestore.fits.files import Gunzip, read_exactly, silent_astropy
+from heliorestore.fits.files import Gunzip, Opened, read_exactly, silent_astropy
 from heliorestore.fits.frames import FileFrames
 from heliorestore.fits.hdus import Hdu, header_of, images_of, scan
 from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natural, plan_file, plan_files
@@ -36,19 +36,19 @@ _MOST_COUNTED = 2**28  # pixels that `describe` reads to count the bad ones
 
 def read(path: Paths) -> Burst | Snapshot:
     """Read a file, a list of files or a folder as a Burst; a restored file comes back as its Snapshot."""
-    files, gunzip = _files(path), Gunzip()
+    files = _files(path)
     if len(files) > 1:
         return read_burst(files)
-    with gunzip.open(files[0]) as file:
-        plan, hdus = _plan_of(file, files[0])
+    with Opened(Gunzip()) as opened:
+        plan, hdus = _plan_of(opened.file(files[0]), files[0])
         if plan.layout == "restored":
             from heliorestore.fits.readback import snapshot_of
 
-            snapshot = snapshot_of(file, files[0], hdus)
+            snapshot = snapshot_of(opened, files[0], hdus)
             if not np.isfinite(snapshot.images).any():
                 raise _no_valid_pixel(files[0])
             return snapshot
-    return _read(files, [plan], gunzip)
+        return _read(files, [plan], opened)
 
 
 def read_burst(path: Paths) -> Burst:
@@ -57,20 +57,18 @@ def read_burst(path: Paths) -> Burst:
 
     Headers are read now, pixels when the frames are sliced. See `layouts.LAYOUTS` for what files may hold.
     """
-    files, gunzip = _files(path), Gunzip()
-    plans = []
-    for path_ in files:
-        with gunzip.open(path_) as file:
-            plans.append(_plan_of(file, path_)[0])
-    return _read(files, plans, gunzip)
+    files = _files(path)
+    with Opened(Gunzip()) as opened:
+        plans = [_plan_of(opened.file(each), each)[0] for each in files]
+        return _read(files, plans, opened)
 
 
-def _read(files: list[Path], plans: list[Plan], gunzip: Gunzip) -> Burst:
+def _read(files: list[Path], plans: list[Plan], opened: Opened) -> Burst:
     """The burst of files that were looked into."""
     plan = plan_files(plans)
     try:
         sources = tuple(Source.of(file) for file in dict.fromkeys(piece.image.path for piece in plan.pieces))
-        burst = _burst_of(plan, sources, gunzip)
+        burst = _burst_of(plan, sources, opened)
     except OSError as error:
         raise BurstError(
             f"{error.filename or files[0]} cannot be read: {error.strerror or error}."
@@ -139,14 +137,14 @@ def _plan_of(file: BinaryIO, path: Path) -> tuple[Plan, list[Hdu]]:
     return plan_file(images), hdus
 
 
-def _burst_of(plan: Plan, sources: tuple[Source, ...], gunzip: Gunzip) -> Burst:
-    named = labels_of(plan, [tabulated_axes(group[0], gunzip) for group in plan.groups])
+def _burst_of(plan: Plan, sources: tuple[Source, ...], opened: Opened) -> Burst:
+    named = labels_of(plan, [tabulated_axes(group[0], opened) for group in plan.groups])
     headers: list[Header] = []
     instruments: list[Instrument] = []
     places: list[npt.NDArray[np.float64] | None] = []
     for group in plan.groups:
-        place = _place(group, gunzip)
-        header = _header(group[0], gunzip)
+        place = _place(group, opened)
+        header = _header(group[0], opened)
         header = header if place is None else pointed(header, place, group[0].shape[2:])
         sound = untabulated(header)
         for _ in range(group[0].shape[0]):
@@ -154,9 +152,9 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], gunzip: Gunzip) -> Burst:
             headers.append(sound)
             instruments.append(_instrument(header, wave_nm, group[0].image.path))
         places.append(place)
-    times = np.concatenate([_times(piece, gunzip) for piece in plan.groups[0]])
+    times = np.concatenate([_times(piece, opened) for piece in plan.groups[0]])
     burst = Burst(
-        frames=FileFrames(plan, sources, gunzip),
+        frames=FileFrames(plan, sources, opened.gunzip),
         instruments=tuple(instruments),
         labels=tuple(label for label, _ in named),
         headers=tuple(headers),
@@ -170,19 +168,19 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], gunzip: Gunzip) -> Burst:
         return burst
     from heliorestore.fits.readback import as_burst
 
-    return as_burst(burst, plan.pieces[0].image, gunzip)
+    return as_burst(burst, plan.pieces[0].image, opened)
 
 
-def _times(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.datetime64]:
-    tabulated = tabulated_times(piece, gunzip)
-    return frame_times(piece, tabulated_axes(piece, gunzip)) if tabulated is None else tabulated
+def _times(piece: Piece, opened: Opened) -> npt.NDArray[np.datetime64]:
+    tabulated = tabulated_times(piece, opened)
+    return frame_times(piece, tabulated_axes(piece, opened)) if tabulated is None else tabulated
 
 
-def _place(group: Sequence[Piece], gunzip: Gunzip) -> npt.NDArray[np.float64] | None:
+def _place(group: Sequence[Piece], opened: Opened) -> npt.NDArray[np.float64] | None:
     """Where the images of a group lie by the tables of their files, (object, frame, 2, 3), or None where no
     table says it.
     """
-    places = [tabulated_sky(piece, gunzip) for piece in group]
+    places = [tabulated_sky(piece, opened) for piece in group]
     if all(place is None for place in places):
         return None
     return np.concatenate(
@@ -210,7 +208,7 @@ def _unknown_places(objects: int, frames: int) -> npt.NDArray[np.float64]:
     return np.full((objects, frames, 2, 3), np.nan)
 
 
-def _header(piece: Piece, gunzip: Gunzip) -> Header:
+def _header(piece: Piece, opened: Opened) -> Header:
     """The header of a piece's images, its WCS that of their plane: x is axis 1 and y axis 2."""
     from astropy.io.fits import Header
 
@@ -221,8 +219,7 @@ def _header(piece: Piece, gunzip: Gunzip) -> Header:
         if text.strip():
             header.add_history(text)
         return header
-    with gunzip.open(image.path) as file:
-        header = header_of(file, image)
+    header = header_of(opened.file(image.path), image)
     with silent_astropy():
         return planar(header, len(image.shape) - piece.axes.x, len(image.shape) - piece.axes.y)
 

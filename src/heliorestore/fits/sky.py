@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from heliorestore.instrument import ARCSEC_PER_UNIT, RADIAN_ARCSEC
 
+# No astropy.wcs: it has no function that fits planes with a bound on their departure, as a table of a moving
+# field needs, and it reads units as instrument.py says, not as headers have them.
 Floats = npt.NDArray[np.float64]
 
 # longitudes and latitudes of which a small field is a tangent plane

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from heliorestore.errors import BurstError
 from heliorestore.fits.axes import Coordinates
-from heliorestore.fits.files import Gunzip, silent_astropy
+from heliorestore.fits.files import Opened, silent_astropy
 from heliorestore.fits.hdus import Image
 from heliorestore.fits.layouts import Piece, parse_time
 from heliorestore.fits.sky import arcsec_per_unit, fit_planes, is_celestial
@@ -26,7 +26,7 @@ _MOST_IMAGES = 2**20
 _POINTS = 5  # along x and y, to which the place of an image is fitted; tables of the corners have 2
 
 
-def tabulated_axes(piece: Piece, gunzip: Gunzip) -> Coordinates:
+def tabulated_axes(piece: Piece, opened: Opened) -> Coordinates:
     """Return the coordinates along the wavelength, Stokes and time axes that tables give; what fails is left
     out.
     """
@@ -39,7 +39,7 @@ def tabulated_axes(piece: Piece, gunzip: Gunzip) -> Coordinates:
         if (
             is_tabulated(image.cards, number)
             and shape[axis] <= _MOST_IMAGES
-            and (table := _lookup(image, number, gunzip)) is not None
+            and (table := _lookup(image, number, opened)) is not None
         ):
             pixels = {k: np.ones(1) for k in range(1, len(shape) + 1)} | {
                 number: np.arange(1.0, shape[axis] + 1)
@@ -51,7 +51,7 @@ def tabulated_axes(piece: Piece, gunzip: Gunzip) -> Coordinates:
     return found
 
 
-def tabulated_sky(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.float64] | None:
+def tabulated_sky(piece: Piece, opened: Opened) -> npt.NDArray[np.float64] | None:
     """Where each image lies on the sky by the tables of its x and y axes, or None where they do not say it.
 
     Returns (object, frame, 2, 3) in arcsec: longitude and latitude at the plane's centre, their change per
@@ -66,7 +66,7 @@ def tabulated_sky(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.float64] | Non
     tables = [
         table
         for number in plane
-        if (table := _lookup(piece.image, number, gunzip)) is not None and table.complete
+        if (table := _lookup(piece.image, number, opened)) is not None and table.complete
     ]
     units = [unit for number in plane if (unit := arcsec_per_unit(cards, number)) is not None]
     if len(tables) < len(plane) or len(units) < len(plane):
@@ -103,14 +103,14 @@ def _pixels_of_images(piece: Piece) -> dict[int, npt.NDArray[np.float64]]:
     return pixels
 
 
-def tabulated_times(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.datetime64] | None:
+def tabulated_times(piece: Piece, opened: Opened) -> npt.NDArray[np.datetime64] | None:
     """The times that a table FRAMES gives for every frame in its column DATE-OBS, DATE-BEG or TIME, or
     None.
     """
     image = piece.image
     if not image.frames_table:
         return None
-    columns = _columns(image.path, image.frames_table, ("DATE-OBS", "DATE-BEG", "TIME"), "A", gunzip)
+    columns = _columns(image.path, image.frames_table, ("DATE-OBS", "DATE-BEG", "TIME"), "A", opened)
     texts = next(iter(columns.values()), ())
     if len(texts) != piece.shape[1]:
         return None
@@ -118,7 +118,7 @@ def tabulated_times(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.datetime64] 
     return np.array([np.datetime64("NaT") if time is None else time for time in times], "datetime64[us]")
 
 
-def _lookup(image: Image, number: int, gunzip: Gunzip) -> Lookup | None:
+def _lookup(image: Image, number: int, opened: Opened) -> Lookup | None:
     """The table of a FITS axis, or None where it cannot be read."""
     axes = len(image.shape)
     own = Address.of(image.cards, number)
@@ -131,7 +131,7 @@ def _lookup(image: Image, number: int, gunzip: Gunzip) -> Lookup | None:
     ]
     names = [own.column, *(other.index for other in others if other.index)]
     columns = _columns(
-        image.path, (own.table, own.version) if own.version else own.table, names, "EDIJK", gunzip
+        image.path, (own.table, own.version) if own.version else own.table, names, "EDIJK", opened
     )
     return lookup(
         image.cards, number, axes, {name: column[0] for name, column in columns.items() if len(column)}
@@ -139,25 +139,21 @@ def _lookup(image: Image, number: int, gunzip: Gunzip) -> Lookup | None:
 
 
 def _columns(
-    path: Path, table: str | int | tuple[str, int], names: Sequence[str], kinds: str, gunzip: Gunzip
+    path: Path, table: str | int | tuple[str, int], names: Sequence[str], kinds: str, opened: Opened
 ) -> dict[str, npt.NDArray[Any]]:
     """Those of the named columns that a table has, in the order of the names, if they have the kind of a form
     letter and no absurd size.
     """
-    from astropy.io import fits
-
     try:
-        with gunzip.open(path) as file:
-            file.seek(0)
-            with silent_astropy(), fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
-                hdu = hdus[table]
-                present = {name.upper(): name for name in reversed(hdu.columns.names)}
-                chosen = {name: present[name.upper()] for name in names if name.upper() in present}
-                if hdu.size > _LARGEST or not all(
-                    re.match(rf"\d*[{kinds}]", str(hdu.columns[name].format)) for name in chosen.values()
-                ):
-                    return {}
-                return {name: np.array(hdu.data[column]) for name, column in chosen.items()}
+        with silent_astropy():
+            hdu = opened.hdus(path)[table]
+            present = {name.upper(): name for name in reversed(hdu.columns.names)}
+            chosen = {name: present[name.upper()] for name in names if name.upper() in present}
+            if hdu.size > _LARGEST or not all(
+                re.match(rf"\d*[{kinds}]", str(hdu.columns[name].format)) for name in chosen.values()
+            ):
+                return {}
+            return {name: np.array(hdu.data[column]) for name, column in chosen.items()}
     except BurstError:
         raise
     except Exception:  # a table that astropy cannot read only costs names, times and places

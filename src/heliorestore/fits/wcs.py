@@ -18,6 +18,9 @@ from heliorestore.instrument import RADIAN_ARCSEC
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
+# Cards are renamed and scaled one by one rather than read and written again by astropy.wcs, which changes
+# units (arcsec to deg), adds cards, and refuses a header for one odd card, whereas the output is to have
+# every card of the input as it was. Tests compare the result with what astropy.wcs reads from it.
 _ONE_AXIS = re.compile(
     r"(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA|CNAME|CRDER|CSYER|CRDATE|CZPHS|CPERI)(\d+)([A-Z]?)\Z"
 )

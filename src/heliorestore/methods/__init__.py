@@ -1,6 +1,7 @@
 """The methods by name; a module is loaded when its method is used."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -8,7 +9,8 @@ class Entry:
     """Where a method lives, the line that `heliorestore --help` shows for it, what completes its settings
     from the data, and what reads the earlier result that its setting `start` may name.
 
-    `needs_instrument` says whether it can do nothing before aperture, pixels and wavelength are known.
+    `needs_instrument` says whether it can do nothing before aperture, pixels and wavelength are known; `maps`
+    how a map is called that is less than its name says.
     """
 
     target: str
@@ -16,6 +18,7 @@ class Entry:
     prepare: str = ""
     start: str = ""
     needs_instrument: bool = True
+    maps: Mapping[str, str] = field(default_factory=dict)
 
 
 METHODS = {
@@ -23,6 +26,7 @@ METHODS = {
         "heliorestore.methods.mfbd:METHOD",
         "Restore a burst with a trained network, in a pass per seven frames (MFBD).",
         needs_instrument=False,
+        maps={"uncertainty": "spread"},
     ),
     "momfbd": Entry(
         "heliorestore.methods.momfbd:METHOD",

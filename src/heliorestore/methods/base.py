@@ -75,31 +75,30 @@ def pick_device(name: str) -> torch.device:
 
 
 def stream(
-    burst: Burst, settings: Settings, *, device: str = "auto", seed: int = 0, start: Snapshot | None = None
+    burst: Burst,
+    settings: Settings,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    start: Snapshot | None = None,
+    checkpoint: str = "",
 ) -> Stream:
     """Restore the burst, one Snapshot per iteration; `send` a copy of the settings to change live ones.
 
     Every snapshot carries the record of the run, all messages so far and the history of losses and live
     settings, so that any of them can be written to a file. Where the GPU's memory ends, the run goes on from
     its last snapshot with half of the memory, then with a quarter, if the method has a setting for it, and at
-    last on the CPU, and says so.
+    last on the CPU, and says so. Its state is kept in `checkpoint` rather than where the settings say.
     """
     method = load(settings.method)
     place = pick_device(device)
-    if checkpoint := getattr(settings, "checkpoint", ""):
-        check_output(
-            Path(checkpoint).expanduser(),
-            overwrite=True,
-            inputs=Run.of(burst, settings, device, seed).inputs(),
-        )
-    messages: tuple[str, ...] = ()
+    _keep_apart(checkpoint or getattr(settings, "checkpoint", ""), Run.of(burst, settings, device, seed))
     asked, entry = settings, METHODS[settings.method]
-    if start is None and entry.start and (named := settings.files().get("start")):
-        start = _attribute(entry.start)(named)
-    if prepare := entry.prepare:
-        settings, messages = _attribute(prepare)(burst, settings, place)
-    messages = (*doubts(burst.instruments), *messages)
+    start = _named_start(settings) if start is None else start
+    settings, found = _attribute(entry.prepare)(burst, settings, place) if entry.prepare else (settings, ())
+    messages: tuple[str, ...] = (*doubts(burst.instruments), *found)
     run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=_files(settings))
+    settings = settings.replace(checkpoint=checkpoint) if checkpoint else settings
     history = History(burst, settings, start)
     source = method.stream(burst, settings, device=place, seed=seed, start=start)
     sent: Settings | None = None
@@ -134,6 +133,19 @@ def stream(
         history = History(burst, settings, last)
         source = method.stream(burst, settings, device=place, seed=seed, start=last)
         sent = None
+
+
+def _named_start(settings: Settings) -> Snapshot | None:
+    """The earlier result that settings name to begin with."""
+    read, named = METHODS[settings.method].start, settings.files().get("start")
+    found: Snapshot | None = _attribute(read)(named) if read and named else None
+    return found
+
+
+def _keep_apart(state: str, run: Run) -> None:
+    """Refuse to keep the state of a run where one of its inputs is."""
+    if state:
+        check_output(Path(state).expanduser(), overwrite=True, inputs=run.inputs())
 
 
 def _with_less(

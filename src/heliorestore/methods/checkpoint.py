@@ -38,9 +38,9 @@ class Saver:
         """The snapshot with its time and the history up to it, to which it is added as made with these
         settings.
         """
-        timed = dataclasses.replace(snapshot, elapsed_s=time.perf_counter() - self._began)
-        self.history.add(timed, settings)
-        return dataclasses.replace(timed, history=self.history.columns)
+        seconds = time.perf_counter() - self._began
+        self.history.add(snapshot, settings, seconds)
+        return dataclasses.replace(snapshot, elapsed_s=seconds, history=self.history.columns)
 
     def save(self, state: Any) -> None:
         if self.path is not None and time.monotonic() - self._saved >= INTERVAL_S:

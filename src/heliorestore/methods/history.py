@@ -44,13 +44,13 @@ class History:
         self.columns = dict(columns or {})
         self._restart = {} if columns else {RESTART: 0.0}
 
-    def add(self, snapshot: Snapshot, settings: Settings) -> None:
-        """Add the row of a snapshot, or take over all rows if it has them."""
+    def add(self, snapshot: Snapshot, settings: Settings, seconds: float | None = None) -> None:
+        """Add the row of a snapshot made after so many seconds, or take over all rows if it has them."""
         if snapshot.history:
             self.columns = dict(snapshot.history)
             return
         row = (
-            {"step": float(snapshot.step), "seconds": snapshot.elapsed_s}
+            {"step": float(snapshot.step), "seconds": snapshot.elapsed_s if seconds is None else seconds}
             | dict(snapshot.losses)
             | self._restart
         )

@@ -21,6 +21,7 @@ from heliorestore.storage import atomic_write
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.lines import Line2D
 
 Drawing = Callable[["Axes"], None]
 """Fills empty axes with a chart."""
@@ -91,7 +92,16 @@ def draw_photometry(
 def draw_curve(axes: Axes, x: Array, y: Array, name: str, **style: Any) -> None:
     """A curve on axes that will be logarithmic: what is not finite and positive leaves a gap."""
     good = (x > 0) & (y > 0) & np.isfinite(x) & np.isfinite(y)
-    axes.plot(np.where(good, x, np.nan), np.where(good, y, np.nan), label=name, **style)
+    (line,) = axes.plot(np.where(good, x, np.nan), np.where(good, y, np.nan), label=name, **style)
+    mark_single_points(line)
+
+
+def mark_single_points(line: Line2D) -> None:
+    """Put a dot where a line has a point without neighbours, through which nothing would be drawn."""
+    known = np.pad(np.isfinite(np.asarray(line.get_xydata())).all(1), 1)
+    single = known[1:-1] & ~known[:-2] & ~known[2:]
+    if line.get_linestyle() != "None":
+        line.set(marker="." if single.any() else "None", markevery=single)
 
 
 def finish(

@@ -183,17 +183,17 @@ def test_cut_levels_are_what_their_names_say():
 
 def test_cuts_go_to_the_selected_layers_and_the_origin_can_be_below(quality, viewer):
     other = tuple(viewer.layers["brighter"].contrast_limits)
-    quality.cut.setCurrentIndex(quality.cut.findText("min-max"))
-    quality._cut()
+    quality.cut_levels.cut.setCurrentIndex(quality.cut_levels.cut.findText("min-max"))
+    quality.cut_levels.apply()
     assert tuple(viewer.layers[0].contrast_limits) == pytest.approx((SUN[0].min(), SUN[0].max()))
     assert tuple(viewer.layers["brighter"].contrast_limits) == other
     viewer.layers.selection.clear()
     assert apply_cuts(viewer, 95.0) == 2
     zoom = viewer.scene.camera.zoom
-    quality.origin.click()
+    quality.cut_levels.origin.click()
     assert is_lower_left(viewer)
     assert viewer.scene.camera.zoom == zoom
-    quality.origin.click()
+    quality.cut_levels.origin.click()
     assert not is_lower_left(viewer)
 
 

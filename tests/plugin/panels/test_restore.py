@@ -169,6 +169,21 @@ def test_a_missing_value_cuts_the_loss_curve(curve, qtbot):
     assert line.axes.get_yscale() == "log"
 
 
+@pytest.mark.parametrize("losses", [[4.0], [np.nan, np.nan, 4.0], [4.0, np.nan, 3.0, 2.0]])
+def test_a_loss_without_neighbours_is_a_dot(curve, qtbot, losses):
+    curve.set_history({"step": np.arange(1.0, len(losses) + 1), "residual": np.array(losses)}, ("residual",))
+    (line,) = seen(curve, qtbot).lines
+    drawn = np.asarray(curve.canvas.buffer_rgba()).copy()
+    curve.canvas.restore_region(curve._background)
+    differs = (drawn != np.asarray(curve.canvas.buffer_rgba())).any(-1)
+    alone = losses.index(4.0)
+    column, from_below = line.axes.transData.transform((alone + 1, 4.0))
+    row = len(drawn) - round(from_below)
+    assert differs[row - 3 : row + 3, round(column) : round(column) + 4].any()
+    if len(losses) == 4:  # a line needs no dots
+        assert line.get_markevery().tolist() == [True, False, False, False]
+
+
 def test_the_loss_curve_names_its_lines_and_leaves_out_what_is_not_of_one_kind(curve, qtbot):
     told = history(30, "loss", "data", "noise")
     told["data"][:10] = np.nan  # another loss at first

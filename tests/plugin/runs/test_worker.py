@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from fake_method import FakeSettings
+from heliorestore.burst import Burst
 from heliorestore.methods.base import restore
+from heliorestore.methods.noise2noise import DenoiseSettings
 from heliorestore.plugin.runs.worker import Stage
-from heliorestore.snapshot import StopReason
+from heliorestore.snapshot import Snapshot, StopReason
 from window import HAS_DISPLAY, wait_for_threads
 
 pytestmark = pytest.mark.skipif(
@@ -55,6 +57,34 @@ def test_result_equals_the_headless_one_bit_for_bit(qtbot, run, burst):
     assert last.stop is StopReason.DONE
     np.testing.assert_array_equal(last.images, alone.images)
     np.testing.assert_array_equal(last.maps["residual"], alone.maps["residual"])
+
+
+def test_a_kept_run_shows_the_snapshots_that_it_streams(monkeypatch, tmp_path):
+    """Each is built by the method, given its time, and documented: nobody builds it again."""
+    from heliorestore.methods import base
+    from heliorestore.plugin.runs import autosave
+    from heliorestore.plugin.runs.worker import Job, RestoreWorker
+
+    monkeypatch.setattr(autosave, "folder", lambda: tmp_path)
+    burst = Burst.from_array(np.random.default_rng(0).normal(1, 0.1, (1, 2, 72, 72)).astype(np.float32))
+    settings = DenoiseSettings(weights="none", fit=1, patches=10, series=False)
+    kept, _ = autosave.begin(burst, settings)
+    streamed, built, shown = [], [], []
+    stream, build = base.stream, Snapshot.__post_init__
+
+    def watched(*arguments, **named):
+        streamed.extend(made := list(stream(*arguments, **named)))
+        yield from made
+
+    monkeypatch.setattr(base, "stream", watched)
+    monkeypatch.setattr(Snapshot, "__post_init__", lambda self: built.append(self) or build(self))
+    worker = RestoreWorker("test", Job(burst=burst, settings=settings, device="cpu", autosave=kept))
+    monkeypatch.setattr(worker, "_post", shown.append)
+    worker.work()
+    assert [id(snapshot) for snapshot in shown] == [id(snapshot) for snapshot in streamed]
+    assert len(built) == 3 * len(shown)
+    assert shown[-1].run.settings == settings  # without the place where its state was kept
+    assert not kept.state.exists()  # there it was, and it is done
 
 
 def test_only_the_latest_snapshot_waits_and_one_signal_is_pending(qtbot, run):

@@ -10,6 +10,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer
 
 from heliorestore.errors import BurstError, HeliorestoreError
+from heliorestore.plugin.panels.parts import LivePanel
 from heliorestore.plugin.panels.unfinished import UnfinishedRuns, fill_in, open_input
 from heliorestore.plugin.runs.as_code import slice_text
 from heliorestore.plugin.runs.autosave import Autosave, begin
@@ -26,8 +27,8 @@ _SILENT = {"residual_frame", "stop_early", "iterations"}
 class FieldRun(QObject):
     """The last run on the whole field: what it was asked for, its layers and its state."""
 
-    def __init__(self, panel: Any) -> None:
-        super().__init__(panel)
+    def __init__(self, panel: LivePanel) -> None:
+        super().__init__(panel.widget)
         self._panel = panel
         self.job: Job | None = None
         self.layers: LiveLayers | None = None

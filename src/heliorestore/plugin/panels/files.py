@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from napari.utils.history import get_open_history, get_save_history, update_open_history, update_save_history
 from qtpy.QtCore import QObject
@@ -12,6 +11,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES
+from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.as_code import as_command, as_python
 from heliorestore.plugin.runs.worker import End, Outcome, start_task
 from heliorestore.plugin.widgets.sections import Section, button, row
@@ -23,8 +23,8 @@ _FILES = f"Solar images ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;All f
 class Files(QObject):
     """The section *Result* of a panel, and the button that opens files; problems are said in the panel."""
 
-    def __init__(self, panel: Any) -> None:
-        super().__init__(panel)
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel.widget)
         self._panel = panel
         self.open_button = button(
             "Open FITS…",
@@ -48,7 +48,9 @@ class Files(QObject):
 
     def open_files(self) -> None:
         """Ask for files and open them with this plugin's reader, whichever reader napari would take."""
-        names, _ = QFileDialog.getOpenFileNames(self._panel, "Open FITS", get_open_history()[0], _FILES)
+        names, _ = QFileDialog.getOpenFileNames(
+            self._panel.widget, "Open FITS", get_open_history()[0], _FILES
+        )
         if names:
             update_open_history(names[0])
             self.open_paths(names)
@@ -77,7 +79,7 @@ class Files(QObject):
             suggestion = Path(get_save_history()[0]) / f"{method}_{snapshot.step}.fits"
             # The dialog asks before an existing file is replaced.
             path, _ = QFileDialog.getSaveFileName(
-                self._panel, "Export FITS", str(suggestion), "FITS (*.fits *.fits.gz)"
+                self._panel.widget, "Export FITS", str(suggestion), "FITS (*.fits *.fits.gz)"
             )
             if not path:
                 return

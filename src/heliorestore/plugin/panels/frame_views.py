@@ -6,6 +6,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject
 
+from heliorestore.plugin.panels.parts import LivePanel
 from heliorestore.plugin.widgets.probe_box import ProbeBox, Probed
 from heliorestore.plugin.widgets.sections import check
 from heliorestore.snapshot import Snapshot
@@ -16,8 +17,8 @@ _RESIDUAL = "residual_frame"  # the setting that says of which frame it is
 class FrameViews(QObject):
     """The ticks for maps and residual, and the probe."""
 
-    def __init__(self, panel: Any) -> None:
-        super().__init__(panel)
+    def __init__(self, panel: LivePanel) -> None:
+        super().__init__(panel.widget)
         self._panel = panel
         self.frames = range(0)  # numbers in the file of the frames on the slider
         self.modes_on = check(

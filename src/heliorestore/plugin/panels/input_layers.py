@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QLineEdit
 
 from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.layers import burst_of, common_burst, hint
 from heliorestore.plugin.widgets.instrument_box import InstrumentBox
@@ -19,8 +20,8 @@ from heliorestore.plugin.widgets.sections import Section, note, row, say
 class InputLayers(QObject):
     """The sections *Input* and *Instrument* of a panel."""
 
-    def __init__(self, panel: Any) -> None:
-        super().__init__(panel)
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel.widget)
         self.layer_list = LayerList(panel.viewer)
         self.hint = note("What to know about the chosen layers.")
         self.instrument = InstrumentBox()

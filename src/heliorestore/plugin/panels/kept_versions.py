@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from qtpy.QtCore import QObject
 
 from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.versions import Version, keep, pair
 from heliorestore.plugin.widgets.sections import Section
 from heliorestore.plugin.widgets.version_list import VersionList
@@ -15,8 +14,8 @@ from heliorestore.plugin.widgets.version_list import VersionList
 class KeptVersions(QObject):
     """The section *Versions* of a panel; what is wrong is said in the panel."""
 
-    def __init__(self, panel: Any) -> None:
-        super().__init__(panel)
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel.widget)
         self._panel = panel
         self.version_list = VersionList(
             panel.viewer, keep=self.keep_result, back=self._back_to, compare=self._compare,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.methods import METHODS
+from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.preferences import preferences
 from heliorestore.plugin.runs.worker import End, Outcome, start_task
 from heliorestore.plugin.widgets.form import SettingsForm
@@ -25,8 +24,8 @@ class MethodForm(QObject):
     changed = Signal()  # a setting was moved
     shown = Signal()  # another form is shown, or none
 
-    def __init__(self, panel: Any) -> None:
-        super().__init__(panel)
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel.widget)
         self._panel = panel
         self.form: SettingsForm | None = None
         self.devices: tuple[str, ...] = ()  # of this machine, known once a method is loaded

@@ -9,6 +9,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.panels.parts import LivePanel
 from heliorestore.plugin.runs.live import BoxLayers
 from heliorestore.plugin.runs.preview import Box, Preview
 from heliorestore.plugin.runs.worker import RestoreWorker
@@ -20,8 +21,8 @@ class PreviewBox(QObject):
 
     arrived = Signal()  # the preview shows another snapshot
 
-    def __init__(self, panel: Any) -> None:
-        super().__init__(panel)
+    def __init__(self, panel: LivePanel) -> None:
+        super().__init__(panel.widget)
         self._panel = panel
         self.preview: Preview | None = None
         self._under: list[Any] = []  # the layers under it

@@ -11,8 +11,6 @@ import numpy as np
 from napari.utils.history import get_save_history, update_save_history
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
     QFileDialog,
     QFormLayout,
     QHeaderView,
@@ -25,18 +23,12 @@ from qtpy.QtWidgets import (
 from heliorestore.errors import HeliorestoreError, SettingsError
 from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.worker import End, Outcome, start_task
-from heliorestore.plugin.viewer.cut_levels import (
-    PERCENTS,
-    apply_cuts,
-    is_lower_left,
-    set_origin,
-)
 from heliorestore.plugin.viewer.layers import known
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
 from heliorestore.plugin.widgets.chart import ChartView
+from heliorestore.plugin.widgets.cut_box import CutLevels
 from heliorestore.plugin.widgets.layer_box import LayerBox
-from heliorestore.plugin.widgets.numbers import FloatBox
 from heliorestore.plugin.widgets.sections import Section, button, note, row, say, scroll
 from heliorestore.quality.charts import Drawing, draw_photometry, draw_power_spectra, save, to_csv
 from heliorestore.quality.report import Measured, compare, intensities, measure
@@ -232,12 +224,6 @@ class QualityWidget(QWidget):
         super().showEvent(event)
         self.update_soon()
 
-    # -- how images are shown
-
-    def _cut(self) -> None:
-        how = self.cut.currentData()
-        apply_cuts(self.viewer, self.percent.value() if how is None else how)
-
     # -- how it looks
 
     def _build(self) -> None:
@@ -286,38 +272,11 @@ class QualityWidget(QWidget):
         rows.addWidget(Section("Photometry", pair, self.photometry, self.likeness))
         rows.addWidget(row(picture, csv))
         rows.addWidget(self.said)
-        rows.addWidget(self._cut_levels())
+        self.cut_levels = CutLevels(self.viewer)
+        rows.addWidget(self.cut_levels)
         rows.addStretch(1)
         scroll(self, inside)
         self.setMinimumWidth(340)
-
-    def _cut_levels(self) -> Section:
-        self.cut = QComboBox()
-        self.cut.setToolTip("Which values the contrast limits of the selected images show; zscale is IRAF's.")
-        for title, how in (
-            ("min-max", "min-max"),
-            *((f"{p:g} %", p) for p in PERCENTS),
-            ("zscale", "zscale"),
-            ("own [%]", None),
-        ):
-            self.cut.addItem(title, how)
-        self.cut.setCurrentIndex(1)
-        self.percent = FloatBox(50.0, 100.0)
-        self.percent.setValue(99.9)
-        self.percent.setToolTip("Part of the pixels [%] that lies between the contrast limits, for 'own'.")
-        self.origin = QCheckBox("origin at the lower left")
-        self.origin.setToolTip(
-            "Let y grow upwards as on a map of the Sun; the data stay as they are. The default is set in the "
-            "preferences."
-        )
-        self.origin.setChecked(is_lower_left(self.viewer))
-        self.origin.toggled.connect(lambda on: set_origin(self.viewer, lower_left=on))
-        apply = button(
-            "Apply",
-            "Set the contrast limits of the selected images, of all visible ones if none is selected.",
-            self._cut,
-        )
-        return Section("Cut levels", row(self.cut, self.percent, apply), self.origin)
 
 
 def _write_csv(drawings: list[Drawing], path: Path) -> None:

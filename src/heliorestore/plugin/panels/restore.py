@@ -54,6 +54,11 @@ class RestoreWidget(QWidget):
         "judge",
     )
 
+    files: Files
+    input: InputLayers
+    method_form: MethodForm
+    version_list: VersionList
+
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
         self.viewer = napari_viewer
@@ -70,6 +75,11 @@ class RestoreWidget(QWidget):
         self.input.look()
 
     # -- what is asked for
+
+    @property
+    def widget(self) -> QWidget:
+        """What its parts and their dialogs belong to."""
+        return self
 
     @property
     def method_name(self) -> str:

@@ -17,6 +17,7 @@ from heliorestore.plugin.runs.preview import Preview
 from heliorestore.plugin.runs.worker import Job, RestoreWorker
 from heliorestore.plugin.widgets.closing import when_taken_out
 from heliorestore.plugin.widgets.memory_text import MemoryNote
+from heliorestore.plugin.widgets.probe_box import ProbeBox
 from heliorestore.plugin.widgets.run_controls import State
 from heliorestore.plugin.widgets.sections import Section, row
 from heliorestore.plugin.widgets.shortcuts import bind_keys, release_keys
@@ -66,6 +67,12 @@ class SvMomfbdWidget(RestoreWidget):
         "versions",
         "sweep",
     )
+
+    field_run: FieldRun
+    preview_box: PreviewBox
+    frame_views: FrameViews
+    memory: MemoryNote
+    probe: ProbeBox
 
     def __init__(self, napari_viewer: Viewer) -> None:
         self._live: Section | None = None  # of the form that is shown

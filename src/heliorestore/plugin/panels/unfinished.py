@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 
 from heliorestore.burst import Burst
+from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.autosave import Autosave, Restart, unfinished
 from heliorestore.plugin.viewer.layers import TAG
 from heliorestore.plugin.widgets.sections import Section, button, note, row, say
 from heliorestore.settings import from_rows
-
-if TYPE_CHECKING:
-    from heliorestore.plugin.panels.restore import RestoreWidget
 
 
 class UnfinishedRuns(Section):
@@ -61,7 +58,7 @@ class UnfinishedRuns(Section):
             self.resumed.emit(self.offered)
 
 
-def open_input(panel: RestoreWidget, restart: Restart, then: Callable[[], None]) -> None:
+def open_input(panel: Panel, restart: Restart, then: Callable[[], None]) -> None:
     """Tick the layers of a run's input in the panel, open its files first if they are not open, and call
     `then`.
     """
@@ -76,10 +73,10 @@ def open_input(panel: RestoreWidget, restart: Restart, then: Callable[[], None])
         panel.layer_list.choose(layers)
         then()
     else:
-        panel.open_paths(paths, then)
+        panel.files.open_paths(paths, then)
 
 
-def fill_in(panel: RestoreWidget, restart: Restart) -> None:
+def fill_in(panel: Panel, restart: Restart) -> None:
     """Show the settings of a run in the panel and what else was chosen for it; what this version lacks is a
     SettingsError.
     """

@@ -200,8 +200,9 @@ class RestoreWorker(Task):
         settings = job.settings
         sent: Settings | None = None
         told: set[str] = set()
+        state = "" if job.autosave is None else str(job.autosave.state)
         with closing(
-            stream(job.burst, _kept(job, job.settings), device=job.device, seed=job.seed)
+            stream(job.burst, settings, device=job.device, seed=job.seed, checkpoint=state)
         ) as iterations:
             self._tell("stage", Stage.RUNNING)
             while not self.abort_requested:
@@ -214,7 +215,6 @@ class RestoreWorker(Task):
                         told.add(text)
                         self._tell("message", text)
                 if job.autosave is not None:
-                    last = _of(job, last)
                     job.autosave.note(last, settings)
                 self._post(last)
                 if last.stop is not None and job.autosave is not None:
@@ -222,7 +222,6 @@ class RestoreWorker(Task):
                 if last.stop is None or job.holds:
                     sent = self._wait(hold=last.stop is not None)
                     settings = sent or settings
-                    sent = sent and _kept(job, sent)
                 else:
                     sent = None
         if self.abort_requested and last is not None and last.stop is None:
@@ -262,20 +261,6 @@ class RestoreWorker(Task):
         if waits and not self.abort_requested:
             self._tell("stage", Stage.RUNNING)
         return sent
-
-
-def _kept(job: Job, settings: Settings) -> Settings:
-    """Settings with the checkpoint where the job's state is kept."""
-    return settings if job.autosave is None else settings.replace(checkpoint=str(job.autosave.state))
-
-
-def _of(job: Job, snapshot: Snapshot) -> Snapshot:
-    """The snapshot as of a run without autosave: with the checkpoint that the user has set, or none."""
-    run = snapshot.run
-    if run is None or not isinstance(run.settings, Settings):
-        return snapshot
-    settings = run.settings.replace(checkpoint=getattr(job.settings, "checkpoint", ""))
-    return dataclasses.replace(snapshot, run=dataclasses.replace(run, settings=settings))
 
 
 def start_task(

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError
 from heliorestore.instrument import Instrument
+from heliorestore.methods import METHODS
 from heliorestore.settings import Settings, to_rows
 from heliorestore.snapshot import IMAGE_AXES, NODE_AXES, SERIES, SERIES_AXES, Map, Snapshot
 
@@ -31,8 +32,6 @@ _CUTS = (0.5, 99.5)  # percent of the pixels below the lower and the upper contr
 _SAMPLES = 512  # pixels along an axis that are looked at for the contrast limits
 _COLORMAPS = {"image": "gray", "uncertainty": "inferno", SERIES: "gray"}
 _AXIS_LABELS = {"mode": "k", "frame": "t", "gy": "y", "gx": "x"}
-# what a layer is called where the map of that method is less than its kind says
-_SAID = {("mfbd", "uncertainty"): "spread"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,12 +170,13 @@ def snapshot_layer(
     label = snapshot.run.labels[object_] if snapshot.run else f"object {object_}"
     objects = 1 if "mode" in axes else len(snapshot.images)
     title = _layer_name(name, label, objects)
-    method = snapshot.run.settings.method if snapshot.run else ""
+    method = METHODS.get(snapshot.run.settings.method) if snapshot.run else None
+    said = method.maps.get(kind, kind) if method is not None else kind
     signed = shown is not None and shown.signed
     if "mode" in axes:  # drawn over the image, which should be seen through
         arguments["opacity"] = 0.6
     arguments |= {
-        "name": title if kind == "image" else f"{title} {_SAID.get((method, kind), kind)}",
+        "name": title if kind == "image" else f"{title} {said}",
         "axis_labels": tuple(_AXIS_LABELS.get(axis, axis) for axis in axes),
         "contrast_limits": symmetric_cuts(array) if signed else cuts(array),
         "colormap": "coolwarm" if signed else _COLORMAPS.get(kind, "viridis"),

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QSizePolicy
 
 from heliorestore.plugin.runs.worker import Outcome
 from heliorestore.plugin.widgets.chart import ChartPlace
-from heliorestore.quality.charts import label_decades, legend_above
+from heliorestore.quality.charts import label_decades, legend_above, mark_single_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,6 +119,7 @@ class LossCurve(ChartPlace):
         assert self._axes is not None
         for line, values in zip(self._axes.lines, self._curves.values(), strict=True):
             line.set_data(self._steps, values)
+            mark_single_points(line)
             self._axes.draw_artist(line)
 
     def _fits(self) -> bool:

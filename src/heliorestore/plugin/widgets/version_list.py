@@ -70,6 +70,10 @@ class VersionList(QWidget):
             lambda: self._with(compare),
         )
         self.empty = note("There is no result yet.")
+        self._lay_out()
+        self.refresh()
+
+    def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for part in (
@@ -80,7 +84,6 @@ class VersionList(QWidget):
             row(self.compare_button, self.export_button, self.delete_button),
         ):
             layout.addWidget(part)
-        self.refresh()
 
     def chosen(self) -> Version | None:
         """The version that is chosen in the list."""
