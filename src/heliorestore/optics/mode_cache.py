@@ -17,7 +17,7 @@ from heliorestore.optics.modes import Basis
 from heliorestore.optics.pupil import pupil_coordinates, transmission
 from heliorestore.storage import atomic_write, user_folder
 
-_VERSION = 1  # raise it when the numbers change: older files are then never read again
+_VERSION = 1  # increase it when the numbers change: older files are then ignored
 _LARGEST_FILE = 64 * 2**20
 _DIGEST_BYTES = 32
 
@@ -28,7 +28,7 @@ def sampled_modes(
     """Values (mode, y, x) at the pupil's pixels, 0 where no light passes; read from the cache or computed and
     put there.
 
-    A file that is damaged, or a folder that cannot be written, costs only the time to compute.
+    If a file is damaged, or the folder cannot be written, the modes are computed.
     """
     n = pupil_coordinates(diameter_px).size
     shape = (basis.count, n, n)
@@ -61,7 +61,7 @@ def cache_file(basis: Basis, diameter_px: float, dtype: npt.DTypeLike) -> Path:
 
 
 def _load(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[np.floating] | None:
-    """The stored modes, or None where there are none or the file is not what was written."""
+    """The stored modes, or None if there are none or the file has changed since it was written."""
     try:
         content = path.read_bytes()
         digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
@@ -74,7 +74,7 @@ def _load(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArr
 
 
 def _store(path: Path, modes: npt.NDArray[np.floating]) -> None:
-    """Keep the modes behind their checksum; where that fails they are computed again."""
+    """Save the modes after their checksum; if that fails they are computed again next time."""
     body = io.BytesIO()
     np.save(body, modes, allow_pickle=False)
     content = body.getvalue()

@@ -1,5 +1,5 @@
-"""Windows, overlapping tiles and the weights that blend them; for patches of a burst and for fields that do
-not fit at once.
+"""Windows, overlapping tiles and their blending weights: for patches of a burst, and for fields that do not
+fit into memory.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Tiling:
     """Tiles of `tile` pixels (less where the image is smaller) over an image, sharing at least `overlap`
     pixels.
 
-    The outer `margin` pixels of a tile weigh nothing unless they are at the image's border: what a network
-    sees there lacks its surroundings. `zoom` result pixels stand for one image pixel: `blend` takes and gives
-    results.
+    The outer `margin` pixels of a tile have no weight unless they are at the image's border: there a network
+    lacks the surroundings. `zoom` result pixels correspond to one image pixel; `blend` works in result
+    pixels.
     """
 
     shape: tuple[int, int]
@@ -141,7 +141,7 @@ def _side_weights(
 ) -> torch.Tensor:
     """Weights (tile, pixel) along one axis, normalised to sum to one at every pixel."""
     position = (torch.arange(side * zoom, dtype=torch.float64) + 0.5) / zoom
-    width = max(overlap - 2 * margin, 1 / zoom)
+    width = max(overlap - 2 * margin, 1 / zoom)  # tiles that just touch need a ramp too
     rows = []
     for start in starts:
         ramp = torch.ones_like(position)
