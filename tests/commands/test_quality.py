@@ -66,7 +66,7 @@ def test_a_perfect_image_equals_its_reference(capsys) -> None:
         ([str(BURST), "--plot", "no/such/chart.png"], "does not exist: make it first"),
         (
             ["no_such.fits", "--plot", "chart.jpg"],
-            "chart.jpg is no name for a chart: it ends in .png, .pdf or .svg.",
+            "chart.jpg cannot name a chart: its name must end in .png, .pdf or .svg.",
         ),
     ],
 )
