@@ -1,4 +1,4 @@
-"""Denoiser: a U-Net that takes the noise out of images of polarised light, with a second head for its own
+"""Denoiser: a U-Net that removes the noise from images of polarised light, with a second head for its own
 uncertainty.
 
 Diaz Baso, de la Cruz Rodriguez & Danilovic (2019), doi:10.1051/0004-6361/201936069, their Fig. 2 and appendix
@@ -15,7 +15,7 @@ from torch import nn
 Padding = Literal["reflect", "zeros"]
 
 MULTIPLE = 4  # two halvings
-SMALLEST = 8  # pixels: below, nothing is left to reflect after two halvings
+SMALLEST = 8  # pixels: a smaller image has nothing left to reflect after two halvings
 DROPOUT = 0.01
 _VARIANCE_LAYERS = 8
 
@@ -25,9 +25,9 @@ class Denoiser(nn.Module):
 
     The layers are registered in the order in which Keras numbers them, so that published weights load in
     order. With `log_variance` there is a second head of eight convolutions: its log variance is at most
-    `log_variance`, in the square of the images' unit. `monte_carlo` keeps the dropout of the training at
-    work: passes then differ, and their spread is the uncertainty of the weights (section 3.1.1). A `residual`
-    network finds the noise and takes it off, so that a strong signal need not pass through all the layers.
+    `log_variance`, in the square of the images' unit. `monte_carlo` keeps the dropout of the training active:
+    passes then differ, and their spread is the uncertainty of the weights (section 3.1.1). A `residual`
+    network finds the noise and subtracts it, so that a strong signal need not pass through all the layers.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Denoiser(nn.Module):
             if isinstance(layer, nn.Conv2d) and layer.bias is not None:
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
-        # What comes out first is near zero, however large the signals are; the variance starts away from the
+        # The first outputs are near zero, however large the signals are; the variance starts away from the
         # kink of its modulus.
         for head, bias in zip((self.out, *self.variance[-1:]), (0.0, 2.0), strict=False):
             nn.init.normal_(head.weight, std=0.01)
@@ -93,12 +93,13 @@ class Denoiser(nn.Module):
         """The second head alone."""
         if self.highest is None:
             raise ValueError("This network was made without a head for the variance.")
-        # In units of the noise signals reach hundreds; to the uncertainty of a pixel only their magnitude
-        # matters.
+        # In units of the noise signals reach hundreds; for the uncertainty of a pixel only their order of
+        # magnitude matters.
         x = self._block(self.variance[:-1], _padded(torch.asinh(images) if self.residual else images))
         return _cropped(self.highest - _precisely(self.variance[-1], x).abs(), images)
 
     def _found(self, x: torch.Tensor) -> torch.Tensor:
+        # A U-Net: the skips carry the fine detail past the halvings.
         fine = self._block(self.fine, x)
         middle = self._block(self.middle, nn.functional.max_pool2d(fine, 2))
         coarse = self._block(self.coarse, nn.functional.max_pool2d(middle, 2))
@@ -117,7 +118,7 @@ class Denoiser(nn.Module):
         return x
 
     def _doubled(self, x: torch.Tensor, layer: nn.Conv2d) -> torch.Tensor:
-        """Twice the pixels by their nearest, then 2 x 2 kernels, which reach to the next pixel as Keras'
+        """Twice the pixels by nearest neighbours, then 2 x 2 kernels that reach to the next pixel, as Keras'
         do.
         """
         x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")

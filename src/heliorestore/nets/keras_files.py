@@ -1,9 +1,9 @@
 """Read weights that Keras saved as HDF5, without Keras or TensorFlow, into a torch network of the same
 layers.
 
-Layers are matched in order: the n-th convolution of the file is the n-th that the torch network registers,
-and so for the norms. Keras numbers layers as they were made, but lists them by their depth; those with names
-of their own follow the numbered ones.
+Layers are matched in order: the n-th convolution of the file is the n-th that the torch network registers;
+the same for the norms. Keras numbers layers in the order of their creation, but lists them by their depth;
+those with their own names follow the numbered ones.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _texts(names: Any) -> list[str]:
 
 
 def fill(net: nn.Module, layers: list[KerasLayer]) -> None:
-    """Put the layers' weights into the network, or say at which layer they do not fit."""
+    """Put the layers' weights into the network, or report the layer where they do not fit."""
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     made = sorted(layers, key=_made)
@@ -101,7 +101,7 @@ def fill(net: nn.Module, layers: list[KerasLayer]) -> None:
 
 
 def _made(layer: KerasLayer) -> float:
-    """When a layer was made: Keras calls them conv2d, conv2d_1, conv2d_2 and so on."""
+    """The order in which a layer was created: Keras calls them conv2d, conv2d_1, conv2d_2 and so on."""
     number = layer.name.rpartition("_")[2]
     return (
         float(number)

@@ -13,7 +13,7 @@ from torch import nn
 STRIDE = 8
 """Rows and columns must be multiples of this: the networks halve them three times."""
 ORIENTATIONS = 8
-"""Ways to lay an image before a network: four quarter turns, and their mirror images."""
+"""Orientations of an image for a network: four quarter turns, and their mirror images."""
 FRAMES = 7
 """Frames that the published encoder-decoder takes."""
 
@@ -111,7 +111,7 @@ class EncoderDecoder(nn.Module):
 
 
 Memory = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""What a pass leaves for the next, at an eighth, a quarter and half of the pixels."""
+"""The features that a pass leaves for the next, at an eighth, a quarter and half of the resolution."""
 REMEMBERED = (8, 4, 2)
 """Pixels per pixel of each part of a memory."""
 
@@ -170,8 +170,9 @@ class Recurrent(nn.Module):
     """
 
     reach = 96
-    """Pixels beyond which nothing influences what one pass makes and remembers; memory carries more, from
-    pass to pass."""
+    """Pixels beyond which nothing influences the output and memory of one pass; the memory extends it from
+    pass to pass.
+    """
 
     def __init__(self, kernels: int = 64) -> None:
         super().__init__()
@@ -214,17 +215,16 @@ def turned(images: torch.Tensor, number: int) -> torch.Tensor:
 
 
 def turned_back(images: torch.Tensor, number: int) -> torch.Tensor:
-    """What was `turned` as it was before."""
+    """The inverse of `turned`."""
     before = images.flip(-1) if number % ORIENTATIONS > 3 else images
     return before.rot90(-number, (-2, -1))
 
 
 def start_open(net: nn.Module) -> None:
-    """First weights: the first rectifiers let whole images through, and the last layer begins with a
-    correction of zero.
+    """First weights: the first rectifiers let whole images pass, and the last layer begins with a correction
+    of zero.
 
-    Each block rectifies what its BN makes of its input, so the first one would cut off all that is darker
-    than the mean.
+    Each block rectifies its normalised input, so the first one would cut off everything darker than the mean.
     """
     last = (
         net.C64 if isinstance(net, EncoderDecoder) else net.block.C73 if isinstance(net, Recurrent) else None
@@ -244,8 +244,8 @@ _OPEN = 3.0  # standard deviations below the mean that pass the first rectifiers
 
 
 def _rectified(x: torch.Tensor, margin: int) -> torch.Tensor:
-    """ReLU and the reflected border in one pass over the memory, which takes a CPU as long as half of a small
-    convolution.
+    """ReLU and the reflected border in one pass over the memory: on a CPU each pass takes half as long as a
+    small convolution.
     """
     rows, columns = x.shape[-2:]
     shape = (*x.shape[:2], rows + 2 * margin, columns + 2 * margin)
@@ -264,7 +264,7 @@ def _pair(kernels: int) -> tuple[Block, Block]:
 
 
 def _residual(x: torch.Tensor, first: Block | None, *rest: Block) -> torch.Tensor:
-    """What `rest` makes of first(x), or of x itself, added to it."""
+    """first(x), or x itself, plus `rest` applied to it."""
     before = x if first is None else first(x)
     after = before
     for block in rest:
@@ -273,8 +273,8 @@ def _residual(x: torch.Tensor, first: Block | None, *rest: Block) -> torch.Tenso
 
 
 def _corrected(image: torch.Tensor, features: torch.Tensor, last: nn.Conv2d) -> torch.Tensor:
-    """The image plus the last layer's correction, in full precision: half has too few digits for a contrast
-    of some percent.
+    """The image plus the last layer's correction in full precision: half precision has too few digits for a
+    contrast of some percent.
     """
     # not every torch knows autocast on mps
     with torch.autocast("cuda" if image.is_cuda else "cpu", enabled=False):
