@@ -199,7 +199,7 @@ def test_fitted_weights_are_kept_under_a_name(tmp_path: Path, monkeypatch: pytes
     np.testing.assert_allclose(again.images, last.images, atol=1e-6)
     assert weights.check("mine").architecture == "denoiser-uncertain"
     restore(burst, fit.replace(uncertainty=False), device="cpu")
-    with pytest.raises(WeightsError, match="does not tell its uncertainty"):
+    with pytest.raises(WeightsError, match="does not estimate its uncertainty"):
         restore(burst, DenoiseSettings(weights="mine", uncertainty=True), device="cpu")
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a method lives, the line that `heliorestore --help` shows for it, what completes its settings
-    from the data, and what reads the earlier result that its setting `start` may name.
+    """The module of a method, its line in `heliorestore --help`, the function that completes its settings
+    from the data, and the one that reads the earlier result which its setting `start` may name.
 
-    `needs_instrument` says whether it can do nothing before aperture, pixels and wavelength are known.
+    `needs_instrument`: aperture, pixels and wavelength must be known.
     """
 
     target: str
