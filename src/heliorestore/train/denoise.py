@@ -1,7 +1,6 @@
 """Training the denoiser on simulated maps of polarised light, in units of their noise.
 
-Whatever the noise of an observation is: divided by it, every image has a noise of one, and one network serves
-them all.
+Divided by its noise, every image has a noise of one, so one network serves observations of any noise.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from heliorestore.train.recipe import Recipe
 from heliorestore.train.scenes import read, scene_file
 
 _VALIDATION_SIDE = 128
-# by which signals are multiplied, for the sake of all that the simulator does not show
+# factors of the signals, for structures that the simulator does not show
 _STRENGTHS = (0.1, 1.5)
-_MISJUDGED = 0.25  # spread of the logarithm of a noise that is not as it was estimated
+_MISJUDGED = 0.25  # spread of the logarithm of the noise over its estimate
 _CANDIDATES = 4  # places of which every other patch takes the one with the strongest signal
-# errors beyond it, in units of the noise, count linearly: strong signals must not outweigh all others
+# larger errors, in units of the noise, count linearly: strong signals must not outweigh all others
 _MOST = 2.0
-_STRONGEST = 150.0  # signal of a patch in units of its noise; what is stronger is shown weaker
+_STRONGEST = 150.0  # signal of a patch in units of its noise; stronger ones are scaled down
 _SHARE = 0.3  # of the patches of a step, from which the second head learns
-_WITHIN_TWO = 0.954  # of the true values within two sigmas, as of Gaussian errors
+_WITHIN_TWO = 0.954  # of the true values within two sigmas, as for Gaussian errors
 _SETTLINGS = 2  # shifts of the log variance: the spread under dropout does not follow it
 _PASSES = 8  # of Monte-Carlo dropout when the calibration is measured
 
@@ -44,8 +43,8 @@ class DenoiseRecipe(Recipe):
     """A recipe with scenes; the noise of every patch is drawn between `noise_low` and `noise_high`, in units
     of the continuum.
 
-    files and validation_files are tables with the fields of SceneFile; `files_share` of the patches come from
-    the files, where it is above 0, and otherwise as many as the files have of all maps.
+    files and validation_files are tables with the fields of SceneFile; If `files_share` is above 0 it is the
+    share of the patches from files; else that share is the files' part of all maps.
     """
 
     noise_low: float = 1e-3
@@ -106,8 +105,8 @@ class DenoiseTask:
         """The error of the image and, where the network has that head, how unlikely this error is (equation
         1).
 
-        The image is not drawn to where the variance is small: each head learns for itself, so that the second
-        costs the first nothing, and time only for a part of the patches.
+        Each head learns for itself: the second does not influence the first, and costs time only for a part
+        of the patches.
         """
         assert isinstance(net, Denoiser)
         assert isinstance(inputs, torch.Tensor)
@@ -209,7 +208,7 @@ def _maps(
 
 
 class DenoiseTrainer:
-    """How the denoiser is trained, as `train.trainer` wants to know it."""
+    """The training of the denoiser, for `train.trainer`."""
 
     recipe = DenoiseRecipe
 
@@ -217,7 +216,7 @@ class DenoiseTrainer:
         return DenoiseTask(recipe, folder)
 
     def start(self, net: nn.Module) -> None:
-        """The network starts as He et al. have it."""
+        """The network starts with the weights of He et al."""
 
     def record(self, net: nn.Module, task: DenoiseTask, recipe: DenoiseRecipe) -> WeightsRecord:
         """Errors relative to the noise, and the fractions of the true values within one and two sigmas, once
@@ -253,7 +252,7 @@ class DenoiseTrainer:
 
 
 def settle(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -> float:
-    """Shift the second head so that as many true values lie within two sigmas as of Gaussian errors; return
+    """Shift the second head so that as many true values lie within two sigmas as for Gaussian errors; return
     the log variance's change.
     """
     bias = net.variance[-1].bias
@@ -267,7 +266,7 @@ def settle(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -> flo
         shift = 2 * float(np.log(np.quantile(np.concatenate(ratios), _WITHIN_TWO) / 2))
         total += shift
         with torch.no_grad():
-            # the log variance is what the modulus of this layer leaves of the highest
+            # the log variance is the highest one minus the modulus of this layer
             bias -= shift * bias.sign()
     return total
 

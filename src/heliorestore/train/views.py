@@ -1,5 +1,4 @@
-"""Two telescopes look at one scene: what HMI sees, and what one of twice its aperture would see on half the
-pixels.
+"""Two telescopes look at one scene: HMI, and one of twice its aperture with pixels of half the size.
 
 Both images are kept on a grid of four samples per HMI pixel, from which registered pairs are cut without
 interpolation: samples 4i + 1 and 4i + 3 are the output pixels that lie within the input pixel centred on
@@ -37,7 +36,7 @@ class Views:
 
     @property
     def room(self) -> tuple[int, int]:
-        """Numbers of HMI pixels that fit along y and x, whatever sample the cut starts from."""
+        """Numbers of HMI pixels that fit along y and x, from whichever sample the cut starts."""
         rows, columns = self.low.shape
         return (rows - SAMPLES) // SAMPLES, (columns - SAMPLES) // SAMPLES
 
