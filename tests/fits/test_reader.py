@@ -640,7 +640,7 @@ def test_ana_files_with_impossible_heads_are_refused(tmp_path, no_anaio):
     data = bytearray(ana_bytes(voxels(5, 6, dtype="i2")))
     data[7] = 9
     (tmp_path / "a.f0").write_bytes(data)
-    refused(tmp_path / "a.f0", "a.f0 is damaged: its ANA header tells of 2 axes and the number type 9")
+    refused(tmp_path / "a.f0", "a.f0 is damaged: its ANA header declares 2 axes and the number type 9")
     data[7], data[192:196] = 1, b"\xff\xff\xff\xff"
     (tmp_path / "a.f0").write_bytes(data)
     refused(tmp_path / "a.f0", "damaged or too large")

@@ -322,7 +322,7 @@ def test_an_input_is_never_overwritten(snapshot, tmp_path):
 def test_impossible_targets_are_named(snapshot, tmp_path):
     with pytest.raises(RestorationError, match="is a folder: give the name of a file in it"):
         write(snapshot, tmp_path, overwrite=True)
-    with pytest.raises(RestorationError, match="nowhere does not exist: make it first"):
+    with pytest.raises(RestorationError, match="nowhere does not exist: create it first"):
         write(snapshot, tmp_path / "nowhere" / "out.fits")
 
 

@@ -1,6 +1,4 @@
-"""Write a Burst, as the simulation makes one, into one FITS file (object, frame, y, x), whole or not at
-all.
-"""
+"""Write a Burst, such as a simulated one, into one FITS file (object, frame, y, x), atomically."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from heliorestore.fits.provenance import to_ascii
 from heliorestore.instrument import Instrument
 from heliorestore.storage import check_output, replacing
 
-_UNDATED = "checksum of this HDU"  # without the date that astropy would note: equal bursts are equal files
+_UNDATED = "checksum of this HDU"  # without the date that astropy would add: equal bursts give equal files
 
 
 def write_burst(

@@ -1,5 +1,5 @@
-"""The images of a FITS file and where their bytes are, from its headers alone; every size is checked against
-the file.
+"""The images of a FITS file and the places of their bytes, from its headers alone; every size is checked
+against the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CARD = 80
 _MOST_COLUMNS = 999
 _LONGEST_HEADER = 8 * 2**20
 _MOST_TILED_PIXELS = 2**24  # of one plane or tile of a small compressed file: 64 MiB as float32
-_PIXELS_PER_BYTE = 100  # no image with content compresses further
+_PIXELS_PER_BYTE = 100  # no real image compresses further
 _TILE_CODES = ("GZIP_1", "GZIP_2", "RICE_1", "RICE_ONE", "PLIO_1", "HCOMPRESS_1", "NOCOMPRESS")
 _STRING = re.compile(r"\s*'((?:[^']|'')*)'")
 _KEYWORD = re.compile(r"[A-Z0-9_ .-]*\Z")
@@ -33,7 +33,7 @@ STRUCTURE = re.compile(
     r"|Z(IMAGE|SIMPLE|EXTEND|TENSION|BITPIX|NAXIS\d*|TILE\d+|CMPTYPE|NAME\d+|VAL\d+|MASKCMP|QUANTIZ|DITHER0|BLANK|PCOUNT|GCOUNT"
     r"|HECKSUM|DATASUM|HECKSU|SCALE|ZERO))\Z"
 )
-"""Keywords that say how the bytes lie in the old file, and nothing about the Sun."""
+"""Keywords that describe the layout of bytes in the old file, and nothing about the Sun."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Image:
     """An image in a file: `shape` in numpy's order (slowest axis first), `cards` its own over those of the
     primary header.
 
-    `code` is the compression of its tiles, empty where the pixels lie plainly at `data_at`; `frames_table`
-    the number of the table FRAMES that the file has beside it, 0 for none. `little` says that the plain
-    pixels have their lowest byte first, as no FITS file has.
+    `code` is the compression of its tiles, empty for plain pixels at `data_at`; `frames_table` is the number
+    of the file's table FRAMES, 0 for none. `little`: plain pixels have their lowest byte first, which is
+    never so in FITS.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Hdu:
-    """One header and where its data lie; sizes in bytes."""
+    """One header and the place of its data; sizes in bytes."""
 
     number: int
     cards: Mapping[str, Any]
@@ -76,7 +76,7 @@ class Hdu:
 
 
 def scan(file: BinaryIO, path: Path) -> list[Hdu]:
-    """Return every HDU of an open FITS file, in order, or say what is wrong with it."""
+    """Return every HDU of an open FITS file, in order; a damaged file is a BurstError."""
     end = length_of(file)
     start = read_exactly(file, 0, min(end, CARD), path)
     if not end:
@@ -166,6 +166,7 @@ def _value(text: str) -> Any:
     if _INTEGER.match(word):
         return int(word)
     try:
+        # Fortran writes exponents with D; Python alone would read 1_000 as a number.
         return float(word.upper().replace("D", "E")) if "_" not in word else None
     except ValueError:
         return None
@@ -202,6 +203,7 @@ def _data_size(cards: Mapping[str, Any], path: Path, number: int) -> int:
     shape = _shape(cards, path, number)
     if not shape:
         return 0
+    # Random groups: NAXIS1 = 0 is their mark and not part of the size.
     if cards.get("GROUPS") is True and shape[-1] == 0:
         shape = shape[:-1]
     elements = _count(cards, "GCOUNT", path, number, 1) * (
@@ -274,8 +276,8 @@ def _tile_code(hdu: Hdu, shape: tuple[int, ...], path: Path) -> str:
             f"tiles of {tile} has {tiles}."
         )
     most = max(_MOST_TILED_PIXELS, _PIXELS_PER_BYTE * hdu.data_size)
-    # Tiles overlap the image's edge by less than a tile, so this bounds what one plane takes while it is
-    # unpacked.
+    # Tiles extend beyond the image's edge by less than a tile, so this bounds the memory for unpacking one
+    # plane.
     largest = max(
         math.prod(shape[-2:]),
         math.prod(tile),
@@ -291,8 +293,8 @@ def _tile_code(hdu: Hdu, shape: tuple[int, ...], path: Path) -> str:
 
 
 def header_of(file: BinaryIO, image: Image) -> Header:
-    """The image's header with what the primary header adds, without the cards that say how the old bytes
-    lay.
+    """The image's header with the cards that the primary header adds, without those about the layout of the
+    old bytes.
     """
     from astropy.io.fits import Header
 

@@ -1,4 +1,4 @@
-"""How a restoration came about: the record of a run as FITS cards and tables, and back again."""
+"""Provenance: the record of a run as FITS cards and tables, written and read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _STEPS = {
     "denoise": "NOISE-FILTERING",
     "pca": "NOISE-FILTERING",
 }
-"""What SOLARNET's PRSTEPn says of a method, after the words that its recommendations list."""
+"""The value of SOLARNET's PRSTEPn for a method, from the words that its recommendations list."""
 
 _MOST_ZOOM = 64
 _LIBRARIES = ("heliorestore", "torch", "numpy", "astropy")
@@ -48,7 +48,7 @@ _STEP_CARD = re.compile(r"PR(?:STEP|PROC|PVER|MODE|PARA|REF|LOG|ENV|LIB|VER|HSH|
 
 
 def to_ascii(text: str) -> str:
-    """Write any text as printable ASCII, what is beyond it as JSON would; `from_ascii` gives it back."""
+    """Write any text as printable ASCII, other characters escaped as in JSON; `from_ascii` reads it."""
     return json.dumps(text)[1:-1].replace("\x7f", "\\u007f")
 
 
@@ -72,12 +72,12 @@ def version_of(library: str) -> str:
 
 
 def last_step(keywords: Iterable[str]) -> int:
-    """The number of the last processing step that a header tells of, 0 if of none."""
+    """The number of the last processing step in a header, 0 if there is none."""
     return max(map(step_number, keywords), default=0)
 
 
 def step_number(keyword: str) -> int:
-    """The processing step that a keyword belongs to, 0 if to none."""
+    """The processing step of a keyword, 0 if it belongs to none."""
     found = _STEP_CARD.match(keyword)
     return int(found[1]) if found else 0
 
@@ -225,8 +225,8 @@ def _table(name: str, columns: dict[str, Any], cards: Sequence[Card] = ()) -> fi
 
 
 def checked_source(source: Source) -> tuple[str, str]:
-    """SHA-256 of an input file and a note; no checksum, but the reason, if the file is not the one that was
-    opened.
+    """SHA-256 of an input file and a note; if the file is not the one that was opened, the reason instead of
+    a checksum.
     """
     try:
         now = Source.of(source.path)
@@ -332,13 +332,12 @@ def _range(text: str) -> range:
 
 
 def find_source(source: Source, beside: Path) -> Path:
-    """The input file where it was, or beside the restored one; its checksum must be the recorded one."""
+    """The input file at its old place, or beside the restored one; its checksum must be the recorded one."""
     places = [source.path, beside / source.path.name]
     found = [place for place in dict.fromkeys(places) if place.is_file()]
     if not found:
         raise BurstError(
-            f"The input {source.path} is not there any more: put it back, or beside the "
-            f"restored file in {beside}."
+            f"The input {source.path} no longer exists: put it back, or beside the restored file in {beside}."
         )
     for place in found:
         if not source.sha256 or _sha256(Source.of(place)) == source.sha256:
