@@ -18,8 +18,8 @@ def use_for_fits() -> None:
     plugins = get_settings().plugins
     plugins.extension2reader = {**plugins.extension2reader, **dict.fromkeys(FITS_PATTERNS, "heliorestore")}
     show_info(
-        f"heliorestore now opens {', '.join(FITS_PATTERNS)} files; the preferences change that under "
-        "Plugins, file extension readers."
+        f"heliorestore now opens {', '.join(FITS_PATTERNS)} files; to change that, see Plugins, file "
+        "extension readers, in the preferences."
     )
 
 

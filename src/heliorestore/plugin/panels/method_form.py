@@ -94,8 +94,8 @@ class MethodForm(QObject):
             if self._panel.method is not None or run.busy or number < 0:
                 self._wanted = None
                 run.say(
-                    f"These are settings of {settings.method}: choose them in its own panel, "
-                    "when no run goes on."
+                    f"These are settings of {settings.method}: choose them in its own panel, when no "
+                    "run is active."
                 )
                 return
             self._wanted = settings

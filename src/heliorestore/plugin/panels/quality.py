@@ -45,14 +45,14 @@ from heliorestore.storage import atomic_write, check_output
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-_EVERY_MS = 500  # at most so often the figures are computed
+_EVERY_MS = 500  # shortest time between two measurements
 _MOST_LAYERS = 6  # as many as there are colours
 _COLUMNS = {
     "layer": "The image layer, at the sliders' frame.",
     "mean": "Mean intensity in the unit of the image.",
     "contrast": "Standard deviation over mean, in percent.",
-    "noise": "Standard deviation of a pixel's noise in the unit of the image, found beyond the diffraction "
-    "limit where that is known.",
+    "noise": "Standard deviation of a pixel's noise in the unit of the image, measured beyond the "
+    "diffraction limit if that is known.",
     "limit [″]": "Diffraction limit lambda/D in arcsec.",
 }
 _LIKENESS = {
@@ -103,7 +103,7 @@ class QualityWidget(QWidget):
         return (selected or [layer for layer in layers if layer.visible][-1:])[:_MOST_LAYERS]
 
     def update_soon(self, event: Any = None) -> None:
-        """Measure anew in a moment; many changes are one."""
+        """Measure again in a moment; several changes count as one."""
         if not self._timer.isActive():
             self._timer.start(_EVERY_MS)
 
@@ -271,7 +271,7 @@ class QualityWidget(QWidget):
             "The first layer against the second after one sub-pixel shift: error, "
             "similarity, gain (1 is right)."
         )
-        self.said = note("What was written, or what went wrong.")
+        self.said = note("The written file, or an error.")
         picture = button("Save charts…", "Save both charts as a picture: PNG, PDF or SVG.", self.save_charts)
         csv = button("Save CSV…", "Save the points of both charts as comma-separated values.", self.save_csv)
         inside = QWidget()
@@ -293,7 +293,7 @@ class QualityWidget(QWidget):
 
     def _cut_levels(self) -> Section:
         self.cut = QComboBox()
-        self.cut.setToolTip("Which values the contrast limits of the selected images show; zscale is IRAF's.")
+        self.cut.setToolTip("Rule for the contrast limits of the selected images; zscale is IRAF's.")
         for title, how in (
             ("min-max", "min-max"),
             *((f"{p:g} %", p) for p in PERCENTS),
@@ -304,11 +304,11 @@ class QualityWidget(QWidget):
         self.cut.setCurrentIndex(1)
         self.percent = FloatBox(50.0, 100.0)
         self.percent.setValue(99.9)
-        self.percent.setToolTip("Part of the pixels [%] that lies between the contrast limits, for 'own'.")
+        self.percent.setToolTip("Percentage of the pixels between the contrast limits, for 'own'.")
         self.origin = QCheckBox("origin at the lower left")
         self.origin.setToolTip(
-            "Let y grow upwards as on a map of the Sun; the data stay as they are. The default is set in the "
-            "preferences."
+            "Let y grow upwards as on a map of the Sun; the data do not change. The default is set in "
+            "the preferences."
         )
         self.origin.setChecked(is_lower_left(self.viewer))
         self.origin.toggled.connect(lambda on: set_origin(self.viewer, lower_left=on))

@@ -1,4 +1,4 @@
-"""A run of the panel as the command line, or the Python, that repeats it."""
+"""A run of the panel as a command line, or as Python, that repeats it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ def _slice_of(numbers: range) -> slice:
 def _paths(burst: Burst) -> list[str]:
     if not burst.sources:
         raise SettingsError(
-            "The input is not in a file as it stands here: save the layer to FITS, open that, and copy again."
+            "The input is not in a file in its present form: save the layer to FITS, open that, and "
+            "copy again."
         )
     return [str(source.path) for source in burst.sources]
 
