@@ -1,4 +1,4 @@
-"""What was observed: a burst of short exposures, ordered object, frame, y, x."""
+"""The observation: a burst of short exposures, ordered object, frame, y, x."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file that pixels came from, as it was when it was opened; the checksum is known once a result was
-    written.
+    """A file from which pixels came, in its state when it was opened; the checksum is known after a result
+    was written.
     """
 
     path: Path
@@ -52,10 +52,10 @@ class Burst:
     """Frames (object, frame, y, x) with what is known about them; NaN marks a bad pixel.
 
     `instruments`, `labels` and `headers` have one entry per object, `times` one per frame (UTC, NaT where
-    unknown). `pointing` (object, frame, 2, 3) is where every image lies, if the file tells it for each:
+    unknown). `pointing` (object, frame, 2, 3) is the place of every image, if the file gives it for each:
     longitude and latitude in arcsec at the field's centre, their change per pixel along x, and along y; NaN
-    where unknown. `object_range` and `frame_range` say which part of the file this is. `layout` names the row
-    of the file table.
+    where unknown. `object_range` and `frame_range` are the part of the file that this is. `layout` is a key
+    of `fits.layouts.LAYOUTS`.
     """
 
     frames: Frames
@@ -176,9 +176,7 @@ class Burst:
 
 
 class _Part:
-    """The objects, frames, rows and columns of a `Frames` that a selection keeps, read only when asked
-    for.
-    """
+    """The objects, frames, rows and columns of a `Frames` that a selection keeps, read only when needed."""
 
     def __init__(self, frames: Frames, *chosen: range) -> None:
         self._frames = frames

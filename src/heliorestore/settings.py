@@ -52,7 +52,7 @@ def weights_option(default: str, *, of: str, help: str) -> str:  # noqa: A002 - 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One setting as form, command line and table see it."""
+    """One setting, as used by form, command line and table."""
 
     name: str
     type: Any
@@ -86,7 +86,7 @@ class Option:
         return f"at least {low:g}" if low is not None else f"at most {high:g}" if high is not None else ""
 
     def check(self, value: Any) -> Any:
-        """Return the value in its own type, or say what is wrong with it."""
+        """Return the value in the setting's type; a wrong value is a SettingsError."""
         if value is None and self.optional:
             return None
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -125,7 +125,7 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Base of every method's settings: checked when made, never changed afterwards."""
+    """Base of every method's settings: checked when created, never changed afterwards."""
 
     method: ClassVar[str] = ""
 
@@ -162,7 +162,7 @@ class Settings:
         return self.live_from(changed)
 
     def live_from(self, changed: Settings) -> Self:
-        """Return these settings with the live values of `changed`, whatever else differs there."""
+        """Return these settings with the live values of `changed`; its other values are ignored."""
         return self.replace(**{o.name: getattr(changed, o.name) for o in options(type(self)) if o.live})
 
     def unlike(self, other: Settings, *, live: bool) -> tuple[str, ...]:
@@ -178,9 +178,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class SavedSettings:
-    """Settings as a file keeps them, the method's module not loaded; rows are (name, value, unit, help).
+    """Settings as saved in a file, without loading the method's module; rows are (name, value, unit, help).
 
-    `methods.base.settings_of` makes the method's settings of it.
+    `methods.base.settings_of` converts them to the method's settings.
     """
 
     method: str
@@ -189,7 +189,7 @@ class SavedSettings:
 
 def options(cls: type[Settings]) -> tuple[Option, ...]:
     """The settings of a class in the order in which they are declared."""
-    known: object = cls  # mypy takes the __hash__ of a class for that of its instances
+    known: object = cls  # mypy mistakes the __hash__ of a class for that of its instances
     return _options(known)
 
 
@@ -246,9 +246,7 @@ def add_settings(parser: argparse._ActionsContainer, cls: type[Settings]) -> Non
 def from_arguments(
     cls: type[Settings], arguments: argparse.Namespace, base: Settings | None = None
 ) -> Settings:
-    """Make settings from what `add_arguments` parsed; what was not given is that of `base`, or the
-    default.
-    """
+    """Make settings from what `add_arguments` parsed; missing ones are those of `base`, or the default."""
     given = {o: getattr(arguments, o.name) for o in options(cls) if getattr(arguments, o.name) is not None}
     return (base or cls()).replace(
         **{o.name: value if isinstance(value, bool) else o.parse(value) for o, value in given.items()}
@@ -256,7 +254,7 @@ def from_arguments(
 
 
 def to_flags(settings: Settings) -> list[str]:
-    """The flags that make these settings; defaults are left out."""
+    """The flags that give these settings; defaults are left out."""
     flags: list[str] = []
     for opt in options(type(settings)):
         value = getattr(settings, opt.name)

@@ -21,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser)
     settings = parser.add_argument_group("settings of the method")
     settings.add_argument(
-        "--preset", metavar="NAME|FILE.toml", help="begin with these settings; the flags below win over them"
+        "--preset", metavar="NAME|FILE.toml", help="begin with these settings; the flags below override them"
     )
     add_settings(settings, load(parser.get_default("command")).settings)
     common = parser.add_argument_group("data and machine")
     common.add_argument(
         "--instrument",
         default="",
-        help=f"what took the images: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)",
+        help=f"the instrument: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)",
     )
     common.add_argument(
         "--frames", metavar="A:B", type=_slice, default=slice(None), help="frames to use, a Python slice"
@@ -73,7 +73,7 @@ def _slice(text: str) -> slice:
     except ValueError:
         numbers = []
     if not 1 <= len(numbers) <= 3 or numbers == [None]:
-        raise argparse.ArgumentTypeError(f"{text!r} is no slice; write A:B, as in 0:6")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a slice; write A:B, as in 0:6")
     if len(numbers) == 1 and (n := numbers[0]) is not None:
         return slice(n, n + 1 or None)
     return slice(*numbers)
