@@ -211,6 +211,7 @@ def least_seconds(blur: Blur, object_: torch.Tensor, modes: torch.Tensor, runs: 
     """The least processor time of some runs, of which the first warms up."""
     times = []
     for _ in range(runs):
+        # Processor time: other programs on the machine do not count.
         began = time.process_time()
         blur(object_, modes)
         times.append(time.process_time() - began)

@@ -69,7 +69,7 @@ def estimate_r0_cm(burst: Burst, device: torch.device) -> float:
         state = advanced(
             problem, state, evaluate(problem, state, weights, settings.prior), settings.rate_modes
         )
-    power = state.modes.square().mean((0, 1))
+    power = state.modes.square().mean((0, 1))  # (mode): mean over frames and patches
     strong, fine = float(power[_STRONG].sqrt().mean()), float(power[_FINE].sqrt().mean())
     # 0 behind adaptive optics, 1 in free seeing; in between the geometric mean of both answers.
     free = min(1.0, max(0.0, (strong / fine - _CORRECTED) / (_FREE - _CORRECTED)))

@@ -104,6 +104,7 @@ def _summed(
     places = [np.unique(np.linspace(n // 4, n - 1 - n // 4, _NODES).astype(int)) for n in (rows, columns)]
     chosen = torch.from_numpy(np.ascontiguousarray(modes[np.ix_(some, np.arange(modes.shape[1]), *places)]))
     optics = all_optics[object_]
+    # Squared before the mean, as in the sum over the frames.
     power = torch.fft.rfft2(psf(optics, chosen, mode_axis=1)).abs().square().mean((0, 1, 2))
     limit = cutoff(optics.instrument)
     v = (frequency((_PSF, _PSF)) / limit).flatten()
@@ -116,6 +117,7 @@ def _summed(
         if wavefronts.left_out
         else torch.ones_like(at)
     )
+    # A small grid has rings without a frequency.
     filled = np.interp(np.arange(_BINS), np.flatnonzero(counts), means[counts > 0].double().numpy())
     return np.asarray(frames * filled * halo.double().square().numpy())
 

@@ -87,6 +87,7 @@ def suggest(
     halves = []
     for number in (0, 1):
         say(f"Solving half {number + 1} of the frames for {len(GRID)} values…")
+        # Every second frame: both halves see the same seeing.
         halves.append(ready.solutions(slice(number, None, 2)))
     return _weighed(halves, settings.lambda_object)
 
@@ -178,6 +179,7 @@ def _solutions(
     through = [torch.fft.rfft2(telescope_psf(i, observation.shape)).to(device) for i in burst.instruments]
     for number, value in enumerate(GRID):
         knobs = replace(knobs, lambda_object=value)
+        # From smooth to sharp: the solution before is a good start for the next.
         objects = solve_objects(transfers, objects, knobs, _SOLVE if number else _FIRST_SOLVE)
         images = flow.sharp(objects, knobs)[(slice(None), *flow.inner)]
         seen = [
@@ -204,6 +206,7 @@ def _weighed(halves: list[Array], present: float) -> Suggestion:
     noise = np.mean(np.mean((first - second) ** 2, axis=(-2, -1)) / signal, axis=-1)
     best = int(np.argmin(difference))
     value = _smoothest(difference, (1 + _EQUAL) * float(difference[best]))
+    # The present value need not be on the grid.
     nearest = int(np.argmin(np.abs(np.log(np.array(GRID) / max(present, GRID[-1] / 10)))))
     worth = difference[nearest] / difference[best] - 1
     gain = "as good as" if worth < 2 * _EQUAL else f"{worth:.0%} better than"

@@ -83,6 +83,7 @@ def memory_need(
             else working_bytes(layout, objects, kinds)
         )
         if settings.start == "patches" and not settings.at_once:
+            # First the patches, then the field: the two are never in memory together.
             work = max(
                 work,
                 patch_bytes(burst_shape, settings.patch, settings.patch // 2, settings.modes, shares.work),

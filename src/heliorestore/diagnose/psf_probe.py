@@ -50,6 +50,7 @@ def probe(
     maps = snapshot.maps["modes"]
     if maps.step is None:
         raise RestorationError("This result does not record where the nodes of its mode maps are.")
+    # So the maps mark frames that were left out.
     if np.isnan(maps.array[frame]).any():
         raise RestorationError("This frame was left out of the restoration, so its PSFs are unknown.")
     optics, halo, peak = _optics(

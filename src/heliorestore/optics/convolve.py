@@ -171,8 +171,8 @@ class PerPixelSum:
 
     def _image(self, object_: torch.Tensor, optics: Optics, modes: torch.Tensor) -> torch.Tensor:
         size = optics.size
-        patches = extend(object_, size, self.borders).unfold(0, size, 1).unfold(1, size, 1)
-        pixels = modes.flatten(1).T
+        patches = extend(object_, size, self.borders).unfold(0, size, 1).unfold(1, size, 1)  # (y, x, n, n)
+        pixels = modes.flatten(1).T  # (pixel, mode)
         rows, columns = self.shape
         parts = []
         for first in range(0, rows * columns, self.batch):

@@ -100,7 +100,7 @@ class FilterFlow:
     def __call__(self, objects: torch.Tensor, modes: torch.Tensor) -> torch.Tensor:
         """Images; gradients go to the objects and to the modes."""
         self._check(objects, modes)
-        coefficients = modes.permute(0, 2, 3, 1)
+        coefficients = modes.permute(0, 2, 3, 1)  # (frame, gy, gx, mode)
         # Bytes: 8 per complex number.
         kept = 8 * len(modes) * sum(group.plan.values_kept(group.optics) for group in self._groups)
         again = kept > self.kept_bytes if self.checkpoint is None else self.checkpoint
@@ -119,7 +119,7 @@ class FilterFlow:
         """Transfer functions (frame, gy, gx, ky, kx) at the nodes, one tensor per distinct optics, for
         `apply` and `adjoint`.
         """
-        coefficients = modes.detach().permute(0, 2, 3, 1)
+        coefficients = modes.detach().permute(0, 2, 3, 1)  # (frame, gy, gx, mode)
         spectra = []
         for group in self._groups:
             plan = group.plan
@@ -230,8 +230,10 @@ def _images(plan: NodePatches, canvas: torch.Tensor, nodes_of: NodesOf, frames: 
     """Images (object, frame, y, x) of a canvas (object, y, x)."""
     window, sheet = plan.window(canvas), plan.sheet(canvas, len(canvas), frames)
     for rows in plan.row_batches():
+        # The transforms of the object serve all frames.
         seen = plan.spectra(canvas, rows)[:, None]
         for some in plan.frame_batches(frames):
+            # (object, frame, gy, gx, 2 step, 2 step)
             patches = plan.back(seen * nodes_of(rows, some).transfer, plan.valid)
             plan.blend(sheet, patches * window, rows, some)
     return plan.images(sheet)

@@ -38,6 +38,7 @@ def sampled_modes(
         return found
     axis = pupil_coordinates(diameter_px)
     y, x = np.meshgrid(axis, axis, indexing="ij")
+    # A partly lit pixel counts too: its amplitude is small, its phase is not.
     lit = transmission(basis.aperture, diameter_px) > 0
     modes = np.zeros(shape, dtype)
     modes[:, lit] = basis.sample(y[lit], x[lit])
@@ -53,6 +54,7 @@ def cache_file(basis: Basis, diameter_px: float, dtype: npt.DTypeLike) -> Path:
         basis.kind,
         basis.count,
         dataclasses.astuple(basis.aperture),
+        # Exact: a rounded diameter would share its file with another one.
         float(diameter_px).hex(),
         np.dtype(dtype).str,
     )
@@ -67,6 +69,7 @@ def _load(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArr
         digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if hashlib.sha256(body).digest() != digest:
             return None
+        # Without pickle: a file in a cache folder must not run code.
         modes: npt.NDArray[np.floating] = np.load(io.BytesIO(body), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None

@@ -172,6 +172,7 @@ def _block(
     members: list[int], orders: list[tuple[int, int]], aperture: Aperture, kind: Kind
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Modes made of some Zernikes: expansions (mode, Zernike), variances (mode), and tilts (2, mode)."""
+    # Covariances: without the piston, which changes no image.
     gram, means = _gram([orders[i] for i in members], aperture)
     covariance = np.zeros((len(members), len(members)))
     for m in {orders[i][1] for i in members}:

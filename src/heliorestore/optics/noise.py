@@ -23,8 +23,8 @@ def estimate_sigma(image: npt.NDArray[np.floating]) -> float:
     if min(image.shape) < 3:
         return 0.0
     values = np.asarray(image, dtype=np.float64)
-    rows = values[:-2] - 2 * values[1:-1] + values[2:]
-    rough = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
+    rows = values[:-2] - 2 * values[1:-1] + values[2:]  # second difference along y
+    rough = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]  # and along x
     rough = np.abs(rough[np.isfinite(rough)])
     # The kernel (1, -2, 1) x (1, -2, 1) amplifies white noise by the root of its sum of squares, 6.
     return float(np.median(rough) / (6 * _GAUSSIAN_MAD)) if rough.size else 0.0

@@ -85,6 +85,8 @@ def _haar(images: torch.Tensor) -> torch.Tensor:
     for step in (1, 2, 4):
         down, right = (smooth.roll(-step, axis) for axis in (-2, -1))
         parts += [(down - smooth) / 2, (right - smooth) / 2]
+        # Undecimated: the filter grows instead of the pixels, so that no level depends on the origin of the
+        # grid.
         smooth = (smooth + down + right + down.roll(-step, -1)) / 4
     return torch.stack(parts)
 

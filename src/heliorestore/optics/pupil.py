@@ -78,6 +78,7 @@ class Aperture:
                     x * math.cos(angle) + y * math.sin(angle),
                     y * math.cos(angle) - x * math.sin(angle),
                 )
+                # A vane goes from the centre in one direction only.
                 open_ &= ~((along > 0) & (np.abs(across) < half))
         return open_
 
@@ -128,6 +129,7 @@ def transmission(aperture: Aperture, diameter_px: float, *, subpixels: int | Non
     """
     centres = pupil_coordinates(diameter_px)
     n = centres.size
+    # Edges are a larger part of a small pupil, so it gets more samples per pixel.
     k = subpixels or max(4, min(64, 4096 // n))
     fine = (centres[:, None] + ((np.arange(k) + 0.5) / k - 0.5) * (2 / diameter_px)).ravel()
     open_ = np.empty((n, n))

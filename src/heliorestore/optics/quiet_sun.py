@@ -88,7 +88,7 @@ def quiet_sun(image: npt.NDArray[np.floating], mu: Array | None = None) -> Quiet
             "The continuum image has too few bright pixels to find the level of the quiet Sun: is it a "
             "continuum image?"
         )
-    basis = np.stack([term[thin] for term in terms], -1)
+    basis = np.stack([term[thin] for term in terms], -1)  # (y, x, term)
     fit = _least_modulus(*_bright_blocks(np.where(usable, sampled, np.nan), basis))
     values, rows = sampled[usable], basis[usable]
     keep = np.abs(values / (rows @ fit) - 1) < _GRANULAR

@@ -74,7 +74,7 @@ class LowFrequencies:
         """
         shifts = torch.zeros((self.spectra.shape[1], 2), dtype=torch.int64)
         for _ in range(3):
-            against = self._total(shifts).conj()
+            against = self._total(shifts).conj()  # (object, ky, kx)
             shifts = torch.stack([self._peak((own * against).sum(0))[0] for own in self.spectra.unbind(1)])
             shifts = shifts - shifts.float().mean(0).round().long()  # or the mean itself would drift
         found: npt.NDArray[np.int64] = shifts.numpy()
@@ -126,6 +126,7 @@ class LowFrequencies:
         spectrum = torch.zeros((rows, columns // 2 + 1), dtype=product.dtype)
         spectrum[_low_rows(rows, _extent(self.shape)[0]), : product.shape[1]] = product
         correlation = torch.fft.irfft2(spectrum, s=self.shape) / math.prod(self.shape)
+        # Negative displacements are at the end of the axis.
         near = torch.cat([correlation[-reach:], correlation[: reach + 1]], dim=-2)
         near = torch.cat([near[:, -reach:], near[:, : reach + 1]], dim=-1)
         peak = near.flatten().argmax()

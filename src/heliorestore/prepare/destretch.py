@@ -102,7 +102,7 @@ def measure(read: Callable[[int], torch.Tensor], frames: int, reference: torch.T
             for top in corners[0]
         ]
         found.append(_agreed(torch.stack(rows, dim=1)))
-    displacements = torch.stack(found)
+    displacements = torch.stack(found)  # (frame, [y, x], gy, gx)
     return Distortion(displacements - displacements.mean(0), shape)
 
 
@@ -159,7 +159,7 @@ def _agreed(displacements: torch.Tensor) -> torch.Tensor:
     """Displacements ([y, x], gy, gx): those that contradict their neighbours are replaced by the median, then
     all are smoothed.
     """
-    around = _neighbours(displacements)
+    around = _neighbours(displacements)  # ([y, x], gy, gx, 9)
     median = around.median(-1).values
     kept = torch.where((displacements - median).abs().amax(0) < _OUTLIER, displacements, median)
     weights = torch.tensor([1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0]) / 16  # (1 2 1) x (1 2 1)

@@ -34,7 +34,7 @@ def relative_intensities(
     found = np.ones((objects, frames))
     for object_ in range(objects):
         blocks = torch.stack([_blocks(read(object_, frame)) for frame in range(frames)])
-        levels = blocks.flatten(1).nanmean(1)
+        levels = blocks.flatten(1).nanmean(1)  # (frame)
         if not float(levels.median()) > 0:
             continue  # no intensity: a method that needs one reports it
         for _ in range(_ROUNDS):

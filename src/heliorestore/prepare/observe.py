@@ -95,6 +95,7 @@ class Stream:
         image = torch.full([len(place) for place in places], math.nan)
         taken, put = [], []
         for place, shift, n in zip(places, self.shifts[frame], self.shape[2:], strict=True):
+            # The part that the frame covers; the rest stays NaN.
             first, last = max(0, place.start + int(shift)), min(n, place.stop + int(shift))
             taken.append(slice(first, max(first, last)))
             put.append(slice(first - int(shift) - place.start, max(first, last) - int(shift) - place.start))
@@ -217,8 +218,10 @@ def observe(
     selection = _selected(burst, LowFrequencies.of(frames))
     shifts = selection.shifts if align else np.zeros_like(selection.shifts)
     stream = Stream(frames, selection.used, shifts, device, np.ones((burst.shape[0], len(selection.used))))
+    # On aligned frames: intensities are compared place by place.
     relative = relative_intensities(stream.image, burst.shape[0], len(selection.used))
     observation = _measured(burst, replace(stream, scales=relative), selection)
+    # Twice: the first mean is blurred by the very displacements that it should show.
     for _ in range(2 if destretch and observation.frames > 1 else 0):
         observation = _straightened(burst, observation)
     return (
@@ -301,6 +304,7 @@ def _measured(burst: Burst, stream: Stream, selection: Selection) -> Observation
             good = torch.isfinite(image)
             total += torch.where(good, image, 0.0)
             counts[object_] += good
+        # In double precision: a float32 sum over many pixels loses digits.
         level = float(total.sum(dtype=torch.float64)) / int(counts[object_].sum(dtype=torch.int64))
         if not level > 0:
             raise BurstError(
@@ -308,6 +312,7 @@ def _measured(burst: Burst, stream: Stream, selection: Selection) -> Observation
                 "image: "
                 "choose others with --objects."
             )
+        # The median: a single frame with clouds or defects does not decide.
         scales[object_], sigmas[object_] = level, float(np.median(noise)) / level
         mean[object_] = torch.where(counts[object_] > 0, total / (level * counts[object_].clamp(min=1)), 1.0)
     mean = mean.to(stream.device)

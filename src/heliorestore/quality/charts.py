@@ -100,6 +100,7 @@ def finish(
     """Make both axes logarithmic and name them, put the legend above; `marks` are words at values of x,
     `empty` is shown if there is no curve.
     """
+    # A $ in a name is no formula.
     axes.set_xlabel(x, parse_math=False)
     axes.set_ylabel(y, parse_math=False)
     if not np.isfinite(axes.dataLim.get_points()).all():

@@ -183,6 +183,7 @@ def photometry(image: Image, reference: Image) -> Photometry:
     ratios = pairs[:, 1] / pairs[:, 0]
     middle = float(np.median(ratios))
     within = (ratios <= _FACTOR) & (ratios >= 1 / _FACTOR)
+    # 1.4826 times the median modulus is the sigma of a Gaussian.
     return Photometry(middle, float(1.4826 * np.median(np.abs(ratios - middle))), float(within.mean()))
 
 
