@@ -232,7 +232,7 @@ def test_spectra_enter_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("changes", "frames", "message"),
     [
         ({"weights": "none"}, 2, "fit a network on the series"),
-        ({"weights": "none", "fit": 2}, 1, "needs two frames"),
+        ({"weights": "none", "fit": 2}, 1, "needs at least two frames"),
         ({"frame": 5}, 2, "the burst has 2 frames"),
         ({"spectral": True}, 2, "Spectra need the same wavelengths"),
         ({"keep": "mine"}, 2, "--keep needs --fit"),

@@ -130,7 +130,7 @@ def test_check_finds_values_that_are_no_numbers(own: Path) -> None:
     with torch.no_grad():
         net.first.weight[0] = torch.nan
     weights.save(net, RECORD, own)
-    with pytest.raises(WeightsError, match=r"no numbers, in first\.weight"):
+    with pytest.raises(WeightsError, match=r"infinite values, in first\.weight"):
         list(lines("check", "mine"))
 
 

@@ -115,6 +115,7 @@ def stream(
                     found = (*messages, *snapshot.messages, gap(history.columns, settings))
                     messages = tuple(dict.fromkeys(filter(None, found)))
                     last = dataclasses.replace(snapshot, run=run, history=history.columns, messages=messages)
+                    # Closed here, it leaves by GeneratorExit, and `closing` ends the method.
                     sent = yield last
                     if sent is not None:
                         sent = settings = settings.with_live(_as_running(sent, asked, settings))
@@ -125,15 +126,14 @@ def stream(
                     raise RestorationError(
                         f"There is not enough memory for a burst of {burst.shape}: {error}"
                     ) from error
-        # The GPU is full. Closing the generator has freed its tensors: continue from the last snapshot in
-        # smaller pieces, or on the CPU.
+        # The GPU is full; closing the generator has freed its tensors. Continue in smaller pieces.
         torch.cuda.empty_cache()
         settings, place, message = _with_less(settings, asked, place, halved)
         halved += 1
         messages += (message,)
         if place.type == "cpu":
             run = dataclasses.replace(run, device=f"{run.device}, cpu")
-        history = History(burst, settings, last)
+        history = History(burst, settings, last)  # records a restart, which `replay` repeats
         source = method.stream(burst, settings, device=place, seed=seed, start=last)
         sent = None
 

@@ -50,6 +50,7 @@ class Saver:
             return
         try:
             with atomic_write(self.path) as file:
+                # As tensors: loading with weights_only refuses numpy arrays.
                 history = {title: torch.tensor(column) for title, column in self.history.columns.items()}
                 torch.save({"key": self.key, "state": _flat(state), "history": history}, file)
         except OSError as error:
@@ -137,5 +138,6 @@ def _fingerprint(burst: Burst, settings: Settings) -> str:
         if not o.live and o.name != "checkpoint"
     ]
     digest = hashlib.sha256(repr((settings.method, burst.shape, frozen, burst.instruments)).encode())
+    # One frame stands for the pixels: to hash them all would read a large burst once more.
     digest.update(burst.image(0, 0).tobytes())
     return digest.hexdigest()

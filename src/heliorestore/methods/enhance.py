@@ -109,6 +109,7 @@ class EnhanceMethod:
             for top in tops:
                 step += 1
                 rows = slice(top, min(top + TILE, observed.shape[1]))
+                # Restored already by the run that is continued.
                 if coverage[number, rows].all():
                     continue
                 fine = slice(ZOOM * rows.start, ZOOM * rows.stop)
@@ -163,6 +164,7 @@ def kind_of(burst: Burst, number: int, image: FloatArray) -> str:
         return "magnetogram"
     if "continuum" in words or "intensity" in words:
         return "continuum"
+    # The noise of a dark sky makes a few negative pixels, opposite polarities make many.
     return "magnetogram" if np.nanmean(image < 0) > 0.05 else "continuum"
 
 
@@ -195,10 +197,12 @@ def prepare(
         mu = limb_cosine(header, (image.shape[0], image.shape[1]))
         quiet = quiet_sun(image, mu)
         messages += _about_limb(mu, quiet.lowest)
+        # Off the limb there is no quiet Sun to divide by.
         image = np.where(np.isfinite(mu), image, np.nan) if mu is not None else image
         # For the network the quiet Sun is 1: limb darkening is divided out, and `unit` puts it back.
         unit, empty = quiet.brightness, 1.0
     hole = ~np.isfinite(image)
+    # To the network holes look like quiet Sun, or like no field.
     normalised = np.where(hole, empty, image / unit).astype(np.float32)
     weights.place(net, device)
     return _Input(normalised, unit, hole, kind, net, tuple(messages))

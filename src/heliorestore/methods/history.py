@@ -93,6 +93,8 @@ def with_row(settings: Settings, columns: Columns, number: int) -> Settings:
     for opt in options(type(settings)):
         if _is_numeric_knob(opt) and opt.name in columns:
             value = columns[opt.name][number]
+            # NaN is None for an optional setting; for another one the column began later, and the setting
+            # stays.
             if opt.optional or not np.isnan(value):
                 values[opt.name] = None if np.isnan(value) else opt.type(value)
         parts = (

@@ -181,7 +181,7 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     net, record, messages = mfbd_weights.fitting(burst.instruments[0], settings.network, settings.weights)
     observation = observe(burst, torch.device("cpu"), align=settings.align)
     messages += preparation(burst, observation)
-    observed = observation.read().images
+    observed = observation.read().images  # (object, frame, y, x)
     order = _sharpest_first(observed)[: settings.best]
     if settings.best is not None and len(order) < observation.frames:
         numbers = sorted(burst.frame_range[observation.selection.used[frame]] for frame in order)
@@ -242,6 +242,7 @@ def groups(
     count = math.ceil(len(order) / size)
     leaders, rest = order[:count], order[count:]
     rest = rest if random is None else random.permutation(rest)
+    # Dealt like cards, so that every group gets sharper and more blurred frames.
     dealt = [np.concatenate([leaders[n : n + 1], rest[n::count]]) for n in range(count)]
     filled = [np.concatenate([group, order[~np.isin(order, group)]])[:size] for group in dealt]
     return [np.resize(group, size) for group in filled]
@@ -254,6 +255,7 @@ def _at_once(
     net = problem.net
     assert isinstance(net, EncoderDecoder)
     for member in range(committee):
+        # The first member keeps the order of sharpness; the others shuffle all but the leaders.
         dealt = groups(problem.order, net.frames, random if member else None)
         for band in problem.bands:
             parts = []
@@ -271,6 +273,7 @@ def _through(problem: _Problem, frames: torch.Tensor, band: slice, orientation: 
     net = problem.net
 
     def see(tile: torch.Tensor) -> torch.Tensor:
+        # A network is not exactly invariant under rotation, so every orientation makes another member.
         return turned_back(net(turned(tile, orientation)), orientation)
 
     with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.is_cuda):
@@ -309,6 +312,7 @@ def _refined(problem: _Problem, order: npt.NDArray[np.int64], orientation: int) 
     for frame in order[1:]:
         estimates = []
         for object_, image in enumerate(frames[:, int(frame)]):
+            # Each object has its own memory: the network restores single images.
             estimate, memories[object_] = better(net, tiles, current[object_], image, memories[object_])
             estimates.append(estimate)
         current = torch.stack(estimates)
@@ -357,11 +361,13 @@ def _snapshot(
     """
     rows, columns = problem.observation.shape
     inner = (slice(None), slice(0, rows), slice(0, columns))
+    # Means are known, and can be compared, once every row has been restored.
     whole = bool(mean.count.all()) or isinstance(problem.net, Recurrent)
     restored = (
         shown if whole else torch.where(mean.count > 0, shown, problem.frames[:, int(problem.order[0])].cpu())
     )
     images = problem.in_units_of_burst(restored[inner])
+    # Atmosphere and telescope conserve the mean of a field, networks do not: it is that of the frames again.
     gains = (
         problem.means() / images.mean((1, 2), keepdim=True)
         if whole
@@ -413,6 +419,7 @@ def _sharpest_first(images: torch.Tensor) -> npt.NDArray[np.int64]:
 
     So do the states of a polarimetric modulation.
     """
+    # Relative to each object's mean contrast, so that none of them dominates the order.
     contrasts = np.array([[contrast(frame) for frame in frames] for frames in images.numpy()])
     return np.argsort(-(contrasts / contrasts.mean(1, keepdims=True).clip(1e-12)).mean(0), kind="stable")
 

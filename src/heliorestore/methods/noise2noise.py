@@ -174,6 +174,7 @@ def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> Jo
         if unit == "noise"
         else np.full(len(light), _fixed_unit(unit, light))
     )
+    # The networks know light around zero: an intensity is given less its median.
     levels = np.array([each.level if each.is_intensity else 0.0 for each in light])
     if unit == "noise":
         typical = float(np.median([light[k].noise for group in groups for k in group]))
@@ -265,6 +266,7 @@ def _fixed_unit(normalisation: str, light: Sequence[Light]) -> float:
             f"The weights take images normalised to {normalisation!r}; possible are noise, "
             "continuum, and times a factor."
         )
+    # Between a third and three the image is taken to be in units of the continuum already.
     brightest = max((each.level for each in light if each.is_intensity), default=1.0)
     return 1.0 if 0.3 < brightest < 3 else brightest
 
@@ -303,11 +305,11 @@ def _fit(
     try:
         while state.epoch < settings.fit and state.epoch - state.best_epoch < settings.patience:
             for each in optimiser.param_groups:
+                # Constant, then linear to zero: small steps average over the batches.
                 each["lr"] = settings.learning_rate * min(
                     1.0, (settings.fit - state.epoch) / (_LATE * settings.fit)
                 )
-            # Seeded by the epoch, so that a resumed training takes the same steps; torch's global generator
-            # is left alone.
+            # Seeded by the epoch: a resumed training takes the same steps.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(hash((seed, state.epoch)))
                 batches = pairs.batches(
@@ -339,6 +341,7 @@ def _preview(job: Job, settings: DenoiseSettings, turn: int) -> int:
     the next turn.
     """
     job.show(min(settings.frame, job.burst.shape[1] - 1))
+    # The strongest signal first: there a user sees at once whether the fit works.
     order = sorted(range(len(job.groups)), key=lambda g: -job.light[job.groups[g][0]].strength)
     pixels = len(job.groups[0]) * job.burst.shape[2] * job.burst.shape[3]
     count = min(len(order), max(1, _PREVIEW_PIXELS // pixels))
@@ -384,6 +387,7 @@ def _apply(job: Job, settings: DenoiseSettings, seed: int, done: int, stop: Stop
     """
     job.show(min(settings.frame, job.burst.shape[1] - 1))
     shown = job.frame
+    # The frame that the user looks at comes first.
     frames = [shown, *(f for f in range(job.burst.shape[1]) if f != shown)] if settings.series else [shown]
     passes = settings.passes if settings.uncertainty else 0
     whole = Whole.of(job.burst, len(frames) > 1, bool(passes))

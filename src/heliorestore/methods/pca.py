@@ -98,7 +98,9 @@ def _kept(
     values = cube[:, good].astype(np.float64) / noise[:, None]
     mean = values.mean(1, keepdims=True)
     variances, basis = np.linalg.eigh(np.cov(values))
+    # Divided by its noise, a component without signal has a variance of 1.
     count = components if components is not None else max(1, int(np.sum(variances > _STANDS_OUT)))
+    # eigh sorts upwards.
     strongest = basis[:, ::-1][:, :count]
     made = np.full(cube.shape, np.nan, np.float32)
     made[:, good] = (strongest @ (strongest.T @ (values - mean)) + mean) * noise[:, None]

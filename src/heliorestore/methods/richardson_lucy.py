@@ -141,6 +141,7 @@ def prepare(burst: Burst, images: FloatArray, signed: bool, zoom: int, device: t
     """Put data, weights and OTFs on the device; the grid has a margin as wide as the PSF reaches."""
     known = [instrument.require() for instrument in burst.instruments]
     resolution = max(i.resolution_arcsec / i.pixel_arcsec for i in known)
+    # Twelve resolution elements: beyond, a PSF has little light left.
     margin = zoom * min(max(16, math.ceil(12 * resolution)), max(images.shape[1:]))
     rows, columns = (fast_length(n * zoom + 2 * margin) for n in images.shape[1:])
     grid = (rows, columns)
@@ -174,6 +175,7 @@ def initial(problem: _Problem, start: Snapshot | None, signed: bool) -> torch.Te
         before = torch.from_numpy(np.nan_to_num(start.images)).to(objects)
         parts = torch.stack([before, -before][: 1 + signed], dim=1).flatten(0, 1).clamp(min=0)
         if parts.shape[0] == objects.shape[0]:
+            # A view: the margin around keeps the mean.
             problem.crop(objects).copy_(parts)
     return objects
 
@@ -182,6 +184,7 @@ def step(problem: _Problem, objects: torch.Tensor, threshold: torch.Tensor) -> t
     """One iteration: u <- u H^T(w d/Hu) / H^T w; the correction is damped below `threshold` (channel, 1,
     1).
     """
+    # The iteration divides by the model, and an FFT leaves small negative values where the object is dark.
     model = problem.blur(objects).clamp(min=torch.finfo(objects.dtype).tiny)
     correction = (problem.data - model) / model
     if bool((threshold > 0).any()):

@@ -53,6 +53,7 @@ class Denoiser(nn.Module):
         self.fine = nn.ModuleList([_conv(channels, n, padding), _conv(n, n, padding)])
         self.middle = nn.ModuleList([_conv(n, 2 * n, padding), _conv(2 * n, 2 * n, padding)])
         self.coarse = nn.ModuleList([_conv(2 * n, 4 * n, padding), _conv(4 * n, 4 * n, padding)])
+        # An even kernel has no centre: `_doubled` pads it below and to the right, as Keras does.
         self.up_middle = nn.Conv2d(4 * n, 2 * n, 2)
         self.to_middle = nn.ModuleList([_conv(4 * n, 2 * n, padding), _conv(2 * n, 2 * n, padding)])
         self.up_fine = nn.Conv2d(2 * n, n, 2)
@@ -66,6 +67,7 @@ class Denoiser(nn.Module):
         self.out = nn.Conv2d(n, channels, 1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                # He et al. (2015): the variance of the signal survives every ReLU.
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
         # The first outputs are near zero, however large the signals are; the variance starts away from the
@@ -79,6 +81,7 @@ class Denoiser(nn.Module):
         """Pixels beyond which nothing influences an output pixel, a multiple of MULTIPLE: the overlap that
         tiles need.
         """
+        # The kernels' radii times their strides sum to 23, pooling adds 3; rounded up to a multiple of 4.
         return 28
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

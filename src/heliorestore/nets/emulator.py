@@ -93,6 +93,7 @@ class Up(nn.Module):
         self.conv = TwoConvolutions(before, before // 2, after)
 
     def forward(self, x: torch.Tensor, skipped: torch.Tensor) -> torch.Tensor:
+        # Corners as published: the other convention would shift the features by a fraction of a pixel.
         wide = nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
         out: torch.Tensor = self.conv(torch.cat([skipped, wide], 1))
         return out
@@ -135,6 +136,7 @@ class Emulator(nn.Module):
             Up(2 * w, w),
         )
         self.outc = nn.ModuleDict({"conv": nn.Conv2d(w, 1, 1)})
+        # Not persistent: both follow from the basis, and published files do not have them.
         self.register_buffer("mode_scale", _whitening() if relative else _peaks(), persistent=False)
         self.register_buffer("tilt_pixels", _tilt_pixels(instruments), persistent=False)
 
@@ -165,6 +167,7 @@ class Emulator(nn.Module):
         `relative` network sees the object without it, as flat as the patches without their means, and only
         the part of its output that is not smooth is used.
         """
+        # The published network was trained on objects over their maximum and sees fields the same way.
         if not self.relative:
             return self.forward(objects, modes, instruments)
         with torch.autocast(objects.device.type, enabled=False):
@@ -182,6 +185,7 @@ class Emulator(nn.Module):
             return torch.zeros_like(objects[..., :1, :1]), objects.amax((-2, -1), keepdim=True).clamp(
                 min=1e-12
             )
+        # A blur is linear: the image of a + b o is a + b times the image of o.
         level = objects.mean((-2, -1), keepdim=True)
         # A flat object has no spread; a millionth of its level keeps the division and its gradient finite.
         square = (objects - level).square().mean((-2, -1), keepdim=True)
@@ -194,6 +198,7 @@ class Emulator(nn.Module):
         for axis, n in ((-1, images.shape[-1]), (-2, images.shape[-2])):
             pixel = torch.arange(n, dtype=images.dtype, device=images.device)
             along = (pixel if axis == -1 else pixel[:, None]) - shift[:, 0 if axis == -1 else 1]
+            # grid_sample counts from -1 to 1 between the centres of the outermost pixels.
             places.append(2 * along / max(1, n - 1) - 1)
         where = torch.stack(places, -1)
         moved: torch.Tensor = nn.functional.grid_sample(

@@ -45,6 +45,8 @@ class Enhance(nn.Module):
     @property
     def reach(self) -> int:
         """Input pixels beyond which nothing influences an output pixel: the overlap that tiles need."""
+        # One pixel per 3 x 3 convolution: first, two per block, last, and the fine one, of half a pixel,
+        # rounded up.
         return 2 * self.blocks_count + 3
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -66,6 +66,7 @@ def import_file(
     else:
         layers = keras_files.read_layers(path)
         architecture, net = _recognise(path, list(ARCHITECTURES), lambda net: keras_files.fill(net, layers))
+    # Kind and unit are in no file of weights: the name given, and the published code, decide.
     kind = next((kind for word, kind in _KINDS.items() if word in name.lower()), "")
     unit = (
         _ENHANCE_UNIT[kind]

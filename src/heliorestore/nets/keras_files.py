@@ -44,6 +44,7 @@ def read_layers(path: Path) -> list[KerasLayer]:
         ) from error
     try:
         with h5py.File(path) as file:
+            # `save` puts the weights into a group, `save_weights` at the top.
             model = file.get("model_weights", file)
             if "layer_names" not in model.attrs:
                 raise WeightsError(
@@ -65,6 +66,7 @@ def _layer(group: Any, name: str) -> KerasLayer:
 
 
 def _texts(names: Any) -> list[str]:
+    # h5py returns bytes or text, depending on who wrote the file.
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 

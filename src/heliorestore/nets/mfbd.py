@@ -28,6 +28,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.up = up
+        # Before the convolution, as the published weights have it.
         self.bn = nn.BatchNorm2d(before)
         self.conv = nn.Conv2d(
             before,
@@ -42,6 +43,7 @@ class Block(nn.Module):
         x = self.bn(x)
         margin = self.conv.kernel_size[0] // 2
         if margin and not self.up and not x.is_cuda and not torch.is_grad_enabled():
+            # In place of the module's own padding; a gradient needs the plain operations.
             padded = _rectified(x, margin)
             return nn.functional.conv2d(padded, self.conv.weight, self.conv.bias, self.conv.stride)
         x = torch.relu(x)
@@ -105,6 +107,7 @@ class EncoderDecoder(nn.Module):
         half = _residual(half, self.C11, self.C12, self.C13, self.C14)
         quarter = _residual(half, self.C21, self.C22, self.C23, self.C24)
         eighth = _residual(quarter, self.C31, self.C32, self.C33, self.C34)
+        # Skips from the encoder: C41 and C51 only have to add what it has lost.
         x = _residual(self.C41(eighth) + quarter, None, self.C42, self.C43, self.C44)
         x = _residual(self.C51(x) + half, None, self.C52, self.C53, self.C54)
         return _corrected(frames[:, :1], self.C63(self.C62(self.C61(x))), self.C64)
@@ -152,6 +155,7 @@ class Pass(nn.Module):
         half = _residual(self.A01(torch.cat([current, frame], 1)), self.C11, self.C12, self.C13, self.C14)
         half = _residual(half, self.C21, self.C22, self.C23, self.C24)
         quarter = _residual(half, self.C31, self.C32, self.C33, self.C34)
+        # The first pass has no memory: its features go on as they are.
         deep = self.C41(quarter)
         kept8 = self.C43(deep if memory is None else self.B42(torch.cat([deep, memory[0]], 1)))
         x = self.C51(self.C45(self.C44(kept8)) + deep) + quarter
@@ -234,6 +238,7 @@ def start_open(net: nn.Module) -> None:
     )
     if last is None or first is None:
         return
+    # The first estimate is the sharpest frame itself.
     nn.init.zeros_(last.weight)
     if last.bias is not None:
         nn.init.zeros_(last.bias)

@@ -20,6 +20,7 @@ def fitting(
     """
     pixel = instrument.pixel_arcsec
     prefix = "mfbd-recurrent-" if network == "recurrent" else "mfbd-"
+    # The first that exists is used: fine pixels fall back on CRISP's network.
     suited = (
         ["chromis-quarter", "crisp-quarter"]
         if pixel is not None and pixel < _FINE_ARCSEC
@@ -69,6 +70,7 @@ def unit(record: weights.WeightsRecord, scale: float, sharpest: float) -> tuple[
     units = {
         "mean": (0.0, value),
         "times": (0.0, value * scale),
+        # A flat frame has no contrast to divide by.
         "contrast": (1.0, value / max(sharpest, 1e-6)),
     }
     if word not in units or not value > 0:

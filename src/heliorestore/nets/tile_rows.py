@@ -42,6 +42,7 @@ def cuts(shape: tuple[int, int], rows: slice, side: int, reach: int, zoom: int =
 
     Where `shape`, `rows`, `side` and `reach` are multiples of a network's stride, so are all tiles.
     """
+    # A tile reads as far around its part as the network looks, so its result is that of the whole image.
     top = max(0, rows.start - reach)
     for left in range(0, shape[1], side):
         right, first = min(left + side, shape[1]), max(0, left - reach)

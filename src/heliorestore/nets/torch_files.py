@@ -45,6 +45,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             f"{path.name} holds no weights: possible are a state_dict, or a dictionary with "
             f"one under {', '.join(_STATES)}."
         )
+    # torch's DataParallel adds this prefix to every name.
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 

@@ -26,6 +26,8 @@ def uncertain_image(net: Denoiser, images: torch.Tensor, passes: int) -> tuple[t
         try:
             for _ in range(passes):
                 image, log_variance = net.with_variance(images)
+                # Relative to the image without dropout: sums of large squares would lose the small spread in
+                # float32.
                 difference = image - denoised
                 total += difference
                 squares += difference.square()

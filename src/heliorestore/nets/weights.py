@@ -160,6 +160,7 @@ def load(name: str) -> tuple[nn.Module, WeightsRecord]:
         raise WeightsError(
             f"The weights {path} are damaged ({error}): install or import them again."
         ) from error
+    # The record may be that of other weights.
     found = hashlib.sha256(content).hexdigest()
     if found != record.sha256:
         raise WeightsError(
@@ -198,6 +199,7 @@ def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = Fa
     )
     table = dataclasses.asdict(dataclasses.replace(record, sha256=hashlib.sha256(content).hexdigest()))
     path = folder / f"{record.name}{_SUFFIX}"
+    # The record first: weights are found by their own file, which must not appear without it.
     with replacing(path.with_suffix(".json")) as file:
         file.write((json.dumps(table, indent=1) + "\n").encode())
     with replacing(path) as file:

@@ -83,6 +83,7 @@ def cached(days: Days, folder: Path, say: Callable[[str], None] = lambda _: None
     paths = [place / f"{days.key(number)}.npy" for number in range(total)]
     for number, path in enumerate(paths):
         if not path.exists():
+            # The scenes that exist are kept if this one is interrupted.
             stack = seen(days, number, folder)
             with replacing(path) as file:
                 np.save(file, stack)
@@ -120,7 +121,9 @@ def aligned(simulation: Simulation) -> FloatArray:
         ],
         1,
     )
+    # By the first object, the wide band.
     order = sorted(range(len(shifts)), key=lambda f: -contrast(moved[0, f].numpy()))
+    # The part of the distortion that alignment has removed is not in the frames any more.
     mean = distortions(simulation) - torch.from_numpy(shifts).to(torch.float32)[:, None, None]
     target = distorted(torch.from_numpy(simulation.truth), mean.mean(0))[
         :, None, BORDER:-BORDER, BORDER:-BORDER
@@ -153,6 +156,7 @@ def distorted(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
         torch.arange(rows, dtype=torch.float32), torch.arange(columns, dtype=torch.float32), indexing="ij"
     )
     places = torch.stack([(x - fine[1]) * 2 / (columns - 1) - 1, (y - fine[0]) * 2 / (rows - 1) - 1], -1)
+    # Bicubic: bilinear interpolation would blur the target.
     moved: torch.Tensor = torch.nn.functional.grid_sample(
         images[None], places[None], mode="bicubic", padding_mode="reflection", align_corners=True
     )[0]

@@ -177,7 +177,9 @@ class EmulatorTask:
         instrument); and images.
         """
         recipe = self.recipe
+        # On the device, so that no random numbers travel; seeded by the step's own stream.
         generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
+        # Rounded up or down at random, so that the mean share is exact for small batches too.
         varying = int(recipe.varying * size + random.random())
         objects = self._objects(random, generator, size - varying)
         parts = []
@@ -239,6 +241,7 @@ class EmulatorTask:
         with torch.no_grad():
             images = flow(object_[None, :side, :side], nodes)[0]
         inner = object_[before : before + recipe.patch, before : before + recipe.patch]
+        # One object for all samples: filter flow transforms it once for many fields of modes.
         seen = inner[None, None].expand(count, -1, -1, -1)
         return (
             seen,

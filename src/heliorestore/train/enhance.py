@@ -79,6 +79,7 @@ class EnhanceTask:
                     f"The scene {views.name} has room for {views.room} HMI pixels, less than "
                     f"patches of {recipe.patch}."
                 )
+        # Scenes are drawn by their area: every place is equally likely.
         areas = np.array([views.low.numel() for views in self.training], float)
         self._chances = areas / areas.sum()
 
@@ -107,6 +108,7 @@ class EnhanceTask:
         pair = self._cut(random, patch)
         if self.recipe.kind == "continuum":
             level, contrast = random.uniform(*_LEVELS), random.uniform(*_CONTRASTS)
+            # Around the quiet Sun, which is 1: level and contrast vary independently.
             low, high = (level * (1 + contrast * (image - 1)) for image in pair)
             return low, high
         # Fields superpose, and so do their images: a second scene brings opposite polarities close together.

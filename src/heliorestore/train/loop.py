@@ -121,6 +121,7 @@ def train(
         net.eval()
         figures = dict(task.validate(net))
         net.train()
+        # `train()` has thawed the norms.
         held = _hold(net, recipe, progress.step)
         progress.seconds = before + time.perf_counter() - began  # after the device has finished
         shown = float(torch.stack(losses).cpu().double().mean())
@@ -146,6 +147,7 @@ def _step(
     device: torch.device,
 ) -> torch.Tensor:
     """The loss of a step, left on the device: reading its value would make a GPU wait."""
+    # A stream of its own for every step: the batch does not depend on where a run was resumed.
     random = np.random.default_rng((recipe.seed, number))
     inputs, targets = task.batch(random, recipe.batch, recipe.patch)
     targets = targets.to(device)
@@ -153,6 +155,7 @@ def _step(
         group["lr"] = recipe.rate(number)
     optimiser.zero_grad(set_to_none=True)
     parts = [_placed(part, device) for part in (inputs if isinstance(inputs, tuple) else (inputs,))]
+    # bfloat16 has the range of float32, so the loss needs no scaling.
     half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     if isinstance(task, WithHeads):
         with half:

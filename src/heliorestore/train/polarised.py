@@ -94,6 +94,7 @@ def correlated_noise(
     Towards half of the cut-off the amplitude rises to 1 + `boost`, as a deconvolution amplifies it.
     """
     frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :])
+    # The cut-off has a soft edge: a sharp one would ring in the noise.
     response = np.exp(-2 * (np.pi * smoothing_px * frequency) ** 2) / (1 + np.exp(60 * (frequency - cutoff)))
     response = response * (1 + boost * np.exp(-(((frequency / cutoff - 0.5) / 0.25) ** 2)))
     made = np.fft.irfft2(np.fft.rfft2(random.standard_normal(shape)) * response, s=shape)

@@ -61,6 +61,7 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
+        # Adam's moments are poor estimates at first: large steps would waste the first weights.
         rising = (step + 1) / self.warmup if step < self.warmup else 1.0
         tail = max(1, round(self.cooldown * self.steps))
         return self.learning_rate * max(0.0, min(rising, (self.steps - step) / tail))
@@ -106,6 +107,7 @@ def from_table(cls: type[R], table: dict[str, Any]) -> R:
             raise SettingsError(f"A recipe has no {name!r}{hint}")
         default = known[name].default
         wanted = str if default is dataclasses.MISSING else type(default)
+        # TOML distinguishes 1 from 1.0, users do not.
         values[name] = (
             float(value)
             if wanted is float and type(value) is int

@@ -76,6 +76,7 @@ def read(scene: SceneFile, folder: Path) -> Scene:
             f"The cut-out {scene} of {path} has the shape {image.shape}; it must be an image "
             "of at least 16 pixels."
         )
+    # Without umbrae and pores.
     quiet = image[image > np.median(image) * 0.8].mean()
     return path.stem, (image / quiet) ** scene.power, scene.pixel_arcsec
 

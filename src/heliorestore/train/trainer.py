@@ -51,6 +51,7 @@ def run(
     trainer = _trainer(method)
     check_folder(output)
     recipe: Recipe = from_table(trainer.recipe, read_table(source))
+    # For the first weights; every step has a stream of its own.
     torch.manual_seed(recipe.seed)
     net = weights.build(recipe.architecture)
     began = ""

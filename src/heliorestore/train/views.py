@@ -66,12 +66,14 @@ def observe(name: str, scene: npt.NDArray[np.floating], pixel_arcsec: float) -> 
             f"The scene {name} has {scene.shape} pixels of {pixel_arcsec} arcsec: it is smaller "
             "than two HMI pixels."
         )
+    # Mirrored to twice the size, the scene is periodic without a jump at its borders.
     mirrored = torch.from_numpy(
         np.pad(scene.astype(np.float64), [(0, n) for n in scene.shape], mode="symmetric")
     )
     spectrum = torch.fft.rfft2(mirrored)
     views = []
     for telescope in (HMI, TWICE):
+        # On the scene's own pixels, which are finer than the telescope resolves.
         psf = telescope_psf(
             dataclasses.replace(telescope, pixel_arcsec=pixel_arcsec), (mirrored.shape[0], mirrored.shape[1])
         )

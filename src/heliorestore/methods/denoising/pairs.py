@@ -63,6 +63,7 @@ class Pairs:
     @property
     def split(self) -> int:
         """The first column that is held out."""
+        # One strip, not scattered patches, whose neighbours would give the answer away.
         return self.shape[1] - max(round(_HELD_OUT * self.shape[1]), _FEWEST_HELD)
 
     @property
@@ -73,6 +74,7 @@ class Pairs:
         self, random: np.random.Generator
     ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
         """Pairs of neighbouring times in either order; groups with strong signals are preferred."""
+        # Limited on both sides: weak groups are seen too, and one strong group does not crowd out the others.
         chances = np.clip(np.asarray(self.strengths, float), 0.2, 2.0)
         loaded = []
         for _ in range(min(_LOADED, len(self.groups) * (self.frames - 1))):
@@ -125,6 +127,7 @@ class Pairs:
             places.append(np.s_[..., row : row + side, column : column + side])
         # The product of both images: their independent noise averages out, so only signal can win.
         place = max(places, key=lambda where: float(np.nan_to_num(pair[0][where] * pair[1][where]).sum()))
+        # On the Sun all orientations and both signs of a polarisation are equally likely.
         turns, mirror, sign = int(random.integers(4)), random.random() < 0.5, random.choice((-1.0, 1.0))
         backwards = spectral and random.random() < 0.5
         made = []
@@ -169,6 +172,7 @@ class Aim:
         target = torch.where(good, other, 0.0)
         denoised = net(torch.nan_to_num(noisy, nan=0.0)).float()
         error = torch.where(good, denoised - target, 0.0) / self.variance**0.5
+        # Turns the means below into means over the good pixels.
         weight = max(float(good.float().mean()), 1e-6)
         total: torch.Tensor = (error.abs() if self.loss == "L1" else error.square()).mean() / weight
         if not self.uncertainty:
@@ -206,6 +210,7 @@ def judge(
     with torch.inference_mode():
         for pair in pairs:
             one, two = (torch.from_numpy(np.ascontiguousarray(image))[None].to(device) for image in pair)
+            # Either image can be the noisy input.
             losses += [float(aim.of(net, one, two)), float(aim.of(net, two, one))]
     return float(np.mean(losses))
 

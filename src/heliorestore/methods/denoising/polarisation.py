@@ -90,6 +90,7 @@ def light_of(burst: Burst, number: int) -> Light:
             "leave it out (--objects)."
         )
     level = float(np.median(good))
+    # The noise is part of the spread: subtracted below.
     spread = float(np.sqrt(np.mean((good - level) ** 2)))
     return Light(
         stokes_of(burst.labels[number]), noise, level, float(np.sqrt(max((spread / noise) ** 2 - 1, 0)))

@@ -73,6 +73,8 @@ class Job:
         def run(images: torch.Tensor) -> torch.Tensor:
             return torch.cat(uncertain_image(self.net, images, passes), 1) if passes else self.net(images)
 
+        # 0 is the mean of polarised light, and of an intensity less its median: a hole disturbs its
+        # surroundings least.
         images = torch.from_numpy(np.nan_to_num(noisy, nan=0.0))[None].to(self.device)
         bands = (slice(top, min(top + TILE, noisy.shape[1])) for top in range(0, noisy.shape[1], TILE))
         rows = [restored_rows(run, images, band, side=TILE, reach=self.net.reach) for band in bands]
