@@ -84,6 +84,7 @@ class Burst:
             "object_range": self.object_range or range(objects),
             "frame_range": self.frame_range or range(frames),
         }
+        # The record is frozen: this is the way to fill in defaults that depend on the shape.
         for name, value in fill.items():
             object.__setattr__(self, name, value)
         for name, wanted in (
@@ -197,4 +198,5 @@ class _Part:
 
 def as_slice(part: range) -> slice:
     """The slice that picks the numbers of a range, also when it runs backwards to the first element."""
+    # range(3, -1, -1) includes 0; as the end of a slice, -1 would mean the last element.
     return slice(part.start, part.stop if part.stop >= 0 else None, part.step)

@@ -77,6 +77,7 @@ def find_preset(source: str, method: str) -> Preset:
     if source.endswith(".toml"):
         return _read(Path(source).expanduser())
     for folder in (own_folder(), _shipped_folder()):
+        # Listed, not only existing: a name with slashes must not lead out of the folder.
         if (path := folder / f"{source}.toml") in _files(folder):
             return _read(path)
     known = ", ".join(presets(method)) or "none yet"
@@ -97,6 +98,7 @@ def save_preset(name: str, settings: Settings, about: str = "") -> Path:
     for option in options(type(settings)):
         value = getattr(settings, option.name)
         if option.name not in _OF_ONE_RUN and value != option.default:
+            # Changed settings explain themselves to whoever edits the file.
             lines.append(f"{option.name} = {_toml(value)}  # {option.help}")
         elif option.name not in _OF_ONE_RUN and value is not None:
             lines.append(f"{option.name} = {_toml(value)}")

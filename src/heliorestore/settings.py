@@ -94,6 +94,7 @@ class Option:
             value = float(value)
         if self.type is int and number and float(value).is_integer():
             value = int(value)
+        # `type`, not isinstance: for Python True is an int, for a user it is not.
         if type(value) is not self.type or (self.type is float and not math.isfinite(value)):
             wanted = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}[
                 self.type
@@ -131,6 +132,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for opt in options(type(self)):
+            # The record is frozen; `check` may normalise a value, such as 1 to 1.0.
             object.__setattr__(self, opt.name, opt.check(getattr(self, opt.name)))
 
     def replace(self, **changes: Any) -> Self:
@@ -138,6 +140,7 @@ class Settings:
         known = {opt.name for opt in options(type(self))}
         for name in changes:
             if name not in known:
+                # A typo must not pass silently: a default would take the place of what was meant.
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}."
                 raise SettingsError(f"{self.method or type(self).__name__} has no setting {name!r}{hint}")
@@ -233,6 +236,7 @@ def add_settings(parser: argparse._ActionsContainer, cls: type[Settings]) -> Non
         elif opt.unit:
             explained.append(opt.unit)
         explained.append(f"default {opt.default}")
+        # argparse formats help texts with %.
         text = " ".join([explained[0], f"({'; '.join(explained[1:])})"]).replace("%", "%%")
         if opt.type is bool:
             parser.add_argument(opt.flag, action=argparse.BooleanOptionalAction, default=None, help=text)

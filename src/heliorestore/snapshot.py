@@ -122,6 +122,7 @@ class Map(NDArrayOperatorsMixin):
         return len(self.array)
 
     def __getattr__(self, name: str) -> Any:  # mean, std, dtype and whatever else an array has
+        # copy and pickle look for private names before there is an array: without this they recurse for ever.
         if name.startswith("_") or name == "array":
             raise AttributeError(name)
         return getattr(self.array, name)

@@ -57,6 +57,7 @@ def _in_words(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         f"{label}: {_instrument_text(i)}"
         for label, i in zip(facts["labels"], facts["instruments"], strict=True)
     ]
+    # A spectral scan may have hundreds of objects.
     for line in lines if len(lines) < 9 else [*lines[:4], f"... {len(lines) - 8} more ...", *lines[-4:]]:
         yield "object", line
     if unknown := sorted({name for instrument in facts["instruments"] for name in instrument["unknown"]}):

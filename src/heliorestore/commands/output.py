@@ -50,10 +50,12 @@ def drain(
             if interrupted and snapshot.stop is None:
                 break
     if snapshot is None:
+        # Stopped before the first snapshot: there is nothing to write.
         raise KeyboardInterrupt
     kept = ""
     if interrupted and snapshot.stop is None:
         snapshot = dataclasses.replace(snapshot, stop=StopReason.USER)
+        # Closing the stream has written it.
         kept = getattr(settings, "checkpoint", "")
     snapshot = dataclasses.replace(snapshot, messages=snapshot.messages + notes)
     for message in dict.fromkeys(snapshot.messages):

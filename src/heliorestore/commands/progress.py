@@ -24,6 +24,7 @@ def interruptible() -> Iterator[list[int]]:
         caught.append(number)
         print("\nheliorestore: stopping after this step; press Ctrl-C again to abort", file=sys.stderr)
 
+    # An exception in the middle of an iteration would lose the result: the loop looks at the list instead.
     before = signal.signal(signal.SIGINT, catch)
     try:
         yield caught

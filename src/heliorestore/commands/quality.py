@@ -76,12 +76,14 @@ def figures(parsed: argparse.Namespace) -> dict[str, Any]:
         facts.append(found.facts())
         if reference is not None:
             other = min(number, reference.shape[0] - 1)
+            # A reference of a single frame serves every frame.
             wanted = reference.image(other, parsed.frame if reference.shape[1] > parsed.frame else 0)
             facts[-1]["reference"] = compare(image, wanted)
             names = (label, f"reference {reference.labels[other]}")
             charts.append(
                 partial(draw_photometry, intensities=intensities(image, wanted), names=names, unit=burst.unit)
             )
+            # One reference for all objects appears once in the chart.
             if number == other:
                 measured.append(measure(wanted, names[1], reference.instruments[other]))
         if found.spectrum is not None:

@@ -27,6 +27,7 @@ def run(parsed: argparse.Namespace) -> int:
     run = snapshot.run
     assert run is not None  # `reopen` has checked it
     check_output(parsed.output, overwrite=parsed.overwrite, inputs=run.inputs())
+    # A run that fell back to the CPU has recorded both devices.
     settings, device = settings_of(run), parsed.device or run.device.partition(",")[0]
     pick_device(device)
     return drain(

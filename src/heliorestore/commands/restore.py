@@ -54,6 +54,7 @@ def run(parsed: argparse.Namespace) -> int:
     method = load(parsed.command).settings
     preset = find_preset(parsed.preset, parsed.command) if parsed.preset else None
     settings = from_arguments(method, parsed, preset.settings(method) if preset else None)
+    # Before the files are read: a wrong name costs no time.
     pick_device(parsed.device)
     burst = read_burst(parsed.input[0] if len(parsed.input) == 1 else parsed.input)
     burst = burst.with_instrument(parsed.instrument).select(parsed.objects, parsed.frames)

@@ -78,6 +78,7 @@ def axes_of(image: Image) -> Axes:
             f"{image.path}: HDU {image.number} has {len(shape)} axis, and an image needs y and x."
         )
     kinds = [_kind(image.cards, len(shape) - axis) for axis in range(len(shape))]
+    # Axes without a known name may be y and x: many writers name the others only.
     sky = [axis for axis, kind in enumerate(kinds) if kind in ("", "x", "y")]
     if len(shape) > 2 and len(sky) >= 2 and len(sky) < len(shape):
         return _named(image, kinds, sky)
@@ -106,6 +107,7 @@ def _kind(cards: Mapping[str, Any], number: int) -> str:
         return "stokes"
     if word in TIME:
         return "time"
+    # Helioprojective, heliographic and Carrington longitudes: HPLN, HGLN, CRLN.
     if word in ("RA", "SOLX", "SOLARX", "SOLAR_X") or word[2:4] == "LN" or ctype == "SOLAR-X":
         return "x"
     if word in ("DEC", "SOLY", "SOLARY", "SOLAR_Y") or word[2:4] == "LT" or ctype == "SOLAR-Y":

@@ -35,6 +35,7 @@ class Gunzip:
     def open(self, path: Path) -> BinaryIO:
         """Return the file, open for reading, with a gzipped one already decompressed."""
         try:
+            # Reads are large: a buffer would only copy them once more.
             file = path.open("rb", buffering=0)
         except OSError as error:
             raise BurstError(f"{path} cannot be opened: {error.strerror or error}.") from error
@@ -50,6 +51,7 @@ class Gunzip:
     def _unpacked(self, path: Path, file: io.FileIO) -> bytes:
         changed = os.fstat(file.fileno()).st_mtime_ns
         with self._lock:
+            # One file is enough: the frames of a burst are read from the same one, again and again.
             if self._kept is None or self._kept[:2] != (path, changed):
                 self._kept = None  # free the old one first, or both are in memory
                 self._kept = (path, changed, _gunzip(path, file))

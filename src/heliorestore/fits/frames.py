@@ -47,6 +47,7 @@ class FileFrames:
         objects, frames, rows, columns = ranges = self._ranges(key)
         out = np.empty([len(r) for r in ranges], np.float32)
         if out.size:
+            # One read per frame: frames may be in different files, with different scaling.
             for i, object_ in enumerate(objects):
                 for j, frame in enumerate(frames):
                     out[i, j] = self._part(object_, frame, as_slice(rows), as_slice(columns))
@@ -88,6 +89,7 @@ class FileFrames:
         piece, inner, number = self.plan.find(object_, frame)
         image, key = piece.image, piece.key(inner, number, rows, columns)
         values = self._read(image, key)
+        # The file has x as its slower axis.
         if piece.axes.y > piece.axes.x:
             values = values.T
         return to_float32(values, image.cards, image.bitpix)
@@ -96,6 +98,7 @@ class FileFrames:
         """The stored numbers of a part of an image, in the file's own type and order of axes."""
         if image.code == "ana" and not image.data_size:
             with self._lock:
+                # anaio decompresses whole files: the last array is kept for the next frame.
                 if self._ana is None or self._ana[0] != image.path:
                     self._ana = None
                     self._ana = (image.path, ana.read(image))
@@ -134,6 +137,7 @@ def _read_block(
         )[0]
         return value
     wanted = range(shape[0])[first]
+    # A step reads the entries in between too: fewer wanted ones fit into a run.
     many = max(1, _AT_ONCE // entry // abs(wanted.step))
     if entry > _AT_ONCE and len(shape) > 1:
         parts = [_read_block(file, offset + i * entry, shape[1:], dtype, rest, path)[None] for i in wanted]

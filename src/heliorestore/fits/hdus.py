@@ -136,6 +136,7 @@ def _header_text(file: BinaryIO, at: int, end: int, path: Path, number: int) -> 
                 f"{path} is cut off in the header of HDU {number}: no END card before the end "
                 "of the file; copy it again."
             )
+        # A byte beyond ASCII spoils its card, not the whole header.
         block = read_exactly(file, offset, BLOCK, path).decode("ascii", "replace").replace("\ufffd", "?")
         blocks.append(block)
         for card in range(0, BLOCK, CARD):
@@ -152,6 +153,7 @@ def parse_cards(text: str) -> dict[str, Any]:
     """Keyword and value of the plain cards of a header; of a repeated keyword the first counts."""
     cards: dict[str, Any] = {}
     for at in range(0, len(text), CARD):
+        # The value indicator of the FITS standard: other cards are comments.
         if text[at + 8 : at + 10] == "= ":
             cards.setdefault(text[at : at + 8].rstrip(), _value(text[at + 10 : at + CARD]))
     return cards
@@ -206,6 +208,7 @@ def _data_size(cards: Mapping[str, Any], path: Path, number: int) -> int:
     # Random groups: NAXIS1 = 0 is their mark and not part of the size.
     if cards.get("GROUPS") is True and shape[-1] == 0:
         shape = shape[:-1]
+    # The standard's formula: |BITPIX| GCOUNT (PCOUNT + NAXIS1 NAXIS2 ...).
     elements = _count(cards, "GCOUNT", path, number, 1) * (
         _count(cards, "PCOUNT", path, number, 0) + math.prod(shape)
     )
@@ -216,6 +219,7 @@ def images_of(hdus: list[Hdu], path: Path) -> list[Image]:
     """The images among the HDUs, plain and tile-compressed, whatever their shape."""
     found = []
     primary = hdus[0]
+    # Times of the frames that need no regular step, in a table beside the images.
     frames_table = next(
         (hdu.number for hdu in hdus if hdu.kind == "BINTABLE" and hdu.cards.get("EXTNAME") == "FRAMES"), 0
     )
@@ -227,6 +231,7 @@ def images_of(hdus: list[Hdu], path: Path) -> list[Image]:
             continue
         prefix = "Z" if tiled else ""
         shape = _shape(hdu.cards, path, hdu.number, prefix)
+        # An extension has the primary header's cards too, but not those on its bytes.
         inherited = (
             {}
             if hdu is primary
@@ -275,6 +280,7 @@ def _tile_code(hdu: Hdu, shape: tuple[int, ...], path: Path) -> str:
             f"{path} is damaged: HDU {hdu.number} has {rows} tiles, but an image of {shape} in "
             f"tiles of {tile} has {tiles}."
         )
+    # A small damaged or hostile file must not claim an image that fills the memory.
     most = max(_MOST_TILED_PIXELS, _PIXELS_PER_BYTE * hdu.data_size)
     # Tiles extend beyond the image's edge by less than a tile, so this bounds the memory for unpacking one
     # plane.
@@ -311,6 +317,7 @@ def header_of(file: BinaryIO, image: Image) -> Header:
             for card in Header.fromstring(text).cards:
                 if _is_sound(card) and not STRUCTURE.match(card.keyword) and card.keyword not in own:
                     header.append(card, bottom=True)
+            # These may repeat, and are taken from both headers.
             own = set(header) - {"COMMENT", "HISTORY", ""}
     return header
 

@@ -98,6 +98,7 @@ def step_cards(snapshot: Snapshot, run: Run, number: int) -> list[Card]:
     ]
     if run.sources:
         names = ",".join(to_ascii(source.path.name) for source in (*run.files.values(), *run.sources)[:20])
+        # A card names a few, the table INPUTS has all.
         more = f" and {len(run.sources) - 20} more" if len(run.sources) > 20 else ""
         cards.append((f"PRREF{number}", names + more, "Input files (checksums in INPUTS)"))
     machine = (
@@ -126,6 +127,7 @@ def _parameters(run: Run) -> dict[str, Any]:
 
 def _was_turned(snapshot: Snapshot, run: Run) -> bool:
     """Whether a live setting has more than one value in the history."""
+    # A column of a list has a number behind the setting's name, as `object_weights 1`.
     names = {name for name, *_ in setting_rows(run)}
     columns = [column for title, column in snapshot.history.items() if title.partition(" ")[0] in names]
     return any(len(np.unique(column)) > 1 for column in columns)
@@ -216,6 +218,7 @@ def _table(name: str, columns: dict[str, Any], cards: Sequence[Card] = ()) -> fi
             made.append(fits.Column(title, "K" if values.dtype.kind == "i" else "D", array=values))
         else:
             texts = [to_ascii(value) for value in values]
+            # FITS has no texts of length 0.
             width = max([1, *map(len, texts)])
             made.append(fits.Column(title, f"{width}A", array=np.array(texts, f"S{width}")))
     hdu = fits.BinTableHDU.from_columns(made, name=name)
@@ -230,6 +233,7 @@ def checked_source(source: Source) -> tuple[str, str]:
     """
     try:
         now = Source.of(source.path)
+        # A checksum of a changed file would certify the wrong input.
         if (now.size, now.mtime_ns) == (source.size, source.mtime_ns):
             return _sha256(now), ""
         note = "changed since it was opened"

@@ -88,6 +88,7 @@ def _nodes(header: Header) -> tuple[tuple[float, float] | None, tuple[float, flo
     """`step` and `first` of a map on nodes."""
     if header.get("CTYPE1") != NODE_TYPE or header.get("CTYPE2") != NODE_TYPE:
         return None, (0.0, 0.0)
+    # The map's own WCS counts pixels from 1, the record from 0.
     steps = [float(header[f"CDELT{axis}"]) for axis in (2, 1)]
     places = [
         header[f"CRVAL{axis}"] + (1 - header[f"CRPIX{axis}"]) * step - 1
@@ -130,6 +131,7 @@ def _input_headers(
         return header_of(file, dataclasses.replace(image, header_at=((hdu.header_at, hdu.header_size),)))
 
     image = images_of(scanned, path)[0]
+    # The file has the WCS of the finer pixels: undone here, for the input's.
     headers = [without_own_cards(zoomed(planar(stored(scanned[0])), 1 / zoom))] * labels
     for hdu in scanned[1:]:
         if hdu.cards.get("EXTNAME") == HEADER_EXTENSION:

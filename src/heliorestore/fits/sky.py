@@ -46,6 +46,7 @@ def fit_planes(longitude: Floats, latitude: Floats, x: Floats, y: Floats) -> Flo
     planes: Floats = values @ inverse.T
     departure = np.sqrt(np.square(values - planes @ basis.T).mean((-1, -2)))
     extent = np.sqrt(np.square(planes[..., 1:] * [np.ptp(x), np.ptp(y)]).sum((-1, -2)))
+    # Two parallel axes span no area and cannot place an image.
     area = np.abs(np.linalg.det(np.nan_to_num(planes[..., 1:])))
     sizes = pixel_sizes(planes)
     sound = (

@@ -71,6 +71,7 @@ def tabulated_sky(piece: Piece, gunzip: Gunzip) -> npt.NDArray[np.float64] | Non
     units = [unit for number in plane if (unit := arcsec_per_unit(cards, number)) is not None]
     if len(tables) < len(plane) or len(units) < len(plane):
         return None
+    # No more points than the table has, and enough to see whether it is a plane.
     counts = [min(max(table.count(number) for table in tables), _POINTS) for number in plane]
     x, y = (
         np.linspace(1, size, max(count, 2)) for size, count in zip(piece.shape[:1:-1], counts, strict=True)
@@ -151,6 +152,7 @@ def _columns(
             file.seek(0)
             with silent_astropy(), fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
                 hdu = hdus[table]
+                # FITS ignores the case of column names; of equal names the first counts.
                 present = {name.upper(): name for name in reversed(hdu.columns.names)}
                 chosen = {name: present[name.upper()] for name in names if name.upper() in present}
                 if hdu.size > _LARGEST or not all(

@@ -130,6 +130,7 @@ def lookup(
         place = other.which - 1
         if owners[place]:
             return None
+        # Two image axes along one axis of the grid would be ambiguous: refused above.
         owners[place] = axis
         if other.index:
             index = np.asarray(columns.get(other.index, ()), np.float64).ravel()

@@ -120,6 +120,7 @@ def _decode(file: BinaryIO, image: Image, rows: range, shape: tuple[int, ...]) -
                 continue
             layout = ">2i" if column.descriptor == "P" else ">2q"
             count, offset = struct.unpack_from(layout, table, row * width + column.at)
+            # In a damaged file a descriptor may point anywhere.
             size = count * column.element
             if count < 0 or offset < 0 or offset + size > heap_size:
                 raise _Damage(f"tile {rows[row]} has {size} bytes at {offset} of a heap of {heap_size}")
@@ -172,6 +173,7 @@ def _checked(stream: bytes, code: str, tile: tuple[int, ...], cards: Mapping[str
     if code.startswith("GZIP"):
         most = math.prod(tile) * 8
         if (
+            # Only a large stream can unpack to much: only that is unpacked for a check.
             len(stream) * _GZIP_RATIO > 2**26
             and len(zlib.decompressobj(31).decompress(stream, most + 1)) > most
         ):

@@ -88,6 +88,7 @@ def pointed(header: Header, planes: npt.NDArray[np.float64], shape: tuple[int, i
     known = known[np.isfinite(known).all((1, 2))]
     if not len(known):
         return header
+    # Names and errors of the axes stay valid when their table is gone.
     named = [
         header.cards[key]
         for kind in ("CNAME", "CSYER")
@@ -146,6 +147,7 @@ def zoomed(header: Header, zoom: float) -> Header:
         ]
         scales = [f"CDELT{axis}{letter}" for axis in (1, 2)]
         for key in matrix + [key for key in scales if not matrix or key in header]:
+            # CDELT defaults to 1.
             fine[key] = _number(header, key, 1.0) / zoom
         for axis in (1, 2):
             fine[f"CRPIX{axis}{letter}"] = (

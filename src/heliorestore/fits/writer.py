@@ -88,6 +88,7 @@ def primary_header(snapshot: Snapshot) -> Header:
         if run.unit:
             added.append(("BUNIT", to_ascii(run.unit), "unit of the images"))
         added += step_cards(snapshot, run, number)
+    # Removed first: a card of an earlier step would keep its old place.
     for keyword, value, comment in added:
         if keyword in header:
             header.remove(keyword, remove_all=True)
