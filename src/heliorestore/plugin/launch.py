@@ -52,12 +52,14 @@ def demo(path: str | Path, out_fits: str | Path, out_png: str | Path, method: st
         if widget.run_panel.problem.text():
             raise RestorationError(widget.run_panel.problem.text())
         written = Path(out_fits)
+        # An older file would end the wait below at once.
         written.unlink(missing_ok=True)
         widget.export(written)
         wait(
             lambda: written.exists() and not widget.run_panel.messages.text().startswith("Writing"),
             "the export to end",
         )
+        # The canvas draws the last layers before the picture is taken.
         process_events(0.3)
         viewer.screenshot(str(out_png), canvas_only=False, flash=False)
     finally:

@@ -54,6 +54,7 @@ def _lacks_image(path: Path) -> bool:
 
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            # An ANA file, or a damaged one.
             if file.read(9) != b"SIMPLE  =":
                 return False
         # The reader reports odd headers; here only the existence of an image counts.

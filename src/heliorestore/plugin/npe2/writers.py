@@ -65,6 +65,7 @@ def _snapshot(data: Any, arguments: Mapping[str, Any]) -> Snapshot | None:
     record = metadata.get(TAG)
     return (
         record
+        # Identity: a copy, edited or not, is no longer the documented result.
         if isinstance(record, Snapshot) and data is metadata.get("pixels") and record.run is not None
         else None
     )
@@ -77,6 +78,7 @@ def _write_plain(path: Path, layers: Sequence[LayerData]) -> Path:
         make = fits.ImageHDU if number else fits.PrimaryHDU
         hdu = make(data=_pixels(data), header=_header(arguments))
         if number or len(layers) > 1:
+            # EXTNAME must fit into a card.
             hdu.name = str(arguments.get("name", ""))[:60]
         hdus.append(hdu)
     target = check_output(path, overwrite=True)

@@ -46,6 +46,7 @@ def as_python(
         if after != before
     }
     select = ", ".join(f"{name}={_slice_of(numbers)!r}" for name, numbers in chosen.items())
+    # Defaults are left out: the lines show what the user has chosen.
     changed = ", ".join(
         f"{o.name}={getattr(settings, o.name)!r}"
         for o in options(type(settings))

@@ -52,6 +52,7 @@ class Restart:
         """Whether the process that computes it still exists."""
         number, began = self.process
         try:
+            # A new process may have the old number: the start time tells them apart.
             return abs(psutil.Process(number).create_time() - began) < 1.0
         except (psutil.Error, ValueError):
             return False
@@ -98,6 +99,7 @@ class Autosave:
             written = self.state.stat().st_mtime_ns
         except FileNotFoundError:
             return
+        # The state is written once a minute: the record follows it, not every snapshot.
         if written != self._seen or _as_text(settings) != self.restart.rows:
             self._seen = written
             self.keep(snapshot, settings)
@@ -148,6 +150,7 @@ def begin(burst: Burst, settings: Settings, **known: Any) -> tuple[Autosave | No
         **known,
     )
     try:
+        # A random name: several windows may restore at once.
         made = Autosave(uuid.uuid4().hex, restart)
         made.write()
     except OSError as error:
@@ -182,6 +185,7 @@ def unfinished(method: str) -> list[Autosave]:
             saved = Autosave(path.stem, Restart(**values))
         except (OSError, ValueError, TypeError, KeyError):  # of another version, or not ours
             continue
+        # It belongs to this or another window.
         if saved.restart.runs:
             continue
         if saved.restart.ended or not (saved.state.exists() and saved.restart.sources):

@@ -9,6 +9,7 @@ def explain(error: Exception) -> str:
     """The error as a sentence that helps."""
     if isinstance(error, HeliorestoreError):
         return str(error)
+    # By name, so that torch need not be loaded for this.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return (
             f"There is not enough memory: choose fewer frames or objects, a smaller part of the image, "

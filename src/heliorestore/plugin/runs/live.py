@@ -35,6 +35,7 @@ class LiveLayers(ResultLayers):
     def show(self, snapshot: Snapshot) -> None:
         self.last = snapshot
         if self._is_old(snapshot):
+            # Older pixels must not overwrite the preview of the new settings.
             self._waiting.clear()
             self._add_one()
             self.look_ahead()
@@ -60,6 +61,7 @@ class LiveLayers(ResultLayers):
         if outcome.end is not End.FINISHED:
             return
         snapshot, images = outcome.value
+        # A later snapshot has come meanwhile: this preview is outdated.
         if snapshot is self.last:
             self.show_ahead(images)
 

@@ -165,6 +165,7 @@ class Preview(QObject):
         worker = RestoreWorker(
             "preview", dataclasses.replace(job, burst=burst, settings=job.settings, autosave=None, holds=True)
         )
+        # Each slot knows its worker: signals of an older one may still be queued.
         worker.signals.arrived.connect(lambda: self._arrived(worker))
         worker.signals.stage.connect(lambda stage: self._stage(worker, stage))
         worker.signals.ended.connect(lambda outcome: self._ended(worker, outcome))
@@ -178,6 +179,7 @@ class Preview(QObject):
         if self._settings is None or self._worker is None or self._quiet.isActive():
             self.restart_soon()
             return
+        # Another value of a setting that is not live needs another run.
         if settings.unlike(self._settings, live=False):
             self.restart_soon()
             return
@@ -206,6 +208,7 @@ class Preview(QObject):
         known = len(self.layers.layers)
         self.snapshot = within(snapshot, *self.rectangle.within(self.outer))
         self.layers.show(self.snapshot)
+        # New layers may cover the box: it must be on top, and selected, to be dragged.
         if len(self.layers.layers) > known and self.box.stands:
             self.box.to_front()
         self._tell()

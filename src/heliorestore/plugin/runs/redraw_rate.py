@@ -50,6 +50,7 @@ class Pace(QObject):
             self._painted.start(0)
             return
         now = time.monotonic()
+        # As long a rest as the drawing took, at least: half of the GUI's time stays free.
         self._due = now + max(1 / preferences().refresh_hz, now - self._began)
         if self._wanted:
             self.want()

@@ -129,6 +129,7 @@ class SweepLayers:
         self.snapshots[number] = snapshot
         if self._stack is None:
             objects, rows, columns = snapshot.images.shape
+            # Planes of values that have not run yet are empty.
             self._stack = np.full((objects, len(self.sweep.values), rows, columns), np.nan, np.float32)
         if self._stack.shape[-2:] != snapshot.images.shape[-2:]:
             raise SettingsError(
@@ -157,6 +158,7 @@ class SweepLayers:
         )
         data: Any = self._stack[object_]
         values, rows, columns = data.shape
+        # A view: the axes that only the viewer has get a stride of 0.
         data = np.broadcast_to(
             data.reshape(values, *(1 for _ in self._others), rows, columns),
             (values, *self._others.values(), rows, columns),

@@ -116,6 +116,7 @@ def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, na
         arguments["visible"] = False
         arguments["metadata"] |= {VERSION: stem, "settings": values}
         if (like := shown.get(object_)) is not None:
+            # Where the user sees the result now, with the same cuts and colours.
             arguments |= Placement.of_layer(like).of_grid(array.shape, array.shape)
             arguments |= {"contrast_limits": like.contrast_limits, "colormap": like.colormap}
         insert_quietly(viewer, data, arguments, kind, lowest)
@@ -164,6 +165,7 @@ def _key(layer: Any, snapshot: Snapshot) -> Any:
     """
     if VERSION in layer.metadata:
         return layer.metadata[VERSION]
+    # All snapshots of a run share one settings record, and no other run has it.
     return id(snapshot.run.settings) if snapshot.run is not None else id(snapshot)
 
 

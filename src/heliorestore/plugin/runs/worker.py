@@ -191,6 +191,7 @@ class RestoreWorker(Task):
     # -- in the worker's thread
 
     def _restore(self) -> None:
+        # The worker object outlives the run: it must not keep the burst.
         job, self._job = self._job, None
         if job is None or self.abort_requested:
             return

@@ -45,6 +45,7 @@ class Split:
         }
         self._picture.show(self._cut(), place | look | {"name": f"{source.name} left"})
         rows, columns = source.data.shape[-2:]
+        # Thin, but never thinner than half a pixel of a small image.
         width = max(_WIDTH * columns, 0.5)
         across = Placement.of_layer(source).of_grid((rows, columns), (1, 1))
         across["scale"] = across["scale"] * np.array([1.0, width / columns])

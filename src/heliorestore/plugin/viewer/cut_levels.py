@@ -22,6 +22,7 @@ def cut_levels(image: npt.NDArray[Any], how: float | str) -> tuple[float, float]
     between them.
     """
     sample = (
+        # Every n-th pixel is enough for a percentile, not for the extremes.
         image[tuple(slice(None, None, max(1, n // _SHOWN)) for n in image.shape)]
         if how != "min-max"
         else image

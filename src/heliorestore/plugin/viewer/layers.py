@@ -106,6 +106,7 @@ def burst_layers(burst: Burst, name: str = "") -> list[LayerData]:
         data = _frames_of_object(burst, object_)
         place = Placement.of_instrument(instrument)
         still = burst.shape[1] == 1
+        # From the first frame alone: the others are read when they are shown.
         limits = cuts(burst.image(object_, 0))
         pixels = data[0] if still else data
         arguments: dict[str, Any] = {
@@ -267,6 +268,7 @@ def common_burst(layers: Sequence[Any]) -> Burst | None:
         layer.metadata.get(TAG) is burst and layer.data is layer.metadata.get("pixels") for layer in layers
     )
     objects = sorted(layer.metadata.get("object", 0) for layer in layers)
+    # A selection of objects is a slice, so they must be equally spaced.
     steps = {b - a for a, b in itertools.pairwise(objects)}
     return burst if same and len(steps) <= 1 and 0 not in steps else None
 

@@ -25,6 +25,7 @@ class Canvas(FigureCanvasQTAgg):
         self.stale = True
 
     def draw_idle(self) -> None:
+        # Drawn with the next paint event: a hidden chart costs nothing.
         self.stale = True
         self.update()
 

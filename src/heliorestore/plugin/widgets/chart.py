@@ -39,6 +39,7 @@ class ChartPlace(QWidget):
             self.canvas.draw_idle()
         elif not self._loading:
             self._loading = True
+            # While it is imported the window would not react.
             start_task("Load matplotlib", _load_matplotlib, self._loaded, listed=False)
 
     def compose(self, figure: Figure) -> None:

@@ -67,6 +67,7 @@ class SettingsForm(QWidget):
             rows = QFormLayout(holder)
             rows.setContentsMargins(0, 0, 0, 0)
             rows.setVerticalSpacing(3)
+            # Panels are narrow: a long label goes above its field.
             rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
             rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
             for name in names:
@@ -87,6 +88,7 @@ class SettingsForm(QWidget):
                 self._show_error(field, "")
             except SettingsError as error:
                 self._show_error(field, str(error))
+                # All errors are shown, the first is raised.
                 first = first or error
         if first is not None:
             raise first
@@ -166,6 +168,7 @@ def _editor(option: Option, changed: Callable[..., None]) -> Editor:
         line.editingFinished.connect(changed)
         return line, line.text, line.setText
     bounded = option.minimum is not None and option.maximum is not None
+    # Settings that are turned while a method runs get a slider.
     if option.log or (option.live and option.type is float and bounded):
         default = option.default if option.default is not None else option.minimum or 1.0
         slide = SlideNumber(

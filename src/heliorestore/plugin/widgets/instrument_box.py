@@ -135,6 +135,7 @@ class InstrumentBox(QWidget):
             )
             for name, edit in self.numbers.items():
                 values = list(dict.fromkeys(getattr(instrument, name) for instrument in instruments))
+                # Kept, to see later which numbers the user has changed.
                 self._base[name] = f"{values[0]:.10g}" if len(values) == 1 and values[0] is not None else ""
                 edit.setText(self._base[name])
                 several = ", ".join("?" if v is None else f"{v:.10g}" for v in values)

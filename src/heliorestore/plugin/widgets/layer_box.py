@@ -24,6 +24,7 @@ class LayerBox(QComboBox):
         self._viewer = viewer
         self._prefer = prefer
         self.setToolTip(tip)
+        # Long layer names must not widen the panel.
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(14)
         self._events = [

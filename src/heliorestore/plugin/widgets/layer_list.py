@@ -74,7 +74,9 @@ class LayerList(QListWidget):
 
     def _rebuild(self, event: Any = None) -> None:
         layers = [layer for layer in self._viewer.layers if is_restorable(layer)]
+        # Ticks belong to layers, not to rows, which move.
         self._ticked = [layer for layer in self._ticked if layer in layers]
+        # Only clicks of the user may tick and untick.
         with QSignalBlocker(self):
             self.clear()
             for layer in layers:

@@ -72,6 +72,7 @@ class LossCurve(ChartPlace):
         """Axes with room for the next iterations; the lines are drawn over the picture of everything else."""
         self._axes = axes = figure.add_subplot()
         for name, values in self._curves.items():
+            # Animated lines are left out when matplotlib draws the rest.
             axes.plot(self._steps, values, label=name, linewidth=1.2, animated=True)
         rows = legend_above(axes) if self._curves else 0
         width, height = figure.canvas.get_width_height()
@@ -111,6 +112,7 @@ class LossCurve(ChartPlace):
         if self.canvas is None or self.canvas.stale or not self._fits():
             self.redraw()
             return
+        # Blitting: the lines are drawn over a stored picture of the axes, which are slow to draw.
         self.canvas.restore_region(self._background)
         self._draw_lines()
         self.canvas.update()

@@ -21,6 +21,7 @@ class IntBox(QSpinBox):
         low = -_INT_LIMIT if minimum is None else int(minimum)
         high = _INT_LIMIT if maximum is None else int(maximum)
         self.setRange(low, high)
+        # A value counts when it is complete, not at every key.
         self.setKeyboardTracking(False)
         self.setStepType(QSpinBox.StepType.AdaptiveDecimalStepType)
 
@@ -56,6 +57,7 @@ class FloatBox(QDoubleSpinBox):
 
     def valueFromText(self, text: str | None) -> float:
         try:
+            # A comma is a decimal point too, whatever the locale.
             value = float((text or "").replace(",", "."))
         except ValueError:
             return super().value()

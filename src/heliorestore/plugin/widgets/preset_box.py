@@ -32,6 +32,7 @@ class PresetBox(QWidget):
             "Settings for a kind of data, bundled or your own; choosing one fills in the form. The "
             "command line takes them with --preset."
         )
+        # `activated`: only a choice of the user fills in the form, not a refresh of the menu.
         self.menu.activated.connect(self._chosen)
         self.save_button = button(
             "Save…", "Save the current settings under a name of yours, as a TOML file.", self._save

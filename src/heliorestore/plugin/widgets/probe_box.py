@@ -226,6 +226,7 @@ class PsfView(QWidget):
         shown = self.part(field_arcsec)
         shown = shown[::-1] if self.upwards else shown
         rows, columns = shown.shape
+        # The square root makes the halo visible beside the core.
         pixels = np.ascontiguousarray(
             self._colours[(255 * np.sqrt(np.clip(shown / shown.max(), 0, 1))).astype(np.uint8)]
         )

@@ -84,6 +84,7 @@ class RunPanel(QWidget):
         if not further:
             self.snapshot = None
             self.curve.clear()
+            # Qt shows a moving bar: the number of iterations is not known yet.
             self.progress.setRange(0, 0)
         self.say("")
         self.report("")
@@ -174,6 +175,7 @@ class RunPanel(QWidget):
 
     def _stage(self, stage: Stage) -> None:
         if self.state is not State.STOPPING:
+            # A pause does not count in the rate.
             self._marks.clear()
             self._set_state(STATES[stage])
 

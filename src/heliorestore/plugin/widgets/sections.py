@@ -107,6 +107,7 @@ class _WheelScrolls(QObject):
     def _adopt(self, widget: QWidget) -> None:
         widget.installEventFilter(self)
         if widget.focusPolicy() == Qt.FocusPolicy.WheelFocus:
+            # With WheelFocus the wheel itself would give the focus.
             widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         for child in widget.children():
             if isinstance(child, QWidget):
@@ -156,6 +157,7 @@ def note(tip: str) -> QLabel:
 
 def say(label: QLabel, text: str) -> None:
     """Show the text in a note, or hide the note."""
+    # A zero-width space, at which the label may break the line.
     label.setText(_CHECKSUM.sub("\\1\u200b\\2", text))
     label.setVisible(bool(text))
 

@@ -121,6 +121,7 @@ class SweepBox(QWidget):
         self._number += 1
         sweep = self.layers.sweep
         if outcome.end is End.FINISHED and self._number < len(sweep.values):
+            # The run panel takes a new run only after this signal.
             QTimer.singleShot(0, self._next)
             return
         done = sum(snapshot is not None for snapshot in self.layers.snapshots)

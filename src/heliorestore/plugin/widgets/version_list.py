@@ -97,6 +97,7 @@ class VersionList(QWidget):
                 item = QListWidgetItem(version.name, self.list)
                 item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
                 item.setToolTip(_story(version))
+            # The same version stays chosen, known by its first layer: names may change.
             again = [
                 n
                 for n, version in enumerate(self._found)
