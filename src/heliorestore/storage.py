@@ -96,8 +96,8 @@ def _check_kind(target: Path, mode: int) -> None:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[IO[bytes]]:
-    """A result to write into, gzipped if its name ends in .gz; as `atomic_write`, but a disk that fails is a
-    sentence.
+    """A result to write into, gzipped if its name ends in .gz; like `atomic_write`, but an error of the disk
+    is a RestorationError.
     """
     target = Path(os.path.realpath(target))
     try:
@@ -119,8 +119,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """A file to write into that takes the path's name once it is complete and on the disk, with the
     permissions of the file that it replaces; a link stays a link.
 
-    Any error leaves what was there, and nothing beside it. Only a process that is killed leaves its part,
-    which the next one to write into the folder removes.
+    After an error the old file is unchanged, and nothing else is left. Only a killed process leaves its part,
+    which the next process that writes into the folder removes.
     """
     target = Path(os.path.realpath(path))
     sweep(target.parent)
@@ -143,9 +143,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the parts that processes which were killed have left in a folder; what cannot be removed
-    stays.
-    """
+    """Remove the parts that killed processes have left in a folder; those that cannot be removed stay."""
     with contextlib.suppress(OSError):
         for part in folder.glob(f".*{_MARK}*.part"):
             with contextlib.suppress(OSError):
@@ -154,7 +152,7 @@ def sweep(folder: Path) -> None:
 
 
 def _is_stale(host: str, pid: int, part: Path) -> bool:
-    """Whether nobody writes that part any more; of processes elsewhere only its age can tell."""
+    """Whether no process writes that part any more; on other machines only its age is known."""
     age = time.time() - part.stat().st_mtime  # s
     if age > _ABANDONED_S:
         return True
@@ -166,7 +164,7 @@ def _is_stale(host: str, pid: int, part: Path) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return True
-    except PermissionError:  # somebody else's
+    except PermissionError:  # a process of another user
         pass
     return False
 

@@ -50,7 +50,7 @@ def image_of(file: BinaryIO, path: Path) -> Image:
         most = f"; possible are up to {_MOST_PIXELS} if compressed" if compressed else ""
         raise BurstError(f"{path} is damaged or too large: its ANA header declares {sizes} pixels{most}.")
     size, start = pixels * abs(_BITPIX[kind]) // 8, blocks * _HEADER
-    # ANA's compressions never reach a ratio of 100, whatever the image.
+    # ANA's compressions never reach a ratio of 100, for any image.
     if end - start < (size // 100 if compressed else size):
         raise BurstError(
             f"{path} is cut off: its ANA header declares {sizes} pixels, but only {max(end - start, 0)} "

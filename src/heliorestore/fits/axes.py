@@ -168,6 +168,7 @@ def object_labels(image: Image, axes: Axes, coordinates: Coordinates) -> list[tu
         if kind == "wave":
             parts.append(_wave_labels(_in_nm(image, axis, values), length))
         elif kind == "stokes":
+            # Without coordinates the standard's order from 1: I, Q, U, V.
             stokes = np.arange(1, length + 1) if values is None or length > len(_STOKES) else values
             parts.append([(_STOKES.get(round(float(s)), f"Stokes {i}"), None) for i, s in enumerate(stokes)])
         else:

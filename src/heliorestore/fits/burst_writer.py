@@ -42,6 +42,7 @@ def write_burst(
     hdus += [fits.ImageHDU(array, name=name) for name, array in (extensions or {}).items()]
     if burst.times is not None:
         dates = np.datetime_as_string(burst.times, unit="ms")
+        # As text, which every reader understands, in the table that ours looks for.
         column = fits.Column("DATE-OBS", f"{max(map(len, dates))}A", array=dates)
         hdus.append(fits.BinTableHDU.from_columns([column], name="FRAMES"))
     return _write(hdus, target)

@@ -216,7 +216,7 @@ def _data_size(cards: Mapping[str, Any], path: Path, number: int) -> int:
 
 
 def images_of(hdus: list[Hdu], path: Path) -> list[Image]:
-    """The images among the HDUs, plain and tile-compressed, whatever their shape."""
+    """The images among the HDUs, plain and tile-compressed, of any shape."""
     found = []
     primary = hdus[0]
     # Times of the frames that need no regular step, in a table beside the images.

@@ -33,6 +33,7 @@ def reopen(path: Path) -> tuple[Burst, Snapshot]:
     files = [find_source(source, folder) for source in run.sources]
     snapshot = dataclasses.replace(snapshot, run=_with_files(run, folder))
     burst = read_burst(files)
+    # The record counts in the files' own objects and frames.
     selected = burst.select(as_slice(run.object_range), as_slice(run.frame_range))
     if len(selected.labels) != len(run.instruments):
         raise BurstError(

@@ -242,6 +242,7 @@ def _smooth(images: torch.Tensor) -> torch.Tensor:
     a constant is preserved.
     """
     rows, columns = (_gaussian(n, images) for n in images.shape[-2:])
+    # As two products of matrices: at the border the weights differ, which a convolution cannot do.
     return rows @ images @ columns.T
 
 
@@ -274,6 +275,7 @@ def _whitening() -> torch.Tensor:
 
 def _peaks() -> torch.Tensor:
     """The largest absolute value (mode) of each mode over the aperture."""
+    # A polar grid has points exactly on the edge, where many modes have their peak.
     radius, angle = np.meshgrid(np.linspace(0, 1, 101), np.arange(180) * (2 * np.pi / 180), indexing="ij")
     modes = make_basis(MODES, kind=BASIS).sample(radius * np.sin(angle), radius * np.cos(angle))
     return torch.tensor(np.abs(modes).max((1, 2)), dtype=torch.float32)

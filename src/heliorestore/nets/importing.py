@@ -92,6 +92,7 @@ def _of_state(path: Path, state: dict[str, torch.Tensor]) -> tuple[str, nn.Modul
     first = state.get("A01.conv.weight")
     names = list(ARCHITECTURES)
     # an encoder-decoder whose first layer has one channel per frame
+    # The number of frames is a shape in the file, not a name.
     if first is not None and first.ndim == 4:
         names += [f"{name}:{first.shape[1]}" for name in ("mfbd", "mfbd-quarter")]
 

@@ -155,7 +155,7 @@ class Pass(nn.Module):
         half = _residual(self.A01(torch.cat([current, frame], 1)), self.C11, self.C12, self.C13, self.C14)
         half = _residual(half, self.C21, self.C22, self.C23, self.C24)
         quarter = _residual(half, self.C31, self.C32, self.C33, self.C34)
-        # The first pass has no memory: its features go on as they are.
+        # The first pass has no memory: its features pass unchanged.
         deep = self.C41(quarter)
         kept8 = self.C43(deep if memory is None else self.B42(torch.cat([deep, memory[0]], 1)))
         x = self.C51(self.C45(self.C44(kept8)) + deep) + quarter

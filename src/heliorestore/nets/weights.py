@@ -190,6 +190,7 @@ def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = Fa
     from safetensors.torch import save as serialise
 
     folder.mkdir(parents=True, exist_ok=True)
+    # safetensors refuses views and other layouts.
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     content = serialise(
         {

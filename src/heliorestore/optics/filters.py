@@ -86,6 +86,7 @@ def _cosines(images: torch.Tensor) -> torch.Tensor:
 def _from_cosines(cosines: torch.Tensor) -> torch.Tensor:
     """The inverse of `_cosines`."""
     n = cosines.shape[-1]
+    # The imaginary part at k is the negative coefficient at n - k: the pixels are real.
     imaginary = torch.nn.functional.pad(-cosines[..., n - n // 2 :].flip(-1), (1, 0))
     spectra = (
         torch.complex(cosines[..., : n // 2 + 1].contiguous(), imaginary) * _quarter_turns(n, cosines).conj()

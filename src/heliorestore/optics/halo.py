@@ -28,6 +28,7 @@ def halo_transfer(basis: Basis, d_over_r0: float, phase_scale: float, v: torch.T
     `phase_scale` is the reference wavelength over the object's: phases, not wavefronts, scatter light.
     """
     distances, structure = _structure(basis.aperture, basis.count)
+    # Variances go as (D/r0)^(5/3), and phases as the inverse wavelength.
     power = d_over_r0 ** (5 / 3) * phase_scale**2
     values = np.exp(-0.5 * power * np.interp(v.double().cpu().numpy(), distances, structure))
     return torch.from_numpy(values).to(v)

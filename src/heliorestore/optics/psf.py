@@ -299,6 +299,7 @@ def telescope_psf(
         math.pi * known.diameter_m * pixel_rad / (known.wavelength_nm * 1e-9)
     )
     psf = wachter(radius) if known.psf == "wachter" else airy(radius, known.obscuration_m / known.diameter_m)
+    # Sampled at the pixels' centres: what lies beyond the grid is not in the sum.
     return (psf / psf.sum()).to(dtype)
 
 
@@ -311,6 +312,7 @@ def airy(radius: torch.Tensor, obscuration: float = 0.0) -> torch.Tensor:
         raise SettingsError(
             f"The central obscuration is {obscuration} of the aperture; it must be at least 0 and below 1."
         )
+    # Babinet: the light of the whole aperture minus that of the obscuration.
     amplitude = _jinc(radius) - obscuration**2 * _jinc(obscuration * radius)
     return (amplitude / (1 - obscuration**2)) ** 2
 

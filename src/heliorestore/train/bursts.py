@@ -140,6 +140,7 @@ def distortions(simulation: Simulation) -> torch.Tensor:
     psfs = torch.from_numpy(simulation.view.psf_grid(_NODES))
     offsets = torch.arange(psfs.shape[-1], dtype=torch.float32) - psfs.shape[-1] // 2
     total = psfs.sum((-2, -1))
+    # A centroid is the mean slope of the wavefront, so it is the displacement, also of a blurred image.
     return torch.stack([(psfs.sum(-1) @ offsets) / total, (psfs.sum(-2) @ offsets) / total], -1)
 
 
@@ -155,6 +156,7 @@ def distorted(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
     y, x = torch.meshgrid(
         torch.arange(rows, dtype=torch.float32), torch.arange(columns, dtype=torch.float32), indexing="ij"
     )
+    # grid_sample counts x first, from -1 to 1 between the centres of the outermost pixels.
     places = torch.stack([(x - fine[1]) * 2 / (columns - 1) - 1, (y - fine[0]) * 2 / (rows - 1) - 1], -1)
     # Bicubic: bilinear interpolation would blur the target.
     moved: torch.Tensor = torch.nn.functional.grid_sample(

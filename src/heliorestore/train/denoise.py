@@ -94,15 +94,13 @@ class DenoiseTask:
         self._of_files = [each for maps in scenes[recipe.scenes :] for each in maps]
 
     def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Noisy and clean patches (batch, 1, y, x) in units of the noise as somebody may have estimated
-        it.
-        """
+        """Noisy and clean patches (batch, 1, y, x) in units of an imperfect estimate of the noise."""
         pairs = [self._pair(random, patch) for _ in range(size)]
         noisy, clean = (torch.from_numpy(np.stack(side))[:, None] for side in zip(*pairs, strict=True))
         return noisy, clean
 
     def objective(self, net: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
-        """The error of the image and, where the network has that head, how unlikely this error is (equation
+        """The error of the image and, if the network has that head, the unlikelihood of this error (equation
         1).
 
         Each head learns for itself: the second does not influence the first, and costs time only for a part
@@ -114,6 +112,7 @@ class DenoiseTask:
         error = _error(denoised, targets)
         if net.highest is None:
             return error
+        # Detached below: the image must not be drawn to where the second head finds small errors.
         few = max(1, round(_SHARE * len(inputs)))
         squares = (denoised[:few].detach() - targets[:few]).square()
         return error + unlikelihood(squares, net.log_variance(inputs[:few]).float())
@@ -148,6 +147,7 @@ class DenoiseTask:
             random = np.random.default_rng((VALIDATION_SEED, number))
             row, column = ((n - _VALIDATION_SIDE) // 2 for n in whole.shape)
             low, high = self.recipe.noise_low, self.recipe.noise_high
+            # Three levels of noise, from the lowest to the highest of the training.
             sigma = low * (high / low) ** (number % 3 / 2)
             clean = whole[row : row + _VALIDATION_SIDE, column : column + _VALIDATION_SIDE] / np.float32(
                 sigma
@@ -166,6 +166,7 @@ class DenoiseTask:
     def _pair(self, random: np.random.Generator, patch: int) -> tuple[Map, Map]:
         low, high = np.log([self.recipe.noise_low, self.recipe.noise_high])
         signal = self._cut(random, patch)
+        # The noise is drawn on a logarithmic scale: all ratios of signal to noise are about equally frequent.
         strength = np.exp(random.uniform(*np.log(_STRENGTHS)) - random.uniform(low, high))
         clean = (
             min(strength, _STRONGEST / max(float(np.abs(signal).max()), 1e-30))
@@ -173,6 +174,8 @@ class DenoiseTask:
             * signal
         )
         noisy = clean + noise(random, (patch, patch))
+        # Input and truth are divided by an estimate of the noise that is a little wrong, as in an
+        # observation.
         judged = np.exp(_MISJUDGED * random.standard_normal())
         return np.asarray(noisy * judged, np.float32), np.asarray(clean * judged, np.float32)
 

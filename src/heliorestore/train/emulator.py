@@ -146,6 +146,7 @@ class EmulatorTask:
             raise SettingsError(
                 f"The recipe's patches need scenes of at least {self._side} pixels; one is smaller."
             )
+        # Towards its mean an object is the same on both borders, as the periodic blur needs it.
         self._window = apodisation((self._canvas, self._canvas), recipe.margin)
         self.to(torch.device("cpu"))
 
@@ -303,6 +304,7 @@ class EmulatorTask:
                     objects, modes, instruments, images = self.validation(turbulence, r0_cm)
                     outputs = net(objects, modes, instruments)
                     losses.append(float(self.loss(outputs, images)))
+                    # Eq. 12, image by image; the last one is the sky of points.
                     found = (outputs - images).square().sum((1, 2, 3)) / images.square().sum((1, 2, 3))
                     suns, sky = found[:-1].tolist(), found[-1:].tolist()
                     for name, values in (

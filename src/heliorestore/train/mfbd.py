@@ -157,6 +157,7 @@ class MfbdTask:
                     np.concatenate([[0], 1 + random.permutation(frames.shape[1] - 1)])
                     for _ in range(ORIENTATIONS)
                 ]
+                # Turned and turned back, as the method's committee does it.
                 members = torch.cat(
                     [
                         turned_back(net(turned(frames[:, order], n)), n)[:, -1:]
@@ -196,6 +197,7 @@ class MfbdTask:
         frames, target = torch.from_numpy(cut[_ordered(random, len(cut) - 1)]), torch.from_numpy(cut[-1:])
         frames = frames + _between(random, self.recipe.noise) * noise_of(frames, random)
         factor = float(random.uniform(*_CONTRASTS) / self.contrasts[number][day, object_])
+        # A patch may be darker or brighter than its field, whose mean the frames are scaled by.
         level = float(random.uniform(-_LEVEL, _LEVEL))
         return (frames - 1) * factor + level, (target - 1) * factor + level
 
@@ -204,6 +206,7 @@ class MfbdTask:
         norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
+            # Running means lag behind the weights: these are measured with the weights as they are.
             norm.reset_running_stats()
             norm.momentum = None  # the mean over all batches
             norm.train()

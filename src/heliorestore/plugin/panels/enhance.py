@@ -36,7 +36,7 @@ class EnhanceWidget(RestoreWidget):
     def __init__(self, napari_viewer: Viewer) -> None:
         self.comparison = comparison_of(napari_viewer)
         self._latest: ResultLayers | None = None
-        self._split_pair: tuple[Any, Any] | None = None  # that the slider can set against each other
+        self._split_pair: tuple[Any, Any] | None = None  # that the slider can compare
         super().__init__(napari_viewer)
         self.run_panel.state_changed.connect(self._compare_when_idle)
         self.run_panel.state_changed.connect(self._show_border)

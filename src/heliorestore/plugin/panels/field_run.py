@@ -155,7 +155,7 @@ class FieldRun(QObject):
             self._quiet.start(QUIET_MS)  # the knobs were moved during the last iteration
 
     def _forget_run(self) -> None:
-        """Knobs no longer go on with the run before: a sweep has layers of its own."""
+        """Changed settings no longer continue the previous run: a sweep has its own layers."""
         self.job = self.layers = None
 
     def _drop_ended(self) -> None:

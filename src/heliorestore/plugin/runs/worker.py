@@ -238,6 +238,7 @@ class RestoreWorker(Task):
         with self._change:
             self._latest = snapshot
             ring, self._pending = not self._pending, True
+        # Emitted outside of the lock: a slot may call `take`.
         if ring:
             self._tell("arrived")
 

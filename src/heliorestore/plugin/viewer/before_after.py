@@ -61,6 +61,7 @@ class Split:
         )
         # The middle of the line at the middle of the first column.
         self._origin = np.array(line.translate) - self._step_to((columns - 1) / 2)
+        # On the viewer, not the layer: the selection stays the user's.
         self._viewer.mouse_drag_callbacks.append(self._drag)
         self.move(part)
 
@@ -111,6 +112,7 @@ class Split:
             > _GRIP_PX / viewer.scene.camera.zoom
         ):
             return
+        # Or the camera would move with the divider.
         pans = viewer.scene.camera.mouse_pan
         viewer.scene.camera.mouse_pan = False
         try:

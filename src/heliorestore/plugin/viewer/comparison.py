@@ -152,6 +152,7 @@ class Comparison(QObject):
         self.split.drop()
         self._difference.put_away()
         for layer, limits, reach in before.limits:
+            # The range first: setting it may clip the limits.
             layer.contrast_limits_range = reach
             layer.contrast_limits = limits
         for layer, visible in before.visible:
@@ -230,7 +231,7 @@ class Comparison(QObject):
             },
         )
 
-    # -- what happens meanwhile
+    # -- changes during a comparison
 
     def _changes(self, pair: tuple[Any, Any]) -> list[Any]:
         """The events that change a difference."""

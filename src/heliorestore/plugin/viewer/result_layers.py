@@ -95,6 +95,7 @@ class ResultLayers:
         loop.
         """
         shown = {} if self.last is None else self._pictures(self.last)
+        # Mouse and keys are served between two turns.
         end = time.monotonic() + _TURN_S
         try:
             while self._waiting:

@@ -57,7 +57,7 @@ class FloatBox(QDoubleSpinBox):
 
     def valueFromText(self, text: str | None) -> float:
         try:
-            # A comma is a decimal point too, whatever the locale.
+            # A comma is a decimal point too, in every locale.
             value = float((text or "").replace(",", "."))
         except ValueError:
             return super().value()

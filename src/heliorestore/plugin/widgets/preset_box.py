@@ -35,10 +35,10 @@ class PresetBox(QWidget):
         # `activated`: only a choice of the user fills in the form, not a refresh of the menu.
         self.menu.activated.connect(self._chosen)
         self.save_button = button(
-            "Save…", "Save the current settings under a name of yours, as a TOML file.", self._save
+            "Save…", "Save the current settings under your own name, as a TOML file.", self._save
         )
         self.delete_button = button(
-            "Delete", "Delete the chosen preset of yours; bundled presets stay.", self._delete
+            "Delete", "Delete the chosen preset of your own; bundled presets stay.", self._delete
         )
         self.folder_button = button("Folder", "Open the folder of your own presets.", self.open_folder)
         self.about = note("The purpose of the preset.")
