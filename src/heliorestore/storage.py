@@ -109,7 +109,7 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
                 yield file
     except OSError as error:
         raise RestorationError(
-            f"{target} could not be written ({error.strerror or error}); what was there before is unchanged. "
+            f"{target} could not be written ({error.strerror or error}); an older file is unchanged. "
             "Free some space or choose another folder."
         ) from error
 

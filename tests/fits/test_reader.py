@@ -536,7 +536,7 @@ def test_rubbish_between_extensions_is_not_skipped(tmp_path):
     fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(voxels(5, 6)) for _ in range(3))]).writeto(path)
     data = path.read_bytes()
     path.write_bytes(data[: 2880 * 3] + b"x" * 80 + data[2880 * 3 + 80 :])
-    refused(path, "after HDU 1 come .* that are no FITS extension")
+    refused(path, "after HDU 1 come .* that are not a FITS extension")
 
 
 # -- ANA

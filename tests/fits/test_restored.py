@@ -223,7 +223,9 @@ def test_a_later_format_is_refused(tmp_path):
     path.write_bytes(
         path.read_bytes().replace(b"HELIOFMT=                    1", b"HELIOFMT=                    2")
     )
-    with pytest.raises(BurstError, match=r"another heliorestore \(format 2\); this one reads format 1"):
+    with pytest.raises(
+        BurstError, match=r"another version of heliorestore \(format 2\); this one reads format 1"
+    ):
         read(path)
 
 

@@ -350,7 +350,7 @@ def test_a_failure_leaves_the_old_file_whole(snapshot, tmp_path, monkeypatch, st
     with monkeypatch.context() as patch:
         patch.setattr(Path if step == "replace" else os, step, fail)
         with pytest.raises(
-            RestorationError, match=f"could not be written .{os.strerror(code)}.*before is unchanged"
+            RestorationError, match=f"could not be written .{os.strerror(code)}.*older file is unchanged"
         ):
             write(snapshot, path, overwrite=True)
     assert path.read_text() == "precious"

@@ -95,8 +95,8 @@ def scan(file: BinaryIO, path: Path) -> list[Hdu]:
         cards = parse_cards(text)
         if _count(cards, "TFIELDS", path, len(hdus), 0) > _MOST_COLUMNS:
             raise BurstError(
-                f"{path} is damaged: HDU {len(hdus)} has {cards['TFIELDS']} columns; FITS knows "
-                f"at most {_MOST_COLUMNS}."
+                f"{path} is damaged: HDU {len(hdus)} has {cards['TFIELDS']} columns; FITS allows at "
+                f"most {_MOST_COLUMNS}."
             )
         data_at = at + size
         data_size = _data_size(cards, path, len(hdus))
@@ -121,7 +121,7 @@ def _goes_on(file: BinaryIO, at: int, end: int, path: Path, number: int) -> bool
     if not block.strip(b"\0 "):
         return False
     raise BurstError(
-        f"{path} is damaged: after HDU {number - 1} come {end - at} bytes that are no FITS "
+        f"{path} is damaged: after HDU {number - 1} come {end - at} bytes that are not a FITS "
         "extension; copy it again."
     )
 
@@ -187,7 +187,7 @@ def _shape(cards: Mapping[str, Any], path: Path, number: int, prefix: str = "") 
     """The axes of the data in numpy's order."""
     axes = _count(cards, f"{prefix}NAXIS", path, number)
     if axes > 999:
-        raise BurstError(f"{path} is damaged: HDU {number} has {axes} axes, and FITS knows at most 999.")
+        raise BurstError(f"{path} is damaged: HDU {number} has {axes} axes, and FITS allows at most 999.")
     return tuple(_count(cards, f"{prefix}NAXIS{axis}", path, number) for axis in range(axes, 0, -1))
 
 
@@ -195,7 +195,7 @@ def _bitpix(cards: Mapping[str, Any], path: Path, number: int, prefix: str = "")
     bits = cards.get(f"{prefix}BITPIX")
     if bits not in (8, 16, 32, 64, -32, -64) or isinstance(bits, (bool, float)):
         raise BurstError(
-            f"{path} is damaged: BITPIX of HDU {number} is {bits!r}; FITS knows 8, 16, 32, 64, -32 and -64."
+            f"{path} is damaged: BITPIX of HDU {number} is {bits!r}; FITS allows 8, 16, 32, 64, -32 and -64."
         )
     return int(bits)
 

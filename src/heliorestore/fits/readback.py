@@ -105,7 +105,7 @@ def _opened(file: BinaryIO, path: Path, format_: object) -> Iterator[fits.HDULis
     try:
         if format_ != FORMAT:
             raise BurstError(
-                f"{path} was written by another heliorestore (format {format_}); this one "
+                f"{path} was written by another version of heliorestore (format {format_}); this one "
                 f"reads format {FORMAT}."
             )
         file.seek(0)

@@ -49,8 +49,7 @@ def fitting(
     elif not low <= pixel <= high:
         messages.append(
             f"The pixels have {pixel:g} arcsec; the weights {record.name} were trained on {low:g} to "
-            f"{high:g} arcsec "
-            f"({record.instrument or 'an instrument unknown'}): expect less."
+            f"{high:g} arcsec ({record.instrument or 'an unknown instrument'}): expect a poorer result."
         )
     return net, record, messages
 

@@ -59,8 +59,8 @@ class DenoiseRecipe(Recipe):
         super().__post_init__()
         if not 0 < self.noise_low <= self.noise_high:
             raise SettingsError(
-                f"The recipe's noise goes from {self.noise_low} to {self.noise_high}; it "
-                "must rise from above 0."
+                f"The recipe's noise goes from {self.noise_low} to {self.noise_high}; both must be "
+                "positive, the smaller one first."
             )
         if self.validation_scenes + len(self.validation_files) < 1 or self.scenes + len(self.files) < 1:
             raise SettingsError("The recipe needs scenes to train on, and others to validate with.")
@@ -86,7 +86,7 @@ class DenoiseTask:
         for maps in (*self.training.values(), *self.validation.values()):
             if min(maps[0].shape) < max(recipe.patch, _VALIDATION_SIDE):
                 raise SettingsError(
-                    f"A map of the recipe's has {maps[0].shape} pixels, less than patches of "
+                    f"A map of the recipe has {maps[0].shape} pixels, less than patches of "
                     f"{recipe.patch} need."
                 )
         scenes = list(self.training.values())

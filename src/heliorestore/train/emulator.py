@@ -85,8 +85,8 @@ class EmulatorRecipe(Recipe):
             or self.points + self.textures > 1
         ):
             raise SettingsError(
-                "The recipe needs scenes to train on and others to validate with; points and textures are at "
-                "most all of it."
+                "The recipe needs scenes to train on and others to validate with; the fractions of "
+                "points and textures together are at most 1."
             )
         if self.patch % 16 or self.margin < 2:
             raise SettingsError(

@@ -233,7 +233,7 @@ def _load(
         raise RestorationError(f"There is no {path} to resume from: start without --resume.") from error
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         raise RestorationError(
-            f"{path} cannot be resumed from ({type(error).__name__}: {error}): start without --resume."
+            f"{path} cannot be read ({type(error).__name__}: {error}): start without --resume."
         ) from error
     try:
         net.load_state_dict(state["net"])

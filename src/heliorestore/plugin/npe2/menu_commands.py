@@ -67,4 +67,4 @@ def _cut(how: float | str) -> None:
 
     viewer = current_viewer()
     if viewer is None or not apply_cuts(viewer, how):
-        show_info("There is no image layer whose contrast could be set: open an image first.")
+        show_info("There is no image layer whose contrast can be set: open an image first.")

@@ -88,7 +88,7 @@ def _write_plain(path: Path, layers: Sequence[LayerData]) -> Path:
 
 
 def _pixels(data: Any) -> Any:
-    """The pixels in a type that FITS knows."""
+    """The pixels in a type that FITS allows."""
     array = np.asarray(data)
     if array.dtype == bool:
         return array.astype(np.uint8)
