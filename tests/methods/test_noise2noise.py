@@ -248,7 +248,7 @@ def test_mistakes_are_sentences(changes: dict, frames: int, message: str) -> Non
 
 def test_images_too_small_and_without_noise_are_refused(fitted: str) -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(SettingsError, match="too small; 8 x 8"):
+    with pytest.raises(SettingsError, match="too small; the smallest possible are 8 x 8"):
         restore(Burst.from_array(rng.standard_normal((5, 9))), DenoiseSettings(weights=fitted), device="cpu")
     with pytest.raises(SettingsError, match="too small to train on"):
         restore(

@@ -262,7 +262,7 @@ def test_a_run_that_waits_for_settings_at_its_end_is_shown_and_can_be_stopped(pa
     job = dataclasses.replace(panel.job(), holds=True)
     run.start(job, panel.make_layers(job))
     qtbot.waitUntil(lambda: run.state.name == "HOLDING" and run.snapshot is not None, timeout=20_000)
-    assert "waiting for a change" in run.status.text()
+    assert "Waiting for a change" in run.status.text()
     assert (run.run_button.isEnabled(), run.pause_button.isEnabled()) == (False, False)
     assert finish(panel, run.stop_button.click).end.value == "stopped"
 
