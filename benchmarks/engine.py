@@ -164,7 +164,7 @@ def main() -> None:
     print(f"{a.frames} frames of {a.objects} objects, memory {a.memory_gb or 'as free'}\n")
     print(
         "| field | first iteration | iteration | per pixel, frame and object | FFTs alone | memory at the "
-        "peak | as told before | tiles |"
+        "peak | predicted | tiles |"
     )
     print("|---" * 8 + "|")
     for size in a.sizes:

@@ -170,7 +170,7 @@ NOTES = {
     "the image's standard deviation, after the first_step and of the result; "
     f"rounding: what frames changed by {NUDGE:g} do to the CPU's result; repeated: two runs on the device.",
     "flow": "Medians per iteration, after the first one; fft_share: of the Fourier transforms alone; "
-    "predicted_gb: as told before a run.",
+    "predicted_gb: the estimate before the run.",
     "networks": "Medians. Compiled: CUDA graphs. row_of_tiles_s: the network alone; the rest of `seconds` is "
     "work on the CPU.",
 }

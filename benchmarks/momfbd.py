@@ -198,7 +198,7 @@ def results(method: str, simulation: Simulation) -> Iterator[tuple[np.ndarray, i
 
 
 def oracle(simulation: Simulation, modes: int = 200, step: int = 16, psf: int = 64) -> np.ndarray:
-    """The objects that the solver finds when it is told the true wavefronts, as far as so many modes can say
+    """The objects that the solver finds from the true wavefronts, as far as so many modes can describe
     them."""
     settings = SvMomfbdSettings(
         modes=modes, grid_step=step, psf=psf, r0_cm=simulation.view.settings.r0_cm, align=False

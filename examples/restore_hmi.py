@@ -1,5 +1,5 @@
-"""Restore the HMI-like sample on a twice finer grid, watching residual and contrast; stop by hand when it no
-longer pays.
+"""Restore the HMI-like sample on a twice finer grid, watching residual and contrast; stop manually when it no
+longer improves.
 """
 
 from contextlib import closing

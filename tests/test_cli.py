@@ -153,7 +153,7 @@ def test_rerun_refuses_a_changed_input(tmp_path: Path, capsys: pytest.CaptureFix
         ((*RL, "-o", "OUT", "--instrument", "crips-8542"), "did you mean crisp-8542"),
         ((*RL, "-o", "OUT", "--device", "tpu"), "device 'tpu' is not available"),
         ((*RL, "-o", "OUT", "--frames", "3:9"), "No frames are left: the burst has 1"),
-        ((*RL, "-o", "OUT", "--frames", "a:b"), "no slice; write A:B"),
+        ((*RL, "-o", "OUT", "--frames", "a:b"), "not a slice; write A:B"),
         ((*RL, "-o", "OUT", "--speed", "9"), "unrecognized arguments: --speed 9"),
         ((*RL,), "required: -o/--output"),
         ((*RL, "-o", "nowhere/out.fits"), "nowhere does not exist"),
@@ -371,7 +371,7 @@ def test_ctrl_c_keeps_the_state_and_says_how_to_go_on(
     )
     slow(1)
     assert run(*command) == 130
-    assert f"{state} keeps the state: the same command with --overwrite goes on" in capsys.readouterr().err
+    assert f"{state} keeps the state: the same command with --overwrite continues" in capsys.readouterr().err
     assert heliorestore.read(out).history["step"].tolist() == [0, 1]
     slow(4)  # the last one: there is nothing left to go on with
     assert run(*command, "--overwrite") == 130

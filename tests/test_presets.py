@@ -77,7 +77,7 @@ def test_an_own_preset_hides_a_shipped_one_which_stays() -> None:
     save_preset("hifi", SvMomfbdSettings(lambda_object=0.5))
     assert find_preset("hifi", "sv-momfbd").settings(SvMomfbdSettings).lambda_object == 0.5
     delete_preset(presets("sv-momfbd")["hifi"])
-    with pytest.raises(SettingsError, match="comes with heliorestore and stays"):
+    with pytest.raises(SettingsError, match="is bundled with heliorestore"):
         delete_preset(presets("sv-momfbd")["hifi"])
 
 

@@ -1,4 +1,4 @@
-"""What memory is free and may be used, and what becomes of it."""
+"""How much memory is free and may be used, and for what."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHARE = 0.5
 
 
 def budget_bytes(memory_gb: float | None, device: torch.device) -> float:
-    """Bytes for the work of a method on a device: a setting, or half of what the machine has free."""
+    """Bytes for the work of a method on a device: a setting, or half of the free memory."""
     if memory_gb is not None:
         return memory_gb * 1e9
     if device.type == "cuda":
@@ -22,8 +22,8 @@ def budget_bytes(memory_gb: float | None, device: torch.device) -> float:
 
 @dataclass(frozen=True)
 class Shares:
-    """What becomes of a budget: bytes for frames held in memory (0: they are read when wanted), and for the
-    work on them.
+    """The parts of a budget: bytes for frames held in memory (0: they are read when needed), and for the work
+    on them.
     """
 
     held: float
@@ -31,8 +31,8 @@ class Shares:
 
 
 def share(memory_bytes: float, burst_shape: tuple[int, int, int, int], state_bytes: float = 0.0) -> Shares:
-    """Frames (object, frame, y, x) are held where they take no more than a third; a quarter at least is left
-    for the work.
+    """Frames (object, frame, y, x) are held if they take no more than a third; at least a quarter is left for
+    the work.
     """
     frames = 4.0 * math.prod(burst_shape)
     held = frames if frames <= memory_bytes / 3 else 0.0
@@ -40,7 +40,7 @@ def share(memory_bytes: float, burst_shape: tuple[int, int, int, int], state_byt
 
 
 def _free_bytes() -> float:
-    """Main memory that the system would give without swapping."""
-    import psutil  # at first use: what only reads files starts faster without it
+    """Main memory that is available without swapping."""
+    import psutil  # at first use: a command that only reads files starts faster without it
 
     return float(psutil.virtual_memory().available)

@@ -1,4 +1,4 @@
-"""What was observed: a burst of short exposures, ordered object, frame, y, x."""
+"""The observation: a burst of short exposures, ordered object, frame, y, x."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file that pixels came from, as it was when it was opened; the checksum is known once a result was
-    written.
+    """A file from which pixels came, in its state when it was opened; the checksum is known after a result
+    was written.
     """
 
     path: Path
@@ -52,10 +52,10 @@ class Burst:
     """Frames (object, frame, y, x) with what is known about them; NaN marks a bad pixel.
 
     `instruments`, `labels` and `headers` have one entry per object, `times` one per frame (UTC, NaT where
-    unknown). `pointing` (object, frame, 2, 3) is where every image lies, if the file tells it for each:
+    unknown). `pointing` (object, frame, 2, 3) is the place of every image, if the file gives it for each:
     longitude and latitude in arcsec at the field's centre, their change per pixel along x, and along y; NaN
-    where unknown. `object_range` and `frame_range` say which part of the file this is. `layout` names the row
-    of the file table.
+    where unknown. `object_range` and `frame_range` are the part of the file that this is. `layout` is a key
+    of `fits.layouts.LAYOUTS`.
     """
 
     frames: Frames
@@ -84,6 +84,7 @@ class Burst:
             "object_range": self.object_range or range(objects),
             "frame_range": self.frame_range or range(frames),
         }
+        # The record is frozen: this is the way to fill in defaults that depend on the shape.
         for name, value in fill.items():
             object.__setattr__(self, name, value)
         for name, wanted in (
@@ -176,9 +177,7 @@ class Burst:
 
 
 class _Part:
-    """The objects, frames, rows and columns of a `Frames` that a selection keeps, read only when asked
-    for.
-    """
+    """The objects, frames, rows and columns of a `Frames` that a selection keeps, read only when needed."""
 
     def __init__(self, frames: Frames, *chosen: range) -> None:
         self._frames = frames
@@ -199,4 +198,5 @@ class _Part:
 
 def as_slice(part: range) -> slice:
     """The slice that picks the numbers of a range, also when it runs backwards to the first element."""
+    # range(3, -1, -1) includes 0; as the end of a slice, -1 would mean the last element.
     return slice(part.start, part.stop if part.stop >= 0 else None, part.step)

@@ -1,4 +1,6 @@
-"""The command `heliorestore`: every mistake of a user is one line and exit 2, Ctrl-C keeps what there is."""
+"""The command `heliorestore`: every mistake of a user is one line and exit 2, Ctrl-C keeps the result so
+far.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    # the process is ours: on a busy machine, threads that wait by spinning take the cores from each other
+    # only in our own process: on a busy machine, threads that wait by spinning take the cores from each other
     if argv is None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -32,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HeliorestoreError as error:
         return _fail(parsed, error, str(error), 2)
     except KeyboardInterrupt:
-        return _fail(parsed, None, "interrupted before there was anything to write", 130)
-    except BrokenPipeError:  # the reader of our output has gone, as in `heliorestore info FILE | head -1`
+        return _fail(parsed, None, "interrupted before there was a result to write", 130)
+    except BrokenPipeError:  # the reader of our output has ended, as in `heliorestore info FILE | head -1`
         sys.stdout = None  # nothing to flush at exit
         return 1
     except Exception as error:  # a fault of ours: still one line, and how to see more
@@ -51,7 +53,7 @@ def _fail(parsed: argparse.Namespace, error: Exception | None, message: str, sta
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser; only the command that is asked for is loaded, so that `--help` is quick."""
+    """The parser; only the requested command is loaded, so that `--help` is fast."""
     parser = _Parser(prog="heliorestore", description="Restore images of the Sun.")
     parser.add_argument("--version", action="version", version=f"heliorestore {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

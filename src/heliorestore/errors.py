@@ -1,6 +1,6 @@
-"""The mistakes a user can meet, each one helpful sentence.
+"""The errors that a user can meet, each one helpful sentence.
 
-None is a RuntimeError: torch and Qt raise those, and a caller must be able to tell them apart.
+None is a RuntimeError: torch and Qt raise those, and a caller must be able to distinguish them.
 """
 
 
@@ -21,4 +21,4 @@ class WeightsError(HeliorestoreError):
 
 
 class RestorationError(HeliorestoreError):
-    """A restoration could not go on or could not be saved."""
+    """A restoration could not continue or could not be saved."""

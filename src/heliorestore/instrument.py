@@ -1,4 +1,4 @@
-"""What took the images: telescope, pixel scale and wavelength, and the table of known instruments."""
+"""Instruments: telescope, pixel scale and wavelength, and the table of known ones."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ ARCSEC_PER_UNIT = {
     "rad": RADIAN_ARCSEC,
 }
 
-_USUAL_BINNING = 3  # how many times larger or smaller than the camera's own a pixel may be without a word
+_USUAL_BINNING = 3  # factor by which a pixel may differ from the camera's own without a warning
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instrument:
     """Telescope aperture, sampling and wavelength; None where it is not known.
 
-    `psf` says which closed form describes the telescope without an atmosphere: the Airy pattern
-    of the (obscured) aperture, or Wachter's core-and-wings form for HMI.
+    `psf` is the closed form of the telescope's PSF without an atmosphere: the Airy pattern of the (obscured)
+    aperture, or Wachter's core-and-wings form for HMI.
     """
 
     name: str = "unknown"
@@ -70,21 +70,21 @@ class Instrument:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The names of the fields that nobody has told yet."""
+        """The names of the fields that are still unknown."""
         return tuple(
             name for name in ("diameter_m", "pixel_arcsec", "wavelength_nm") if getattr(self, name) is None
         )
 
     @property
     def resolution_arcsec(self) -> float | None:
-        """The diffraction limit lambda/D, where it is known."""
+        """The diffraction limit lambda/D, if known."""
         if self.diameter_m is None or self.wavelength_nm is None:
             return None
         return self.wavelength_nm * 1e-9 / self.diameter_m * RADIAN_ARCSEC
 
     @property
     def doubt(self) -> str | None:
-        """A sentence where the pixels are far from those of the known instrument of this name, which no usual
+        """A warning if the pixels differ from those of the known instrument of this name by more than usual
         binning explains.
         """
         camera = self.name.partition(" ")[0]
@@ -101,25 +101,23 @@ class Instrument:
         times = f"{ratio:.3g} times larger" if ratio > 1 else f"{1 / ratio:.3g} times smaller"
         return (
             f"Pixels of {self.pixel_arcsec:.4g} arcsec are {times} than those of {camera} ({usual:g} "
-            "arcsec): unless the images were "
-            "binned or resampled so, correct the scale, for instance with --instrument "
-            f"pixel_arcsec={usual:g}."
+            "arcsec): unless the images were binned or resampled, correct the scale, for instance with "
+            f"--instrument pixel_arcsec={usual:g}."
         )
 
     def require(self) -> KnownInstrument:
-        """The instrument with all its numbers, or a sentence on which of them a restoration still needs."""
+        """The instrument with all its numbers; a SettingsError names those that are missing."""
         if self.unknown:
             raise SettingsError(
-                f"The file does not say the instrument's {', '.join(self.unknown)}: choose one with "
-                "--instrument "
-                f"({', '.join(KNOWN)}) or give the numbers, for instance --instrument "
-                f"{','.join(f'{name}={_EXAMPLE[name]}' for name in self.unknown)}."
+                f"The file does not give the instrument's {', '.join(self.unknown)}: choose an "
+                f"instrument with --instrument ({', '.join(KNOWN)}) or give the numbers, for instance "
+                f"--instrument {','.join(f'{name}={_EXAMPLE[name]}' for name in self.unknown)}."
             )
         return KnownInstrument(**dataclasses.asdict(self))
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Instrument:
-        """Read telescope, scale and wavelength from a FITS header; what it does not say stays None."""
+        """Read telescope, scale and wavelength from a FITS header; missing values stay None."""
         wavelength_nm = _wavelength_nm(header)
         known = _recognise(header, wavelength_nm)
         pixel_arcsec = _pixel_arcsec(header)
@@ -130,7 +128,8 @@ class Instrument:
                 pixel_arcsec=pixel_arcsec,
                 wavelength_nm=wavelength_nm,
             )
-        # The header's own numbers win over the table: binning and other lines of the same camera exist.
+        # The header's own numbers take precedence over the table: the camera may be binned, or observe
+        # another line.
         if not _tabulated(header):
             pixel_arcsec = pixel_arcsec or known.pixel_arcsec
         return dataclasses.replace(
@@ -176,11 +175,9 @@ class Instrument:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownInstrument(Instrument):
-    """An instrument of which every number is known, as `Instrument.require` makes it: what optics is computed
-    from.
-    """
+    """An instrument with all numbers known, made by `Instrument.require`: the basis of all optics."""
 
-    # field(), for the default of the class above would be inherited
+    # field(), because the default of the base class would be inherited
     diameter_m: float = dataclasses.field()
     pixel_arcsec: float = dataclasses.field()
     wavelength_nm: float = dataclasses.field()
@@ -217,7 +214,7 @@ _EXAMPLE = {"diameter_m": "1.0", "pixel_arcsec": "0.059", "wavelength_nm": "854.
 
 
 def find(key: str) -> Instrument:
-    """Return the known instrument of that name, or say which names exist."""
+    """Return the known instrument of that name; a SettingsError lists the known names."""
     if key in KNOWN:
         return KNOWN[key]
     near = difflib.get_close_matches(key, KNOWN, n=1)
@@ -226,7 +223,7 @@ def find(key: str) -> Instrument:
 
 
 def doubts(instruments: Iterable[Instrument]) -> list[str]:
-    """What there is to doubt about instruments, each sentence once."""
+    """The warnings about instruments, each once."""
     return list(dict.fromkeys(instrument.doubt for instrument in instruments if instrument.doubt))
 
 
@@ -264,7 +261,7 @@ def _recognise(header: Mapping[str, Any], wavelength_nm: float | None) -> Instru
 def _number(header: Mapping[str, Any], key: str) -> float | None:
     """The card as a finite number, or None."""
     try:
-        value = float(header.get(key))  # type: ignore[arg-type] # what float refuses is caught below
+        value = float(header.get(key))  # type: ignore[arg-type] # float's errors are caught below
     except (TypeError, ValueError):
         return None
     return value if math.isfinite(value) else None
@@ -284,12 +281,12 @@ def _wavelength_nm(header: Mapping[str, Any]) -> float | None:
         return round(value * _METRE_PER_UNIT[unit.strip().lower()] * 1e9, 6)
     if 2000 < value < 20000:  # no unit, but only angstrom gives the optical range
         return round(value / 10, 6)
-    # A number like 450.4 could be nm or, at 304, angstrom: only the optical range of nm is taken.
+    # 450.4 is nm, but 304 may be Angstrom: only the optical range of nm is accepted.
     return value if 380 <= value <= 2000 else None
 
 
 def _tabulated(header: Mapping[str, Any]) -> bool:
-    """Whether a table gives the places of the pixels: CDELT is then a step in the table's index."""
+    """Whether a table gives the coordinates of the pixels: then CDELT is a step in the table's index."""
     return any(str(header.get(f"CTYPE{axis}") or "").strip().upper().endswith("-TAB") for axis in (1, 2))
 
 
@@ -309,7 +306,7 @@ def _pixel_arcsec(header: Mapping[str, Any]) -> float | None:
         return None
     arcsec = abs(scale) * ARCSEC_PER_UNIT[unit]
     if str(header.get("CTYPE1", "")).strip().upper()[:4] in ("CRLN", "HGLN"):
-        # Degrees on the Sun, not on the sky: what they are at the disc's centre.
+        # Degrees on the Sun, not on the sky: converted as at the disc's centre.
         arcsec *= (_number(header, "RSUN_OBS") or SUN_ARCSEC) / RADIAN_ARCSEC
     # CDELT1 = 1 without any unit is the FITS default for "pixels", not a measured scale.
     return None if scale == 1 and "CUNIT1" not in header else round(arcsec, 9)

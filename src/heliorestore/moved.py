@@ -21,7 +21,7 @@ MOVED = {
 
 
 class OldPaths(MetaPathFinder, Loader):
-    """Finds what stands under a new name; it is asked last, when nothing else has the old one."""
+    """Finds modules that have a new name; it comes last, when nothing else has found the old one."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -31,6 +31,8 @@ class OldPaths(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         old, new = module.__name__, MOVED[module.__name__]
         warnings.warn(
-            f"{old} is now {new}; the old path goes with the next release.", DeprecationWarning, stacklevel=2
+            f"{old} is now {new}; the old path ends with the next release.",
+            DeprecationWarning,
+            stacklevel=2,
         )
         sys.modules[old] = importlib.import_module(new)

@@ -1,6 +1,6 @@
 """Presets: settings of a method under a name, in TOML files that the panel writes and the command reads.
 
-The package brings some; a user's own lie in the configuration folder and hide those of the same name.
+Some are bundled; a user's own are in the configuration folder and hide bundled ones of the same name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w .-]{0,60}")
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """Settings by name, as they stand in a file; `about` is a sentence on what they are for."""
+    """Settings by name, as in a file; `about` is a sentence about their purpose."""
 
     name: str
     method: str
@@ -36,9 +36,7 @@ class Preset:
     own: bool
 
     def settings(self, cls: type[Settings]) -> Settings:
-        """The settings of the method; what the preset does not say is the default, what it says wrongly a
-        SettingsError.
-        """
+        """The settings of the method; missing ones have their default, a wrong one is a SettingsError."""
         if cls.method != self.method:
             raise SettingsError(
                 f"The preset {self.name} is for {self.method}, not for {cls.method}: choose another one."
@@ -50,14 +48,14 @@ class Preset:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}."
                 raise SettingsError(
-                    f"The preset {self.path} says {name}, but {cls.method} has no such setting{hint}"
+                    f"The preset {self.path} sets {name}, but {cls.method} has no such setting{hint}"
                 )
             values[name] = _checked(self, known[name], value)
         return cls(**values)
 
 
 def own_folder() -> Path:
-    """Where a user's own presets lie."""
+    """The folder of the user's own presets."""
     return user_folder("presets")
 
 
@@ -79,6 +77,7 @@ def find_preset(source: str, method: str) -> Preset:
     if source.endswith(".toml"):
         return _read(Path(source).expanduser())
     for folder in (own_folder(), _shipped_folder()):
+        # Listed, not only existing: a name with slashes must not lead out of the folder.
         if (path := folder / f"{source}.toml") in _files(folder):
             return _read(path)
     known = ", ".join(presets(method)) or "none yet"
@@ -88,17 +87,18 @@ def find_preset(source: str, method: str) -> Preset:
 
 
 def save_preset(name: str, settings: Settings, about: str = "") -> Path:
-    """Write all settings but those of one run under a name into the user's folder, over an older one of that
-    name.
+    """Write all settings but those of one run under a name into the user's folder; an older one of that name
+    is replaced.
     """
     if not _NAME.fullmatch(name):
         raise SettingsError(
-            f"A preset cannot be called {name!r}: take up to 60 letters, digits, blanks, dots and dashes."
+            f"A preset cannot be called {name!r}: use up to 60 letters, digits, spaces, dots and dashes."
         )
     lines = [f"method = {_toml(settings.method)}", f"about = {_toml(about)}", "", "[settings]"]
     for option in options(type(settings)):
         value = getattr(settings, option.name)
         if option.name not in _OF_ONE_RUN and value != option.default:
+            # Changed settings explain themselves to whoever edits the file.
             lines.append(f"{option.name} = {_toml(value)}  # {option.help}")
         elif option.name not in _OF_ONE_RUN and value is not None:
             lines.append(f"{option.name} = {_toml(value)}")
@@ -116,7 +116,7 @@ def delete_preset(preset: Preset) -> None:
     """Delete a user's own preset."""
     if not preset.own:
         raise SettingsError(
-            f"The preset {preset.name} comes with heliorestore and stays: save one of your "
+            f"The preset {preset.name} is bundled with heliorestore and cannot be deleted: save your "
             "own under another name."
         )
     try:
@@ -171,5 +171,5 @@ def _toml(value: Any) -> str:
     """A value as TOML; None, which TOML lacks, as the text that `Option.parse` reads."""
     if isinstance(value, (bool, int, float)):
         return to_text(value)
-    # JSON's strings are TOML's, but for the surrogates of what is beyond the basic plane, and for DEL.
+    # JSON's strings are valid TOML, except for surrogate pairs and DEL.
     return json.dumps(to_text(value), ensure_ascii=False).replace("\x7f", "\\u007f")

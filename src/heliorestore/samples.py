@@ -1,4 +1,4 @@
-"""The small files that come with the package, to try things on."""
+"""The small sample files that are bundled with the package."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SAMPLES = {
 
 
 def sample_path(name: str) -> Path:
-    """Where the sample lies: inside the installed package, or at the top of a source checkout."""
+    """The path of a sample: inside the installed package, or at the top of a source checkout."""
     package = Path(__file__).parent
     for folder in (package / "sample_data", package.parents[1] / "sample_data"):
         if (folder / name).exists():

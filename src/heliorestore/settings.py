@@ -52,7 +52,7 @@ def weights_option(default: str, *, of: str, help: str) -> str:  # noqa: A002 - 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One setting as form, command line and table see it."""
+    """One setting, as used by form, command line and table."""
 
     name: str
     type: Any
@@ -86,7 +86,7 @@ class Option:
         return f"at least {low:g}" if low is not None else f"at most {high:g}" if high is not None else ""
 
     def check(self, value: Any) -> Any:
-        """Return the value in its own type, or say what is wrong with it."""
+        """Return the value in the setting's type; a wrong value is a SettingsError."""
         if value is None and self.optional:
             return None
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -94,6 +94,7 @@ class Option:
             value = float(value)
         if self.type is int and number and float(value).is_integer():
             value = int(value)
+        # `type`, not isinstance: for Python True is an int, for a user it is not.
         if type(value) is not self.type or (self.type is float and not math.isfinite(value)):
             wanted = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}[
                 self.type
@@ -125,12 +126,13 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Base of every method's settings: checked when made, never changed afterwards."""
+    """Base of every method's settings: checked when created, never changed afterwards."""
 
     method: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for opt in options(type(self)):
+            # The record is frozen; `check` may normalise a value, such as 1 to 1.0.
             object.__setattr__(self, opt.name, opt.check(getattr(self, opt.name)))
 
     def replace(self, **changes: Any) -> Self:
@@ -138,6 +140,7 @@ class Settings:
         known = {opt.name for opt in options(type(self))}
         for name in changes:
             if name not in known:
+                # A typo must not pass silently: a default would take the place of what was meant.
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}."
                 raise SettingsError(f"{self.method or type(self).__name__} has no setting {name!r}{hint}")
@@ -162,7 +165,7 @@ class Settings:
         return self.live_from(changed)
 
     def live_from(self, changed: Settings) -> Self:
-        """Return these settings with the live values of `changed`, whatever else differs there."""
+        """Return these settings with the live values of `changed`; its other values are ignored."""
         return self.replace(**{o.name: getattr(changed, o.name) for o in options(type(self)) if o.live})
 
     def unlike(self, other: Settings, *, live: bool) -> tuple[str, ...]:
@@ -178,9 +181,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class SavedSettings:
-    """Settings as a file keeps them, the method's module not loaded; rows are (name, value, unit, help).
+    """Settings as saved in a file, without loading the method's module; rows are (name, value, unit, help).
 
-    `methods.base.settings_of` makes the method's settings of it.
+    `methods.base.settings_of` converts them to the method's settings.
     """
 
     method: str
@@ -189,7 +192,7 @@ class SavedSettings:
 
 def options(cls: type[Settings]) -> tuple[Option, ...]:
     """The settings of a class in the order in which they are declared."""
-    known: object = cls  # mypy takes the __hash__ of a class for that of its instances
+    known: object = cls  # mypy mistakes the __hash__ of a class for that of its instances
     return _options(known)
 
 
@@ -233,6 +236,7 @@ def add_settings(parser: argparse._ActionsContainer, cls: type[Settings]) -> Non
         elif opt.unit:
             explained.append(opt.unit)
         explained.append(f"default {opt.default}")
+        # argparse formats help texts with %.
         text = " ".join([explained[0], f"({'; '.join(explained[1:])})"]).replace("%", "%%")
         if opt.type is bool:
             parser.add_argument(opt.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
@@ -246,9 +250,7 @@ def add_settings(parser: argparse._ActionsContainer, cls: type[Settings]) -> Non
 def from_arguments(
     cls: type[Settings], arguments: argparse.Namespace, base: Settings | None = None
 ) -> Settings:
-    """Make settings from what `add_arguments` parsed; what was not given is that of `base`, or the
-    default.
-    """
+    """Make settings from what `add_arguments` parsed; missing ones are those of `base`, or the default."""
     given = {o: getattr(arguments, o.name) for o in options(cls) if getattr(arguments, o.name) is not None}
     return (base or cls()).replace(
         **{o.name: value if isinstance(value, bool) else o.parse(value) for o, value in given.items()}
@@ -256,7 +258,7 @@ def from_arguments(
 
 
 def to_flags(settings: Settings) -> list[str]:
-    """The flags that make these settings; defaults are left out."""
+    """The flags that give these settings; defaults are left out."""
     flags: list[str] = []
     for opt in options(type(settings)):
         value = getattr(settings, opt.name)

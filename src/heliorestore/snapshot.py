@@ -1,4 +1,4 @@
-"""What a method says at one moment: images, maps and losses, with the record of the run they belong to."""
+"""The state of a method at one moment: images, maps and losses, with the record of the run."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
 
 SERIES = "series"
-"""The map with every frame (object, frame, y, x) of a method that restores each; what belongs to it is called
-`series_...`."""
+"""The map with every frame (object, frame, y, x) of a method that restores each; related maps are called
+`series_...`.
+"""
 
 IMAGE_AXES = ("object", "y", "x")
 SERIES_AXES = ("object", "frame", "y", "x")
 NODE_AXES = ("frame", "mode", "gy", "gx")
 DATA_UNIT = "DATAUNIT"
-"""The unit of a map that has the unit of the images, whatever that is."""
+"""The unit of a map that has the unit of the images."""
 
 
 class StopReason(Enum):
@@ -47,11 +48,11 @@ class StopReason(Enum):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """What was run on what: all that is needed to document a restoration, and to repeat it.
+    """The record of a run: everything that is needed to document a restoration, and to repeat it.
 
     A run read back from a file holds SavedSettings, and sources with the checksums that the file keeps.
-    `files` are those that settings name, by the name of the setting. `pointing` is the burst's; of a run read
-    back only the headers tell the place.
+    `files` are those that settings name, by the name of the setting. `pointing` is the burst's; for a run
+    read back only the headers give the place.
     """
 
     settings: Settings | SavedSettings
@@ -74,17 +75,18 @@ class Run:
         return cls(settings=settings, device=device, seed=seed, **shared)
 
     def inputs(self) -> tuple[Path, ...]:
-        """Every file that it was made from."""
+        """Every file from which it was made."""
         return tuple(source.path for source in (*self.sources, *self.files.values()))
 
 
 @dataclass(frozen=True, eq=False)
 class Map(NDArrayOperatorsMixin):
-    """An array (read-only float32) beside the images with what its axes and values are; reads as the array.
+    """An array (read-only float32) beside the images with the meaning of its axes and values; behaves like
+    the array.
 
     `axes` are names such as `IMAGE_AXES`; `unit` is a text, or `DATA_UNIT`; a `signed` map is shown around
-    zero. A map on a grid of nodes has their distances `step` and the place `first` of the first one, both
-    (y, x) in pixels of the observed image, the centre of whose first pixel is (0, 0).
+    zero. A map on a grid of nodes has their distances `step` and the place `first` of the first one, both (y,
+    x) in pixels of the observed image; (0, 0) is the centre of its first pixel.
     """
 
     array: FloatArray
@@ -120,6 +122,7 @@ class Map(NDArrayOperatorsMixin):
         return len(self.array)
 
     def __getattr__(self, name: str) -> Any:  # mean, std, dtype and whatever else an array has
+        # copy and pickle look for private names before there is an array: without this they recurse for ever.
         if name.startswith("_") or name == "array":
             raise AttributeError(name)
         return getattr(self.array, name)
@@ -127,14 +130,14 @@ class Map(NDArrayOperatorsMixin):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
-    """A detached, read-only CPU copy of a method's state: it may cross threads because nobody can write it.
+    """A detached, read-only CPU copy of a method's state: nobody can write it, so it may cross threads.
 
     images (object, y, x) in the units of the burst; `zoom` of its pixels make one pixel of the burst. maps by
     name, each a `Map`, or an array that becomes one by its name and number of axes: `modes` (frame, mode, gy,
     gx) in radian, `residual`, `uncertainty`, `coverage` (object, y, x), and `series` (object, frame, y, x)
     where every frame was restored, of which images show one. losses of this step by name; `history` has one
-    value per iteration from the very start, filled in by `stream`, or by a method that goes on with a run
-    that was cut off.
+    value per iteration from the very start, filled in by `stream`, or by a method that continues an
+    interrupted run.
     """
 
     step: int
@@ -166,7 +169,7 @@ class Snapshot:
         )
 
     def array(self, name: str) -> FloatArray | None:
-        """The array of a map, None where there is no such map."""
+        """The array of a map, None if there is no such map."""
         return self.maps[name].array if name in self.maps else None
 
     def unit_of(self, name: str) -> str:
@@ -176,7 +179,7 @@ class Snapshot:
 
 
 def as_map(name: str, found: Map | npt.ArrayLike, run: Run | None) -> Map:
-    """The map itself, or what an array of that name and number of axes is taken for."""
+    """The map itself, or one made from an array by its name and number of axes."""
     if isinstance(found, Map):
         return found
     array = np.asarray(found, np.float32)
@@ -190,7 +193,7 @@ def as_map(name: str, found: Map | npt.ArrayLike, run: Run | None) -> Map:
 
 
 def _node_step(run: Run | None) -> tuple[float, float] | None:
-    """The distance of the nodes by the setting grid_step, where a method has one."""
+    """The distance of the nodes by the setting grid_step, if a method has it."""
     settings = None if run is None else run.settings
     if isinstance(settings, SavedSettings):
         step = next((int(text) for name, text, *_ in settings.rows if name == "grid_step"), None)
@@ -202,6 +205,7 @@ def _node_step(run: Run | None) -> tuple[float, float] | None:
 def _read_only(array: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return the array unwritable: itself if it already is, else a copy that nobody else holds."""
     values = np.asarray(array, dtype=dtype)
+    # A view of a writable array is not safe: every array down to the owner of the memory must be read-only.
     base: Any = values
     while base is not None and isinstance(base, np.ndarray) and not base.flags.writeable:
         base = base.base

@@ -1,5 +1,5 @@
-"""A file to be written: refused before the work where that cannot succeed, and there whole or not at all; and
-the user's folders.
+"""Writing files: an impossible name is refused before the work, and a file appears complete or not at all.
+Also the user's folders.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _KINDS = (
 _APP = "heliorestore"
 _MARK = f".{_APP}-"  # in the name of every part, before the host, the process and a random number
 _PART = re.compile(rf"{re.escape(_MARK)}(?P<host>[0-9a-f]{{8}})-(?P<pid>\d+)-[0-9a-f]{{8}}\.part$")
-_ABANDONED_S = 86400.0  # since anything was written, whoever wrote it
+_ABANDONED_S = 86400.0  # since the last write, by any process
 _CLOSED_S = 60.0  # far longer than from closing a part to renaming it
 
 
 def check_output(path: str | PathLike[str], *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> Path:
-    """Return the absolute path if a file can be written there, over a regular file at most, and over none of
+    """Return the absolute path if a file can be written there; only a regular file is replaced, and none of
     the `inputs`.
 
-    A link stays a link: what it points to is replaced, or made where it points to nothing.
+    A link stays a link: its target is replaced, or created if it does not exist.
     """
     target = Path(path).absolute()
     try:
@@ -53,7 +53,7 @@ def check_output(path: str | PathLike[str], *, overwrite: bool = False, inputs: 
                 raise RestorationError(f"{target} is an input and is not overwritten: choose another name.")
             if not overwrite:
                 raise RestorationError(f"{target} exists: choose another name or allow --overwrite.")
-        with tempfile.TemporaryFile(dir=real.parent):  # permission bits do not tell all: only trying does
+        with tempfile.TemporaryFile(dir=real.parent):  # permission bits are not enough: only trying shows it
             pass
     except OSError as error:
         raise RestorationError(
@@ -63,7 +63,7 @@ def check_output(path: str | PathLike[str], *, overwrite: bool = False, inputs: 
 
 
 def check_folder(path: str | PathLike[str]) -> Path:
-    """Return the absolute path if files can be written into that folder, be it there or still to be made."""
+    """Return the absolute path if files can be written into that folder, which may not exist yet."""
     folder = Path(path).absolute()
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -81,7 +81,7 @@ def check_folder(path: str | PathLike[str]) -> Path:
 
 def _check_parent(folder: Path) -> None:
     if not os.path.lexists(folder):
-        raise RestorationError(f"The folder {folder} does not exist: make it first.")
+        raise RestorationError(f"The folder {folder} does not exist: create it first.")
     if not folder.is_dir():
         raise RestorationError(f"{folder} is not a folder: choose another.")
 
@@ -96,8 +96,8 @@ def _check_kind(target: Path, mode: int) -> None:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[IO[bytes]]:
-    """A result to write into, gzipped if its name ends in .gz; as `atomic_write`, but a disk that fails is a
-    sentence.
+    """A result to write into, gzipped if its name ends in .gz; like `atomic_write`, but an error of the disk
+    is a RestorationError.
     """
     target = Path(os.path.realpath(target))
     try:
@@ -109,7 +109,7 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
                 yield file
     except OSError as error:
         raise RestorationError(
-            f"{target} could not be written ({error.strerror or error}); what was there before is unchanged. "
+            f"{target} could not be written ({error.strerror or error}); an older file is unchanged. "
             "Free some space or choose another folder."
         ) from error
 
@@ -119,8 +119,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """A file to write into that takes the path's name once it is complete and on the disk, with the
     permissions of the file that it replaces; a link stays a link.
 
-    Any error leaves what was there, and nothing beside it. Only a process that is killed leaves its part,
-    which the next one to write into the folder removes.
+    After an error the old file is unchanged, and nothing else is left. Only a killed process leaves its part,
+    which the next process that writes into the folder removes.
     """
     target = Path(os.path.realpath(path))
     sweep(target.parent)
@@ -143,9 +143,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the parts that processes which were killed have left in a folder; what cannot be removed
-    stays.
-    """
+    """Remove the parts that killed processes have left in a folder; those that cannot be removed stay."""
     with contextlib.suppress(OSError):
         for part in folder.glob(f".*{_MARK}*.part"):
             with contextlib.suppress(OSError):
@@ -154,7 +152,7 @@ def sweep(folder: Path) -> None:
 
 
 def _is_stale(host: str, pid: int, part: Path) -> bool:
-    """Whether nobody writes that part any more; of processes elsewhere only its age can tell."""
+    """Whether no process writes that part any more; on other machines only its age is known."""
     age = time.time() - part.stat().st_mtime  # s
     if age > _ABANDONED_S:
         return True
@@ -166,7 +164,7 @@ def _is_stale(host: str, pid: int, part: Path) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return True
-    except PermissionError:  # somebody else's
+    except PermissionError:  # a process of another user
         pass
     return False
 

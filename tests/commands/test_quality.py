@@ -63,10 +63,10 @@ def test_a_perfect_image_equals_its_reference(capsys) -> None:
         ([str(BURST), "--frame", "99"], "has 12, numbered from 0"),
         ([str(BURST), "--reference", str(sample_path("hmi_continuum.fits"))], "a whole multiple"),
         (["no_such.fits"], "no_such.fits"),
-        ([str(BURST), "--plot", "no/such/chart.png"], "does not exist: make it first"),
+        ([str(BURST), "--plot", "no/such/chart.png"], "does not exist: create it first"),
         (
             ["no_such.fits", "--plot", "chart.jpg"],
-            "chart.jpg is no name for a chart: it ends in .png, .pdf or .svg.",
+            "chart.jpg cannot name a chart: its name must end in .png, .pdf or .svg.",
         ),
     ],
 )

@@ -37,7 +37,7 @@ def test_the_suggested_value_is_nearly_as_good_as_the_best(noise: float) -> None
     error = np.interp(np.log(found.value), np.log(GRID[::-1]), [errors[value] for value in GRID[::-1]])
     assert error < 1.3 * min(errors.values())
     assert found.difference.shape == found.noise.shape == (len(GRID),)
-    assert "foretells the other best" in found.reason
+    assert "predicts one half of the frames best" in found.reason
 
 
 def test_more_noise_asks_for_more_smoothing() -> None:

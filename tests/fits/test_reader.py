@@ -536,7 +536,7 @@ def test_rubbish_between_extensions_is_not_skipped(tmp_path):
     fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(voxels(5, 6)) for _ in range(3))]).writeto(path)
     data = path.read_bytes()
     path.write_bytes(data[: 2880 * 3] + b"x" * 80 + data[2880 * 3 + 80 :])
-    refused(path, "after HDU 1 come .* that are no FITS extension")
+    refused(path, "after HDU 1 come .* that are not a FITS extension")
 
 
 # -- ANA
@@ -640,7 +640,7 @@ def test_ana_files_with_impossible_heads_are_refused(tmp_path, no_anaio):
     data = bytearray(ana_bytes(voxels(5, 6, dtype="i2")))
     data[7] = 9
     (tmp_path / "a.f0").write_bytes(data)
-    refused(tmp_path / "a.f0", "a.f0 is damaged: its ANA header tells of 2 axes and the number type 9")
+    refused(tmp_path / "a.f0", "a.f0 is damaged: its ANA header declares 2 axes and the number type 9")
     data[7], data[192:196] = 1, b"\xff\xff\xff\xff"
     (tmp_path / "a.f0").write_bytes(data)
     refused(tmp_path / "a.f0", "damaged or too large")

@@ -322,7 +322,7 @@ def test_an_input_is_never_overwritten(snapshot, tmp_path):
 def test_impossible_targets_are_named(snapshot, tmp_path):
     with pytest.raises(RestorationError, match="is a folder: give the name of a file in it"):
         write(snapshot, tmp_path, overwrite=True)
-    with pytest.raises(RestorationError, match="nowhere does not exist: make it first"):
+    with pytest.raises(RestorationError, match="nowhere does not exist: create it first"):
         write(snapshot, tmp_path / "nowhere" / "out.fits")
 
 
@@ -350,7 +350,7 @@ def test_a_failure_leaves_the_old_file_whole(snapshot, tmp_path, monkeypatch, st
     with monkeypatch.context() as patch:
         patch.setattr(Path if step == "replace" else os, step, fail)
         with pytest.raises(
-            RestorationError, match=f"could not be written .{os.strerror(code)}.*before is unchanged"
+            RestorationError, match=f"could not be written .{os.strerror(code)}.*older file is unchanged"
         ):
             write(snapshot, path, overwrite=True)
     assert path.read_text() == "precious"

@@ -161,7 +161,7 @@ def test_a_full_gpu_falls_back_to_the_cpu_and_says_so(burst: Burst, monkeypatch:
     snapshots = list(stream(burst, CountSettings(out_of_memory_at=3), device="cuda"))
     assert [s.step for s in snapshots] == [1, 2, 3, 4]
     assert snapshots[1].messages == ()
-    assert snapshots[-1].messages == ("cuda has no memory left: the run goes on on the CPU.",)
+    assert snapshots[-1].messages == ("cuda is out of memory: the run continues on the CPU.",)
     assert snapshots[-1].images.max() == 4
     assert snapshots[-1].run is not None
     assert snapshots[-1].run.device == "cuda, cpu"
@@ -201,7 +201,7 @@ def test_a_gpu_that_is_full_whatever_is_asked_gives_way_to_the_cpu_with_all_its_
     ]
     assert [s.step for s in snapshots] == [1, 2, 3, 4]
     assert Count.granted == [("cuda", 8.0), ("cuda", 4.0), ("cuda", 2.0), ("cpu", 8.0)]
-    assert snapshots[-1].messages[-1] == "cuda has no memory left: the run goes on on the CPU."
+    assert snapshots[-1].messages[-1] == "cuda is out of memory: the run continues on the CPU."
     assert snapshots[-1].run is not None
     assert snapshots[-1].run.device == "cuda, cpu"
     assert snapshots[-1].run.settings.memory_gb == 8.0
@@ -261,5 +261,5 @@ def test_an_unknown_wavelength_is_a_sentence_and_never_a_number(name: str) -> No
     frames = np.random.default_rng(1).normal(1, 0.1, (2, 3, 64, 64)).astype(np.float32)
     unknown = dataclasses.replace(KNOWN["hmi-6173"], wavelength_nm=None)
     burst = Burst(frames=frames, instruments=(KNOWN["hmi-6173"], unknown))
-    with pytest.raises(SettingsError, match="does not say the instrument's wavelength_nm: choose"):
+    with pytest.raises(SettingsError, match="does not give the instrument's wavelength_nm: choose"):
         restore(burst, load(name).settings(), device="cpu")

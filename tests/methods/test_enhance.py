@@ -159,13 +159,13 @@ def test_pixels_must_be_hmis() -> None:
         r"are for 0.45 to 0.56",
     ):
         restore(burst, SMALL, device="cpu")
-    with pytest.raises(SettingsError, match="does not say the instrument's diameter_m, pixel_arcsec"):
+    with pytest.raises(SettingsError, match="does not give the instrument's diameter_m, pixel_arcsec"):
         restore(Burst.from_array(sun()), SMALL, device="cpu")
 
 
 @pytest.mark.usefixtures("random_weights")
 def test_weights_of_the_other_kind_are_refused() -> None:
-    with pytest.raises(WeightsError, match="are for a magnetogram, but the image is taken for a continuum"):
+    with pytest.raises(WeightsError, match="are for a magnetogram, but the image seems to be a continuum"):
         restore(
             Burst.from_array(sun(), HMI), EnhanceSettings(weights="enhance-magnetogram-small"), device="cpu"
         )

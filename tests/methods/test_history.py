@@ -202,5 +202,5 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_and_says_what_is_lost(
 def test_a_file_of_a_resumed_run_of_an_earlier_version_is_not_repeated(burst: Burst) -> None:
     whole = restore(burst, SV.replace(iterations=5), device="cpu")
     later = {name: column[3:] for name, column in whole.history.items()}
-    with pytest.raises(RestorationError, match="iteration 4 went on from an earlier state"):
+    with pytest.raises(RestorationError, match="iteration 4 continued an earlier state"):
         next(replay(burst, SV, later, device="cpu"))

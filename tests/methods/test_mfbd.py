@@ -237,7 +237,7 @@ def test_what_a_user_should_know_is_said(nets: Path) -> None:
     )
     for file in nets.glob("*recurrent*"):
         file.unlink()
-    with pytest.raises(WeightsError, match="No recurrent network is at hand: train one"):
+    with pytest.raises(WeightsError, match="No recurrent network is available: train one"):
         restore(burst(), ONE.replace(network="recurrent"), device="cpu")
 
 

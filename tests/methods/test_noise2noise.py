@@ -199,7 +199,7 @@ def test_fitted_weights_are_kept_under_a_name(tmp_path: Path, monkeypatch: pytes
     np.testing.assert_allclose(again.images, last.images, atol=1e-6)
     assert weights.check("mine").architecture == "denoiser-uncertain"
     restore(burst, fit.replace(uncertainty=False), device="cpu")
-    with pytest.raises(WeightsError, match="does not tell its uncertainty"):
+    with pytest.raises(WeightsError, match="does not estimate its uncertainty"):
         restore(burst, DenoiseSettings(weights="mine", uncertainty=True), device="cpu")
 
 
@@ -232,7 +232,7 @@ def test_spectra_enter_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("changes", "frames", "message"),
     [
         ({"weights": "none"}, 2, "fit a network on the series"),
-        ({"weights": "none", "fit": 2}, 1, "needs two frames"),
+        ({"weights": "none", "fit": 2}, 1, "needs at least two frames"),
         ({"frame": 5}, 2, "the burst has 2 frames"),
         ({"spectral": True}, 2, "Spectra need the same wavelengths"),
         ({"keep": "mine"}, 2, "--keep needs --fit"),
@@ -248,7 +248,7 @@ def test_mistakes_are_sentences(changes: dict, frames: int, message: str) -> Non
 
 def test_images_too_small_and_without_noise_are_refused(fitted: str) -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(SettingsError, match="too small; 8 x 8"):
+    with pytest.raises(SettingsError, match="too small; the smallest possible are 8 x 8"):
         restore(Burst.from_array(rng.standard_normal((5, 9))), DenoiseSettings(weights=fitted), device="cpu")
     with pytest.raises(SettingsError, match="too small to train on"):
         restore(

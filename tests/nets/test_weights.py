@@ -112,7 +112,7 @@ def test_a_record_must_be_there_and_be_json(own: Path) -> None:
 
 def test_an_unknown_name_says_which_there_are(own: Path) -> None:
     weights.save(small(), RECORD, own)
-    with pytest.raises(WeightsError, match=r"no weights 'mime': at hand are mine; did you mean mine"):
+    with pytest.raises(WeightsError, match=r"no weights 'mime'; available: mine; did you mean mine"):
         weights.load("mime")
 
 
@@ -125,12 +125,12 @@ def test_check_finds_values_that_are_no_numbers(own: Path) -> None:
     net = small()
     weights.save(net, RECORD, own)
     assert list(lines("check", "")) == [
-        f"mine: whole, sha256 {weights.load('mine')[1].sha256[:12]}..., network enhance-small"
+        f"mine: intact, sha256 {weights.load('mine')[1].sha256[:12]}..., network enhance-small"
     ]
     with torch.no_grad():
         net.first.weight[0] = torch.nan
     weights.save(net, RECORD, own)
-    with pytest.raises(WeightsError, match=r"no numbers, in first\.weight"):
+    with pytest.raises(WeightsError, match=r"infinite values, in first\.weight"):
         list(lines("check", "mine"))
 
 

@@ -202,6 +202,6 @@ def test_in_svg_and_pdf_text_stays_text(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["chart.jpg", "chart"])
 def test_an_unknown_suffix_is_refused_with_those_that_are_known(name, tmp_path) -> None:
-    with pytest.raises(SettingsError, match=r"ends in \.png, \.pdf or \.svg"):
+    with pytest.raises(SettingsError, match=r"end in \.png, \.pdf or \.svg"):
         save([two_curves], tmp_path / name)
     assert list(tmp_path.iterdir()) == []

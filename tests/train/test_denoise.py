@@ -126,7 +126,7 @@ def test_the_second_head_is_settled_on_the_errors_that_are_there(sign: int) -> N
 
 
 def test_a_recipe_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="must rise from above 0"):
+    with pytest.raises(SettingsError, match="both must be positive"):
         DenoiseRecipe(name="r", architecture="denoiser", noise_low=1e-2, noise_high=1e-3)
     with pytest.raises(SettingsError, match="needs scenes"):
         DenoiseRecipe(name="r", architecture="denoiser", scenes=0)

@@ -127,7 +127,7 @@ def test_simulated_scenes_alternate_and_repeat(monkeypatch: pytest.MonkeyPatch) 
 def test_mistakes_about_scenes_are_said(folder: Path) -> None:
     with pytest.raises(SettingsError, match=r"room for \(35, 35\) HMI pixels, less than patches of 50"):
         EnhanceTask(recipe(patch=50), folder)
-    with pytest.raises(BurstError, match="--data says in which folder"):
+    with pytest.raises(BurstError, match="--data is the folder"):
         EnhanceTask(recipe(files=(SceneFile("none.fits", 0.1),)), folder)
     with pytest.raises(SettingsError, match="at least 16 pixels"):
         EnhanceTask(recipe(files=(SceneFile("scene.fits", 0.1, rows=(0, 5)),)), folder)

@@ -85,7 +85,7 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path: Path) -> None:
         train(tiny(), UntilStep(15), RECIPE, tmp_path / "b", device=CPU, say=lambda _: None)
     resumed, said = tiny(), list[str]()
     second = train(resumed, Doubling(), RECIPE, tmp_path / "b", device=CPU, resume=True, say=said.append)
-    assert said[0] == "going on after step 12 of 24"
+    assert said[0] == "continuing after step 12 of 24"
     assert [row["loss"] for row in second.history] == [row["loss"] for row in first.history]
     for name, value in state(unbroken).items():
         assert torch.equal(state(resumed)[name], value), name
@@ -152,14 +152,14 @@ def test_the_best_is_not_lost_when_later_steps_are_worse(tmp_path: Path) -> None
 
 def test_a_checkpoint_is_not_overwritten_and_must_fit(tmp_path: Path) -> None:
     train(tiny(), Doubling(), dataclasses.replace(RECIPE, steps=6), tmp_path, device=CPU, say=lambda _: None)
-    with pytest.raises(RestorationError, match="go on with --resume"):
+    with pytest.raises(RestorationError, match="continue it with --resume"):
         train(tiny(), Doubling(), RECIPE, tmp_path, device=CPU)
     with pytest.raises(RestorationError, match="another network or recipe"):
         train(Enhance(blocks=2, kernels=4), Doubling(), RECIPE, tmp_path, device=CPU, resume=True)
     with pytest.raises(RestorationError, match="start without --resume"):
         train(tiny(), Doubling(), RECIPE, tmp_path / "none", device=CPU, resume=True)
     (tmp_path / CHECKPOINT).write_bytes(b"damaged")
-    with pytest.raises(RestorationError, match="cannot be resumed from"):
+    with pytest.raises(RestorationError, match="cannot be read"):
         train(tiny(), Doubling(), RECIPE, tmp_path, device=CPU, resume=True)
 
 

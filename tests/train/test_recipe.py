@@ -44,7 +44,7 @@ def test_a_recipe_is_read(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"stepps": 5}, "no 'stepps'; did you mean steps"),
-        ({"steps": "many"}, "steps is 'many'; it must be of the kind int"),
+        ({"steps": "many"}, "steps is 'many'; it must be of type int"),
         ({"steps": 0}, "steps is 0"),
         ({"learning_rate": 0.0}, "the rate must be positive"),
         ({"precision": "float8"}, "possible are 'float32' and 'bfloat16'"),
@@ -59,7 +59,7 @@ def test_mistakes_are_said(changes: dict[str, object], message: str) -> None:
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="does not say architecture"):
+    with pytest.raises(SettingsError, match="recipe lacks architecture"):
         from_table(EnhanceRecipe, {"name": "r"})
     with pytest.raises(SettingsError, match=r"no recipe .*give a TOML file or one of .*enhance-continuum"):
         read_table(tmp_path / "none.toml")
@@ -80,7 +80,7 @@ def test_a_recipe_is_like_another_but_for_what_it_says(tmp_path: Path) -> None:
     }
     (tmp_path / "round.toml").write_text('like = "about.toml"\n')
     (tmp_path / "about.toml").write_text('like = "round.toml"\n')
-    with pytest.raises(SettingsError, match=r"round\.toml is like itself"):
+    with pytest.raises(SettingsError, match=r"round\.toml is `like` itself"):
         read_table(tmp_path / "round.toml")
     (tmp_path / "lost.toml").write_text('like = "nothing"\n')
     with pytest.raises(SettingsError, match="There is no recipe"):

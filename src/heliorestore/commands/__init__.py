@@ -1,16 +1,16 @@
-"""The commands of `heliorestore`: a room each, of one shape: `add_arguments(parser)` and `run(parsed)`, which
+"""The commands of `heliorestore`, one module each with `add_arguments(parser)` and `run(parsed)`, which
 returns the exit status.
 
-A room is loaded when its command is asked for; the methods share the room `restore`.
+A module is loaded when its command is used; the methods share the module `restore`.
 """
 
 COMMANDS = {
-    "info": "Say what a file holds and what is unknown about it.",
-    "simulate": "Simulate a burst of the Sun seen through air and telescope, with the truth.",
+    "info": "Show the content of a file and what is unknown about it.",
+    "simulate": "Simulate a burst of the Sun seen through atmosphere and telescope, with the truth.",
     "rerun": "Repeat the run that made a restored file.",
-    "quality": "Measure an image: contrast, noise, power spectrum, and its likeness to a reference.",
-    "train": "Train a network as a recipe says.",
+    "quality": "Measure an image: contrast, noise, power spectrum, and its similarity to a reference.",
+    "train": "Train a network by a recipe.",
     "weights": "List, show, import, check or compare the weights of networks.",
     "view": "Open napari with the files.",
 }
-"""Names and summaries; those of the methods stand in `heliorestore.methods`."""
+"""Names and summaries; those of the methods are in `heliorestore.methods`."""

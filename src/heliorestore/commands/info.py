@@ -31,7 +31,9 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _in_words(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The facts of `describe` as lines for a reader; runs of like objects are one line."""
+    """The facts of `describe` as lines for a reader; of many objects only the first and last four are
+    shown.
+    """
     from heliorestore.fits.layouts import LAYOUTS
 
     files, times = facts["files"], facts["times"]
@@ -47,7 +49,7 @@ def _in_words(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     known = f"{times['first']} to {times['last']}" if times["known"] > 1 else times["first"]
     yield (
         "times",
-        f"{known} UTC, known of {times['known']} of {facts['shape'][1]} frames"
+        f"{known} UTC, known for {times['known']} of {facts['shape'][1]} frames"
         if times["known"]
         else "unknown",
     )
@@ -55,10 +57,11 @@ def _in_words(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         f"{label}: {_instrument_text(i)}"
         for label, i in zip(facts["labels"], facts["instruments"], strict=True)
     ]
+    # A spectral scan may have hundreds of objects.
     for line in lines if len(lines) < 9 else [*lines[:4], f"... {len(lines) - 8} more ...", *lines[-4:]]:
         yield "object", line
     if unknown := sorted({name for instrument in facts["instruments"] for name in instrument["unknown"]}):
-        yield "unknown", f"{', '.join(unknown)}: say it with --instrument"
+        yield "unknown", f"{', '.join(unknown)}: give it with --instrument"
     for doubt in facts["doubts"]:
         yield "warning", doubt
     for name in ("method", "settings", "step", "stop", "losses", "device", "seed", "messages"):

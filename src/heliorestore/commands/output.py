@@ -1,4 +1,4 @@
-"""What the commands that write a restored file share: their flags, and the run that ends in the file."""
+"""Shared by the commands that write a restored file: their flags, and the run that ends in the file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
 def drain(
     parsed: argparse.Namespace, burst: Burst, settings: Settings, snapshots: Any, notes: tuple[str, ...] = ()
 ) -> int:
-    """Drain the stream with a progress bar, write the last snapshot with the notes, and say what came out."""
+    """Drain the stream with a progress bar, write the last snapshot with the notes, and report the result."""
     import dataclasses
 
     from heliorestore.fits.writer import write
@@ -50,17 +50,19 @@ def drain(
             if interrupted and snapshot.stop is None:
                 break
     if snapshot is None:
+        # Stopped before the first snapshot: there is nothing to write.
         raise KeyboardInterrupt
     kept = ""
     if interrupted and snapshot.stop is None:
         snapshot = dataclasses.replace(snapshot, stop=StopReason.USER)
+        # Closing the stream has written it.
         kept = getattr(settings, "checkpoint", "")
     snapshot = dataclasses.replace(snapshot, messages=snapshot.messages + notes)
     for message in dict.fromkeys(snapshot.messages):
         print("heliorestore:", message, file=sys.stderr)
     if kept and Path(kept).expanduser().exists():
         print(
-            f"heliorestore: {kept} keeps the state: the same command with --overwrite goes on from there",
+            f"heliorestore: {kept} keeps the state: the same command with --overwrite continues from there",
             file=sys.stderr,
         )
     written = write(snapshot, parsed.output, overwrite=parsed.overwrite)
@@ -75,7 +77,7 @@ def drain(
 
 
 def _report(burst: Burst, snapshot: Snapshot, written: Path, seconds: float) -> dict[str, Any]:
-    """What `--json` says; contrasts are per object, before for the first frame."""
+    """The output of `--json`; contrasts are per object, before for the first frame."""
     from heliorestore.quality.metrics import contrast
 
     return {

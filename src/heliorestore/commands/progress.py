@@ -1,4 +1,4 @@
-"""A progress bar on the terminal, and Ctrl-C as a wish to stop."""
+"""A progress bar on the terminal, and Ctrl-C as a request to stop."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def interruptible() -> Iterator[list[int]]:
         if caught:
             raise KeyboardInterrupt
         caught.append(number)
-        print("\nheliorestore: stopping after this step; once more Ctrl-C gives it up", file=sys.stderr)
+        print("\nheliorestore: stopping after this step; press Ctrl-C again to abort", file=sys.stderr)
 
+    # An exception in the middle of an iteration would lose the result: the loop looks at the list instead.
     before = signal.signal(signal.SIGINT, catch)
     try:
         yield caught
@@ -32,7 +33,7 @@ def interruptible() -> Iterator[list[int]]:
 
 
 class Progress:
-    """A bar of tqdm with step, losses and time left; nothing where nobody looks at a terminal."""
+    """A bar of tqdm with step, losses and time left; nothing if the output is not a terminal."""
 
     def __init__(self, stream: TextIO | None, title: str) -> None:
         self._stream = stream if stream is not None and stream.isatty() else None

@@ -1,4 +1,4 @@
-"""The command `heliorestore quality`: its flags, what it prints, and the chart that it draws."""
+"""The command `heliorestore quality`: its flags, its output, and its chart."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference",
         metavar="REF",
         type=Path,
-        help="compare with this image after one sub-pixel shift of all",
+        help="compare with this image after one global sub-pixel shift",
     )
     parser.add_argument(
         "--frame", metavar="N", type=int, default=0, help="the frame of a burst, from 0 (default 0)"
@@ -51,22 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="end with one line of JSON: every figure and the power spectra"
     )
-    instruments = (
-        f"what took the images: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)"
-    )
+    instruments = f"the instrument: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)"
     parser.add_argument("--instrument", default="", help=instruments)
 
 
 def figures(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Measure, draw, and return what `--json` says."""
+    """Measure, draw, and return the output of `--json`."""
     if parsed.plot is not None:
         check_suffix(parsed.plot)
     burst = _opened(parsed.image, parsed)
     reference = _opened(parsed.reference, parsed) if parsed.reference else None
     if reference is not None and reference.shape[0] not in (1, burst.shape[0]):
         raise SettingsError(
-            f"{parsed.image} has {burst.shape[0]} objects and {parsed.reference} has {reference.shape[0]}: "
-            "a reference has as many, or one for all."
+            f"{parsed.image} has {burst.shape[0]} objects and {parsed.reference} has "
+            f"{reference.shape[0]}: a reference must have as many, or one for all."
         )
     facts: list[dict[str, Any]] = []
     charts: list[Drawing] = []
@@ -78,12 +76,14 @@ def figures(parsed: argparse.Namespace) -> dict[str, Any]:
         facts.append(found.facts())
         if reference is not None:
             other = min(number, reference.shape[0] - 1)
+            # A reference of a single frame serves every frame.
             wanted = reference.image(other, parsed.frame if reference.shape[1] > parsed.frame else 0)
             facts[-1]["reference"] = compare(image, wanted)
             names = (label, f"reference {reference.labels[other]}")
             charts.append(
                 partial(draw_photometry, intensities=intensities(image, wanted), names=names, unit=burst.unit)
             )
+            # One reference for all objects appears once in the chart.
             if number == other:
                 measured.append(measure(wanted, names[1], reference.instruments[other]))
         if found.spectrum is not None:
@@ -102,7 +102,7 @@ def figures(parsed: argparse.Namespace) -> dict[str, Any]:
 
 
 def lines(facts: dict[str, Any]) -> Iterator[str]:
-    """The figures in words, a line each."""
+    """The figures in words, one per line."""
     for found in facts["objects"]:
         yield f"{found['name']}: mean {found['mean']:.5g}, contrast {found['contrast']:.2%}"
         yield f"  noise      {found['noise']:.3g} per pixel, {found['noise_of_mean']:.2g} of the mean"

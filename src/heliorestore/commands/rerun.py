@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("restored", metavar="RESTORED.fits", type=Path, help="a file that heliorestore wrote")
     add_output_arguments(parser)
     parser.add_argument(
-        "--device", default="", help="auto, cpu, cuda, cuda:N or mps (default: the one of the first run)"
+        "--device", default="", help="auto, cpu, cuda, cuda:N or mps (default: that of the first run)"
     )
 
 
@@ -25,8 +25,9 @@ def run(parsed: argparse.Namespace) -> int:
 
     burst, snapshot = reopen(parsed.restored)
     run = snapshot.run
-    assert run is not None  # `reopen` has checked
+    assert run is not None  # `reopen` has checked it
     check_output(parsed.output, overwrite=parsed.overwrite, inputs=run.inputs())
+    # A run that fell back to the CPU has recorded both devices.
     settings, device = settings_of(run), parsed.device or run.device.partition(",")[0]
     pick_device(device)
     return drain(

@@ -21,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser)
     settings = parser.add_argument_group("settings of the method")
     settings.add_argument(
-        "--preset", metavar="NAME|FILE.toml", help="begin with these settings; the flags below win over them"
+        "--preset", metavar="NAME|FILE.toml", help="begin with these settings; the flags below override them"
     )
     add_settings(settings, load(parser.get_default("command")).settings)
     common = parser.add_argument_group("data and machine")
     common.add_argument(
         "--instrument",
         default="",
-        help=f"what took the images: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)",
+        help=f"the instrument: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)",
     )
     common.add_argument(
         "--frames", metavar="A:B", type=_slice, default=slice(None), help="frames to use, a Python slice"
@@ -54,6 +54,7 @@ def run(parsed: argparse.Namespace) -> int:
     method = load(parsed.command).settings
     preset = find_preset(parsed.preset, parsed.command) if parsed.preset else None
     settings = from_arguments(method, parsed, preset.settings(method) if preset else None)
+    # Before the files are read: a wrong name costs no time.
     pick_device(parsed.device)
     burst = read_burst(parsed.input[0] if len(parsed.input) == 1 else parsed.input)
     burst = burst.with_instrument(parsed.instrument).select(parsed.objects, parsed.frames)
@@ -73,7 +74,7 @@ def _slice(text: str) -> slice:
     except ValueError:
         numbers = []
     if not 1 <= len(numbers) <= 3 or numbers == [None]:
-        raise argparse.ArgumentTypeError(f"{text!r} is no slice; write A:B, as in 0:6")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a slice; write A:B, as in 0:6")
     if len(numbers) == 1 and (n := numbers[0]) is not None:
         return slice(n, n + 1 or None)
     return slice(*numbers)

@@ -51,26 +51,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     instruments = f"{', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default crisp-8542)"
     parser.add_argument("--instrument", default="crisp-8542", help=instruments)
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the Sun, the air and the noise (default 0)"
+        "--seed", type=int, default=0, help="seed of the Sun, the atmosphere and the noise (default 0)"
     )
     add_settings(parser.add_argument_group("settings of the simulation"), SimulationSettings)
 
 
 def outputs(parsed: argparse.Namespace) -> list[Path]:
-    """The files that the command will write, the burst first; each must have a name of its own."""
+    """The files that the command will write, the burst first; their names must differ."""
     paths = [path for path in (parsed.output, parsed.truth, parsed.psfs) if path is not None]
     if len({path.absolute() for path in paths}) < len(paths):
-        raise SettingsError("Burst, truth and PSFs have the same name: give each a file of its own.")
+        raise SettingsError("Burst, truth and PSFs have the same name: give each its own file.")
     return paths
 
 
 def simulate(parsed: argparse.Namespace, show: Callable[[Snapshot], None]) -> dict[str, Any]:
-    """Simulate and write; return what `--json` says. `show` is told of each frame as of a snapshot without
-    content.
-    """
+    """Simulate and write; return the output of `--json`. `show` gets an empty snapshot per frame."""
     began = time.perf_counter()
     settings = from_arguments(SimulationSettings, parsed)
-    assert isinstance(settings, SimulationSettings)  # which class is made is the caller's choice
+    assert isinstance(settings, SimulationSettings)  # for mypy: it is the class given above
     if parsed.psf_step < 1:
         raise SettingsError(f"psf_step is {parsed.psf_step}; it must be at least 1 px.")
     scene, pixel_arcsec = _scene(settings.scene)
@@ -104,8 +102,8 @@ def simulate(parsed: argparse.Namespace, show: Callable[[Snapshot], None]) -> di
 
 
 def _scene(name: str) -> tuple[FloatArray | None, float | None]:
-    """The image (object, y, x) and pixel scale in a scene's file; nothing where the name is a simulated
-    scene's.
+    """The image (object, y, x) and pixel scale in a scene's file; None if the name is that of a simulated
+    scene.
     """
     if name in SCENES or not Path(name).exists():
         return None, None

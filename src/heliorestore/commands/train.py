@@ -1,4 +1,4 @@
-"""The command `heliorestore train`: a network as a recipe says."""
+"""The command `heliorestore train`: train a network by a recipe."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         metavar="RECIPE.toml",
         required=True,
-        help="a recipe's file, or the name of one that comes along",
+        help="a recipe's file, or the name of a bundled one",
     )
     parser.add_argument(
         "-o",
         "--output",
         metavar="FOLDER",
         type=Path,
-        help="where checkpoint and weights go (default: training/RECIPE)",
+        help="folder for checkpoint and weights (default: training/RECIPE)",
     )
     parser.add_argument(
         "--data",
         metavar="FOLDER",
         type=Path,
         default=Path(),
-        help="where the recipe's files lie (default: here)",
+        help="folder of the recipe's files (default: here)",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint in the output folder"
+        "--resume", action="store_true", help="continue from the checkpoint in the output folder"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
 

@@ -1,4 +1,4 @@
-"""The command `heliorestore weights`: its flags, and what it prints."""
+"""The command `heliorestore weights`: its flags and its output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="alias",
         metavar="NAME",
         default="",
-        help="the name under which imported weights are kept",
+        help="the name under which imported weights are saved",
     )
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument(
@@ -42,15 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--object",
         metavar="IMAGE.fits",
         type=Path,
-        help="emulators are compared on it (default: simulated granulation)",
+        help="image on which emulators are compared (default: simulated granulation)",
     )
     parser.add_argument(
-        "--instrument", default="crisp-8542", help="whose blur emulators are compared in (default crisp-8542)"
+        "--instrument",
+        default="crisp-8542",
+        help="instrument of the blur (default crisp-8542)",
     )
 
 
 def answers(parsed: argparse.Namespace) -> Iterator[str]:
-    """Do what is asked and say it, line by line."""
+    """Do the action and yield its output line by line."""
     if parsed.action != "compare":
         return lines(
             parsed.action,
@@ -87,7 +89,7 @@ def lines(
     """List all weights, show the record of one, import a file under the name `alias`, or check one or all."""
     if action in ("show", "import") and not name:
         raise WeightsError(
-            f"Say which weights to {action}: heliorestore weights {action} "
+            f"Name the weights to {action}: heliorestore weights {action} "
             f"{'NAME' if action == 'show' else 'FILE --as NAME'}."
         )
     if action == "list":
@@ -102,7 +104,7 @@ def lines(
     elif action == "import":
         if not alias:
             raise WeightsError(
-                f"Say under which name to keep {name}: heliorestore weights import {name} --as NAME."
+                f"Give the name under which to save {name}: heliorestore weights import {name} --as NAME."
             )
         yield str(import_file(Path(name), alias, input_scale=input_scale, input_mean=input_mean))
     else:
@@ -133,7 +135,7 @@ def _facts(record: weights.WeightsRecord, path: Path) -> Iterator[str]:
 
 
 def _checked(asked: list[str]) -> Iterator[str]:
-    """A line for every weights that are whole; then one error for all that are not."""
+    """A line for all weights that are intact; then one error for all that are not."""
     problems = []
     for name in asked:
         try:
@@ -141,6 +143,6 @@ def _checked(asked: list[str]) -> Iterator[str]:
         except WeightsError as error:
             problems.append(str(error))
         else:
-            yield f"{name}: whole, sha256 {record.sha256[:12]}..., network {record.architecture}"
+            yield f"{name}: intact, sha256 {record.sha256[:12]}..., network {record.architecture}"
     if problems:
         raise WeightsError(" ".join(problems))

@@ -1,1 +1,1 @@
-"""Questions to data and results: seeing, regularisation, PSF, memory, the error of an emulator."""
+"""Questions about data and results: seeing, regularisation, PSF, memory, the error of an emulator."""

@@ -1,5 +1,5 @@
-"""How exact an emulator and filter flow are beside the sum that gives every pixel its own PSF: `heliorestore
-weights compare`.
+"""The errors of an emulator and of filter flow against the exact sum, in which every pixel has its own PSF:
+`heliorestore weights compare`.
 
 The tests are those of Asensio Ramos (2024), section 2.4: a defocus at places along the diagonal (fig. 5), and
 turbulence of several strengths (fig. 8), whose modes vary over the field.
@@ -30,15 +30,15 @@ Blur = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 STEPS = (32, 16, 8)
 R0_CM = (60.0, 40.0, 25.0, 15.0, 10.0, 5.0)
-TILTS = 0.5  # of the turbulence's, as in the training
+TILTS = 0.5  # of the tilts of the turbulence, as in the training
 DEFOCUS_RAD, DEFOCUS_PX = 3.0, 30.0
-_PLACES = (0.25, 0.5, 0.75)  # of the defocus along the diagonal
+_PLACES = (0.25, 0.5, 0.75)  # of the defocus, as fractions of the diagonal
 _SEEDS = (1, 2)
 _VARYING_ARCSEC = 3.0
 _DEFOCUS_SIDE, _DEFOCUS_PSF = 256, 64
 _TURBULENCE_SIDE, _TURBULENCE_PSF = 96, 128
 LEAST_SIDE = _DEFOCUS_SIDE + _DEFOCUS_PSF - 1
-"""Pixels of an object that all tests can be made on."""
+"""Pixels of an object that suffice for all tests."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Error:
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """Models of one blur for images of `side` pixels: what each makes of an object (y, x) with its borders,
-    and modes (mode, y, x).
+    """Models of one blur for images of `side` pixels: each maps an object (y, x) with its borders, and modes
+    (mode, y, x), to an image.
 
     The `blurs` are `exact`, `emulator`, and filter flow as `step 32` and so on.
     """
@@ -80,7 +80,7 @@ def make_models(trained: Trained, instrument: Instrument, side: int, psf_px: int
     shape = (side, side)
     exact = PerPixelSum(optics=[optics], shape=shape, borders="given")
     blurs: dict[str, Blur] = {"exact": lambda object_, modes: exact(object_[None], modes[None])[0, 0]}
-    # A node on every fourth pixel is as good as the modes of every pixel, as the network wants them.
+    # Nodes on every fourth pixel are as good as the modes at every pixel, which the network needs.
     blurs["emulator"] = _on_nodes(emulated(trained)([optics], shape, 4, 1e9), 4)
     for step in STEPS:
         blurs[f"step {step}"] = _on_nodes(
@@ -99,7 +99,7 @@ def _on_nodes(model: FilterFlow | Emulated, step: int) -> Blur:
 
 
 def middle(image: torch.Tensor, side: int) -> torch.Tensor:
-    """The middle of an image (y, x), as large as asked for."""
+    """The middle of an image (y, x), `side` pixels each way."""
     if min(image.shape) < side:
         raise SettingsError(f"The object has {tuple(image.shape)} pixels; blurring it needs {side} x {side}.")
     top, left = ((n - side) // 2 for n in image.shape)
@@ -107,7 +107,7 @@ def middle(image: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def defocus_modes(models: Models, place: float) -> torch.Tensor:
-    """Modes (mode, y, x) of a defocus that stands at a fraction of the diagonal and fades as a Gaussian."""
+    """Modes (mode, y, x) of a defocus centred at a fraction of the diagonal that falls off as a Gaussian."""
     axis = torch.arange(models.side).float() - place * models.side
     number = int(np.abs(models.optics.basis.expansion[:, 3]).argmax())  # the mode that is mostly Noll 4
     modes = torch.zeros(MODES, models.side, models.side)
@@ -135,6 +135,7 @@ def wandering_modes(
 
     The correlation of the modes at two points r apart is exp(-r^2 / 4 sigma^2).
     """
+    # A margin of 8 sigma: the FFT makes opposite edges alike.
     wide = int(size + 8 * sigma_px)
     frequency = torch.hypot(torch.fft.fftfreq(wide)[:, None], torch.fft.rfftfreq(wide)[None, :]).double()
     smooth = torch.exp(-2 * (math.pi * sigma_px * frequency) ** 2)
@@ -149,15 +150,15 @@ def wandering_modes(
 
 
 def error(image: torch.Tensor, exact: torch.Tensor) -> Error:
-    """How far an image (y, x) is from the exact one."""
+    """The error of an image (y, x) against the exact one."""
     square = float((image - exact).square().mean())
     largest = float((image - exact).abs().max() / exact.max())
     return Error(square / float(exact.square().mean()), square / float(exact.var(correction=0)), largest)
 
 
 def defocus_errors(models: Models, object_: torch.Tensor) -> dict[str, Error]:
-    """Fig. 5: means over three places of a defocus, for every model, and for `no blur`: the object as it
-    is.
+    """Fig. 5: means over three places of a defocus, for every model, and for `no blur`: the unblurred
+    object.
     """
     return _means(_errors(models, object_, defocus_modes(models, place), "exact") for place in _PLACES)
 
@@ -210,6 +211,7 @@ def least_seconds(blur: Blur, object_: torch.Tensor, modes: torch.Tensor, runs: 
     """The least processor time of some runs, of which the first warms up."""
     times = []
     for _ in range(runs):
+        # Processor time: other programs on the machine do not count.
         began = time.process_time()
         blur(object_, modes)
         times.append(time.process_time() - began)
@@ -217,8 +219,8 @@ def least_seconds(blur: Blur, object_: torch.Tensor, modes: torch.Tensor, runs: 
 
 
 def report(name: str, instrument: Instrument, image: npt.ArrayLike) -> Iterator[str]:
-    """Lines of a table, as they are found: the error of every model, test by test, on the middle of an image
-    (y, x).
+    """Lines of a table, one by one: the error of every model in each test, on the middle of an image (y,
+    x).
     """
     trained = load_emulator(name or "emulator-narrow", torch.device("cpu"))
     instrument = instrument.require()
@@ -245,12 +247,12 @@ def report(name: str, instrument: Instrument, image: npt.ArrayLike) -> Iterator[
 
 
 def _object(image: npt.ArrayLike, models: Models) -> torch.Tensor:
-    """What is blurred (y, x), of mean 1."""
+    """The object to blur (y, x), of mean 1."""
     object_ = middle(torch.tensor(np.asarray(image, np.float32)), models.object_side)
     if not bool(torch.isfinite(object_).all()) or float(object_.mean()) <= 0:
         raise SettingsError(
-            "The object has bad pixels, or is dark, in its middle: take an image of "
-            "intensities that is whole there."
+            "The object has bad pixels, or is dark, in its middle: choose an image of intensities "
+            "without bad pixels there."
         )
     return object_ / object_.mean()
 

@@ -1,9 +1,9 @@
-"""Fried's parameter from the data: how strong the modes of a quick fit on patches come out.
+"""Fried's parameter from the data: the strength of the modes in a quick fit on patches gives it.
 
 A fit with a prior finds less than there is, so that the rms it finds grows more slowly than the turbulence;
-how slowly was taken from simulated bursts. The finest modes tell r0 also behind adaptive optics, which
-corrects the others; without it what the patches cannot follow adds to them, and the strong modes tell it
-better.
+how slowly was taken from simulated bursts. Behind adaptive optics, which corrects the strong modes, the
+finest modes measure r0; without it the finest modes also fit what the patches cannot follow, and the strong
+modes measure r0 better.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.prepare.observe import observe
 from heliorestore.settings import options
 
-_SIDE = 256  # px of the field's middle that are looked at
+_SIDE = 256  # px of the field's middle that are used
 _ITERATIONS = 20
 _D_OVER_R0 = 10.0  # assumed by the fit
 _STRONG, _FINE = slice(2, 10), slice(36, 44)
@@ -26,23 +26,23 @@ _STRONG, _FINE = slice(2, 10), slice(36, 44)
 _LAW = {"strong": (0.71, 1.65), "fine": (0.56, 2.3)}
 # rms of the strong modes over that of the fine ones, with adaptive optics and without
 _CORRECTED, _FREE = 0.75, 1.0
-_RANGE = (2.0, 40.0)  # of D/r0 that an answer may have
+_RANGE = (2.0, 40.0)  # of D/r0 to which an answer is limited
 _MEMORY = 2e9
 
 
 def prepare(burst: Burst, settings: Any, device: torch.device) -> tuple[Any, tuple[str, ...]]:
-    """The settings with r0 from the data where they ask for it, and what there is to tell about it."""
+    """The settings with r0 from the data where they ask for it, and a message that reports it."""
     if not settings.r0_from_data:
         return settings, assumed(settings)
     r0_cm = round(estimate_r0_cm(burst, device), 1)
     wavelength_nm = burst.instruments[0].require().wavelength_nm
-    told = f"r0 was estimated from the data: {r0_cm:g} cm at {wavelength_nm:g} nm."
-    return settings.replace(r0_cm=r0_cm, r0_from_data=False), (told,)
+    message = f"r0 was estimated from the data: {r0_cm:g} cm at {wavelength_nm:g} nm."
+    return settings.replace(r0_cm=r0_cm, r0_from_data=False), (message,)
 
 
 def assumed(settings: Any) -> tuple[str, ...]:
-    """What to know about an r0 that nobody gave: it stands at its default, and the turbulence beyond the
-    modes is as strong as it says.
+    """A warning about an r0 that is still its default, although the strength of the turbulence beyond the
+    modes depends on it.
     """
     default = next(option.default for option in options(type(settings)) if option.name == "r0_cm")
     if settings.r0_cm != default or settings.left_out == 0:
@@ -69,8 +69,9 @@ def estimate_r0_cm(burst: Burst, device: torch.device) -> float:
         state = advanced(
             problem, state, evaluate(problem, state, weights, settings.prior), settings.rate_modes
         )
-    power = state.modes.square().mean((0, 1))
+    power = state.modes.square().mean((0, 1))  # (mode): mean over frames and patches
     strong, fine = float(power[_STRONG].sqrt().mean()), float(power[_FINE].sqrt().mean())
+    # 0 behind adaptive optics, 1 in free seeing; in between the geometric mean of both answers.
     free = min(1.0, max(0.0, (strong / fine - _CORRECTED) / (_FREE - _CORRECTED)))
     found: float = _strength(fine, "fine") ** (1 - free) * _strength(strong, "strong") ** free
     return diameter_cm / found

@@ -1,8 +1,8 @@
-"""A glance at what the knobs of the object will do, long before an iteration can show it.
+"""A quick preview of the effect of the object's settings, long before an iteration can show it.
 
 To first order the objects of eq. 17 of Asensio Ramos (2024) are, at each frequency, the data over S + lambda
 P, with S the summed squared transfer functions of the frames and P the penalty's: another lambda multiplies
-them by a ratio of two numbers. S is taken as the field's mean, which is where the next iteration will differ.
+them by a ratio of two numbers. S is the field's mean, an approximation: the next iteration will differ there.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from heliorestore.optics.pupil import cutoff
 from heliorestore.snapshot import Snapshot
 
 KNOBS = ("lambda_object", "filter_width", "filter_smoothness")
-_PSF, _NODES, _FRAMES, _BINS = 64, 2, 6, 48  # what is enough for a mean over the field
-_LEAST = 0.05  # the least that the old filter must have left for the new one to act on
-# times: what the old knobs have damped further only an iteration brings back, a glance would bring its noise
+_PSF, _NODES, _FRAMES, _BINS = 64, 2, 6, 48  # enough for a mean over the field
+_LEAST = 0.05  # lower limit of the old filter where it is divided out
+# largest gain: only an iteration can recover what was damped further, a glance would amplify its noise
 _MOST = 4.0
 
 
@@ -40,19 +40,19 @@ class Knob:
 
 
 def knob_of(settings: SvMomfbdSettings) -> Knob:
-    """What the settings say."""
+    """The values in the settings."""
     return Knob(*(float(getattr(settings, name)) for name in KNOBS))
 
 
 def knob_behind(snapshot: Snapshot) -> Knob | None:
-    """What the last iteration was made with; None where it did not act on the images, as on patches."""
+    """The values of the last iteration; None if they did not act on the images, as on patches."""
     if "residual" not in snapshot.maps or any(name not in snapshot.history for name in KNOBS):
         return None
     return Knob(*(float(snapshot.history[name][-1]) for name in KNOBS))
 
 
 def glance(snapshot: Snapshot, settings: SvMomfbdSettings) -> FloatArray:
-    """The snapshot's images (object, y, x) as they would about be with these settings."""
+    """The snapshot's images (object, y, x) approximately as they would be with these settings."""
     before, after = knob_behind(snapshot), knob_of(settings)
     if before is None or before == after or snapshot.run is None:
         return snapshot.images
@@ -60,7 +60,7 @@ def glance(snapshot: Snapshot, settings: SvMomfbdSettings) -> FloatArray:
     frequencies = frequency(grid)
     penalised = _sobel(grid)
     shown = np.empty_like(snapshot.images)
-    # The settings decide which optics; the tensors of another device are not asked for.
+    # The optics are made from the settings, because the run's own tensors may be on another device.
     wavefronts, all_optics = _optics(
         snapshot.run.instruments, settings.modes, settings.r0_cm, settings.left_out
     )
@@ -75,7 +75,7 @@ def glance(snapshot: Snapshot, settings: SvMomfbdSettings) -> FloatArray:
             for k in (before, after)
         )
         ratio = (ratio * new / old.clamp(min=_LEAST)).clamp(max=_MOST)
-        # The mean stays, whatever the filter.
+        # The filter must not change the mean.
         shown[object_] = filtered(
             torch.from_numpy(snapshot.images[object_].copy()), ratio / ratio[0, 0]
         ).numpy()
@@ -95,7 +95,7 @@ def _optics(
 def _summed(
     wavefronts: Wavefronts, all_optics: list[Optics], object_: int, modes: FloatArray
 ) -> npt.NDArray[np.float64]:
-    """Squared transfer functions at frequencies from 0 to the cut-off, summed over the frames, meaned over
+    """Squared transfer functions at frequencies from 0 to the cut-off, summed over the frames, averaged over
     directions and nodes.
     """
     modes = modes[np.isfinite(modes[:, 0, 0, 0])]  # frames that were left out have none
@@ -104,6 +104,7 @@ def _summed(
     places = [np.unique(np.linspace(n // 4, n - 1 - n // 4, _NODES).astype(int)) for n in (rows, columns)]
     chosen = torch.from_numpy(np.ascontiguousarray(modes[np.ix_(some, np.arange(modes.shape[1]), *places)]))
     optics = all_optics[object_]
+    # Squared before the mean, as in the sum over the frames.
     power = torch.fft.rfft2(psf(optics, chosen, mode_axis=1)).abs().square().mean((0, 1, 2))
     limit = cutoff(optics.instrument)
     v = (frequency((_PSF, _PSF)) / limit).flatten()
@@ -116,6 +117,7 @@ def _summed(
         if wavefronts.left_out
         else torch.ones_like(at)
     )
+    # A small grid has rings without a frequency.
     filled = np.interp(np.arange(_BINS), np.flatnonzero(counts), means[counts > 0].double().numpy())
     return np.asarray(frames * filled * halo.double().square().numpy())
 

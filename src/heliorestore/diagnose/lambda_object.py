@@ -1,10 +1,9 @@
-"""A value of lambda_object that the data themselves ask for, from two halves of the burst that share no
-noise.
+"""A value of lambda_object from the data: two halves of the burst share no noise.
 
 The frames are split into two halves, each solved for every lambda on a grid with the wavefronts that a short
-run finds. What one half gives with a lambda is held against what the other gives with hardly any: the noise
-of the two is independent, so that the mean squared difference is the error that lambda makes, plus a constant
-(the idea of Noise2Noise, of cross-validation before it).
+run finds. What one half gives with a lambda is compared with what the other gives almost without smoothing:
+the noise of the two is independent, so that the mean squared difference is the error that lambda makes, plus
+a constant (the idea of Noise2Noise, of cross-validation before it).
 """
 
 from __future__ import annotations
@@ -35,10 +34,9 @@ GRID = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 
 # conjugate-gradient steps: from the mean, and from the solution of the value before
 _FIRST_SOLVE, _SOLVE = 12, 6
-# iterations after the patches: enough to know the wavefronts, few enough not to fit the noise of both halves
+# iterations after the patches: enough to find the wavefronts, too few to fit the noise of both halves
 _REFINED = 3
-# of the least difference: values that differ by no more are taken to be equally good, and the smoothest is
-# suggested
+# of the smallest difference: values within this margin count as equally good, and the smoothest is suggested
 _EQUAL = 0.02
 _BORDER = 8  # px
 _FEWEST_FRAMES = 4
@@ -46,11 +44,11 @@ _FEWEST_FRAMES = 4
 
 @dataclass(frozen=True, eq=False)
 class Suggestion:
-    """A value for a setting with what speaks for it.
+    """A suggested value for a setting, with the reason.
 
-    `difference` (value) is the mean squared difference of one half with each of `values` from the other with
-    hardly any smoothing, as seen through the telescope, in units of the image's variance; `noise` (value) is
-    that of the two halves with the same value.
+    `difference` (value) is the mean squared difference of one half with each of `values` from the other
+    almost without smoothing, as seen through the telescope, in units of the image's variance; `noise` (value)
+    is that of the two halves with the same value.
     """
 
     setting: str
@@ -69,11 +67,11 @@ def suggest(
     size: int = 192,
     say: Callable[[str], None] = lambda _: None,
 ) -> Suggestion:
-    """Suggest lambda_object of SV-MOMFBD for a burst, from the `size` pixels in its middle; `say` is told
-    what is going on.
+    """Suggest lambda_object of SV-MOMFBD for a burst, from the `size` pixels in its middle; `say` receives
+    progress messages.
 
-    All other settings are taken as they are. lambda_modes is not suggested: both halves share the wavefronts,
-    which it shapes.
+    All other settings are used unchanged. lambda_modes is not suggested: it shapes the wavefronts, which both
+    halves share.
     """
     if not isinstance(settings, SvMomfbdSettings):
         raise SettingsError(
@@ -81,14 +79,15 @@ def suggest(
         )
     if burst.shape[1] < _FEWEST_FRAMES:
         raise SettingsError(
-            f"The burst has {burst.shape[1]} frames; a suggestion takes at least {_FEWEST_FRAMES}, for it is "
-            "split in halves."
+            f"The burst has {burst.shape[1]} frames; a suggestion needs at least {_FEWEST_FRAMES}, "
+            "because it compares two halves."
         )
     say("Looking for the wavefronts…")
     ready = prepare(burst, settings, device=device, size=size)
     halves = []
     for number in (0, 1):
         say(f"Solving half {number + 1} of the frames for {len(GRID)} values…")
+        # Every second frame: both halves see the same seeing.
         halves.append(ready.solutions(slice(number, None, 2)))
     return _weighed(halves, settings.lambda_object)
 
@@ -103,8 +102,8 @@ class Prepared:
     settings: SvMomfbdSettings
 
     def solutions(self, frames: slice) -> Array:
-        """Objects (value, object, y, x) of some of the frames with every value of the grid, as the telescope
-        shows them.
+        """Objects (value, object, y, x) from some of the frames with every value of the grid, as the
+        telescope shows them.
         """
         numbers = range(self.burst.shape[1])[frames]
         return _solutions(
@@ -151,8 +150,8 @@ def _fitted_modes(burst: Burst, settings: SvMomfbdSettings, device: str) -> Floa
 
 
 def _aligned(burst: Burst, observation: Observation) -> Burst:
-    """The burst as that run saw it: the frames used, moved onto the mean of all, which halves on their own
-    would not be.
+    """The burst as that run saw it: the frames used, aligned with the mean of all; halves alone would be
+    aligned differently.
     """
     pixels = observation.read()
     images = pixels.images if pixels.good is None else torch.where(pixels.good, pixels.images, torch.nan)
@@ -180,6 +179,7 @@ def _solutions(
     through = [torch.fft.rfft2(telescope_psf(i, observation.shape)).to(device) for i in burst.instruments]
     for number, value in enumerate(GRID):
         knobs = replace(knobs, lambda_object=value)
+        # From smooth to sharp: the solution before is a good start for the next.
         objects = solve_objects(transfers, objects, knobs, _SOLVE if number else _FIRST_SOLVE)
         images = flow.sharp(objects, knobs)[(slice(None), *flow.inner)]
         seen = [
@@ -192,11 +192,13 @@ def _solutions(
 
 
 def _weighed(halves: list[Array], present: float) -> Suggestion:
-    """The value for which each half is nearest to the other one's sharpest solution, all objects counted
-    alike.
+    """The value for which each half is nearest to the other one's sharpest solution, with equal weight for
+    all objects.
     """
     first, second = halves
     signal = np.mean((first[-1] - first[-1].mean((-2, -1), keepdims=True)) ** 2, axis=(-2, -1))
+    # The other half almost without smoothing is the object plus independent noise, which shifts all values
+    # alike.
     crossed = [
         np.mean((one - other[-1]) ** 2, axis=(-2, -1)) for one, other in ((first, second), (second, first))
     ]
@@ -204,24 +206,25 @@ def _weighed(halves: list[Array], present: float) -> Suggestion:
     noise = np.mean(np.mean((first - second) ** 2, axis=(-2, -1)) / signal, axis=-1)
     best = int(np.argmin(difference))
     value = _smoothest(difference, (1 + _EQUAL) * float(difference[best]))
+    # The present value need not be on the grid.
     nearest = int(np.argmin(np.abs(np.log(np.array(GRID) / max(present, GRID[-1] / 10)))))
     worth = difference[nearest] / difference[best] - 1
     gain = "as good as" if worth < 2 * _EQUAL else f"{worth:.0%} better than"
     reason = (
-        f"λ object {value:g}: with it one half of the frames foretells the other best, to "
-        f"{difference[best]:.2g} of the image's "
-        f"variance, {gain} with {present:g}. Smaller values leave noise, larger ones smooth too much."
+        f"λ object {value:g} predicts one half of the frames best from the other; their difference is "
+        f"{difference[best]:.2g} of the image's variance, {gain} with {present:g}. Smaller values leave "
+        "noise, larger ones smooth too much."
     )
     if value >= GRID[0]:
         reason += (
-            " It is the end of what was tried: the data are noisy, or the wavefronts are not well known."
+            " It is the largest value that was tried: the data are noisy, or the wavefronts are poorly known."
         )
     return Suggestion("lambda_object", value, np.array(GRID), difference, noise, reason)
 
 
 def _smoothest(difference: Array, limit: float) -> float:
-    """The largest value, between those of the grid by their logarithms, whose difference is no more than the
-    limit; two digits.
+    """The largest value whose difference is within the limit, interpolated between the logarithms of the
+    grid; two digits.
     """
     first = int(np.argmax(difference <= limit))
     if first == 0:

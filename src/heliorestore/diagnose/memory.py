@@ -1,4 +1,4 @@
-"""What a blind deconvolution is going to need, told before it runs."""
+"""The memory that a blind deconvolution will need, estimated before it runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.nets import weights
 from heliorestore.settings import Settings
 
-_LIBRARIES = 0.06e9  # what they take when they are first used
+_LIBRARIES = 0.06e9  # memory that they take when first used
 _SNAPSHOT_ARRAYS = 4  # images, their maps and copies of both, of the size of the objects
 
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes at the peak beyond the program as it starts, whether frames are held in memory, and the tiles (y,
+    """Bytes at the peak beyond the program at its start, whether frames are held in memory, and the tiles (y,
     x) of the field.
     """
 
@@ -38,7 +38,7 @@ def memory_estimate(
     *,
     optics: int | None = None,
 ) -> int:
-    """Bytes that a run needs at its peak beyond the program itself; 0 for methods that work through small
+    """Bytes that a run needs at its peak beyond the program itself; 0 for methods that work on small
     pieces.
     """
     need = memory_need(burst_shape, settings, device, optics=optics)
@@ -52,10 +52,9 @@ def memory_need(
     *,
     optics: int | None = None,
 ) -> MemoryNeed | None:
-    """What a run on frames (object, frame, y, x) needs; None for methods that work through small pieces.
+    """The memory for a run on frames (object, frame, y, x); None for methods that work on small pieces.
 
-    `optics` is the number of different instruments among the objects; all are taken to differ where it is not
-    given.
+    `optics` is the number of different instruments among the objects; without it all are assumed to differ.
     """
     objects, _, rows, columns = burst_shape
     place = torch.device(device)
@@ -84,6 +83,7 @@ def memory_need(
             else working_bytes(layout, objects, kinds)
         )
         if settings.start == "patches" and not settings.at_once:
+            # First the patches, then the field: the two are never in memory together.
             work = max(
                 work,
                 patch_bytes(burst_shape, settings.patch, settings.patch // 2, settings.modes, shares.work),
@@ -93,7 +93,7 @@ def memory_need(
 
 
 def _emulator(settings: SvMomfbdSettings) -> tuple[int, float]:
-    """Width of the network that blurs, and bytes of its weights; 0 where filter flow does it."""
+    """Width of the network that blurs, and bytes of its weights; 0 with filter flow."""
     return (
         size_of(weights.read_record(weights.find(settings.emulator)).architecture)
         if settings.forward == "emulator"

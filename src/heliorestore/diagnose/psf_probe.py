@@ -1,5 +1,5 @@
-"""The PSF that a result has at one place: fitted wavefront and the halo of what the modes leave out, with its
-Strehl ratio and width.
+"""The PSF of a result at one place: the fitted wavefront and the halo of the turbulence beyond the modes,
+with Strehl ratio and width.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from heliorestore.optics.psf import Optics, psf
 from heliorestore.optics.pupil import cutoff
 from heliorestore.snapshot import Snapshot
 
-_FINER = 4  # pixels of the PSF shown to a pixel of the detector
+_FINER = 4  # pixels of the shown PSF per pixel of the detector
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +46,13 @@ def probe(
 ) -> ProbedPsf:
     """The PSF of a frame and an object at a place (y, x) in pixels of the snapshot's images."""
     if snapshot.run is None or "modes" not in snapshot.maps:
-        raise RestorationError("This result has no mode maps, so that nothing is known of its PSFs.")
+        raise RestorationError("This result has no mode maps, so its PSFs are unknown.")
     maps = snapshot.maps["modes"]
     if maps.step is None:
-        raise RestorationError("This result does not say where the nodes of its mode maps lie.")
+        raise RestorationError("This result does not record where the nodes of its mode maps are.")
+    # So the maps mark frames that were left out.
     if np.isnan(maps.array[frame]).any():
-        raise RestorationError(
-            "This frame was left out of the restoration, so that nothing is known of its PSFs."
-        )
+        raise RestorationError("This frame was left out of the restoration, so its PSFs are unknown.")
     optics, halo, peak = _optics(
         snapshot.run.instruments, object_, settings.modes, settings.r0_cm, settings.left_out, settings.psf
     )
@@ -81,7 +80,7 @@ def _optics(
     wavefronts = make_wavefronts(
         instruments, modes, r0_cm, (0.0,) * len(instruments), torch.device("cpu"), left_out=left_out
     )
-    # As many more pixels as they are smaller: the pupil is sampled as in the restoration.
+    # More pixels by the factor by which they are smaller, so that the pupil is sampled as in the restoration.
     every = wavefronts.optics(_FINER * size, zoom=1 / _FINER)
     v = torch.stack([(frequency((o.size, o.size)) / cutoff(o.instrument)).clamp(max=1) for o in every])
     halo = wavefronts.remainders(v)[object_] if left_out else torch.ones_like(v[object_])
@@ -105,7 +104,7 @@ def psfs_at(
     """PSFs (frame, place, y, x) at places (y, x) in pixels, from SV-MOMFBD's mode maps (frame, mode, gy, gx)
     in radian.
 
-    The maps' nodes stand every `step` pixels from pixel 0 on (the setting grid_step), linear in between.
+    The maps' nodes are at every `step` pixels from pixel 0 on (the setting grid_step), linear in between.
     These are the PSFs of the fitted wavefronts, without the halo of the turbulence beyond the modes.
     """
     wavefronts = make_wavefronts(instruments, modes.shape[1], 10.0, (0.0,) * len(instruments), modes.device)

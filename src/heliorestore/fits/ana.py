@@ -30,7 +30,7 @@ def is_ana(start: bytes) -> bool:
 
 
 def image_of(file: BinaryIO, path: Path) -> Image:
-    """What the file's own header tells: shape and kind of number; no pixel is read."""
+    """The shape and number type that the file's own header declares; no pixel is read."""
     end = length_of(file)
     block = read_exactly(file, 0, min(end, _HEADER), path)
     if len(block) < _HEADER:
@@ -42,18 +42,18 @@ def image_of(file: BinaryIO, path: Path) -> Image:
     flags, blocks, kind, axes = block[4], max(block[6], 1), block[7], block[8]
     if kind >= len(_BITPIX) or not 1 <= axes <= 16:
         raise BurstError(
-            f"{path} is damaged: its ANA header tells of {axes} axes and the number type {kind}."
+            f"{path} is damaged: its ANA header declares {axes} axes and the number type {kind}."
         )
     sizes = struct.unpack(f"{order}16i", block[192:256])[:axes]
     pixels, compressed = math.prod(sizes), bool(flags & _COMPRESSED)
     if min(sizes) <= 0 or (compressed and pixels > _MOST_PIXELS):
         most = f"; possible are up to {_MOST_PIXELS} if compressed" if compressed else ""
-        raise BurstError(f"{path} is damaged or too large: its ANA header tells of {sizes} pixels{most}.")
+        raise BurstError(f"{path} is damaged or too large: its ANA header declares {sizes} pixels{most}.")
     size, start = pixels * abs(_BITPIX[kind]) // 8, blocks * _HEADER
-    # ANA's compressions never reach a ratio of 100, whatever the image.
+    # ANA's compressions never reach a ratio of 100, for any image.
     if end - start < (size // 100 if compressed else size):
         raise BurstError(
-            f"{path} is cut off: its ANA header tells of {sizes} pixels, but only {max(end - start, 0)} "
+            f"{path} is cut off: its ANA header declares {sizes} pixels, but only {max(end - start, 0)} "
             "bytes follow; copy it again."
         )
     header = read_exactly(file, 0, start, path)
@@ -70,8 +70,8 @@ def image_of(file: BinaryIO, path: Path) -> Image:
         data_at=start,
         data_size=0 if compressed else size,
         code="ana",
-        # The flag is about the writer's machine, the magic about the reader's: the numbers are swapped if one
-        # of the two differs.
+        # The flag describes the writer's machine, the magic number the reader's: the bytes are swapped if
+        # exactly one of them is big-endian.
         little=(order == "<") != bool(flags & _BIG_ENDIAN),
     )
 
@@ -82,12 +82,12 @@ def read(image: Image) -> npt.NDArray[Any]:
         import anaio
     except ImportError as error:
         raise BurstError(
-            f'{image.path} is a compressed ANA file; pip install "heliorestore[ana]" adds what reads it.'
+            f'{image.path} is a compressed ANA file; pip install "heliorestore[ana]" adds the reader for it.'
         ) from error
     try:
         data = np.asarray(anaio.fzread(str(image.path))["data"])
         data = data.view(np.uint8) if data.dtype == np.int8 else data  # ANA's bytes have no sign
-    except Exception as error:  # anaio does not say what it raises
+    except Exception as error:  # anaio does not document what it raises
         raise BurstError(f"{image.path} cannot be read as an ANA file: {in_one_line(error)}.") from error
     if data.shape != image.shape:
         raise BurstError(

@@ -1,4 +1,4 @@
-"""What the axes of an image mean, by their CTYPE names and by their number: pure functions of headers.
+"""The meaning of an image's axes, from their CTYPE names and their number: pure functions of headers.
 
 Axes are counted as numpy does, slowest first; the WCS keywords of axis k of n end in n - k.
 """
@@ -61,7 +61,7 @@ Coordinates = Mapping[int, npt.NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Axes:
-    """Which axis of an image is y, x and frame, and which ones together number the objects."""
+    """The axes y, x and frame of an image, and those that together number the objects."""
 
     y: int
     x: int
@@ -71,13 +71,14 @@ class Axes:
 
 
 def axes_of(image: Image) -> Axes:
-    """Say what the axes are: by name where CTYPE names wavelength, Stokes or time, else by position."""
+    """Identify the axes: by name if CTYPE names wavelength, Stokes or time, else by position."""
     shape = image.shape
     if len(shape) < 2:
         raise BurstError(
             f"{image.path}: HDU {image.number} has {len(shape)} axis, and an image needs y and x."
         )
     kinds = [_kind(image.cards, len(shape) - axis) for axis in range(len(shape))]
+    # Axes without a known name may be y and x: many writers name the others only.
     sky = [axis for axis, kind in enumerate(kinds) if kind in ("", "x", "y")]
     if len(shape) > 2 and len(sky) >= 2 and len(sky) < len(shape):
         return _named(image, kinds, sky)
@@ -97,7 +98,7 @@ def axes_of(image: Image) -> Axes:
 
 
 def _kind(cards: Mapping[str, Any], number: int) -> str:
-    """What CTYPE says of a FITS axis: wave, stokes, time, x, y, or nothing known."""
+    """The kind of a FITS axis by its CTYPE: wave, stokes, time, x, y, or empty."""
     ctype = str(cards.get(f"CTYPE{number}") or "").strip().upper()
     word = ctype.partition("-")[0]
     if word in WAVE:
@@ -106,6 +107,7 @@ def _kind(cards: Mapping[str, Any], number: int) -> str:
         return "stokes"
     if word in TIME:
         return "time"
+    # Helioprojective, heliographic and Carrington longitudes: HPLN, HGLN, CRLN.
     if word in ("RA", "SOLX", "SOLARX", "SOLAR_X") or word[2:4] == "LN" or ctype == "SOLAR-X":
         return "x"
     if word in ("DEC", "SOLY", "SOLARY", "SOLAR_Y") or word[2:4] == "LT" or ctype == "SOLAR-Y":
@@ -117,7 +119,8 @@ def _named(image: Image, kinds: Sequence[str], sky: list[int]) -> Axes:
     shape = image.shape
     objects = tuple(axis for axis, kind in enumerate(kinds) if kind in ("wave", "stokes") and shape[axis] > 1)
     times = [axis for axis, kind in enumerate(kinds) if kind == "time" and shape[axis] > 1]
-    # The named sky axes come first, then the longer ones; what is left of length 1 does not matter.
+    # The plane: named sky axes first, then longer ones, then the faster; remaining axes of length 1 do not
+    # matter.
     plane = sorted(sorted(sky, key=lambda axis: (kinds[axis] == "", shape[axis] == 1, -axis))[:2])
     frames = times + [axis for axis in sky if axis not in plane and shape[axis] > 1]
     if len(frames) > 1:
@@ -136,7 +139,7 @@ def _named(image: Image, kinds: Sequence[str], sky: list[int]) -> Axes:
 
 
 def world_values(image: Image, axis: int, coordinates: Coordinates) -> npt.NDArray[np.float64] | None:
-    """The coordinate of every pixel along an axis in the header's unit, or None where the header does not say
+    """The coordinate of every pixel along an axis in the header's unit, or None if the header does not give
     it.
     """
     number, length = len(image.shape) - axis, image.shape[axis]
@@ -149,6 +152,7 @@ def world_values(image: Image, axis: int, coordinates: Coordinates) -> npt.NDArr
     start, reference, step = numbers
     if start is None or step is None:
         return None
+    # FITS counts pixels from 1.
     pixels = np.arange(1, length + 1, dtype=np.float64) - (1.0 if reference is None else reference)
     values = np.asarray(start + step * pixels, np.float64)
     return values if bool(np.isfinite(values).all()) else None
@@ -164,13 +168,14 @@ def object_labels(image: Image, axes: Axes, coordinates: Coordinates) -> list[tu
         if kind == "wave":
             parts.append(_wave_labels(_in_nm(image, axis, values), length))
         elif kind == "stokes":
+            # Without coordinates the standard's order from 1: I, Q, U, V.
             stokes = np.arange(1, length + 1) if values is None or length > len(_STOKES) else values
             parts.append([(_STOKES.get(round(float(s)), f"Stokes {i}"), None) for i, s in enumerate(stokes)])
         else:
             parts.append(
                 [(str(image.cards.get(f"LABEL{i + 1}") or f"object {i}"), None) for i in range(length)]
             )
-    # Wavelength is named before Stokes, whatever the order of the axes.
+    # Wavelength comes before Stokes in a label, in whichever order the axes are.
     front = sorted(
         range(len(parts)), key=lambda i: _kind(image.cards, len(image.shape) - axes.objects[i]) != "wave"
     )
@@ -188,6 +193,7 @@ def object_labels(image: Image, axes: Axes, coordinates: Coordinates) -> list[tu
 def _wave_labels(waves_nm: npt.NDArray[np.float64] | None, length: int) -> list[tuple[str, float | None]]:
     if waves_nm is None:
         return [(f"wavelength {i}", None) for i in range(length)]
+    # As many digits as it takes to tell the wavelengths of a scan apart.
     digits = 2
     while digits < 6 and len({f"{wave:.{digits}f}" for wave in waves_nm}) < length:
         digits += 1
@@ -195,9 +201,7 @@ def _wave_labels(waves_nm: npt.NDArray[np.float64] | None, length: int) -> list[
 
 
 def _in_nm(image: Image, axis: int, values: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
-    """Wavelengths in nm; frequencies and energies, and numbers that no optical wavelength has, are not
-    known.
-    """
+    """Wavelengths in nm; None for frequencies, energies and values that are no wavelength."""
     number = len(image.shape) - axis
     word = str(image.cards.get(f"CTYPE{number}", "")).strip().upper().partition("-")[0]
     if values is None or word in ("FREQ", "ENER"):
@@ -205,6 +209,7 @@ def _in_nm(image: Image, axis: int, values: npt.NDArray[np.float64] | None) -> n
     unit = str(image.cards.get(f"CUNIT{number}") or "").strip().lower()
     factor = _NM_PER_UNIT.get(unit)
     if factor is None and not unit:
+        # Without a unit the size of the numbers decides between metres, Angstrom and nm.
         middle = abs(float(np.median(values)))
         factor = 1e9 if middle < 1e-3 else 0.1 if middle > 2000 else 1.0
     waves = values * factor if factor is not None else None
@@ -212,7 +217,7 @@ def _in_nm(image: Image, axis: int, values: npt.NDArray[np.float64] | None) -> n
 
 
 def seconds_along(image: Image, axis: int, coordinates: Coordinates) -> npt.NDArray[np.float64] | None:
-    """Seconds of every pixel along a time axis, counted from where the header counts, or None."""
+    """Seconds of every pixel along a time axis, from the header's own origin, or None."""
     if not _kind(image.cards, len(image.shape) - axis):
         return None
     values = world_values(image, axis, coordinates)

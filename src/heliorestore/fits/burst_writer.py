@@ -1,6 +1,4 @@
-"""Write a Burst, as the simulation makes one, into one FITS file (object, frame, y, x), whole or not at
-all.
-"""
+"""Write a Burst, such as a simulated one, into one FITS file (object, frame, y, x), atomically."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from heliorestore.fits.provenance import to_ascii
 from heliorestore.instrument import Instrument
 from heliorestore.storage import check_output, replacing
 
-_UNDATED = "checksum of this HDU"  # without the date that astropy would note: equal bursts are equal files
+_UNDATED = "checksum of this HDU"  # without the date that astropy would add: equal bursts give equal files
 
 
 def write_burst(
@@ -44,6 +42,7 @@ def write_burst(
     hdus += [fits.ImageHDU(array, name=name) for name, array in (extensions or {}).items()]
     if burst.times is not None:
         dates = np.datetime_as_string(burst.times, unit="ms")
+        # As text, which every reader understands, in the table that ours looks for.
         column = fits.Column("DATE-OBS", f"{max(map(len, dates))}A", array=dates)
         hdus.append(fits.BinTableHDU.from_columns([column], name="FRAMES"))
     return _write(hdus, target)

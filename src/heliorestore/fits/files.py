@@ -20,7 +20,7 @@ from heliorestore.errors import BurstError
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
 
-MOST_GUNZIPPED = 512 * 2**20  # bytes; a stream cannot be read in parts, so all of it must fit into memory
+MOST_GUNZIPPED = 512 * 2**20  # bytes; a gzip stream has no random access, so all of it must fit into memory
 _GZIP_MAGIC = b"\x1f\x8b"
 _PIECE = 2**20
 _astropy = threading.RLock()
@@ -38,6 +38,7 @@ class Gunzip:
     def open(self, path: Path) -> BinaryIO:
         """Return the file, open for reading, with a gzipped one already decompressed."""
         try:
+            # Reads are large: a buffer would only copy them once more.
             file = path.open("rb", buffering=0)
         except OSError as error:
             raise BurstError(f"{path} cannot be opened: {error.strerror or error}.") from error
@@ -53,8 +54,9 @@ class Gunzip:
     def _unpacked(self, path: Path, file: io.FileIO) -> bytes:
         changed = os.fstat(file.fileno()).st_mtime_ns
         with self._lock:
+            # One file is enough: the frames of a burst are read from the same one, again and again.
             if self._kept is None or self._kept[:2] != (path, changed):
-                self._kept = None  # let go of the old one first
+                self._kept = None  # free the old one first, or both are in memory
                 self._kept = (path, changed, _gunzip(path, file))
             return self._kept[2]
 
@@ -120,7 +122,7 @@ def _gunzip(path: Path, file: io.FileIO) -> bytes:
 
 
 def read_exactly(file: BinaryIO, offset: int, size: int, path: Path) -> bytes:
-    """Return `size` bytes from `offset`; a file that ends before is a BurstError."""
+    """Return `size` bytes from `offset`; a shorter file is a BurstError."""
     pieces = []
     try:
         file.seek(offset)
@@ -137,7 +139,7 @@ def read_exactly(file: BinaryIO, offset: int, size: int, path: Path) -> bytes:
 
 
 def in_one_line(error: BaseException) -> str:
-    """What an error of another library says, without its line breaks."""
+    """The message of another library's error, without line breaks."""
     return " ".join(str(error).split())
 
 
@@ -148,8 +150,8 @@ def length_of(file: BinaryIO) -> int:
 
 @contextmanager
 def silent_astropy() -> Iterator[None]:
-    """Let astropy read what others wrote without a warning per odd card; one thread at a time, as filters are
-    global.
+    """Let astropy read odd cards without a warning for each; one thread at a time, because warning filters
+    are global.
     """
     with _astropy, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -22,7 +22,7 @@ from heliorestore.fits.hdus import Image
 from heliorestore.fits.layouts import Plan
 from heliorestore.fits.tiles import read_tiles
 
-_AT_ONCE = 16 * 2**20  # bytes read in one go, so that an odd order of axes costs no memory
+_AT_ONCE = 16 * 2**20  # bytes read at once: an unusual order of axes must not read the whole file
 _DTYPE = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
@@ -47,6 +47,7 @@ class FileFrames:
         objects, frames, rows, columns = ranges = self._ranges(key)
         out = np.empty([len(r) for r in ranges], np.float32)
         if out.size:
+            # One read per frame: frames may be in different files, with different scaling.
             for i, object_ in enumerate(objects):
                 for j, frame in enumerate(frames):
                     out[i, j] = self._part(object_, frame, as_slice(rows), as_slice(columns))
@@ -88,14 +89,16 @@ class FileFrames:
         piece, inner, number = self.plan.find(object_, frame)
         image, key = piece.image, piece.key(inner, number, rows, columns)
         values = self._read(image, key)
+        # The file has x as its slower axis.
         if piece.axes.y > piece.axes.x:
             values = values.T
         return to_float32(values, image.cards, image.bitpix)
 
     def _read(self, image: Image, key: tuple[int | slice, ...]) -> npt.NDArray[Any]:
-        """The raw numbers of a part of an image, in the file's own type and order of axes."""
+        """The stored numbers of a part of an image, in the file's own type and order of axes."""
         if image.code == "ana" and not image.data_size:
             with self._lock:
+                # anaio decompresses whole files: the last array is kept for the next frame.
                 if self._ana is None or self._ana[0] != image.path:
                     self._ana = None
                     self._ana = (image.path, ana.read(image))
@@ -104,8 +107,8 @@ class FileFrames:
             end = length_of(file)
             if not isinstance(file, io.BytesIO) and end != self._sizes.get(image.path, end):
                 raise BurstError(
-                    f"{image.path} has another size than when it was opened: it was written to "
-                    "meanwhile; open it again."
+                    f"{image.path} has another size than when it was opened: it was modified meanwhile; "
+                    "open it again."
                 )
             if image.code and image.code != "ana":
                 return read_tiles(file, image, key)
@@ -123,9 +126,7 @@ def _read_block(
     key: tuple[int | slice, ...],
     path: Path,
 ) -> npt.NDArray[Any]:
-    """Read what `key` selects of the array at `offset`, in runs of at most `_AT_ONCE` bytes where one entry
-    fits.
-    """
+    """Read the part `key` of the array at `offset`, in runs of at most `_AT_ONCE` bytes if one entry fits."""
     first, rest = key[0], key[1:]
     entry = math.prod(shape[1:]) * dtype.itemsize
     if isinstance(first, int):
@@ -136,6 +137,7 @@ def _read_block(
         )[0]
         return value
     wanted = range(shape[0])[first]
+    # A step reads the entries in between too: fewer wanted ones fit into a run.
     many = max(1, _AT_ONCE // entry // abs(wanted.step))
     if entry > _AT_ONCE and len(shape) > 1:
         parts = [_read_block(file, offset + i * entry, shape[1:], dtype, rest, path)[None] for i in wanted]
@@ -147,18 +149,21 @@ def _read_block(
         data = read_exactly(file, offset + low * entry, (high - low) * entry, path)
         block = np.frombuffer(data, dtype).reshape(high - low, *shape[1:])
         part = block[(slice(None, None, run.step), *rest)]
+        # A small view would keep the whole block in memory.
         parts.append(part if part.size * 4 > block.size else part.copy())
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def to_float32(values: npt.NDArray[Any], cards: Mapping[str, Any], bitpix: int) -> FloatArray:
-    """Apply BSCALE, BZERO and BLANK; what is not finite as float32 becomes NaN."""
+    """Apply BSCALE, BZERO and BLANK; values that are not finite as float32 become NaN."""
     scale, zero = _number(cards, "BSCALE", 1.0), _number(cards, "BZERO", 0.0)
     blank = cards.get("BLANK", cards.get("ZBLANK")) if bitpix > 0 and values.dtype.kind in "iu" else None
     with np.errstate(over="ignore", invalid="ignore"):
+        # In float64: BZERO = 2^31 of unsigned integers would leave no digits in float32.
         scaled = values if scale == 1 and zero == 0 else values.astype(np.float64) * scale + zero
         images = np.array(scaled, np.float32)
         images[~np.isfinite(images)] = np.nan
+    # BLANK is a stored number: compared before scaling.
     if isinstance(blank, int):
         images[values == blank] = np.nan
     return images

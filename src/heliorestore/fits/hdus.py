@@ -1,5 +1,5 @@
-"""The images of a FITS file and where their bytes are, from its headers alone; every size is checked against
-the file.
+"""The images of a FITS file and the places of their bytes, from its headers alone; every size is checked
+against the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CARD = 80
 _MOST_COLUMNS = 999
 _LONGEST_HEADER = 8 * 2**20
 _MOST_TILED_PIXELS = 2**24  # of one plane or tile of a small compressed file: 64 MiB as float32
-_PIXELS_PER_BYTE = 100  # no image with content compresses further
+_PIXELS_PER_BYTE = 100  # no real image compresses further
 _TILE_CODES = ("GZIP_1", "GZIP_2", "RICE_1", "RICE_ONE", "PLIO_1", "HCOMPRESS_1", "NOCOMPRESS")
 _STRING = re.compile(r"\s*'((?:[^']|'')*)'")
 _KEYWORD = re.compile(r"[A-Z0-9_ .-]*\Z")
@@ -33,7 +33,7 @@ STRUCTURE = re.compile(
     r"|Z(IMAGE|SIMPLE|EXTEND|TENSION|BITPIX|NAXIS\d*|TILE\d+|CMPTYPE|NAME\d+|VAL\d+|MASKCMP|QUANTIZ|DITHER0|BLANK|PCOUNT|GCOUNT"
     r"|HECKSUM|DATASUM|HECKSU|SCALE|ZERO))\Z"
 )
-"""Keywords that say how the bytes lie in the old file, and nothing about the Sun."""
+"""Keywords that describe the layout of bytes in the old file, and nothing about the Sun."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Image:
     """An image in a file: `shape` in numpy's order (slowest axis first), `cards` its own over those of the
     primary header.
 
-    `code` is the compression of its tiles, empty where the pixels lie plainly at `data_at`; `frames_table`
-    the number of the table FRAMES that the file has beside it, 0 for none. `little` says that the plain
-    pixels have their lowest byte first, as no FITS file has.
+    `code` is the compression of its tiles, empty for plain pixels at `data_at`; `frames_table` is the number
+    of the file's table FRAMES, 0 for none. `little`: plain pixels have their lowest byte first, which is
+    never so in FITS.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Hdu:
-    """One header and where its data lie; sizes in bytes."""
+    """One header and the place of its data; sizes in bytes."""
 
     number: int
     cards: Mapping[str, Any]
@@ -76,7 +76,7 @@ class Hdu:
 
 
 def scan(file: BinaryIO, path: Path) -> list[Hdu]:
-    """Return every HDU of an open FITS file, in order, or say what is wrong with it."""
+    """Return every HDU of an open FITS file, in order; a damaged file is a BurstError."""
     end = length_of(file)
     start = read_exactly(file, 0, min(end, CARD), path)
     if not end:
@@ -95,8 +95,8 @@ def scan(file: BinaryIO, path: Path) -> list[Hdu]:
         cards = parse_cards(text)
         if _count(cards, "TFIELDS", path, len(hdus), 0) > _MOST_COLUMNS:
             raise BurstError(
-                f"{path} is damaged: HDU {len(hdus)} has {cards['TFIELDS']} columns; FITS knows "
-                f"at most {_MOST_COLUMNS}."
+                f"{path} is damaged: HDU {len(hdus)} has {cards['TFIELDS']} columns; FITS allows at "
+                f"most {_MOST_COLUMNS}."
             )
         data_at = at + size
         data_size = _data_size(cards, path, len(hdus))
@@ -121,7 +121,7 @@ def _goes_on(file: BinaryIO, at: int, end: int, path: Path, number: int) -> bool
     if not block.strip(b"\0 "):
         return False
     raise BurstError(
-        f"{path} is damaged: after HDU {number - 1} come {end - at} bytes that are no FITS "
+        f"{path} is damaged: after HDU {number - 1} come {end - at} bytes that are not a FITS "
         "extension; copy it again."
     )
 
@@ -136,6 +136,7 @@ def _header_text(file: BinaryIO, at: int, end: int, path: Path, number: int) -> 
                 f"{path} is cut off in the header of HDU {number}: no END card before the end "
                 "of the file; copy it again."
             )
+        # A byte beyond ASCII spoils its card, not the whole header.
         block = read_exactly(file, offset, BLOCK, path).decode("ascii", "replace").replace("\ufffd", "?")
         blocks.append(block)
         for card in range(0, BLOCK, CARD):
@@ -152,6 +153,7 @@ def parse_cards(text: str) -> dict[str, Any]:
     """Keyword and value of the plain cards of a header; of a repeated keyword the first counts."""
     cards: dict[str, Any] = {}
     for at in range(0, len(text), CARD):
+        # The value indicator of the FITS standard: other cards are comments.
         if text[at + 8 : at + 10] == "= ":
             cards.setdefault(text[at : at + 8].rstrip(), _value(text[at + 10 : at + CARD]))
     return cards
@@ -166,6 +168,7 @@ def _value(text: str) -> Any:
     if _INTEGER.match(word):
         return int(word)
     try:
+        # Fortran writes exponents with D; Python alone would read 1_000 as a number.
         return float(word.upper().replace("D", "E")) if "_" not in word else None
     except ValueError:
         return None
@@ -184,7 +187,7 @@ def _shape(cards: Mapping[str, Any], path: Path, number: int, prefix: str = "") 
     """The axes of the data in numpy's order."""
     axes = _count(cards, f"{prefix}NAXIS", path, number)
     if axes > 999:
-        raise BurstError(f"{path} is damaged: HDU {number} has {axes} axes, and FITS knows at most 999.")
+        raise BurstError(f"{path} is damaged: HDU {number} has {axes} axes, and FITS allows at most 999.")
     return tuple(_count(cards, f"{prefix}NAXIS{axis}", path, number) for axis in range(axes, 0, -1))
 
 
@@ -192,7 +195,7 @@ def _bitpix(cards: Mapping[str, Any], path: Path, number: int, prefix: str = "")
     bits = cards.get(f"{prefix}BITPIX")
     if bits not in (8, 16, 32, 64, -32, -64) or isinstance(bits, (bool, float)):
         raise BurstError(
-            f"{path} is damaged: BITPIX of HDU {number} is {bits!r}; FITS knows 8, 16, 32, 64, -32 and -64."
+            f"{path} is damaged: BITPIX of HDU {number} is {bits!r}; FITS allows 8, 16, 32, 64, -32 and -64."
         )
     return int(bits)
 
@@ -202,8 +205,10 @@ def _data_size(cards: Mapping[str, Any], path: Path, number: int) -> int:
     shape = _shape(cards, path, number)
     if not shape:
         return 0
+    # Random groups: NAXIS1 = 0 is their mark and not part of the size.
     if cards.get("GROUPS") is True and shape[-1] == 0:
         shape = shape[:-1]
+    # The standard's formula: |BITPIX| GCOUNT (PCOUNT + NAXIS1 NAXIS2 ...).
     elements = _count(cards, "GCOUNT", path, number, 1) * (
         _count(cards, "PCOUNT", path, number, 0) + math.prod(shape)
     )
@@ -211,9 +216,10 @@ def _data_size(cards: Mapping[str, Any], path: Path, number: int) -> int:
 
 
 def images_of(hdus: list[Hdu], path: Path) -> list[Image]:
-    """The images among the HDUs, plain and tile-compressed, whatever their shape."""
+    """The images among the HDUs, plain and tile-compressed, of any shape."""
     found = []
     primary = hdus[0]
+    # Times of the frames that need no regular step, in a table beside the images.
     frames_table = next(
         (hdu.number for hdu in hdus if hdu.kind == "BINTABLE" and hdu.cards.get("EXTNAME") == "FRAMES"), 0
     )
@@ -225,6 +231,7 @@ def images_of(hdus: list[Hdu], path: Path) -> list[Image]:
             continue
         prefix = "Z" if tiled else ""
         shape = _shape(hdu.cards, path, hdu.number, prefix)
+        # An extension has the primary header's cards too, but not those on its bytes.
         inherited = (
             {}
             if hdu is primary
@@ -273,9 +280,10 @@ def _tile_code(hdu: Hdu, shape: tuple[int, ...], path: Path) -> str:
             f"{path} is damaged: HDU {hdu.number} has {rows} tiles, but an image of {shape} in "
             f"tiles of {tile} has {tiles}."
         )
+    # A small damaged or hostile file must not claim an image that fills the memory.
     most = max(_MOST_TILED_PIXELS, _PIXELS_PER_BYTE * hdu.data_size)
-    # Tiles overlap the image's edge by less than a tile, so this bounds what one plane takes while it is
-    # unpacked.
+    # Tiles extend beyond the image's edge by less than a tile, so this bounds the memory for unpacking one
+    # plane.
     largest = max(
         math.prod(shape[-2:]),
         math.prod(tile),
@@ -291,8 +299,8 @@ def _tile_code(hdu: Hdu, shape: tuple[int, ...], path: Path) -> str:
 
 
 def header_of(file: BinaryIO, image: Image) -> Header:
-    """The image's header with what the primary header adds, without the cards that say how the old bytes
-    lay.
+    """The image's header with the cards that the primary header adds, without those about the layout of the
+    old bytes.
     """
     from astropy.io.fits import Header
 
@@ -309,6 +317,7 @@ def header_of(file: BinaryIO, image: Image) -> Header:
             for card in Header.fromstring(text).cards:
                 if _is_sound(card) and not STRUCTURE.match(card.keyword) and card.keyword not in own:
                     header.append(card, bottom=True)
+            # These may repeat, and are taken from both headers.
             own = set(header) - {"COMMENT", "HISTORY", ""}
     return header
 

@@ -1,6 +1,4 @@
-"""Which file means what: from the headers of files to objects and frames, by pure functions that read no
-pixel.
-"""
+"""The meaning of files: from their headers to objects and frames, by pure functions that read no pixel."""
 
 from __future__ import annotations
 
@@ -88,7 +86,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Plan:
-    """How images make a burst: the pieces of a group follow each other as frames, the groups as objects."""
+    """A burst made of images: the pieces of a group follow each other as frames, the groups as objects."""
 
     layout: str
     groups: tuple[tuple[Piece, ...], ...]
@@ -104,14 +102,14 @@ class Plan:
             raise BurstError(
                 f"The images differ in shape: {_where(first)} has {first.shape[2:]} and {_where(other)} "
                 f"{other.shape[2:]} pixels (y, x); "
-                f"a burst has one shape, so read them apart."
+                f"a burst has one shape, so read them separately."
             )
         if len({piece.shape[0] for group in self.groups for piece in group}) > 1 and any(
             len(group) > 1 for group in self.groups
         ):
             raise BurstError(
                 f"{self.pieces[0].image.path.parent}: the files hold different numbers of "
-                "objects; read them apart."
+                "objects; read them separately."
             )
         if len(counts) > 1:
             counted = ", ".join(
@@ -120,7 +118,7 @@ class Plan:
             )
             raise BurstError(
                 f"{_where(self.pieces[0])}: the objects have different numbers of frames "
-                f"({counted}); read them apart."
+                f"({counted}); read them separately."
             )
 
     @cached_property
@@ -166,7 +164,7 @@ def _where(piece: Piece) -> str:
 
 
 def plan_file(images: Sequence[Image]) -> Plan:
-    """Say what the images of one file are together; `images` are all that the file has, in order."""
+    """The plan for the images of one file; `images` are all images of the file, in order."""
     useful = [image for image in images if len(image.shape) >= 2 and 0 not in image.shape]
     if not useful:
         raise _no_image(images)
@@ -179,7 +177,7 @@ def plan_file(images: Sequence[Image]) -> Plan:
         raise BurstError(
             f"{first.path}: the image extensions differ in shape, {first.shape} in HDU {first.number} and "
             f"{other.shape} in HDU "
-            f"{other.number}; frames have one shape, so write those of one kind into a file of their own."
+            f"{other.number}; frames have one shape, so write each kind to a separate file."
         )
     axes = axes_of(first)
     if not alike:
@@ -263,12 +261,12 @@ def plan_files(plans: Sequence[Plan]) -> Plan:
 
 
 def camera(cards: Mapping[str, Any]) -> tuple[str, ...]:
-    """What tells the cameras of one observation apart."""
+    """What distinguishes the cameras of one observation."""
     return tuple(_word(cards.get(key)) for key in _CAMERA_KEYS)
 
 
 def _labels(names: list[tuple[str, ...]]) -> tuple[str, ...]:
-    """Of each group's name what differs between the groups."""
+    """The parts of each group's name that differ between the groups."""
     differing = [i for i, words in enumerate(zip(*names, strict=True)) if len(set(words)) > 1]
     return tuple(" ".join(name[i] for i in differing if name[i]) for name in names)
 
@@ -300,7 +298,7 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def date_of(cards: Mapping[str, Any]) -> datetime | None:
-    """The (UTC) time of observation that a header tells first, or None."""
+    """The (UTC) time of observation from the first card that has one, or None."""
     for key in DATE_KEYS:
         time = parse_time(cards.get(key), str(cards.get("TIMESYS") or "UTC"))
         if time is not None:
@@ -348,7 +346,7 @@ def _utc(time: datetime, scale: str) -> datetime:
 
 
 def frame_times(piece: Piece, coordinates: Coordinates) -> npt.NDArray[np.datetime64]:
-    """The time of each frame of a piece, NaT where the header does not tell it."""
+    """The time of each frame of a piece, NaT where the header does not give it."""
     cards, axes = piece.image.cards, piece.axes
     times = np.full(piece.shape[1], np.datetime64("NaT"), "datetime64[us]")
     began = date_of(cards)
@@ -360,7 +358,7 @@ def frame_times(piece: Piece, coordinates: Coordinates) -> npt.NDArray[np.dateti
     reference = next(
         (t for key in ("DATEREF", "DATE-REF") if (t := parse_time(cards.get(key))) is not None), None
     )
-    # the axis counts from nobody knows where, so the first frame is when the header says it began
+    # the origin of the axis is unknown, so the first frame gets the start time of the header
     if reference is None:
         reference, seconds = began, seconds - seconds[0]
     if reference is not None and float(np.abs(seconds).max()) < 1e10:
@@ -369,7 +367,7 @@ def frame_times(piece: Piece, coordinates: Coordinates) -> npt.NDArray[np.dateti
 
 
 def labels_of(plan: Plan, coordinates: Sequence[Coordinates]) -> list[tuple[str, float | None]]:
-    """Label and, where an axis tells it, wavelength in nm of every object; `coordinates` are those of each
+    """Label and, where an axis gives it, wavelength in nm of every object; `coordinates` are those of each
     group.
     """
     found: list[tuple[str, float | None]] = []

@@ -1,4 +1,4 @@
-"""How a restoration came about: the record of a run as FITS cards and tables, and back again."""
+"""Provenance: the record of a run as FITS cards and tables, written and read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _STEPS = {
     "denoise": "NOISE-FILTERING",
     "pca": "NOISE-FILTERING",
 }
-"""What SOLARNET's PRSTEPn says of a method, after the words that its recommendations list."""
+"""The value of SOLARNET's PRSTEPn for a method, from the words that its recommendations list."""
 
 _MOST_ZOOM = 64
 _LIBRARIES = ("heliorestore", "torch", "numpy", "astropy")
@@ -48,7 +48,7 @@ _STEP_CARD = re.compile(r"PR(?:STEP|PROC|PVER|MODE|PARA|REF|LOG|ENV|LIB|VER|HSH|
 
 
 def to_ascii(text: str) -> str:
-    """Write any text as printable ASCII, what is beyond it as JSON would; `from_ascii` gives it back."""
+    """Write any text as printable ASCII, other characters escaped as in JSON; `from_ascii` reads it."""
     return json.dumps(text)[1:-1].replace("\x7f", "\\u007f")
 
 
@@ -72,12 +72,12 @@ def version_of(library: str) -> str:
 
 
 def last_step(keywords: Iterable[str]) -> int:
-    """The number of the last processing step that a header tells of, 0 if of none."""
+    """The number of the last processing step in a header, 0 if there is none."""
     return max(map(step_number, keywords), default=0)
 
 
 def step_number(keyword: str) -> int:
-    """The processing step that a keyword belongs to, 0 if to none."""
+    """The processing step of a keyword, 0 if it belongs to none."""
     found = _STEP_CARD.match(keyword)
     return int(found[1]) if found else 0
 
@@ -98,6 +98,7 @@ def step_cards(snapshot: Snapshot, run: Run, number: int) -> list[Card]:
     ]
     if run.sources:
         names = ",".join(to_ascii(source.path.name) for source in (*run.files.values(), *run.sources)[:20])
+        # A card names a few, the table INPUTS has all.
         more = f" and {len(run.sources) - 20} more" if len(run.sources) > 20 else ""
         cards.append((f"PRREF{number}", names + more, "Input files (checksums in INPUTS)"))
     machine = (
@@ -126,6 +127,7 @@ def _parameters(run: Run) -> dict[str, Any]:
 
 def _was_turned(snapshot: Snapshot, run: Run) -> bool:
     """Whether a live setting has more than one value in the history."""
+    # A column of a list has a number behind the setting's name, as `object_weights 1`.
     names = {name for name, *_ in setting_rows(run)}
     columns = [column for title, column in snapshot.history.items() if title.partition(" ")[0] in names]
     return any(len(np.unique(column)) > 1 for column in columns)
@@ -216,6 +218,7 @@ def _table(name: str, columns: dict[str, Any], cards: Sequence[Card] = ()) -> fi
             made.append(fits.Column(title, "K" if values.dtype.kind == "i" else "D", array=values))
         else:
             texts = [to_ascii(value) for value in values]
+            # FITS has no texts of length 0.
             width = max([1, *map(len, texts)])
             made.append(fits.Column(title, f"{width}A", array=np.array(texts, f"S{width}")))
     hdu = fits.BinTableHDU.from_columns(made, name=name)
@@ -225,11 +228,12 @@ def _table(name: str, columns: dict[str, Any], cards: Sequence[Card] = ()) -> fi
 
 
 def checked_source(source: Source) -> tuple[str, str]:
-    """SHA-256 of an input file and a note; no checksum, but the reason, if the file is not the one that was
-    opened.
+    """SHA-256 of an input file and a note; if the file is not the one that was opened, the reason instead of
+    a checksum.
     """
     try:
         now = Source.of(source.path)
+        # A checksum of a changed file would certify the wrong input.
         if (now.size, now.mtime_ns) == (source.size, source.mtime_ns):
             return _sha256(now), ""
         note = "changed since it was opened"
@@ -332,13 +336,12 @@ def _range(text: str) -> range:
 
 
 def find_source(source: Source, beside: Path) -> Path:
-    """The input file where it was, or beside the restored one; its checksum must be the recorded one."""
+    """The input file at its old place, or beside the restored one; its checksum must be the recorded one."""
     places = [source.path, beside / source.path.name]
     found = [place for place in dict.fromkeys(places) if place.is_file()]
     if not found:
         raise BurstError(
-            f"The input {source.path} is not there any more: put it back, or beside the "
-            f"restored file in {beside}."
+            f"The input {source.path} no longer exists: put it back, or beside the restored file in {beside}."
         )
     for place in found:
         if not source.sha256 or _sha256(Source.of(place)) == source.sha256:

@@ -1,4 +1,4 @@
-"""Read back what `writer.write` wrote: as the Snapshot it was, or as a burst of its images."""
+"""Read a file that `writer.write` wrote: as a Snapshot, or as a burst of its images."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ FORMAT = 1
 
 MAP_CARD = "HELIOMAP"  # the name of a map, in its extension
 AXES_CARD, SIGNED_CARD = "HELIOAXS", "HELIOSGN"  # of a map; files of earlier versions have neither
-NODE_TYPE = "PIXEL"  # CTYPE of the axes along which nodes lie
+NODE_TYPE = "PIXEL"  # CTYPE of the axes of a grid of nodes
 HEADER_EXTENSION = "HEADER"  # of the second and later objects
 OWN_CARDS = ("LABEL", "WLNM")  # with the object's number, in the primary header
 
 
 def snapshot_of(opened: Opened, path: Path, scanned: list[Hdu]) -> Snapshot:
-    """The Snapshot of a restored file; the settings stay text until `methods.base.settings_of` is
-    asked.
+    """The Snapshot of an open restored file; the settings stay text until `methods.base.settings_of` converts
+    them.
     """
     with _hdus_of(opened, path, scanned[0].cards.get(OWN_FORMAT)) as hdus:
         fields = read_tables(hdus)
@@ -51,8 +51,8 @@ def snapshot_of(opened: Opened, path: Path, scanned: list[Hdu]) -> Snapshot:
 
 
 def read_start(path: Path) -> Snapshot:
-    """What a restoration begins with that has an earlier result in its setting `start`: images, and modes if
-    the file has some, at step 0. Files without the record of a run will do.
+    """The start of a restoration whose setting `start` names an earlier result: images, and modes if the file
+    has them, at step 0. Files without the record of a run are accepted.
     """
     from astropy.io import fits
 
@@ -70,7 +70,7 @@ def read_start(path: Path) -> Snapshot:
 
 
 def _map_of(hdu: fits.ImageHDU, run: Run | None) -> Map:
-    """A map as its header describes it; of earlier versions, as its name and the settings do."""
+    """A map as its header describes it; in files of earlier versions its name and the settings do."""
     header, array = hdu.header, np.array(hdu.data, np.float32)
     if AXES_CARD not in header:
         return as_map(header[MAP_CARD], array, run)
@@ -88,6 +88,7 @@ def _nodes(header: Header) -> tuple[tuple[float, float] | None, tuple[float, flo
     """`step` and `first` of a map on nodes."""
     if header.get("CTYPE1") != NODE_TYPE or header.get("CTYPE2") != NODE_TYPE:
         return None, (0.0, 0.0)
+    # The map's own WCS counts pixels from 1, the record from 0.
     steps = [float(header[f"CDELT{axis}"]) for axis in (2, 1)]
     places = [
         header[f"CRVAL{axis}"] + (1 - header[f"CRPIX{axis}"]) * step - 1
@@ -98,11 +99,11 @@ def _nodes(header: Header) -> tuple[tuple[float, float] | None, tuple[float, flo
 
 @contextmanager
 def _hdus_of(opened: Opened, path: Path, format_: object) -> Iterator[fits.HDUList]:
-    """A file whose sizes were checked, as astropy has it; damage of any kind is a BurstError."""
+    """A file whose sizes were checked, as astropy reads it; damage of any kind is a BurstError."""
     try:
         if format_ != FORMAT:
             raise BurstError(
-                f"{path} was written by another heliorestore (format {format_}); this one "
+                f"{path} was written by another version of heliorestore (format {format_}); this one "
                 f"reads format {FORMAT}."
             )
         with silent_astropy():
@@ -119,7 +120,7 @@ def _hdus_of(opened: Opened, path: Path, format_: object) -> Iterator[fits.HDULi
 def _input_headers(
     file: BinaryIO, path: Path, scanned: list[Hdu], labels: int, zoom: int
 ) -> tuple[Header, ...]:
-    """The headers of the input as they were, one per object: without this step's cards, and on the input's
+    """The original headers of the input, one per object: without this step's cards, and on the input's
     pixels.
     """
 
@@ -127,6 +128,7 @@ def _input_headers(
         return header_of(file, dataclasses.replace(image, header_at=((hdu.header_at, hdu.header_size),)))
 
     image = images_of(scanned, path)[0]
+    # The file has the WCS of the finer pixels: undone here, for the input's.
     headers = [without_own_cards(zoomed(planar(stored(scanned[0])), 1 / zoom))] * labels
     for hdu in scanned[1:]:
         if hdu.cards.get("EXTNAME") == HEADER_EXTENSION:
@@ -143,7 +145,7 @@ def _objects_of(text: str) -> list[int]:
 
 
 def without_own_cards(header: Header) -> Header:
-    """The header without what `writer.write` adds to it, so that writing again adds it once."""
+    """The header without the cards that `writer.write` adds, so that writing again adds them once."""
     kept = header.copy()
     step = last_step(kept)
     own = {OWN_FORMAT, "EXTNAME", "EXTVER", "OBJECTS"}
@@ -172,7 +174,7 @@ def as_burst(burst: Burst, image: Image, opened: Opened) -> Burst:
 
 
 def finer(instrument: Instrument, zoom: int) -> Instrument:
-    """The instrument with `zoom` pixels in the place of one."""
+    """The instrument with `zoom` pixels along each axis instead of one."""
     return (
         dataclasses.replace(instrument, pixel_arcsec=instrument.pixel_arcsec / zoom)
         if instrument.pixel_arcsec

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 Paths = str | PathLike[str] | Iterable[str | PathLike[str]]
 
 SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz", ".f0", ".ana")
-"""What the names of files end in that a folder is searched for."""
+"""The endings of the file names that are searched for in a folder."""
 
-_SMALL = 2**22  # pixels that are read at opening, to say at once that none of them is valid
+_SMALL = 2**22  # pixels: smaller bursts are read at once, to report early if none is valid
 _MOST_COUNTED = 2**28  # pixels that `describe` reads to count the bad ones
 
 
@@ -85,7 +85,7 @@ def _no_valid_pixel(path: Path) -> BurstError:
 
 
 def _files(path: Paths) -> list[Path]:
-    """The files that are meant, with a folder's images listed."""
+    """The files of a path, with the images of a folder listed."""
     if isinstance(path, (str, PathLike)):
         folder = Path(path)
         if not folder.is_dir():
@@ -120,12 +120,12 @@ def _absolute(path: Path) -> Path:
     if not path.exists():
         raise BurstError(f"{path} does not exist.")
     if not path.is_file():
-        raise BurstError(f"{path} is no regular file: copy its data to disk first.")
+        raise BurstError(f"{path} is not a regular file: copy its data to disk first.")
     return path.absolute()
 
 
 def _plan_of(file: BinaryIO, path: Path) -> tuple[Plan, list[Hdu]]:
-    """What an open file holds as images, and, if it is FITS, its HDUs."""
+    """The plan for the images of an open file, and its HDUs if it is FITS."""
     if ana.is_ana(read_exactly(file, 0, 4, path) if file.seek(0, 2) >= 4 else b""):
         return plan_file([ana.image_of(file, path)]), []
     hdus = scan(file, path)
@@ -193,7 +193,7 @@ def _place(group: Sequence[Piece], opened: Opened) -> npt.NDArray[np.float64] | 
 
 
 def _pointing(plan: Plan, places: Sequence[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64] | None:
-    """The places of all groups, as `Burst.pointing` has them."""
+    """The places of all groups, in the form of `Burst.pointing`."""
     if all(place is None for place in places):
         return None
     frames = plan.shape[1]
@@ -225,7 +225,7 @@ def _header(piece: Piece, opened: Opened) -> Header:
 
 
 def _instrument(header: Header, wave_nm: float | None, path: Path) -> Instrument:
-    """What took an object's images; a wavelength that an axis tells goes before the header's."""
+    """The instrument of an object's images; a wavelength from an axis takes precedence over the header's."""
     cards: dict[str, Any] = {key: header[key] for key in header if key not in ("COMMENT", "HISTORY", "")}
     if wave_nm is not None:
         cards |= {"WAVELNTH": wave_nm, "WAVEUNIT": -9}
@@ -239,7 +239,9 @@ def _instrument(header: Header, wave_nm: float | None, path: Path) -> Instrument
 
 
 def describe(data: Burst | Snapshot) -> dict[str, Any]:
-    """What `heliorestore info` says of a burst or a restored file; the values go into JSON as they are."""
+    """The facts that `heliorestore info` prints about a burst or a restored file; the values are ready for
+    JSON.
+    """
     if isinstance(data, Snapshot):
         return _describe_snapshot(data)
     known = data.times[~np.isnat(data.times)] if data.times is not None else np.array([], "datetime64[us]")

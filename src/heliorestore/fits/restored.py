@@ -1,4 +1,4 @@
-"""The run that a restored file records, ready to be repeated on its inputs."""
+"""The run recorded in a restored file, ready to be repeated on its inputs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from heliorestore.snapshot import Run, Snapshot
 
 
 def reopen(path: Path) -> tuple[Burst, Snapshot]:
-    """Return the burst that a restored file was made of, checked and selected as it was, and the file's
-    Snapshot.
+    """Return the burst from which a restored file was made, with its checksum verified and the same
+    selection, and the file's Snapshot.
 
     `methods.base.replay(burst, settings_of(snapshot.run), snapshot.history, ...)` then repeats the run.
     """
@@ -23,7 +23,7 @@ def reopen(path: Path) -> tuple[Burst, Snapshot]:
     run = snapshot.run if isinstance(snapshot, Snapshot) else None
     if not isinstance(snapshot, Snapshot) or run is None:
         raise BurstError(
-            f"{path} is no restored file with the record of its run: give one that heliorestore wrote."
+            f"{path} is not a restored file with the record of its run: give one that heliorestore wrote."
         )
     if not run.sources:
         raise BurstError(
@@ -33,6 +33,7 @@ def reopen(path: Path) -> tuple[Burst, Snapshot]:
     files = [find_source(source, folder) for source in run.sources]
     snapshot = dataclasses.replace(snapshot, run=_with_files(run, folder))
     burst = read_burst(files)
+    # The record counts in the files' own objects and frames.
     selected = burst.select(as_slice(run.object_range), as_slice(run.frame_range))
     if len(selected.labels) != len(run.instruments):
         raise BurstError(
@@ -43,7 +44,7 @@ def reopen(path: Path) -> tuple[Burst, Snapshot]:
 
 
 def _with_files(run: Run, folder: Path) -> Run:
-    """The run with the files that its settings name as they are found and checked now."""
+    """The run with the files that its settings name, found and checked again."""
     found = {name: find_source(source, folder) for name, source in run.files.items()}
     if not found or not isinstance(run.settings, SavedSettings):
         return run

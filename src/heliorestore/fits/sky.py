@@ -1,4 +1,4 @@
-"""Where images lie on the sky: planes fitted to celestial coordinates, whatever tells these."""
+"""The places of images on the sky: planes fitted to celestial coordinates from any source."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from heliorestore.instrument import ARCSEC_PER_UNIT, RADIAN_ARCSEC
 # field needs, and it reads units as instrument.py says, not as headers have them.
 Floats = npt.NDArray[np.float64]
 
-# longitudes and latitudes of which a small field is a tangent plane
+# longitudes and latitudes for which a small field is a tangent plane
 _CELESTIAL = {"HPLN": "HPLT", "SOLX": "SOLY", "RA": "DEC"}
 _CIRCLE = 360 * 3600.0
-_WORST = 0.05  # rms departure from a plane, in parts of the field, beyond which coordinates are nonsense
+_WORST = 0.05  # rms deviation from a plane, as a fraction of the field, beyond which coordinates are nonsense
 
 
 def is_celestial(cards: Mapping[str, Any], x: int, y: int) -> bool:
@@ -27,7 +27,7 @@ def is_celestial(cards: Mapping[str, Any], x: int, y: int) -> bool:
 
 
 def arcsec_per_unit(cards: Mapping[str, Any], number: int) -> float | None:
-    """What the unit of an axis is in arcsec; helioprojective FITS without CUNIT is in arcsec."""
+    """The unit of an axis in arcsec; helioprojective FITS without CUNIT is in arcsec."""
     return ARCSEC_PER_UNIT.get(str(cards.get(f"CUNIT{number}") or "arcsec").strip().lower() or "arcsec")
 
 
@@ -35,18 +35,20 @@ def fit_planes(longitude: Floats, latitude: Floats, x: Floats, y: Floats) -> Flo
     """Fit planes to coordinates (object, frame, y, x) in arcsec at the pixels `x`, `y`, by least squares.
 
     Returns (object, frame, 2, 3): value at the mean of the pixels, change per pixel along x, and along y; NaN
-    where it is no plane.
+    where the coordinates are not a plane.
     """
-    # A field across the meridian counts on rather than jumping back by a circle.
+    # A field across the meridian must not jump by a circle.
     start = longitude[..., :1, :1]
     longitude = (longitude - start + _CIRCLE / 2) % _CIRCLE - _CIRCLE / 2 + start
     grid_y, grid_x = np.meshgrid(y - y.mean(), x - x.mean(), indexing="ij")
     basis = np.stack([np.ones(grid_x.size), grid_x.ravel(), grid_y.ravel()], 1)
+    # The pixels are the same for every image, so one pseudo-inverse serves all fits.
     inverse = np.linalg.pinv(basis)
     values = np.stack([longitude, latitude], 2).reshape(*longitude.shape[:2], 2, -1)
     planes: Floats = values @ inverse.T
     departure = np.sqrt(np.square(values - planes @ basis.T).mean((-1, -2)))
     extent = np.sqrt(np.square(planes[..., 1:] * [np.ptp(x), np.ptp(y)]).sum((-1, -2)))
+    # Two parallel axes span no area and cannot place an image.
     area = np.abs(np.linalg.det(np.nan_to_num(planes[..., 1:])))
     sizes = pixel_sizes(planes)
     sound = (
@@ -61,7 +63,8 @@ def fit_planes(longitude: Floats, latitude: Floats, x: Floats, y: Floats) -> Flo
 
 
 def pixel_sizes(planes: Floats) -> Floats:
-    """The distance on the sky of pixels that are neighbours along x, and along y (..., 2), in arcsec."""
+    """The distance on the sky of neighbouring pixels along x, and along y (..., 2), in arcsec."""
     return np.asarray(
+        # A degree of longitude shrinks with the cosine of the latitude.
         np.hypot(planes[..., 0, 1:] * np.cos(planes[..., 1, :1] / RADIAN_ARCSEC), planes[..., 1, 1:])
     )

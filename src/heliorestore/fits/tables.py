@@ -1,4 +1,4 @@
-"""What tables tell of images: coordinates of axes (CTYPE ending in -TAB), and the times of frames (table
+"""What tables add to images: coordinates of axes (CTYPE ending in -TAB), and the times of frames (table
 FRAMES).
 """
 
@@ -20,15 +20,15 @@ from heliorestore.fits.layouts import Piece, parse_time
 from heliorestore.fits.sky import arcsec_per_unit, fit_planes, is_celestial
 from heliorestore.fits.tabulated import Address, Lookup, is_tabulated, lookup
 
-# bytes of a coordinate table that is worth reading; SSTRED's are 128 times wavelengths times scans
+# largest coordinate table that is read, in bytes; SSTRED's have 128 times wavelengths times scans
 _LARGEST = 32 * 2**20
 _MOST_IMAGES = 2**20
-_POINTS = 5  # along x and y, to which the place of an image is fitted; tables of the corners have 2
+_POINTS = 5  # along x and y, to which the place of an image is fitted; tables with the corners alone have 2
 
 
 def tabulated_axes(piece: Piece, opened: Opened) -> Coordinates:
-    """Return the coordinates along the wavelength, Stokes and time axes that tables give; what fails is left
-    out.
+    """Return the coordinates that tables give for the wavelength, Stokes and time axes; those that fail are
+    left out.
     """
     image = piece.image
     shape = image.shape
@@ -44,7 +44,7 @@ def tabulated_axes(piece: Piece, opened: Opened) -> Coordinates:
             pixels = {k: np.ones(1) for k in range(1, len(shape) + 1)} | {
                 number: np.arange(1.0, shape[axis] + 1)
             }
-            with np.errstate(all="ignore"):  # of numbers that no telescope wrote
+            with np.errstate(all="ignore"):  # for nonsense values in a table
                 values = np.broadcast_to(table.at(image.cards, pixels), shape[axis])
             if bool(np.isfinite(values).all()):
                 found[number] = values
@@ -52,11 +52,11 @@ def tabulated_axes(piece: Piece, opened: Opened) -> Coordinates:
 
 
 def tabulated_sky(piece: Piece, opened: Opened) -> npt.NDArray[np.float64] | None:
-    """Where each image lies on the sky by the tables of its x and y axes, or None where they do not say it.
+    """The place of each image on the sky by the tables of its x and y axes, or None if they do not give it.
 
     Returns (object, frame, 2, 3) in arcsec: longitude and latitude at the plane's centre, their change per
-    pixel along x, and along y, fitted to points all over the plane; NaN for images whose coordinates are no
-    image of a plane.
+    pixel along x, and along y, fitted to points all over the plane; NaN for images whose coordinates do not
+    form a plane.
     """
     cards, shape = piece.image.cards, piece.image.shape
     plane = [len(shape) - axis for axis in (piece.axes.x, piece.axes.y)]
@@ -71,12 +71,13 @@ def tabulated_sky(piece: Piece, opened: Opened) -> npt.NDArray[np.float64] | Non
     units = [unit for number in plane if (unit := arcsec_per_unit(cards, number)) is not None]
     if len(tables) < len(plane) or len(units) < len(plane):
         return None
+    # No more points than the table has, and enough to see whether it is a plane.
     counts = [min(max(table.count(number) for table in tables), _POINTS) for number in plane]
     x, y = (
         np.linspace(1, size, max(count, 2)) for size, count in zip(piece.shape[:1:-1], counts, strict=True)
     )
     pixels = _pixels_of_images(piece) | {plane[0]: x, plane[1]: y[:, None]}
-    with np.errstate(all="ignore"):  # of numbers that no telescope wrote
+    with np.errstate(all="ignore"):  # for nonsense values in a table
         longitude, latitude = (
             np.broadcast_to(table.at(cards, pixels) * unit, (*piece.shape[:2], len(y), len(x)))
             for table, unit in zip(tables, units, strict=True)
@@ -147,6 +148,7 @@ def _columns(
     try:
         with silent_astropy():
             hdu = opened.hdus(path)[table]
+            # FITS ignores the case of column names; of equal names the first counts.
             present = {name.upper(): name for name in reversed(hdu.columns.names)}
             chosen = {name: present[name.upper()] for name in names if name.upper() in present}
             if hdu.size > _LARGEST or not all(
@@ -156,5 +158,5 @@ def _columns(
             return {name: np.array(hdu.data[column]) for name, column in chosen.items()}
     except BurstError:
         raise
-    except Exception:  # a table that astropy cannot read only costs names, times and places
+    except Exception:  # without a readable table only names, times and places are missing
         return {}

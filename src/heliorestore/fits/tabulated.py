@@ -1,9 +1,9 @@
-"""Coordinates that a table gives for axes (CTYPE ending in -TAB), by interpolation in it.
+"""Coordinates of axes by interpolation in a table (CTYPE ending in -TAB).
 
 After Greisen et al. 2006 (A&A 446, 747), section 6: an array of the dimensions (M, K1, ..., KM) has M
-coordinates on a grid, and axis m of the grid belongs to the image axis i with PVi_3 = m. A vector PSi_2 says
-where along the image axis the grid has its points; without it they are at 1, 2, 3 ... Numbers of FITS axes
-and pixels count from 1.
+coordinates on a grid, and axis m of the grid belongs to the image axis i with PVi_3 = m. A vector PSi_2 gives
+the positions of the grid's points along the image axis; without it they are at 1, 2, 3 ... Numbers of FITS
+axes and pixels count from 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_COORDINATES = 8  # of one table: interpolation reads 2**M of its points
 
 
 def is_tabulated(cards: Mapping[str, Any], number: int, letter: str = "") -> bool:
-    """Whether a table gives the coordinates along a FITS axis: its CDELT is then no scale."""
+    """Whether a table gives the coordinates along a FITS axis: then its CDELT is not a scale."""
     return str(cards.get(f"CTYPE{number}{letter}") or "").strip().upper().endswith("-TAB")
 
 
@@ -45,7 +45,7 @@ class Address:
 
     @classmethod
     def of(cls, cards: Mapping[str, Any], number: int) -> Address | None:
-        """What PSi_0 to PSi_2, PVi_1 and PVi_3 say, or None where they say nothing usable."""
+        """The address in PSi_0 to PSi_2, PVi_1 and PVi_3, or None if they are not usable."""
         texts = [str(cards.get(f"PS{number}_{k}") or "").strip() for k in range(3)]
         version, which = (cards.get(f"PV{number}_{k}", default) for k, default in ((1, 0), (3, 1)))
         sound = all(isinstance(value, (int, float)) and math.isfinite(value) for value in (version, which))
@@ -56,8 +56,8 @@ class Address:
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """One coordinate on its grid (K1, ..., KM): `axes` are the FITS axes along the grid, 0 where none is
-    known, `points` the pixels.
+    """One coordinate on its grid (K1, ..., KM): `axes` are the FITS axes along the grid, 0 if unknown,
+    `points` the pixels.
     """
 
     values: Floats
@@ -79,11 +79,14 @@ class Lookup:
     def at(self, cards: Mapping[str, Any], pixels: Mapping[int, Floats]) -> Floats:
         """The coordinate at pixels, arrays by FITS axis that broadcast together; NaN outside the table.
 
-        A grid axis that belongs to no axis of the image is taken at its start.
+        For a grid axis that belongs to no axis of the image the first point is used.
         """
         cells, parts = [], []
         for count, axis, points in zip(self.values.shape, self.axes, self.points, strict=True):
             start = np.ones(1) if not axis else _along_grid(_intermediate(cards, axis, pixels), points)
+            # The cell to the left of the place; places beyond the ends extrapolate the outermost cells. At
+            # the very last point the cell is that point, so that a coordinate on the grid reads one value
+            # only.
             cell = (
                 np.where(
                     start == count, count, np.clip(np.floor(np.nan_to_num(start)), 1, max(count - 1, 1))
@@ -95,7 +98,7 @@ class Lookup:
         total: Floats = np.zeros(np.broadcast_shapes(*(cell.shape for cell in cells)))
         for corner in itertools.product((0, 1), repeat=len(cells)):
             weights = [part if side else 1 - part for side, part in zip(corner, parts, strict=True)]
-            if all(weight.any() for weight in weights):  # most coordinates lie on the grid's points
+            if all(weight.any() for weight in weights):  # most places are on the grid
                 there = tuple(
                     np.minimum(c + side, n - 1)
                     for c, side, n in zip(cells, corner, self.values.shape, strict=True)
@@ -127,6 +130,7 @@ def lookup(
         place = other.which - 1
         if owners[place]:
             return None
+        # Two image axes along one axis of the grid would be ambiguous: refused above.
         owners[place] = axis
         if other.index:
             index = np.asarray(columns.get(other.index, ()), np.float64).ravel()
@@ -142,7 +146,7 @@ def lookup(
 
 
 def _grid(array: Floats) -> Floats | None:
-    """The array with the axes (KM, ..., K1, M), whatever a writer did to axes of length 1."""
+    """The array with the axes (KM, ..., K1, M), with axes of length 1 added or removed as needed."""
     if array.ndim == 1:
         array = array[:, None]
     wanted = array.shape[-1] + 1
@@ -156,13 +160,15 @@ def _grid(array: Floats) -> Floats | None:
 
 
 def _along_grid(values: Floats, points: Floats) -> Floats:
-    """Where values lie along the grid, counted from 1, NaN more than half a cell outside of it."""
+    """Positions of values along the grid, counted from 1, NaN more than half a cell outside of it."""
     if len(points) == 1:
         place = values - points[0] + 1
     else:
+        # The index vector may fall: `searchsorted` needs it rising.
         rising = 1.0 if points[1] > points[0] else -1.0
         cell = np.clip(np.searchsorted(rising * points, rising * values, "right") - 1, 0, len(points) - 2)
         place = cell + 1 + (values - points[cell]) / (points[cell + 1] - points[cell])
+    # The paper extrapolates by half a cell: a pixel extends so far around its centre.
     return np.where((place >= 0.5) & (place <= len(points) + 0.5), place, np.nan)
 
 
@@ -170,6 +176,7 @@ def _intermediate(cards: Mapping[str, Any], number: int, pixels: Mapping[int, Fl
     """The intermediate coordinate along a FITS axis, from CRPIX, CRVAL and CD or CDELT and PC: for most
     tables the pixel's number.
     """
+    # CD includes the scale; PC, which defaults to the unit matrix, needs CDELT.
     row = {axis: _card(cards, f"CD{number}_{axis}") for axis in pixels}
     if not any(row.values()):
         step = _card(cards, f"CDELT{number}", 1.0)

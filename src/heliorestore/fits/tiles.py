@@ -1,9 +1,9 @@
-"""Parts of tile-compressed images: only the tiles that are asked for are read, checked, and given to astropy
-to decode.
+"""Parts of tile-compressed images: only the tiles that are needed are read, checked, and given to astropy to
+decode.
 
-The C decoders behind astropy trust what they are given: a damaged stream makes them read or write past their
-buffers and ends the process. So the tiles go to them as a small FITS file of its own, made of checked
-descriptors and streams, with a tail at which the decoder stops where the format allows one.
+The C decoders behind astropy trust their input: a damaged stream makes them read or write past their buffers
+and ends the process. So they get the tiles as a separate small FITS file of checked descriptors and streams,
+with a tail at which the decoder stops if the format allows one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from heliorestore.errors import BurstError
 from heliorestore.fits.files import in_one_line, read_exactly
 from heliorestore.fits.hdus import BLOCK, Image, tile_shape
 
-_AT_ONCE = 2**24  # pixels that are decoded in one go
+_AT_ONCE = 2**24  # pixels that are decoded at once
 _FORM = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])([LXBIJKAEDCM])?")
 _SIZE = {
     "L": 1,
@@ -47,7 +47,7 @@ _GZIP_RATIO = 1032  # deflate cannot expand more
 
 
 class _Damage(ValueError):
-    """What is wrong with the compressed data."""
+    """A fault in the compressed data."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ def read_tiles(file: BinaryIO, image: Image, key: tuple[int | slice, ...]) -> np
 def _read(file: BinaryIO, image: Image, key: tuple[int | slice, ...]) -> npt.NDArray[Any]:
     shape, tile = image.shape, tile_shape(image.cards, image.shape)
     counts = [math.ceil(n / t) for n, t in zip(shape, tile, strict=True)]
+    # `lead` is the slowest axis with more than one pixel wanted: tiles along it are consecutive rows of the
+    # table.
     lead, chosen = next((axis, k) for axis, k in enumerate(key) if isinstance(k, slice))
     fixed = [int(k) // t for k, t in zip(key[:lead], tile, strict=False)]  # type: ignore[arg-type]  # before `lead` are whole numbers
     before = int(np.ravel_multi_index([*fixed, 0], counts[: lead + 1])) if lead else 0
@@ -118,6 +120,7 @@ def _decode(file: BinaryIO, image: Image, rows: range, shape: tuple[int, ...]) -
                 continue
             layout = ">2i" if column.descriptor == "P" else ">2q"
             count, offset = struct.unpack_from(layout, table, row * width + column.at)
+            # In a damaged file a descriptor may point anywhere.
             size = count * column.element
             if count < 0 or offset < 0 or offset + size > heap_size:
                 raise _Damage(f"tile {rows[row]} has {size} bytes at {offset} of a heap of {heap_size}")
@@ -170,6 +173,7 @@ def _checked(stream: bytes, code: str, tile: tuple[int, ...], cards: Mapping[str
     if code.startswith("GZIP"):
         most = math.prod(tile) * 8
         if (
+            # Only a large stream can unpack to much: only that is unpacked for a check.
             len(stream) * _GZIP_RATIO > 2**26
             and len(zlib.decompressobj(31).decompress(stream, most + 1)) > most
         ):
@@ -187,7 +191,7 @@ def _checked(stream: bytes, code: str, tile: tuple[int, ...], cards: Mapping[str
 
 
 def _checked_plio(stream: bytes) -> bytes:
-    """A list of 16-bit words whose own head says where its instructions begin and end."""
+    """A list of 16-bit words; its head gives the begin and end of its instructions."""
     words = len(stream) // 2
     if words < 7:
         raise _Damage(f"a line list has {words} words")
@@ -199,8 +203,8 @@ def _checked_plio(stream: bytes) -> bytes:
 
 
 def _checked_hcompress(stream: bytes, tile: tuple[int, ...]) -> bytes:
-    """A quadtree whose head repeats the tile's size; 0101 as the next code word is none, there the decoder
-    stops.
+    """A quadtree whose head repeats the tile's size. 0101 is no valid code word: at a tail of these the
+    decoder stops.
     """
     if len(stream) < 25 or stream[:2] != b"\xdd\x99":
         raise _Damage("an HCOMPRESS stream has no head")
@@ -231,5 +235,7 @@ def _small_header(image: Image, rows: range, shape: tuple[int, ...], width: int,
     if image.bitpix < 0 and isinstance(cards.get("ZBLANK"), int):
         header["ZBLANK"] = cards["ZBLANK"]
     if isinstance(seed := cards.get("ZDITHER0"), int):
+        # The dither depends on the tile's number in the whole table: start its sequence at the first tile
+        # here.
         header["ZDITHER0"] = (seed - 1 + rows.start) % 10000 + 1
     return header

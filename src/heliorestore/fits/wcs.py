@@ -46,7 +46,7 @@ def planar(header: Header, x: int = 1, y: int = 2) -> Header:
 
 
 def _renamed(keyword: str, axes: Mapping[str, str]) -> str:
-    """The keyword with its axis numbers exchanged, or nothing if it speaks of another axis."""
+    """The keyword with its axis numbers exchanged, or empty if it belongs to another axis."""
     if _NUMBER_OF_AXES.match(keyword):
         return ""
     if found := _ONE_AXIS.match(keyword):
@@ -60,7 +60,7 @@ def _renamed(keyword: str, axes: Mapping[str, str]) -> str:
 
 
 def untabulated(header: Header) -> Header:
-    """The planar header without the coordinate systems whose tables it has not got; all other cards stay."""
+    """The planar header without the coordinate systems whose tables are missing; all other cards stay."""
     from astropy.io.fits import Header
 
     broken = {
@@ -74,7 +74,7 @@ def untabulated(header: Header) -> Header:
 
 
 def _system(keyword: str) -> str | None:
-    """The letter of the coordinate system that a keyword belongs to, or None where it belongs to none."""
+    """The letter of a keyword's coordinate system, or None if it belongs to none."""
     for pattern in (_ONE_AXIS, _TWO_AXES, _PARAMETER, _ORIENTATION):
         if found := pattern.match(keyword):
             return str(found[found.re.groups]).lstrip("0123456789")
@@ -91,6 +91,7 @@ def pointed(header: Header, planes: npt.NDArray[np.float64], shape: tuple[int, i
     known = known[np.isfinite(known).all((1, 2))]
     if not len(known):
         return header
+    # Names and errors of the axes stay valid when their table is gone.
     named = [
         header.cards[key]
         for kind in ("CNAME", "CSYER")
@@ -103,12 +104,12 @@ def pointed(header: Header, planes: npt.NDArray[np.float64], shape: tuple[int, i
     ]
     words = [word.replace("SOLX", "HPLN").replace("SOLY", "HPLT") for word in words]
     centre, sizes = known[:, :, 0].mean(0), np.median(pixel_sizes(known), 0)
-    # Of frames that turn, the mean of the steps is too short: it tells their direction, the median distance
-    # their length.
+    # If the frames rotate, the mean of their steps is too short: it gives the direction, the median distance
+    # the length.
     steps = known[:, :, 1:].mean(0) * [[np.cos(centre[1] / RADIAN_ARCSEC)], [1.0]]
     steps *= sizes / np.hypot(*steps)
     scale = sizes.copy()
-    if np.linalg.det(steps) < 0:  # a mirrored image: the axis that runs backwards has the negative scale
+    if np.linalg.det(steps) < 0:  # a mirrored image: the axis that runs backwards gets the negative scale
         scale[np.argmin(np.diag(steps))] *= -1
     pc = steps / scale[:, None]
     made = untabulated(header)
@@ -134,7 +135,8 @@ def pointed(header: Header, planes: npt.NDArray[np.float64], shape: tuple[int, i
 
 
 def zoomed(header: Header, zoom: float) -> Header:
-    """Return the planar header for `zoom` pixels in the place of one, in every of its coordinate systems.
+    """Return the planar header for `zoom` pixels along each axis instead of one, in all its coordinate
+    systems.
 
     Pixel centres are whole numbers, so the first image edge lies at 1/2 in both: CRPIX' = zoom CRPIX - (zoom
     - 1)/2. The scale goes into CDELT, or into the CD matrix, and never into PC.
@@ -148,6 +150,7 @@ def zoomed(header: Header, zoom: float) -> Header:
         ]
         scales = [f"CDELT{axis}{letter}" for axis in (1, 2)]
         for key in matrix + [key for key in scales if not matrix or key in header]:
+            # CDELT defaults to 1.
             fine[key] = _number(header, key, 1.0) / zoom
         for axis in (1, 2):
             fine[f"CRPIX{axis}{letter}"] = (

@@ -1,4 +1,4 @@
-"""Write a Snapshot with all that is known about how it came about into one FITS file, whole or not at all."""
+"""Write a Snapshot with its full provenance into one FITS file, atomically."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
 _AXIS_NAMES = {"gx": "X of the grid", "gy": "Y of the grid", "mode": "MODE", "frame": "FRAME"}
 # true of the old array only
 _STALE = ("EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT", "DATAMIN", "DATAMAX", OWN_FORMAT)
-_STEADY = 0.02  # relative spread of the steps between frames that still have one step
-_MOST_NUMBERED = 999  # objects whose label finds room in a keyword; the OBJECTS table has all of them
+_STEADY = 0.02  # relative spread of the steps between frames that still count as equal
+_MOST_NUMBERED = 999  # largest object number that fits into a keyword; the OBJECTS table has all labels
 
 
 def write(snapshot: Snapshot, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
     """Write the snapshot as FITS (gzipped if the name ends in .gz) and return the file's path.
 
-    The file appears under its name when it is complete; until then, and on any failure, what was there stays.
+    The file appears under its name when it is complete; until then, and on any failure, an older file stays.
     """
     from astropy.io import fits
 
     target = check_output(
         path, overwrite=overwrite, inputs=() if snapshot.run is None else snapshot.run.inputs()
     )
-    records = tables(snapshot)  # reads the inputs once for their checksums, before other readers have to wait
+    records = tables(snapshot)  # takes time for checksums: not under astropy's lock
     with silent_astropy():
         hdus = fits.HDUList([*image_hdus(snapshot), *records])
         with replacing(target) as file:
@@ -71,7 +71,9 @@ def image_hdus(snapshot: Snapshot) -> Iterator[fits.PrimaryHDU | fits.ImageHDU]:
 
 
 def primary_header(snapshot: Snapshot) -> Header:
-    """The first object's input header with the WCS of the restored images, and what was done to them."""
+    """The first object's input header with the WCS of the restored images and the record of the
+    processing.
+    """
     run = snapshot.run
     header = _base(run, snapshot.zoom, _shown_frame(snapshot))
     number = last_step(header) + 1
@@ -86,6 +88,7 @@ def primary_header(snapshot: Snapshot) -> Header:
         if run.unit:
             added.append(("BUNIT", to_ascii(run.unit), "unit of the images"))
         added += step_cards(snapshot, run, number)
+    # Removed first: a card of an earlier step would keep its old place.
     for keyword, value, comment in added:
         if keyword in header:
             header.remove(keyword, remove_all=True)
@@ -94,7 +97,7 @@ def primary_header(snapshot: Snapshot) -> Header:
 
 
 def _shown_frame(snapshot: Snapshot) -> int | None:
-    """The frame that the images show, where a method restores every frame; None where the frames became one
+    """The frame that the images show if a method restores every frame; None if the frames became one
     image.
     """
     frames = snapshot.history.get("frame")
@@ -107,7 +110,7 @@ def _shown_frame(snapshot: Snapshot) -> int | None:
 
 
 def _base(run: Run | None, zoom: int, frame: int | None = None) -> Header:
-    """The input header as the images have it: planar WCS on their pixels, and the object as third axis."""
+    """The input header for the images: planar WCS on their pixels, and the object as third axis."""
     from astropy.io.fits import Header
 
     header = _placed(run, 0, frame) if run is not None and run.headers else Header()
@@ -139,7 +142,7 @@ def _placed(run: Run, number: int, frame: int | None = None) -> Header:
 
 
 def cleaned(header: Header) -> Header:
-    """A header's cards that hold for any copy of the image: nothing about bytes, scaling, checksums or
+    """A header's cards that are valid for any copy of the image: nothing about bytes, scaling, checksums or
     compression.
     """
     from astropy.io.fits import Header
@@ -220,7 +223,7 @@ def _map_hdu(snapshot: Snapshot, name: str, shown: Map) -> fits.ImageHDU:
 
 
 def _node_cards(shown: Map) -> Iterator[Card]:
-    """Where the nodes of a grid lie, in pixels of the input that are counted from 1 as FITS does."""
+    """The positions of the nodes of a grid, in pixels of the input, counted from 1 as in FITS."""
     if shown.step is None:
         return
     for axis, step, first in zip((2, 1), shown.step, shown.first, strict=True):
@@ -232,8 +235,8 @@ def _node_cards(shown: Map) -> Iterator[Card]:
 
 
 def _series_axes(run: Run) -> list[Card]:
-    """Axis 3 of (object, frame, y, x) is time where the frames come at a steady pace, else their number;
-    FRAMES has all times.
+    """Axis 3 of (object, frame, y, x) is time if the frames are equally spaced, else their number; FRAMES has
+    all times.
     """
     seconds = None if run.times is None else (run.times - run.times[0]) / np.timedelta64(1, "s")
     steps = np.diff(seconds) if seconds is not None and len(seconds) > 1 else np.array([np.nan])
@@ -260,7 +263,7 @@ def _series_axes(run: Run) -> list[Card]:
 
 
 def _coordinates(header: Header) -> Header:
-    """The cards of a header that say where its pixels are."""
+    """The cards of a header that give the place of its pixels."""
     from astropy.io.fits import Header
 
     axes = (

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a method lives, the line that `heliorestore --help` shows for it, what completes its settings
-    from the data, and what reads the earlier result that its setting `start` may name.
+    """The module of a method, its line in `heliorestore --help`, the function that completes its settings
+    from the data, and the one that reads the earlier result which its setting `start` may name.
 
-    `needs_instrument` says whether it can do nothing before aperture, pixels and wavelength are known; `maps`
-    how a map is called that is less than its name says.
+    `needs_instrument`: aperture, pixels and wavelength must be known; `maps`: other names for maps that mean
+    less than their kind.
     """
 
     target: str

@@ -1,4 +1,6 @@
-"""What a method is, and the one loop that everybody drives: `stream`, and `restore`, which drains it."""
+"""The protocol of a method, and the one loop that every caller uses: `stream`, and `restore`, which drains
+it.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +52,13 @@ def load(name: str) -> Method:
 
 
 def _attribute(target: str) -> Any:
-    """What `module:name` stands for, loading the module."""
+    """The object named by `module:name`; loads the module."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def devices() -> tuple[str, ...]:
-    """The devices of this machine by name, the one that `auto` takes first."""
+    """The devices of this machine by name; `auto` takes the first."""
     if torch.cuda.is_available():
         return ("cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count())), "cpu")
     return ("mps", "cpu") if torch.backends.mps.is_available() else ("cpu",)
@@ -86,9 +88,9 @@ def stream(
     """Restore the burst, one Snapshot per iteration; `send` a copy of the settings to change live ones.
 
     Every snapshot carries the record of the run, all messages so far and the history of losses and live
-    settings, so that any of them can be written to a file. Where the GPU's memory ends, the run goes on from
-    its last snapshot with half of the memory, then with a quarter, if the method has a setting for it, and at
-    last on the CPU, and says so. Its state is kept in `checkpoint` rather than where the settings say.
+    settings, so that any of them can be written to a file. If the GPU runs out of memory, the run continues
+    from its last snapshot with half of the memory, then with a quarter, if the method has a setting for it,
+    finally on the CPU, and says so. A `checkpoint` given here replaces that of the settings.
     """
     method = load(settings.method)
     place = pick_device(device)
@@ -109,9 +111,10 @@ def stream(
                 while True:
                     snapshot = source.send(sent)
                     history.add(snapshot, settings)
-                    told = (*messages, *snapshot.messages, gap(history.columns, settings))
-                    messages = tuple(dict.fromkeys(filter(None, told)))
+                    found = (*messages, *snapshot.messages, gap(history.columns, settings))
+                    messages = tuple(dict.fromkeys(filter(None, found)))
                     last = dataclasses.replace(snapshot, run=run, history=history.columns, messages=messages)
+                    # Closed here, it leaves by GeneratorExit, and `closing` ends the method.
                     sent = yield last
                     if sent is not None:
                         sent = settings = settings.with_live(_as_running(sent, asked, settings))
@@ -120,17 +123,16 @@ def stream(
             except torch.OutOfMemoryError as error:
                 if place.type == "cpu":
                     raise RestorationError(
-                        f"The memory is not enough for a burst of {burst.shape}: {error}"
+                        f"There is not enough memory for a burst of {burst.shape}: {error}"
                     ) from error
-        # The GPU is full: its tensors went with the generator; go on from the last snapshot in smaller
-        # pieces, or on the CPU.
+        # The GPU is full; closing the generator has freed its tensors. Continue in smaller pieces.
         torch.cuda.empty_cache()
-        settings, place, told_of = _with_less(settings, asked, place, halved)
+        settings, place, message = _with_less(settings, asked, place, halved)
         halved += 1
-        messages += (told_of,)
+        messages += (message,)
         if place.type == "cpu":
             run = dataclasses.replace(run, device=f"{run.device}, cpu")
-        history = History(burst, settings, last)
+        history = History(burst, settings, last)  # records a restart, which `replay` repeats
         source = method.stream(burst, settings, device=place, seed=seed, start=last)
         sent = None
 
@@ -151,19 +153,21 @@ def _keep_apart(state: str, run: Run) -> None:
 def _with_less(
     settings: Settings, asked: Settings, place: torch.device, halved: int
 ) -> tuple[Settings, torch.device, str]:
-    """The settings and the device with which a run goes on whose GPU is full, and what to say about it."""
+    """The settings and the device with which a run continues when its GPU is full, and the message about
+    it.
+    """
     if halved < _HALVINGS and hasattr(settings, "memory_gb"):
         smaller = max(0.1, budget_bytes(settings.memory_gb, place) / 2e9)
-        told = f"{place} has no memory left: the run goes on in smaller pieces, within {smaller:.3g} GB."
-        return settings.replace(memory_gb=smaller), place, told
+        message = f"{place} is out of memory: the run continues in smaller pieces, within {smaller:.3g} GB."
+        return settings.replace(memory_gb=smaller), place, message
     if hasattr(asked, "memory_gb"):
         settings = settings.replace(memory_gb=asked.memory_gb)
-    return settings, torch.device("cpu"), f"{place} has no memory left: the run goes on on the CPU."
+    return settings, torch.device("cpu"), f"{place} is out of memory: the run continues on the CPU."
 
 
 def _as_running(sent: Settings, asked: Settings, running: Settings) -> Settings:
-    """The settings that were sent, with what the run has made of those asked for: whoever sends them need not
-    know of it.
+    """The settings that were sent, but with the values that the run has changed by itself (r0, memory): the
+    sender need not know these.
     """
     if type(sent) is not type(running):
         return sent
@@ -176,8 +180,8 @@ def _as_running(sent: Settings, asked: Settings, running: Settings) -> Settings:
 
 
 def _files(settings: Settings) -> dict[str, Source]:
-    """The files that settings name, by the name of the setting, as they are now; what is missing the method
-    complains about.
+    """The files that settings name, by the name of the setting, as they are now; the method reports a missing
+    one.
     """
     return {name: Source.of(path) for name, path in settings.files().items() if path.is_file()}
 
@@ -192,11 +196,9 @@ def settings_of(run: Run) -> Settings:
 
 
 def settings_at(snapshot: Snapshot) -> Settings:
-    """The settings of a snapshot's run with the live ones as they stood at its last iteration."""
+    """The settings of a snapshot's run, the live ones with their values at its last iteration."""
     if snapshot.run is None:
-        raise RestorationError(
-            "This result does not tell which run it comes from: its settings are not known."
-        )
+        raise RestorationError("This result has no record of its run: its settings are unknown.")
     settings, rows = settings_of(snapshot.run), len(snapshot.history.get("step", ()))
     return with_row(settings, snapshot.history, rows - 1) if rows else settings
 
@@ -204,16 +206,16 @@ def settings_at(snapshot: Snapshot) -> Settings:
 def replay(
     burst: Burst, settings: Settings, history: Columns, *, device: str = "auto", seed: int = 0
 ) -> Stream:
-    """Run again as `history` tells: its live settings at every iteration, and as many iterations as it has
-    rows.
+    """Repeat the run recorded in `history`: its live settings at every iteration, and as many iterations as
+    it has rows.
 
-    Where it began anew from the result so far, so does this. The checkpoint of the run is left alone.
+    Where the run restarted from its result so far, so does this. The checkpoint of the run is left alone.
     """
     if hasattr(settings, "checkpoint"):
         settings = settings.replace(checkpoint="")
     rows = [with_row(settings, history, number) for number in range(len(history.get("step", ())))]
     if not rows:
-        raise RestorationError("The restored file keeps no iteration: there is nothing to repeat.")
+        raise RestorationError("The restored file records no iteration: there is nothing to repeat.")
     if reason := gap(history, settings):
         raise RestorationError(reason)
     last: Snapshot | None = None

@@ -1,4 +1,4 @@
-"""The state of a run in a file, so that a run that was cut off goes on as if it had not been."""
+"""The state of a run in a file, so that an interrupted run continues as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ INTERVAL_S = 60.0
 
 
 class Saver:
-    """Writes a state to a file now and then, whole or not at all, with the history and the clock of the run;
-    without a path nothing.
+    """Writes a state to a file at intervals, atomically, with the history and the clock of the run; without a
+    path it does nothing.
     """
 
     def __init__(self, path: str, burst: Burst, settings: Settings, start: Snapshot | None = None) -> None:
@@ -35,9 +35,7 @@ class Saver:
         self._began = time.perf_counter() - (start.elapsed_s if start is not None else 0.0)
 
     def noted(self, snapshot: Snapshot, settings: Settings) -> Snapshot:
-        """The snapshot with its time and the history up to it, to which it is added as made with these
-        settings.
-        """
+        """The snapshot with its time and the history up to it, which gains a row with these settings."""
         seconds = time.perf_counter() - self._began
         self.history.add(snapshot, settings, seconds)
         return dataclasses.replace(snapshot, elapsed_s=seconds, history=self.history.columns)
@@ -52,6 +50,7 @@ class Saver:
             return
         try:
             with atomic_write(self.path) as file:
+                # As tensors: loading with weights_only refuses numpy arrays.
                 history = {title: torch.tensor(column) for title, column in self.history.columns.items()}
                 torch.save({"key": self.key, "state": _flat(state), "history": history}, file)
         except OSError as error:
@@ -61,13 +60,13 @@ class Saver:
         self._saved = time.monotonic()
 
     def go_on(self, history: Columns | None) -> None:
-        """The run that ended with these rows, None if they were not kept, goes on here."""
+        """Continue the run that ended with these rows, None if they were not kept."""
         self.history.resume(history)
         if history:
             self._began = time.perf_counter() - float(history["seconds"][-1])
 
     def done(self) -> None:
-        """The run has ended by itself: nothing is left to go on with."""
+        """The run has finished: delete the checkpoint."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
@@ -117,11 +116,11 @@ def _filled(state: State, values: dict[str, Any], prefix: str) -> State:
         if dataclasses.is_dataclass(before) and not any(
             name.startswith(f"{prefix}{field.name}.") for name in values
         ):
-            changes[field.name] = None  # it had been done with
+            changes[field.name] = None  # this part of the run had already finished
         elif dataclasses.is_dataclass(before):
             changes[field.name] = _filled(before, values, f"{prefix}{field.name}.")
         else:
-            # What an earlier version did not keep stays as it is at the beginning of a run.
+            # A value that an earlier version did not save keeps its initial value.
             value = values.get(prefix + field.name, None if isinstance(before, torch.Tensor) else before)
             changes[field.name] = (
                 value.to(before.device) if isinstance(value, torch.Tensor) and before is not None else value
@@ -130,8 +129,8 @@ def _filled(state: State, values: dict[str, Any], prefix: str) -> State:
 
 
 def _fingerprint(burst: Burst, settings: Settings) -> str:
-    """What a checkpoint must agree with: the shape and the first frame of the burst, and the settings that
-    cannot change.
+    """What identifies the run of a checkpoint: the shape and the first frame of the burst, and the settings
+    that cannot change.
     """
     frozen = [
         (o.name, getattr(settings, o.name))
@@ -139,5 +138,6 @@ def _fingerprint(burst: Burst, settings: Settings) -> str:
         if not o.live and o.name != "checkpoint"
     ]
     digest = hashlib.sha256(repr((settings.method, burst.shape, frozen, burst.instruments)).encode())
+    # One frame stands for the pixels: to hash them all would read a large burst once more.
     digest.update(burst.image(0, 0).tobytes())
     return digest.hexdigest()

@@ -49,27 +49,27 @@ class EnhanceSettings(Settings):
     method: ClassVar[str] = "enhance"
 
     kind: Literal["auto", "continuum", "magnetogram"] = option(
-        "auto", help="What the image is; auto asks the header, then the sign."
+        "auto", help="The kind of image; auto decides by the header, then by the sign."
     )
     network: Literal["full", "small"] = option(
-        "full", help="The published architecture, or one with a ninth of its arithmetic."
+        "full", help="The published architecture, or one with a ninth of its computation."
     )
     keep_flux: bool = option(
         True,
-        help="Scale a magnetogram down where its unsigned flux has grown by more than 2.9 %: mixed "
-        "polarities, once resolved, add some.",
+        help="Scale a magnetogram down if its unsigned flux has grown by more than 2.9 %; resolved "
+        "mixed polarities add some flux.",
     )
     weights: str = weights_option(
         "",
         of="enhance",
-        help="Name or file of weights to use instead of the ones that come with the program.",
+        help="Name or file of weights to use instead of the bundled ones.",
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Input:
-    """One object ready for the network: `image` (y, x) normalised and free of NaN, `unit` what its values
-    times it are in the burst.
+    """One object prepared for the network: `image` (y, x) is normalised and free of NaN; times `unit` it has
+    the burst's values.
     """
 
     image: FloatArray
@@ -95,8 +95,8 @@ class EnhanceMethod:
         seed: int,
         start: Snapshot | None = None,
     ) -> Generator[Snapshot, EnhanceSettings | None, None]:
-        """Yield a snapshot per row of tiles; `start` goes on where an earlier snapshot of the same images
-        ended.
+        """Yield a snapshot per row of tiles; with `start` an earlier snapshot of the same images is
+        continued.
         """
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
         observed, _ = average_frames(burst)
@@ -109,6 +109,7 @@ class EnhanceMethod:
             for top in tops:
                 step += 1
                 rows = slice(top, min(top + TILE, observed.shape[1]))
+                # Restored already by the run that is continued.
                 if coverage[number, rows].all():
                     continue
                 fine = slice(ZOOM * rows.start, ZOOM * rows.stop)
@@ -148,9 +149,7 @@ METHOD = EnhanceMethod()
 
 
 def kind_of(burst: Burst, number: int, image: FloatArray) -> str:
-    """`continuum` or `magnetogram`, by the header's words and unit, else by whether the image has two
-    signs.
-    """
+    """`continuum` or `magnetogram`, by the header's words and unit, else by the signs in the image."""
     header = burst.headers[number] if burst.headers else {}
     words = " ".join(
         str(header.get(key, "")) for key in ("CONTENT", "BTYPE", "OBJECT", "BUNIT", "DATATYPE")
@@ -165,13 +164,14 @@ def kind_of(burst: Burst, number: int, image: FloatArray) -> str:
         return "magnetogram"
     if "continuum" in words or "intensity" in words:
         return "continuum"
+    # The noise of a dark sky makes a few negative pixels, opposite polarities make many.
     return "magnetogram" if np.nanmean(image < 0) > 0.05 else "continuum"
 
 
 def prepare(
     burst: Burst, number: int, image: FloatArray, settings: EnhanceSettings, device: torch.device
 ) -> _Input:
-    """Normalise one object (y, x) for its network, and say what a user should know about it."""
+    """Normalise one object (y, x) for its network, with messages for the user."""
     kind = settings.kind if settings.kind != "auto" else kind_of(burst, number, image)
     net, record = _network(kind, settings)
     pixel = burst.instruments[number].require().pixel_arcsec
@@ -179,9 +179,8 @@ def prepare(
     if not low <= pixel <= high:
         raise SettingsError(
             f"{burst.labels[number]} has pixels of {pixel:g} arcsec; the weights {record.name} are for "
-            f"{low:g} to {high:g} arcsec "
-            f"({record.instrument or 'their instrument'}). If the header is wrong, say --instrument "
-            "hmi-6173,pixel_arcsec=..."
+            f"{low:g} to {high:g} arcsec ({record.instrument or 'their instrument'}). If the header is "
+            "wrong, give --instrument hmi-6173,pixel_arcsec=..."
         )
     if min(image.shape) < 2:
         raise SettingsError(
@@ -198,9 +197,12 @@ def prepare(
         mu = limb_cosine(header, (image.shape[0], image.shape[1]))
         quiet = quiet_sun(image, mu)
         messages += _about_limb(mu, quiet.lowest)
+        # Off the limb there is no quiet Sun to divide by.
         image = np.where(np.isfinite(mu), image, np.nan) if mu is not None else image
+        # For the network the quiet Sun is 1: limb darkening is divided out, and `unit` puts it back.
         unit, empty = quiet.brightness, 1.0
     hole = ~np.isfinite(image)
+    # To the network holes look like quiet Sun, or like no field.
     normalised = np.where(hole, empty, image / unit).astype(np.float32)
     weights.place(net, device)
     return _Input(normalised, unit, hole, kind, net, tuple(messages))
@@ -216,14 +218,14 @@ def _network(kind: str, settings: EnhanceSettings) -> tuple[Enhance, weights.Wei
         )
     if record.kind and record.kind != kind:
         raise WeightsError(
-            f"The weights {name} are for a {record.kind}, but the image is taken for a {kind}: choose "
+            f"The weights {name} are for a {record.kind}, but the image seems to be a {kind}: choose "
             f"others, or --kind {record.kind}."
         )
     return net, record
 
 
 def _per_kilogauss(burst: Burst, number: int, image: FloatArray) -> float:
-    """What a kilogauss is in the image's unit; without a unit, fields above 20 are in gauss."""
+    """A kilogauss in the image's unit; without a unit, fields above 20 are in gauss."""
     header = burst.headers[number] if burst.headers else {}
     unit = str(header.get("BUNIT", burst.unit)).strip().lower()
     return 1 / _GAUSS[unit] if unit in _GAUSS else 1000.0 if np.nanmax(np.abs(image)) > 20 else 1.0
@@ -247,7 +249,7 @@ def _about_limb(mu: npt.NDArray[np.float64] | None, lowest: float) -> list[str]:
 
 
 def _begin(observed: FloatArray, start: Snapshot | None) -> tuple[FloatArray, FloatArray]:
-    """Images on the finer grid, the observed ones until a tile is done, and what part of them is done
+    """Images on the finer grid, the observed ones until a tile is done, and a map of the finished part
     (object, y, x).
     """
     coverage = np.zeros(observed.shape, np.float32)
@@ -263,7 +265,7 @@ def _begin(observed: FloatArray, start: Snapshot | None) -> tuple[FloatArray, Fl
 
 def _restored(prepared: _Input, rows: slice, device: torch.device) -> FloatArray:
     """The restored rows (2 y, 2 x) in the burst's unit, from tiles that overlap by the network's reach; holes
-    stay as they are.
+    stay.
     """
     images = torch.from_numpy(prepared.image)[None, None].to(device)
     result = (
@@ -276,8 +278,8 @@ def _restored(prepared: _Input, rows: slice, device: torch.device) -> FloatArray
 
 
 def _keep_flux(burst: Burst, number: int, observed: FloatArray, image: FloatArray) -> str:
-    """Scale the restored field in place if its mean modulus has grown too much; what was done and what it
-    costs, in words.
+    """Scale the restored field in place if its mean modulus has grown too much; returns a message about it
+    and its cost.
     """
     growth = float(np.nanmean(np.abs(image))) / max(float(np.nanmean(np.abs(observed))), 1e-30)
     if growth <= _MOST_FLUX:
@@ -302,10 +304,10 @@ def _repeated(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _reconvolution(
     burst: Burst, observed: FloatArray, images: FloatArray
 ) -> tuple[FloatArray, dict[str, float]]:
-    """What the restored images, seen again by the telescope, leave of the observed ones (object, y, x), and
-    its rms.
+    """The observed images (object, y, x) minus the restored ones as the telescope would see them, and the rms
+    of that.
 
-    The rms is relative to the rms of what the observed image has beyond its mean.
+    The rms is relative to the standard deviation of the observed image.
     """
     residual = np.stack(
         [observed[k] - reobserved(images[k], burst.instruments[k]) for k in range(len(observed))]
@@ -316,5 +318,5 @@ def _reconvolution(
 
 
 def _misfit(left: FloatArray, observed: FloatArray) -> float:
-    """The rms of what is left of an observed image, relative to that of what it has beyond its mean."""
+    """The standard deviation of a residual, relative to that of the observed image."""
     return float(np.nanstd(left)) / max(float(np.nanstd(observed)), 1e-30)

@@ -1,5 +1,5 @@
-"""The history of a run: one row per iteration with its losses and the live settings it was made with, from
-which it is repeated.
+"""The history of a run: one row per iteration with its losses and live settings, from which the run can be
+repeated.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from heliorestore.snapshot import Run, Snapshot
 Columns = Mapping[str, npt.NDArray[np.float64]]
 
 RESTART = "restart"
-"""The column that tells where an iteration began anew from the images and modes of a result: 1 from the row
-before, 0 from elsewhere."""
+"""The column that marks iterations which restarted from the images and modes of a result: 1 of the row
+before, 0 of another result.
+"""
 
-_OF_THE_MACHINE = ("memory_gb", "checkpoint")  # settings that leave the result as it is
+_OF_THE_MACHINE = ("memory_gb", "checkpoint")  # settings that do not change the result
 
 
 class History:
-    """The rows so far, those of the run that `start` comes from included."""
+    """The rows so far, including those of the run from which `start` comes."""
 
     def __init__(self, burst: Burst, settings: Settings, start: Snapshot | None) -> None:
         self._live = [o.name for o in options(type(settings)) if _is_numeric_knob(o)]
         self._lists = [o.name for o in options(type(settings)) if _is_list_knob(o)]
         self.columns: dict[str, Any] = {}
-        # The record of the run has the file that a setting names, and needs no mark.
+        # A file that a setting names is in the record of the run, and needs no mark.
         named = start is not None and start.step == 0 and "start" in settings.files()
         self._restart = {} if start is None or named else {RESTART: 0.0}
         if start is not None and start.run is not None and start.run.settings.method == settings.method:
@@ -38,8 +39,8 @@ class History:
             self._restart = {RESTART: float(bool(self.columns) and _leads_to(start.run, burst, settings))}
 
     def resume(self, columns: Columns | None) -> None:
-        """Take over the rows of a run that was cut off, None if they were not kept; its state goes on as if
-        it had not been.
+        """Take over the rows of an interrupted run, None if they were not kept; its state continues without a
+        restart.
         """
         self.columns = dict(columns or {})
         self._restart = {} if columns else {RESTART: 0.0}
@@ -67,22 +68,22 @@ class History:
 
 
 def gap(columns: Columns, settings: Settings) -> str:
-    """Why the rows do not tell the whole run, as a sentence for the user, or nothing."""
+    """Why the rows are not the whole run, as a sentence for the user, or nothing."""
     steps = columns.get("step", np.empty(0))
     unknown = steps[columns[RESTART] == 0] if RESTART in columns else steps[:0]
-    # resumed when checkpoints did not keep the rows yet
+    # resumed from a checkpoint of a version that did not save the rows
     if hasattr(settings, "checkpoint") and len(steps) and steps[0] > 1:
         unknown = steps[:1]
     if not len(unknown):
         return ""
     return (
-        f"The run cannot be repeated exactly: iteration {unknown[0]:.0f} went on from an earlier state, "
-        "and how that came about is not recorded."
+        f"The run cannot be repeated exactly: iteration {unknown[0]:.0f} continued an earlier state "
+        "whose origin is not recorded."
     )
 
 
 def restarts(columns: Columns) -> list[int]:
-    """The numbers of the rows that began anew from the result of the row before."""
+    """The numbers of the rows that restarted from the result of the row before."""
     return [int(number) for number in np.flatnonzero(columns.get(RESTART, np.empty(0)) == 1)]
 
 
@@ -92,6 +93,8 @@ def with_row(settings: Settings, columns: Columns, number: int) -> Settings:
     for opt in options(type(settings)):
         if _is_numeric_knob(opt) and opt.name in columns:
             value = columns[opt.name][number]
+            # NaN is None for an optional setting; for another one the column began later, and the setting
+            # stays.
             if opt.optional or not np.isnan(value):
                 values[opt.name] = None if np.isnan(value) else opt.type(value)
         parts = (

@@ -1,8 +1,8 @@
-"""MFBD by a trained network: a burst of short exposures in, one restored image out, without any wavefront
-being sought.
+"""MFBD by a trained network: a burst of short exposures in, one restored image out, without a fit of
+wavefronts.
 
-Asensio Ramos, de la Cruz Rodriguez & Pastor Yabar (2018), doi:10.1051/0004-6361/201833648. The frames go to
-the network with the sharpest first, which it corrects by what all of them show.
+Asensio Ramos, de la Cruz Rodriguez & Pastor Yabar (2018), doi:10.1051/0004-6361/201833648. The network gets
+the sharpest frame first, and corrects it with the information of all frames.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from heliorestore.settings import Settings, option, weights_option
 from heliorestore.snapshot import DATA_UNIT, Map, Snapshot, StopReason
 
 SPREAD = "The committee's spread"
-"""How the message begins that says what the map `uncertainty` is worth."""
+"""The beginning of the message that explains the map `uncertainty`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +39,21 @@ class MfbdSettings(Settings):
     method: ClassVar[str] = "mfbd"
 
     network: Literal["encoder-decoder", "recurrent"] = option(
-        "encoder-decoder", help="Frames at once in groups, or one after the other, each refining the image."
+        "encoder-decoder",
+        help="All frames of a group at once, or one after another, each refining the image.",
     )
     committee: int = option(
         20,
         minimum=1,
         maximum=1000,
-        help="Restorations, with the frames shuffled and turned, that are averaged; their spread is given "
-        "too.",
+        help="Number of restorations, with shuffled and turned frames, that are averaged; their spread "
+        "becomes a map.",
     )
     best: int | None = option(
         None,
         minimum=1,
         maximum=10_000,
-        help="Restore from so many of the sharpest frames; from all by default.",
+        help="Use only this many of the sharpest frames; all by default.",
     )
     align: bool = option(True, help="Move the frames by whole pixels onto their mean first.")
     tile: int = option(
@@ -60,11 +61,11 @@ class MfbdSettings(Settings):
         unit="px",
         minimum=STRIDE,
         maximum=16_384,
-        help="Images larger than this go through the network in tiles, which overlap: smaller ones need less "
-        "memory.",
+        help="Larger images pass through the network in overlapping tiles of this size; smaller tiles "
+        "need less memory.",
     )
     weights: str = weights_option(
-        "", of="mfbd", help="Name or file of weights to use instead of the ones that come with the program."
+        "", of="mfbd", help="Name or file of weights to use instead of the bundled ones."
     )
 
 
@@ -73,7 +74,7 @@ class _Problem:
     """Frames (object, frame, y, x) in the network's unit, padded to its stride; `order` (frame) begins with
     the sharpest.
 
-    The network's unit is `values` (object) in the burst's, and its zero `zeros` (object).
+    `values` and `zeros` (object) are the network's unit and zero in the burst's unit.
     """
 
     observation: Observation
@@ -171,7 +172,7 @@ METHOD = MfbdMethod()
 
 
 def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple[_Problem, tuple[str, ...]]:
-    """Normalise, align and sort the frames, choose the network, and say what a user should know about it."""
+    """Normalise, align and sort the frames and choose the network, with messages for the user."""
     if min(burst.shape[2:]) < 2 * STRIDE:
         raise SettingsError(
             f"The frames have {burst.shape[2]} x {burst.shape[3]} pixels; the network needs at least "
@@ -180,7 +181,7 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     net, record, messages = mfbd_weights.fitting(burst.instruments[0], settings.network, settings.weights)
     observation = observe(burst, torch.device("cpu"), align=settings.align)
     messages += preparation(burst, observation)
-    observed = observation.read().images
+    observed = observation.read().images  # (object, frame, y, x)
     order = _sharpest_first(observed)[: settings.best]
     if settings.best is not None and len(order) < observation.frames:
         numbers = sorted(burst.frame_range[observation.selection.used[frame]] for frame in order)
@@ -192,7 +193,7 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     needed = net.frames if isinstance(net, EncoderDecoder) else 2
     if len(order) < needed:
         messages.append(
-            f"The network takes {needed} frames and there are {len(order)}: some were given to it twice."
+            f"The network takes {needed} frames and there are {len(order)}: some were used twice."
         )
     units = [
         mfbd_weights.unit(record, float(scale), contrast(image[order[0]].numpy()))
@@ -211,7 +212,7 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
 
 
 def _about_spread(record: weights.WeightsRecord) -> str:
-    """Why the map of the committee's spread is no map of errors."""
+    """A message: the map of the committee's spread is not a map of errors."""
     times = record.quality.get("error_over_spread")
     measured = (
         f"on the bursts that the weights were validated with, the error is {times:.0f} times the spread"
@@ -219,8 +220,8 @@ def _about_spread(record: weights.WeightsRecord) -> str:
         else ""
     )
     return (
-        f"{SPREAD} says where the members of the committee disagree, not how far all of them are off: "
-        f"{measured or 'how much larger the error is was not measured for these weights'}."
+        f"{SPREAD} says where the members of the committee disagree, not how far they are all wrong: "
+        f"{measured or 'the ratio of error to spread was not measured for these weights'}."
     )
 
 
@@ -232,15 +233,16 @@ def bands(rows: int, side: int) -> list[slice]:
 def groups(
     order: npt.NDArray[np.int64], size: int, random: np.random.Generator | None
 ) -> list[npt.NDArray[np.int64]]:
-    """Deal frames, the sharpest first, into groups of `size`, each headed by one of the sharpest; `random`
-    shuffles what follows.
+    """Divide frames, the sharpest first, into groups of `size`, each led by one of the sharpest; `random`
+    shuffles the others.
 
-    A group that remains short is filled with the sharpest frames that it lacks, a short burst with its own
-    frames again.
+    An incomplete group is filled with the sharpest frames that it lacks, a short burst with repetitions of
+    its own frames.
     """
     count = math.ceil(len(order) / size)
     leaders, rest = order[:count], order[count:]
     rest = rest if random is None else random.permutation(rest)
+    # Dealt like cards, so that every group gets sharper and more blurred frames.
     dealt = [np.concatenate([leaders[n : n + 1], rest[n::count]]) for n in range(count)]
     filled = [np.concatenate([group, order[~np.isin(order, group)]])[:size] for group in dealt]
     return [np.resize(group, size) for group in filled]
@@ -249,12 +251,11 @@ def groups(
 def _at_once(
     problem: _Problem, mean: _Mean, committee: int, random: np.random.Generator
 ) -> Iterator[torch.Tensor]:
-    """Restore groups of frames in one pass each; what is shown after every row of tiles is the mean so
-    far.
-    """
+    """Restore groups of frames in one pass each; yields the mean so far after every row of tiles."""
     net = problem.net
     assert isinstance(net, EncoderDecoder)
     for member in range(committee):
+        # The first member keeps the order of sharpness; the others shuffle all but the leaders.
         dealt = groups(problem.order, net.frames, random if member else None)
         for band in problem.bands:
             parts = []
@@ -272,6 +273,7 @@ def _through(problem: _Problem, frames: torch.Tensor, band: slice, orientation: 
     net = problem.net
 
     def see(tile: torch.Tensor) -> torch.Tensor:
+        # A network is not exactly invariant under rotation, so every orientation makes another member.
         return turned_back(net(turned(tile, orientation)), orientation)
 
     with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.is_cuda):
@@ -281,8 +283,8 @@ def _through(problem: _Problem, frames: torch.Tensor, band: slice, orientation: 
 def _recurrent(
     problem: _Problem, mean: _Mean, committee: int, random: np.random.Generator
 ) -> Iterator[torch.Tensor]:
-    """Refine an estimate frame by frame, each one shown; further members, with the frames in another order,
-    are shown at their end.
+    """Refine an estimate frame by frame and yield each one; further members, with the frames in another
+    order, yield only their last.
     """
     order = np.resize(problem.order, max(2, len(problem.order)))
     for member in range(committee):
@@ -296,7 +298,7 @@ def _recurrent(
 
 
 def _refined(problem: _Problem, order: npt.NDArray[np.int64], orientation: int) -> Iterator[torch.Tensor]:
-    """The estimate (object, y, x) after every frame but the first, which the network all sees in an
+    """The estimate (object, y, x) after every frame but the first; the network sees all frames in one
     orientation.
     """
     net, frames = problem.net, turned(problem.frames, orientation)
@@ -310,6 +312,7 @@ def _refined(problem: _Problem, order: npt.NDArray[np.int64], orientation: int) 
     for frame in order[1:]:
         estimates = []
         for object_, image in enumerate(frames[:, int(frame)]):
+            # Each object has its own memory: the network restores single images.
             estimate, memories[object_] = better(net, tiles, current[object_], image, memories[object_])
             estimates.append(estimate)
         current = torch.stack(estimates)
@@ -319,8 +322,8 @@ def _refined(problem: _Problem, order: npt.NDArray[np.int64], orientation: int) 
 def better(
     net: Recurrent, tiles: list[Cut], current: torch.Tensor, frame: torch.Tensor, memory: Memory | None
 ) -> tuple[torch.Tensor, Memory]:
-    """One pass over an image (y, x), tile by tile: the better estimate, and what the next pass remembers of
-    the whole image.
+    """One pass over an image (y, x), tile by tile: the better estimate, and the memory of the whole image for
+    the next pass.
     """
     seen, estimate = torch.stack([current, frame])[:, None, None], torch.empty_like(current)
     kept: list[torch.Tensor] = []
@@ -353,16 +356,18 @@ def _snapshot(
     messages: tuple[str, ...],
     elapsed_s: float,
 ) -> Snapshot:
-    """What is restored so far, in the burst's units and with the mean of its frames; elsewhere the sharpest
+    """The result so far in the burst's units, with the mean of its frames; unfinished parts show the sharpest
     frame.
     """
     rows, columns = problem.observation.shape
     inner = (slice(None), slice(0, rows), slice(0, columns))
+    # Means are known, and can be compared, once every row has been restored.
     whole = bool(mean.count.all()) or isinstance(problem.net, Recurrent)
     restored = (
         shown if whole else torch.where(mean.count > 0, shown, problem.frames[:, int(problem.order[0])].cpu())
     )
     images = problem.in_units_of_burst(restored[inner])
+    # Atmosphere and telescope conserve the mean of a field, networks do not: it is that of the frames again.
     gains = (
         problem.means() / images.mean((1, 2), keepdim=True)
         if whole
@@ -410,11 +415,11 @@ def _losses(problem: _Problem, images: FloatArray, maps: Mapping[str, Map]) -> d
 
 
 def _sharpest_first(images: torch.Tensor) -> npt.NDArray[np.int64]:
-    """Numbers of the frames by falling contrast; all objects, which were observed at the same moments, share
-    the order.
+    """Numbers of the frames by decreasing contrast; all objects, observed simultaneously, share the order.
 
     So do the states of a polarimetric modulation.
     """
+    # Relative to each object's mean contrast, so that none of them dominates the order.
     contrasts = np.array([[contrast(frame) for frame in frames] for frames in images.numpy()])
     return np.argsort(-(contrasts / contrasts.mean(1, keepdims=True).clip(1e-12)).mean(0), kind="stable")
 

@@ -51,7 +51,7 @@ class MomfbdSettings(BlindSettings):
         minimum=1,
         maximum=10_000,
         live=True,
-        help="Iterations at most; too many fit what the model leaves out.",
+        help="Maximum number of iterations; too many fit what the model leaves out.",
     )
     stop_early: bool = option(
         True, live=True, help="Stop when frequencies kept out of the fit are no longer explained better."

@@ -1,5 +1,4 @@
-"""Noise2Noise: take the noise out of polarised light with a network, trained before or on the observation
-itself.
+"""Noise2Noise: denoise polarised light with a network, trained before or on the observation itself.
 
 Diaz Baso, de la Cruz Rodriguez & Danilovic (2019), doi:10.1051/0004-6361/201936069.
 """
@@ -34,8 +33,8 @@ from heliorestore.settings import Settings, option, weights_option
 from heliorestore.snapshot import Map, Snapshot, StopReason
 
 BUNDLED = "denoise-stokes"
-_HIGHEST = 4.0  # log variance of a network that is fitted from scratch, in units of the noise
-_PREVIEW_PIXELS = 1_000_000  # that are denoised after an epoch for everybody to see
+_HIGHEST = 4.0  # largest log variance of a network that is fitted from scratch, in units of the noise
+_PREVIEW_PIXELS = 1_000_000  # that are denoised after an epoch for display
 # networks of one channel, without and with the second head
 _OWN = ("denoiser-residual", "denoiser-uncertain")
 _LATE = 0.5  # part of the epochs over which the learning rate falls
@@ -50,7 +49,7 @@ class DenoiseSettings(Settings):
     weights: str = weights_option(
         BUNDLED,
         of="denoiser",
-        help="Name or file of the network's weights; with `none` a new network is fitted, which needs --fit.",
+        help="Name or file of the network's weights; `none` fits a new network, which needs --fit.",
     )
     fit: int = option(
         0,
@@ -60,36 +59,44 @@ class DenoiseSettings(Settings):
         help="Epochs of training on the series itself; 0 applies the weights.",
     )
     uncertainty: bool = option(
-        False, help="Give a map of the standard deviation too; it takes `passes` times as long."
+        False, help="Add a map of the standard deviation; it takes `passes` times as long."
     )
     passes: int = option(
         8, minimum=2, maximum=1000, help="Passes under dropout for the uncertainty of the weights."
     )
     spectral: bool = option(
         False,
-        help="Let all wavelengths of a Stokes parameter enter together, for a network that was fitted so.",
+        help="Feed all wavelengths of a Stokes parameter together, for a network that was fitted that way.",
     )
     loss: Literal["L2", "L1"] = option(
-        "L2", help="What the training makes smaller; L1 where many pixels are outliers."
+        "L2", help="Loss that the training minimises; L1 where many pixels are outliers."
     )
     learning_rate: float = option(
-        5e-4, minimum=1e-6, maximum=1e-1, live=True, log=True, help="Step of Adam; it falls at the end."
+        5e-4,
+        minimum=1e-6,
+        maximum=1e-1,
+        live=True,
+        log=True,
+        help="Step of Adam; smaller towards the end.",
     )
     patches: int = option(500, minimum=10, maximum=1_000_000, help="Patches of 52 pixels per epoch.")
     patience: int = option(
-        6, minimum=1, live=True, help="Epochs without a smaller hold-out loss after which the training stops."
+        6,
+        minimum=1,
+        live=True,
+        help="Epochs without a smaller hold-out loss before the training stops.",
     )
     frame: int = option(
         0,
         minimum=0,
         live=True,
-        help="The frame that is shown while it works and is the main image of the file.",
+        help="The frame that is shown during the run and is the main image of the file.",
     )
-    series: bool = option(True, help="Denoise all frames; without it only the one that is shown.")
+    series: bool = option(True, help="Denoise all frames; otherwise only the one that is shown.")
     checkpoint: str = option(
-        "", help="File to save the training in every minute; a run that finds it goes on from there."
+        "", help="File to save the training in every minute; a run that finds it continues from there."
     )
-    keep: str = option("", help="Name under which the fitted weights are kept for other series.")
+    keep: str = option("", help="Name under which the fitted weights are saved for other series.")
 
 
 class Denoise:
@@ -110,8 +117,7 @@ class Denoise:
         """Yield a snapshot per epoch of training, then one per image of the series; the last one has all
         frames.
 
-        The network itself is what a run has reached: a run that was cut off goes on from its checkpoint, not
-        from `start`.
+        The state of a run is its network: an interrupted run continues from its checkpoint, not from `start`.
         """
         saver = Saver(settings.checkpoint, burst, settings)
         job = prepare(burst, settings, device)
@@ -138,11 +144,11 @@ class Denoise:
 METHOD = Denoise()
 
 
-# -- what is to be done --------------------------------------------------------------------------------------
+# -- planning the run ----------------------------------------------------------------------------------------
 
 
 def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> Job:
-    """Choose network, objects and normalisation, or say why it cannot be done."""
+    """Choose network, objects and normalisation, or report why this is impossible."""
     if settings.weights == "none" and not settings.fit:
         raise SettingsError(
             "Without weights there is nothing to apply: fit a network on the series (--fit "
@@ -154,8 +160,8 @@ def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> Jo
         )
     if min(burst.shape[2:]) < SMALLEST:
         raise SettingsError(
-            f"Images of {burst.shape[2]} x {burst.shape[3]} pixels are too small; {SMALLEST} "
-            f"x {SMALLEST} is the least."
+            f"Images of {burst.shape[2]} x {burst.shape[3]} pixels are too small; the smallest possible "
+            f"are {SMALLEST} x {SMALLEST}."
         )
     if settings.keep:
         _check_keep(settings)
@@ -168,6 +174,7 @@ def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> Jo
         if unit == "noise"
         else np.full(len(light), _fixed_unit(unit, light))
     )
+    # The networks know light around zero: an intensity is given less its median.
     levels = np.array([each.level if each.is_intensity else 0.0 for each in light])
     if unit == "noise":
         typical = float(np.median([light[k].noise for group in groups for k in group]))
@@ -182,7 +189,7 @@ def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> Jo
 
 def _check_keep(settings: DenoiseSettings) -> None:
     if not settings.fit:
-        raise SettingsError("Only fitted weights can be kept: --keep needs --fit.")
+        raise SettingsError("Only fitted weights can be saved: --keep needs --fit.")
     if settings.keep.endswith(".safetensors") or not all(
         letter.isalnum() or letter in "-_." for letter in settings.keep
     ):
@@ -194,26 +201,24 @@ def _check_keep(settings: DenoiseSettings) -> None:
 def _groups(
     burst: Burst, light: Sequence[Light], *, spectral: bool
 ) -> tuple[tuple[Group, ...], tuple[str, ...]]:
-    """The objects that enter the network together; beside polarised light, intensities are left as they
-    are.
+    """The objects that enter the network together; if there is polarised light, intensities are left
+    unchanged.
     """
     groups = spectra(burst) if spectral else [(k,) for k in range(len(light))]
     polarised = [group for group in groups if not any(light[k].is_intensity for k in group)]
     if not polarised:
         return tuple(groups), (
-            "All objects are intensities: their median was taken off for the network and put back.",
+            "All objects are intensities: their median was subtracted for the network and added again.",
         )
     left = [burst.labels[k] for group in groups if group not in polarised for k in group]
     if not left:
         return tuple(polarised), ()
     names = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
-    return tuple(polarised), (f"Intensities are left as they are beside polarised light: {names}.",)
+    return tuple(polarised), (f"Only polarised light was denoised, intensities are unchanged: {names}.",)
 
 
 def _network(settings: DenoiseSettings, channels: int) -> tuple[Denoiser, str, str, tuple[str, ...]]:
-    """The network to start from, its name, in which unit its images are, and what a user should know of
-    it.
-    """
+    """The network to start from, its name, the unit of its images, and messages about it."""
     if settings.weights == "none":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -234,13 +239,12 @@ def _network(settings: DenoiseSettings, channels: int) -> tuple[Denoiser, str, s
     if loaded.channels != channels:
         raise SettingsError(
             f"The network of {settings.weights} takes {loaded.channels} wavelengths at once, but here "
-            f"{channels} enter together: "
-            "for spectra fit a new one (--spectral --weights none --fit 20); a network of one wavelength "
-            "goes without --spectral."
+            f"{channels} enter together: for spectra fit a new one (--spectral --weights none --fit "
+            "20); use a network of one wavelength without --spectral."
         )
     if settings.uncertainty and loaded.highest is None:
         raise WeightsError(
-            f"The network of {settings.weights} does not tell its uncertainty: choose "
+            f"The network of {settings.weights} does not estimate its uncertainty: choose "
             f"{BUNDLED}, or fit a new one."
         )
     return (
@@ -252,8 +256,8 @@ def _network(settings: DenoiseSettings, channels: int) -> tuple[Denoiser, str, s
 
 
 def _fixed_unit(normalisation: str, light: Sequence[Light]) -> float:
-    """What a value of 1 in the network is in the burst: the continuum, by the brightest Stokes I, where it is
-    not 1 already.
+    """The network's unit in that of the burst: the continuum, from the brightest Stokes I, unless it is 1
+    already.
     """
     if normalisation.startswith("times "):
         return 1 / float(normalisation.removeprefix("times "))
@@ -262,6 +266,7 @@ def _fixed_unit(normalisation: str, light: Sequence[Light]) -> float:
             f"The weights take images normalised to {normalisation!r}; possible are noise, "
             "continuum, and times a factor."
         )
+    # Between a third and three the image is taken to be in units of the continuum already.
     brightest = max((each.level for each in light if each.is_intensity), default=1.0)
     return 1.0 if 0.3 < brightest < 3 else brightest
 
@@ -300,9 +305,11 @@ def _fit(
     try:
         while state.epoch < settings.fit and state.epoch - state.best_epoch < settings.patience:
             for each in optimiser.param_groups:
+                # Constant, then linear to zero: small steps average over the batches.
                 each["lr"] = settings.learning_rate * min(
                     1.0, (settings.fit - state.epoch) / (_LATE * settings.fit)
                 )
+            # Seeded by the epoch: a resumed training takes the same steps.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(hash((seed, state.epoch)))
                 batches = pairs.batches(
@@ -330,10 +337,11 @@ def _fit(
 
 
 def _preview(job: Job, settings: DenoiseSettings, turn: int) -> int:
-    """Denoise the shown frame of the strongest group and, in turns, of as many others as cost little; return
-    whose turn is next.
+    """Denoise the shown frame of the strongest group and, in turn, of as many others as cost little; returns
+    the next turn.
     """
     job.show(min(settings.frame, job.burst.shape[1] - 1))
+    # The strongest signal first: there a user sees at once whether the fit works.
     order = sorted(range(len(job.groups)), key=lambda g: -job.light[job.groups[g][0]].strength)
     pixels = len(job.groups[0]) * job.burst.shape[2] * job.burst.shape[3]
     count = min(len(order), max(1, _PREVIEW_PIXELS // pixels))
@@ -344,14 +352,14 @@ def _preview(job: Job, settings: DenoiseSettings, turn: int) -> int:
 
 
 def _keep(job: Job, settings: DenoiseSettings) -> None:
-    """Save the fitted network among the user's weights, if a name was given."""
+    """Save the fitted network with the user's weights, if a name was given."""
     if not settings.keep:
         return
     wanted = _OWN[settings.uncertainty] if job.architecture.partition(":")[0] in _OWN else job.architecture
     wanted += f":{job.net.channels}" if job.net.channels > 1 else ""
     kept = weights.build(wanted)
     own = job.net.state_dict()
-    # A second head that did not learn with the first knows nothing of it any more.
+    # A second head that was not trained with the first no longer fits it, and is left out.
     kept.load_state_dict({name: own[name] for name in kept.state_dict()})
     record = weights.WeightsRecord(
         name=settings.keep,
@@ -362,14 +370,14 @@ def _keep(job: Job, settings: DenoiseSettings) -> None:
         training=f"fitted to this series for {settings.fit} epochs at most, starting from {settings.weights}",
     )
     saved = weights.save(kept, record, weights.folders()[0])
-    job.messages += (f"The fitted weights are kept as {settings.keep} in {saved.parent}.",)
+    job.messages += (f"The fitted weights are saved as {settings.keep} in {saved.parent}.",)
 
 
 # -- the series ----------------------------------------------------------------------------------------------
 
 
 def _count(job: Job, settings: DenoiseSettings) -> int:
-    """How many images there are to denoise."""
+    """Number of images to denoise."""
     return len(job.groups) * (job.burst.shape[1] if settings.series else 1)
 
 
@@ -379,6 +387,7 @@ def _apply(job: Job, settings: DenoiseSettings, seed: int, done: int, stop: Stop
     """
     job.show(min(settings.frame, job.burst.shape[1] - 1))
     shown = job.frame
+    # The frame that the user looks at comes first.
     frames = [shown, *(f for f in range(job.burst.shape[1]) if f != shown)] if settings.series else [shown]
     passes = settings.passes if settings.uncertainty else 0
     whole = Whole.of(job.burst, len(frames) > 1, bool(passes))
@@ -403,7 +412,7 @@ def _apply(job: Job, settings: DenoiseSettings, seed: int, done: int, stop: Stop
 
 
 def _judged(job: Job) -> dict[str, float]:
-    """The means over the denoised objects of what their residuals tell."""
+    """The statistics of the residuals, averaged over the denoised objects."""
     facts = [
         statistics(job.observed[k] - job.images[k], job.light[k].noise) for group in job.groups for k in group
     ]

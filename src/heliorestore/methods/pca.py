@@ -1,4 +1,4 @@
-"""PCA: the classical way to take noise out of spectra, a few principal components along wavelength.
+"""PCA: the classical way to denoise spectra, by a few principal components along wavelength.
 
 Martinez Gonzalez et al. (2008), doi:10.1051/0004-6361:200809719; the comparison of Diaz Baso et al. (2019).
 """
@@ -20,7 +20,7 @@ from heliorestore.methods.denoising.polarisation import light_of, spectra
 from heliorestore.settings import Settings, option
 from heliorestore.snapshot import DATA_UNIT, SERIES, SERIES_AXES, Map, Snapshot, StopReason
 
-_STANDS_OUT = 1.25  # variance of a component, in that of the noise, from which it is taken for signal
+_STANDS_OUT = 1.25  # variance of a component in units of the noise's, above which it counts as signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class PcaSettings(Settings):
     method: ClassVar[str] = "pca"
 
     components: int | None = option(
-        None, minimum=1, help="Components to keep; none: those that stand out of the noise."
+        None, minimum=1, help="Components to keep; by default those above the noise."
     )
     frame: int = option(0, minimum=0, help="The frame that is the main image; all frames are in the series.")
 
@@ -89,16 +89,18 @@ METHOD = Pca()
 def _kept(
     cube: FloatArray, noise: npt.NDArray[np.float64], components: int | None, shape: tuple[int, int, int]
 ) -> tuple[int, FloatArray]:
-    """How many components were kept, and the spectra (wavelength, pixel) made of them as (wavelength, frame,
+    """The number of components kept, and the spectra (wavelength, pixel) made of them, as (wavelength, frame,
     y, x).
 
-    Wavelengths are divided by their noise first, so that the noise has a variance of one in every direction.
+    Wavelengths are divided by their noise first, so that the noise has unit variance in every direction.
     """
     good = np.isfinite(cube).all(0)
     values = cube[:, good].astype(np.float64) / noise[:, None]
     mean = values.mean(1, keepdims=True)
     variances, basis = np.linalg.eigh(np.cov(values))
+    # Divided by its noise, a component without signal has a variance of 1.
     count = components if components is not None else max(1, int(np.sum(variances > _STANDS_OUT)))
+    # eigh sorts upwards.
     strongest = basis[:, ::-1][:, :count]
     made = np.full(cube.shape, np.nan, np.float32)
     made[:, good] = (strongest @ (strongest.T @ (values - mean)) + mean) * noise[:, None]

@@ -1,9 +1,9 @@
 """Richardson-Lucy deconvolution with the telescope's own PSF, damped, on the same or a twice finer grid.
 
 Richardson (1972), doi:10.1364/JOSA.62.000055; Lucy (1974), doi:10.1086/111605; damping after White (1994).
-Bad pixels and the surroundings of the image weigh nothing: what lies outside is restored along with the image
-as far as the data know it (Bertero & Boccacci 2005, doi:10.1051/0004-6361:20052717), so that borders do not
-ring.
+Bad pixels and the surroundings of the image have no weight: the surroundings are restored with the image as
+far as the data constrain them (Bertero & Boccacci 2005, doi:10.1051/0004-6361:20052717), so that borders do
+not ring.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from heliorestore.prepare.average import average_frames
 from heliorestore.settings import Settings, option
 from heliorestore.snapshot import DATA_UNIT, Map, Snapshot, StopReason
 
-_DAMPING_POWER = 10  # White's N: how sharply the damping sets in at its threshold
+_DAMPING_POWER = 10  # White's N: the steepness of the damping at its threshold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class RichardsonLucySettings(Settings):
     )
     damping: float = option(
         0.0, unit="sigma", minimum=0.0, maximum=20.0, live=True,
-        help="Leave alone what fits the data to within this many noise sigmas; 0 is undamped.",
+        help="Do not change what fits the data within this many noise sigmas; 0 is undamped.",
     )  # fmt: skip
     upsampling: Literal[1, 2] = option(1, help="Pixels of the result per pixel of the image along each axis.")
     stop_at_noise: bool = option(
@@ -51,7 +51,7 @@ class _Problem:
     parts.
 
     data and weight (channel, y, x) on the image's pixels; otf (channel, ky, kx) on the padded finer grid;
-    norm = H^T weight, what a bright pixel of the object contributes to valid data.
+    norm = H^T weight, the part of an object pixel's light that falls on valid data.
     """
 
     data: torch.Tensor
@@ -103,9 +103,7 @@ class RichardsonLucy:
         seed: int,
         start: Snapshot | None = None,
     ) -> Generator[Snapshot, RichardsonLucySettings | None, None]:
-        """Yield a snapshot per iteration; `start` goes on where an earlier snapshot of the same grid
-        ended.
-        """
+        """Yield a snapshot per iteration; with `start` an earlier snapshot of the same grid is continued."""
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
         images, sigma = average_frames(burst)
         signed = bool(np.nanmin(images) < 0)
@@ -140,9 +138,10 @@ METHOD = RichardsonLucy()
 
 
 def prepare(burst: Burst, images: FloatArray, signed: bool, zoom: int, device: torch.device) -> _Problem:
-    """Put data, weights and OTFs on the device; the grid has a margin as wide as the PSF is felt."""
+    """Put data, weights and OTFs on the device; the grid has a margin as wide as the PSF reaches."""
     known = [instrument.require() for instrument in burst.instruments]
     resolution = max(i.resolution_arcsec / i.pixel_arcsec for i in known)
+    # Twelve resolution elements: beyond, a PSF has little light left.
     margin = zoom * min(max(16, math.ceil(12 * resolution)), max(images.shape[1:]))
     rows, columns = (fast_length(n * zoom + 2 * margin) for n in images.shape[1:])
     grid = (rows, columns)
@@ -152,6 +151,7 @@ def prepare(burst: Burst, images: FloatArray, signed: bool, zoom: int, device: t
     data = torch.from_numpy(np.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0)).to(device)
     weight = torch.from_numpy(np.isfinite(images).astype(np.float32)).to(device)
     parts = 1 + signed
+    # A magnetogram has two signs, the method only positive light: both polarities are restored as channels.
     data = torch.stack([data, -data][:parts], dim=1).flatten(0, 1).clamp(min=0)
     problem = _Problem(
         data,
@@ -175,6 +175,7 @@ def initial(problem: _Problem, start: Snapshot | None, signed: bool) -> torch.Te
         before = torch.from_numpy(np.nan_to_num(start.images)).to(objects)
         parts = torch.stack([before, -before][: 1 + signed], dim=1).flatten(0, 1).clamp(min=0)
         if parts.shape[0] == objects.shape[0]:
+            # A view: the margin around keeps the mean.
             problem.crop(objects).copy_(parts)
     return objects
 
@@ -183,16 +184,19 @@ def step(problem: _Problem, objects: torch.Tensor, threshold: torch.Tensor) -> t
     """One iteration: u <- u H^T(w d/Hu) / H^T w; the correction is damped below `threshold` (channel, 1,
     1).
     """
+    # The iteration divides by the model, and an FFT leaves small negative values where the object is dark.
     model = problem.blur(objects).clamp(min=torch.finfo(objects.dtype).tiny)
     correction = (problem.data - model) / model
     if bool((threshold > 0).any()):
+        # With J = min(misfit, 1), White's derivative J^(N-1) (N - (N-1) J) is 1 at J = 1 and 0 at a perfect
+        # fit.
         misfit = ((problem.data - model) / threshold.clamp(min=1e-30)).square().clamp(max=1.0)
         n = _DAMPING_POWER
         correction = correction * torch.where(
             threshold > 0, misfit ** (n - 1) * (n - (n - 1) * misfit), torch.ones_like(misfit)
         )
     ratio = problem.adjoint(problem.weight * (1 + correction)) / problem.norm
-    # Far out in the margin no valid pixel is felt; there the object stays as it is.
+    # Far out in the margin no valid pixel constrains the object; there it stays unchanged.
     return objects * torch.where(problem.norm > 1e-3, ratio, torch.ones_like(ratio)).clamp(min=0)
 
 

@@ -121,9 +121,9 @@ class SvMomfbdSettings(BlindSettings):
         help="Step of the objects with adamw, mean intensity 1.",
     )
     regulariser: Literal["tikhonov", "total-variation", "wavelet"] = option(
-        "tikhonov", help="What lambda_object weighs."
+        "tikhonov", help="The penalty that lambda_object weighs."
     )
-    positive: bool = option(False, help="Let a negative intensity cost.")
+    positive: bool = option(False, help="Penalise negative intensities.")
     residual_frame: int | None = option(
         None, minimum=0, live=True, help="Show model minus data of this frame instead of the frames' rms."
     )
@@ -217,7 +217,7 @@ class SvMomfbd:
         try:
             while True:
                 state, snapshot = restoration.iterate(state, settings)
-                if snapshot.stop is not None:  # to go on is to be given time again until nothing changes
+                if snapshot.stop is not None:  # resuming resets the stall counter
                     state = replace(state, flow=replace(state.flow, stalled=0))
                 sent = yield saver.noted(replace(snapshot, messages=messages), settings)
                 if snapshot.stop is not None and sent is None:

@@ -1,4 +1,4 @@
-"""Denoiser: a U-Net that takes the noise out of images of polarised light, with a second head for its own
+"""Denoiser: a U-Net that removes the noise from images of polarised light, with a second head for its own
 uncertainty.
 
 Diaz Baso, de la Cruz Rodriguez & Danilovic (2019), doi:10.1051/0004-6361/201936069, their Fig. 2 and appendix
@@ -15,7 +15,7 @@ from torch import nn
 Padding = Literal["reflect", "zeros"]
 
 MULTIPLE = 4  # two halvings
-SMALLEST = 8  # pixels: below, nothing is left to reflect after two halvings
+SMALLEST = 8  # pixels: a smaller image has nothing left to reflect after two halvings
 DROPOUT = 0.01
 _VARIANCE_LAYERS = 8
 
@@ -25,9 +25,9 @@ class Denoiser(nn.Module):
 
     The layers are registered in the order in which Keras numbers them, so that published weights load in
     order. With `log_variance` there is a second head of eight convolutions: its log variance is at most
-    `log_variance`, in the square of the images' unit. `monte_carlo` keeps the dropout of the training at
-    work: passes then differ, and their spread is the uncertainty of the weights (section 3.1.1). A `residual`
-    network finds the noise and takes it off, so that a strong signal need not pass through all the layers.
+    `log_variance`, in the square of the images' unit. `monte_carlo` keeps the dropout of the training active:
+    passes then differ, and their spread is the uncertainty of the weights (section 3.1.1). A `residual`
+    network finds the noise and subtracts it, so that a strong signal need not pass through all the layers.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Denoiser(nn.Module):
         self.fine = nn.ModuleList([_conv(channels, n, padding), _conv(n, n, padding)])
         self.middle = nn.ModuleList([_conv(n, 2 * n, padding), _conv(2 * n, 2 * n, padding)])
         self.coarse = nn.ModuleList([_conv(2 * n, 4 * n, padding), _conv(4 * n, 4 * n, padding)])
+        # An even kernel has no centre: `_doubled` pads it below and to the right, as Keras does.
         self.up_middle = nn.Conv2d(4 * n, 2 * n, 2)
         self.to_middle = nn.ModuleList([_conv(4 * n, 2 * n, padding), _conv(2 * n, 2 * n, padding)])
         self.up_fine = nn.Conv2d(2 * n, n, 2)
@@ -66,9 +67,10 @@ class Denoiser(nn.Module):
         self.out = nn.Conv2d(n, channels, 1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                # He et al. (2015): the variance of the signal survives every ReLU.
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
-        # What comes out first is near zero, however large the signals are; the variance starts away from the
+        # The first outputs are near zero, however large the signals are; the variance starts away from the
         # kink of its modulus.
         for head, bias in zip((self.out, *self.variance[-1:]), (0.0, 2.0), strict=False):
             nn.init.normal_(head.weight, std=0.01)
@@ -79,6 +81,7 @@ class Denoiser(nn.Module):
         """Pixels beyond which nothing influences an output pixel, a multiple of MULTIPLE: the overlap that
         tiles need.
         """
+        # The kernels' radii times their strides sum to 23, pooling adds 3; rounded up to a multiple of 4.
         return 28
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -93,12 +96,13 @@ class Denoiser(nn.Module):
         """The second head alone."""
         if self.highest is None:
             raise ValueError("This network was made without a head for the variance.")
-        # In units of the noise signals reach hundreds; to the uncertainty of a pixel only their magnitude
-        # matters.
+        # In units of the noise signals reach hundreds; for the uncertainty of a pixel only their order of
+        # magnitude matters.
         x = self._block(self.variance[:-1], _padded(torch.asinh(images) if self.residual else images))
         return _cropped(self.highest - _precisely(self.variance[-1], x).abs(), images)
 
     def _found(self, x: torch.Tensor) -> torch.Tensor:
+        # A U-Net: the skips carry the fine detail past the halvings.
         fine = self._block(self.fine, x)
         middle = self._block(self.middle, nn.functional.max_pool2d(fine, 2))
         coarse = self._block(self.coarse, nn.functional.max_pool2d(middle, 2))
@@ -117,7 +121,7 @@ class Denoiser(nn.Module):
         return x
 
     def _doubled(self, x: torch.Tensor, layer: nn.Conv2d) -> torch.Tensor:
-        """Twice the pixels by their nearest, then 2 x 2 kernels, which reach to the next pixel as Keras'
+        """Twice the pixels by nearest neighbours, then 2 x 2 kernels that reach to the next pixel, as Keras'
         do.
         """
         x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,8 +1,8 @@
-"""The emulator of the space-variant blur: a U-Net that takes an object and a map of every mode, conditioned
-on the instrument.
+"""The emulator of the space-variant blur: a U-Net with an object and a map of every mode as input,
+conditioned on the instrument.
 
 Asensio Ramos (2024), section 2.2; layers bear the names of the published code, so that published weights load
-by name. What it imitates is `optics.filter_flow`, which is exact where the network is not.
+by name. It approximates `optics.filter_flow`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INSTRUMENTS = ("crisp-6302", "crisp-8542", "chromis-3934", "hifi-6563")
 PUBLISHED_INSTRUMENTS = ("chromis-3934", "crisp-6302,wavelength_nm=617.3", "crisp-8542", "hifi-6563")
 """The order of the published training code, and its second line: both differ from the paper's table."""
 BASIS: Kind = "kl-tilt"
-"""Pure tilts first, as the published code and `methods.blind.wavefronts` have it."""
+"""Pure tilts first, as in the published code and `methods.blind.wavefronts`."""
 LEVELS = 4
 _SMOOTH_PX = 16.0
 _TYPICAL_D_OVER_R0 = 10.0  # modes of this turbulence enter the network with unit variance
@@ -86,13 +86,14 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the size, beside what the encoder has at that size."""
+    """Twice the size, joined with the encoder's features of that size."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
         self.conv = TwoConvolutions(before, before // 2, after)
 
     def forward(self, x: torch.Tensor, skipped: torch.Tensor) -> torch.Tensor:
+        # Corners as published: the other convention would shift the features by a fraction of a pixel.
         wide = nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
         out: torch.Tensor = self.conv(torch.cat([skipped, wide], 1))
         return out
@@ -104,11 +105,11 @@ class Emulator(nn.Module):
 
     64 channels at the first level are the published network: 17,295,939 parameters.
 
-    A blur does not act on a constant and does not know the unit of the light: with `relative` the network
-    sees the object less its mean in units of its spread, and its output is brought back. The published
-    network sees the object over its maximum. `mode_scale` turns coefficients, of modes of unit rms, into what
-    the network wants: of unit variance in typical turbulence, or, for the published one, those of modes with
-    a peak of 1. What it learned of patches `field` carries to fields of any size.
+    A blur leaves a constant unchanged and is independent of the unit of the light: with `relative` the
+    network sees the object minus its mean in units of its spread, and its output is scaled back. The
+    published network sees the object over its maximum. `mode_scale` converts coefficients of modes of unit
+    rms to the network's units: unit variance in typical turbulence or, for the published one, modes with a
+    peak of 1. `field` applies what was learned on patches to fields of any size.
     """
 
     mode_scale: torch.Tensor
@@ -135,6 +136,7 @@ class Emulator(nn.Module):
             Up(2 * w, w),
         )
         self.outc = nn.ModuleDict({"conv": nn.Conv2d(w, 1, 1)})
+        # Not persistent: both follow from the basis, and published files do not have them.
         self.register_buffer("mode_scale", _whitening() if relative else _peaks(), persistent=False)
         self.register_buffer("tilt_pixels", _tilt_pixels(instruments), persistent=False)
 
@@ -142,8 +144,7 @@ class Emulator(nn.Module):
         rows, columns = objects.shape[-2:]
         level, gain = self._level_and_gain(objects)
         seen = torch.cat([(objects - level) / gain, modes * self.mode_scale[:, None, None]], 1)
-        # Sizes that four halvings do not divide are continued by their last row and column, and cut off
-        # again.
+        # Sizes that cannot be halved four times are extended by their last row and column, and cropped again.
         seen = nn.functional.pad(seen, (0, -columns % 2**LEVELS, 0, -rows % 2**LEVELS), mode="replicate")
         gamma, beta = self.film(instruments)
         first = self.inc(seen)
@@ -152,19 +153,21 @@ class Emulator(nn.Module):
         fourth = self.down3(third, gamma, beta)
         fifth = self.down4(fourth, gamma, beta)
         x = self.up4(self.up3(self.up2(self.up1(fifth, fourth), third), second), first)
-        # The last sum decides about the contrast: half precision has too few digits for it.
+        # The last sum determines the contrast: half precision has too few digits for it.
         with torch.autocast(x.device.type, enabled=False):
             image = self.outc["conv"](x.to(self.mode_scale.dtype))[..., :rows, :columns]
         out: torch.Tensor = level + gain * image
         return out
 
     def field(self, objects: torch.Tensor, modes: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
-        """The same for objects with their surroundings, larger than the patches that the network was taught.
+        """The same for objects with their surroundings, larger than the patches on which the network was
+        trained.
 
-        Of what is smooth over 16 pixels a blur does little more than move it as the tilts say. A network that
-        is `relative` sees the object without it, as flat as the patches were less their means, and of its
-        output only what is not smooth is taken.
+        A blur does little more to structure that is smooth over 16 pixels than move it by the tilts. So a
+        `relative` network sees the object without it, as flat as the patches without their means, and only
+        the part of its output that is not smooth is used.
         """
+        # The published network was trained on objects over their maximum and sees fields the same way.
         if not self.relative:
             return self.forward(objects, modes, instruments)
         with torch.autocast(objects.device.type, enabled=False):
@@ -182,18 +185,20 @@ class Emulator(nn.Module):
             return torch.zeros_like(objects[..., :1, :1]), objects.amax((-2, -1), keepdim=True).clamp(
                 min=1e-12
             )
+        # A blur is linear: the image of a + b o is a + b times the image of o.
         level = objects.mean((-2, -1), keepdim=True)
         # A flat object has no spread; a millionth of its level keeps the division and its gradient finite.
         square = (objects - level).square().mean((-2, -1), keepdim=True)
         return level, (square + 1e-12 * level.square() + 1e-24).sqrt()
 
     def _moved(self, images: torch.Tensor, tilts: torch.Tensor, instruments: torch.Tensor) -> torch.Tensor:
-        """Images (batch, 1, y, x) whose light was moved by tilts (batch, [x, y], y, x) in rad."""
+        """Images (batch, 1, y, x) moved by tilts (batch, [x, y], y, x) in rad."""
         shift = tilts * (instruments @ self.tilt_pixels)[:, None, None, None]
         places = []
         for axis, n in ((-1, images.shape[-1]), (-2, images.shape[-2])):
             pixel = torch.arange(n, dtype=images.dtype, device=images.device)
             along = (pixel if axis == -1 else pixel[:, None]) - shift[:, 0 if axis == -1 else 1]
+            # grid_sample counts from -1 to 1 between the centres of the outermost pixels.
             places.append(2 * along / max(1, n - 1) - 1)
         where = torch.stack(places, -1)
         moved: torch.Tensor = nn.functional.grid_sample(
@@ -220,7 +225,7 @@ def published() -> Emulator:
 
 
 def start_neutral(net: Emulator) -> None:
-    """Let the instrument neither scale nor shift at first."""
+    """At first the instrument neither scales nor shifts."""
     last = net.film.net[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
@@ -233,10 +238,11 @@ def _layer(before: int, after: int) -> list[nn.Module]:
 
 
 def _smooth(images: torch.Tensor) -> torch.Tensor:
-    """Images (..., y, x) smoothed by a Gaussian; at the border over as much of it as lies inside, so that a
-    constant stays.
+    """Images (..., y, x) smoothed by a Gaussian; at the border over the part of it that lies inside, so that
+    a constant is preserved.
     """
     rows, columns = (_gaussian(n, images) for n in images.shape[-2:])
+    # As two products of matrices: at the border the weights differ, which a convolution cannot do.
     return rows @ images @ columns.T
 
 
@@ -269,6 +275,7 @@ def _whitening() -> torch.Tensor:
 
 def _peaks() -> torch.Tensor:
     """The largest absolute value (mode) of each mode over the aperture."""
+    # A polar grid has points exactly on the edge, where many modes have their peak.
     radius, angle = np.meshgrid(np.linspace(0, 1, 101), np.arange(180) * (2 * np.pi / 180), indexing="ij")
     modes = make_basis(MODES, kind=BASIS).sample(radius * np.sin(angle), radius * np.cos(angle))
     return torch.tensor(np.abs(modes).max((1, 2)), dtype=torch.float32)

@@ -29,8 +29,8 @@ class Enhance(nn.Module):
     """Image (batch, 1, y, x) to image (batch, 1, 2 y, 2 x): output pixels [2i, 2i + 1] lie within input pixel
     i.
 
-    Five blocks of 64 kernels are the published network: 446,657 parameters, 445,249 of them trained.
-    The layers stand in the order in which Keras numbers them, so that published weights load in order.
+    Five blocks of 64 kernels are the published network: 446,657 parameters, 445,249 of them trained. The
+    layers are in the order in which Keras numbers them, so that published weights load in order.
     """
 
     def __init__(self, blocks: int = 5, kernels: int = 64) -> None:
@@ -45,6 +45,8 @@ class Enhance(nn.Module):
     @property
     def reach(self) -> int:
         """Input pixels beyond which nothing influences an output pixel: the overlap that tiles need."""
+        # One pixel per 3 x 3 convolution: first, two per block, last, and the fine one, of half a pixel,
+        # rounded up.
         return 2 * self.blocks_count + 3
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -69,8 +71,7 @@ def small() -> Enhance:
 
 
 def start_linear(net: Enhance) -> None:
-    """Silence the residual branches, so that training starts from a shallow network and wakes the depth when
-    it helps.
+    """Silence the residual branches: training starts from a shallow network and uses the depth when it helps.
 
     Goyal et al. (2017), arXiv:1706.02677, section 5.1: the last BN of every branch starts with gamma = 0.
     """

@@ -1,4 +1,4 @@
-"""`heliorestore weights import`: weights that others published, made ours: safetensors with a record."""
+"""`heliorestore weights import`: published weights converted to safetensors with a record."""
 
 from __future__ import annotations
 
@@ -50,8 +50,7 @@ def import_file(
     """Convert a weights file, recognise its network by its layers, and keep it under `name` in the user's
     folder.
 
-    `input_scale` or `input_mean` say to what the network's input was normalised where it is not the network's
-    usual unit.
+    `input_scale` or `input_mean` give the normalisation of the network's input if it is not the usual one.
     """
     if not path.is_file():
         raise WeightsError(f"There is no file {path} to import.")
@@ -59,14 +58,15 @@ def import_file(
         raise WeightsError(f"{name!r} cannot name weights: letters, digits, '-', '_' and '.' make a name.")
     if path.suffix.lower() not in _KERAS + _TORCH:
         raise WeightsError(
-            f"{path.name} is of no kind that can be imported: possible are Keras files ({', '.join(_KERAS)}) "
-            f"and torch checkpoints ({', '.join(_TORCH)})."
+            f"{path.name} cannot be imported: possible are Keras files ({', '.join(_KERAS)}) and torch "
+            f"checkpoints ({', '.join(_TORCH)})."
         )
     if path.suffix.lower() in _TORCH:
         architecture, net = _of_state(path, torch_files.read_state(path))
     else:
         layers = keras_files.read_layers(path)
         architecture, net = _recognise(path, list(ARCHITECTURES), lambda net: keras_files.fill(net, layers))
+    # Kind and unit are in no file of weights: the name given, and the published code, decide.
     kind = next((kind for word, kind in _KINDS.items() if word in name.lower()), "")
     unit = (
         _ENHANCE_UNIT[kind]
@@ -88,29 +88,30 @@ def import_file(
 
 
 def _of_state(path: Path, state: dict[str, torch.Tensor]) -> tuple[str, nn.Module]:
-    """The network whose tensors these are by their names, filled with them."""
+    """The network to which these tensors belong by their names, filled with them."""
     first = state.get("A01.conv.weight")
     names = list(ARCHITECTURES)
-    # an encoder-decoder for as many frames as its first layer takes
+    # an encoder-decoder whose first layer has one channel per frame
+    # The number of frames is a shape in the file, not a name.
     if first is not None and first.ndim == 4:
         names += [f"{name}:{first.shape[1]}" for name in ("mfbd", "mfbd-quarter")]
 
     def fill(net: nn.Module) -> None:
-        # A network without numbers takes over the tensors themselves.
+        # A network on the meta device has no memory to copy into: it takes the tensors themselves.
         net.load_state_dict(state, assign=any(parameter.is_meta for parameter in net.parameters()))
 
     return _recognise(path, names, fill)
 
 
 def _recognise(path: Path, names: list[str], fill: Callable[[nn.Module], object]) -> tuple[str, nn.Module]:
-    """The first of the networks that can be filled; those without numbers are tried, and only the right one
-    is made.
+    """The first of the networks that can be filled; outlines without numbers are tried, and only the right
+    one is built.
     """
     reasons = []
     for name in names:
         try:
             fill(outline(name))
-        # torch's are RuntimeErrors of many lines, the second says what is wrong
+        # torch raises RuntimeErrors of many lines; the second is the reason
         except (WeightsError, RuntimeError) as error:
             lines = str(error).split("\n")
             reasons.append(f"{name}: {lines[min(1, len(lines) - 1)].strip()[:200]}")

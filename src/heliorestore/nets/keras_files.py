@@ -1,9 +1,9 @@
 """Read weights that Keras saved as HDF5, without Keras or TensorFlow, into a torch network of the same
 layers.
 
-Layers are matched in order: the n-th convolution of the file is the n-th that the torch network registers,
-and so for the norms. Keras numbers layers as they were made, but lists them by their depth; those with names
-of their own follow the numbered ones.
+Layers are matched in order: the n-th convolution of the file is the n-th that the torch network registers;
+the same for the norms. Keras numbers layers in the order of their creation, but lists them by their depth;
+those with their own names follow the numbered ones.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def read_layers(path: Path) -> list[KerasLayer]:
         ) from error
     try:
         with h5py.File(path) as file:
+            # `save` puts the weights into a group, `save_weights` at the top.
             model = file.get("model_weights", file)
             if "layer_names" not in model.attrs:
                 raise WeightsError(
@@ -65,11 +66,12 @@ def _layer(group: Any, name: str) -> KerasLayer:
 
 
 def _texts(names: Any) -> list[str]:
+    # h5py returns bytes or text, depending on who wrote the file.
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
 def fill(net: nn.Module, layers: list[KerasLayer]) -> None:
-    """Put the layers' weights into the network, or say at which layer they do not fit."""
+    """Put the layers' weights into the network, or report the layer where they do not fit."""
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     made = sorted(layers, key=_made)
@@ -101,7 +103,7 @@ def fill(net: nn.Module, layers: list[KerasLayer]) -> None:
 
 
 def _made(layer: KerasLayer) -> float:
-    """When a layer was made: Keras calls them conv2d, conv2d_1, conv2d_2 and so on."""
+    """The order in which a layer was created: Keras calls them conv2d, conv2d_1, conv2d_2 and so on."""
     number = layer.name.rpartition("_")[2]
     return (
         float(number)

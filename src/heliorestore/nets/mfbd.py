@@ -13,7 +13,7 @@ from torch import nn
 STRIDE = 8
 """Rows and columns must be multiples of this: the networks halve them three times."""
 ORIENTATIONS = 8
-"""Ways to lay an image before a network: four quarter turns, and their mirror images."""
+"""Orientations of an image for a network: four quarter turns, and their mirror images."""
 FRAMES = 7
 """Frames that the published encoder-decoder takes."""
 
@@ -28,6 +28,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.up = up
+        # Before the convolution, as the published weights have it.
         self.bn = nn.BatchNorm2d(before)
         self.conv = nn.Conv2d(
             before,
@@ -42,6 +43,7 @@ class Block(nn.Module):
         x = self.bn(x)
         margin = self.conv.kernel_size[0] // 2
         if margin and not self.up and not x.is_cuda and not torch.is_grad_enabled():
+            # In place of the module's own padding; a gradient needs the plain operations.
             padded = _rectified(x, margin)
             return nn.functional.conv2d(padded, self.conv.weight, self.conv.bias, self.conv.stride)
         x = torch.relu(x)
@@ -105,13 +107,14 @@ class EncoderDecoder(nn.Module):
         half = _residual(half, self.C11, self.C12, self.C13, self.C14)
         quarter = _residual(half, self.C21, self.C22, self.C23, self.C24)
         eighth = _residual(quarter, self.C31, self.C32, self.C33, self.C34)
+        # Skips from the encoder: C41 and C51 only have to add what it has lost.
         x = _residual(self.C41(eighth) + quarter, None, self.C42, self.C43, self.C44)
         x = _residual(self.C51(x) + half, None, self.C52, self.C53, self.C54)
         return _corrected(frames[:, :1], self.C63(self.C62(self.C61(x))), self.C64)
 
 
 Memory = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""What a pass leaves for the next, at an eighth, a quarter and half of the pixels."""
+"""The features that a pass leaves for the next, at an eighth, a quarter and half of the resolution."""
 REMEMBERED = (8, 4, 2)
 """Pixels per pixel of each part of a memory."""
 
@@ -152,6 +155,7 @@ class Pass(nn.Module):
         half = _residual(self.A01(torch.cat([current, frame], 1)), self.C11, self.C12, self.C13, self.C14)
         half = _residual(half, self.C21, self.C22, self.C23, self.C24)
         quarter = _residual(half, self.C31, self.C32, self.C33, self.C34)
+        # The first pass has no memory: its features pass unchanged.
         deep = self.C41(quarter)
         kept8 = self.C43(deep if memory is None else self.B42(torch.cat([deep, memory[0]], 1)))
         x = self.C51(self.C45(self.C44(kept8)) + deep) + quarter
@@ -170,8 +174,9 @@ class Recurrent(nn.Module):
     """
 
     reach = 96
-    """Pixels beyond which nothing influences what one pass makes and remembers; memory carries more, from
-    pass to pass."""
+    """Pixels beyond which nothing influences the output and memory of one pass; the memory extends it from
+    pass to pass.
+    """
 
     def __init__(self, kernels: int = 64) -> None:
         super().__init__()
@@ -214,17 +219,16 @@ def turned(images: torch.Tensor, number: int) -> torch.Tensor:
 
 
 def turned_back(images: torch.Tensor, number: int) -> torch.Tensor:
-    """What was `turned` as it was before."""
+    """The inverse of `turned`."""
     before = images.flip(-1) if number % ORIENTATIONS > 3 else images
     return before.rot90(-number, (-2, -1))
 
 
 def start_open(net: nn.Module) -> None:
-    """First weights: the first rectifiers let whole images through, and the last layer begins with a
-    correction of zero.
+    """First weights: the first rectifiers let whole images pass, and the last layer begins with a correction
+    of zero.
 
-    Each block rectifies what its BN makes of its input, so the first one would cut off all that is darker
-    than the mean.
+    Each block rectifies its normalised input, so the first one would cut off everything darker than the mean.
     """
     last = (
         net.C64 if isinstance(net, EncoderDecoder) else net.block.C73 if isinstance(net, Recurrent) else None
@@ -234,6 +238,7 @@ def start_open(net: nn.Module) -> None:
     )
     if last is None or first is None:
         return
+    # The first estimate is the sharpest frame itself.
     nn.init.zeros_(last.weight)
     if last.bias is not None:
         nn.init.zeros_(last.bias)
@@ -244,8 +249,8 @@ _OPEN = 3.0  # standard deviations below the mean that pass the first rectifiers
 
 
 def _rectified(x: torch.Tensor, margin: int) -> torch.Tensor:
-    """ReLU and the reflected border in one pass over the memory, which takes a CPU as long as half of a small
-    convolution.
+    """ReLU and the reflected border in one pass over the memory: on a CPU each pass takes half as long as a
+    small convolution.
     """
     rows, columns = x.shape[-2:]
     shape = (*x.shape[:2], rows + 2 * margin, columns + 2 * margin)
@@ -264,7 +269,7 @@ def _pair(kernels: int) -> tuple[Block, Block]:
 
 
 def _residual(x: torch.Tensor, first: Block | None, *rest: Block) -> torch.Tensor:
-    """What `rest` makes of first(x), or of x itself, added to it."""
+    """first(x), or x itself, plus `rest` applied to it."""
     before = x if first is None else first(x)
     after = before
     for block in rest:
@@ -273,8 +278,8 @@ def _residual(x: torch.Tensor, first: Block | None, *rest: Block) -> torch.Tenso
 
 
 def _corrected(image: torch.Tensor, features: torch.Tensor, last: nn.Conv2d) -> torch.Tensor:
-    """The image plus the last layer's correction, in full precision: half has too few digits for a contrast
-    of some percent.
+    """The image plus the last layer's correction in full precision: half precision has too few digits for a
+    contrast of some percent.
     """
     # not every torch knows autocast on mps
     with torch.autocast("cuda" if image.is_cuda else "cpu", enabled=False):

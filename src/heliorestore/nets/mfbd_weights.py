@@ -1,4 +1,4 @@
-"""Which weights of MFBD's networks fit a camera, and in which unit they take its frames."""
+"""The weights of MFBD's networks that fit a camera, and the unit in which they take its frames."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from heliorestore.nets import weights
 from heliorestore.nets.mfbd import EncoderDecoder, Recurrent
 
 Net = EncoderDecoder | Recurrent
-# the coarsest pixels that CHROMIS' network was trained on; above, CRISP's restores better
+# the coarsest pixels on which CHROMIS' network was trained; for larger ones CRISP's restores better
 _FINE_ARCSEC = 0.042
 
 
 def fitting(
     instrument: Instrument, network: str, wanted: str
 ) -> tuple[Net, weights.WeightsRecord, list[str]]:
-    """The weights `wanted`, or else those of a `network` for the instrument's pixels, and what to say of
+    """The weights `wanted`, or else those of a `network` for the instrument's pixels, and messages about
     them.
     """
     pixel = instrument.pixel_arcsec
     prefix = "mfbd-recurrent-" if network == "recurrent" else "mfbd-"
+    # The first that exists is used: fine pixels fall back on CRISP's network.
     suited = (
         ["chromis-quarter", "crisp-quarter"]
         if pixel is not None and pixel < _FINE_ARCSEC
@@ -28,10 +29,9 @@ def fitting(
     name = wanted or next((prefix + each for each in suited if prefix + each in weights.names()), "")
     if not name:
         raise WeightsError(
-            f"No {network} network is at hand: train one (heliorestore train mfbd --recipe "
-            f"{prefix}{suited[0]}) "
-            "or import the published one (heliorestore weights import FILE --as NAME) and name it with "
-            "--weights."
+            f"No {network} network is available: train one (heliorestore train mfbd --recipe "
+            f"{prefix}{suited[0]}) or import the published one (heliorestore weights import FILE --as "
+            "NAME) and name it with --weights."
         )
     net, record = weights.load(name)
     if not isinstance(net, EncoderDecoder | Recurrent):
@@ -49,17 +49,16 @@ def fitting(
     elif not low <= pixel <= high:
         messages.append(
             f"The pixels have {pixel:g} arcsec; the weights {record.name} were trained on {low:g} to "
-            f"{high:g} arcsec "
-            f"({record.instrument or 'an instrument unknown'}): expect less."
+            f"{high:g} arcsec ({record.instrument or 'an unknown instrument'}): expect a poorer result."
         )
     return net, record, messages
 
 
 def unit(record: weights.WeightsRecord, scale: float, sharpest: float) -> tuple[float, float]:
-    """Zero and factor that carry frames of mean 1 into the network's unit; `scale` is their mean in the
+    """Zero and factor that convert frames of mean 1 to the network's unit; `scale` is their mean in the
     burst's unit.
 
-    Networks know frames scaled to a mean, counts times a factor, or contrasts in units of the `sharpest`
+    Networks take frames scaled to a mean, counts times a factor, or contrasts in units of the `sharpest`
     frame's.
     """
     word, _, number = record.normalisation.partition(" ")
@@ -70,6 +69,7 @@ def unit(record: weights.WeightsRecord, scale: float, sharpest: float) -> tuple[
     units = {
         "mean": (0.0, value),
         "times": (0.0, value * scale),
+        # A flat frame has no contrast to divide by.
         "contrast": (1.0, value / max(sharpest, 1e-6)),
     }
     if word not in units or not value > 0:

@@ -14,8 +14,8 @@ Place = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Cut:
-    """One tile: the pixels to `read`, the part `inner` of what the network makes of them, and where to
-    `write` that part.
+    """One tile: the pixels to `read`, the valid part `inner` of the network's result, and where to `write`
+    that part.
     """
 
     read: Place
@@ -23,8 +23,8 @@ class Cut:
     write: Place
 
     def smaller(self, times: int) -> Cut:
-        """The same tile of an image with so many times fewer rows and columns; its ends must be multiples of
-        that.
+        """The same tile of an image with `times` fewer rows and columns; its ends must be multiples of
+        `times`.
         """
         read, inner, write = (
             (
@@ -42,6 +42,7 @@ def cuts(shape: tuple[int, int], rows: slice, side: int, reach: int, zoom: int =
 
     Where `shape`, `rows`, `side` and `reach` are multiples of a network's stride, so are all tiles.
     """
+    # A tile reads as far around its part as the network looks, so its result is that of the whole image.
     top = max(0, rows.start - reach)
     for left in range(0, shape[1], side):
         right, first = min(left + side, shape[1]), max(0, left - reach)
@@ -64,8 +65,8 @@ def restored_rows(
     reach: int,
     zoom: int = 1,
 ) -> torch.Tensor:
-    """What a network makes of the `rows` of images (batch, channel, y, x), zoom times as many rows and
-    columns, tile by tile.
+    """The `rows` of images (batch, channel, y, x) restored by a network tile by tile, with zoom times as many
+    rows and columns.
     """
     shape = int(images.shape[-2]), int(images.shape[-1])
     with torch.inference_mode():
@@ -77,7 +78,7 @@ def restored_rows(
 
 
 def _laid(images: torch.Tensor) -> torch.Tensor:
-    """In the layout in which convolutions are fastest."""
+    """In the memory layout in which convolutions are fastest."""
     return images.contiguous(memory_format=torch.channels_last)
 
 

@@ -26,9 +26,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(
-            f"{path.name} is refused: it holds more than tensors and numbers, which could run as a program "
-            f"({reason}). "
-            "Whoever made it can save its state_dict alone."
+            f"{path.name} is refused: it holds more than tensors and numbers, and could run a program "
+            f"({reason}). Ask its author to save the state_dict alone."
         ) from error
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         raise WeightsError(
@@ -46,12 +45,13 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             f"{path.name} holds no weights: possible are a state_dict, or a dictionary with "
             f"one under {', '.join(_STATES)}."
         )
+    # torch's DataParallel adds this prefix to every name.
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
 def _harmless() -> list[Any]:
-    """Numbers of numpy, which training scripts leave beside the weights; files of numpy 1 know them by an
-    older name.
+    """Types of numpy numbers, which training scripts save beside the weights; in files of numpy 1 they have
+    an older name.
     """
     scalar = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(kind)) for kind in _KINDS_OF_NUMBERS}

@@ -1,5 +1,5 @@
-"""The uncertainty of a network's image: what its second head says of the noise, and the spread under dropout
-of its weights.
+"""The uncertainty of a network's image: the noise that its second head estimates, and the spread under
+dropout of its weights.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ def uncertain_image(net: Denoiser, images: torch.Tensor, passes: int) -> tuple[t
     """Denoised images and their standard deviation (batch, channel, y, x): sqrt(epistemic^2 + aleatoric^2),
     section 3.1.1.
 
-    The image is the one without dropout; `passes` with dropout at work tell by their spread how sure the
-    weights are, and the second head of each tells the variance that the noise causes.
+    The image is the one without dropout; the spread of `passes` under dropout measures how certain the
+    weights are, and the second head of each pass estimates the variance caused by noise.
     """
     with torch.inference_mode():
         denoised = net(images)
@@ -26,6 +26,8 @@ def uncertain_image(net: Denoiser, images: torch.Tensor, passes: int) -> tuple[t
         try:
             for _ in range(passes):
                 image, log_variance = net.with_variance(images)
+                # Relative to the image without dropout: sums of large squares would lose the small spread in
+                # float32.
                 difference = image - denoised
                 total += difference
                 squares += difference.square()
@@ -41,9 +43,9 @@ def unlikelihood(squares: torch.Tensor, log_variance: torch.Tensor) -> torch.Ten
     """Equation 1 of the paper: the mean negative log likelihood of squared errors under Gaussians of that
     variance.
 
-    An error of more than five sigmas counts as five: a few wild pixels must not make all others wait.
+    An error of more than five sigmas counts as five: a few wild pixels must not dominate the loss.
     """
-    # bounded, but with its gradient
+    # the value is bounded, the gradient is not: a head that has fallen too low can recover
     known = log_variance + (log_variance.clamp(min=_LOWEST) - log_variance).detach()
     squares = torch.minimum(squares, _FAR**2 * torch.exp(known.detach()))
     return (squares * torch.exp(-known) + log_variance).mean() / 2

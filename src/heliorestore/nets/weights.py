@@ -1,7 +1,6 @@
-"""Weights of networks: a safetensors file and, beside it, a record of where they come from and what they are
-for.
+"""Weights of networks: a safetensors file and, beside it, a record of their origin and purpose.
 
-The package brings some; what a user imports or trains lies in the user's data folder.
+Some are bundled with the package; those that a user imports or trains are in the user's data folder.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from heliorestore.storage import replacing, user_folder
 ARCHITECTURES: Mapping[str, str] = {
     "enhance": "heliorestore.nets.enhance:full",
     "enhance-small": "heliorestore.nets.enhance:small",
-    # before "emulator", whose layers are the same: files of others
+    # before "emulator", which has the same layers: a foreign file is of the published kind
     "emulator-published": "heliorestore.nets.emulator:published",
     "emulator": "heliorestore.nets.emulator:full",
     "emulator-narrow": "heliorestore.nets.emulator:narrow",
@@ -46,11 +45,12 @@ _SUFFIX = ".safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsRecord:
-    """What is known about weights; it lies as JSON beside them.
+    """The record of weights, a JSON file beside them.
 
     `kind` is what the network was trained on (`continuum`, `magnetogram`); the network's input is the image
     in the unit that `normalisation` names. `pixel_arcsec` is the range of pixels it may be given. `data`,
-    `training` and `recipe` say how it was trained, `quality` what it scored, as measured by `quality_note`.
+    `training` and `recipe` describe its training, `quality` its scores, and `quality_note` how they were
+    measured.
     """
 
     name: str
@@ -82,25 +82,23 @@ def build(architecture: str) -> nn.Module:
 
 
 def outline(architecture: str) -> nn.Module:
-    """The network of that name without its numbers, which take time and memory: its layers and their
-    shapes.
-    """
+    """The network of that name as layers and shapes, without its numbers, which take time and memory."""
     with torch.device("meta"):
         return build(architecture)
 
 
 def folders() -> tuple[Path, Path]:
-    """Where weights are looked for: the user's folder first, then the package's."""
+    """The folders with weights: the user's first, then the package's."""
     return user_folder("weights"), Path(str(resources.files("heliorestore") / "weights"))
 
 
 def names() -> list[str]:
-    """The names of all weights at hand; those of the user hide the package's of the same name."""
+    """The names of all available weights; those of the user hide the package's of the same name."""
     return sorted({path.stem for folder in folders() for path in folder.glob(f"*{_SUFFIX}")})
 
 
 def names_of(networks: str) -> list[str]:
-    """The names of the weights at hand of all networks whose names begin so; what has no readable record is
+    """The names of the available weights of all networks whose names begin so; what has no readable record is
     left out.
     """
     found = []
@@ -123,7 +121,7 @@ def find(name: str) -> Path:
             return path
     near = difflib.get_close_matches(name, names(), n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise WeightsError(f"There are no weights {name!r}: at hand are {', '.join(names()) or 'none'}{hint}")
+    raise WeightsError(f"There are no weights {name!r}; available: {', '.join(names()) or 'none'}{hint}")
 
 
 def read_record(path: Path) -> WeightsRecord:
@@ -162,6 +160,7 @@ def load(name: str) -> tuple[nn.Module, WeightsRecord]:
         raise WeightsError(
             f"The weights {path} are damaged ({error}): install or import them again."
         ) from error
+    # The record may be that of other weights.
     found = hashlib.sha256(content).hexdigest()
     if found != record.sha256:
         raise WeightsError(
@@ -180,7 +179,7 @@ def load(name: str) -> tuple[nn.Module, WeightsRecord]:
 
 
 def place(net: nn.Module, device: torch.device) -> None:
-    """Move a network to a device, its kernels in the layout in which convolutions are fastest."""
+    """Move a network to a device, its kernels in the memory layout in which convolutions are fastest."""
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
 
 
@@ -191,6 +190,7 @@ def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = Fa
     from safetensors.torch import save as serialise
 
     folder.mkdir(parents=True, exist_ok=True)
+    # safetensors refuses views and other layouts.
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     content = serialise(
         {
@@ -200,6 +200,7 @@ def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = Fa
     )
     table = dataclasses.asdict(dataclasses.replace(record, sha256=hashlib.sha256(content).hexdigest()))
     path = folder / f"{record.name}{_SUFFIX}"
+    # The record first: weights are found by their own file, which must not appear without it.
     with replacing(path.with_suffix(".json")) as file:
         file.write((json.dumps(table, indent=1) + "\n").encode())
     with replacing(path) as file:
@@ -208,8 +209,8 @@ def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = Fa
 
 
 def check(name: str) -> WeightsRecord:
-    """Load the weights, which verifies checksum and layers, and look for values that are no numbers; return
-    the record.
+    """Load the weights, which verifies checksum and layers, and look for NaN and infinite values; return the
+    record.
     """
     net, record = load(name)
     bad = [
@@ -218,5 +219,5 @@ def check(name: str) -> WeightsRecord:
         if value.is_floating_point() and not bool(torch.isfinite(value).all())
     ]
     if bad:
-        raise WeightsError(f"The weights {name} hold values that are no numbers, in {', '.join(bad[:3])}.")
+        raise WeightsError(f"The weights {name} hold NaN or infinite values, in {', '.join(bad[:3])}.")
     return record

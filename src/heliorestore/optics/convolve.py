@@ -1,5 +1,5 @@
-"""Convolution with one PSF, what surrounds an image, and the per-pixel sum that every faster model is
-measured against.
+"""Convolution with one PSF, the surroundings of an image, and the exact per-pixel sum with which every faster
+model is compared.
 
 A PSF of n pixels has its centre in pixel c = n // 2: image[y] = sum_k psf[k] object[y - k + c]. Each image
 pixel sees n - 1 - c object pixels before it and c behind it: that is the margin of an object "given" with its
@@ -21,7 +21,7 @@ Borders = Literal["reflect", "periodic", "given"]
 
 
 class ForwardModel(Protocol):
-    """What makes images (object, frame, y, x) of objects (object, y, x) and modes (frame, mode, gy, gx);
+    """Maps objects (object, y, x) and modes (frame, mode, gy, gx) to images (object, frame, y, x);
     differentiable in both.
     """
 
@@ -33,7 +33,7 @@ class ForwardModel(Protocol):
 
 
 def margins(size: int) -> tuple[int, int]:
-    """Object pixels before and behind an image pixel that a PSF of `size` pixels brings to it."""
+    """Object pixels before and behind an image pixel that contribute to it through a PSF of `size` pixels."""
     return size - 1 - size // 2, size // 2
 
 
@@ -62,8 +62,8 @@ def extend_adjoint(extended: torch.Tensor, size: int, borders: Borders) -> torch
 
 
 def convolve(objects: torch.Tensor, psfs: torch.Tensor, borders: Borders = "reflect") -> torch.Tensor:
-    """Convolve (..., y, x) with one PSF (..., n, n) each; axes in front broadcast. "given" borders are used
-    up.
+    """Convolve (..., y, x) with one PSF (..., n, n) each; axes in front broadcast. "given" borders are cut
+    off.
     """
     size = psfs.shape[-1]
     extended = extend(objects, size, borders)
@@ -73,6 +73,7 @@ def convolve(objects: torch.Tensor, psfs: torch.Tensor, borders: Borders = "refl
             "borders are given."
         )
     grid = (fast_length(extended.shape[-2]), fast_length(extended.shape[-1]))
+    # The first `size` - 1 pixels are spoilt by the wrap-around of the FFT; the others are those of the image.
     full = torch.fft.irfft2(torch.fft.rfft2(extended, s=grid) * torch.fft.rfft2(psfs, s=grid), s=grid)
     valid: torch.Tensor = full[..., size - 1 : extended.shape[-2], size - 1 : extended.shape[-1]]
     return valid
@@ -83,12 +84,13 @@ def convolve_adjoint(images: torch.Tensor, psfs: torch.Tensor, borders: Borders 
     size = psfs.shape[-1]
     rows, columns = (n + size - 1 for n in images.shape[-2:])
     grid = (fast_length(rows), fast_length(columns))
+    # The transpose of cutting out those pixels: zeros where they were cut off.
     placed = torch.nn.functional.pad(images, (size - 1, 0, size - 1, 0))
     back = torch.fft.irfft2(torch.fft.rfft2(placed, s=grid) * torch.fft.rfft2(psfs, s=grid).conj(), s=grid)
     return extend_adjoint(back[..., :rows, :columns], size, borders)
 
 
-# -- fields of modes: values on a grid of nodes, pixel 0 and every `step` pixels, the last at or beyond the bo
+# -- fields of modes: nodes at pixel 0 and every `step` pixels, the last at or beyond the border -------------
 
 
 def node_grid(shape: tuple[int, int], step: int) -> tuple[int, int]:
@@ -126,6 +128,8 @@ def at_nodes(maps: torch.Tensor, step: int) -> torch.Tensor:
     for axis in (-2, -1):
         n = maps.shape[axis]
         nodes = torch.arange(node_grid((n, n), step)[0], device=maps.device) * step
+        # An odd reflection about the last pixel, 2 f(n - 1) - f(mirrored), continues a slope; an even one
+        # would end it.
         inside, mirrored = nodes.clamp(max=n - 1), (2 * (n - 1) - nodes).clamp(0, n - 1)
         beyond = (nodes > n - 1).to(maps.dtype).reshape(-1, *[1] * (-axis - 1))
         values = maps.index_select(axis, inside)
@@ -167,30 +171,32 @@ class PerPixelSum:
 
     def _image(self, object_: torch.Tensor, optics: Optics, modes: torch.Tensor) -> torch.Tensor:
         size = optics.size
-        patches = extend(object_, size, self.borders).unfold(0, size, 1).unfold(1, size, 1)
-        pixels = modes.flatten(1).T
+        patches = extend(object_, size, self.borders).unfold(0, size, 1).unfold(1, size, 1)  # (y, x, n, n)
+        pixels = modes.flatten(1).T  # (pixel, mode)
         rows, columns = self.shape
         parts = []
         for first in range(0, rows * columns, self.batch):
             index = torch.arange(first, min(first + self.batch, rows * columns), device=modes.device)
+            # A convolution meets the object turned round: psf[k] multiplies object[y - k + c].
             seen = patches[index // columns, index % columns].flip(-1, -2)
             parts.append(torch.einsum("pyx,pyx->p", psf(optics, pixels[index]), seen))
         return torch.cat(parts).reshape(rows, columns)
 
 
 def given_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
-    """Shape of an object that brings its own borders for an image of `shape` and PSFs of `size` pixels."""
+    """Shape of an object with its own borders, for an image of `shape` and PSFs of `size` pixels."""
     return shape[0] + size - 1, shape[1] + size - 1
 
 
 def _surroundings(n: int, size: int, borders: Borders, device: torch.device) -> torch.Tensor:
-    """Indices of the pixels that stand at -before ... n - 1 + behind."""
+    """Indices of the pixels that fill the places -before ... n - 1 + behind."""
     before, behind = margins(size)
     index = torch.arange(-before, n + behind, device=device)
     if borders == "periodic":
         return index % n
     if borders != "reflect":
         raise SettingsError(f"The borders are {borders!r}; possible are 'reflect', 'periodic' and 'given'.")
+    # ... 2 1 0 1 2 ...: the border pixel is not repeated, so the pattern has the period 2 (n - 1).
     period = max(1, 2 * (n - 1))
     index = index % period
     return torch.minimum(index, period - index) if n > 1 else index * 0

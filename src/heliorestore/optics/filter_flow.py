@@ -6,9 +6,9 @@ results. The weights multiply the *output*: the image at a pixel is the object s
 interpolated there (Hirsch et al. 2010, doi:10.1109/CVPR.2010.5540158; Denis et al. 2015,
 doi:10.1007/s11263-015-0817-x). With equal modes everywhere it is the invariant convolution.
 
-Light, transfer functions and products are made for a batch of nodes at a time and, where there are many, made
-again for the gradient, so that memory does not grow with field and burst: kept are then only object and
-modes.
+Light, transfer functions and products are computed for a batch of nodes at a time. Where there are many nodes
+they are computed again for the gradient: then only object and modes are kept, and memory does not grow with
+field and burst.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _GPU_BATCH_BYTES = 150_000_000
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Objects (their places in the list) that have the very same optics, and so the same PSFs."""
+    """Objects (their positions in the list) with the same optics, and so the same PSFs."""
 
     optics: Optics
     members: tuple[int, ...]
@@ -47,13 +47,13 @@ class FilterFlow:
     """The space-variant model: objects (object, y, x), modes (frame, mode, gy, gx) -> images (object, frame,
     y, x).
 
-    `optics` has one entry per object; objects with the very same entry share their PSFs, and others may have
-    PSFs of another size. With `borders="given"` objects are larger than images by the margins of the largest
-    PSF (`object_shape`).
+    `optics` has one entry per object; objects with the same entry share their PSFs, and others may have PSFs
+    of another size. With `borders="given"` objects are larger than images by the margins of the largest PSF
+    (`object_shape`).
 
     `node_batch` nodes are done at once (0: as suits the device). With `checkpoint` light and transfer
-    functions are made again for the gradient, without it they are kept: 10 to 25 % faster, 21 MB per frame of
-    256 x 256 at step 16. None keeps them as long as they take no more than `kept_bytes`.
+    functions are computed again for the gradient. Without it they are kept: 10 to 25 % faster, 21 MB per
+    frame of 256 x 256 at step 16. None keeps them if they take no more than `kept_bytes`.
     """
 
     optics: Sequence[Optics]
@@ -70,7 +70,7 @@ class FilterFlow:
 
     @cached_property
     def _groups(self) -> tuple[_Group, ...]:
-        """Objects with the very same optics."""
+        """Objects grouped by their optics."""
         members: dict[int, list[int]] = {}
         for index, optics in enumerate(self.optics):
             members.setdefault(id(optics), []).append(index)
@@ -100,10 +100,11 @@ class FilterFlow:
     def __call__(self, objects: torch.Tensor, modes: torch.Tensor) -> torch.Tensor:
         """Images; gradients go to the objects and to the modes."""
         self._check(objects, modes)
-        coefficients = modes.permute(0, 2, 3, 1)
+        coefficients = modes.permute(0, 2, 3, 1)  # (frame, gy, gx, mode)
+        # Bytes: 8 per complex number.
         kept = 8 * len(modes) * sum(group.plan.values_kept(group.optics) for group in self._groups)
         again = kept > self.kept_bytes if self.checkpoint is None else self.checkpoint
-        again |= not torch.is_grad_enabled()
+        again |= not torch.is_grad_enabled()  # nobody will ask for the gradient
         flow: Any = _Flow.apply  # torch gives it no types
         with torch.autocast(modes.device.type, enabled=False):  # no FFT has half precision everywhere
             return self._ordered(
@@ -118,7 +119,7 @@ class FilterFlow:
         """Transfer functions (frame, gy, gx, ky, kx) at the nodes, one tensor per distinct optics, for
         `apply` and `adjoint`.
         """
-        coefficients = modes.detach().permute(0, 2, 3, 1)
+        coefficients = modes.detach().permute(0, 2, 3, 1)  # (frame, gy, gx, mode)
         spectra = []
         for group in self._groups:
             plan = group.plan
@@ -165,12 +166,15 @@ class FilterFlow:
         )
 
     def _spare(self, group: _Group) -> tuple[int, int]:
-        """What a group's PSFs do not see of margins made for the largest PSFs, before and behind."""
+        """The part of the margins, made for the largest PSFs, that a group's PSFs do not reach, before and
+        behind.
+        """
         most, own = margins(self._largest), margins(group.plan.size)
         return most[0] - own[0], most[1] - own[1]
 
     def _ordered(self, parts: list[torch.Tensor]) -> torch.Tensor:
         """Images of all groups in the order of the objects."""
+        # Groups gather their objects, so the images come out in another order than the objects.
         order = [index for group in self._groups for index in group.members]
         if order == list(range(len(order))):
             return torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -199,8 +203,8 @@ class FilterFlow:
 
 @dataclass(frozen=True)
 class _Nodes:
-    """Transfer functions (frame, gy, gx, ky, kx) of some nodes, and the light (node, y, x) they were made
-    of.
+    """Transfer functions (frame, gy, gx, ky, kx) of some nodes, and the light (node, y, x) from which they
+    come.
     """
 
     transfer: torch.Tensor
@@ -226,8 +230,10 @@ def _images(plan: NodePatches, canvas: torch.Tensor, nodes_of: NodesOf, frames: 
     """Images (object, frame, y, x) of a canvas (object, y, x)."""
     window, sheet = plan.window(canvas), plan.sheet(canvas, len(canvas), frames)
     for rows in plan.row_batches():
+        # The transforms of the object serve all frames.
         seen = plan.spectra(canvas, rows)[:, None]
         for some in plan.frame_batches(frames):
+            # (object, frame, gy, gx, 2 step, 2 step)
             patches = plan.back(seen * nodes_of(rows, some).transfer, plan.valid)
             plan.blend(sheet, patches * window, rows, some)
     return plan.images(sheet)
@@ -255,13 +261,17 @@ def _gradients(
         total: torch.Tensor | None = None
         for some in plan.frame_batches(frames):
             nodes = nodes_of(rows, some)
+            # `_images` kept only the valid pixels: their transpose puts zeros in front of them.
             spectra = plan.transform(plan.blend_adjoint(sheet, rows, some) * window, before=plan.size - 1)
             if in_object:
+                # Summed over the frames before the transform back: one inverse FFT instead of one per frame.
                 part = (spectra * nodes.transfer.conj()).sum(1)
                 total = part if total is None else total + part
             if in_coefficients is not None and seen is not None and optics is not None:
                 assert nodes.pupil_light is not None
                 assert nodes.image_light is not None
+                # The gradient in a PSF is the correlation of the object with the images' gradient, where the
+                # PSF has pixels.
                 in_psfs = plan.back((seen * spectra).sum(0).flatten(0, 2), slice(0, plan.size))
                 gradient = intensity_gradient(optics, nodes.pupil_light, nodes.image_light, in_psfs, count)
                 in_coefficients[some, rows] = gradient.reshape(in_coefficients[some, rows].shape)

@@ -63,6 +63,7 @@ def filtered(
         )
     if borders == "reflect":
         # The spectrum of a mirrored image is its cosine transform: a quarter of the numbers.
+        # An even filter is real, so it multiplies the cosine coefficients directly.
         along_y = _cosines(_cosines(images).mT) * transfer[..., :rows, :columns].mT
         return _from_cosines(_from_cosines(along_y).mT)
     whole: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(images) * transfer, s=grid)
@@ -83,8 +84,9 @@ def _cosines(images: torch.Tensor) -> torch.Tensor:
 
 
 def _from_cosines(cosines: torch.Tensor) -> torch.Tensor:
-    """The images of which `_cosines` made this."""
+    """The inverse of `_cosines`."""
     n = cosines.shape[-1]
+    # The imaginary part at k is the negative coefficient at n - k: the pixels are real.
     imaginary = torch.nn.functional.pad(-cosines[..., n - n // 2 :].flip(-1), (1, 0))
     spectra = (
         torch.complex(cosines[..., : n // 2 + 1].contiguous(), imaginary) * _quarter_turns(n, cosines).conj()
@@ -113,12 +115,11 @@ def noise_filter(
     deconvolved spectrum.
 
     `power` (ky, kx) of signal with noise is smoothed over `smoothing` frequency pixels (rms of a Gaussian);
-    `noise` is its expected part. What falls below `lowest` is set to zero, and so is every island that does
-    not hang together with the origin: there noise has risen above its mean. `columns` is the image's number
-    of columns.
+    `noise` is its expected part. Values below `lowest` are set to zero, and so is every island that is not
+    connected with the origin: there noise has exceeded its mean. `columns` is the image's number of columns.
     """
     rows = power.shape[-2]
-    # Smoothing a spectrum is windowing its autocorrelation.
+    # Smoothing a spectrum means windowing its transform, the autocorrelation.
     y, x = (torch.fft.fftfreq(n, device=power.device, dtype=power.dtype) for n in (rows, columns))
     window = torch.exp(-2 * (math.pi * smoothing) ** 2 * (y[:, None] ** 2 + x[None, :] ** 2))
     autocorrelation = torch.fft.irfft2(torch.complex(power, torch.zeros_like(power)), s=(rows, columns))
@@ -148,13 +149,14 @@ def loefdahl_scharmer(
 
 
 def _around_origin(mask: torch.Tensor, columns: int) -> torch.Tensor:
-    """The part of a mask (ky, kx // 2 + 1) that hangs together with frequency zero."""
+    """The part of a mask (ky, kx // 2 + 1) that is connected with frequency zero."""
     rows, half = mask.shape
     mirrored = mask[:, 1 : (columns + 1) // 2].flip(1).roll(-1, 0).flip(0)  # H(-k) = H(k)
     whole = torch.cat([mask, mirrored], dim=1).roll((rows // 2, columns // 2), (0, 1)).float()[None, None]
     reached = torch.zeros_like(whole)
     reached[..., rows // 2, columns // 2] = 1
     reached *= whole
+    # Grow the region from the origin by one pixel at a time until it no longer changes.
     count = -1.0
     while float(reached.sum()) != count:
         count = float(reached.sum())

@@ -17,7 +17,7 @@ from heliorestore.optics.modes import Basis
 from heliorestore.optics.pupil import pupil_coordinates, transmission
 from heliorestore.storage import atomic_write, user_folder
 
-_VERSION = 1  # raise it when the numbers change: older files are then never read again
+_VERSION = 1  # increase it when the numbers change: older files are then ignored
 _LARGEST_FILE = 64 * 2**20
 _DIGEST_BYTES = 32
 
@@ -28,7 +28,7 @@ def sampled_modes(
     """Values (mode, y, x) at the pupil's pixels, 0 where no light passes; read from the cache or computed and
     put there.
 
-    A file that is damaged, or a folder that cannot be written, costs only the time to compute.
+    If a file is damaged, or the folder cannot be written, the modes are computed.
     """
     n = pupil_coordinates(diameter_px).size
     shape = (basis.count, n, n)
@@ -38,6 +38,7 @@ def sampled_modes(
         return found
     axis = pupil_coordinates(diameter_px)
     y, x = np.meshgrid(axis, axis, indexing="ij")
+    # A partly lit pixel counts too: its amplitude is small, its phase is not.
     lit = transmission(basis.aperture, diameter_px) > 0
     modes = np.zeros(shape, dtype)
     modes[:, lit] = basis.sample(y[lit], x[lit])
@@ -53,6 +54,7 @@ def cache_file(basis: Basis, diameter_px: float, dtype: npt.DTypeLike) -> Path:
         basis.kind,
         basis.count,
         dataclasses.astuple(basis.aperture),
+        # Exact: a rounded diameter would share its file with another one.
         float(diameter_px).hex(),
         np.dtype(dtype).str,
     )
@@ -61,12 +63,13 @@ def cache_file(basis: Basis, diameter_px: float, dtype: npt.DTypeLike) -> Path:
 
 
 def _load(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[np.floating] | None:
-    """The stored modes, or None where there are none or the file is not what was written."""
+    """The stored modes, or None if there are none or the file has changed since it was written."""
     try:
         content = path.read_bytes()
         digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if hashlib.sha256(body).digest() != digest:
             return None
+        # Without pickle: a file in a cache folder must not run code.
         modes: npt.NDArray[np.floating] = np.load(io.BytesIO(body), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
@@ -74,7 +77,7 @@ def _load(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArr
 
 
 def _store(path: Path, modes: npt.NDArray[np.floating]) -> None:
-    """Keep the modes behind their checksum; where that fails they are computed again."""
+    """Save the modes after their checksum; if that fails they are computed again next time."""
     body = io.BytesIO()
     np.save(body, modes, allow_pickle=False)
     content = body.getvalue()

@@ -3,9 +3,9 @@
 A mode has unit rms over the open aperture. Zernikes: Noll (1976), doi:10.1364/JOSA.66.000207; the Kolmogorov
 covariance of their coefficients: Noll (1976) and Roddier (1990), doi:10.1117/12.55712.
 
-The Karhunen-Loeve modes diagonalise that covariance over the aperture as it is, obscured or not. They are
-kept as expansions in Zernikes, functions of the pupil that do not know any pixel grid: the same coefficients
-are the same wavefront at every wavelength, sampling and size of the PSF grid.
+The Karhunen-Loeve modes diagonalise that covariance over the actual aperture, obscured or not. They are kept
+as expansions in Zernikes, functions of the pupil that do not depend on any pixel grid: the same coefficients
+give the same wavefront at every wavelength, sampling and size of the PSF grid.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _COVARIANCE: float = math.gamma(14 / 3) * _HALF_STRUCTURE * math.gamma(11 / 6) *
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Modes over an aperture: expansions (mode, Zernike) in Zernikes of Noll index 1, 2, ... and what
-    turbulence does with them.
+    """Modes over an aperture: expansions (mode, Zernike) in Zernikes of Noll index 1, 2, ... and their
+    statistics in turbulence.
 
     `variances` (mode) are those of Kolmogorov turbulence at D/r0 = 1, in rad^2: multiply by (D/r0)^(5/3).
     `tilts` (2, mode) are the coefficients of a wavefront of 1 rad rms that is nothing but a tilt along +y,
@@ -54,8 +54,8 @@ class Basis:
     def sample(self, y: FloatArray, x: FloatArray) -> FloatArray:
         """Values (mode, *shape) at the points y, x in units of the radius.
 
-        Beyond the edge, where pixels reach that are partly open, a mode is continued as 2 f(1) - f(2 - r):
-        the polynomials themselves would run away there, and a tilt stays a tilt.
+        Partly open pixels reach beyond the edge. There a mode is continued as 2 f(1) - f(2 - r): the
+        polynomials themselves would grow fast, and a tilt stays a tilt.
         """
         radius, angle = np.hypot(y, x).ravel(), np.arctan2(y, x).ravel()
         values = _evaluate(self.expansion, np.where(radius > 1, 2 - radius, radius), angle)
@@ -91,6 +91,7 @@ def kolmogorov_covariance(count: int) -> FloatArray:
     """
     orders = [noll(j) for j in range(2, count + 2)]
     covariance = np.zeros((count, count))
+    # Only Zernikes of the same m, both sines or both cosines, are correlated.
     for m in {m for _, m in orders}:
         index = np.array([i for i, order in enumerate(orders) if order[1] == m])
         covariance[np.ix_(index, index)] = _block_covariance(abs(m), [orders[i][0] for i in index])
@@ -98,12 +99,14 @@ def kolmogorov_covariance(count: int) -> FloatArray:
 
 
 def noll_residual(removed: int, *, radial_orders: int = 4000) -> float:
-    """Variance left of a wavefront when its first `removed` Zernikes are taken away, in rad^2 at D/r0 = 1."""
+    """Variance of a wavefront without its first `removed` Zernikes, in rad^2 at D/r0 = 1."""
     if removed < 1:
         raise SettingsError(
             f"{removed} Zernikes are to be removed; at least the piston must be, its variance is infinite."
         )
     done, _ = noll(removed)
+    # Zernikes of the last radial order that are left. Their variance depends on n alone, so any m of its
+    # parity will do.
     in_order = (done + 1) * (done + 2) // 2 - removed
     left = in_order * _covariance(done, done, done % 2) if in_order else 0.0
     return left + sum((n + 1) * _covariance(n, n, n % 2) for n in range(done + 1, radial_orders))
@@ -137,6 +140,7 @@ def make_basis(count: int, aperture: Aperture = Aperture(), kind: Kind = "kl") -
     else:
         # Pairs of sine and cosine are equally strong: Noll's order of their main Zernike decides.
         main = np.abs(expansion[:, 1:]).argmax(1)
+        # Rounded: numerical errors must not decide between equals.
         strength = np.array([float(f"{v:.9e}") for v in variances])
         chosen = np.lexsort((main, -strength))
         if kind == "kl-tilt":
@@ -145,6 +149,7 @@ def make_basis(count: int, aperture: Aperture = Aperture(), kind: Kind = "kl") -
                 [chosen[pure[chosen] & (main[chosen] < 2)], chosen[~(pure[chosen] & (main[chosen] < 2))]]
             )
         chosen = chosen[:count]
+    # An eigenvector has no sign; the strongest Zernike of a mode is made positive.
     sign = np.sign(expansion[chosen, 1 + np.abs(expansion[chosen, 1:]).argmax(1)])
     return Basis(
         kind, aperture, expansion[chosen] * sign[:, None], variances[chosen], tilts[:, chosen] * sign
@@ -152,8 +157,8 @@ def make_basis(count: int, aperture: Aperture = Aperture(), kind: Kind = "kl") -
 
 
 def _independent(orders: list[tuple[int, int]], aperture: Aperture) -> list[list[int]]:
-    """Zernikes (positions in `orders`, without the piston) that turbulence and aperture mix with each other
-    only.
+    """Groups of Zernikes (positions in `orders`, without the piston) that turbulence and aperture mix only
+    among themselves.
     """
     if aperture.has_spider:
         return [list(range(1, len(orders)))]
@@ -167,6 +172,7 @@ def _block(
     members: list[int], orders: list[tuple[int, int]], aperture: Aperture, kind: Kind
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Modes made of some Zernikes: expansions (mode, Zernike), variances (mode), and tilts (2, mode)."""
+    # Covariances: without the piston, which changes no image.
     gram, means = _gram([orders[i] for i in members], aperture)
     covariance = np.zeros((len(members), len(members)))
     for m in {orders[i][1] for i in members}:
@@ -185,12 +191,13 @@ def _block(
         pure = tilts[tilts.any(1)] if kind == "kl-tilt" else tilts[:0]
         if len(pure):
             pure = np.linalg.solve(np.linalg.cholesky(pure @ gram @ pure.T), pure)
+            # Takes the tilts off every other function, orthogonally over the aperture.
             projector -= pure.T @ (pure @ gram)
         # f = P L u with K = L L^T: the eigenfunctions of P K P^T over the aperture, without inverting any
         # Gram matrix.
         root = projector @ np.linalg.cholesky(covariance)
         variances, vectors = np.linalg.eigh(root.T @ gram @ root)
-        strong = variances > 1e-9 * variances[-1]
+        strong = variances > 1e-9 * variances[-1]  # a projected tilt has no variance left
         modes = (root @ vectors[:, strong] / np.sqrt(variances[strong])).T[::-1]
         variances = variances[strong][::-1]
         modes = np.concatenate([pure, modes])
@@ -204,8 +211,8 @@ def _block(
 
 
 def _gram(orders: list[tuple[int, int]], aperture: Aperture) -> tuple[FloatArray, FloatArray]:
-    """Covariances of Zernikes over the open aperture, and their means there: Gauss-Legendre in r^2, exact
-    without a spider.
+    """Covariances of Zernikes over the open aperture, and their means: Gauss-Legendre in r^2, exact without a
+    spider.
     """
     highest = max(n for n, _ in orders)
     nodes, weights = np.polynomial.legendre.leggauss(highest + 2)
@@ -214,6 +221,8 @@ def _gram(orders: list[tuple[int, int]], aperture: Aperture) -> tuple[FloatArray
     if not aperture.has_spider:
         m = abs(orders[0][1])
         values = _radial(m, [n for n, _ in orders], radius)
+        # With r^2 as the variable, products of two polynomials of degree n have degree n: the quadrature is
+        # exact.
         gram = (values * weights / 2) @ values.T * (0.5 if m else 1.0)  # the mean of cos^2 around a circle
         means = values @ weights / 2 if m == 0 else np.zeros(len(orders))
         return gram - np.outer(means, means), means
@@ -284,6 +293,8 @@ def _block_covariance(m: int, orders: list[int]) -> FloatArray:
 def _covariance(n: int, other: int, m: int) -> float:
     """Covariance of two Zernike coefficients of equal azimuthal order m, in rad^2 at D/r0 = 1."""
     sign = -1.0 if (n + other - 2 * m) // 2 % 2 else 1.0
+    # As logarithms, for Gamma overflows beyond order 170; lgamma drops the sign of Gamma at negative
+    # arguments.
     logarithm, negative = math.lgamma((n + other - 5 / 3) / 2) - math.lgamma((n + other + 23 / 3) / 2), 1.0
     for argument in ((n - other + 17 / 3) / 2, (other - n + 17 / 3) / 2):
         logarithm -= math.lgamma(argument)

@@ -1,5 +1,5 @@
-"""The geometry of filter flow: which piece of the object a node sees, and how what it makes of it goes into
-the image.
+"""The geometry of filter flow: which patch of the object a node sees, and how its result is blended into the
+image.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from heliorestore.optics.psf import Optics, fast_length
 
 @dataclass(frozen=True)
 class NodePatches:
-    """Geometry of one model, along y and x: an image of `shape` is covered by `grid` nodes every `step`
-    pixels.
+    """Geometry of one model along y and x: `grid` nodes, one every `step` pixels, cover an image of `shape`.
 
-    A node sees a patch of `length` object pixels of which it makes 2 `step` image pixels, beginning `step`
-    before the node.
+    A node turns a patch of `length` object pixels into 2 `step` image pixels, beginning `step` before the
+    node.
     """
 
     shape: tuple[int, int]
@@ -41,19 +40,19 @@ class NodePatches:
         return slice(self.size - 1, self.size - 1 + 2 * self.step)
 
     def row_batches(self) -> Iterator[slice]:
-        """Rows of nodes that are done together: at least one, about `batch` nodes."""
+        """Rows of nodes that are computed together: at least one, about `batch` nodes."""
         rows, columns = self.grid
         some = max(1, min(rows, self.batch // columns))
         return (slice(row, min(row + some, rows)) for row in range(0, rows, some))
 
     def frame_batches(self, frames: int) -> Iterator[slice]:
-        """Frames that are done together: several where the field has few nodes."""
+        """Frames that are computed together: several where the field has few nodes."""
         rows, columns = self.grid
         some = max(1, self.batch // (columns * max(1, min(rows, self.batch // columns))))
         return (slice(frame, min(frame + some, frames)) for frame in range(0, frames, some))
 
     def values_kept(self, optics: Optics) -> int:
-        """Complex numbers per frame that a gradient without `checkpoint` finds ready."""
+        """Complex numbers per frame that are kept for a gradient without `checkpoint`."""
         rows, columns = self.grid
         return rows * columns * (self.length * (self.length // 2 + 1) + optics.field**2 + optics.side**2)
 
@@ -63,7 +62,8 @@ class NodePatches:
         hat = torch.cat([rising, 1 - rising])
         return hat[:, None] * hat[None, :]
 
-    # -- object <-> patches: a canvas begins `step` pixels before the extended object, so that node j's patch
+    # -- object <-> patches: a canvas begins `step` pixels before the extended object, node j's patch at j *
+    # step
 
     def canvas(self, extended: torch.Tensor) -> torch.Tensor:
         rows, columns = ((g - 1) * self.step + self.length for g in self.grid)
@@ -87,6 +87,8 @@ class NodePatches:
         s, n = self.step, self.length
         columns = self.grid[1]
         count = rows.stop - rows.start
+        # Patches overlap, so one in-place sum over all of them would be wrong; their blocks at one offset do
+        # not.
         for top in range(0, n, s):
             for left in range(0, n, s):
                 part = patches[..., top : top + s, left : left + s]
@@ -97,7 +99,7 @@ class NodePatches:
                 ]
                 place.unfold(1, high, s).unfold(2, wide, s).add_(part)
 
-    # -- images <-> blended patches: a sheet of blocks of step x step pixels, one more than nodes along each a
+    # -- images <-> blended patches: a sheet of step x step blocks, one more than nodes along each axis
 
     def sheet(self, like: torch.Tensor, objects: int, frames: int) -> torch.Tensor:
         rows, columns = self.grid
@@ -136,11 +138,12 @@ class NodePatches:
     # -- transforms that skip what is known to be zero or will be cut off ------------------------------------
 
     def transform(self, images: torch.Tensor, before: int = 0) -> torch.Tensor:
-        """Transforms of images (..., m, m) in the corner, or `before` pixels from it, of a patch."""
+        """Transforms of patches that hold images (..., m, m) in their corner, or `before` pixels from it."""
         n = self.length
         if before:
             images = torch.nn.functional.pad(images, (before, 0))
         rows = torch.fft.rfft(images, n, dim=-1)
+        # Padded only now: the rows of zeros need no transform along x.
         if before:
             rows = torch.nn.functional.pad(rows, (0, 0, before, 0))
         spectra: torch.Tensor = torch.fft.fft(rows, n, dim=-2)
@@ -148,6 +151,7 @@ class NodePatches:
 
     def back(self, spectra: torch.Tensor, kept: slice) -> torch.Tensor:
         """The pixels `kept`, along y and x, of patches with these transforms."""
+        # Along y first: rows that are cut off need no transform along x.
         rows = torch.fft.ifft(spectra, dim=-2)[..., kept, :]
         patches: torch.Tensor = torch.fft.irfft(rows, self.length, dim=-1)[..., kept]
         return patches

@@ -9,24 +9,24 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-_FEWEST = 64  # frequencies beyond the cut-off without which nothing is said about the noise there
+_FEWEST = 64  # frequencies beyond the cut-off; with fewer the noise there is not estimated
 _BINS = 8
 _GAUSSIAN_MAD = 0.6744897501960817  # median |x| of a unit Gaussian
 
 
 def estimate_sigma(image: npt.NDArray[np.floating]) -> float:
-    """Standard deviation of white noise in an image (y, x); NaN pixels are left out, 0 where too few are
-    left.
+    """Standard deviation of white noise in an image (y, x); NaN pixels are ignored, 0 if too few are left.
 
-    The median modulus of the product of two second differences, which no plane or gentle curve reaches
-    (Immerkaer 1996, doi:10.1006/cviu.1996.0060, made robust by the median).
+    From the median modulus of the second difference along both axes, which planes and gentle curves do not
+    affect (Immerkaer 1996, doi:10.1006/cviu.1996.0060, made robust by the median).
     """
     if min(image.shape) < 3:
         return 0.0
     values = np.asarray(image, dtype=np.float64)
-    rows = values[:-2] - 2 * values[1:-1] + values[2:]
-    rough = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
+    rows = values[:-2] - 2 * values[1:-1] + values[2:]  # second difference along y
+    rough = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]  # and along x
     rough = np.abs(rough[np.isfinite(rough)])
+    # The kernel (1, -2, 1) x (1, -2, 1) amplifies white noise by the root of its sum of squares, 6.
     return float(np.median(rough) / (6 * _GAUSSIAN_MAD)) if rough.size else 0.0
 
 
@@ -54,12 +54,13 @@ def estimate_noise(image: npt.NDArray[np.floating], cutoff: float | None = None)
     is no signal.
 
     Noise that was smoothed, by interpolation or by the detector, falls there as exp(-(2 pi s k)^2) and is
-    continued inwards. Without a cut-off, or where the pixels leave no room beyond it, the noise is taken as
-    white: `estimate_sigma`.
+    extrapolated inwards. Without a cut-off, or where the pixels leave no room beyond it, the noise is assumed
+    to be white: `estimate_sigma`.
     """
     rows, columns = image.shape
     good = np.isfinite(image)
     frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None, :])
+    # A little beyond the cut-off, because the window smears the signal over the next frequencies.
     beyond = frequency > (cutoff if cutoff is not None else 1.0) * 1.05 + 2 / min(rows, columns)
     if beyond.sum() < _FEWEST or good.mean() < 0.5:
         return Noise(estimate_sigma(image))
@@ -68,9 +69,11 @@ def estimate_noise(image: npt.NDArray[np.floating], cutoff: float | None = None)
     values = np.where(good, values - np.average(values, weights=window), 0.0)
     power = np.abs(np.fft.rfft2(values * window)) ** 2 / np.sum(window**2)
     square, level = _levels(frequency[beyond] ** 2, power[beyond])
+    # A bin without any power has no logarithm: the image was filtered, and only the mean can be given.
     if not level.all():
         return Noise(float(np.sqrt(level.mean())))
     slope, slope_error = _line(square, np.log(level))
+    # A slope that is not clearly negative is no smoothing: the noise is white.
     if slope > -max(3 * slope_error, 0.5):
         return Noise(float(np.sqrt(np.exp(np.mean(np.log(level))))))
     correlation = float(np.sqrt(-slope) / (2 * np.pi))

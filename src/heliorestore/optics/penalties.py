@@ -1,10 +1,9 @@
-"""What is known of an object besides the data: a small family of penalties that a conjugate-gradient solver
-takes as they are.
+"""Prior knowledge of an object: a small family of penalties in the form that a conjugate-gradient solver
+needs.
 
 Each is sum(w |B o|^2) with an analysis B and weights w that follow the object (iteratively reweighted least
-squares): with w = 1 that is Tikhonov's penalty, with w = s / sqrt(|B o|^2 + s^2) the total variation or the
-sparsity beyond a scale s, below which all members of the family act alike: lambda keeps its meaning from one
-to the next.
+squares). With w = 1 it is Tikhonov's penalty, with w = s / sqrt(|B o|^2 + s^2) the total variation or the
+sparsity beyond a scale s. Below s all of them are equivalent, so lambda has the same meaning for each.
 """
 
 from __future__ import annotations
@@ -26,16 +25,17 @@ def penalty(
 ) -> tuple[torch.Tensor, Operator]:
     """The penalty of objects (object, y, x), and half its gradient as a linear operator.
 
-    It is a mean over the pixels of the image, as the misfit is: lambda then means the same whatever surrounds
-    it.
+    It is a mean over the pixels of the image, as the misfit is: so lambda does not depend on the
+    surroundings.
     """
     analyse, synthesise = (_haar, _haar_adjoint) if kind == "wavelet" else (gradient, gradient_adjoint)
     parts = analyse(objects)
     size = parts.square().sum(0) if kind == "total-variation" else parts.square()
     weights = torch.ones_like(size) if kind == "tikhonov" else _SCALE / (size + _SCALE**2).sqrt()
-    # The square root's own value, not that of its quadratic touch: 2 s (sqrt(x^2 + s^2) - s) is x^2 for small
-    # x.
+    # The value of the square root itself, not of the parabola that touches it: 2 s (sqrt(x^2 + s^2) - s) is
+    # x^2 for small x.
     value = size.sum() if kind == "tikhonov" else (2 * _SCALE * ((size + _SCALE**2).sqrt() - _SCALE)).sum()
+    # Quadratic in the pixels that are negative now, so that the solver still sees a linear operator.
     negative = (objects < 0).to(objects) * _NEGATIVE if positive else None
     if negative is not None:
         value = value + (negative * objects.square()).sum()
@@ -85,6 +85,8 @@ def _haar(images: torch.Tensor) -> torch.Tensor:
     for step in (1, 2, 4):
         down, right = (smooth.roll(-step, axis) for axis in (-2, -1))
         parts += [(down - smooth) / 2, (right - smooth) / 2]
+        # Undecimated: the filter grows instead of the pixels, so that no level depends on the origin of the
+        # grid.
         smooth = (smooth + down + right + down.roll(-step, -1)) / 4
     return torch.stack(parts)
 

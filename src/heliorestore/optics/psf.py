@@ -26,14 +26,14 @@ class Optics:
     """How the wavefronts of one instrument become PSFs of `size` pixels; tensors share one device and one
     dtype.
 
-    `amplitude` (point) of the lit pupil box, so scaled that the light sums to 1 - `far`; `modes` (mode,
+    `amplitude` (point) of the lit pupil box, scaled so that the light sums to 1 - `far`; `modes` (mode,
     point) and `offset` (point) in rad at the instrument's wavelength, the offset being a known aberration and
     the ramp that centres the PSF; `side` is the box's edge and `diameter` the pupil's, in pupil pixels;
     `field` is the grid on which the light is computed: larger than `size` for pixels coarser than critical.
 
-    `far` is the light that a pupil sharp at its edge throws far out, and one with antialiased edges does not
-    (3 % for a pupil of 21 pixels). Spread evenly over the PSF it makes the OTF right at all frequencies but
-    zero, where its cusp had been rounded.
+    `far` is the light that a pupil with sharp edges scatters far out, and one with antialiased edges does not
+    (3 % for a pupil of 21 pixels). Spread evenly over the PSF it corrects the OTF at frequency zero, where
+    its cusp had been rounded, and changes no other frequency.
     """
 
     instrument: KnownInstrument
@@ -69,12 +69,13 @@ def make_optics(
     """The optics of an instrument for PSFs of `size` pixels and the modes of `basis` (a number means that
     many KL modes).
 
-    Coefficients are rad at `reference_nm` (the instrument's own wavelength by default): the same wavefront
-    has the phase reference / wavelength times as large. `defocus_waves` is a known defocus in waves from
-    centre to edge of the aperture, at the instrument's wavelength, as phase diversity uses it.
+    Coefficients are rad at `reference_nm` (the instrument's own wavelength by default): at another wavelength
+    the phase of the same wavefront is reference / wavelength times as large. `defocus_waves` is a known
+    defocus in waves from centre to edge of the aperture, at the instrument's wavelength, as phase diversity
+    uses it.
 
     Where the pixels are coarser than critical the light is computed on a finer grid and the OTF cut at the
-    pixels' Nyquist frequency: what lies beyond is not folded back onto lower frequencies.
+    pixels' Nyquist frequency: higher frequencies are not folded back onto lower ones.
     """
     known = instrument.require()
     if isinstance(basis, int):
@@ -82,7 +83,7 @@ def make_optics(
     if size < 4:
         raise SettingsError(f"The PSF grid has {size} pixels; it needs at least 4.")
     if dtype not in _NUMPY:
-        raise SettingsError(f"The optics are to be of type {dtype}; possible are float32 and float64.")
+        raise SettingsError(f"The optics cannot be of type {dtype}; possible are float32 and float64.")
     if not math.isclose(basis.aperture.diameter_m, known.diameter_m, rel_tol=1e-6):
         raise SettingsError(
             f"The modes are those of an aperture of {basis.aperture.diameter_m:g} m, but {known.name} "
@@ -91,13 +92,16 @@ def make_optics(
         )
     diameter = check_sampling(known) * size
     axis = pupil_coordinates(diameter)
+    # The OTF is the pupil's autocorrelation and twice as wide: a smaller grid would fold it.
     field = size if 2 * axis.size - 1 <= size else fast_length(2 * axis.size - 1)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     # exp(2 pi i k c / n) moves the PSF to its centre c; k counts the pixels of the box.
     ramp = 2 * math.pi * (size // 2) / size * np.add.outer(np.arange(axis.size), np.arange(axis.size))
+    # Modulo 2 pi, because float32 has few digits left for the sine of a large phase.
     offset = np.remainder(2 * math.pi * defocus_waves * (y**2 + x**2) + ramp, 2 * math.pi)
     amplitude = transmission(basis.aperture, diameter)
     far = 1 - float(np.square(amplitude).sum() / amplitude.sum())
+    # Parseval: with the transmission t the light on the field sums to sum(t^2) / sum(t) = 1 - far.
     amplitude /= field * math.sqrt(amplitude.sum())
     scale = (reference_nm or known.wavelength_nm) / known.wavelength_nm
     modes = sampled_modes(basis, diameter, _NUMPY[dtype]) * scale
@@ -120,7 +124,7 @@ def psf(optics: Optics, coefficients: torch.Tensor, mode_axis: int = -1) -> torc
         raise SettingsError(
             f"There are {moved.shape[-1]} coefficients but the optics have {len(optics.modes)} modes."
         )
-    # A few at a time: what fits into a CPU's cache takes half the time.
+    # A few at a time: a batch that fits into a CPU's cache takes half the time.
     parts = torch.split(moved.reshape(-1, moved.shape[-1]), 64 if moved.device.type == "cpu" else 4096)
     images = torch.cat([intensity(optics, light(optics, part)[1]) for part in parts])
     return images.reshape(*moved.shape[:-1], optics.size, optics.size)
@@ -168,10 +172,10 @@ def fitting_size(
     largest: int = 512,
 ) -> tuple[int, float]:
     """Smallest PSF grid that holds all but the fraction `lost` of the light of wavefronts (..., mode), and
-    what it does lose.
+    the fraction that it loses.
 
-    The light outside a grid is not gone: a PSF computed there has it folded back inside. At `largest` the
-    grid stops growing.
+    The light outside a grid is not lost: a PSF computed on that grid has it folded back inside. At `largest`
+    the grid stops growing.
     """
     size = smallest
     while True:
@@ -180,11 +184,12 @@ def fitting_size(
         outside = float(torch.cat([light_outside(psf(wide, batch), size) for batch in batches]).mean())
         if outside <= lost or size >= largest:
             return size, outside
+        # A fifth larger, and even.
         size = min(largest, 2 * fast_length(math.ceil(0.6 * size)))
 
 
 def strehl(psfs: torch.Tensor, optics: Optics) -> torch.Tensor:
-    """Peak (...) of PSFs (..., y, x) over the peak of the unaberrated one, both between pixels as well."""
+    """Peak (...) of PSFs (..., y, x) over the peak of the unaberrated one, both found between pixels too."""
     plain = psf(optics, optics.modes.new_zeros(1))
     return _zoomed(psfs, 4).amax((-2, -1)) / _zoomed(plain, 4).amax()
 
@@ -234,6 +239,7 @@ def intensity_gradient(
     dI = 2 Re(conj(w) F(i u dphi)) with u and w the light in pupil and image: g_phi = 2 Im(conj(u) F^H(g w)).
     """
     if optics.field != optics.size:
+        # The transpose of `_resample` resamples back, but for the ratio of the areas.
         gradient = _resample(gradient, optics.field) * (optics.field / optics.size) ** 2
     side = optics.side
     back = torch.fft.ifft(image_light * gradient, dim=-1, norm="forward")[..., :side]
@@ -281,7 +287,7 @@ def telescope_psf(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """PSF (y, x) in closed form, of unit sum, its peak in pixel [0, 0] and wrapped around, as an FFT wants
+    """PSF (y, x) in closed form, of unit sum, its peak in pixel [0, 0] and wrapped around, as an FFT needs
     it.
 
     `oversampling` grid pixels make one pixel of the instrument.
@@ -293,6 +299,7 @@ def telescope_psf(
         math.pi * known.diameter_m * pixel_rad / (known.wavelength_nm * 1e-9)
     )
     psf = wachter(radius) if known.psf == "wachter" else airy(radius, known.obscuration_m / known.diameter_m)
+    # Sampled at the pixels' centres: what lies beyond the grid is not in the sum.
     return (psf / psf.sum()).to(dtype)
 
 
@@ -305,6 +312,7 @@ def airy(radius: torch.Tensor, obscuration: float = 0.0) -> torch.Tensor:
         raise SettingsError(
             f"The central obscuration is {obscuration} of the aperture; it must be at least 0 and below 1."
         )
+    # Babinet: the light of the whole aperture minus that of the obscuration.
     amplitude = _jinc(radius) - obscuration**2 * _jinc(obscuration * radius)
     return (amplitude / (1 - obscuration**2)) ** 2
 

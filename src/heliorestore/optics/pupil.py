@@ -1,6 +1,6 @@
 """The telescope's aperture and how a PSF grid samples it.
 
-The pupil that belongs to a PSF grid of n pixels of size p has a diameter of D n p / lambda pupil pixels.
+For a PSF grid of n pixels of size p the pupil has a diameter of D n p / lambda pupil pixels.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from heliorestore.instrument import RADIAN_ARCSEC, Instrument
 FloatArray = npt.NDArray[np.float64]
 
 COARSEST = 1.25
-"""How many times the critical pixel a pixel may be: the light beyond its Nyquist frequency is then below 3 %
-of the OTF's sum."""
+"""The largest pixel in units of the critical one: beyond its Nyquist frequency lies less than 3 % of the
+OTF's sum.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ class Aperture:
                     x * math.cos(angle) + y * math.sin(angle),
                     y * math.cos(angle) - x * math.sin(angle),
                 )
+                # A vane goes from the centre in one direction only.
                 open_ &= ~((along > 0) & (np.abs(across) < half))
         return open_
 
@@ -91,7 +93,7 @@ def check_sampling(instrument: Instrument) -> float:
     """Return `sampling`, or say that the pixels are too coarse for the telescope.
 
     Some cameras are a few per cent coarser than lambda/2D (HMI by 11 %, HiFI at 656 nm by 6 %): they are
-    accepted, and their OTF ends at the pixels' Nyquist frequency, without folding back what lies beyond (see
+    accepted, and their OTF is cut at the pixels' Nyquist frequency instead of folded back (see
     `psf.make_optics`).
     """
     known = instrument.require()
@@ -117,7 +119,7 @@ def pupil_coordinates(diameter_px: float) -> FloatArray:
     """Positions of the pupil's pixels along one axis, in units of its radius, symmetric about 0; just enough
     to hold it.
     """
-    n = max(1, math.ceil(diameter_px - 1e-9))
+    n = max(1, math.ceil(diameter_px - 1e-9))  # rounding errors must not add a pixel
     return (np.arange(n, dtype=np.float64) - (n - 1) / 2) * (2 / diameter_px)
 
 
@@ -127,6 +129,7 @@ def transmission(aperture: Aperture, diameter_px: float, *, subpixels: int | Non
     """
     centres = pupil_coordinates(diameter_px)
     n = centres.size
+    # Edges are a larger part of a small pupil, so it gets more samples per pixel.
     k = subpixels or max(4, min(64, 4096 // n))
     fine = (centres[:, None] + ((np.arange(k) + 0.5) / k - 0.5) * (2 / diameter_px)).ravel()
     open_ = np.empty((n, n))

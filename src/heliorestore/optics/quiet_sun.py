@@ -1,6 +1,4 @@
-"""The brightness of the quiet Sun over an image, found robustly: spots, faculae and granules do not pull
-it.
-"""
+"""The brightness of the quiet Sun over an image, fitted robustly against spots, faculae and granules."""
 
 from __future__ import annotations
 
@@ -19,13 +17,13 @@ _DARKEST_MU = 0.05
 _SAMPLES = 250_000
 _BLOCKS = 12  # along each axis
 _CLIP = 3.0  # sigmas
-_GRANULAR = 0.15  # how far from the first fit a pixel may lie to count in the second
+_GRANULAR = 0.15  # relative distance from the first fit up to which a pixel counts in the second
 
 
 @dataclass(frozen=True, eq=False)
 class QuietSun:
-    """Brightness of the quiet Sun (y, x) in units of the image; `lowest` is its smallest part of its largest
-    value in the field.
+    """Brightness of the quiet Sun (y, x) in units of the image; `lowest` is its smallest value over its
+    largest in the field.
     """
 
     brightness: npt.NDArray[np.float32]
@@ -35,7 +33,7 @@ class QuietSun:
 
 def limb_cosine(header: Mapping[str, Any], shape: tuple[int, int]) -> Array | None:
     """Cosine mu of the heliocentric angle of every pixel (y, x), NaN off the limb; None where the header does
-    not tell the geometry.
+    not give the geometry.
 
     Needs CRPIX, CDELT in arcsec, CRVAL and the Sun's radius in RSUN_OBS or R_SUN (pixels).
     """
@@ -47,6 +45,8 @@ def limb_cosine(header: Mapping[str, Any], shape: tuple[int, int]) -> Array | No
         angle = math.radians(float(header.get("CROTA2", 0.0)))
         turn = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
         if any(f"PC{i}_{j}" in header for i in (1, 2) for j in (1, 2)):
+            # PCi_j acts on pixels, before CDELT scales them: here both are in arcsec, hence the ratio of the
+            # steps.
             turn = [
                 [float(header.get(f"PC{i}_{j}", i == j)) * step[i - 1] / step[j - 1] for j in (1, 2)]
                 for i in (1, 2)
@@ -61,6 +61,7 @@ def limb_cosine(header: Mapping[str, Any], shape: tuple[int, int]) -> Array | No
     )
     if units != {"arcsec"} or not solar or not radius > 0 or 0 in step:
         return None
+    # FITS counts pixels from 1.
     x, y = (step[k] * (np.arange(shape[1 - k]) + 1 - reference[k]) for k in (0, 1))
     east = value[0] + x[None, :] * turn[0][0] + y[:, None] * turn[0][1]
     north = value[1] + x[None, :] * turn[1][0] + y[:, None] * turn[1][1]
@@ -84,10 +85,10 @@ def quiet_sun(image: npt.NDArray[np.floating], mu: Array | None = None) -> Quiet
         usable &= np.nan_to_num(mu[thin]) > _DARKEST_MU
     if usable.sum() < 16:
         raise BurstError(
-            "The continuum image has no bright pixel from which the quiet Sun's level could be found: is it "
-            "a continuum image?"
+            "The continuum image has too few bright pixels to find the level of the quiet Sun: is it a "
+            "continuum image?"
         )
-    basis = np.stack([term[thin] for term in terms], -1)
+    basis = np.stack([term[thin] for term in terms], -1)  # (y, x, term)
     fit = _least_modulus(*_bright_blocks(np.where(usable, sampled, np.nan), basis))
     values, rows = sampled[usable], basis[usable]
     keep = np.abs(values / (rows @ fit) - 1) < _GRANULAR
@@ -95,9 +96,11 @@ def quiet_sun(image: npt.NDArray[np.floating], mu: Array | None = None) -> Quiet
         if keep.sum() < 16:
             break
         fit = np.asarray(np.linalg.lstsq(rows[keep], values[keep], rcond=None)[0], np.float64)
+        # 1.4826 times the median modulus is a Gaussian's sigma; the floor is for images without noise.
         misfit = np.abs(values - rows @ fit)
         keep = misfit <= max(_CLIP * 1.4826 * float(np.median(misfit[keep])), 1e-6 * float(values.max()))
     fitted = np.asarray(sum(coefficient * term for coefficient, term in zip(fit, terms, strict=True)))
+    # Images are divided by it: a parabola that falls to zero near the limb must not blow them up.
     surface = np.maximum(fitted, 0.05 * fitted.max())
     on_disc = surface[np.isfinite(mu)] if mu is not None else surface
     return QuietSun(surface.astype(np.float32), float(on_disc.min() / on_disc.max()), mu is not None)
@@ -132,9 +135,10 @@ def _bright_blocks(values: Array, basis: Array) -> tuple[Array, Array]:
 
 
 def _least_modulus(values: Array, basis: Array) -> Array:
-    """Coefficients (term) that minimise sum |values - basis c|, by weights renewed 30 times."""
+    """Coefficients (term) that minimise sum |values - basis c|, by reweighted least squares."""
     weight = np.ones(values.shape)
     for _ in range(30):
         fit = np.linalg.lstsq(basis * weight[:, None], values * weight, rcond=None)[0]
+        # w^2 r^2 = |r|: the least squares of this step have the modulus as their loss.
         weight = 1 / np.sqrt(np.maximum(np.abs(values - basis @ fit), 1e-4 * np.abs(values).max()))
     return np.asarray(fit)

@@ -1,5 +1,5 @@
-"""See a restored image again through the telescope that took the original: what both agree on is not
-invented.
+"""See a restored image again through the telescope that took the original: structure is supported by the data
+if both agree.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def reobserved(image: npt.NDArray[np.floating], instrument: Instrument) -> npt.N
         ratio = radial_otf(instrument, frequency) / np.maximum(
             radial_otf(twice_the_aperture(instrument), frequency), _WEAKEST
         )
+        # Half a fine pixel along both axes: from the centre of a fine pixel to the corner where four of them
+        # meet.
         to_centre = np.exp(1j * np.pi * pixel_arcsec * (fy + fx))
         spectrum[part[0] : part[-1] + 1] *= torch.from_numpy((ratio * to_centre).astype(np.complex64))
     seen = torch.fft.irfft2(spectrum, s=(rows, columns)).numpy()

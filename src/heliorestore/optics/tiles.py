@@ -1,5 +1,5 @@
-"""Windows, overlapping tiles and the weights that blend them; for patches of a burst and for fields that do
-not fit at once.
+"""Windows, overlapping tiles and their blending weights: for patches of a burst, and for fields that do not
+fit into memory.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def apodisation(
     sides = []
     for n in shape:
         distance = torch.arange(n, dtype=torch.float64)
+        # From the centres of pixels: the window is symmetric and nowhere exactly zero.
         distance = torch.minimum(distance, n - 1 - distance) + 0.5
         sides.append(_rise(distance / max(width, 1)) if width else torch.ones(n, dtype=torch.float64))
     return (sides[0][:, None] * sides[1][None, :]).to(device=device, dtype=dtype)
@@ -39,9 +40,9 @@ class Tiling:
     """Tiles of `tile` pixels (less where the image is smaller) over an image, sharing at least `overlap`
     pixels.
 
-    The outer `margin` pixels of a tile weigh nothing unless they are at the image's border: what a network
-    sees there lacks its surroundings. `zoom` result pixels stand for one image pixel: `blend` takes and gives
-    results.
+    The outer `margin` pixels of a tile have no weight unless they are at the image's border: there a network
+    lacks the surroundings. `zoom` result pixels correspond to one image pixel; `blend` works in result
+    pixels.
     """
 
     shape: tuple[int, int]
@@ -122,6 +123,7 @@ class Tiling:
         """First pixels of the tiles along an axis: as few tiles as overlap enough, evenly spread."""
         n, side = self.shape[axis], self.tile_shape[axis]
         count = max(1, math.ceil((n - self.overlap) / (self.tile - self.overlap))) if side < n else 1
+        # The last tile ends with the image, and all overlap by nearly the same.
         return [round(k * (n - side) / max(1, count - 1)) for k in range(count)]
 
     def _side_weights(self, axis: int) -> torch.Tensor:
@@ -141,15 +143,17 @@ def _side_weights(
 ) -> torch.Tensor:
     """Weights (tile, pixel) along one axis, normalised to sum to one at every pixel."""
     position = (torch.arange(side * zoom, dtype=torch.float64) + 0.5) / zoom
-    width = max(overlap - 2 * margin, 1 / zoom)
+    width = max(overlap - 2 * margin, 1 / zoom)  # tiles that just touch need a ramp too
     rows = []
     for start in starts:
         ramp = torch.ones_like(position)
+        # No ramp at the image's own border, where there is no neighbour to blend with.
         if start > 0:
             ramp = ramp * _rise((position - margin) / width)
         if start + side < n:
             ramp = ramp * _rise((side - position - margin) / width)
         rows.append(ramp)
+    # Normalised, because rounded starts make the overlaps differ, and two ramps then do not sum to one.
     total = torch.zeros(n * zoom, dtype=torch.float64)
     for start, ramp in zip(starts, rows, strict=True):
         total[start * zoom : (start + side) * zoom] += ramp

@@ -1,3 +1,3 @@
-"""The napari side: readers, writers, layers, the worker and the widgets; the only place with Qt and napari in
-it.
+"""The napari side: readers, writers, layers, the worker and the widgets. Only this folder uses Qt and
+napari.
 """

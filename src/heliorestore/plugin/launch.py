@@ -1,4 +1,4 @@
-"""napari with files and the panel: for `heliorestore view`, and a run of the whole chain without hands."""
+"""napari with files and the panel: for `heliorestore view`, and an automatic run of the whole chain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heliorestore.plugin.npe2.readers import load_layers
 if TYPE_CHECKING:
     from heliorestore.plugin.panels.restore import RestoreWidget
 
-# Methods with a panel of their own, by its title.
+# Methods with their own panel, by its title.
 PANELS = {"denoise": "Noise2Noise", "enhance": "Enhance", "mfbd": "MFBD", "sv-momfbd": "SV-MOMFBD"}
 _SIZE = (1400, 900)  # of the window of `demo`
 
@@ -22,7 +22,7 @@ def view(paths: Sequence[str | Path], method: str | None = None) -> None:
     """Open napari with the files as one burst and the panel docked; returns when the window is closed."""
     import napari
 
-    # What cannot be read is said before a window opens.
+    # An unreadable file is reported before a window opens.
     layers = load_layers(paths) if paths else []
     viewer = napari.Viewer(title="heliorestore")
     dock(viewer, layers, method)
@@ -52,12 +52,14 @@ def demo(path: str | Path, out_fits: str | Path, out_png: str | Path, method: st
         if widget.run_panel.problem.text():
             raise RestorationError(widget.run_panel.problem.text())
         written = Path(out_fits)
+        # An older file would end the wait below at once.
         written.unlink(missing_ok=True)
         widget.export(written)
         wait(
             lambda: written.exists() and not widget.run_panel.messages.text().startswith("Writing"),
             "the export to end",
         )
+        # The canvas draws the last layers before the picture is taken.
         process_events(0.3)
         viewer.screenshot(str(out_png), canvas_only=False, flash=False)
     finally:
@@ -65,7 +67,7 @@ def demo(path: str | Path, out_fits: str | Path, out_png: str | Path, method: st
 
 
 def dock(viewer: Any, layers: Sequence[tuple[Any, ...]], method: str | None = None) -> RestoreWidget:
-    """Add layers to an empty viewer and the panel beside them: that of the method, or the general one with it
+    """Add layers to an empty viewer and dock a panel: that of the method, or the general one with the method
     chosen.
     """
     from napari.layers import Layer
@@ -85,7 +87,7 @@ def wait(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> No
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise RestorationError(f"Waited {seconds:.0f} s for {what}, in vain.")
+            raise RestorationError(f"Timed out after {seconds:.0f} s waiting for {what}.")
         process_events(0.02)
 
 

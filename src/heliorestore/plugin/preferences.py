@@ -1,4 +1,4 @@
-"""What the user set for this plugin on its page of napari's preferences."""
+"""The user's choices on this plugin's page of napari's preferences."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ class Preferences:
 
 
 def preferences() -> Preferences:
-    """The preferences as they stand; the defaults where napari does not know the plugin, as without its
-    manifest.
-    """
+    """The current preferences; the defaults if napari does not know the plugin, as without its manifest."""
     from napari.settings import get_plugin_settings
 
     try:

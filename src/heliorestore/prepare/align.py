@@ -1,4 +1,4 @@
-"""How far whole frames have moved, and how like each other they are: both from their low frequencies."""
+"""The displacements of whole frames, and how similar the frames are: both from their low frequencies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import torch
 from heliorestore.burst import Frames
 from heliorestore.optics.filters import frequency
 
-# cycles per pixel: granules are smooth against the noise, finer structure says nothing on large motions
+# cycles per pixel: granules are smooth against the noise, finer structure carries no information on large
+# motions
 _FINEST = 0.25
-_MOST = 512  # frequencies along an axis: enough for whole pixels, and little to keep of a large field
+_MOST = 512  # frequencies along an axis: enough for whole pixels, and little memory for a large field
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +24,8 @@ class LowFrequencies:
     """Spectra (object, frame, ky, kx) of apodised frames of `shape` (y, x) in units of their `means` (object,
     frame).
 
-    `good` (object, frame) is the fraction of the pixels that are neither NaN nor infinite. What has no mean
-    above zero has no spectrum.
+    `good` (object, frame) is the fraction of the pixels that are neither NaN nor infinite. A frame without a
+    mean above zero has no spectrum.
     """
 
     spectra: torch.Tensor
@@ -51,6 +52,7 @@ class LowFrequencies:
                     continue
                 mean = means[object_, frame] = float(image[seen].mean(dtype=torch.float64))
                 if mean > 0:
+                    # Without its mean, which the window would spread over the lowest frequencies.
                     relative = torch.where(seen, image / mean - 1, 0.0)
                     spectra[object_, frame] = (
                         torch.fft.rfft2(relative * window)[_low_rows(rows, high), : wide + 1] * kept
@@ -68,13 +70,13 @@ class LowFrequencies:
         """Whole-pixel displacements (frame, [y, x]) from the frames' mean, all objects together, by
         cross-correlation.
 
-        The mean is made again of the aligned frames, for the first one is blurred by the motion itself.
+        The mean is computed again from the aligned frames, because the motion itself blurs the first one.
         """
         shifts = torch.zeros((self.spectra.shape[1], 2), dtype=torch.int64)
         for _ in range(3):
-            against = self._total(shifts).conj()
+            against = self._total(shifts).conj()  # (object, ky, kx)
             shifts = torch.stack([self._peak((own * against).sum(0))[0] for own in self.spectra.unbind(1)])
-            shifts = shifts - shifts.float().mean(0).round().long()
+            shifts = shifts - shifts.float().mean(0).round().long()  # or the mean itself would drift
         found: npt.NDArray[np.int64] = shifts.numpy()
         return found
 
@@ -84,30 +86,32 @@ class LowFrequencies:
 
     def likeness(self, shifts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """The highest correlation coefficient (object, frame) of each frame with the mean of the others,
-        displaced by `shifts`.
+        given their `shifts`.
         """
         total, found = self._total(torch.from_numpy(shifts)), np.empty(self.means.shape)
         for frame, shift in enumerate(torch.from_numpy(shifts)):
             own = self._moved_back(self.spectra[:, frame], shift)
-            others = total - own
+            others = total - own  # a frame would always resemble a mean that contains it
             peaks = torch.stack([self._peak(product)[1] for product in own * others.conj()])
             norm = (self._power(own) * self._power(others)).sqrt()
             found[:, frame] = (peaks / norm.clamp(min=1e-30)).double().numpy()
         return found
 
     def _total(self, shifts: torch.Tensor) -> torch.Tensor:
-        """Sum (object, ky, kx) over the frames after their displacements were taken off."""
+        """Sum (object, ky, kx) over the frames without their displacements."""
         total = torch.zeros_like(self.spectra[:, 0])
         for own, shift in zip(self.spectra.unbind(1), shifts, strict=True):
             total += self._moved_back(own, shift)
         return total
 
     def _moved_back(self, spectra: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-        """Spectra (object, ky, kx) of a frame after its displacement was taken off."""
+        """Spectra (object, ky, kx) of a frame without its displacement."""
         return spectra * _turned(shift, self.shape, *_extent(self.shape)).conj()
 
     def _power(self, spectra: torch.Tensor) -> torch.Tensor:
-        """Mean squares over the pixels of what has these spectra."""
+        """Mean squares over the pixels of images with these spectra."""
+        # Parseval: all columns of rfft2 stand for two, but for kx = 0 and, with an even length, the Nyquist
+        # frequency.
         half_plane = torch.full((spectra.shape[-1],), 2.0)
         half_plane[0] = 1.0
         if 2 * (spectra.shape[-1] - 1) == self.shape[1]:
@@ -115,13 +119,14 @@ class LowFrequencies:
         return (spectra.abs().square() * half_plane).sum((-2, -1)) / math.prod(self.shape) ** 2
 
     def _peak(self, product: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where [y, x] a correlation with these low frequencies is highest, at most a quarter of the field
-        from 0, and its height.
+        """Position [y, x] of the maximum of a correlation with these low frequencies, at most a quarter of
+        the field from 0, and its height.
         """
         (rows, columns), reach = self.shape, max(1, min(self.shape) // 4)
         spectrum = torch.zeros((rows, columns // 2 + 1), dtype=product.dtype)
         spectrum[_low_rows(rows, _extent(self.shape)[0]), : product.shape[1]] = product
         correlation = torch.fft.irfft2(spectrum, s=self.shape) / math.prod(self.shape)
+        # Negative displacements are at the end of the axis.
         near = torch.cat([correlation[-reach:], correlation[: reach + 1]], dim=-2)
         near = torch.cat([near[:, -reach:], near[:, : reach + 1]], dim=-1)
         peak = near.flatten().argmax()
@@ -136,7 +141,7 @@ def frame_shifts(frames: Frames) -> npt.NDArray[np.int64]:
 
 
 def _extent(shape: tuple[int, int]) -> tuple[int, int]:
-    """How many frequencies along y and x are kept."""
+    """Numbers of frequencies along y and x that are kept."""
     high, wide = (min(math.ceil(_FINEST * n), n // 2, _MOST) for n in shape)
     return high, wide
 

@@ -15,6 +15,7 @@ def average_frames(burst: Burst) -> tuple[FloatArray, FloatArray]:
     """
     means, sigmas = [], []
     for object_ in range(burst.shape[0]):
+        # Frame by frame in double precision: the burst need not fit into memory.
         total = np.zeros(burst.shape[2:], np.float64)
         count = np.zeros(burst.shape[2:], np.int32)
         for frame in range(burst.shape[1]):

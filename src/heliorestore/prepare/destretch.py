@@ -1,8 +1,8 @@
-"""Destretching: local displacements of each frame against the mean of all, taken off before a restoration.
+"""Destretching: local displacements of each frame from the mean of all, removed before a restoration.
 
 Windows on a coarse grid are cross-correlated with the same places of the reference (November & Simon 1988,
-doi:10.1086/166758); what single windows get wrong is voted down by their neighbours. Frames are then read
-through the displacements by an interpolation that keeps constants, so that intensities stay what they were.
+doi:10.1086/166758); errors of single windows are corrected by their neighbours. Frames are then read through
+the displacements by an interpolation that preserves constants, so that intensities do not change.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import torch
 from heliorestore.optics.convolve import interpolate, node_grid
 from heliorestore.optics.filters import frequency
 
-_WINDOW = 48  # pixels along a side of what is compared
+_WINDOW = 48  # pixels along a side of the compared windows
 _STEP = 16  # pixels from one place to the next
-_REACH = 8  # pixels that a place moves at most
-_FINEST = 0.25  # cycles per pixel: what is finer is noise and speckle
-_OUTLIER = 2.0  # pixels from the median of the neighbours beyond which a displacement is not believed
-_TAPS = 3  # pixels on either side that an interpolated one is made of
+_REACH = 8  # largest displacement in pixels
+_FINEST = 0.25  # cycles per pixel: finer structure is noise and speckle
+_OUTLIER = 2.0  # pixels from the median of the neighbours, beyond which a displacement is rejected
+_TAPS = 3  # pixels on either side from which one is interpolated
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Distortion:
     """Displacements (frame, [y, x], gy, gx) in pixels at nodes every `step` pixels of an image of `shape`,
     linear in between.
 
-    What belongs in pixel p is seen in a frame at p + displacement.
+    A frame shows at p + displacement what belongs in pixel p.
     """
 
     displacements: torch.Tensor
@@ -48,12 +48,12 @@ class Distortion:
 
     @property
     def margin(self) -> int:
-        """Pixels around a place of which what belongs there is made."""
+        """Pixels around a place that are needed to interpolate it."""
         return math.ceil(self.largest) + _TAPS
 
     def straight(self, frame: int, rows: slice, columns: slice, seen: torch.Tensor) -> torch.Tensor:
-        """A piece (y, x) of a frame as it belongs, of what is seen there and in a margin around it; NaN where
-        that is bad.
+        """A straightened piece (y, x) of a frame, from the pixels `seen` there and in a margin around it; NaN
+        where those are bad.
         """
         displacement = interpolate(self.displacements[frame], self.shape, self.step, (rows, columns))
         y, x = (torch.arange(n, dtype=seen.dtype) + self.margin for n in displacement.shape[-2:])
@@ -61,10 +61,10 @@ class Distortion:
 
 
 def sample(image: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Values of an image (y, x) at places in pixels, by Lanczos' kernel of 6 x 6 pixels; a constant stays
-    what it is.
+    """Values of an image (y, x) at places in pixels, by Lanczos' kernel of 6 x 6 pixels; a constant is
+    preserved.
 
-    Bad pixels (NaN) take no part; where they would have more than half of the weight the value is bad.
+    Bad pixels (NaN) are ignored; where they would have more than half of the weight the value is bad.
     """
     good = torch.isfinite(image)
     filled, flat_good = torch.where(good, image, 0.0).flatten(), good.to(image.dtype).flatten()
@@ -83,9 +83,9 @@ def sample(image: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tenso
 
 
 def measure(read: Callable[[int], torch.Tensor], frames: int, reference: torch.Tensor) -> Distortion:
-    """How far every frame (object, y, x) that `read` gives is displaced from the reference, place by place.
+    """Local displacements from the reference of every frame (object, y, x) that `read` gives.
 
-    What all frames have in common belongs to the object and is taken off.
+    Displacements that all frames share belong to the object and are subtracted.
     """
     shape = (int(reference.shape[-2]), int(reference.shape[-1]))
     size = min(_WINDOW, *shape)
@@ -102,7 +102,7 @@ def measure(read: Callable[[int], torch.Tensor], frames: int, reference: torch.T
             for top in corners[0]
         ]
         found.append(_agreed(torch.stack(rows, dim=1)))
-    displacements = torch.stack(found)
+    displacements = torch.stack(found)  # (frame, [y, x], gy, gx)
     return Distortion(displacements - displacements.mean(0), shape)
 
 
@@ -117,6 +117,7 @@ def _windows(images: torch.Tensor, top: int, lefts: list[int], window: torch.Ten
     """
     size = len(window)
     pieces = torch.stack([images[:, top : top + size, left : left + size] for left in lefts], dim=1)
+    # With its mean a piece would show the window, which never moves and draws displacements towards zero.
     mean = (pieces * window).sum((-2, -1), keepdim=True) / window.sum()
     spectra: torch.Tensor = torch.fft.rfft2((pieces - mean) * window)
     return spectra * (frequency((size, size)) < _FINEST)
@@ -127,6 +128,7 @@ def _displacements(seen: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     a pixel.
     """
     size = seen.shape[-2]
+    # The air moves all objects alike, so their correlations add up. Rolled: displacement 0 is in the middle.
     correlation = torch.fft.irfft2((seen * reference.conj()).sum(0), s=(size, size)).roll(
         (size // 2, size // 2), (-2, -1)
     )
@@ -154,28 +156,29 @@ def _vertex(before: torch.Tensor, peak: torch.Tensor, after: torch.Tensor) -> to
 
 
 def _agreed(displacements: torch.Tensor) -> torch.Tensor:
-    """Displacements ([y, x], gy, gx) with those that contradict their neighbours replaced by their median,
-    then smoothed a little.
+    """Displacements ([y, x], gy, gx): those that contradict their neighbours are replaced by the median, then
+    all are smoothed.
     """
-    around = _neighbours(displacements)
+    around = _neighbours(displacements)  # ([y, x], gy, gx, 9)
     median = around.median(-1).values
     kept = torch.where((displacements - median).abs().amax(0) < _OUTLIER, displacements, median)
-    weights = torch.tensor([1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0]) / 16
+    weights = torch.tensor([1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0]) / 16  # (1 2 1) x (1 2 1)
     return _neighbours(kept) @ weights
 
 
 def _neighbours(maps: torch.Tensor) -> torch.Tensor:
-    """The nine values (..., gy, gx, 9) around each of maps ([y, x], gy, gx); at the border those inside stand
-    for those outside.
+    """The nine values (..., gy, gx, 9) around each of maps ([y, x], gy, gx); at the border the nearest ones
+    inside replace those outside.
     """
     padded = torch.nn.functional.pad(maps, (1, 1, 1, 1), mode="replicate")
     return padded.unfold(-2, 3, 1).unfold(-2, 3, 1).flatten(-2)
 
 
 def _lanczos(fraction: torch.Tensor) -> torch.Tensor:
-    """Weights (tap, ...) of the pixels around a place that lies by a fraction behind the middle one; they sum
-    to one.
+    """Weights (tap, ...) of the pixels around a place that lies a fraction of a pixel behind the middle one;
+    they sum to one.
     """
     distance = torch.stack([fraction + _TAPS - 1 - tap for tap in range(2 * _TAPS)])
     weights = torch.sinc(distance) * torch.sinc(distance / _TAPS) * (distance.abs() < _TAPS)
+    # Lanczos' weights sum to one only nearly: without this a flat image would get ripples.
     return weights / weights.sum(0)

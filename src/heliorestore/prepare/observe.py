@@ -1,7 +1,7 @@
-"""A burst made ready for blind deconvolution: outliers left out, frames brought to one mean and aligned, the
+"""A burst prepared for blind deconvolution: outliers left out, frames scaled to one mean and aligned, the
 noise measured.
 
-Frames are held in memory where they fit, and else made ready again whenever a part of them is read.
+Frames are held in memory if they fit, otherwise prepared again whenever a part of them is read.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from heliorestore.prepare.intensities import relative_intensities
 from heliorestore.prepare.outliers import Selection, select
 
 _ALL = slice(None)
-_FLAT = 1e-7  # contrast below which float32 knows no structure
-_TOLD = 1e-2  # peak to peak of the frames' intensities: less is hardly more than their error on a small field
+_FLAT = 1e-7  # contrast below which float32 has no structure
+_REPORTED = 1e-2  # peak to peak of the frames' intensities; less is about their error on a small field
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +43,10 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Frames that are made ready whenever they are read: moved, divided by `scales` (object, frame), bad
-    pixels filled from `fill`.
+    """Frames that are prepared whenever they are read: moved, divided by `scales` (object, frame), bad pixels
+    filled from `fill`.
 
-    `used` are the numbers in `frames` of those that it has.
+    `used` are the numbers of its frames in `frames`.
     """
 
     frames: Frames
@@ -89,12 +89,13 @@ class Stream:
         return self.distortion.straight(frame, rows, columns, seen) / float(self.scales[object_, frame])
 
     def _moved(self, object_: int, frame: int, places: list[range]) -> torch.Tensor:
-        """The pixels (y, x) of a frame that stand in these rows and columns after it was moved by whole
+        """The pixels (y, x) of a frame that lie in these rows and columns after it was moved by whole
         pixels.
         """
         image = torch.full([len(place) for place in places], math.nan)
         taken, put = [], []
         for place, shift, n in zip(places, self.shifts[frame], self.shape[2:], strict=True):
+            # The part that the frame covers; the rest stays NaN.
             first, last = max(0, place.start + int(shift)), min(n, place.stop + int(shift))
             taken.append(slice(first, max(first, last)))
             put.append(slice(first - int(shift) - place.start, max(first, last) - int(shift) - place.start))
@@ -107,7 +108,7 @@ class Stream:
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Frames (object, frame, y, x) that are ready in memory, with their mask of good pixels."""
+    """Prepared frames (object, frame, y, x) in memory, with their mask of good pixels."""
 
     pixels: Pixels
     device: torch.device
@@ -128,12 +129,12 @@ class Held:
 class Observation:
     """Frames (object, frame, y, x), each in units of its own mean, read part by part.
 
-    The frames are those with the numbers `selection.used` of the `burst_frames` that there are. `scales`
-    (object) carries results into the burst's units; `relative` (object, frame) is the intensity of each frame
-    in units of that, which has been divided out. `mean` (object, y, x) is that of the good frames at each
-    pixel, 1 where there is none; `counts` of the same shape says how many they are, None where all are good.
-    `sigmas` (object) is the noise in the same units. `shifts` (frame, [y, x]) whole pixels have been taken
-    off every frame, and the distortion, where there is one.
+    The frames are the numbers `selection.used` of all `burst_frames`. `scales` (object) converts results to
+    the burst's units; `relative` (object, frame) is the intensity of each frame in these units, which has
+    been divided out. `mean` (object, y, x) is the mean of the good frames at each pixel, 1 where there is
+    none; `counts` of the same shape is their number, None if all are good. `sigmas` (object) is the noise in
+    the same units. `shifts` (frame, [y, x]) in whole pixels, and the distortion if there is one, were removed
+    from every frame.
     """
 
     source: Stream | Held
@@ -168,8 +169,8 @@ class Observation:
         return whole
 
     def of_used(self, values: FloatArray) -> FloatArray:
-        """Values (frame, ...) of the frames that are used, out of those for all frames of the burst; what is
-        not known is 0.
+        """Values (frame, ...) of the frames that are used, out of those for all frames of the burst; unknown
+        values are 0.
         """
         return np.nan_to_num(values[list(self.selection.used)])
 
@@ -179,7 +180,7 @@ class Observation:
 
     @property
     def values(self) -> float:
-        """How many good values there are in all frames."""
+        """Number of good values in all frames."""
         return (
             float(math.prod(self.source.shape))
             if self.counts is None
@@ -203,22 +204,24 @@ def observe(
     destretch: bool = False,
     hold_bytes: float = math.inf,
 ) -> Observation:
-    """Make the frames ready; `align` moves each by whole pixels onto the mean, the uncovered border then
-    weighs nothing.
+    """Prepare the frames; `align` moves each by whole pixels onto the mean, and the uncovered border has no
+    weight.
 
-    `destretch` takes local displacements off as well, measured against the mean, and once more against the
-    mean that this makes.
+    `destretch` also removes local displacements, measured against the mean, and once more against the new
+    mean.
 
     Frames that take no more than `hold_bytes` are read once and held; others are read part by part, whenever
-    they are wanted.
+    they are needed.
     """
     held = _read(burst) if 4.0 * math.prod(burst.shape) <= hold_bytes else None
     frames: Frames = burst.frames if held is None else held
     selection = _selected(burst, LowFrequencies.of(frames))
     shifts = selection.shifts if align else np.zeros_like(selection.shifts)
     stream = Stream(frames, selection.used, shifts, device, np.ones((burst.shape[0], len(selection.used))))
+    # On aligned frames: intensities are compared place by place.
     relative = relative_intensities(stream.image, burst.shape[0], len(selection.used))
     observation = _measured(burst, replace(stream, scales=relative), selection)
+    # Twice: the first mean is blurred by the very displacements that it should show.
     for _ in range(2 if destretch and observation.frames > 1 else 0):
         observation = _straightened(burst, observation)
     return (
@@ -230,32 +233,32 @@ def observe(
 
 def preparation(burst: Burst, observation: Observation) -> tuple[str, ...]:
     """What was done to the frames before the restoration, in sentences for the record of the run."""
-    numbers, selection, told = burst.frame_range, observation.selection, []
+    numbers, selection, messages = burst.frame_range, observation.selection, []
     if selection.reasons:
         each = "; ".join(f"{numbers[frame]}: {reason}" for frame, reason in selection.reasons.items())
-        told.append(f"{len(selection.reasons)} of {len(numbers)} frames were left out ({each}).")
+        messages.append(f"{len(selection.reasons)} of {len(numbers)} frames were left out ({each}).")
     used = [numbers[frame] for frame in selection.used]
     for label, relative in zip(burst.labels, observation.relative, strict=True):
         name = f" of {label}" if len(burst.labels) > 1 else ""
-        if np.ptp(relative) >= _TOLD:
+        if np.ptp(relative) >= _REPORTED:
             listed = ", ".join(
                 f"{frame}: {intensity:.3f}" for frame, intensity in zip(used, relative, strict=True)
             )
-            told.append(
+            messages.append(
                 f"The frames{name} differ in intensity by {100 * np.ptp(relative):.2g} % peak to peak and "
                 f"were brought to one level; before, they were {listed}."
             )
     if observation.shifts.any():
         moved = ", ".join(f"{-dy}/{-dx}" for dy, dx in observation.shifts)
-        told.append(f"The frames were moved by whole pixels (y/x) onto their mean: {moved}.")
+        messages.append(f"The frames were moved by whole pixels (y/x) onto their mean: {moved}.")
     if observation.distortion is not None:
         found = observation.distortion
-        told.append(
+        messages.append(
             f"The frames were destretched every {found.step} pixels: displacements of {found.rms:.2f} pixels "
             "rms along an axis, "
             f"{found.largest:.1f} at most."
         )
-    return tuple(told)
+    return tuple(messages)
 
 
 def _read(burst: Burst) -> npt.NDArray[np.float32]:
@@ -267,7 +270,7 @@ def _read(burst: Burst) -> npt.NDArray[np.float32]:
 
 
 def _selected(burst: Burst, seen: LowFrequencies) -> Selection:
-    """The frames to restore from, or what is wrong with all of them."""
+    """The frames to restore from, or an error if none can be used."""
     for label, good, means, contrast in zip(
         burst.labels, seen.good, seen.means, seen.contrasts(), strict=True
     ):
@@ -275,7 +278,7 @@ def _selected(burst: Burst, seen: LowFrequencies) -> Selection:
             raise BurstError(f"{label} has no valid pixel: every value is NaN.")
         if (means > 0).any() and contrast.max() < _FLAT:
             raise BurstError(
-                f"{label} shows nothing: all its pixels have the same value, and there is nothing to restore."
+                f"{label} shows nothing: all its pixels have the same value, so there is nothing to restore."
             )
     selection = select(seen)
     if not selection.used:
@@ -301,6 +304,7 @@ def _measured(burst: Burst, stream: Stream, selection: Selection) -> Observation
             good = torch.isfinite(image)
             total += torch.where(good, image, 0.0)
             counts[object_] += good
+        # In double precision: a float32 sum over many pixels loses digits.
         level = float(total.sum(dtype=torch.float64)) / int(counts[object_].sum(dtype=torch.int64))
         if not level > 0:
             raise BurstError(
@@ -308,10 +312,11 @@ def _measured(burst: Burst, stream: Stream, selection: Selection) -> Observation
                 "image: "
                 "choose others with --objects."
             )
+        # The median: a single frame with clouds or defects does not decide.
         scales[object_], sigmas[object_] = level, float(np.median(noise)) / level
         mean[object_] = torch.where(counts[object_] > 0, total / (level * counts[object_].clamp(min=1)), 1.0)
     mean = mean.to(stream.device)
-    # A burst without any noise would make the data weigh infinitely much.
+    # Without any noise the data would have infinite weight.
     scale, sigma = (
         torch.tensor(values, dtype=torch.float32, device=stream.device)
         for values in (scales, sigmas.clip(min=1e-5))
@@ -325,7 +330,7 @@ def _measured(burst: Burst, stream: Stream, selection: Selection) -> Observation
 
 
 def _straightened(burst: Burst, observation: Observation) -> Observation:
-    """The observation with the displacements taken off that are left between its frames and its mean."""
+    """The observation without the displacements that remain between its frames and its mean."""
     stream = observation.source
     assert isinstance(stream, Stream)
 
@@ -334,16 +339,17 @@ def _straightened(burst: Burst, observation: Observation) -> Observation:
 
     left = measure(read, stream.shape[1], observation.mean.cpu())
     if observation.distortion is not None:
+        # Small displacements add up: reading through their sum interpolates once, not twice.
         left = replace(left, displacements=left.displacements + observation.distortion.displacements)
     straight = _measured(
         burst, replace(stream, distortion=left, scales=observation.relative), observation.selection
     )
-    # Interpolation smooths the noise: what it is, the frames tell as they were.
+    # Interpolation smooths the noise: measure it on the frames before that.
     return replace(straight, sigmas=observation.sigmas, distortion=left)
 
 
 def _settled(stream: Stream | Held, frames: npt.NDArray[np.float32], all_good: bool) -> Held:
-    """The frames made ready once and for all, in the memory that they were read into."""
+    """The frames prepared once, in the memory into which they were read."""
     assert isinstance(stream, Stream)
     assert stream.fill is not None
     objects, count = stream.shape[:2]
@@ -355,7 +361,7 @@ def _settled(stream: Stream | Held, frames: npt.NDArray[np.float32], all_good: b
             if good is not None:
                 good[object_, frame] = torch.isfinite(image)
                 image = torch.where(good[object_, frame], image, fill[object_])
-            # no later frame is read from here: those that are left out only move others forward
+            # never overwrites a frame that is still needed: left-out frames only move others forward
             frames[object_, frame] = image.numpy()
     return Held(
         Pixels(

@@ -1,8 +1,7 @@
-"""Frames that a restoration is better off without: empty, dark, without structure, or of something else than
-the others.
+"""Frames that would spoil a restoration: empty, dark, without structure, or of another scene than the others.
 
-One such frame displaces the mean that the others are aligned on, and enters the fit with the weight of a good
-one.
+One such frame displaces the mean to which the others are aligned, and enters the fit with the weight of a
+good one.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import numpy.typing as npt
 
 from heliorestore.prepare.align import LowFrequencies
 
-_VALID = 0.5  # of the others' good pixels that a frame must have
-_MOST_UNLIKE = 3.0  # times brighter or darker than the others: more is no exposure of the same scene
-_FLATTEST = 0.2  # of the others' contrast: seeing alone takes less from the large scales
+_VALID = 0.5  # fraction of the others' good pixels that a frame must have
+_MOST_UNLIKE = 3.0  # times brighter or darker than the others: beyond that it is another scene
+_FLATTEST = 0.2  # of the others' contrast: seeing alone reduces large scales less
 # Correlations with the rest of the burst: where most frames have the first, one with less than the second
 # shows another scene.
 _ALIKE, _UNLIKE = 0.8, 0.42
-_FEWEST = 4  # frames of which a majority can say what the scene is
+_FEWEST = 4  # frames: with fewer no majority shows what the scene is
 
 Array = npt.NDArray[np.float64]
 
@@ -38,7 +37,9 @@ class Selection:
 
 
 def select(seen: LowFrequencies) -> Selection:
-    """Leave out the outliers, first those that are so by themselves, then what is like none of the others."""
+    """Leave out the outliers: first frames that are bad in themselves, then those that resemble none of the
+    others.
+    """
     reasons: dict[int, str] = {}
     used = list(range(seen.means.shape[1]))
     for criterion in (_valid, _bright, _structured):

@@ -1,4 +1,4 @@
-"""How good an image is, in figures and in charts; the figures are the names of this package."""
+"""The quality of an image, in figures and charts; this package exports the figures."""
 
 from heliorestore.quality.metrics import (
     Likeness,

@@ -108,8 +108,9 @@ def finish(
     axes: Axes, x: str, y: str, *, title: str = "", empty: str = "", marks: Mapping[float, str] | None = None
 ) -> None:
     """Make both axes logarithmic and name them, put the legend above; `marks` are words at values of x,
-    `empty` stands for no curve.
+    `empty` is shown if there is no curve.
     """
+    # A $ in a name is no formula.
     axes.set_xlabel(x, parse_math=False)
     axes.set_ylabel(y, parse_math=False)
     if not np.isfinite(axes.dataLim.get_points()).all():
@@ -122,7 +123,7 @@ def finish(
     )
     axes.set(xscale="log", yscale="log")
     for row, (place, name) in enumerate(marks.items()):
-        # where there is more room
+        # on the side with more room
         right = axes.transLimits.transform(axes.transScale.transform((place, 1.0)))[0] < 0.5
         away = (3.0 if right else -3.0, -2.0 - 10.0 * row)
         axes.annotate(
@@ -135,8 +136,8 @@ def finish(
 
 
 def legend_above(axes: Axes, title: str = "") -> int:
-    """Put a legend over the axes and return its rows, as few as fit a panel; names are shown as they are,
-    dollars too.
+    """Put a legend above the axes and return its number of rows, as few as fit a panel; names are shown
+    literally, dollars too.
     """
     names = [str(line.get_label()) for line in axes.lines]
     columns = max(1, min(len(names), _LEGEND_WIDTH // (5 + max(map(len, names), default=0))))
@@ -150,9 +151,7 @@ def legend_above(axes: Axes, title: str = "") -> int:
 
 
 def label_decades(axis: Axis) -> None:
-    """Labels such as 0.01 at powers of ten, where they are few at 2 and 5 times them too, where there is none
-    at any round number.
-    """
+    """Labels such as 0.01 at powers of ten and, on short axes, at 2 and 5 times these."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     low, high = axis.get_view_interval()
@@ -162,7 +161,9 @@ def label_decades(axis: Axis) -> None:
 
 
 def style(ink: str = "black", paper: str = "white", size: float = 10.0) -> AbstractContextManager[None]:
-    """How charts look while this lasts, whatever a user's matplotlibrc says; in files the text stays text."""
+    """The look of charts in this context, independent of the user's matplotlibrc; in files text stays
+    text.
+    """
     from matplotlib import rc_context
 
     look: dict[Any, Any] = {
@@ -184,15 +185,16 @@ def style(ink: str = "black", paper: str = "white", size: float = 10.0) -> Abstr
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file whose name does not say a format in which charts are written."""
+    """Refuse a file name without the suffix of a format for charts."""
     if path.suffix.lower() not in _SUFFIXES:
         raise SettingsError(
-            f"{path} is no name for a chart: it ends in {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}."
+            f"{path} cannot name a chart: its name must end in {', '.join(_SUFFIXES[:-1])} or "
+            f"{_SUFFIXES[-1]}."
         )
 
 
 def save(drawings: Sequence[Drawing], path: Path) -> None:
-    """Write charts one under the other on a white page; the suffix says the format."""
+    """Write charts one below the other on a white page; the suffix gives the format."""
     check_suffix(path)
     from matplotlib.figure import Figure
 

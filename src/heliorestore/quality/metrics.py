@@ -1,5 +1,5 @@
-"""Numbers that say how good an image is, alone and against a reference; images are (y, x), NaN where a pixel
-is bad.
+"""Figures of the quality of an image, alone and against a reference; images are (y, x), NaN where a pixel is
+bad.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from heliorestore.errors import BurstError
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.floating]
 
-_BORDER = 16  # px at every edge that a comparison leaves out: deconvolution knows least there
+_BORDER = 16  # px at every edge that a comparison ignores: there a deconvolution is least certain
 _WINDOW = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)  # of SSIM: 11 px, sigma 1.5 px
 _STABLE = (0.01, 0.03)  # K1 and K2 of SSIM
 _PASSES = 4  # of the search for a shift
-_FACTOR = 2.0  # between which two intensities are called alike
+_FACTOR = 2.0  # up to which two intensities are called similar
 
 
 # -- one image -----------------------------------------------------------------------------------------------
@@ -83,9 +83,9 @@ def power_spectrum(image: Image, pixel: float = 1.0) -> Spectrum:
 class Likeness:
     """How an image differs from a reference after one shift of all of it.
 
-    `shift_px` (y, x) has been taken off the image. `gain` is the factor that fits its contrast to the
-    reference's: 1 is right, above 1 the image is too flat. `nmse` is the squared error that is left, in units
-    of the reference's variance. `ssim` compares the intensities as they are (Wang et al. 2004,
+    `shift_px` (y, x) has been removed from the image. `gain` is the factor that fits its contrast to the
+    reference's: 1 is right; above 1 the image has too little contrast. `nmse` is the remaining squared error
+    in units of the reference's variance. `ssim` compares the intensities as they are (Wang et al. 2004,
     doi:10.1109/TIP.2003.819861).
     """
 
@@ -120,6 +120,7 @@ def likeness(image: Image, reference: Image, border: int = _BORDER) -> Likeness:
     if not valid.any():
         raise BurstError("Image and reference have no valid pixel in common: nothing can be compared.")
     a, b = (np.where(valid, part - part[valid].mean(), 0.0) for part in (moved, wanted))
+    # The factor that minimises sum (gain a - b)^2.
     gain = float((a * b).sum() / (a * a).sum())
     nmse = float(((gain * a - b) ** 2).sum() / (b * b).sum())
     filled = np.where(valid, moved, wanted)
@@ -133,8 +134,8 @@ def likeness(image: Image, reference: Image, border: int = _BORDER) -> Likeness:
 
 
 def registered(image: Image, reference: Image, border: int = _BORDER) -> tuple[tuple[float, float], Array]:
-    """The shift (y, x) in pixels that fits an image best onto a reference, and the image so moved, without
-    its borders.
+    """The shift (y, x) in pixels that aligns an image best with a reference, and the moved image without its
+    borders.
 
     The shift maximises the correlation under a Hann window: to a pixel by FFT, then on ever finer grids of
     displacements. Pixels of the image that are bad, or that come in over the edge, are NaN.
@@ -150,7 +151,7 @@ def registered(image: Image, reference: Image, border: int = _BORDER) -> tuple[t
             "needs larger ones."
         )
     y = x = 0.0
-    # a window that stays draws every shift towards zero: what is left is found again
+    # a fixed window draws every shift towards zero: the rest is found in the next pass
     for _ in range(_PASSES):
         dy, dx = _displacement(_moved(_filled(image), y, x, fill=True), _filled(reference))
         y, x = y + dy, x + dx
@@ -171,8 +172,8 @@ def ssim(image: Image, reference: Image) -> float:
 
 
 def photometry(image: Image, reference: Image) -> Photometry:
-    """How the intensities of an image compare with those of a reference of the same shape, pixel by pixel as
-    they lie.
+    """Intensities of an image against those of a reference of the same shape, pixel by pixel, without a
+    shift.
     """
     pairs = positive_pairs(image, reference)
     if not len(pairs):
@@ -182,6 +183,7 @@ def photometry(image: Image, reference: Image) -> Photometry:
     ratios = pairs[:, 1] / pairs[:, 0]
     middle = float(np.median(ratios))
     within = (ratios <= _FACTOR) & (ratios >= 1 / _FACTOR)
+    # 1.4826 times the median modulus is the sigma of a Gaussian.
     return Photometry(middle, float(1.4826 * np.median(np.abs(ratios - middle))), float(within.mean()))
 
 
@@ -197,8 +199,8 @@ def positive_pairs(image: Image, reference: Image) -> Array:
 
 
 def on_equal_pixels(image: Image, reference: Image) -> tuple[Array, Array]:
-    """Both images on the pixels of the coarser one: the finer is averaged over whole blocks, as a detector
-    would.
+    """Both images on the pixels of the coarser one: the finer one is averaged over whole blocks, as by a
+    detector.
     """
     first, second = (np.asarray(part, np.float64) for part in (image, reference))
     if first.shape == second.shape:
@@ -248,6 +250,8 @@ def _displacement(image: Array, reference: Array) -> tuple[float, float]:
     y, x = (
         float(at - length if at > length // 2 else at) for at, length in zip(peak, cross.shape, strict=True)
     )
+    # Between pixels the correlation is summed from its spectrum, as a product of matrices on a small grid: an
+    # FFT as fine would be huge (Guizar-Sicairos et al. 2008, doi:10.1364/OL.33.000156).
     for step in (0.1, 0.01):
         near = np.arange(-10, 11) * step
         correlation = (
@@ -259,8 +263,8 @@ def _displacement(image: Array, reference: Array) -> tuple[float, float]:
 
 
 def _moved(image: Image, y: float, x: float, *, fill: bool = False) -> Array:
-    """The image moved by (y, x) pixels through its spectrum; NaN, unless filled, where it is bad or the edge
-    has come in.
+    """The image moved by (y, x) pixels through its spectrum; NaN, unless filled, where it is bad or came in
+    over the edge.
     """
     ky, kx = np.fft.fftfreq(image.shape[0])[:, None], np.fft.rfftfreq(image.shape[1])[None]
     values = _filled(image)

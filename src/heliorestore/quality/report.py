@@ -1,4 +1,4 @@
-"""What is measured of an image seen by an instrument: for the command `quality` and the widget."""
+"""The measurements of an image seen by an instrument: for the command `quality` and the widget."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from heliorestore.quality.metrics import (
     power_spectrum,
 )
 
-_MOST_DOTS = 8000  # of a scatter plot: more only cover one another
+_MOST_DOTS = 8000  # of a scatter plot: more would only hide each other
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Figures of one image; `noise` is a pixel's standard deviation in units of the image, `spectrum` None
-    where it is too small.
+    """Figures of one image; `noise` is a pixel's standard deviation in units of the image, `spectrum` is None
+    where the image is too small.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Measured:
     spectrum: Spectrum | None
 
     def facts(self) -> dict[str, Any]:
-        """The figures by name, as JSON takes them."""
+        """The figures by name, ready for JSON."""
         facts = {
             "name": self.name,
             "mean": self.mean,
@@ -54,8 +54,8 @@ class Measured:
 
 
 def measure(image: npt.NDArray[np.floating], name: str, instrument: Instrument) -> Measured:
-    """Measure an image (y, x); the noise is found beyond the diffraction limit where that is known and the
-    pixels reach it.
+    """Measure an image (y, x); the noise is measured beyond the diffraction limit if that is known and the
+    pixels resolve it.
     """
     if not np.isfinite(image).any():
         raise BurstError(f"{name} has no valid pixel: every value is NaN.")

@@ -1,4 +1,4 @@
-"""Recipes and loops that train the networks, which are loaded on use."""
+"""Recipes and loops that train the networks; each is loaded when used."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ TRAINERS: Mapping[str, str] = {
     "mfbd": "heliorestore.train.mfbd:TRAINER",
     "denoise": "heliorestore.train.denoise:TRAINER",
 }
-"""How each method's networks are trained, loaded on use."""
+"""The trainer of each method's networks, loaded when used."""

@@ -1,9 +1,9 @@
 """Bursts to train on: simulated once without noise, aligned as the method aligns them, kept in the user's
 cache folder.
 
-The target of a burst is the diffraction-limited scene at the mean of its frames' distortions: no method can
-know from seven frames where the air has moved a granule on the average, and a network that is asked to learns
-to blur.
+The target of a burst is the diffraction-limited scene at the mean of its frames' distortions: the mean
+displacement of a granule cannot be known from seven frames, and a network that has to guess it learns to
+blur.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ from heliorestore.storage import replacing, user_folder
 from heliorestore.train.scenes import SceneFile, read
 
 BORDER = 16
-"""Pixels that alignment may move a frame by; they are cut off."""
+"""Largest displacement by alignment in pixels; so much of the border is cut off."""
 _VERSION = 2
-# the seeds of files' cut-outs begin so far behind those of the simulator's scenes, however many of these
-# there are
+# offset of the seeds of files' cut-outs from those of the simulator's scenes, independent of the number of
+# these
 _FILE_SEEDS = 5000
 _NODES = 32  # px between the PSFs, whose centroids are the distortion
 
 
 @dataclass(frozen=True, kw_only=True)
 class Days:
-    """The bursts of one part of a recipe: `scenes` on the Sun, each seen on `days` days through other air.
+    """The bursts of one part of a recipe: `scenes` on the Sun, each seen on `days` days through different
+    turbulence.
 
-    `r0_cm` at 500 nm, drawn between its ends for every day, is carried to the instrument's wavelength; a
+    `r0_cm` at 500 nm, drawn between its limits for every day, is converted to the instrument's wavelength; a
     share `ao` of the days has adaptive optics, the others only the better half of that range.
     """
 
@@ -59,8 +60,8 @@ class Days:
     files: tuple[SceneFile, ...] = ()
 
     def key(self, number: int) -> str:
-        """What the bursts of scene `number` depend on, short enough for a file's name; not how many others
-        there are.
+        """A hash of everything on which the bursts of scene `number` depend, for a file's name; not of the
+        number of scenes.
         """
         shared = {
             name: value for name, value in dataclasses.asdict(self).items() if name not in ("scenes", "files")
@@ -70,20 +71,19 @@ class Days:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def place(self, number: int) -> int:
-        """Where scene `number` stands among seeds and instruments: files by themselves."""
+        """The offset of scene `number` among seeds and instruments; files have their own range."""
         return number if number < self.scenes else _FILE_SEEDS + number - self.scenes
 
 
 def cached(days: Days, folder: Path, say: Callable[[str], None] = lambda _: None) -> list[FloatArray]:
-    """One memory map (day, object, frame + target, y, x) per scene; what is not in the cache yet is
-    simulated.
-    """
+    """One memory map (day, object, frame + target, y, x) per scene; missing ones are simulated."""
     place = user_folder("bursts")
     place.mkdir(parents=True, exist_ok=True)
     total = days.scenes + len(days.files)
     paths = [place / f"{days.key(number)}.npy" for number in range(total)]
     for number, path in enumerate(paths):
         if not path.exists():
+            # The scenes that exist are kept if this one is interrupted.
             stack = seen(days, number, folder)
             with replacing(path) as file:
                 np.save(file, stack)
@@ -108,8 +108,8 @@ def seen(days: Days, number: int, folder: Path) -> FloatArray:
 
 
 def aligned(simulation: Simulation) -> FloatArray:
-    """Frames (object, frame, y, x), the sharpest first, and behind them the target, without the border that
-    moving them costs.
+    """Frames (object, frame, y, x), the sharpest first, followed by the target, without the border that is
+    lost by moving them.
     """
     shifts = np.clip(frame_shifts(simulation.burst.frames), -BORDER, BORDER)
     frames = torch.from_numpy(np.ascontiguousarray(simulation.burst.frames, np.float32))
@@ -121,7 +121,9 @@ def aligned(simulation: Simulation) -> FloatArray:
         ],
         1,
     )
+    # By the first object, the wide band.
     order = sorted(range(len(shifts)), key=lambda f: -contrast(moved[0, f].numpy()))
+    # The part of the distortion that alignment has removed is not in the frames any more.
     mean = distortions(simulation) - torch.from_numpy(shifts).to(torch.float32)[:, None, None]
     target = distorted(torch.from_numpy(simulation.truth), mean.mean(0))[
         :, None, BORDER:-BORDER, BORDER:-BORDER
@@ -132,12 +134,13 @@ def aligned(simulation: Simulation) -> FloatArray:
 
 
 def distortions(simulation: Simulation) -> torch.Tensor:
-    """Displacement (frame, gy, gx, [y, x]) in pixels of what a frame shows: the PSFs' centroids, in the
-    middle of cells of 32 pixels.
+    """Displacement (frame, gy, gx, [y, x]) in pixels of a frame's content: the PSFs' centroids, in the middle
+    of cells of 32 pixels.
     """
     psfs = torch.from_numpy(simulation.view.psf_grid(_NODES))
     offsets = torch.arange(psfs.shape[-1], dtype=torch.float32) - psfs.shape[-1] // 2
     total = psfs.sum((-2, -1))
+    # A centroid is the mean slope of the wavefront, so it is the displacement, also of a blurred image.
     return torch.stack([(psfs.sum(-1) @ offsets) / total, (psfs.sum(-2) @ offsets) / total], -1)
 
 
@@ -153,7 +156,9 @@ def distorted(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
     y, x = torch.meshgrid(
         torch.arange(rows, dtype=torch.float32), torch.arange(columns, dtype=torch.float32), indexing="ij"
     )
+    # grid_sample counts x first, from -1 to 1 between the centres of the outermost pixels.
     places = torch.stack([(x - fine[1]) * 2 / (columns - 1) - 1, (y - fine[0]) * 2 / (rows - 1) - 1], -1)
+    # Bicubic: bilinear interpolation would blur the target.
     moved: torch.Tensor = torch.nn.functional.grid_sample(
         images[None], places[None], mode="bicubic", padding_mode="reflection", align_corners=True
     )[0]
@@ -161,9 +166,9 @@ def distorted(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
 
 
 def _airs(days: Days, instrument: Instrument, seed: int) -> Iterator[SimulationSettings]:
-    """What the air is like on the days of a scene."""
+    """The turbulence on the days of a scene."""
     random = np.random.default_rng((days.seed, seed))
-    carried = (instrument.require().wavelength_nm / 500.0) ** 1.2
+    carried = (instrument.require().wavelength_nm / 500.0) ** 1.2  # Kolmogorov: r0 grows as lambda^(6/5)
     low, high = (carried * r0 for r0 in days.r0_cm)
     base = SimulationSettings(
         size=days.size, frames=days.frames, objects=2, noise=0.0, step=_NODES, psf_size=days.psf_size

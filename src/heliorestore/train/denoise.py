@@ -1,7 +1,6 @@
 """Training the denoiser on simulated maps of polarised light, in units of their noise.
 
-Whatever the noise of an observation is: divided by it, every image has a noise of one, and one network serves
-them all.
+Divided by its noise, every image has a noise of one, so one network serves observations of any noise.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from heliorestore.train.recipe import Recipe
 from heliorestore.train.scenes import read, scene_file
 
 _VALIDATION_SIDE = 128
-# by which signals are multiplied, for the sake of all that the simulator does not show
+# factors of the signals, for structures that the simulator does not show
 _STRENGTHS = (0.1, 1.5)
-_MISJUDGED = 0.25  # spread of the logarithm of a noise that is not as it was estimated
+_MISJUDGED = 0.25  # spread of the logarithm of the noise over its estimate
 _CANDIDATES = 4  # places of which every other patch takes the one with the strongest signal
-# errors beyond it, in units of the noise, count linearly: strong signals must not outweigh all others
+# larger errors, in units of the noise, count linearly: strong signals must not outweigh all others
 _MOST = 2.0
-_STRONGEST = 150.0  # signal of a patch in units of its noise; what is stronger is shown weaker
+_STRONGEST = 150.0  # signal of a patch in units of its noise; stronger ones are scaled down
 _SHARE = 0.3  # of the patches of a step, from which the second head learns
-_WITHIN_TWO = 0.954  # of the true values within two sigmas, as of Gaussian errors
+_WITHIN_TWO = 0.954  # of the true values within two sigmas, as for Gaussian errors
 _SETTLINGS = 2  # shifts of the log variance: the spread under dropout does not follow it
 _PASSES = 8  # of Monte-Carlo dropout when the calibration is measured
 
@@ -44,8 +43,8 @@ class DenoiseRecipe(Recipe):
     """A recipe with scenes; the noise of every patch is drawn between `noise_low` and `noise_high`, in units
     of the continuum.
 
-    files and validation_files are tables with the fields of SceneFile; `files_share` of the patches come from
-    the files, where it is above 0, and otherwise as many as the files have of all maps.
+    files and validation_files are tables with the fields of SceneFile; If `files_share` is above 0 it is the
+    share of the patches from files; else that share is the files' part of all maps.
     """
 
     noise_low: float = 1e-3
@@ -60,8 +59,8 @@ class DenoiseRecipe(Recipe):
         super().__post_init__()
         if not 0 < self.noise_low <= self.noise_high:
             raise SettingsError(
-                f"The recipe's noise goes from {self.noise_low} to {self.noise_high}; it "
-                "must rise from above 0."
+                f"The recipe's noise goes from {self.noise_low} to {self.noise_high}; both must be "
+                "positive, the smaller one first."
             )
         if self.validation_scenes + len(self.validation_files) < 1 or self.scenes + len(self.files) < 1:
             raise SettingsError("The recipe needs scenes to train on, and others to validate with.")
@@ -87,7 +86,7 @@ class DenoiseTask:
         for maps in (*self.training.values(), *self.validation.values()):
             if min(maps[0].shape) < max(recipe.patch, _VALIDATION_SIDE):
                 raise SettingsError(
-                    f"A map of the recipe's has {maps[0].shape} pixels, less than patches of "
+                    f"A map of the recipe has {maps[0].shape} pixels, less than patches of "
                     f"{recipe.patch} need."
                 )
         scenes = list(self.training.values())
@@ -95,19 +94,17 @@ class DenoiseTask:
         self._of_files = [each for maps in scenes[recipe.scenes :] for each in maps]
 
     def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Noisy and clean patches (batch, 1, y, x) in units of the noise as somebody may have estimated
-        it.
-        """
+        """Noisy and clean patches (batch, 1, y, x) in units of an imperfect estimate of the noise."""
         pairs = [self._pair(random, patch) for _ in range(size)]
         noisy, clean = (torch.from_numpy(np.stack(side))[:, None] for side in zip(*pairs, strict=True))
         return noisy, clean
 
     def objective(self, net: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
-        """The error of the image and, where the network has that head, how unlikely this error is (equation
+        """The error of the image and, if the network has that head, the unlikelihood of this error (equation
         1).
 
-        The image is not drawn to where the variance is small: each head learns for itself, so that the second
-        costs the first nothing, and time only for a part of the patches.
+        Each head learns for itself: the second does not influence the first, and costs time only for a part
+        of the patches.
         """
         assert isinstance(net, Denoiser)
         assert isinstance(inputs, torch.Tensor)
@@ -115,6 +112,7 @@ class DenoiseTask:
         error = _error(denoised, targets)
         if net.highest is None:
             return error
+        # Detached below: the image must not be drawn to where the second head finds small errors.
         few = max(1, round(_SHARE * len(inputs)))
         squares = (denoised[:few].detach() - targets[:few]).square()
         return error + unlikelihood(squares, net.log_variance(inputs[:few]).float())
@@ -149,6 +147,7 @@ class DenoiseTask:
             random = np.random.default_rng((VALIDATION_SEED, number))
             row, column = ((n - _VALIDATION_SIDE) // 2 for n in whole.shape)
             low, high = self.recipe.noise_low, self.recipe.noise_high
+            # Three levels of noise, from the lowest to the highest of the training.
             sigma = low * (high / low) ** (number % 3 / 2)
             clean = whole[row : row + _VALIDATION_SIDE, column : column + _VALIDATION_SIDE] / np.float32(
                 sigma
@@ -167,6 +166,7 @@ class DenoiseTask:
     def _pair(self, random: np.random.Generator, patch: int) -> tuple[Map, Map]:
         low, high = np.log([self.recipe.noise_low, self.recipe.noise_high])
         signal = self._cut(random, patch)
+        # The noise is drawn on a logarithmic scale: all ratios of signal to noise are about equally frequent.
         strength = np.exp(random.uniform(*np.log(_STRENGTHS)) - random.uniform(low, high))
         clean = (
             min(strength, _STRONGEST / max(float(np.abs(signal).max()), 1e-30))
@@ -174,6 +174,8 @@ class DenoiseTask:
             * signal
         )
         noisy = clean + noise(random, (patch, patch))
+        # Input and truth are divided by an estimate of the noise that is a little wrong, as in an
+        # observation.
         judged = np.exp(_MISJUDGED * random.standard_normal())
         return np.asarray(noisy * judged, np.float32), np.asarray(clean * judged, np.float32)
 
@@ -209,7 +211,7 @@ def _maps(
 
 
 class DenoiseTrainer:
-    """How the denoiser is trained, as `train.trainer` wants to know it."""
+    """The training of the denoiser, for `train.trainer`."""
 
     recipe = DenoiseRecipe
 
@@ -217,7 +219,7 @@ class DenoiseTrainer:
         return DenoiseTask(recipe, folder)
 
     def start(self, net: nn.Module) -> None:
-        """The network starts as He et al. have it."""
+        """The network starts with the weights of He et al."""
 
     def record(self, net: nn.Module, task: DenoiseTask, recipe: DenoiseRecipe) -> WeightsRecord:
         """Errors relative to the noise, and the fractions of the true values within one and two sigmas, once
@@ -253,7 +255,7 @@ class DenoiseTrainer:
 
 
 def settle(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -> float:
-    """Shift the second head so that as many true values lie within two sigmas as of Gaussian errors; return
+    """Shift the second head so that as many true values lie within two sigmas as for Gaussian errors; return
     the log variance's change.
     """
     bias = net.variance[-1].bias
@@ -267,7 +269,7 @@ def settle(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -> flo
         shift = 2 * float(np.log(np.quantile(np.concatenate(ratios), _WITHIN_TWO) / 2))
         total += shift
         with torch.no_grad():
-            # the log variance is what the modulus of this layer leaves of the highest
+            # the log variance is the highest one minus the modulus of this layer
             bias -= shift * bias.sign()
     return total
 

@@ -1,7 +1,7 @@
 """Training the emulator: objects of many kinds, blurred by PSFs of random turbulence (Asensio Ramos 2024,
 section 2.3).
 
-Nothing is stored: coefficients, PSFs and blurred images are made for every step, on the device that trains.
+Nothing is stored: coefficients, PSFs and blurred images are computed for every step, on the training device.
 Beyond the paper, some images have modes that vary over the field, blurred by filter flow, and some turbulence
 is partly corrected.
 """
@@ -85,8 +85,8 @@ class EmulatorRecipe(Recipe):
             or self.points + self.textures > 1
         ):
             raise SettingsError(
-                "The recipe needs scenes to train on and others to validate with; points and textures are at "
-                "most all of it."
+                "The recipe needs scenes to train on and others to validate with; the fractions of "
+                "points and textures together are at most 1."
             )
         if self.patch % 16 or self.margin < 2:
             raise SettingsError(
@@ -111,8 +111,8 @@ class EmulatorRecipe(Recipe):
 
 @dataclass(frozen=True, eq=False)
 class Turbulence:
-    """An instrument as the training sees it: where it stands in the one-hot vector, its optics, and its
-    modes' sigmas at D/r0 = 1.
+    """An instrument in the training: its position in the one-hot vector, its optics, and its modes' sigmas at
+    D/r0 = 1.
     """
 
     name: str
@@ -146,6 +146,7 @@ class EmulatorTask:
             raise SettingsError(
                 f"The recipe's patches need scenes of at least {self._side} pixels; one is smaller."
             )
+        # Towards its mean an object is the same on both borders, as the periodic blur needs it.
         self._window = apodisation((self._canvas, self._canvas), recipe.margin)
         self.to(torch.device("cpu"))
 
@@ -155,7 +156,7 @@ class EmulatorTask:
 
     @property
     def _side(self) -> int:
-        """Pixels of an object that both roads can use."""
+        """Pixels of an object that suffice for both kinds of blur."""
         return max(self._canvas, given_shape((self.recipe.patch,) * 2, self.recipe.flow_psf)[0])
 
     def to(self, device: torch.device) -> None:
@@ -177,7 +178,9 @@ class EmulatorTask:
         instrument); and images.
         """
         recipe = self.recipe
+        # On the device, so that no random numbers travel; seeded by the step's own stream.
         generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
+        # Rounded up or down at random, so that the mean share is exact for small batches too.
         varying = int(recipe.varying * size + random.random())
         objects = self._objects(random, generator, size - varying)
         parts = []
@@ -205,8 +208,8 @@ class EmulatorTask:
         """Objects (sample, y, x) of canvas size or more with one PSF each of modes (sample, mode): inputs and
         image, cut to the patch.
 
-        The object is apodised towards its mean and blurred as if it were periodic: the cut takes off what
-        that has touched.
+        The object is apodised towards its mean and blurred as if it were periodic: the cut removes the
+        affected border.
         """
         canvas, margin, patch = self._canvas, self.recipe.margin, self.recipe.patch
         objects = objects[:, :canvas, :canvas]
@@ -226,6 +229,7 @@ class EmulatorTask:
         shape = (recipe.patch, recipe.patch)
         grid = node_grid(shape, recipe.flow_step)
         white = torch.randn((count, MODES, 3, 3), generator=generator, device=self.device)
+        # The variances `share` and 1 - `share` add up to one: the strength stays about that of r0.
         local = nn.functional.interpolate(white, grid, mode="bilinear", align_corners=True)
         common = torch.randn((count, MODES, 1, 1), generator=generator, device=self.device)
         share = torch.rand((count, 1, 1, 1), generator=generator, device=self.device)
@@ -238,6 +242,7 @@ class EmulatorTask:
         with torch.no_grad():
             images = flow(object_[None, :side, :side], nodes)[0]
         inner = object_[before : before + recipe.patch, before : before + recipe.patch]
+        # One object for all samples: filter flow transforms it once for many fields of modes.
         seen = inner[None, None].expand(count, -1, -1, -1)
         return (
             seen,
@@ -252,6 +257,7 @@ class EmulatorTask:
         draw = torch.rand((3, count), generator=generator, device=self.device)
         r0 = smallest + (largest - smallest) * draw[0]
         left = torch.where(draw[1] < self.recipe.corrected, draw[2].clamp(min=1e-3), torch.ones_like(r0))
+        # Amplitudes go as r0^(-5/6): reduced to the fraction `left` they are those of this larger r0.
         weaker: torch.Tensor = r0 * left ** (-6 / 5)
         return weaker
 
@@ -298,6 +304,7 @@ class EmulatorTask:
                     objects, modes, instruments, images = self.validation(turbulence, r0_cm)
                     outputs = net(objects, modes, instruments)
                     losses.append(float(self.loss(outputs, images)))
+                    # Eq. 12, image by image; the last one is the sky of points.
                     found = (outputs - images).square().sum((1, 2, 3)) / images.square().sum((1, 2, 3))
                     suns, sky = found[:-1].tolist(), found[-1:].tolist()
                     for name, values in (
@@ -331,8 +338,8 @@ class EmulatorTask:
 
 
 def _in_order(images: torch.Tensor, numbers: npt.NDArray[np.int64]) -> torch.Tensor:
-    """Those of the images (sample, y, x), in that order; a tensor of numbers would have to be waited for by a
-    GPU.
+    """Those of the images (sample, y, x), in that order; indexing with a tensor of numbers would make a GPU
+    wait.
     """
     return torch.stack([images[number] for number in numbers.tolist()]) if len(numbers) else images[:0]
 
@@ -352,7 +359,7 @@ def _images(count: int, seed: int, files: tuple[SceneFile, ...], folder: Path) -
 
 
 class EmulatorTrainer:
-    """How the emulator is trained, as `train.trainer` wants to know it."""
+    """The training of the emulator, for `train.trainer`."""
 
     recipe = EmulatorRecipe
 

@@ -24,7 +24,7 @@ from heliorestore.train.scenes import Kind, Scene, field_of_darkness, read, scen
 from heliorestore.train.views import HMI, SAMPLES, Views, observe
 
 VALIDATION_SEED = 100_000  # the simulator's validation scenes begin here, far from the training scenes' seeds
-_LEVELS = (0.9, 1.1)  # what an imperfect normalisation and limb darkening do to the quiet Sun
+_LEVELS = (0.9, 1.1)  # levels of the quiet Sun after an imperfect normalisation and limb darkening
 _CONTRASTS = (0.75, 1.2)
 _STRENGTHS = (0.5, 1.4)
 
@@ -79,6 +79,7 @@ class EnhanceTask:
                     f"The scene {views.name} has room for {views.room} HMI pixels, less than "
                     f"patches of {recipe.patch}."
                 )
+        # Scenes are drawn by their area: every place is equally likely.
         areas = np.array([views.low.numel() for views in self.training], float)
         self._chances = areas / areas.sum()
 
@@ -107,10 +108,10 @@ class EnhanceTask:
         pair = self._cut(random, patch)
         if self.recipe.kind == "continuum":
             level, contrast = random.uniform(*_LEVELS), random.uniform(*_CONTRASTS)
+            # Around the quiet Sun, which is 1: level and contrast vary independently.
             low, high = (level * (1 + contrast * (image - 1)) for image in pair)
             return low, high
-        # Fields superpose, and so do their images: a second scene brings opposite polarities near to each
-        # other.
+        # Fields superpose, and so do their images: a second scene brings opposite polarities close together.
         strength = random.uniform(*_STRENGTHS) * random.choice((-1, 1))
         low, high = (strength * image for image in pair)
         if random.random() < 0.5:
@@ -157,7 +158,7 @@ def _views(recipe: EnhanceRecipe, part: Literal["training", "validation"], folde
 
 
 class EnhanceTrainer:
-    """How Enhance's networks are trained, as `train.trainer` wants to know it."""
+    """The training of Enhance's networks, for `train.trainer`."""
 
     recipe = EnhanceRecipe
 
@@ -200,10 +201,10 @@ class EnhanceTrainer:
 
 
 def best_richardson_lucy(low: torch.Tensor, high: torch.Tensor, iterations: int = 300) -> float:
-    """The smallest error (rms) against `high` that Richardson-Lucy has after any number of iterations.
+    """The smallest error (rms) against `high` that Richardson-Lucy reaches after any number of iterations.
 
-    It knows the PSF with which `low` was made, at the pixels' centres, and is interpolated to the finer
-    pixels.
+    It uses the PSF with which `low` was made, at the pixels' centres, and its result is interpolated to the
+    finer pixels.
     """
     burst = Burst.from_array(low.numpy(), HMI)
     steps = RichardsonLucy().stream(

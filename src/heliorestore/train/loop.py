@@ -22,11 +22,11 @@ _FORMAT = 1
 
 
 Inputs = torch.Tensor | tuple[torch.Tensor, ...]
-"""What a network is called with: one tensor, or several."""
+"""The inputs of a network: one tensor, or several."""
 
 
 class Task(Protocol):
-    """What a network is to learn."""
+    """What a network has to learn."""
 
     def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[Inputs, torch.Tensor]:
         """Inputs and targets of one step."""
@@ -53,8 +53,8 @@ class WithHeads(Protocol):
 
 @runtime_checkable
 class Settling(Protocol):
-    """A task that measures the statistics of batch normalisations anew, for those that run along belong to
-    weights of the past.
+    """A task that measures the statistics of batch normalisations again: the running ones lag behind the
+    weights.
     """
 
     def settle(self, net: nn.Module) -> None: ...
@@ -69,7 +69,7 @@ class OnDevice(Protocol):
 
 @dataclass
 class Progress:
-    """How far a training has come; it is what a checkpoint keeps beside the tensors."""
+    """The progress of a training, which a checkpoint keeps beside the tensors."""
 
     step: int = 0
     seconds: float = 0.0
@@ -88,8 +88,7 @@ def train(
     resume: bool = False,
     say: Callable[[str], None] = print,
 ) -> Progress:
-    """Train `net` to the recipe's last step and leave the best weights in it; what is in `folder` allows to
-    go on.
+    """Train `net` to the recipe's last step and leave the best weights in it; `folder` holds the checkpoint.
 
     The random numbers of a step come from the seed and the step's number, so that a resumed run takes the
     same steps.
@@ -97,16 +96,17 @@ def train(
     place(net, device)
     if isinstance(task, OnDevice):
         task.to(device)
+    # The gradient of l2 |w|^2 is 2 l2 w.
     optimiser = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, weight_decay=2 * recipe.l2)
     folder.mkdir(parents=True, exist_ok=True)
     progress = Progress()
     best = _copy(net)
     if resume:
         progress, best = _load(folder / CHECKPOINT, net, optimiser)
-        say(f"going on after step {progress.step} of {recipe.steps}")
+        say(f"continuing after step {progress.step} of {recipe.steps}")
     elif (folder / CHECKPOINT).exists():
         raise RestorationError(
-            f"{folder / CHECKPOINT} exists: go on with --resume, or choose another folder with -o."
+            f"{folder / CHECKPOINT} exists: continue it with --resume, or choose another folder with -o."
         )
     held = _hold(net, recipe, progress.step)
     began, before = time.perf_counter(), progress.seconds
@@ -121,8 +121,9 @@ def train(
         net.eval()
         figures = dict(task.validate(net))
         net.train()
+        # `train()` has thawed the norms.
         held = _hold(net, recipe, progress.step)
-        progress.seconds = before + time.perf_counter() - began  # now that the device is done
+        progress.seconds = before + time.perf_counter() - began  # after the device has finished
         shown = float(torch.stack(losses).cpu().double().mean())
         progress.history.append(
             {"step": progress.step, "seconds": round(progress.seconds, 1), "training_loss": shown} | figures
@@ -145,7 +146,8 @@ def _step(
     number: int,
     device: torch.device,
 ) -> torch.Tensor:
-    """The loss of a step, left where it is: to ask for its value would make a GPU wait."""
+    """The loss of a step, left on the device: reading its value would make a GPU wait."""
+    # A stream of its own for every step: the batch does not depend on where a run was resumed.
     random = np.random.default_rng((recipe.seed, number))
     inputs, targets = task.batch(random, recipe.batch, recipe.patch)
     targets = targets.to(device)
@@ -153,6 +155,7 @@ def _step(
         group["lr"] = recipe.rate(number)
     optimiser.zero_grad(set_to_none=True)
     parts = [_placed(part, device) for part in (inputs if isinstance(inputs, tuple) else (inputs,))]
+    # bfloat16 has the range of float32, so the loss needs no scaling.
     half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     if isinstance(task, WithHeads):
         with half:
@@ -171,8 +174,8 @@ def _step(
 
 
 def _hold(net: nn.Module, recipe: Recipe, step: int) -> bool:
-    """Let batch normalisations use the statistics that they have and keep them, once the recipe says so; and
-    whether it does.
+    """Freeze the statistics of batch normalisations from the step on that the recipe gives; returns whether
+    they are frozen.
     """
     held = step > (1 - recipe.held) * recipe.steps
     if held:
@@ -230,7 +233,7 @@ def _load(
         raise RestorationError(f"There is no {path} to resume from: start without --resume.") from error
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         raise RestorationError(
-            f"{path} cannot be resumed from ({type(error).__name__}: {error}): start without --resume."
+            f"{path} cannot be read ({type(error).__name__}: {error}): start without --resume."
         ) from error
     try:
         net.load_state_dict(state["net"])

@@ -25,8 +25,8 @@ from heliorestore.train.scenes import scene_file
 
 VALIDATION_SEED = 100_000  # the simulator's validation scenes begin here, far from the training scenes' seeds
 _CONTRASTS = (0.6, 1.5)  # and
-_LEVEL = 0.5  # of a patch in units of a contrast: those of the field are not known so well
-_FLOOR = 0.05  # of the contrast: errors below it matter no more
+_LEVEL = 0.5  # of a patch in units of a contrast: those of a real field are less well known
+_FLOOR = 0.05  # of the contrast: smaller errors hardly count
 _SETTLING = 24  # batches
 _FEWER = 0.1  # share of bursts that have fewer frames than the network takes
 _PHOTON_SHARE = 0.8  # of the noise variance at the mean intensity
@@ -34,8 +34,8 @@ _PHOTON_SHARE = 0.8  # of the noise variance at the mean intensity
 
 @dataclass(frozen=True, kw_only=True)
 class MfbdRecipe(Recipe):
-    """A recipe with the Sun and the air: see `train.bursts.Days`; `noise` is drawn between its ends, in units
-    of the mean.
+    """A recipe with the Sun and the air: see `train.bursts.Days`; `noise` is drawn between its limits, in
+    units of the mean.
 
     `loss` is the squared error: `relative` to that of the sharpest frame, burst by burst, or `plain` in units
     of its contrast.
@@ -113,8 +113,8 @@ class MfbdTask:
         ]
 
     def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames (batch, frame, y, x), the sharpest first, with noise; and (batch, 2, y, x): targets, and
-        what their errors weigh.
+        """Frames (batch, frame, y, x), the sharpest first, with noise; and (batch, 2, y, x): targets, and the
+        weights of their errors.
         """
         samples = [self._sample(random, patch) for _ in range(size)]
         frames, targets = (torch.stack(side) for side in zip(*samples, strict=True))
@@ -128,7 +128,7 @@ class MfbdTask:
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Weighted mean of the squared errors; all outputs of the recurrent network count (eq. 4).
 
-        A plain mean is that of the worst bursts alone: relative to the sharpest frame's errors the good ones
+        The worst bursts would dominate a plain mean: relative to the sharpest frame's errors the good ones
         count as much.
         """
         return ((outputs - targets[:, :1]).square() * targets[:, 1:]).mean()
@@ -145,17 +145,19 @@ class MfbdTask:
         return {"loss": float(np.mean(losses)), "relative_to_best_frame": float(np.mean(ratios))}
 
     def error_over_spread(self, net: nn.Module) -> float:
-        """How many times the spread of a committee the error of its mean is (rms), over the validation
+        """The rms error of a committee's mean over the rms spread of its members, over the validation
         bursts.
         """
         random = np.random.default_rng(VALIDATION_SEED)
         errors, spreads = [], []
         with torch.inference_mode():
             for frames, target in self.noisy():
+                # The sharpest frame leads in every member, as in the method.
                 orders = [
                     np.concatenate([[0], 1 + random.permutation(frames.shape[1] - 1)])
                     for _ in range(ORIENTATIONS)
                 ]
+                # Turned and turned back, as the method's committee does it.
                 members = torch.cat(
                     [
                         turned_back(net(turned(frames[:, order], n)), n)[:, -1:]
@@ -195,6 +197,7 @@ class MfbdTask:
         frames, target = torch.from_numpy(cut[_ordered(random, len(cut) - 1)]), torch.from_numpy(cut[-1:])
         frames = frames + _between(random, self.recipe.noise) * noise_of(frames, random)
         factor = float(random.uniform(*_CONTRASTS) / self.contrasts[number][day, object_])
+        # A patch may be darker or brighter than its field, whose mean the frames are scaled by.
         level = float(random.uniform(-_LEVEL, _LEVEL))
         return (frames - 1) * factor + level, (target - 1) * factor + level
 
@@ -203,6 +206,7 @@ class MfbdTask:
         norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
+            # Running means lag behind the weights: these are measured with the weights as they are.
             norm.reset_running_stats()
             norm.momentum = None  # the mean over all batches
             norm.train()
@@ -216,8 +220,8 @@ class MfbdTask:
 
 
 def _weights(frames: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """What the squared errors of bursts (batch, frame, y, x) weigh (batch, 1, 1, 1): less where the sharpest
-    frame is bad.
+    """Weights (batch, 1, 1, 1) of the squared errors of bursts (batch, frame, y, x): smaller where the
+    sharpest frame is bad.
     """
     return 1 / ((frames[:, :1] - targets).square().mean((1, 2, 3), keepdim=True) + _FLOOR**2)
 
@@ -225,11 +229,13 @@ def _weights(frames: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def noise_of(frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
     """Photon and read noise of unit variance at an intensity of 1."""
     normal = torch.from_numpy(random.standard_normal(frames.shape, np.float32))
+    # Photon noise as a Gaussian of the same variance: at a noise of 1 % or less a pixel has 10,000 photons or
+    # more.
     return normal * (_PHOTON_SHARE * frames.clamp(min=0) + 1 - _PHOTON_SHARE).sqrt()
 
 
 def _ordered(random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
-    """Numbers of the frames to give: the sharpest, then the others in any order; sometimes only some,
+    """Numbers of the frames to use: the sharpest, then the others in random order; sometimes only some,
     repeated.
     """
     kept = int(random.integers(1, count)) if count > 1 and random.random() < _FEWER else count
@@ -238,12 +244,12 @@ def _ordered(random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
 
 
 def _between(random: np.random.Generator, ends: tuple[Any, ...]) -> float:
-    """A number between both ends, evenly in its logarithm."""
+    """A random number between both ends, uniform in its logarithm."""
     return math.exp(random.uniform(math.log(ends[0]), math.log(ends[1])))
 
 
 class MfbdTrainer:
-    """How the MFBD networks are trained, as `train.trainer` wants to know it."""
+    """The training of the MFBD networks, for `train.trainer`."""
 
     recipe = MfbdRecipe
 

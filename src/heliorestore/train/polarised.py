@@ -1,4 +1,4 @@
-"""Maps of polarised light whose truth is known, and noise as cameras and image reconstruction leave it."""
+"""Maps of polarised light with known truth, and the noise of cameras and of image reconstruction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OFFSETS = 3  # wavelengths of a scene
 _TELESCOPE = KNOWN["crisp-6302"]
 _PIXELS_ARCSEC = (0.045, 0.059, 0.08, 0.11)  # of a telescope of 1 m, whose resolution is 0.13 arcsec
 _SCENES: tuple[SceneName, ...] = ("granulation", "sunspot")
-_LIGHT_RMS = 4e-3  # of maps made of light, as an MHD simulation of emerging flux has it
+_LIGHT_RMS = 4e-3  # of maps made from light, as in an MHD simulation of emerging flux
 
 
 def simulated(number: int, seed: int) -> tuple[str, list[Map]]:
@@ -48,7 +48,7 @@ def simulated(number: int, seed: int) -> tuple[str, list[Map]]:
 
 
 def of_light(image: npt.NDArray[np.float64]) -> list[Map]:
-    """Maps (y, x) like V, Q and U made of a continuum image: no physics, but the shapes of what it shows.
+    """Maps (y, x) like V, Q and U made from a continuum image: not physics, but its shapes.
 
     V is the darkness between granules, its sign that of the surrounding brightness; Q and U are the square of
     the gradient.
@@ -67,8 +67,8 @@ def of_light(image: npt.NDArray[np.float64]) -> list[Map]:
 
 
 def noise(random: np.random.Generator, shape: tuple[int, int]) -> Map:
-    """Noise (y, x) of unit standard deviation: white, smoothed, or what a reconstruction leaves within a
-    telescope's cut-off.
+    """Noise (y, x) of unit standard deviation: white, smoothed, or limited to a telescope's cut-off as by a
+    reconstruction.
     """
     kind = random.integers(4)
     if kind < 2:
@@ -94,10 +94,11 @@ def correlated_noise(
     Towards half of the cut-off the amplitude rises to 1 + `boost`, as a deconvolution amplifies it.
     """
     frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :])
+    # The cut-off has a soft edge: a sharp one would ring in the noise.
     response = np.exp(-2 * (np.pi * smoothing_px * frequency) ** 2) / (1 + np.exp(60 * (frequency - cutoff)))
     response = response * (1 + boost * np.exp(-(((frequency / cutoff - 0.5) / 0.25) ** 2)))
     made = np.fft.irfft2(np.fft.rfft2(random.standard_normal(shape)) * response, s=shape)
-    # Noise is scaled by what it should be, not by what it happens to be in this patch.
+    # Scaled by the expected deviation, not by the one that this patch happens to have.
     weight = np.full(frequency.shape, 2.0)
     weight[:, 0] = 1.0
     if shape[1] % 2 == 0:

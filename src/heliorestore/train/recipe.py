@@ -20,10 +20,9 @@ class Recipe:
     """What every training needs; a network's own recipe adds its data.
 
     The learning rate rises over `warmup` steps, stays, and falls to zero over the last `cooldown` fraction of
-    the steps: a run that was stopped goes on under a recipe with more or fewer steps. Over the last `held`
-    fraction the statistics of batch normalisations stay as they were measured, so that the network learns
-    with those that it will be used with. `half` stores the weights in half precision, `start` names weights
-    to begin with.
+    the steps: a stopped run can continue under a recipe with more or fewer steps. Over the last `held`
+    fraction the statistics of batch normalisations are frozen, so that the network learns with those with
+    which it will be used. `half` stores the weights in half precision, `start` names weights to begin with.
     """
 
     name: str
@@ -62,6 +61,7 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
+        # Adam's moments are poor estimates at first: large steps would waste the first weights.
         rising = (step + 1) / self.warmup if step < self.warmup else 1.0
         tail = max(1, round(self.cooldown * self.steps))
         return self.learning_rate * max(0.0, min(rising, (self.steps - step) / tail))
@@ -76,12 +76,12 @@ def bundled() -> dict[str, Path]:
 def read_table(source: str | Path, *, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The table of a TOML file, or of the bundled recipe of that name.
 
-    What it does not say is as in the recipe that it is `like`: a bundled one, or a file beside it. `readers`
-    are those on the way here.
+    Missing values come from the recipe that it is `like`: a bundled one, or a file beside it. `readers` are
+    the recipes read so far.
     """
     path = bundled().get(str(source), Path(source))
     if path in readers:
-        raise SettingsError(f"The recipe {path} is like itself: `like` must lead to another one.")
+        raise SettingsError(f"The recipe {path} is `like` itself: `like` must name another one.")
     try:
         with path.open("rb") as file:
             table = tomllib.load(file)
@@ -97,7 +97,7 @@ def read_table(source: str | Path, *, readers: tuple[Path, ...] = ()) -> dict[st
 
 
 def from_table(cls: type[R], table: dict[str, Any]) -> R:
-    """Make a recipe of a table; an unknown name or a value of the wrong kind is a SettingsError."""
+    """Make a recipe from a table; an unknown name or a value of the wrong kind is a SettingsError."""
     known = {field.name: field for field in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     for name, value in table.items():
@@ -107,6 +107,7 @@ def from_table(cls: type[R], table: dict[str, Any]) -> R:
             raise SettingsError(f"A recipe has no {name!r}{hint}")
         default = known[name].default
         wanted = str if default is dataclasses.MISSING else type(default)
+        # TOML distinguishes 1 from 1.0, users do not.
         values[name] = (
             float(value)
             if wanted is float and type(value) is int
@@ -115,12 +116,10 @@ def from_table(cls: type[R], table: dict[str, Any]) -> R:
             else value
         )
         if type(values[name]) is not wanted:
-            raise SettingsError(
-                f"The recipe's {name} is {value!r}; it must be of the kind {wanted.__name__}."
-            )
+            raise SettingsError(f"The recipe's {name} is {value!r}; it must be of type {wanted.__name__}.")
     missing = [
         name for name, field in known.items() if field.default is dataclasses.MISSING and name not in table
     ]
     if missing:
-        raise SettingsError(f"The recipe does not say {', '.join(missing)}.")
+        raise SettingsError(f"The recipe lacks {', '.join(missing)}.")
     return cls(**values)

@@ -14,17 +14,17 @@ import numpy.typing as npt
 from heliorestore.errors import BurstError, SettingsError
 
 Kind = Literal["continuum", "magnetogram"]
-FIELD_ARCSEC = (56.0, 40.0, 28.0)  # a spot is as large as its field allows: three sizes of them
+FIELD_ARCSEC = (56.0, 40.0, 28.0)  # a spot fills its field: so there are three sizes of spots
 _PIXEL_ARCSEC = 0.084
 _GAUSS_PER_KILOGAUSS = 1000.0
 
 
 @dataclass(frozen=True)
 class SceneFile:
-    """A cut-out of a FITS image: intensities relative to the mean become its `power` (1 for a continuum near
-    600 nm).
+    """A cut-out of a FITS image: intensities relative to the mean are raised to `power` (1 for a continuum
+    near 600 nm).
 
-    A power above 1 carries infrared intensities to 617 nm and makes up for the contrast that the telescope
+    A power above 1 converts infrared intensities to 617 nm and compensates the contrast that the telescope
     has lost.
     """
 
@@ -60,7 +60,7 @@ def simulated(kind: Kind, count: int, seed: int) -> Iterator[Scene]:
 
 
 def read(scene: SceneFile, folder: Path) -> Scene:
-    """Read a cut-out; its mean over the brighter half stands for the quiet Sun."""
+    """Read a cut-out; the mean of its brighter pixels serves as the quiet Sun."""
     from astropy.io import fits
 
     path = folder / scene.file
@@ -68,7 +68,7 @@ def read(scene: SceneFile, folder: Path) -> Scene:
         data: Any = fits.getdata(path)
     except OSError as error:
         raise BurstError(
-            f"The scene {path} cannot be read ({error}): --data says in which folder the recipe's files are."
+            f"The scene {path} cannot be read ({error}): --data is the folder of the recipe's files."
         ) from error
     image = np.asarray(data, np.float64)[_cut(scene.rows), _cut(scene.columns)]
     if image.ndim != 2 or min(image.shape) < 16:
@@ -76,15 +76,15 @@ def read(scene: SceneFile, folder: Path) -> Scene:
             f"The cut-out {scene} of {path} has the shape {image.shape}; it must be an image "
             "of at least 16 pixels."
         )
+    # Without umbrae and pores.
     quiet = image[image > np.median(image) * 0.8].mean()
     return path.stem, (image / quiet) ** scene.power, scene.pixel_arcsec
 
 
 def field_of_darkness(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """A line-of-sight field (y, x) in kG for a continuum image: what is dark by more than granules is
-    magnetic.
+    """A line-of-sight field (y, x) in kG for a continuum image: places darker than granulation are magnetic.
 
-    3 kG where no light is left, in proportion to the darkness below 0.85; no physics but the shapes of a real
+    Proportional to the darkness below 0.85, up to 3 kG without light; not physics, but the shapes of a real
     spot.
     """
     return np.asarray(3.0 * np.clip(0.85 - image, 0, None) / 0.85)

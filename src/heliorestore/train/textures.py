@@ -1,5 +1,5 @@
-"""What a blur is learned on besides the Sun: random textures, cells with sharp borders, and points on a dark
-sky.
+"""Objects besides the Sun from which a blur is learned: random textures, cells with sharp borders, and points
+on a dark sky.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `heliorestore train` does: recipe in, weights with their record out."""
+"""`heliorestore train`: recipe in, weights with their record out."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from heliorestore.train.recipe import Recipe, from_table, read_table
 
 
 class Trainer(Protocol):
-    """What is particular to the networks of one method."""
+    """The parts of a training that are specific to the networks of one method."""
 
     recipe: type[Any]  # its Recipe
 
     def task(self, recipe: Any, folder: Path) -> Task:
-        """The data of a recipe, whose files lie in `folder`."""
+        """The data of a recipe, whose files are in `folder`."""
         ...
 
     def start(self, net: nn.Module) -> None:
@@ -33,7 +33,7 @@ class Trainer(Protocol):
         ...
 
     def record(self, net: nn.Module, task: Any, recipe: Any) -> weights.WeightsRecord:
-        """Measure the trained network and say what it is for."""
+        """Measure the trained network and describe its purpose."""
         ...
 
 
@@ -51,6 +51,7 @@ def run(
     trainer = _trainer(method)
     check_folder(output)
     recipe: Recipe = from_table(trainer.recipe, read_table(source))
+    # For the first weights; every step has a stream of its own.
     torch.manual_seed(recipe.seed)
     net = weights.build(recipe.architecture)
     began = ""
@@ -78,12 +79,12 @@ def finish(
     output: Path,
     began: str = "",
 ) -> Path:
-    """Write the trained weights with the record of recipe, seed, data and measured quality; `began` tells of
-    the weights before.
+    """Write the trained weights with the record of recipe, seed, data and measured quality; `began` describes
+    the weights from which it started.
     """
     net.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload] # torch's stub lacks memory_format
     if recipe.half:
-        net.half().float()  # what is measured is what is stored
+        net.half().float()  # the stored weights are measured, not the more precise ones
     record = dataclasses.replace(
         trainer.record(net, task, recipe),
         name=recipe.name,

@@ -1,5 +1,4 @@
-"""Two telescopes look at one scene: what HMI sees, and what one of twice its aperture would see on half the
-pixels.
+"""Two telescopes look at one scene: HMI, and one of twice its aperture with pixels of half the size.
 
 Both images are kept on a grid of four samples per HMI pixel, from which registered pairs are cut without
 interpolation: samples 4i + 1 and 4i + 3 are the output pixels that lie within the input pixel centred on
@@ -37,7 +36,7 @@ class Views:
 
     @property
     def room(self) -> tuple[int, int]:
-        """Numbers of HMI pixels that fit along y and x, whatever sample the cut starts from."""
+        """Numbers of HMI pixels that fit along y and x, from whichever sample the cut starts."""
         rows, columns = self.low.shape
         return (rows - SAMPLES) // SAMPLES, (columns - SAMPLES) // SAMPLES
 
@@ -67,12 +66,14 @@ def observe(name: str, scene: npt.NDArray[np.floating], pixel_arcsec: float) -> 
             f"The scene {name} has {scene.shape} pixels of {pixel_arcsec} arcsec: it is smaller "
             "than two HMI pixels."
         )
+    # Mirrored to twice the size, the scene is periodic without a jump at its borders.
     mirrored = torch.from_numpy(
         np.pad(scene.astype(np.float64), [(0, n) for n in scene.shape], mode="symmetric")
     )
     spectrum = torch.fft.rfft2(mirrored)
     views = []
     for telescope in (HMI, TWICE):
+        # On the scene's own pixels, which are finer than the telescope resolves.
         psf = telescope_psf(
             dataclasses.replace(telescope, pixel_arcsec=pixel_arcsec), (mirrored.shape[0], mirrored.shape[1])
         )

@@ -180,7 +180,7 @@ def test_layers_to_work_with_are_not_written_and_other_shapes_are_refused(viewer
     with fits.open(out) as hdus:
         assert len(hdus) == 1
         np.testing.assert_array_equal(hdus[0].data, image.data)
-    with pytest.raises(heliorestore.errors.RestorationError, match="my line is none"):
+    with pytest.raises(heliorestore.errors.RestorationError, match="my line is not an image"):
         save(out, [image.as_layer_data_tuple(), (np.zeros((2, 2)), {"name": "my line"}, "shapes")])
 
 

@@ -195,7 +195,7 @@ def test_the_layers_that_help_are_used_again_and_offered_nowhere(compare, viewer
     save(tmp_path / "all.fits", [layer.as_layer_data_tuple() for layer in viewer.layers])
     with fits.open(tmp_path / "all.fits") as hdus:
         assert [hdu.data.shape for hdu in hdus] == [(20, 30)] * 3
-    with pytest.raises(RestorationError, match="only help to look at"):
+    with pytest.raises(RestorationError, match="These layers are tools"):
         save(tmp_path / "none.fits", [layer.as_layer_data_tuple() for layer in helping])
 
 
@@ -325,7 +325,7 @@ def test_what_cannot_be_compared_is_said(compare, viewer):
     assert "a whole multiple" in compare.problem.text()
     viewer.layers.clear()
     choose(compare, "split")
-    assert "There are not two image layers" in compare.problem.text()
+    assert "Two image layers are needed" in compare.problem.text()
 
 
 @pytest.mark.parametrize("how", ["blink", "split", "difference", "side by side"])

@@ -45,7 +45,7 @@ def test_the_spread_is_shown_on_request(mfbd_panel, viewer, finish):
     outcome = finish(mfbd_panel, mfbd_panel.run_panel.run_button.click)
     assert outcome.end.value == "finished"
     spread = viewer.layers["mfbd 1 burst spread"]
-    assert "not how far all of them are off" in mfbd_panel.about_spread.text()
+    assert "not how far they are all wrong" in mfbd_panel.about_spread.text()
     assert not mfbd_panel.about_spread.isHidden()
     assert viewer.layers["mfbd 1 burst"].data.shape == (32, 40)
     assert not spread.visible
@@ -97,7 +97,7 @@ def test_the_network_needs_no_instrument_but_momfbd_does(mfbd_panel, viewer, fin
     assert mfbd_panel.instrument.missing.isHidden()
     mfbd_panel.momfbd_button.click()
     assert (
-        "does not say the aperture, the pixel size and the wavelength" in mfbd_panel.run_panel.problem.text()
+        "does not give the aperture, the pixel size and the wavelength" in mfbd_panel.run_panel.problem.text()
     )
     assert finish(mfbd_panel, mfbd_panel.run_panel.run_button.click).end.value == "finished"
     assert "size of the pixels is unknown" in mfbd_panel.run_panel.messages.text()

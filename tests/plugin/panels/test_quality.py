@@ -94,7 +94,7 @@ def test_charts_are_saved_as_picture_and_as_numbers(quality, qtbot, tmp_path):
         re.findall(r">([^<]+)</text>", (tmp_path / "chart.svg").read_text())
     )
     quality.save_charts(tmp_path / "chart.jpg")
-    assert "it ends in .png, .pdf or .svg" in quality.said.text()
+    assert "its name must end in .png, .pdf or .svg" in quality.said.text()
     quality.save_csv(tmp_path / "chart.csv")
     text = (tmp_path / "chart.csv").read_text()
     assert "spatial frequency [cycles/arcsec]" in text

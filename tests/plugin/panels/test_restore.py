@@ -238,7 +238,7 @@ def test_a_storm_of_snapshots_leaves_the_last_on_the_loss_curve(curve, qtbot):
 
 @pytest.mark.parametrize(
     ("how", "words"),
-    [("runtime", "shapes do not fit"), ("memory", "memory is not enough"), ("gpu", "memory is not enough")],
+    [("runtime", "shapes do not fit"), ("memory", "not enough memory"), ("gpu", "not enough memory")],
 )
 def test_an_error_reaches_the_user_and_the_next_run_works(panel, viewer, finish, notices, how, words):
     set_fields(panel, fail=how)
@@ -264,7 +264,7 @@ def test_pause_step_and_go_on(panel, finish, qtbot):
         False,
         True,
     )
-    assert run.run_button.text() == "Go on"
+    assert run.run_button.text() == "Continue"
     run.step_button.click()
     qtbot.waitUntil(lambda: run.snapshot.step == 2, timeout=20_000)
     assert finish(panel, run.run_button.click).end.value == "finished"
@@ -277,7 +277,7 @@ def test_a_run_that_waits_for_settings_at_its_end_is_shown_and_can_be_stopped(pa
     job = dataclasses.replace(panel.job(), holds=True)
     run.start(job, panel.make_layers(job))
     qtbot.waitUntil(lambda: run.state.name == "HOLDING" and run.snapshot is not None, timeout=20_000)
-    assert "waiting for a change" in run.status.text()
+    assert "Waiting for a change" in run.status.text()
     assert (run.run_button.isEnabled(), run.pause_button.isEnabled()) == (False, False)
     assert finish(panel, run.stop_button.click).end.value == "stopped"
 
@@ -395,7 +395,7 @@ def test_what_is_unknown_is_asked_for_in_the_panel(panel, viewer, finish):
     )
     panel.layer_list.choose([viewer.layers["plain"]])
     panel.run_panel.run_button.click()
-    assert "does not say the aperture, the pixel size and the wavelength" in panel.run_panel.problem.text()
+    assert "does not give the aperture, the pixel size and the wavelength" in panel.run_panel.problem.text()
     assert not panel.instrument.missing.isHidden()
     panel.instrument.choice.setCurrentIndex(panel.instrument.choice.findData("crisp-8542"))
     panel.instrument.numbers["pixel_arcsec"].setText("0.06")

@@ -185,7 +185,7 @@ def test_layers_that_do_not_fit_are_explained(burst):
         burst_of([])
     with pytest.raises(BurstError, match=r"differ in shape \(sun WB 4x24x30, other 5x5\)"):
         burst_of([layer, Layer.create(np.ones((5, 5)), {"name": "other"}, "image")])
-    with pytest.raises(BurstError, match="cube is no burst: it has 4 axes"):
+    with pytest.raises(BurstError, match="cube is not a burst: it has 4 axes"):
         burst_of([Layer.create(np.ones((2, 2, 5, 5)), {"name": "cube"}, "image")])
     with pytest.raises(BurstError, match="it has colours"):
         burst_of([Layer.create(np.ones((5, 5, 3)), {"name": "photo", "rgb": True}, "image")])

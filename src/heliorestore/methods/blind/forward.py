@@ -209,9 +209,7 @@ class Flow:
         return lru_cache(maxsize=1)(partial(_flat_tops, frequencies, limits))
 
     def sharp(self, objects: torch.Tensor, knobs: Filter) -> torch.Tensor:
-        """Objects after the filter of eq. 16; wrapped around, for what lies at their edges no pixel sees
-        well.
-        """
+        """Objects after the filter of eq. 16, wrapped around: data barely constrain the edge pixels."""
         return filtered(objects, self.filters(knobs), "periodic")
 
     @cached_property

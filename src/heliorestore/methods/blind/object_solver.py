@@ -16,7 +16,7 @@ from heliorestore.optics.filters import filtered, frequency
 from heliorestore.optics.penalties import Kind, penalty
 from heliorestore.optics.psf import Optics, otf, psf
 
-_SAMPLES = 48  # PSFs that tell the mean power of all
+_SAMPLES = 48  # PSFs from which the mean power of all is estimated
 _LEAST = 1e-6  # of the power at frequency 0: what is inverted is no smaller
 
 
@@ -90,8 +90,8 @@ def solve_objects(transfers: Transfers, objects: torch.Tensor, knobs: Knobs, ite
 
 
 def preconditioner(transfers: Transfers, knobs: Knobs) -> torch.Tensor:
-    """About the inverse (object, ky, kx) of what `solve_objects` inverts: what it would be were all PSFs
-    alike and the field endless.
+    """Approximate inverse (object, ky, kx) of the operator of `solve_objects`: exact if all PSFs were equal
+    and the field infinite.
     """
     flow = transfers.flow
     rows, columns = flow.object_shape

@@ -41,7 +41,7 @@ def descend(
     second: float = _SECOND,
 ) -> tuple[torch.Tensor, Moments]:
     """Values after one step of about `rate` (a number, or one for each value) against the gradient, and the
-    moments to go on with.
+    moments for the next step.
     """
     steps = moments.steps + 1
     mean = _FIRST * moments.first + (1 - _FIRST) * gradient

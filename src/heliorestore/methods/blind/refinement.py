@@ -29,7 +29,7 @@ _MEMORY = 0.95  # of Adam's mean square: the slopes fall fast, and an older one 
 # of the size of the objects: their state, filters, and what penalties and conjugate gradients make at the
 # peak
 _OBJECT_ARRAYS = 48
-_STALLED = 0.005  # a residual that falls by less than this fraction stands still
+_STALLED = 0.005  # a residual that falls by less than this fraction has stalled
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ class BlindSettings(Settings):
         unit="px",
         minimum=16,
         maximum=512,
-        help="Side of the patches that are taken to have one PSF each.",
+        help="Side of the patches, each assumed to have one PSF.",
     )
     r0_cm: float = option(
         10.0,
@@ -72,7 +72,7 @@ class BlindSettings(Settings):
     )
     align: bool = option(True, help="Move every frame by whole pixels onto the mean before anything else.")
     destretch: bool = option(
-        False, help="Take local displacements off every frame as well, for strong image motion."
+        False, help="Remove local displacements from every frame as well, for strong image motion."
     )
     memory_gb: float | None = option(
         None,
@@ -82,7 +82,7 @@ class BlindSettings(Settings):
         help="Memory for the work; half of what is free by default.",
     )
     checkpoint: str = option(
-        "", help="File to save the run's state in every minute; a run that finds it goes on from there."
+        "", help="File to save the run's state in every minute; a run that finds it continues from there."
     )
 
     def wavefronts(

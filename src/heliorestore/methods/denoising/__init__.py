@@ -1,1 +1,1 @@
-"""What the denoisers share: pairs of noisy images, and what polarised light is made of."""
+"""Shared by the denoisers: pairs of noisy images, and the properties of polarised light."""

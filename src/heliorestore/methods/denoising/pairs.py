@@ -1,5 +1,5 @@
-"""Training on the observation itself: the same place at neighbouring times, in and out, with independent
-noise (Noise2Noise).
+"""Training on the observation itself: input and target are the same place at neighbouring times, with
+independent noise (Noise2Noise).
 
 Lehtinen et al. (2018), arXiv:1803.04189; Diaz Baso et al. (2019), section 3.2.
 """
@@ -23,11 +23,11 @@ from heliorestore.nets.uncertainty import unlikelihood
 PATCH = 52  # pixels
 BATCH = 10
 _SMALLEST = 24
-_HELD_OUT = 0.15  # of the columns, on the right: no patch shows them
+_HELD_OUT = 0.15  # of the columns, on the right: never in a patch
 _FEWEST_HELD = 16  # columns
-_JUDGED = 6  # pairs of images that the hold-out is judged by
+_JUDGED = 6  # pairs of images on which the hold-out loss is measured
 _LOADED = 24  # pairs of images that the patches of an epoch come from
-_CANDIDATES = 4  # places of which every other patch is the one with the strongest signal
+_CANDIDATES = 4  # places, of which every other patch takes the one with the strongest signal
 
 Group = tuple[int, ...]  # objects that enter as channels
 
@@ -49,21 +49,21 @@ class Pairs:
     def __post_init__(self) -> None:
         if self.frames < 2:
             raise SettingsError(
-                "Training on the observation needs two frames at least, for pairs of neighbouring times; "
-                "this burst has one. What is "
-                "possible for a single image: weights that were trained before (--weights NAME, without "
-                "--fit)."
+                "Training on the observation needs at least two frames, for pairs of neighbouring "
+                "times; this burst has one. For a single image use weights that were trained before "
+                "(--weights NAME, without --fit)."
             )
         if min(self.shape[0], self.split) < _SMALLEST:
             raise SettingsError(
-                f"Images of {self.shape[0]} x {self.shape[1]} pixels are too small to train on; {_SMALLEST} "
-                f"x {_SMALLEST + _FEWEST_HELD} "
-                "is the least. Apply weights that were trained before (--weights NAME, without --fit)."
+                f"Images of {self.shape[0]} x {self.shape[1]} pixels are too small to train on; the "
+                f"smallest possible are {_SMALLEST} x {_SMALLEST + _FEWEST_HELD}. Apply weights that "
+                "were trained before (--weights NAME, without --fit)."
             )
 
     @property
     def split(self) -> int:
         """The first column that is held out."""
+        # One strip, not scattered patches, whose neighbours would give the answer away.
         return self.shape[1] - max(round(_HELD_OUT * self.shape[1]), _FEWEST_HELD)
 
     @property
@@ -73,7 +73,8 @@ class Pairs:
     def load(
         self, random: np.random.Generator
     ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-        """Pairs of neighbouring times, strong signals favoured, of either order."""
+        """Pairs of neighbouring times in either order; groups with strong signals are preferred."""
+        # Limited on both sides: weak groups are seen too, and one strong group does not crowd out the others.
         chances = np.clip(np.asarray(self.strengths, float), 0.2, 2.0)
         loaded = []
         for _ in range(min(_LOADED, len(self.groups) * (self.frames - 1))):
@@ -113,8 +114,8 @@ class Pairs:
         *,
         spectral: bool,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """A place of both images, every other one the strongest of several; turned, mirrored, of either sign
-        and order of wavelengths.
+        """One place of both images, every other one the strongest of several; randomly turned, mirrored,
+        negated and reversed in wavelength.
         """
         side = self.patch
         places = []
@@ -124,8 +125,9 @@ class Pairs:
                 int(random.integers(self.split - side + 1)),
             )
             places.append(np.s_[..., row : row + side, column : column + side])
-        # noise has no part in it
+        # The product of both images: their independent noise averages out, so only signal can win.
         place = max(places, key=lambda where: float(np.nan_to_num(pair[0][where] * pair[1][where]).sum()))
+        # On the Sun all orientations and both signs of a polarisation are equally likely.
         turns, mirror, sign = int(random.integers(4)), random.random() < 0.5, random.choice((-1.0, 1.0))
         backwards = spectral and random.random() < 0.5
         made = []
@@ -139,7 +141,7 @@ class Pairs:
 
 @dataclass
 class State:
-    """Where a training stands: all that a checkpoint keeps."""
+    """The state of a training: everything that a checkpoint keeps."""
 
     epoch: int
     net: dict[str, Any]
@@ -152,8 +154,8 @@ class State:
 
 @dataclass(frozen=True)
 class Aim:
-    """What a training makes smaller: `variance` is the noise's in the network's unit, for the second head if
-    it is to learn.
+    """The loss of a training: `variance` is that of the noise in the network's unit; with `uncertainty` the
+    second head learns too.
     """
 
     loss: Literal["L2", "L1"]
@@ -161,27 +163,30 @@ class Aim:
     variance: float
 
     def of(self, net: Denoiser, noisy: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        """The mean error against the other noisy image, in units of the noise; bad pixels of it do not count.
+        """The mean error against the other noisy image, in units of the noise; its bad pixels do not count.
 
-        The second head learns by equation 1, with sigma^2 = sigma_net^2 + sigma_noise^2, for its target is
+        The second head learns by equation 1 with sigma^2 = sigma_net^2 + sigma_noise^2, because its target is
         noisy too.
         """
         good = torch.isfinite(other)
         target = torch.where(good, other, 0.0)
         denoised = net(torch.nan_to_num(noisy, nan=0.0)).float()
         error = torch.where(good, denoised - target, 0.0) / self.variance**0.5
+        # Turns the means below into means over the good pixels.
         weight = max(float(good.float().mean()), 1e-6)
         total: torch.Tensor = (error.abs() if self.loss == "L1" else error.square()).mean() / weight
         if not self.uncertainty:
             return total
         own = net.log_variance(torch.nan_to_num(noisy, nan=0.0)).float() - math.log(self.variance)
+        # softplus(log x) = log(1 + x): the log variance with the target's own noise added. Detached, because
+        # the image must not be drawn to where the variance is small.
         return total + unlikelihood(error.detach().square(), nn.functional.softplus(own))
 
 
 def train_epoch(
     net: Denoiser, optimiser: torch.optim.Optimizer, batches: Any, aim: Aim, device: torch.device
 ) -> float:
-    """Go once through the batches; the mean loss."""
+    """Train on all batches once; returns the mean loss."""
     net.train()
     losses = []
     for noisy, other in batches:
@@ -205,6 +210,7 @@ def judge(
     with torch.inference_mode():
         for pair in pairs:
             one, two = (torch.from_numpy(np.ascontiguousarray(image))[None].to(device) for image in pair)
+            # Either image can be the noisy input.
             losses += [float(aim.of(net, one, two)), float(aim.of(net, two, one))]
     return float(np.mean(losses))
 

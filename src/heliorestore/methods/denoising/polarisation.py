@@ -1,4 +1,4 @@
-"""What a series of polarised light is made of: Stokes parameters, wavelengths, and the noise of each."""
+"""The components of a series of polarised light: Stokes parameters, wavelengths, and the noise of each."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from heliorestore.errors import SettingsError
 
 _STOKES = ("I", "Q", "U", "V")
 _GAUSSIAN_MAD = 0.6744897501960817  # median |x| of a unit Gaussian
-_PAIRS = 3  # of neighbouring frames that are compared for the noise
-_BOX = 9  # pixels: what varies more slowly is no noise
-_BRIGHT = 2.0  # an image whose median is so many of its deviations is an intensity
+_PAIRS = 3  # of neighbouring frames from which the noise is measured
+_BOX = 9  # pixels: slower variations are no noise
+_BRIGHT = 2.0  # an image whose median exceeds this many standard deviations is an intensity
 
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """One object: its Stokes parameter if the label tells, its `noise` (standard deviation), its median, its
-    signal over the noise.
+    """One object: its Stokes parameter if the label gives it, its `noise` (standard deviation), its median,
+    its signal over the noise.
     """
 
     stokes: str
@@ -30,15 +30,15 @@ class Light:
 
     @property
     def is_intensity(self) -> bool:
-        """Whether this is no polarisation, which has both signs."""
+        """Whether this is an intensity: polarisation has both signs."""
         return self.stokes == "I" or (
             not self.stokes and abs(self.level) > _BRIGHT * max(self.strength, 1.0) * self.noise
         )
 
 
 def stokes_of(label: str) -> str:
-    """I, Q, U or V where the label of an object ends so, as labels of cubes with a STOKES axis do, or
-    nothing.
+    """I, Q, U or V if the label of an object ends with it, as labels of cubes with a STOKES axis do; else
+    empty.
     """
     last = label.replace(",", " ").split()[-1:]
     return last[0] if last and last[0] in _STOKES else ""
@@ -61,16 +61,16 @@ def spectra(burst: Burst) -> list[tuple[int, ...]]:
     ):
         listed = "; ".join(f"{stokes or 'unnamed'}: {len(numbers)}" for stokes, numbers in found.items())
         raise SettingsError(
-            "Spectra need the same wavelengths, at least two, for every Stokes parameter; this burst has "
-            f"{listed}. "
-            "A cube whose CTYPEs name WAVE and STOKES has them; --objects may choose parts of it."
+            "Spectra need the same wavelengths, at least two, for every Stokes parameter; this burst "
+            f"has {listed}. A cube whose CTYPEs are WAVE and STOKES has them; --objects can choose "
+            "parts of it."
         )
     return [tuple(numbers) for numbers in found.values()]
 
 
 def light_of(burst: Burst, number: int) -> Light:
-    """Look at one object: the noise is what differs between neighbouring frames or, in a single one, between
-    neighbouring pixels.
+    """Measure one object: its noise is the difference between neighbouring frames or, in a single one,
+    between neighbouring pixels.
     """
     first = burst.image(number, 0).astype(np.float64)
     good = first[np.isfinite(first)]
@@ -80,14 +80,17 @@ def light_of(burst: Burst, number: int) -> Light:
     found = []
     for frame in sorted({0, (count - 1) // 2, count - 2})[:_PAIRS] if count > 1 else ():
         change = burst.image(number, frame + 1).astype(np.float64) - burst.image(number, frame)
+        # A difference has the noise of two frames.
         found.append(_deviation(change) / np.sqrt(2))
+    # The median of several pairs: one with a jump in seeing or pointing does not count.
     noise = float(np.median(found)) if found else _deviation(_detail(first))
     if not noise > 0:
         raise SettingsError(
-            f"{burst.labels[number]} shows no noise, for neighbouring frames, or pixels, are equal: leave it "
-            "out (--objects)."
+            f"{burst.labels[number]} shows no noise, because neighbouring frames, or pixels, are equal: "
+            "leave it out (--objects)."
         )
     level = float(np.median(good))
+    # The noise is part of the spread: subtracted below.
     spread = float(np.sqrt(np.mean((good - level) ** 2)))
     return Light(
         stokes_of(burst.labels[number]), noise, level, float(np.sqrt(max((spread / noise) ** 2 - 1, 0)))
@@ -95,8 +98,8 @@ def light_of(burst: Burst, number: int) -> Light:
 
 
 def block_means(residual: npt.NDArray[np.floating], side: int = 16) -> npt.NDArray[np.float64]:
-    """Means (y, x) over squares of `side` pixels of an image: of pure noise with standard deviation s, s /
-    side and no more.
+    """Means (y, x) over squares of `side` pixels of an image; for white noise of standard deviation s their
+    rms is s / side.
     """
     rows, columns = (n // side * side for n in residual.shape)
     blocks = np.asarray(residual[:rows, :columns], np.float64).reshape(
@@ -106,11 +109,10 @@ def block_means(residual: npt.NDArray[np.floating], side: int = 16) -> npt.NDArr
 
 
 def statistics(residual: FloatArray, noise: float, side: int = 16) -> dict[str, float]:
-    """What a residual (y, x) tells: its deviation relative to the noise, and the rms of its local means
+    """Statistics of a residual (y, x): its deviation relative to the noise, and the rms of its local means
     relative to pure noise's.
 
-    Where structure was removed, the local means are larger than 1; noise that is correlated has larger ones
-    too.
+    Where structure was removed, the local means exceed 1; those of correlated noise do too.
     """
     means = block_means(residual, side)
     means = means[np.isfinite(means)]
@@ -121,8 +123,8 @@ def statistics(residual: FloatArray, noise: float, side: int = 16) -> dict[str, 
 
 
 def _deviation(values: npt.NDArray[np.float64]) -> float:
-    """The standard deviation of the noise by the median modulus, which signals in a minority of the pixels do
-    not change.
+    """The standard deviation of the noise from the median modulus, which signals in a minority of the pixels
+    do not change.
     """
     good = values[np.isfinite(values)]
     return float(np.median(np.abs(good - np.median(good)))) / _GAUSSIAN_MAD if good.size else 0.0
@@ -130,11 +132,12 @@ def _deviation(values: npt.NDArray[np.float64]) -> float:
 
 def _detail(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """An image (y, x) without its mean over the good pixels of a box around every pixel; white noise keeps
-    its deviation.
+    its standard deviation.
     """
     side = min(_BOX, *(n if n % 2 else n - 1 for n in image.shape))
     good = np.isfinite(image)
     values, count = _box_sums(np.where(good, image, 0.0), side), _box_sums(good.astype(np.float64), side)
+    # The mean of n pixels contains the pixel itself: subtracting it leaves (n - 1) / n of the variance.
     return np.asarray((image - values / np.maximum(count, 1.0)) * np.sqrt(side**2 / max(side**2 - 1, 1)))
 
 
@@ -144,6 +147,7 @@ def _box_sums(image: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float
     """
     total = np.pad(image, side // 2, mode="symmetric")
     for axis in (0, 1):
+        # Running sums: the cost does not depend on the size of the box.
         running = np.cumsum(total, axis=axis)
         running = np.insert(running, 0, 0.0, axis=axis)
         count = running.shape[axis] - side

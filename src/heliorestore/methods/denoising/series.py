@@ -1,4 +1,4 @@
-"""A series of images with the network for it: what is read, denoised, shown, and gathered."""
+"""A series of images and its network: reading, denoising, showing and gathering."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from heliorestore.nets.tile_rows import restored_rows
 from heliorestore.nets.uncertainty import uncertain_image
 from heliorestore.snapshot import DATA_UNIT, SERIES, SERIES_AXES, Map, Snapshot, StopReason
 
-TILE = 256  # pixels, a multiple of what the network halves images to
+TILE = 256  # pixels, a multiple of the network's stride
 
 
 @dataclass(eq=False)
 class Job:
-    """A burst and the network for it; `images`, `residual` and `coverage` (object, y, x) are of the frame
-    that is shown.
+    """A burst and its network; `images`, `residual` and `coverage` (object, y, x) belong to the frame that is
+    shown.
     """
 
     burst: Burst
@@ -34,7 +34,7 @@ class Job:
     device: torch.device
     light: tuple[Light, ...]
     groups: tuple[Group, ...]
-    units: npt.NDArray[np.float64]  # what a value of 1 in the network is in the burst, per object
+    units: npt.NDArray[np.float64]  # the network's unit in that of the burst, per object
     levels: npt.NDArray[np.float64]
     messages: tuple[str, ...]
     images: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
@@ -52,7 +52,7 @@ class Job:
         return np.stack(planes)
 
     def show(self, frame: int) -> None:
-        """Let the shown images be those of this frame, as observed."""
+        """Show the images of this frame as observed."""
         if frame != self.frame:
             self.frame = frame
             self.observed = np.stack([self.burst.image(k, frame) for k in range(self.burst.shape[0])])
@@ -73,18 +73,21 @@ class Job:
         def run(images: torch.Tensor) -> torch.Tensor:
             return torch.cat(uncertain_image(self.net, images, passes), 1) if passes else self.net(images)
 
+        # 0 is the mean of polarised light, and of an intensity less its median: a hole disturbs its
+        # surroundings least.
         images = torch.from_numpy(np.nan_to_num(noisy, nan=0.0))[None].to(self.device)
         bands = (slice(top, min(top + TILE, noisy.shape[1])) for top in range(0, noisy.shape[1], TILE))
         rows = [restored_rows(run, images, band, side=TILE, reach=self.net.reach) for band in bands]
         found = torch.cat(rows, -2)[0].cpu().numpy()
         unit = self.units[list(group)].astype(np.float32)[:, None, None]
         level = self.levels[list(group)].astype(np.float32)[:, None, None]
+        # With `passes` the second half of the channels is the uncertainty, which has the same bad pixels.
         found = np.where(np.isfinite(np.tile(noisy, (len(found) // len(group), 1, 1))), found, np.nan)
         sigma = found[len(group) :]
         return found[: len(group)] * unit + level, sigma * unit if passes else sigma
 
     def residual(self) -> dict[str, Map]:
-        """The map of what was taken away from the frame that is shown."""
+        """The map of what was removed from the frame that is shown."""
         return {"residual": Map(self.observed - self.images, unit=DATA_UNIT, signed=True)}
 
     def snapshot(
@@ -95,7 +98,7 @@ class Job:
         losses: Mapping[str, float],
         stop: StopReason | None = None,
     ) -> Snapshot:
-        """The state as everybody may see it."""
+        """The state as a snapshot."""
         return Snapshot(
             step=step,
             total=total,
@@ -109,7 +112,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """All frames (object, frame, y, x), denoised and their uncertainty, as far as they were asked for."""
+    """All denoised frames (object, frame, y, x) and their uncertainty, as far as they were requested."""
 
     series: FloatArray | None
     uncertainty: FloatArray | None

@@ -1,1 +1,1 @@
-"""What the manifest names: readers, writers, sample data and menu commands."""
+"""The targets of the manifest: readers, writers, sample data and menu commands."""

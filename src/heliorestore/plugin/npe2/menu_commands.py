@@ -18,8 +18,8 @@ def use_for_fits() -> None:
     plugins = get_settings().plugins
     plugins.extension2reader = {**plugins.extension2reader, **dict.fromkeys(FITS_PATTERNS, "heliorestore")}
     show_info(
-        f"heliorestore now opens {', '.join(FITS_PATTERNS)} files; the preferences change that under "
-        "Plugins, file extension readers."
+        f"heliorestore now opens {', '.join(FITS_PATTERNS)} files; to change that, see Plugins, file "
+        "extension readers, in the preferences."
     )
 
 
@@ -67,4 +67,4 @@ def _cut(how: float | str) -> None:
 
     viewer = current_viewer()
     if viewer is None or not apply_cuts(viewer, how):
-        show_info("There is no image layer whose contrast could be set: open an image first.")
+        show_info("There is no image layer whose contrast can be set: open an image first.")

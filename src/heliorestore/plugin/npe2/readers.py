@@ -16,7 +16,7 @@ NOTHING: list[tuple[None]] = [(None,)]  # npe2's way to say that a file was hand
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[..., Sequence[tuple[object, ...]]] | None:
-    """Return the reader for a file, a list of files or a folder, or None for what is not ours."""
+    """Return the reader for a file, a list of files or a folder, or None for other files."""
     paths = [Path(path)] if isinstance(path, str) else [Path(p) for p in path]
     return read_layers if paths and all(_is_ours(p) for p in paths) else None
 
@@ -42,23 +42,22 @@ def load_layers(paths: Sequence[str | Path]) -> list[LayerData]:
 
 
 def _is_ours(path: Path) -> bool:
-    """A cheap look: a folder with a FITS or ANA file in it, or such a file that does not lack an image."""
+    """A quick check: a folder with a FITS or ANA file in it, or such a file with an image."""
     if path.is_dir():
         return any(entry.name.lower().endswith(SUFFIXES) for entry in path.iterdir() if entry.is_file())
     return path.name.lower().endswith(SUFFIXES) and not _lacks_image(path)
 
 
 def _lacks_image(path: Path) -> bool:
-    """Whether this is surely a FITS file without any image; what cannot be read is left to the reader to
-    explain.
-    """
+    """Whether this is certainly a FITS file without any image; the reader explains unreadable files."""
     from astropy.io import fits
 
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            # An ANA file, or a damaged one.
             if file.read(9) != b"SIMPLE  =":
                 return False
-        # Odd headers are the reader's business; here only the existence of an image counts.
+        # The reader reports odd headers; here only the existence of an image counts.
         with (
             warnings.catch_warnings(action="ignore"),
             fits.open(path, lazy_load_hdus=True, memmap=True) as hdus,

@@ -28,7 +28,7 @@ def open_sunspot() -> list[LayerData]:
 
 
 def open_truth() -> list[LayerData]:
-    """Layers of what the larger burst shows without air and noise."""
+    """Layers of the larger burst without atmosphere and noise."""
     return load_layers([sample_path("sunspot_truth.fits")])
 
 

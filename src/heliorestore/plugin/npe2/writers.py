@@ -33,19 +33,18 @@ def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
 
 
 def save(path: Path, layers: Sequence[LayerData]) -> Path:
-    """Write a snapshot if all layers show one, else each layer as an image extension; layers to work with are
-    left out.
+    """Write a snapshot if all layers show one, else each layer as an image extension; tool layers are left
+    out.
     """
     layers = [layer for layer in layers if is_exported(layer[1].get("metadata", {}))]
     if other := [str(arguments.get("name", "a layer")) for _, arguments, kind in layers if kind != "image"]:
         raise RestorationError(
-            f"A FITS file holds images, and {', '.join(other)} is none: select the image "
-            "layers and save those."
+            f"A FITS file holds images, and {', '.join(other)} is not an image: select the image layers "
+            "and save those."
         )
     if not layers:
         raise RestorationError(
-            "These layers only help to look at others and hold no image of their own: "
-            "choose the images themselves."
+            "These layers are tools without an image of their own: choose the images themselves."
         )
     snapshots = {id(s): s for data, arguments, _ in layers if (s := _snapshot(data, arguments)) is not None}
     if not snapshots:
@@ -61,11 +60,12 @@ def save(path: Path, layers: Sequence[LayerData]) -> Path:
 
 
 def _snapshot(data: Any, arguments: Mapping[str, Any]) -> Snapshot | None:
-    """The snapshot that a layer shows, unless its pixels were changed since."""
+    """The snapshot that a layer shows, unless its pixels have been changed since."""
     metadata = arguments.get("metadata", {})
     record = metadata.get(TAG)
     return (
         record
+        # Identity: a copy, edited or not, is no longer the documented result.
         if isinstance(record, Snapshot) and data is metadata.get("pixels") and record.run is not None
         else None
     )
@@ -78,6 +78,7 @@ def _write_plain(path: Path, layers: Sequence[LayerData]) -> Path:
         make = fits.ImageHDU if number else fits.PrimaryHDU
         hdu = make(data=_pixels(data), header=_header(arguments))
         if number or len(layers) > 1:
+            # EXTNAME must fit into a card.
             hdu.name = str(arguments.get("name", ""))[:60]
         hdus.append(hdu)
     target = check_output(path, overwrite=True)
@@ -87,7 +88,7 @@ def _write_plain(path: Path, layers: Sequence[LayerData]) -> Path:
 
 
 def _pixels(data: Any) -> Any:
-    """The pixels in a type that FITS knows."""
+    """The pixels in a type that FITS allows."""
     array = np.asarray(data)
     if array.dtype == bool:
         return array.astype(np.uint8)
@@ -95,7 +96,9 @@ def _pixels(data: Any) -> Any:
 
 
 def _header(arguments: Mapping[str, Any]) -> fits.Header:
-    """The header that the layer came with, without what describes the array; else scale and unit as a WCS."""
+    """The original header of the layer, without cards that describe the array; else scale and unit as a
+    WCS.
+    """
     metadata = arguments.get("metadata", {})
     record, object_ = metadata.get(TAG), metadata.get("object", 0)
     if isinstance(record, Burst) and record.headers:

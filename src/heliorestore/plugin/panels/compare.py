@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _STEPS = 1000  # of the slider
 _TIPS = {
-    How.BLINK: "Show the two in turns at the same place: the eye sees what moves or changes.",
+    How.BLINK: "Show the two alternately at the same place: the eye sees what moves or changes.",
     How.SPLIT: "Show the first left of a divider and the second right of it; drag the yellow line, or use "
     "the slider.",
     How.DIFFERENCE: "Show the first minus the second in the unit of the images, blue below zero, red above.",
@@ -65,7 +65,7 @@ class CompareWidget(QWidget):
         try:
             if first is None or second is None:
                 raise HeliorestoreError(
-                    "There are not two image layers to compare: open or restore another image."
+                    "Two image layers are needed for a comparison: open or restore another image."
                 )
             self.comparison.start(
                 how,
@@ -98,29 +98,29 @@ class CompareWidget(QWidget):
 
     def _build(self) -> None:
         self.first = LayerBox(
-            self.viewer, "The first layer: left of the divider, and what the second is subtracted from."
+            self.viewer, "The first layer: left of the divider; the second is subtracted from it."
         )
         self.second = LayerBox(
-            self.viewer, "The second layer: right of the divider, and what is subtracted.", prefer=1
+            self.viewer, "The second layer: right of the divider; it is subtracted from the first.", prefer=1
         )
         self.how = QComboBox()
         self.how.addItem("off", None)
         for how in How:
             self.how.addItem(how.value, how)
             self.how.setItemData(self.how.count() - 1, _TIPS[how], Qt.ItemDataRole.ToolTipRole)
-        self.how.setToolTip("How the two are compared; off leaves everything as it was before.")
+        self.how.setToolTip("How the two are compared; off restores everything as before.")
         self.rate = FloatBox(0.2, 20.0)
         self.rate.setValue(2.0)
-        self.rate.setToolTip("How often a second [Hz] a blink changes, 0.2 to 20.")
+        self.rate.setToolTip("Changes per second [Hz] while blinking, 0.2 to 20.")
         self.border = QSlider(Qt.Orientation.Horizontal)
         self.border.setRange(0, _STEPS)
         self.border.setValue(_STEPS // 2)
-        self.border.setToolTip("Where the divider stands, from the left edge of the image to the right one.")
+        self.border.setToolTip("Position of the divider, from the left edge of the image to the right edge.")
         self.linked = QCheckBox("same contrast limits")
         self.linked.setChecked(True)
         self.linked.setToolTip(
-            "Show both in the first one's contrast limits while they are compared, or the "
-            "eye compares the limits."
+            "Show both with the contrast limits of the first, so that you compare the images and not "
+            "their limits."
         )
         self.problem = note("Why these two cannot be compared.")
         exchange = button("⇄", "Exchange the two layers.", self._swap)
@@ -144,7 +144,7 @@ class CompareWidget(QWidget):
         self.border.valueChanged.connect(lambda value: self.comparison.split.move(value / _STEPS))
 
     def _restart(self, *_: Any) -> None:
-        """Another layer or another link: begin anew, if something is compared."""
+        """Another layer or another link: restart the comparison, if one is shown."""
         if self.comparison.how is not None:
             self._start()
 

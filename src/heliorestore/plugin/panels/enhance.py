@@ -36,7 +36,7 @@ class EnhanceWidget(RestoreWidget):
     def __init__(self, napari_viewer: Viewer) -> None:
         self.comparison = comparison_of(napari_viewer)
         self._latest: ResultLayers | None = None
-        self._split_pair: tuple[Any, Any] | None = None  # that the slider can set against each other
+        self._split_pair: tuple[Any, Any] | None = None  # that the slider can compare
         super().__init__(napari_viewer)
         self.run_panel.state_changed.connect(self._compare_when_idle)
         self.run_panel.state_changed.connect(self._show_border)
@@ -109,16 +109,15 @@ class EnhanceWidget(RestoreWidget):
         )
         self.lucy_button = button(
             "Compare with Richardson-Lucy",
-            "Restore the same input with Richardson-Lucy, which knows the telescope and nothing about the "
-            "Sun: structure that both show "
-            "comes from the data.",
+            "Restore the same input with Richardson-Lucy, which uses the telescope's PSF and knows "
+            "nothing about the Sun: structure that both show comes from the data.",
             self.compare_with_lucy,
         )
         self.before = QSlider(Qt.Orientation.Horizontal)
         self.before.setRange(0, _STEPS)
         self.before.setToolTip(
-            "How much of the image, from the left, shows the input instead of the latest result; 0 ends it. "
-            "All else is hidden meanwhile."
+            "Part of the image, from the left, that shows the input instead of the latest result; 0 "
+            "ends the comparison. All other layers are hidden meanwhile."
         )
         self.before.valueChanged.connect(self.show_before)
         compare = Section(

@@ -1,4 +1,4 @@
-"""A run on the whole field whose state is kept: begun, gone on with when a knob is turned, resumed after a
+"""A run on the whole field whose state is saved: started, continued when a setting changes, resumed after a
 crash.
 """
 
@@ -18,14 +18,14 @@ from heliorestore.plugin.runs.live import LiveLayers
 from heliorestore.plugin.runs.worker import End, Job, Outcome
 from heliorestore.settings import Settings
 
-QUIET_MS = 400  # after the last move of a knob before a finished run goes on
-_FURTHER = 6  # iterations with which it goes on
+QUIET_MS = 400  # from the last change of a setting until a finished run continues
+_FURTHER = 6  # iterations for which it continues
 # live settings that do not change the result by themselves
 _SILENT = {"residual_frame", "stop_early", "iterations"}
 
 
 class FieldRun(QObject):
-    """The last run on the whole field: what it was asked for, its layers and its state."""
+    """The last run on the whole field: its job, its layers and its state."""
 
     def __init__(self, panel: LivePanel) -> None:
         super().__init__(panel.widget)
@@ -43,7 +43,7 @@ class FieldRun(QObject):
         panel.sweep_box.began.connect(self._forget_run)
 
     def start(self, *, paused: bool = False, saved: Autosave | None = None) -> None:
-        """Start a new run, or go on with a saved one, into new layers; the preview ends."""
+        """Start a new run, or continue a saved one, into new layers; the preview ends."""
         panel = self._panel
         if panel.run_panel.busy:
             return
@@ -56,10 +56,10 @@ class FieldRun(QObject):
         self._drop_ended()
         panel.preview_box.on.setChecked(False)
         panel.frame_views.frames = whole.frame_range
-        told = ""
-        # else the user keeps the state where they want it
+        message = ""
+        # else the user has chosen a file for the state
         if saved is None and not getattr(job.settings, "checkpoint", ""):
-            saved, told = begin(
+            saved, message = begin(
                 job.burst,
                 job.settings,
                 instrument=panel.instrument.text(),
@@ -69,13 +69,11 @@ class FieldRun(QObject):
                 seed=job.seed,
             )
         self._begin(dataclasses.replace(job, autosave=saved), panel.make_layers(job), paused=paused)
-        if told:
-            panel.run_panel.report_more(told)
+        if message:
+            panel.run_panel.report_more(message)
 
     def go_on(self) -> None:
-        """Let the last run, which has ended, do a few more iterations from where it stands, with the knobs as
-        they are.
-        """
+        """Continue the last run, which has ended, for a few more iterations with the current settings."""
         run, knobs = self._panel.run_panel, self._panel.method_form.knobs()
         if run.busy or self.job is None or self.layers is None or run.snapshot is None or knobs is None:
             return
@@ -85,7 +83,9 @@ class FieldRun(QObject):
             self._begin(dataclasses.replace(self.job, settings=settings), self.layers, further=True)
 
     def follow(self, knobs: Settings) -> None:
-        """Show the result as it would be with these knobs; a run that has ended goes on with them soon."""
+        """Show the result as it would be with these settings; a run that has ended continues with them
+        soon.
+        """
         if self.layers is None or self.job is None or type(knobs) is not type(self.job.settings):
             return
         self.layers.look_ahead()
@@ -93,7 +93,7 @@ class FieldRun(QObject):
             self._quiet.start(QUIET_MS)
 
     def resume(self, saved: Autosave) -> None:
-        """Open the input of an unfinished run, unless it is open, and go on with the run."""
+        """Open the input of an unfinished run, unless it is open, and continue the run."""
         if self._panel.form is None or self._panel.run_panel.busy:
             return
         try:
@@ -143,7 +143,7 @@ class FieldRun(QObject):
 
     def _run_ended(self, outcome: Outcome) -> None:
         ours, self._ours = self._ours, False
-        if not ours:  # a sweep's: what is shown now cannot be gone on with
+        if not ours:  # a sweep's: what is shown now cannot be continued
             self._drop_ended()
             self._forget_run()
             return
@@ -156,7 +156,7 @@ class FieldRun(QObject):
             self._quiet.start(QUIET_MS)  # the knobs were moved during the last iteration
 
     def _forget_run(self) -> None:
-        """Knobs no longer go on with the run before: a sweep has layers of its own."""
+        """Changed settings no longer continue the previous run: a sweep has its own layers."""
         self.job = self.layers = None
 
     def _drop_ended(self) -> None:

@@ -28,7 +28,7 @@ class Files(QObject):
         self._panel = panel
         self.open_button = button(
             "Open FITS…",
-            "Open files with this plugin's reader: every frame, header and scale.",
+            "Open files with this plugin's reader, which keeps every frame, the header and the scale.",
             self.open_files,
         )
         self.export_button = button(

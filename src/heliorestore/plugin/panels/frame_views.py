@@ -1,4 +1,4 @@
-"""What a panel shows of the frame on the slider: mode maps, the residual, and the PSF at a point."""
+"""Views of the frame on the slider: mode maps, the residual, and the PSF at a point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a panel restores: the layers that are ticked, the objects and frames of them, and what took them."""
+"""The input of a panel: the ticked layers, their objects and frames, and their instrument."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class InputLayers(QObject):
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel.widget)
         self.layer_list = LayerList(panel.viewer)
-        self.hint = note("What to know about the chosen layers.")
+        self.hint = note("Warnings about the chosen layers.")
         self.instrument = InstrumentBox()
         self.frames, self.objects = QLineEdit(), QLineEdit()
         for edit, what in ((self.frames, "frames"), (self.objects, "objects")):
@@ -48,7 +48,7 @@ class InputLayers(QObject):
         return burst_of(self.layer_list.chosen())
 
     def burst(self) -> Burst:
-        """The part of it that is to be restored, with the instrument as it was told."""
+        """The part of it to restore, with the chosen instrument."""
         part = self.whole_burst().select(
             parse_slice(self.objects.text(), "objects"), parse_slice(self.frames.text(), "frames")
         )
@@ -68,7 +68,7 @@ class InputLayers(QObject):
         return [numbered[number] for number in job.burst.object_range]
 
     def look(self) -> None:
-        """Show what is known of the ticked layers, and what is odd about them."""
+        """Show the instrument of the ticked layers, and warnings about them."""
         chosen = self.layer_list.chosen()
         text = "\n".join(filter(None, map(hint, chosen)))
         burst = None

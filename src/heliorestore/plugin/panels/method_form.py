@@ -60,11 +60,11 @@ class MethodForm(QObject):
         return self.form
 
     def settings(self) -> Settings:
-        """The settings as they stand; what is missing or wrong is raised as a sentence."""
+        """The current settings; errors are raised as a sentence."""
         return self.loaded().settings()
 
     def knobs(self) -> Settings | None:
-        """The settings as they stand, None while they cannot be read."""
+        """The current settings, None while they cannot be read."""
         try:
             return self.settings()
         except HeliorestoreError:
@@ -86,15 +86,15 @@ class MethodForm(QObject):
         start_task(f"Load {name}", load_method, self._loaded, listed=False)
 
     def show_settings(self, settings: Settings) -> None:
-        """Show these settings, choosing their method; while a run goes on only the live ones."""
+        """Show these settings and choose their method; during a run only the live ones."""
         run = self._panel.run_panel
         if settings.method != self.name:
             number = self.choice.findData(settings.method)
             if self._panel.method is not None or run.busy or number < 0:
                 self._wanted = None
                 run.say(
-                    f"These are settings of {settings.method}: choose them in its own panel, "
-                    "when no run goes on."
+                    f"These are settings of {settings.method}: choose them in its own panel, when no "
+                    "run is active."
                 )
                 return
             self._wanted = settings

@@ -81,23 +81,20 @@ class MfbdWidget(RestoreWidget):
         super()._build()
         self.spread = QCheckBox("show the committee's spread")
         self.spread.setToolTip(
-            "Where the members of the committee disagree, in the units of the image, over the result: "
-            "do not trust features fainter than it. The error can be many times larger."
+            "Disagreement of the committee's members, in the units of the image, over the result: do "
+            "not trust features fainter than it. The error can be many times larger."
         )
-        self.about_spread = note(
-            "What the spread is, and how much larger the error was where it could be measured."
-        )
+        self.about_spread = note("Meaning of the spread, and the ratio of the measured error to it.")
         self.spread.toggled.connect(self.show_spread)
         self.iterations = IntBox(1, 1000)
         self.iterations.setValue(20)
         self.iterations.setToolTip(
-            "Iterations of MOMFBD at most; it stops by itself where more would fit the noise."
+            "Maximum number of iterations of MOMFBD; it stops by itself before it fits the noise."
         )
         self.momfbd_button = button(
             "Compare with MOMFBD",
-            "Restore the same input by MOMFBD on patches, which seeks the wavefronts and has learned "
-            "nothing: "
-            "structure that both show comes from the data.",
+            "Restore the same input by MOMFBD on patches, which fits the wavefronts and has learned "
+            "nothing: structure that both show comes from the data.",
             self.compare_with_momfbd,
         )
         compare = Section("Judge", self.spread, self.about_spread, row(self.momfbd_button, self.iterations))

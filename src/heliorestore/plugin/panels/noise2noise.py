@@ -1,5 +1,5 @@
-"""The panel of Noise2Noise: fit to the series on a button, the frame on the slider, and what the residual
-tells.
+"""The panel of Noise2Noise: fit to the series on a button, the frame on the slider, and the statistics of the
+residual.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class DenoiseWidget(RestoreWidget):
         # whether the user looks at the input, by the number of the object in the run
         self._visible: dict[int, bool] = {}
         self._met: set[int] = set()
-        self._told: Snapshot | None = None
+        self._shown_result: Snapshot | None = None
         super().__init__(napari_viewer)
         self.run_panel.state_changed.connect(self._look)
         self.run_panel.ended.connect(self._show_series)
@@ -86,9 +86,9 @@ class DenoiseWidget(RestoreWidget):
         self.fit_button.setEnabled(idle)
         snapshot = self.run_panel.snapshot
         self.residual_button.setEnabled(snapshot is not None)
-        if snapshot is None or snapshot is self._told:
+        if snapshot is None or snapshot is self._shown_result:
             return
-        self._told = snapshot
+        self._shown_result = snapshot
         for layer in self._results():
             if layer.metadata["kind"] == "image" and id(layer) not in self._met:
                 self._met.add(id(layer))
@@ -96,7 +96,7 @@ class DenoiseWidget(RestoreWidget):
         self.residual_text.setText(self._statistics(snapshot))
 
     def _statistics(self, snapshot: Snapshot) -> str:
-        """What the residuals of the visible objects tell, a line each."""
+        """Statistics of the residuals of the visible objects, a line each."""
         residuals, coverage = snapshot.array("residual"), snapshot.array("coverage")
         if residuals is None or coverage is None:
             return ""
@@ -111,8 +111,8 @@ class DenoiseWidget(RestoreWidget):
             if sigma > 0 and np.isfinite(means).any():
                 ratio = float(np.sqrt(np.nanmean(means**2))) * _BLOCK / sigma
                 lines.append(
-                    f"{label}: taken away {sigma:.3g} {unit} rms, local means {ratio:.2f} times "
-                    "those of white noise"
+                    f"{label}: taken away {sigma:.3g} {unit} rms, local means {ratio:.2f} times those "
+                    "of white noise"
                 )
         return "\n".join(lines[:6])
 
@@ -146,12 +146,11 @@ class DenoiseWidget(RestoreWidget):
         super()._build()
         self.epochs = IntBox(1, 10_000)
         self.epochs.setValue(20)
-        self.epochs.setToolTip("Epochs of training; it ends earlier when the hold-out no longer improves.")
+        self.epochs.setToolTip("Epochs of training; it ends earlier if the hold-out loss no longer improves.")
         self.fit_button = button(
             "Fit to this series",
-            "Train the network on pairs of neighbouring frames of the ticked layers, then denoise all their "
-            "frames. "
-            "It starts from the weights above, or from nothing where they are none.",
+            "Train the network on pairs of neighbouring frames of the ticked layers, then denoise all "
+            "their frames. It starts from the weights above; with none, from a new network.",
             self.fit_to_series,
         )
         self.residual_button = QPushButton("Show what was taken away")
@@ -163,9 +162,9 @@ class DenoiseWidget(RestoreWidget):
         self.residual_text = QLabel()
         self.residual_text.setWordWrap(True)
         self.residual_text.setToolTip(
-            f"The rms of what was taken away, and the rms of its means over {_BLOCK} x {_BLOCK} pixels "
-            "relative to those of white noise of "
-            "that rms: near 1 or below, no structure was taken; noise that is correlated has more."
+            f"The rms of the removed part, and the rms of its means over {_BLOCK} x {_BLOCK} pixels "
+            "relative to those of white noise of that rms: near 1 or below, no structure was removed; "
+            "correlated noise has higher values."
         )
         column = self.column
         section = Section(

@@ -29,11 +29,11 @@ class PreviewBox(QObject):
         self.running: list[RestoreWorker] = []  # to be ended when the panel goes; the list outlives it
         self.on = check(
             "Preview in a box",
-            "Restore a box first and over and over: drag it, pull its corners, move a slider. Run restores "
-            "the whole field.",
+            "Restore a box first, and again after every change: drag it, pull its corners, move a "
+            "slider. Run restores the whole field.",
             self._toggle,
         )
-        self.note = note("How far the box is.")
+        self.note = note("Progress of the box.")
         panel.layer_list.changed.connect(self._layers_changed)
         panel.instrument.changed.connect(self._anew)
 
@@ -64,7 +64,7 @@ class PreviewBox(QObject):
         layers = BoxLayers(panel.viewer, name, inputs, panel.knobs)
         box = Box(panel.viewer, inputs[0], job.burst.shape[2:], self._anew)
         self.preview = Preview(box, layers, panel.job, self.running)
-        self.preview.told.connect(lambda text: say(self.note, text))
+        self.preview.said.connect(lambda text: say(self.note, text))
         self.preview.arrived.connect(self.arrived)
         self.preview.restart()
 

@@ -37,14 +37,14 @@ from heliorestore.storage import atomic_write, check_output
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-_EVERY_MS = 500  # at most so often the figures are computed
+_EVERY_MS = 500  # shortest time between two measurements
 _MOST_LAYERS = 6  # as many as there are colours
 _COLUMNS = {
     "layer": "The image layer, at the sliders' frame.",
     "mean": "Mean intensity in the unit of the image.",
     "contrast": "Standard deviation over mean, in percent.",
-    "noise": "Standard deviation of a pixel's noise in the unit of the image, found beyond the diffraction "
-    "limit where that is known.",
+    "noise": "Standard deviation of a pixel's noise in the unit of the image, measured beyond the "
+    "diffraction limit if that is known.",
     "limit [″]": "Diffraction limit lambda/D in arcsec.",
 }
 _LIKENESS = {
@@ -95,7 +95,7 @@ class QualityWidget(QWidget):
         return (selected or [layer for layer in layers if layer.visible][-1:])[:_MOST_LAYERS]
 
     def update_soon(self, event: Any = None) -> None:
-        """Measure anew in a moment; many changes are one."""
+        """Measure again in a moment; several changes count as one."""
         if not self._timer.isActive():
             self._timer.start(_EVERY_MS)
 
@@ -257,7 +257,7 @@ class QualityWidget(QWidget):
             "The first layer against the second after one sub-pixel shift: error, "
             "similarity, gain (1 is right)."
         )
-        self.said = note("What was written, or what went wrong.")
+        self.said = note("The written file, or an error.")
         picture = button("Save charts…", "Save both charts as a picture: PNG, PDF or SVG.", self.save_charts)
         csv = button("Save CSV…", "Save the points of both charts as comma-separated values.", self.save_csv)
         inside = QWidget()

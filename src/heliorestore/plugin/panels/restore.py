@@ -91,7 +91,7 @@ class RestoreWidget(QWidget):
         return self.method_form.form
 
     def job(self) -> Job:
-        """The restoration as the panel stands; what is missing or wrong is raised as a sentence."""
+        """The restoration with the panel's current input and settings; errors are raised as a sentence."""
         form = self.method_form.loaded()
         return Job(
             burst=self.burst(),
@@ -112,7 +112,7 @@ class RestoreWidget(QWidget):
         self.run_panel.start(job, self.make_layers(job), paused=paused)
 
     def make_layers(self, job: Job) -> ResultLayers:
-        """Where the results of this run are shown: over the input, under a name of its own."""
+        """The layers for the results of this run: over the input, under a new name."""
         inputs = self.input.layers_of(job)
         name = next_name(self.viewer, job.settings.method)
         if len(inputs) == 1:
@@ -188,7 +188,8 @@ class RestoreWidget(QWidget):
         self.device.addItems(["auto", "cpu"])
         self.device.setCurrentText(preferences().device)
         self.device.setToolTip(
-            "Where to compute: auto takes a GPU where there is one. The default is set in the preferences."
+            "Device for the computation: auto takes a GPU if there is one. The default is set in the "
+            "preferences."
         )
         self.seed = IntBox(0)
         self.seed.setToolTip("Seed of the random numbers; the same seed gives the same result.")

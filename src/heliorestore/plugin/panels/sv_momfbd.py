@@ -42,7 +42,7 @@ GROUPS = {
     "Start": ("start", "patch_iterations", "patch", "align", "destretch"),
     "Object": ("regulariser", "positive"),
 }
-"""The settings by what they are about; a name that this version lacks is left out."""
+"""The settings by subject; a name that this version lacks is left out."""
 
 
 class SvMomfbdWidget(RestoreWidget):
@@ -52,7 +52,7 @@ class SvMomfbdWidget(RestoreWidget):
 
     method: ClassVar[str | None] = "sv-momfbd"
     groups: ClassVar[Mapping[str, Sequence[str]] | None] = GROUPS
-    # What is turned while it runs stands beside the buttons; what is chosen before may be scrolled to.
+    # Live settings are beside the buttons; settings that are chosen before a run come below.
     slots: ClassVar[tuple[str, ...]] = (
         "unfinished",
         "input",

@@ -22,12 +22,12 @@ class UnfinishedRuns(Section):
 
     def __init__(self, method: str) -> None:
         self.text = note(
-            "A restoration that was running when napari ended, as it was saved in your data folder."
+            "A restoration that was still running when napari ended; its state is saved in your data folder."
         )
         self.resume_button = button(
-            "Resume", "Open its input and go on where it was, with its settings.", self._resume
+            "Resume", "Open its input and continue from the saved state, with its settings.", self._resume
         )
-        self.discard_button = button("Discard", "Delete what was saved of it.", self.discard)
+        self.discard_button = button("Discard", "Delete its saved state.", self.discard)
         super().__init__("Unfinished run", self.text, row(self.resume_button, self.discard_button))
         self._method = method
         self.offered: Autosave | None = None

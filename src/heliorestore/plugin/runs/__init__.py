@@ -1,1 +1,1 @@
-"""What goes on beside the GUI thread: workers, autosave, live results, preview, sweeps, versions."""
+"""Work beside the GUI thread: workers, autosave, live results, preview, sweeps, versions."""

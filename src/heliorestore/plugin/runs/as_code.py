@@ -1,4 +1,4 @@
-"""A run of the panel as the command line, or the Python, that repeats it."""
+"""A run of the panel as a command line, or as Python, that repeats it."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def as_python(
         if after != before
     }
     select = ", ".join(f"{name}={_slice_of(numbers)!r}" for name, numbers in chosen.items())
+    # Defaults are left out: the lines show what the user has chosen.
     changed = ", ".join(
         f"{o.name}={getattr(settings, o.name)!r}"
         for o in options(type(settings))
@@ -83,7 +84,8 @@ def _slice_of(numbers: range) -> slice:
 def _paths(burst: Burst) -> list[str]:
     if not burst.sources:
         raise SettingsError(
-            "The input is not in a file as it stands here: save the layer to FITS, open that, and copy again."
+            "The input is not in a file in its present form: save the layer to FITS, open that, and "
+            "copy again."
         )
     return [str(source.path) for source in burst.sources]
 

@@ -1,8 +1,8 @@
 """Unfinished restorations: their state in the user's data folder, so that a crash or a closed window loses no
 more than a minute.
 
-Each has two files of one name: `.state` is the method's checkpoint, `.json` tells how to start it again, with
-the knobs as they stand. Neither is ever half there.
+Each has two files of one name: `.state` is the method's checkpoint, `.json` records how to restart it, with
+the current settings. Both are written atomically.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ from heliorestore.storage import atomic_write, user_folder
 
 @dataclass(frozen=True, kw_only=True)
 class Restart:
-    """How to start a restoration again: its input as the panel has it, its settings as text, and where it
-    stood.
-    """
+    """How to restart a restoration: its input as in the panel, its settings as text, and its progress."""
 
     method: str
     rows: tuple[tuple[str, str], ...]
@@ -39,10 +37,10 @@ class Restart:
     device: str = "auto"
     seed: int = 0
     began: float = 0.0  # seconds since 1970
-    process: tuple[int, float] = (0, 0.0)  # its number, and when that process began
+    process: tuple[int, float] = (0, 0.0)  # its number and start time: numbers are used again
     step: int = 0
     total: int = 0
-    ended: bool = False  # by itself, or because the user said so
+    ended: bool = False  # by itself, or by the user
 
     def __str__(self) -> str:
         name = Path(self.sources[0][0]).name if self.sources else "a layer"
@@ -51,20 +49,21 @@ class Restart:
 
     @property
     def runs(self) -> bool:
-        """Whether the process that computes it is still there."""
+        """Whether the process that computes it still exists."""
         number, began = self.process
         try:
+            # A new process may have the old number: the start time tells them apart.
             return abs(psutil.Process(number).create_time() - began) < 1.0
         except (psutil.Error, ValueError):
             return False
 
     def paths(self) -> list[Path]:
-        """The input files, if they are what they were."""
+        """The input files, if they are unchanged."""
         for name, size, mtime_ns in self.sources:
             path = Path(name)
             if not path.exists():
                 raise BurstError(
-                    f"The run cannot be resumed: {path} is no longer there. Put it back, or discard the run."
+                    f"The run cannot be resumed: {path} no longer exists. Put it back, or discard the run."
                 )
             if (path.stat().st_size, path.stat().st_mtime_ns) != (size, mtime_ns):
                 raise BurstError(
@@ -75,7 +74,7 @@ class Restart:
 
 
 class Autosave:
-    """The files of one restoration; a worker keeps them up to date, the panel drops them when the run has
+    """The files of one restoration; a worker keeps them up to date, the panel deletes them when the run has
     ended.
     """
 
@@ -93,21 +92,20 @@ class Autosave:
         return folder() / f"{self.name}.json"
 
     def note(self, snapshot: Snapshot, settings: Settings) -> None:
-        """Keep where the run stands, if its state has been written or a knob has been turned since the last
+        """Save the progress of the run, if its state has been written or a setting has changed since the last
         time.
         """
         try:
             written = self.state.stat().st_mtime_ns
         except FileNotFoundError:
             return
+        # The state is written once a minute: the record follows it, not every snapshot.
         if written != self._seen or _as_text(settings) != self.restart.rows:
             self._seen = written
             self.keep(snapshot, settings)
 
     def keep(self, snapshot: Snapshot | None, settings: Settings) -> None:
-        """Keep where the run stands; a disk that is full must not end it, what was kept before then
-        stands.
-        """
+        """Save the progress of the run; a full disk must not end the run, then the older file stays."""
         self.restart = replace(self.restart, rows=_as_text(settings))
         if snapshot is not None:
             self.restart = replace(self.restart, step=snapshot.step, total=snapshot.total)
@@ -115,32 +113,32 @@ class Autosave:
             self.write()
 
     def set_ended(self, ended: bool) -> None:
-        """Whether the run has ended as it should: only this process may then still go on with it."""
+        """Whether the run has ended as it should: only this process may then still continue it."""
         self.restart = replace(self.restart, ended=ended, process=_this_process())
         with suppress(OSError):
             self.write()
 
     def drop(self) -> None:
-        """Forget the run."""
+        """Delete the files of the run."""
         for path in (self._record, self.state):
             path.unlink(missing_ok=True)
 
     def write(self) -> None:
-        """Write what is known to its file."""
+        """Write the record to its file."""
         with atomic_write(self._record) as file:
             file.write(json.dumps(asdict(self.restart)).encode())
 
 
 def folder() -> Path:
-    """Where unfinished runs are kept."""
+    """The folder of unfinished runs."""
     path = user_folder("unfinished")
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def begin(burst: Burst, settings: Settings, **known: Any) -> tuple[Autosave | None, str]:
-    """Keep a run that is about to begin; `known` are the further fields of `Restart`. The text says what
-    cannot be done.
+    """Save a run that is about to begin; `known` are further fields of `Restart`. The text is a warning, or
+    empty.
     """
     sources = tuple((str(source.path), source.size, source.mtime_ns) for source in burst.sources)
     restart = Restart(
@@ -152,24 +150,25 @@ def begin(burst: Burst, settings: Settings, **known: Any) -> tuple[Autosave | No
         **known,
     )
     try:
+        # A random name: several windows may restore at once.
         made = Autosave(uuid.uuid4().hex, restart)
         made.write()
     except OSError as error:
         return (
             None,
-            f"The run cannot be saved as it goes ({error}): should napari close, it cannot be resumed.",
+            f"The run cannot be saved while it runs ({error}): if napari closes, it cannot be resumed.",
         )
     if not sources:
         return made, (
-            "The input is in no file: should napari close, this run cannot be resumed. Save the layer as "
-            "FITS first if that matters."
+            "The input is not in a file: if napari closes, this run cannot be resumed. Save the layer "
+            "as FITS first if that matters."
         )
     return made, ""
 
 
 def unfinished(method: str) -> list[Autosave]:
-    """The runs of a method that ended before their time and can be resumed, the latest first; what is of no
-    use is removed.
+    """The runs of a method that were interrupted and can be resumed, the latest first; useless files are
+    deleted.
     """
     found = []
     try:
@@ -179,13 +178,14 @@ def unfinished(method: str) -> list[Autosave]:
     for path in paths:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            values.pop("history", None)  # an earlier version kept it here; now it is with the state
+            values.pop("history", None)  # an earlier version saved it here; now it is in the state
             values |= {name: tuple(map(tuple, values[name])) for name in ("rows", "sources")} | {
                 "process": tuple(values["process"])
             }
             saved = Autosave(path.stem, Restart(**values))
         except (OSError, ValueError, TypeError, KeyError):  # of another version, or not ours
             continue
+        # It belongs to this or another window.
         if saved.restart.runs:
             continue
         if saved.restart.ended or not (saved.state.exists() and saved.restart.sources):

@@ -1,4 +1,4 @@
-"""Results that follow the knobs: a glance at once, the iteration when it comes."""
+"""Results that follow the settings: first a quick preview, then the iteration."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 class LiveLayers(ResultLayers):
-    """Shows every snapshot as it would be with the `knobs` as they stand now, as long as it was made with
-    others.
-    """
+    """Shows every snapshot as it would be with the current `knobs`, if it was made with others."""
 
     def __init__(
         self,
@@ -37,6 +35,7 @@ class LiveLayers(ResultLayers):
     def show(self, snapshot: Snapshot) -> None:
         self.last = snapshot
         if self._is_old(snapshot):
+            # Older pixels must not overwrite the preview of the new settings.
             self._waiting.clear()
             self._add_one()
             self.look_ahead()
@@ -45,7 +44,7 @@ class LiveLayers(ResultLayers):
             super().show(snapshot)
 
     def look_ahead(self) -> None:
-        """Show the last snapshot with the knobs as they stand now."""
+        """Show the last snapshot as with the current settings."""
         from heliorestore.diagnose.glance import glance
 
         knobs, last = self._knobs(), self.last
@@ -62,6 +61,7 @@ class LiveLayers(ResultLayers):
         if outcome.end is not End.FINISHED:
             return
         snapshot, images = outcome.value
+        # A later snapshot has come meanwhile: this preview is outdated.
         if snapshot is self.last:
             self.show_ahead(images)
 
@@ -76,8 +76,8 @@ class BoxLayers(LiveLayers):
         self._whole = list(self._placements)
 
     def place(self, origin: tuple[int, int]) -> None:
-        """The next snapshot begins at this pixel (y, x) of the field; what is on its way of the last place is
-        not wanted.
+        """The next snapshot begins at this pixel (y, x) of the field; pending results of the old place are
+        dropped.
         """
         self._placements = [placement.cropped(origin) for placement in self._whole]
         self._glances.forget()
@@ -95,8 +95,8 @@ class BoxLayers(LiveLayers):
         super().show(snapshot)
 
     def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
-        """In the cuts of the field around it: a step at the border of the box would be one of the cuts, not
-        of the Sun.
+        """With the contrast limits of the field around it: otherwise the box would show a border that is not
+        on the Sun.
         """
         data, arguments, _ = snapshot_layer(key, array, snapshot, self.name, self._placements[key[1]])
         ours = [
@@ -111,7 +111,7 @@ class BoxLayers(LiveLayers):
         return layer
 
     def put_away(self) -> None:
-        """Hide the layers until the next preview wants them."""
+        """Hide the layers until the next preview needs them."""
         self._glances.forget()
         self.last = None
         for (_, object_), layer in self.layers.items():

@@ -22,10 +22,10 @@ from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot
 
 _SIDE = 256  # px of a new box
-_LEAST = 32  # px: a smaller box says nothing about wavefronts
-_MARGIN = 16  # px around the box that are restored too, so that its border is like its middle
-_QUIET_MS = 250  # after the last change before the box is restored again
-_FURTHER = 6  # iterations after a change when all are done
+_LEAST = 32  # px: a smaller box does not constrain the wavefronts
+_MARGIN = 16  # px around the box that are restored too, so that its border is as good as its middle
+_QUIET_MS = 250  # from the last change to a new restoration of the box
+_FURTHER = 6  # iterations after a change when the run has finished
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Rectangle:
     right: int
 
     def around(self, margin: int, shape: tuple[int, int]) -> Rectangle:
-        """A larger one, as far as the field goes."""
+        """A larger one, limited to the field."""
         return Rectangle(
             max(0, self.top - margin),
             max(0, self.left - margin),
@@ -47,7 +47,7 @@ class Rectangle:
         )
 
     def within(self, outer: Rectangle) -> tuple[slice, slice]:
-        """Where it lies in another one."""
+        """Its slices within another one."""
         return slice(self.top - outer.top, self.bottom - outer.top), slice(
             self.left - outer.left, self.right - outer.left
         )
@@ -88,7 +88,7 @@ class Box:
         return self.layer in self._viewer.layers and len(self.layer.data) > 0
 
     def rectangle(self) -> Rectangle:
-        """The rectangle in whole pixels, within the field and no smaller than makes sense."""
+        """The rectangle in whole pixels, within the field and not too small."""
         corners = np.asarray(self.layer.data[-1])[:, -2:]
         edges = []
         for axis, size in enumerate(self._shape):
@@ -99,11 +99,11 @@ class Box:
         return Rectangle(top, left, bottom, right)
 
     def move(self, rectangle: Rectangle) -> None:
-        """Put the box somewhere else."""
+        """Move the box."""
         self.layer.data = [_corners((rectangle.top, rectangle.bottom), (rectangle.left, rectangle.right))]
 
     def to_front(self) -> None:
-        """On top of all layers, selected, ready to be dragged."""
+        """Put it on top of all layers, selected and ready to be dragged."""
         layers = self._viewer.layers
         layers.move(layers.index(self.layer), len(layers))
         layers.selection.active = self.layer
@@ -111,19 +111,19 @@ class Box:
         self.layer.selected_data = {0}
 
     def put_away(self) -> None:
-        """Hide it until the next one is wanted."""
+        """Hide it until it is needed again."""
         self.layer.events.data.disconnect(self._changed)
         put_away(self._viewer, self.layer, ("box", 0))
 
 
 class Preview(QObject):
-    """Restores the box over and over; nothing here is ever exported.
+    """Restores the box again after every change; its results are never exported.
 
-    `job` tells what would be restored on the whole field, or raises what is missing.
+    `job` returns what would be restored on the whole field, or raises if something is missing.
     """
 
     arrived = Signal()  # another snapshot is shown
-    told = Signal(str)  # what is going on, or wrong
+    said = Signal(str)  # progress, or an error
 
     def __init__(
         self, box: Box, layers: BoxLayers, job: Callable[[], Job], running: list[RestoreWorker]
@@ -139,21 +139,21 @@ class Preview(QObject):
         self._quiet.setSingleShot(True)
         self._quiet.timeout.connect(self.restart)
         self._pace = Pace(self, self._draw, lambda: self.layers.settled)
-        self.running = running  # the worker, for whoever must end it
+        self.running = running  # the worker, to be ended with the panel
 
     def restart_soon(self) -> None:
-        """Begin anew when the changes have come to rest."""
+        """Restart when the changes have settled."""
         self._quiet.start(_QUIET_MS)
 
     def restart(self) -> None:
-        """Begin anew with the box and the settings as they stand."""
+        """Restart with the current box and settings."""
         if not self.box.stands:
-            self.told.emit("The box has been deleted.")
+            self.said.emit("The box has been deleted.")
             return
         try:
             job = self._job()
         except HeliorestoreError as error:
-            self.told.emit(str(error))
+            self.said.emit(str(error))
             return
         self._end()
         shape = job.burst.shape[2:]
@@ -165,19 +165,21 @@ class Preview(QObject):
         worker = RestoreWorker(
             "preview", dataclasses.replace(job, burst=burst, settings=job.settings, autosave=None, holds=True)
         )
+        # Each slot knows its worker: signals of an older one may still be queued.
         worker.signals.arrived.connect(lambda: self._arrived(worker))
         worker.signals.stage.connect(lambda stage: self._stage(worker, stage))
         worker.signals.ended.connect(lambda outcome: self._ended(worker, outcome))
         self._worker = worker
         self.running[:] = [worker]
-        self.told.emit("Loading…")
+        self.said.emit("Loading…")
         worker.start()
 
     def send(self, settings: Settings) -> None:
-        """Go on with these settings: the live ones at the next iteration, anew where others have changed."""
+        """Continue with these settings: live ones act at the next iteration, any other change restarts."""
         if self._settings is None or self._worker is None or self._quiet.isActive():
             self.restart_soon()
             return
+        # Another value of a setting that is not live needs another run.
         if settings.unlike(self._settings, live=False):
             self.restart_soon()
             return
@@ -193,7 +195,7 @@ class Preview(QObject):
         self.box.put_away()
         self._quiet.stop()
 
-    # -- what the worker tells
+    # -- signals of the worker
 
     def _arrived(self, worker: RestoreWorker) -> None:
         if worker is self._worker:
@@ -206,6 +208,7 @@ class Preview(QObject):
         known = len(self.layers.layers)
         self.snapshot = within(snapshot, *self.rectangle.within(self.outer))
         self.layers.show(self.snapshot)
+        # New layers may cover the box: it must be on top, and selected, to be dragged.
         if len(self.layers.layers) > known and self.box.stands:
             self.box.to_front()
         self._tell()
@@ -223,7 +226,7 @@ class Preview(QObject):
                 f"{self.rectangle.right - self.rectangle.left} x "
                 f"{self.rectangle.bottom - self.rectangle.top} px"
             )
-            self.told.emit(f"{size}, iteration {self.snapshot.step}, {rest}.")
+            self.said.emit(f"{size}, iteration {self.snapshot.step}, {rest}.")
 
     def _ended(self, worker: RestoreWorker, outcome: Outcome) -> None:
         if worker is self._worker:
@@ -231,7 +234,7 @@ class Preview(QObject):
             if outcome.end is End.FAILED and outcome.error is not None:
                 from heliorestore.plugin.runs.failure import explain
 
-                self.told.emit(explain(outcome.error))
+                self.said.emit(explain(outcome.error))
 
     def _end(self) -> None:
         if self._worker is not None:

@@ -1,4 +1,4 @@
-"""How often results are drawn: at the refresh rate, and never for more than half of the GUI's time."""
+"""The rate at which results are drawn: the refresh rate, but at most half of the GUI's time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from heliorestore.plugin.preferences import preferences
 
 
 class Pace(QObject):
-    """Calls `draw` when it is wanted and due; the time that Qt needs to paint what was drawn counts too.
+    """Calls `draw` when it is needed and due; the time that Qt needs for painting counts too.
 
-    `settled` tells whether all that `draw` began has been handed over.
+    `settled` returns whether everything that `draw` started has been handed over.
     """
 
     def __init__(self, parent: QObject, draw: Callable[[], None], settled: Callable[[], bool]) -> None:
@@ -33,7 +33,7 @@ class Pace(QObject):
             self._next.start(max(0, round(1000 * (self._due - time.monotonic()))))
 
     def forget(self) -> None:
-        """Draw nothing more, and the next thing at once."""
+        """Cancel a pending drawing; the next one is due at once."""
         self._wanted = False
         self._due = 0.0
         self._next.stop()
@@ -42,7 +42,7 @@ class Pace(QObject):
     def _go(self) -> None:
         self._wanted = False
         self._began = time.monotonic()
-        self._painted.start(0)  # after the events that are posted now, the painting among them
+        self._painted.start(0)  # after all events that are queued now, including the painting
         self._draw()
 
     def _rest(self) -> None:
@@ -50,6 +50,7 @@ class Pace(QObject):
             self._painted.start(0)
             return
         now = time.monotonic()
+        # As long a rest as the drawing took, at least: half of the GUI's time stays free.
         self._due = now + max(1 / preferences().refresh_hz, now - self._began)
         if self._wanted:
             self.want()

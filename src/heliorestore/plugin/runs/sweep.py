@@ -1,4 +1,4 @@
-"""Results for several values of one setting as one stack of images: a slider goes through the values."""
+"""Results for several values of one setting as one stack of images, with a slider for the values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sweepable(settings_class: type[Settings]) -> list[Option]:
 
 
 def parse_values(option: Option, text: str) -> tuple[float, ...]:
-    """Read `0.01, 0.03, 0.1`, each a value of the setting; what is wrong is a SettingsError."""
+    """Read `0.01, 0.03, 0.1`, each a value of the setting; a wrong one is a SettingsError."""
     values = tuple(option.parse(part.strip()) for part in text.split(",") if part.strip())
     if not 2 <= len(values) <= _MOST:
         raise SettingsError(
@@ -43,8 +43,8 @@ def parse_values(option: Option, text: str) -> tuple[float, ...]:
 
 
 def suggested_ends(option: Option) -> tuple[float, float]:
-    """First and last of the values to begin with: the default in their middle, a factor of 4 or, for
-    fractions, of 10 away.
+    """First and last of the suggested values: the default divided and multiplied by 10, or by 4 for whole
+    numbers.
     """
     whole = option.type is int
     factor = 4 if whole else 10
@@ -63,7 +63,7 @@ def suggested_ends(option: Option) -> tuple[float, float]:
 
 def spaced_values(option: Option, low: float, high: float, count: int) -> str:
     """Values from low to high as text, evenly spaced on a logarithmic scale, to three digits; whole numbers
-    come once each.
+    are not repeated.
     """
     if not (0 < low < high and count >= 2):
         raise SettingsError(
@@ -77,14 +77,14 @@ def spaced_values(option: Option, low: float, high: float, count: int) -> str:
 
 
 def _permitted(option: Option, value: float) -> float:
-    """The permitted value next to this one."""
+    """The nearest permitted value."""
     low = value if option.minimum is None else max(value, option.minimum)
     return low if option.maximum is None else min(low, option.maximum)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Which setting takes which values."""
+    """A setting and its values."""
 
     setting: str
     values: tuple[float, ...]
@@ -95,7 +95,7 @@ class Sweep:
         return "λ" if self.setting.startswith("lambda") else self.setting[:3]
 
     def title(self, number: int) -> str:
-        """The setting with one of its values, as it is shown over the image."""
+        """The setting with one of its values, as shown over the image."""
         return f"{short_name(self.setting)} = {self.values[number]:g}"
 
 
@@ -108,8 +108,7 @@ class SweepLayers:
         self.viewer, self._name, self.sweep = viewer, name, sweep
         self._places = [Placement.of_layer(layer) for layer in inputs]
         self._cuts = [tuple(layer.contrast_limits) for layer in inputs]
-        # The images are the same along the sliders that are there: so they go on to act on the other layers
-        # alone.
+        # Along the existing sliders the images do not change, so these sliders act on the other layers alone.
         self._others = {
             label: int(n)
             for label, n in zip(viewer.dims.axis_labels[:-2], viewer.dims.nsteps[:-2], strict=True)
@@ -122,7 +121,7 @@ class SweepLayers:
         viewer.layers.events.removed.connect(self._tell)
 
     def part(self, number: int) -> SweepPart:
-        """Where the results for one of the values go."""
+        """The place for the results of one value."""
         return SweepPart(self, number)
 
     def show(self, number: int, snapshot: Snapshot) -> None:
@@ -130,6 +129,7 @@ class SweepLayers:
         self.snapshots[number] = snapshot
         if self._stack is None:
             objects, rows, columns = snapshot.images.shape
+            # Planes of values that have not run yet are empty.
             self._stack = np.full((objects, len(self.sweep.values), rows, columns), np.nan, np.float32)
         if self._stack.shape[-2:] != snapshot.images.shape[-2:]:
             raise SettingsError(
@@ -158,6 +158,7 @@ class SweepLayers:
         )
         data: Any = self._stack[object_]
         values, rows, columns = data.shape
+        # A view: the axes that only the viewer has get a stride of 0.
         data = np.broadcast_to(
             data.reshape(values, *(1 for _ in self._others), rows, columns),
             (values, *self._others.values(), rows, columns),
@@ -192,7 +193,7 @@ class SweepLayers:
         return self.viewer.canvas.overlays["text"]
 
     def _tell(self, event: Any = None) -> None:
-        """Write the value that is shown over the image, as long as there is a layer of the sweep."""
+        """Write the current value over the image, as long as there is a layer of the sweep."""
         there = [layer for layer in self.layers if layer in self.viewer.layers]
         overlay = self._overlay()
         if not there:
@@ -205,9 +206,7 @@ class SweepLayers:
 
 
 class SweepPart(ResultLayers):
-    """What a run shows its snapshots to while it does one value of a sweep: a plane of the stack in place of
-    layers of its own.
-    """
+    """The layers of a run for one value of a sweep: a plane of the stack instead of separate layers."""
 
     def __init__(self, layers: SweepLayers, number: int) -> None:
         super().__init__(layers.viewer, "", ())

@@ -1,5 +1,5 @@
-"""Results in the viewer as versions: which there are, and a copy of the present one that later iterations
-leave alone.
+"""Results in the viewer as versions: a list of them, and a copy of the current one that later iterations do
+not change.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from heliorestore.snapshot import Snapshot
 
 VERSION = "version"  # metadata key that marks the layers of a kept version
 
-# settings whose names begin so stand in a version's name also where they are the default
-_ALWAYS_TOLD = "lambda"
+# settings whose names begin so are in a version's name even at their default
+_ALWAYS_SHOWN = "lambda"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,8 @@ class Version:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The latest snapshot that the layers show now: a version does not hold on to those of a run that
-        goes on.
+        """The latest snapshot that the layers show: a version does not keep the older ones of a running run
+        in memory.
         """
         images = [layer for layer in self.layers if layer.metadata.get("kind") == "image"] or self.layers
         latest: Snapshot = max((layer.metadata[TAG] for layer in images), key=lambda snapshot: snapshot.step)
@@ -55,33 +55,32 @@ def versions(layers: Iterable[Any]) -> list[Version]:
 
 
 def knob_text(settings: Settings | SavedSettings) -> str:
-    """The settings that tell versions apart: every lambda, and other knobs where they are not the default, as
+    """The settings that distinguish versions: every lambda, and other live settings not at their default, as
     `λ object 0.1, prior 3.0`.
     """
     if isinstance(settings, SavedSettings):
-        told = [(name, text) for name, text, *_ in settings.rows if name.startswith(_ALWAYS_TOLD)]
+        shown = [(name, text) for name, text, *_ in settings.rows if name.startswith(_ALWAYS_SHOWN)]
     else:
         values = {option: getattr(settings, option.name) for option in options(type(settings))}
-        told = [
+        shown = [
             (option.name, to_text(value))
             for option, value in values.items()
-            if option.name.startswith(_ALWAYS_TOLD)
+            if option.name.startswith(_ALWAYS_SHOWN)
             or (option.log and option.live and value != option.default)
         ]
-    return ", ".join(f"{short_name(name)} {value}" for name, value in told)
+    return ", ".join(f"{short_name(name)} {value}" for name, value in shown)
 
 
 def short_name(setting: str) -> str:
-    """The name of a setting as it stands in names and on axes: `lambda_object` is `λ object`."""
+    """The name of a setting for layer names and axes: `lambda_object` is `λ object`."""
     return setting.replace("lambda", "λ").replace("_", " ")
 
 
 def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, name: str = "") -> str:
-    """Put copies of a snapshot's images under the layers of its run, hidden, and return the name that they
-    begin with.
+    """Put copies of a snapshot's images under the layers of its run, hidden, and return the beginning of
+    their names.
 
-    `settings` are those it was made with, as they stood at that moment. The pixels are shared, for nobody can
-    write them.
+    `settings` are those with which it was made. The pixels are shared, because they are read-only.
     """
     ours = [
         v
@@ -117,6 +116,7 @@ def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, na
         arguments["visible"] = False
         arguments["metadata"] |= {VERSION: stem, "settings": values}
         if (like := shown.get(object_)) is not None:
+            # Where the user sees the result now, with the same cuts and colours.
             arguments |= Placement.of_layer(like).of_grid(array.shape, array.shape)
             arguments |= {"contrast_limits": like.contrast_limits, "colormap": like.colormap}
         insert_quietly(viewer, data, arguments, kind, lowest)
@@ -125,7 +125,7 @@ def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, na
 
 def pair(version: Version, layers: Iterable[Any]) -> tuple[Any, Any]:
     """The first image layer of a version, and that of the same object in the latest result that is not kept;
-    None where there is none.
+    None if there is none.
     """
     image = next((layer for layer in version.layers if layer.metadata.get("kind") == "image"), None)
     if image is None:
@@ -153,21 +153,24 @@ def rename(version: Version, name: str) -> None:
 
 
 def delete(viewer: Any, version: Version) -> None:
-    """Take the layers of a version out of the viewer."""
+    """Remove the layers of a version from the viewer."""
     for layer in version.layers:
         if layer in viewer.layers:
             viewer.layers.remove(layer)
 
 
 def _key(layer: Any, snapshot: Snapshot) -> Any:
-    """What the layers of one result share: the name of a kept version, the settings record of a run."""
+    """The key that the layers of one result share: the name of a kept version, or the settings record of a
+    run.
+    """
     if VERSION in layer.metadata:
         return layer.metadata[VERSION]
+    # All snapshots of a run share one settings record, and no other run has it.
     return id(snapshot.run.settings) if snapshot.run is not None else id(snapshot)
 
 
 def _common_name(names: list[str]) -> str:
-    """What all names begin with, up to the end of a word."""
+    """The common beginning of all names, up to the end of a word."""
     words = [name.split(" ") for name in names]
     common = list(itertools.takewhile(lambda same: len(set(same)) == 1, zip(*words, strict=False)))
     return " ".join(same[0] for same in common) or names[0]

@@ -1,8 +1,9 @@
 """Work off the GUI thread: any function as a `Task`, a restoration as a `RestoreWorker`.
 
-napari's own generator worker does not serve: it swallows RuntimeErrors, which torch's out-of-memory errors
-are, it does not close the generator on abort, and it queues every yield. Here every end is told exactly once
-(`ended`), the generator is always closed, and only the latest snapshot waits, in a mailbox with one slot.
+napari's own generator worker is not suitable: it swallows RuntimeErrors, such as torch's out-of-memory
+errors, it does not close the generator on abort, and it queues every yield. Here every end is reported
+exactly once (`ended`), the generator is always closed, and only the latest snapshot waits, in a mailbox with
+one slot.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ class End(Enum):
 
 
 class Stage(Enum):
-    """What a restoration in a thread is doing."""
+    """The activity of a restoration in a thread."""
 
     LOADING = "loading"
     RUNNING = "running"
     PAUSED = "paused"
-    HOLDING = "holding"  # done, waiting for settings to go on with
+    HOLDING = "holding"  # done, waiting for changed settings
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Outcome:
 class Job:
     """One restoration to be run; its text is what napari's list of running tasks shows.
 
-    With `autosave` its state is kept there, and what is found there is gone on with. A job that `holds` does
-    not end by itself: after its last snapshot it waits for settings, and goes on with them.
+    With `autosave` its state is kept there, and a state found there is continued. A job that `holds` does not
+    end by itself: after its last snapshot it waits for settings, and continues with them.
     """
 
     burst: Burst
@@ -77,7 +78,7 @@ class Job:
 
 
 class TaskSignals(WorkerBaseSignals):
-    """What a worker tells the GUI thread; napari's task list listens to `aborted`."""
+    """The signals of a worker to the GUI thread; napari's task list listens to `aborted`."""
 
     aborted = Signal()
     ended = Signal(object)  # Outcome
@@ -87,7 +88,7 @@ class TaskSignals(WorkerBaseSignals):
 
 
 class Task(WorkerBase):
-    """A function in a thread of its own; whatever happens in it, `ended` is emitted once."""
+    """A function in its own thread; whatever happens in it, `ended` is emitted once."""
 
     def __init__(self, title: str, work: Callable[[], Any]) -> None:
         super().__init__(SignalsClass=TaskSignals)
@@ -98,7 +99,7 @@ class Task(WorkerBase):
         return self._work() if self._work is not None else None
 
     def run(self) -> None:
-        """Do the work and tell how it ended.
+        """Do the work and report how it ended.
 
         This replaces superqt's version for a reason: `warnings.catch_warnings` there is process-wide, so that
         two workers that overlap leave the hook of a dead one behind, and a returned RuntimeError ends without
@@ -108,7 +109,7 @@ class Task(WorkerBase):
         self._tell("started")
         with _forwarded_warnings(lambda text: self._tell("message", text)):
             outcome = self._outcome()
-        # napari keeps the worker as long as its window: it must not keep the data.
+        # napari keeps the worker until its window closes: the worker must not keep the data.
         self._work = None
         self._running = False
         if outcome.end is End.FAILED:
@@ -117,7 +118,7 @@ class Task(WorkerBase):
             self._tell("aborted")
         self._tell("ended", outcome)
         if outcome.end is End.FINISHED:
-            self._tell("finished")  # napari's task list takes this for "completed"
+            self._tell("finished")  # for napari's task list this means "completed"
         self._tell("_finished", self)
 
     def _outcome(self) -> Outcome:
@@ -131,7 +132,7 @@ class Task(WorkerBase):
             free_gpu()
 
     def _tell(self, name: str, *values: Any) -> None:
-        # When the application goes while a thread still works, the signals are gone before it.
+        # When the application closes while a thread still works, Qt has already deleted the signals.
         with contextlib.suppress(RuntimeError):
             getattr(self.signals, name).emit(*values)
 
@@ -157,7 +158,7 @@ class RestoreWorker(Task):
             self._paused = True
 
     def resume(self) -> None:
-        """Go on without further waiting."""
+        """Continue without further waiting."""
         with self._change:
             self._paused = False
             self._change.notify()
@@ -190,6 +191,7 @@ class RestoreWorker(Task):
     # -- in the worker's thread
 
     def _restore(self) -> None:
+        # The worker object outlives the run: it must not keep the burst.
         job, self._job = self._job, None
         if job is None or self.abort_requested:
             return
@@ -199,7 +201,7 @@ class RestoreWorker(Task):
         last = None
         settings = job.settings
         sent: Settings | None = None
-        told: set[str] = set()
+        reported: set[str] = set()
         state = "" if job.autosave is None else str(job.autosave.state)
         with closing(
             stream(job.burst, settings, device=job.device, seed=job.seed, checkpoint=state)
@@ -211,14 +213,14 @@ class RestoreWorker(Task):
                 except StopIteration:
                     break
                 for text in last.messages:
-                    if text not in told:
-                        told.add(text)
+                    if text not in reported:
+                        reported.add(text)
                         self._tell("message", text)
                 if job.autosave is not None:
                     job.autosave.note(last, settings)
                 self._post(last)
                 if last.stop is not None and job.autosave is not None:
-                    break  # a generator that is closed leaves its state, with which the panel may go on
+                    break  # closing the generator now keeps its checkpoint
                 if last.stop is None or job.holds:
                     sent = self._wait(hold=last.stop is not None)
                     settings = sent or settings
@@ -231,17 +233,16 @@ class RestoreWorker(Task):
             job.autosave.keep(last, settings)
 
     def _post(self, snapshot: Snapshot) -> None:
-        """Put the snapshot into the mailbox over the one before, and ring only if nobody has been called
-        yet.
-        """
+        """Replace the snapshot in the mailbox, and emit `arrived` only if the last one has been taken."""
         with self._change:
             self._latest = snapshot
             ring, self._pending = not self._pending, True
+        # Emitted outside of the lock: a slot may call `take`.
         if ring:
             self._tell("arrived")
 
     def _wait(self, *, hold: bool = False) -> Settings | None:
-        """Stay here while paused, or on hold until settings come; return the live settings for the next
+        """Wait while paused, or on hold until settings arrive; return the live settings for the next
         iteration.
         """
 
@@ -255,6 +256,7 @@ class RestoreWorker(Task):
         if waits:
             self._tell("stage", Stage.HOLDING if hold else Stage.PAUSED)
         with self._change:
+            # One condition guards all that the GUI thread may change; every change notifies it.
             self._change.wait_for(lambda: not stays())
             self._steps = max(0, self._steps - 1)
             sent, self._sent = self._sent, None
@@ -266,8 +268,8 @@ class RestoreWorker(Task):
 def start_task(
     title: str, work: Callable[[], Any], ended: Callable[[Outcome], None], *, listed: bool = True
 ) -> Task:
-    """Run a function in a thread and call `ended` in the GUI thread; a listed task makes closing the window
-    ask.
+    """Run a function in a thread and call `ended` in the GUI thread; while a listed task runs, closing the
+    window asks first.
     """
     _widen_pool()
     if listed:
@@ -279,8 +281,8 @@ def start_task(
 
 
 class Latest:
-    """Asks for one thing after the other in a thread; of the wishes that come while it works only the last is
-    fulfilled.
+    """Runs one function after another in a thread; of the requests that come while one runs, only the last is
+    served.
     """
 
     def __init__(self, title: str, done: Callable[[Outcome], None]) -> None:
@@ -289,7 +291,7 @@ class Latest:
         self._at_work = False
 
     def ask(self, work: Callable[[], Any]) -> None:
-        """Do this next; `done` is called in the GUI thread unless something else has been asked for
+        """Do this next; `done` is called in the GUI thread unless there has been another request
         meanwhile.
         """
         self._next = work
@@ -297,7 +299,7 @@ class Latest:
             self._begin()
 
     def forget(self) -> None:
-        """Drop what waits."""
+        """Drop a waiting request."""
         self._next = None
 
     def _begin(self) -> None:
@@ -331,18 +333,14 @@ def prepare_restoration(job: Job, connect: Mapping[str, Callable[..., None]]) ->
 
 
 def _widen_pool() -> None:
-    """A pool with as many threads as the machine has cores would let restorations that wait keep everything
-    else from starting.
-    """
+    """With only as many threads as cores, paused restorations could block everything else from starting."""
     pool = QThreadPool.globalInstance()
     if pool is not None and pool.maxThreadCount() < _THREADS:
         pool.setMaxThreadCount(_THREADS)
 
 
 def free_frames(error: BaseException | None) -> None:
-    """Let go of what the frames of a traceback hold: whoever keeps the error must not keep GPU memory with
-    it.
-    """
+    """Clear the local variables in the frames of a traceback: a stored error must not keep GPU memory."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -352,6 +350,7 @@ def free_frames(error: BaseException | None) -> None:
 
 def free_gpu() -> None:
     """Give unused GPU memory back to the system."""
+    # Without importing torch: a task that does not use it must not load it.
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

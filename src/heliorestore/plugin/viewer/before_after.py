@@ -1,4 +1,4 @@
-"""One image left of a border that can be dragged, what lies below right of it: before and after in one
+"""One image left of a divider that can be dragged, the layers below right of it: before and after in one
 picture.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from heliorestore.plugin.viewer.help_layer import HelpLayer
 from heliorestore.plugin.viewer.layers import Placement
 
-_GRIP_PX = 8  # of the screen, how near to the border a press takes hold of it
+_GRIP_PX = 8  # of the screen: distance from the divider within which it can be gripped
 _WIDTH = 0.003  # of the divider, as a part of the image's width
 _COLOUR = "#ffd000"
 
@@ -21,8 +21,8 @@ class Split:
     """A layer on top of all that shows another layer's image left of a border, and a line along the border.
 
     The picture is a view of the layer's own pixels, cut off at the border: nothing is copied, and sliders act
-    on it. The line is an image of one pixel, as high as the picture: drivers crash after a layer of shapes
-    was deleted.
+    on it. The line is an image of one pixel, as high as the picture: some drivers crash after a layer of
+    shapes was deleted.
     """
 
     def __init__(self, viewer: Any, moved: Callable[[float], None]) -> None:
@@ -45,6 +45,7 @@ class Split:
         }
         self._picture.show(self._cut(), place | look | {"name": f"{source.name} left"})
         rows, columns = source.data.shape[-2:]
+        # Thin, but never thinner than half a pixel of a small image.
         width = max(_WIDTH * columns, 0.5)
         across = Placement.of_layer(source).of_grid((rows, columns), (1, 1))
         across["scale"] = across["scale"] * np.array([1.0, width / columns])
@@ -60,12 +61,13 @@ class Split:
         )
         # The middle of the line at the middle of the first column.
         self._origin = np.array(line.translate) - self._step_to((columns - 1) / 2)
+        # On the viewer, not the layer: the selection stays the user's.
         self._viewer.mouse_drag_callbacks.append(self._drag)
         self.move(part)
 
     @property
     def layer(self) -> Any:
-        """The layer that shows the left part, None where there is none or the user has deleted it."""
+        """The layer that shows the left part, None if there is none or the user has deleted it."""
         return self._picture.layer
 
     def move(self, part: float) -> None:
@@ -82,7 +84,7 @@ class Split:
             line.translate = self._origin + self._step_to(self._columns - 0.5)
 
     def drop(self) -> None:
-        """Take the picture away."""
+        """Remove the picture."""
         if self._drag in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._drag)
         self._picture.put_away()
@@ -103,15 +105,14 @@ class Split:
         )
 
     def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
-        """Move the border with the mouse where it is gripped; elsewhere the mouse does what it always
-        does.
-        """
+        """Move the border with the mouse if it is gripped; elsewhere the mouse works as usual."""
         if (
             self.layer is None
             or abs(self._column_at(event) - self._columns) * float(self._source.scale[-1])
             > _GRIP_PX / viewer.scene.camera.zoom
         ):
             return
+        # Or the camera would move with the divider.
         pans = viewer.scene.camera.mouse_pan
         viewer.scene.camera.mouse_pan = False
         try:

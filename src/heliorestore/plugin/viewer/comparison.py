@@ -1,5 +1,5 @@
-"""Two image layers compared: in turns, with a divider, as their difference, or side by side; undone, all is
-as it was.
+"""Two image layers compared: in turns, with a divider, as their difference, or side by side; switching it off
+restores everything.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from heliorestore.plugin.viewer.layers import Placement, symmetric_cuts
 from heliorestore.plugin.viewer.shown_plane import is_help, is_image, shown_plane
 from heliorestore.quality.metrics import on_equal_pixels
 
-_REDRAW_MS = 200  # at most so often a difference is computed
+_REDRAW_MS = 200  # shortest time between two computations of a difference
 
 
 class How(Enum):
-    """How two layers are compared; the value is what the menu shows."""
+    """The ways to compare two layers; the value is the menu entry."""
 
     BLINK = "blink"
     SPLIT = "split"
@@ -33,7 +33,7 @@ class How(Enum):
 
 @dataclass(frozen=True)
 class _Before:
-    """What the viewer showed before: what was visible, the contrast limits with their ranges, and the
+    """The viewer's state before the comparison: visibility, contrast limits with their ranges, and the
     grid.
     """
 
@@ -43,13 +43,13 @@ class _Before:
 
 
 class Comparison(QObject):
-    """Compares two image layers of a viewer; camera, sliders and selection are left alone.
+    """Compares two image layers of a viewer; camera, sliders and selection do not change.
 
-    There is one for a viewer, `comparison_of`, whichever panel begins or ends it: `how` and `pair` are what
-    is compared now.
+    There is one per viewer, `comparison_of`, for all panels: `how` and `pair` describe the current
+    comparison.
     """
 
-    # something else is compared, or nothing; why it ended where that is not known already
+    # the comparison has changed or ended; with the reason if it is not obvious
     changed = Signal(str)
     split_moved = Signal(float)  # the divider was dragged
 
@@ -60,7 +60,7 @@ class Comparison(QObject):
         self.split = Split(viewer, self.split_moved.emit)
         self._viewer = viewer
         self._before: _Before | None = None
-        self._alike: list[Any] = []  # layers that are shown in the same contrast limits
+        self._alike: list[Any] = []  # layers that share their contrast limits
         self._difference = HelpLayer(viewer, "difference")
         self._blinker, self._tidy_soon = QTimer(self), QTimer(self)
         self._blinker.timeout.connect(self._blink)
@@ -79,7 +79,7 @@ class Comparison(QObject):
         part: float = 0.5,
         linked: bool = True,
     ) -> None:
-        """Compare two layers; what was compared before is undone first. What cannot be compared is a
+        """Compare two layers; an earlier comparison is undone first. Layers that cannot be compared are a
         BurstError.
         """
         self._undo()
@@ -119,11 +119,11 @@ class Comparison(QObject):
         self.changed.emit("")
 
     def set_rate(self, rate_hz: float) -> None:
-        """How often a second a blink changes."""
+        """Set the rate of the blinking."""
         self._blinker.setInterval(max(1, round(1000 / rate_hz)))
 
     def stop(self, why: str = "") -> None:
-        """Undo: what was visible, the contrast and the grid are as they were before."""
+        """Undo: restore visibility, contrast and grid."""
         if self.how is not None:
             self._undo()
             self.changed.emit(why)
@@ -135,7 +135,7 @@ class Comparison(QObject):
             if layer not in self._viewer.layers or not is_image(layer):
                 raise BurstError(f"{layer.name} cannot be compared: choose two image layers of the viewer.")
         if how is How.DIFFERENCE:
-            # says what does not fit
+            # raises if they do not fit
             on_equal_pixels(*(shown_plane(self._viewer, layer) for layer in (first, second)))
 
     def _undo(self) -> None:
@@ -152,6 +152,7 @@ class Comparison(QObject):
         self.split.drop()
         self._difference.put_away()
         for layer, limits, reach in before.limits:
+            # The range first: setting it may clip the limits.
             layer.contrast_limits_range = reach
             layer.contrast_limits = limits
         for layer, visible in before.visible:
@@ -161,8 +162,8 @@ class Comparison(QObject):
         grid.enabled, grid.shape, grid.stride = before.grid
 
     def _link(self, first: Any, second: Any) -> None:
-        """Show all in the first one's contrast limits; links of napari, which may be the user's, are left
-        alone.
+        """Show all with the contrast limits of the first; napari's own links are not used, because the user
+        may have some.
         """
         self._alike = [layer for layer in (first, second, self.split.layer) if layer is not None]
         for layer in self._alike:
@@ -191,15 +192,14 @@ class Comparison(QObject):
         assert self.pair is not None
         first, second = self.pair
         self.split.take(first)
-        first.visible = False  # its left part lies on top of all
+        first.visible = False  # its left part is on top of all layers
         second.visible = True
 
     def _side_by_side(self) -> None:
         assert self.pair is not None
         at = [self._viewer.layers.index(layer) for layer in self.pair]
         grid = self._viewer.canvas.grid
-        # napari gives every visible layer a square, the lowest first; with a negative stride the topmost
-        # first.
+        # napari gives every visible layer a cell, the lowest first; with a negative stride the topmost first.
         grid.shape, grid.stride, grid.enabled = (1, 2), -1 if at[0] > at[1] else 1, True
 
     def _subtract(self, event: Any = None) -> None:
@@ -231,10 +231,10 @@ class Comparison(QObject):
             },
         )
 
-    # -- what happens meanwhile
+    # -- changes during a comparison
 
     def _changes(self, pair: tuple[Any, Any]) -> list[Any]:
-        """The events after which a difference is another one."""
+        """The events that change a difference."""
         return [self._viewer.dims.events.current_step, *(layer.events.data for layer in pair)]
 
     def _layer_removed(self, event: Any) -> None:
@@ -243,7 +243,7 @@ class Comparison(QObject):
         self._tidy_soon.start(0)  # the list may be in the middle of removing more
 
     def _tidy(self) -> None:
-        """Where nothing is left but layers that help, the viewer is meant to be empty."""
+        """If only tool layers are left, the user has emptied the viewer."""
         if self._viewer.layers and all(is_help(layer) for layer in self._viewer.layers):
             self._viewer.layers.clear()
 
@@ -254,7 +254,7 @@ _COMPARISONS: WeakValueDictionary[int, Comparison] = WeakValueDictionary()
 
 def comparison_of(viewer: Any) -> Comparison:
     """The one comparison of a viewer, so that every panel knows what is compared."""
-    number = id(getattr(viewer, "__wrapped__", viewer))  # napari hands each panel a proxy of its own
+    number = id(getattr(viewer, "__wrapped__", viewer))  # napari gives each panel its own proxy
     found = _COMPARISONS.get(number)
     if found is None:
         found = _COMPARISONS[number] = Comparison(viewer)

@@ -1,4 +1,4 @@
-"""Cut levels of image layers as solar physicists know them, and the origin at the lower left."""
+"""Cut levels of image layers as usual in solar physics, and the origin at the lower left."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from heliorestore.plugin.preferences import preferences
 from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
 
 PERCENTS = (99.5, 99.0, 98.0, 95.0)
-"""Parts of the pixels, in percent, that common cut levels show."""
+"""Percentages of the pixels between common cut levels."""
 
-_SHOWN = 512  # pixels along an axis that are looked at
+_SHOWN = 512  # pixels along an axis that are sampled
 
 
 def cut_levels(image: npt.NDArray[Any], how: float | str) -> tuple[float, float]:
@@ -22,6 +22,7 @@ def cut_levels(image: npt.NDArray[Any], how: float | str) -> tuple[float, float]
     between them.
     """
     sample = (
+        # Every n-th pixel is enough for a percentile, not for the extremes.
         image[tuple(slice(None, None, max(1, n // _SHOWN)) for n in image.shape)]
         if how != "min-max"
         else image
@@ -61,7 +62,7 @@ def apply_cuts(viewer: Any, how: float | str) -> int:
 
 
 def set_origin(viewer: Any, *, lower_left: bool) -> None:
-    """Let y grow upwards, as on a map of the Sun, or downwards, as on a screen; the data stay as they are."""
+    """Let y grow upwards, as on a map of the Sun, or downwards, as on a screen; the data do not change."""
     viewer.scene.camera.orientation2d = ("up" if lower_left else "down", "right")
 
 
@@ -71,6 +72,6 @@ def is_lower_left(viewer: Any) -> bool:
 
 
 def apply_origin(viewer: Any) -> None:
-    """Put the origin where the preferences want it, if they want it at the lower left."""
+    """Put the origin at the lower left if the preferences say so."""
     if preferences().origin_lower_left:
         set_origin(viewer, lower_left=True)

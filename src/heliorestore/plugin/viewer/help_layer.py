@@ -14,8 +14,8 @@ from heliorestore.plugin.viewer.tool_layers import Tool, put_away, take_out
 class HelpLayer:
     """One image layer of a viewer for one purpose; the viewer's list keeps its order and its selection.
 
-    Removing layers while others are drawn makes some OpenGL drivers crash, so that one layer serves again and
-    again. One that the user deletes is made anew when it is wanted.
+    Removing layers while others are drawn makes some OpenGL drivers crash, so one layer is used again and
+    again. If the user deletes it, a new one is made when needed.
     """
 
     def __init__(self, viewer: Any, kind: str) -> None:
@@ -25,12 +25,12 @@ class HelpLayer:
 
     @property
     def layer(self) -> Any:
-        """The layer while it is in use, None where it is not or where the user has deleted it."""
+        """The layer while it is in use, None if it is not or if the user has deleted it."""
         return self._layer if self._layer is not None and self._layer in self._viewer.layers else None
 
     def show(self, data: Any, arguments: Mapping[str, Any]) -> Any:
-        """Show this image on top of all others; `arguments` are those of an image layer, contrast limits
-        among them.
+        """Show this image on top of all others; `arguments` are those of an image layer, including contrast
+        limits.
         """
         layers = self._viewer.layers
         selected, active = list(layers.selection), layers.selection.active
@@ -46,7 +46,7 @@ class HelpLayer:
         return layer
 
     def put_away(self) -> None:
-        """Hide the layer; it lets go of the pixels that it showed."""
+        """Hide the layer and free its pixels."""
         layer, self._layer = self.layer, None
         if layer is not None:
             put_away(self._viewer, layer, self._tool)

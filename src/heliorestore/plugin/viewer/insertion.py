@@ -1,4 +1,4 @@
-"""A layer put into the viewer without moving what the user has set: sliders, selection and zoom stay."""
+"""Insert a layer into the viewer without changing the user's view: sliders, selection and zoom stay."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from heliorestore.plugin.viewer.gl_context import guard_removals
 def insert_quietly(
     viewer: Any, data: Any, arguments: Mapping[str, Any], kind: str = "image", place: int | None = None
 ) -> Any:
-    """Make a layer, put it at `place` of the viewer's list, on top by default, and return it as the viewer
-    hands it out.
+    """Make a layer, put it at `place` of the viewer's list, on top by default, and return the viewer's
+    reference to it.
     """
     guard_removals(viewer)
     before, step = viewer.dims.ndim, tuple(viewer.dims.current_step)
@@ -26,6 +26,6 @@ def insert_quietly(
     if selected:  # napari selects what is new
         viewer.layers.selection = selected
         viewer.layers.selection.active = active
-    # A layer with more axes than the viewer had prepends some: the sliders that were there keep their places.
+    # A layer with more axes than the viewer had prepends some: the existing sliders keep their positions.
     viewer.dims.current_step = (0,) * (viewer.dims.ndim - before) + step
     return made

@@ -1,7 +1,7 @@
 """Burst and Snapshot to napari layers and back: pure functions, no Qt.
 
-Every layer lies in the same world: the corner of its first pixel is the corner of the first pixel of the
-image that was observed, so that a result with twice as many pixels covers its input exactly.
+All layers share one coordinate system: the corner of a layer's first pixel is the corner of the first
+observed pixel, so a result with twice as many pixels covers its input exactly.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from heliorestore.settings import Settings, to_rows
 from heliorestore.snapshot import IMAGE_AXES, NODE_AXES, SERIES, SERIES_AXES, Map, Snapshot
 
 LayerData = tuple[Any, dict[str, Any], str]
-# which picture of a snapshot: ("image", object), ("residual", object), ("modes", 0), ...
+# one picture of a snapshot: ("image", object), ("residual", object), ("modes", 0), ...
 Key = tuple[str, int]
 
 TAG = "heliorestore"  # metadata key that holds the Burst or Snapshot a layer shows
 _CUTS = (0.5, 99.5)  # percent of the pixels below the lower and the upper contrast limit
-_SAMPLES = 512  # pixels along an axis that are looked at for the contrast limits
+_SAMPLES = 512  # pixels along an axis that are sampled for the contrast limits
 _COLORMAPS = {"image": "gray", "uncertainty": "inferno", SERIES: "gray"}
 _AXIS_LABELS = {"mode": "k", "frame": "t", "gy": "y", "gx": "x"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where the pixels (y, x) of an observed image lie in the world, in `units`."""
+    """The place of the pixels (y, x) of an observed image in world coordinates, in `units`."""
 
     scale: tuple[float, float] = (1.0, 1.0)
     translate: tuple[float, float] = (0.0, 0.0)
@@ -45,7 +45,7 @@ class Placement:
 
     @classmethod
     def of_instrument(cls, instrument: Instrument) -> Placement:
-        """Arcsec where the pixel size is known, pixels where it is not."""
+        """In arcsec if the pixel size is known, else in pixels."""
         if instrument.pixel_arcsec is None:
             return cls()
         return cls(scale=(instrument.pixel_arcsec,) * 2, units=("arcsec", "arcsec"))
@@ -84,8 +84,8 @@ class Placement:
         }
 
     def of_nodes(self, step: tuple[float, float], first: tuple[float, float]) -> dict[str, Any]:
-        """Layer arguments of values every `step` pixels (y, x) from the pixel `first` on, drawn as they are
-        meant in between.
+        """Layer arguments of values every `step` pixels (y, x) from the pixel `first` on, drawn with linear
+        interpolation as in the model.
         """
         scale = np.array(self.scale)
         return {
@@ -98,13 +98,14 @@ class Placement:
 
 
 def burst_layers(burst: Burst, name: str = "") -> list[LayerData]:
-    """One layer per object, (t, y, x) or, for a single frame, (y, x); read only as far as it is shown."""
+    """One layer per object, (t, y, x) or, for a single frame, (y, x); only what is shown is read."""
     stem = name or (burst.sources[0].path.name.partition(".")[0] if burst.sources else "")
     layers = []
     for object_, (instrument, label) in enumerate(zip(burst.instruments, burst.labels, strict=True)):
         data = _frames_of_object(burst, object_)
         place = Placement.of_instrument(instrument)
         still = burst.shape[1] == 1
+        # From the first frame alone: the others are read when they are shown.
         limits = cuts(burst.image(object_, 0))
         pixels = data[0] if still else data
         arguments: dict[str, Any] = {
@@ -173,7 +174,7 @@ def snapshot_layer(
     method = METHODS.get(snapshot.run.settings.method) if snapshot.run else None
     said = method.maps.get(kind, kind) if method is not None else kind
     signed = shown is not None and shown.signed
-    if "mode" in axes:  # drawn over the image, which should be seen through
+    if "mode" in axes:  # drawn over the image, which should remain visible
         arguments["opacity"] = 0.6
     arguments |= {
         "name": title if kind == "image" else f"{title} {said}",
@@ -187,9 +188,10 @@ def snapshot_layer(
 
 
 def _axes_of(shown: Map | None) -> tuple[str, ...]:
-    """The axes of the layers of a map, or of an image: an object each, and the frames next to the image.
+    """The axes of the layers of a map, or of an image: one layer per object, and frames next to the image
+    axes.
 
-    napari lines axes up from the last one, so that t is the burst's t.
+    napari aligns axes from the last one, so that t is the burst's t.
     """
     axes = IMAGE_AXES if shown is None else shown.axes
     if axes == NODE_AXES:
@@ -210,7 +212,7 @@ def _with_axes(arguments: Mapping[str, Any], more: int) -> dict[str, Any]:
 
 
 def snapshot_metadata(key: Key, array: npt.NDArray[np.float32], snapshot: Snapshot) -> dict[str, Any]:
-    """What a restored layer tells about itself; the snapshot holds the settings, the losses and the run."""
+    """The metadata of a restored layer; the snapshot holds the settings, the losses and the run."""
     kind, object_ = key
     run = snapshot.run
     rows = (
@@ -231,8 +233,8 @@ def snapshot_metadata(key: Key, array: npt.NDArray[np.float32], snapshot: Snapsh
 
 
 def burst_of(layers: Sequence[Any]) -> Burst:
-    """The burst that layers show: their own one if nobody changed it, else one made of their pixels, an
-    object each.
+    """The burst that layers show: the original one if it was not changed, else one made from their pixels,
+    one object per layer.
     """
     if not layers:
         raise BurstError("No image layer is chosen: tick one in the list, or open a file.")
@@ -258,9 +260,7 @@ def burst_of(layers: Sequence[Any]) -> Burst:
 
 
 def common_burst(layers: Sequence[Any]) -> Burst | None:
-    """The one burst whose objects these layers show unchanged, or None; its files then say all about the
-    input.
-    """
+    """The one burst whose objects these layers show unchanged, or None; then its files define the input."""
     burst = layers[0].metadata.get(TAG) if layers else None
     if not isinstance(burst, Burst):
         return None
@@ -268,12 +268,13 @@ def common_burst(layers: Sequence[Any]) -> Burst | None:
         layer.metadata.get(TAG) is burst and layer.data is layer.metadata.get("pixels") for layer in layers
     )
     objects = sorted(layer.metadata.get("object", 0) for layer in layers)
+    # A selection of objects is a slice, so they must be equally spaced.
     steps = {b - a for a, b in itertools.pairwise(objects)}
     return burst if same and len(steps) <= 1 and 0 not in steps else None
 
 
 def hint(layer: Any) -> str:
-    """What a user should know about this layer before restoring it, or nothing."""
+    """A warning about this layer before it is restored, or empty."""
     path = str(getattr(layer.source, "path", None) or "")
     foreign = TAG not in layer.metadata and layer.source.reader_plugin in ("napari", "builtins")
     if foreign and path.lower().endswith((".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")):
@@ -286,8 +287,8 @@ def hint(layer: Any) -> str:
 
 
 def is_restorable(layer: Any) -> bool:
-    """Whether a layer can be the input of a restoration: an image of two or three axes that is not a map of
-    ours.
+    """Whether a layer can be the input of a restoration: an image with two or three axes that is not a
+    map.
     """
     kind = layer.metadata.get("kind", "image")
     # `__class__` sees through the proxy that napari hands to plugins, `type` does not.
@@ -298,7 +299,7 @@ def is_restorable(layer: Any) -> bool:
 
 
 def cuts(image: npt.NDArray[Any]) -> tuple[float, float]:
-    """Contrast limits between which nearly all pixels lie; NaN and infinity do not count."""
+    """Contrast limits that enclose nearly all pixels; NaN and infinity are ignored."""
     values = _finite_sample(image)
     if not values.size:
         return 0.0, 1.0
@@ -323,7 +324,9 @@ def _finite_sample(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _frames_of_object(burst: Burst, object_: int) -> Any:
-    """(frame, y, x) of one object: numpy as it is, everything else through dask, a frame at a time."""
+    """(frame, y, x) of one object: numpy arrays directly, everything else through dask, one frame at a
+    time.
+    """
     frames = burst.frames
     if isinstance(frames, np.ndarray) and frames.dtype.isnative:
         return frames[object_]
@@ -334,7 +337,7 @@ def _frames_of_object(burst: Burst, object_: int) -> Any:
         return burst.image(object_, frame)[None]
 
     _, count, rows, columns = burst.shape
-    # dask would call `read` once to learn the type, were it not told.
+    # Without an explicit type dask would call `read` once to find it.
     return da.map_blocks(
         read,
         chunks=((1,) * count, (rows,), (columns,)),
@@ -344,7 +347,7 @@ def _frames_of_object(burst: Burst, object_: int) -> Any:
 
 
 def _layer_name(stem: str, label: str, objects: int) -> str:
-    """File name and label; a lone object without a label of its own needs only the name."""
+    """File name and label; a single object without its own label needs only the name."""
     if objects == 1 and stem and (label.startswith("object ") or label in stem):
         return stem
     return f"{stem} {label}".strip()
@@ -364,15 +367,15 @@ def _planes(layer: Any) -> Any:
     if not is_restorable(layer):
         axes = "colours" if layer.rgb else f"{layer.ndim} axes"
         raise BurstError(
-            f"{layer.name} is no burst: it has {axes}; an image (y, x) or a series (frame, y, "
-            "x) can be restored."
+            f"{layer.name} is not a burst: it has {axes}; an image (y, x) or a series (frame, y, x) can "
+            "be restored."
         )
     data = layer.data[0] if layer.multiscale else layer.data
     return data[None] if data.ndim == 2 else data
 
 
 def known(layer: Any) -> dict[str, Any]:
-    """Instrument, header and unit of a layer's pixels, from its metadata or, failing that, from its scale."""
+    """Instrument, header and unit of a layer's pixels, from its metadata or else from its scale."""
     record, object_ = layer.metadata.get(TAG), layer.metadata.get("object", 0)
     if isinstance(record, Burst):
         header = record.headers[object_] if record.headers else None
@@ -390,7 +393,7 @@ def known(layer: Any) -> dict[str, Any]:
 
 
 def _pixel_arcsec(layer: Any) -> float | None:
-    """The pixel size, where the layer's unit is an angle."""
+    """The pixel size, if the layer's unit is an angle."""
     unit, scale = layer.units[-1], float(layer.scale[-1])
     if str(unit) in ("pixel", "") or not unit.is_compatible_with("arcsec"):
         return None
@@ -399,7 +402,7 @@ def _pixel_arcsec(layer: Any) -> float | None:
 
 
 class _LayerFrames:
-    """The `Frames` of several layers, an object each, read only when asked for."""
+    """The `Frames` of several layers, one object per layer, read only when needed."""
 
     def __init__(self, planes: Sequence[Any]) -> None:
         self._planes = planes

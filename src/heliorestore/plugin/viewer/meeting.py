@@ -1,4 +1,4 @@
-"""What every panel does first with the viewer that it is shown beside."""
+"""The first steps of every panel with its viewer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from heliorestore.plugin.viewer.gl_context import guard_removals
 
 
 def meet(viewer: Any) -> None:
-    """Make the removal of layers safe, and put the origin where the preferences want it."""
+    """Make the removal of layers safe, and set the origin by the preferences."""
     guard_removals(viewer)
     apply_origin(viewer)

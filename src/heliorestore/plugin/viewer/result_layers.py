@@ -1,4 +1,4 @@
-"""The layers of one run: made at the first snapshot, then only their pixels change."""
+"""The layers of one run: created with the first snapshot, then only their pixels change."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from qtpy.QtCore import QTimer
 from heliorestore.plugin.viewer.layers import TAG, Key, Placement, pictures, snapshot_layer, snapshot_metadata
 from heliorestore.snapshot import Snapshot
 
-_TURN_S = 0.025  # after which what is left of a snapshot waits for the next turn of the event loop
+_TURN_S = 0.025  # time per turn of the event loop; further layers wait for the next one
 
 
 class ResultLayers:
     """Shows the snapshots of one run in a viewer; contrast, colours, camera and sliders are left to the user.
 
-    `inputs` are the layers that are restored, one per object: each result lies over its own, in cuts no
-    narrower than the input's. A layer that the user deletes stays deleted; `maps` says whether maps get
-    layers too. Only the GUI thread may call this.
+    `inputs` are the layers that are restored, one per object: each result is placed over its own, with
+    contrast limits no narrower than the input's. A layer that the user deletes stays deleted; With `maps` the
+    maps get layers too. Only for the GUI thread.
     """
 
     def __init__(self, viewer: Any, name: str, inputs: Sequence[Any], *, maps: bool = True) -> None:
@@ -32,15 +32,15 @@ class ResultLayers:
         self._cuts = [tuple(layer.contrast_limits) for layer in inputs]
         self.layers: dict[Key, Any] = {}
         self.last: Snapshot | None = None
-        self._ahead: set[Key] = set()  # the layers that show what runs ahead of the last snapshot
+        self._ahead: set[Key] = set()  # the layers that show a quick preview instead of the last snapshot
         self._waiting: list[Key] = []  # the layers that do not show the last snapshot yet
 
     def show(self, snapshot: Snapshot) -> None:
         """Put the pictures of a snapshot into their layers; a hidden layer costs nothing until it is shown.
 
-        napari takes long to make a layer: each call makes one at most, the first object's image first. It
-        takes its time for new pixels too: where many layers are visible, the last of them follow in the next
-        turns of the event loop.
+        napari is slow at creating layers: each call creates at most one, the first object's image first. New
+        pixels take time too: if many layers are visible, the last of them follow in the next turns of the
+        event loop.
         """
         self.last = snapshot
         self._add_one()
@@ -52,9 +52,7 @@ class ResultLayers:
         return not self._waiting
 
     def complete(self) -> bool:
-        """Make one of the layers that are still missing, or bring one up to date; whether there was nothing
-        left to do.
-        """
+        """Create one of the missing layers, or update one; returns whether there was nothing left to do."""
         if self.last is None:
             return True
         return not (
@@ -63,7 +61,7 @@ class ResultLayers:
         )
 
     def show_ahead(self, images: Any) -> None:
-        """Show images (object, y, x) that run ahead of the last snapshot, until a snapshot is shown again."""
+        """Show images (object, y, x) in advance of the next snapshot, until one is shown."""
         for (kind, object_), layer in self.layers.items():
             if kind == "image" and layer.visible and layer in self._viewer.layers:
                 self._ahead.add((kind, object_))
@@ -85,7 +83,7 @@ class ResultLayers:
     def _update_visible(self) -> None:
         before = self._waiting
         visible = [key for key, layer in self.layers.items() if layer.visible]
-        # What waited longest comes first: snapshots that come fast leave no layer behind.
+        # The layer that waited longest comes first: with fast snapshots none is left behind.
         self._waiting = [key for key in before if key in visible] + [
             key for key in visible if key not in before
         ]
@@ -93,8 +91,11 @@ class ResultLayers:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Some of the layers that wait, at least one; the next turn of the event loop does the others."""
+        """Update some of the waiting layers, at least one; the others follow in the next turn of the event
+        loop.
+        """
         shown = {} if self.last is None else self._pictures(self.last)
+        # Mouse and keys are served between two turns.
         end = time.monotonic() + _TURN_S
         try:
             while self._waiting:
@@ -108,7 +109,7 @@ class ResultLayers:
                 QTimer.singleShot(0, self._hand_over)
 
     def _update(self, key: Key, array: Any, snapshot: Snapshot) -> bool:
-        """Whether the layer showed something else before."""
+        """Update a layer; returns whether it changed."""
         layer = self.layers.get(key)
         if layer is None or layer not in self._viewer.layers:
             return False
@@ -132,17 +133,16 @@ class ResultLayers:
         place = min(ours, default=len(self._viewer.layers))
         self._viewer.layers.insert(place, Layer.create(data, arguments, kind))
         layer = self._viewer.layers[place]
-        if ours:  # napari selects what is new; the first one, which is the result, stays selected
+        if ours:  # napari selects a new layer; the first one, the result, must stay selected
             self._viewer.layers.selection.active = active
         low, high = arguments["contrast_limits"]
-        # the first iterations may be flat: what will come has more contrast than the input
+        # the first iterations may be flat: later ones have more contrast than the input
         if key[0] == "image":
             low, high = _room(self._cuts[key[1]], (low, high), array)
         layer.events.visible.connect(self._shown)
         layer.contrast_limits_range = _wide_range(array, (low, high))
         layer.contrast_limits = (low, high)
-        # A layer with more axes than the viewer had prepends some: the sliders that were there keep their
-        # places.
+        # A layer with more axes than the viewer had prepends some: the existing sliders keep their positions.
         added = self._viewer.dims.ndim - before
         self._viewer.dims.current_step = (0,) * added + tuple(step)
         if added:  # napari fits the view to layers with more axes
@@ -150,13 +150,13 @@ class ResultLayers:
         return layer
 
     def _shown(self, event: Any = None) -> None:
-        """Some layer was shown or hidden: what is visible now shows the last snapshot."""
+        """A layer was shown or hidden: update the visible ones to the last snapshot."""
         if self.last is not None:
             self._update_visible()
 
 
 def next_name(viewer: Any, name: str) -> str:
-    """The name of the next version: no result is ever written over an older one."""
+    """The name of the next version: no result ever replaces an older one."""
     names = [layer.name for layer in viewer.layers]
     number = 1
     while any(
@@ -174,8 +174,8 @@ def _room(first: tuple[float, float], second: tuple[float, float], array: Any) -
 
 
 def _wide_range(array: Any, limits: tuple[float, float]) -> tuple[float, float]:
-    """How far the contrast slider reaches: the data, and half as much again for what later iterations
-    bring.
+    """The range of the contrast slider: that of the data, and half as much on either side for later
+    iterations.
     """
     finite = array[np.isfinite(array)]
     low, high = float(finite.min(initial=limits[0])), float(finite.max(initial=limits[1]))

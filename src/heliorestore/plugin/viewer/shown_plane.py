@@ -1,4 +1,4 @@
-"""What a layer shows: the plane (y, x) at the sliders, and what is known of its pixels."""
+"""The plane (y, x) of a layer at the sliders, and which layers are images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from heliorestore.plugin.viewer.tool_layers import is_tool
 
 
 def is_image(layer: Any) -> bool:
-    """Whether a layer is an image with one value per pixel and not a help of ours, such as a split."""
-    # `__class__` sees through the proxy that napari hands to plugins, `type` does not.
+    """Whether a layer is an image with one value per pixel and not a tool layer, such as a split."""
+    # `__class__` sees through napari's proxy for plugins, `type` does not.
     return layer.__class__.__name__ == "Image" and not layer.rgb and layer.ndim >= 2 and not is_help(layer)
 
 
 def is_help(layer: Any) -> bool:
-    """Whether a layer is there only to compare others, or to work with."""
+    """Whether a layer is only a tool, such as a divider."""
     return is_tool(layer.metadata)
 
 

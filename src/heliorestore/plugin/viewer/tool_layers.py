@@ -1,24 +1,22 @@
-"""Layers to work with, which are no results: made once, hidden when they have done their work, and shown
-again when they are wanted.
-"""
+"""Tool layers, which are not results: made once, hidden after use, and shown again when needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# The metadata's kinds of such layers. None of them is restored or compared; what a difference shows may be
-# exported, as long as it is shown.
+# The metadata's kinds of such layers. None of them is restored or compared; a difference may be exported
+# while it is shown.
 _SHOWS_SOMETHING_NEW = ("difference",)
 _TOOLS = ("box", "probe", "preview", "divider", "left part", *_SHOWS_SOMETHING_NEW)
-# metadata key of those that are hidden until they are wanted again: their kind and their number
+# metadata key of hidden ones: their kind and their number
 _AWAY = "put away"
 
 Tool = tuple[str, int]  # kind, and number among several of one kind
 
 
 def is_tool(metadata: Mapping[str, Any]) -> bool:
-    """Whether the layer with this metadata is there only to work with, or to compare others."""
+    """Whether the layer with this metadata is only a tool."""
     return metadata.get("kind") in _TOOLS
 
 
@@ -28,9 +26,7 @@ def is_exported(metadata: Mapping[str, Any]) -> bool:
 
 
 def tool_layer(viewer: Any, tool: Tool, make: Callable[..., Any], data: Any, looks: Mapping[str, Any]) -> Any:
-    """The layer that was put away as this tool, with this data and these attributes, or a new one; on top of
-    all.
-    """
+    """The hidden layer of this tool, with new data and attributes, or a new layer; on top of all."""
     if (layer := take_out(viewer, tool, data, looks)) is not None:
         return layer
     made = make(data, **looks)
@@ -39,7 +35,7 @@ def tool_layer(viewer: Any, tool: Tool, make: Callable[..., Any], data: Any, loo
 
 
 def take_out(viewer: Any, tool: Tool, data: Any, looks: Mapping[str, Any], place: int | None = None) -> Any:
-    """Show the layer that was put away, at `place` of the viewer's list, on top by default; None where there
+    """Show the hidden layer of this tool, at `place` of the viewer's list, on top by default; None if there
     is none.
     """
     layer = next((each for each in viewer.layers if each.metadata.get(_AWAY) == tool), None)
@@ -52,7 +48,7 @@ def take_out(viewer: Any, tool: Tool, data: Any, looks: Mapping[str, Any], place
 
 
 def put_away(viewer: Any, layer: Any, tool: Tool) -> None:
-    """Hide a layer until this tool is wanted again; it is no longer the selected one."""
+    """Hide a layer until this tool is needed again; it is no longer selected."""
     if layer not in viewer.layers:
         return
     layer.visible = False

@@ -15,8 +15,8 @@ _TEXT_PT = 8.0
 
 
 class Canvas(FigureCanvasQTAgg):
-    """A figure in the colours of the theme; `compose` fills it anew when it is seen and stale: after a resize
-    or another theme too.
+    """A figure in the colours of the theme; `compose` fills it again when it is visible and stale: also after
+    a resize or a change of theme.
     """
 
     def __init__(self, compose: Callable[[Figure], None]) -> None:
@@ -25,6 +25,7 @@ class Canvas(FigureCanvasQTAgg):
         self.stale = True
 
     def draw_idle(self) -> None:
+        # Drawn with the next paint event: a hidden chart costs nothing.
         self.stale = True
         self.update()
 

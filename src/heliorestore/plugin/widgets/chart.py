@@ -1,4 +1,4 @@
-"""Places for charts on a panel; matplotlib is loaded in a thread when there is a first chart to show."""
+"""Places for charts on a panel; matplotlib is loaded in a thread when the first chart is shown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ChartPlace(QWidget):
-    """Room for a canvas, which is made when it is first needed; what it shows is said by `compose`."""
+    """Room for a canvas, which is made when it is first needed; `compose` draws its content."""
 
     def __init__(self, tip: str, height: int) -> None:
         super().__init__()
@@ -34,16 +34,17 @@ class ChartPlace(QWidget):
         return QSize(320, self._height)
 
     def redraw(self) -> None:
-        """Compose the figure anew, as soon as it can be seen."""
+        """Compose the figure again when it is visible."""
         if self.canvas is not None:
             self.canvas.draw_idle()
         elif not self._loading:
             self._loading = True
+            # While it is imported the window would not react.
             start_task("Load matplotlib", _load_matplotlib, self._loaded, listed=False)
 
     def compose(self, figure: Figure) -> None:
-        """Fill an empty figure of the canvas's size: what kind of chart it is, a subclass says."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it draws")
+        """Fill an empty figure of the canvas's size; subclasses implement it."""
+        raise NotImplementedError(f"{type(self).__name__} must implement compose")
 
     def _loaded(self, outcome: Outcome) -> None:
         if outcome.error is not None:

@@ -1,4 +1,4 @@
-"""Notice that a panel was closed when it is: Qt's `destroyed` comes when Python's collector has run, much
+"""Notice at once that a panel was closed: Qt's `destroyed` comes only after Python's garbage collection, much
 later.
 """
 
@@ -36,10 +36,12 @@ class _Watch(QObject):
 
 
 def when_closed(panel: QWidget, act: Callable[[], None]) -> None:
-    """Call `act` whenever the panel's dock is hidden, or the panel is taken out of its dock."""
+    """Call `act` whenever the panel's dock is hidden, or the panel is removed from its dock."""
     _Watch(panel, act, hiding=True)
 
 
 def when_taken_out(panel: QWidget, act: Callable[[], None]) -> None:
-    """Call `act` when the panel is taken out of its dock, as closing the dock does; hiding does not count."""
+    """Call `act` when the panel is removed from its dock, as when the dock is closed; hiding does not
+    count.
+    """
     _Watch(panel, act, hiding=False)

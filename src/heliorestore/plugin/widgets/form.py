@@ -27,9 +27,7 @@ from heliorestore.settings import Option, Settings, options
 
 @dataclass(frozen=True)
 class Field:
-    """One setting in the form: its editor, how to read and write it, and the line for what is wrong with
-    it.
-    """
+    """One setting in the form: its editor, getter and setter, and the line for its error."""
 
     option: Option
     editor: QWidget
@@ -40,10 +38,10 @@ class Field:
 
 
 class SettingsForm(QWidget):
-    """Editors for every setting of a class; `changed` tells that one of them was moved.
+    """Editors for every setting of a class; `changed` fires when one of them has changed.
 
-    With `groups`, titles and the names of their settings in the order in which they are shown, each group
-    folds away; the first is open, and what no group names comes last.
+    With `groups`, titles and the names of their settings in order, each group can be folded; the first is
+    open, and settings of no group come last.
     """
 
     changed = Signal()
@@ -69,6 +67,7 @@ class SettingsForm(QWidget):
             rows = QFormLayout(holder)
             rows.setContentsMargins(0, 0, 0, 0)
             rows.setVerticalSpacing(3)
+            # Panels are narrow: a long label goes above its field.
             rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
             rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
             for name in names:
@@ -80,7 +79,7 @@ class SettingsForm(QWidget):
         self.reset()
 
     def settings(self) -> Settings:
-        """The settings as they stand; what is wrong with a field is shown under it and raised."""
+        """The current settings; an error of a field is shown under it and raised."""
         values = {}
         first: SettingsError | None = None
         for name, field in self.fields.items():
@@ -89,6 +88,7 @@ class SettingsForm(QWidget):
                 self._show_error(field, "")
             except SettingsError as error:
                 self._show_error(field, str(error))
+                # All errors are shown, the first is raised.
                 first = first or error
         if first is not None:
             raise first
@@ -107,7 +107,7 @@ class SettingsForm(QWidget):
         self.set_settings(self.settings_class())
 
     def set_running(self, running: bool) -> None:
-        """While a method runs only the live settings can be moved."""
+        """While a method runs only the live settings can be changed."""
         for field in self.fields.values():
             field.editor.setEnabled(field.option.live or not running)
 
@@ -119,7 +119,7 @@ class SettingsForm(QWidget):
         label = QLabel(option.label)
         label.setToolTip(tooltip(option))
         label.setBuddy(editor)
-        error = note("What is wrong with this setting.")
+        error = note("The error of this setting.")
         rows.addRow(label, editor)
         rows.addRow(error)
         self.fields[option.name] = Field(option, editor, label, get, set_, error)
@@ -132,7 +132,7 @@ class SettingsForm(QWidget):
 
 
 def tooltip(option: Option) -> str:
-    """What a setting does, with its range, unit and default, and whether it acts while running."""
+    """The help of a setting, with its range, unit and default, and whether it acts while running."""
     unit = f" {option.unit}" if option.unit else ""
     facts = [
         f"{option.range_text}{unit}" if option.range_text else option.unit,
@@ -168,6 +168,7 @@ def _editor(option: Option, changed: Callable[..., None]) -> Editor:
         line.editingFinished.connect(changed)
         return line, line.text, line.setText
     bounded = option.minimum is not None and option.maximum is not None
+    # Settings that are turned while a method runs get a slider.
     if option.log or (option.live and option.type is float and bounded):
         default = option.default if option.default is not None else option.minimum or 1.0
         slide = SlideNumber(

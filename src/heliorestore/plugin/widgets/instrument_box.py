@@ -30,7 +30,7 @@ _NUMBERS = {
 
 
 class InstrumentBox(QWidget):
-    """Chooses the instrument of a burst; what neither the file nor the user has told is marked."""
+    """Chooses the instrument of a burst; what neither the file nor the user gives is marked."""
 
     changed = Signal()
 
@@ -41,8 +41,8 @@ class InstrumentBox(QWidget):
         self._base: dict[str, str] = dict.fromkeys(_NUMBERS, "")
         self.choice = QComboBox()
         self.choice.setToolTip(
-            "What took the images. 'file' uses the header; a known instrument replaces all numbers; each "
-            "number below can be changed."
+            "The instrument that took the images. 'file' uses the header; a known instrument replaces "
+            "all numbers; each number below can be changed."
         )
         self.choice.addItem("from file", "")
         for key, known in KNOWN.items():
@@ -61,16 +61,16 @@ class InstrumentBox(QWidget):
                 edit.editingFinished.connect(self._tell)
                 self.numbers[name] = edit
             rows.addRow(title, row(*(self.numbers[name] for name in names)))
-        self.missing = note("What a restoration still needs to know about the instrument.")
+        self.missing = note("What is still unknown about the instrument.")
         rows.addRow(self.missing)
         self.doubt = note(
-            "Pixels far larger or smaller than the instrument's own are most often an error of the header."
+            "Pixels much larger or smaller than the instrument's own are usually an error in the header."
         )
         rows.addRow(self.doubt)
         self.choice.currentIndexChanged.connect(self._choose)
 
     def set_burst(self, burst: Burst | None) -> None:
-        """Show what the headers of another burst say; for the same burst leave what the user entered."""
+        """Show the instrument in the headers of another burst; for the same burst keep the user's entries."""
         before = self._burst
         self._burst = burst
         if burst is None or (before is not None and before.instruments == burst.instruments):
@@ -83,7 +83,7 @@ class InstrumentBox(QWidget):
         self._choose()
 
     def text(self) -> str:
-        """The instrument as `Instrument.parse` and `--instrument` take it; empty where the file's own is
+        """The instrument as `Instrument.parse` and `--instrument` take it; empty if the file's own is
         used.
         """
         key = self.choice.currentData()
@@ -96,7 +96,7 @@ class InstrumentBox(QWidget):
         return ",".join(base + changed)
 
     def set_text(self, text: str) -> None:
-        """Choose and fill in what `text` returned."""
+        """Choose and fill in the instrument that `text` returned."""
         parts = [part.strip() for part in text.split(",") if part.strip()]
         key = next((part for part in parts if "=" not in part), _CUSTOM if "name=custom" in parts else "")
         self.choice.setCurrentIndex(max(0, self.choice.findData(key)))
@@ -106,30 +106,28 @@ class InstrumentBox(QWidget):
         self._tell()
 
     def apply(self, burst: Burst) -> Burst:
-        """The burst with the chosen instrument; what is needed and still unknown is a SettingsError that says
-        where to tell it.
+        """The burst with the chosen instrument; a SettingsError says what is still unknown and where to enter
+        it.
         """
         text = self.text()
-        told = burst.with_instrument(text) if text else burst
+        known = burst.with_instrument(text) if text else burst
         if self._needed:
-            self.require(told)
-        return told
+            self.require(known)
+        return known
 
     def require(self, burst: Burst) -> None:
-        """Raise a SettingsError where the instrument of a burst is not wholly known."""
+        """Raise a SettingsError if the instrument of a burst is not fully known."""
         unknown = dict.fromkeys(name for instrument in burst.instruments for name in instrument.unknown)
         if unknown:
             raise SettingsError(self._sentence(list(unknown)))
 
     def set_needed(self, needed: bool) -> None:
-        """Whether the method that was chosen must know all of it."""
+        """Set whether the chosen method needs the whole instrument."""
         self._needed = needed
         self._show_missing()
 
     def _choose(self) -> None:
-        """Fill in the numbers of the instrument that has been chosen; custom starts from those that are
-        there.
-        """
+        """Fill in the numbers of the chosen instrument; custom starts from the current ones."""
         key = self.choice.currentData()
         if key != _CUSTOM:
             instruments = (
@@ -137,6 +135,7 @@ class InstrumentBox(QWidget):
             )
             for name, edit in self.numbers.items():
                 values = list(dict.fromkeys(getattr(instrument, name) for instrument in instruments))
+                # Kept, to see later which numbers the user has changed.
                 self._base[name] = f"{values[0]:.10g}" if len(values) == 1 and values[0] is not None else ""
                 edit.setText(self._base[name])
                 several = ", ".join("?" if v is None else f"{v:.10g}" for v in values)
@@ -160,4 +159,4 @@ class InstrumentBox(QWidget):
     def _sentence(self, unknown: list[str]) -> str:
         *first, last = (f"the {_NUMBERS[name][0]}" for name in unknown)
         wanted = f"{', '.join(first)} and {last}" if first else last
-        return f"The file does not say {wanted}: choose the instrument, or fill in the number."
+        return f"The file does not give {wanted}: choose the instrument, or fill in the number."

@@ -11,10 +11,10 @@ from heliorestore.plugin.viewer.shown_plane import is_image
 
 
 class LayerBox(QComboBox):
-    """The image layers by name, the topmost first; `prefer` is the place in that order that is taken at
+    """The image layers by name, the topmost first; `prefer` is the number in that order that is chosen at
     first.
 
-    `changed` tells that it is another layer, not that the list is another one.
+    `changed` fires when the choice changes, not when the list does.
     """
 
     changed = Signal()
@@ -24,6 +24,7 @@ class LayerBox(QComboBox):
         self._viewer = viewer
         self._prefer = prefer
         self.setToolTip(tip)
+        # Long layer names must not widen the panel.
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(14)
         self._events = [
@@ -35,17 +36,17 @@ class LayerBox(QComboBox):
         self.currentIndexChanged.connect(self.changed)
 
     def layer(self) -> Any:
-        """The chosen layer, None where there is none."""
+        """The chosen layer, None if there is none."""
         return self.currentData()
 
     def choose(self, layer: Any) -> None:
-        """Choose this layer if it is there."""
+        """Choose this layer if it exists."""
         for number in range(self.count()):
-            if self.itemData(number) == layer:  # napari hands out a new proxy of a layer each time
+            if self.itemData(number) == layer:  # napari returns a new proxy of a layer each time
                 self.setCurrentIndex(number)
 
     def disconnect_viewer(self) -> None:
-        """Stop following the viewer: this box is about to go."""
+        """Stop following the viewer: this box is about to be deleted."""
         for event in self._events:
             event.disconnect(self._rebuild)
 

@@ -1,4 +1,6 @@
-"""What is restored: a list of the viewer's image layers to tick, and slices of frames and objects."""
+"""The input of a restoration: a list of the viewer's image layers to tick, and slices of frames and
+objects.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,7 @@ class LayerList(QListWidget):
         self._rebuild()
 
     def disconnect_viewer(self) -> None:
-        """Stop following the viewer: this list is about to go."""
+        """Stop following the viewer: this list is about to be deleted."""
         for event, slot in zip(self._events, self._slots, strict=True):
             event.disconnect(slot)
 
@@ -60,7 +62,7 @@ class LayerList(QListWidget):
         self._rebuild()
 
     def _tick_if_wanted(self, layer: Any) -> None:
-        """The first layer that can be restored is ticked, and with it the other objects of its burst."""
+        """Tick the first layer that can be restored, and with it the other objects of its burst."""
         record = layer.metadata.get(TAG)
         ours = isinstance(record, Burst) or record is None
         if not (is_restorable(layer) and ours):
@@ -72,7 +74,9 @@ class LayerList(QListWidget):
 
     def _rebuild(self, event: Any = None) -> None:
         layers = [layer for layer in self._viewer.layers if is_restorable(layer)]
+        # Ticks belong to layers, not to rows, which move.
         self._ticked = [layer for layer in self._ticked if layer in layers]
+        # Only clicks of the user may tick and untick.
         with QSignalBlocker(self):
             self.clear()
             for layer in layers:

@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_POINTS = 400  # a curve has no more points than a panel has pixels
-_EVERY_MS = 250  # at most so often the curve is drawn
+_POINTS = 400  # as many as a panel has pixels
+_EVERY_MS = 250  # shortest time between two drawings
 _LEFT, _RIGHT, _BOTTOM, _ROW = 48, 12, 38, 15  # px: room for labels, and the height of one row of the legend
-_ROOM = 0.2  # of what is shown: free for what is to come, so that not each iteration moves the axes
+_ROOM = 0.2  # of the range shown: kept free for the next iterations, so that not each of them moves the axes
 
 
 class LossCurve(ChartPlace):
-    """Losses by name over the step; positive values only, NaN and what is not positive leave a gap."""
+    """Losses by name over the step; NaN and values that are not positive leave a gap."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The losses of every iteration, on a logarithmic axis. A curve that has become flat "
-            "gains no more.",
+            "The losses of every iteration, on a logarithmic axis. A flat curve means that nothing "
+            "improves any more.",
             165,
         )
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._steps: npt.NDArray[np.float64] = np.empty(0)
         self._curves: dict[str, npt.NDArray[np.float64]] = {}
         self._axes: Axes | None = None
-        self._background: Any = None  # what the lines are drawn on
+        self._background: Any = None  # picture of everything but the lines
         self._wanted = False
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
@@ -49,11 +49,11 @@ class LossCurve(ChartPlace):
         """Show the named columns of a snapshot's history over its `step` column."""
         steps = history.get("step", np.empty(0))
         known = {name: history[name] for name in losses if name in history}
-        # A method may begin with another loss: what is not of one kind is not compared.
+        # A method may begin with another loss: only steps with all losses are shown together.
         whole = (
             np.flatnonzero(np.isfinite(np.stack(list(known.values()))).all(0)) if known else np.empty(0, int)
         )
-        first = int(whole[0]) if whole.size > 1 else 0  # one step alone, as the end of a fit, makes no curve
+        first = int(whole[0]) if whole.size > 1 else 0  # a single step, as at the end of a fit, is no curve
         shown = slice(first, None, max(1, (len(steps) - first) // _POINTS))
         self._steps = steps[shown]
         positive = {
@@ -69,9 +69,10 @@ class LossCurve(ChartPlace):
         self.set_history({}, ())
 
     def compose(self, figure: Figure) -> None:
-        """Axes with room for what is to come; the lines are drawn over the picture of all the rest."""
+        """Axes with room for the next iterations; the lines are drawn over the picture of everything else."""
         self._axes = axes = figure.add_subplot()
         for name, values in self._curves.items():
+            # Animated lines are left out when matplotlib draws the rest.
             axes.plot(self._steps, values, label=name, linewidth=1.2, animated=True)
         rows = legend_above(axes) if self._curves else 0
         width, height = figure.canvas.get_width_height()
@@ -84,7 +85,7 @@ class LossCurve(ChartPlace):
             axes.set(xticks=[], yticks=[])
             return
         first, last, low, high = self._reach()
-        # a flat curve lies in the middle instead of being noise from edge to edge
+        # a flat curve is shown in the middle; otherwise its noise would fill the axes
         decades = max(math.log10(high / low), 0.02)
         axes.set(xlim=(first, last + _room(last - first)), xlabel="iteration", yscale="log")
         axes.set_ylim(low / 10 ** (_ROOM / 2 * decades), high * 10 ** (_ROOM / 4 * decades))
@@ -103,7 +104,7 @@ class LossCurve(ChartPlace):
             self._draw_lines()
 
     def _update(self) -> None:
-        """Draw the lines alone where the axes still hold them, else everything."""
+        """Draw only the lines if they still fit the axes, else everything."""
         if not self._wanted:
             return
         self._wanted = False
@@ -111,6 +112,7 @@ class LossCurve(ChartPlace):
         if self.canvas is None or self.canvas.stale or not self._fits():
             self.redraw()
             return
+        # Blitting: the lines are drawn over a stored picture of the axes, which are slow to draw.
         self.canvas.restore_region(self._background)
         self._draw_lines()
         self.canvas.update()

@@ -1,4 +1,4 @@
-"""What a run is going to need, in a sentence of the panel."""
+"""The memory that a run will need, in a sentence of the panel."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ _QUIET_MS = 400  # after the last change before the memory is estimated
 
 
 class MemoryNote(QObject):
-    """A line with the memory that `job` would take, said before it runs; empty where `job` raises what is
-    missing.
-    """
+    """A line with the memory that `job` would take, shown before it runs; empty if `job` raises an error."""
 
     def __init__(self, parent: QObject, run_panel: RunPanel, job: Callable[[], Job]) -> None:
         super().__init__(parent)
         self._run_panel, self._job = run_panel, job
         self.note = note(
-            "What a run on the whole field will need beyond the program itself, estimated from the sizes."
+            "Memory that a run on the whole field will need beyond the program itself, estimated from "
+            "the sizes."
         )
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self._estimate)
 
     def look_soon(self) -> None:
-        """Estimate anew when the changes have come to rest."""
+        """Estimate again when the changes have settled."""
         self._soon.start(_QUIET_MS)
 
     def _estimate(self) -> None:
@@ -43,19 +42,17 @@ class MemoryNote(QObject):
 
 
 def memory_text(job: Job) -> str:
-    """The memory that a job would take, and whether its field would be done in tiles; nothing where that is
-    not known.
-    """
+    """The memory that a job would take, and the number of its tiles; empty if unknown."""
     from heliorestore.diagnose.memory import memory_need
     from heliorestore.methods.base import pick_device
 
     try:
         need = memory_need(job.burst.shape, job.settings, pick_device(job.device))
-    except HeliorestoreError:  # a device that is not there is said when the run starts
+    except HeliorestoreError:  # a missing device is reported when the run starts
         return ""
     if need is None:
         return ""
     rows, columns = need.tiles
-    tiles = f"; the field is done in {rows} x {columns} tiles" if rows * columns > 1 else ""
+    tiles = f"; the field is processed in {rows} x {columns} tiles" if rows * columns > 1 else ""
     read = "" if need.frames_held else "; frames are read as they are needed"
     return f"Memory needed: about {max(need.peak_bytes / 1e9, 0.1):.1f} GB{tiles}{read}."

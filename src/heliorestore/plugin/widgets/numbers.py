@@ -21,12 +21,15 @@ class IntBox(QSpinBox):
         low = -_INT_LIMIT if minimum is None else int(minimum)
         high = _INT_LIMIT if maximum is None else int(maximum)
         self.setRange(low, high)
+        # A value counts when it is complete, not at every key.
         self.setKeyboardTracking(False)
         self.setStepType(QSpinBox.StepType.AdaptiveDecimalStepType)
 
 
 class FloatBox(QDoubleSpinBox):
-    """A float as short as it can be written, also as 1e-3, which keeps every bit of what was set."""
+    """A float written as short as possible, also as 1e-3; the box keeps every bit of the value that was
+    set.
+    """
 
     def __init__(self, minimum: float | None = None, maximum: float | None = None) -> None:
         super().__init__()
@@ -42,7 +45,7 @@ class FloatBox(QDoubleSpinBox):
 
     def value(self) -> float:
         rounded = super().value()
-        # Qt rounds to its decimals; as long as nobody edits, what was set is what is read.
+        # Qt rounds to its decimals; without an edit the value read is exactly the value set.
         return (
             self._exact
             if rounded == self._shown and math.isclose(rounded, self._exact, abs_tol=1e-12)
@@ -54,10 +57,11 @@ class FloatBox(QDoubleSpinBox):
 
     def valueFromText(self, text: str | None) -> float:
         try:
+            # A comma is a decimal point too, in every locale.
             value = float((text or "").replace(",", "."))
         except ValueError:
             return super().value()
-        # The text is rounded to six digits; taking it back must not change a value that nobody edited.
+        # The text is rounded to six digits; reading it back must not change a value that was not edited.
         return super().value() if self.textFromValue(super().value()) == text else value
 
     def validate(self, text: str | None, position: int) -> tuple[QValidator.State, str, int]:
@@ -76,8 +80,8 @@ class FloatBox(QDoubleSpinBox):
 
 
 class SlideNumber(QWidget):
-    """A slider with the number beside it, which also takes what the slider cannot reach; on a logarithmic
-    scale unless told.
+    """A slider with a number beside it, which also accepts values beyond the slider; on a logarithmic scale
+    by default.
     """
 
     valueChanged = Signal(float)
@@ -124,7 +128,7 @@ class SlideNumber(QWidget):
     def _slide(self, tick: int) -> None:
         low, high = self._ends
         place = low + (high - low) * tick / _TICKS
-        # three digits are what a hand can mean
+        # three digits: a hand is not more precise
         value = float(f"{math.exp(place) if self._log else place:.3g}")
         value = min(max(value, self.box.minimum()), self.box.maximum())
         with QSignalBlocker(self.box):

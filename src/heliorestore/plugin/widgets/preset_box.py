@@ -1,4 +1,4 @@
-"""The presets in a panel: choose, save, delete, and where they lie."""
+"""The presets in a panel: choose, save, delete, and open their folder."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ class PresetBox(QWidget):
         self._known: dict[str, Preset] = {}
         self.menu = QComboBox()
         self.menu.setToolTip(
-            "Settings for a kind of data, shipped or your own; choosing one fills in the form. The command "
-            "takes them with --preset."
+            "Settings for a kind of data, bundled or your own; choosing one fills in the form. The "
+            "command line takes them with --preset."
         )
+        # `activated`: only a choice of the user fills in the form, not a refresh of the menu.
         self.menu.activated.connect(self._chosen)
         self.save_button = button(
-            "Save…", "Save the settings as they stand under a name of yours, as a TOML file.", self._save
+            "Save…", "Save the current settings under your own name, as a TOML file.", self._save
         )
         self.delete_button = button(
-            "Delete", "Delete the chosen preset of yours; those that come along stay.", self._delete
+            "Delete", "Delete the chosen preset of your own; bundled presets stay.", self._delete
         )
-        self.folder_button = button("Folder", "Open the folder where your own presets lie.", self.open_folder)
-        self.about = note("What the preset is for.")
-        self.problem = note("What is wrong with the preset.")
+        self.folder_button = button("Folder", "Open the folder of your own presets.", self.open_folder)
+        self.about = note("The purpose of the preset.")
+        self.problem = note("The error of the preset.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for part in (
@@ -58,7 +59,7 @@ class PresetBox(QWidget):
         self.refresh()
 
     def refresh(self, choose: str = "") -> None:
-        """Read the presets anew."""
+        """Read the presets again."""
         self._known = presets(self._class.method) if self._class is not None else {}
         with QSignalBlocker(self.menu):
             self.menu.clear()

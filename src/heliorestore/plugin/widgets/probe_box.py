@@ -1,4 +1,4 @@
-"""The PSF probe: a point on the image, and the PSF there at a zoom of its own."""
+"""The PSF probe: a point on the image, and the PSF there with its own zoom."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from heliorestore.snapshot import Snapshot
 if TYPE_CHECKING:
     from heliorestore.diagnose.psf_probe import ProbedPsf
 
-_FIELDS = (0.5, 16.0)  # how far the wheel zooms, in units of the first dark ring's radius
+_FIELDS = (0.5, 16.0)  # limits of the zoom, in units of the first dark ring's diameter
 _PEN = QColor(255, 255, 255)
 
 
 class ProbePoint:
-    """A Points layer with one point over the field, in the field's own pixels; a click puts it elsewhere."""
+    """A Points layer with one point over the field, in the field's own pixels; a click moves it."""
 
     def __init__(self, viewer: Any, over: Any, shape: tuple[int, int], moved: Callable[[], None]) -> None:
         self._viewer, self._moved = viewer, moved
@@ -72,12 +72,12 @@ class ProbePoint:
         self.layer.data = np.array([place])
 
     def put_away(self) -> None:
-        """Hide it until the next one is wanted."""
+        """Hide it until it is needed again."""
         self.layer.events.data.disconnect(self._changed)
         put_away(self._viewer, self.layer, ("probe", 0))
 
     def _changed(self, event: Any) -> None:
-        if len(self.layer.data) > 1:  # a click adds a point: it is the one that counts
+        if len(self.layer.data) > 1:  # a click adds a point: keep only the new one
             with self.layer.events.data.blocker(self._changed):
                 self.layer.data = np.asarray(self.layer.data)[-1:]
         self._moved()
@@ -93,8 +93,8 @@ class Probed:
 
 
 class ProbeBox(QWidget):
-    """A box to tick, and then the PSF at the point with its figures; `find` tells which result is at a place
-    of the field.
+    """A box to tick, and then the PSF at the point with its figures; `find` returns the result at a place of
+    the field.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ProbeBox(QWidget):
             column.addWidget(widget)
 
     def look_soon(self) -> None:
-        """Look the PSF up again, at most 20 times a second."""
+        """Update the PSF, at most 20 times a second."""
         if self.point is not None and not self._timer.isActive():
             self._timer.start(50)
 
@@ -151,9 +151,7 @@ class ProbeBox(QWidget):
         found = self._find(place) if place is not None else None
         if found is None or found.snapshot.run is None:
             self.view.show_psf(None)
-            self.text.setText(
-                "Click on the image." if place is None else "Nothing is known of the PSF there yet."
-            )
+            self.text.setText("Click on the image." if place is None else "The PSF there is not known yet.")
             return
         run = found.snapshot.run
 
@@ -170,7 +168,7 @@ class ProbeBox(QWidget):
 
     def _found(self, outcome: Outcome) -> None:
         if self.point is None or outcome.end is not End.FINISHED or not isalive(self.view):
-            return  # the panel may have gone meanwhile
+            return  # the panel may have been closed meanwhile
         psf, what = outcome.value
         self.view.upwards = str(self._viewer.scene.camera.orientation2d[0]) == "up"
         self.view.show_psf(psf)
@@ -190,14 +188,13 @@ class PsfView(QWidget):
         super().__init__()
         self.psf: ProbedPsf | None = None
         self.upwards = False  # whether y grows upwards on the canvas
-        self.field = 5.0  # side of what is shown, in units of the first dark ring's diameter
+        self.field = 5.0  # side of the picture, in units of the first dark ring's diameter
         self._colours = (ensure_colormap("inferno").map(np.linspace(0, 1, 256)) * 255).astype(np.uint8)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "The PSF at the probe, square root of the intensity, turned as the image is. The circle is the "
-            "first dark ring "
-            "of the telescope without air, 1.22 lambda/D; its centre is where the point should be seen. "
-            "After a click the wheel zooms."
+            "The PSF at the probe, square root of the intensity, oriented as the image. The circle is "
+            "the first dark ring of the telescope without atmosphere, 1.22 lambda/D; its centre is the "
+            "true place of the point. After a click the wheel zooms."
         )
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # without the focus the wheel scrolls the panel
 
@@ -229,6 +226,7 @@ class PsfView(QWidget):
         shown = self.part(field_arcsec)
         shown = shown[::-1] if self.upwards else shown
         rows, columns = shown.shape
+        # The square root makes the halo visible beside the core.
         pixels = np.ascontiguousarray(
             self._colours[(255 * np.sqrt(np.clip(shown / shown.max(), 0, 1))).astype(np.uint8)]
         )
@@ -254,6 +252,6 @@ class PsfView(QWidget):
 
 
 def _round_length(length: float) -> float:
-    """The next shorter of 1, 2, 5 times a power of ten."""
+    """The largest of 1, 2, 5 times a power of ten that is not longer."""
     power = 10.0 ** np.floor(np.log10(length))
     return float(power * max(step for step in (1, 2, 5) if step * power <= length * 1.0001))

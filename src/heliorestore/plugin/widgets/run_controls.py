@@ -25,13 +25,13 @@ _MARKS = 30  # redraws over which the rate is averaged
 
 
 class State(Enum):
-    """What the panel is doing; the value is what the user reads."""
+    """The state of the panel; the value is shown to the user."""
 
     IDLE = "Ready."
     LOADING = "Loading…"
     RUNNING = "Running"
     PAUSED = "Paused."
-    HOLDING = "At rest, waiting for a change."
+    HOLDING = "Waiting for a change."
     STOPPING = "Stopping…"
 
 
@@ -41,7 +41,7 @@ STATES = {
     Stage.PAUSED: State.PAUSED,
     Stage.HOLDING: State.HOLDING,
 }
-"""What the panel shows while the worker is at a stage."""
+"""The panel's state at each stage of the worker."""
 
 
 class RunPanel(QWidget):
@@ -75,8 +75,8 @@ class RunPanel(QWidget):
     # -- starting and steering
 
     def start(self, job: Job, layers: ResultLayers, *, paused: bool = False, further: bool = False) -> None:
-        """Run the job; with `paused` do its first iteration and wait. A run that goes `further` keeps what is
-        shown until then.
+        """Run the job; with `paused` do its first iteration and wait. A run that goes `further` keeps the
+        displayed curve and progress.
         """
         self._layers, self._settings, self.stopped = layers, job.settings, False
         self._marks.clear()
@@ -84,6 +84,7 @@ class RunPanel(QWidget):
         if not further:
             self.snapshot = None
             self.curve.clear()
+            # Qt shows a moving bar: the number of iterations is not known yet.
             self.progress.setRange(0, 0)
         self.say("")
         self.report("")
@@ -104,7 +105,7 @@ class RunPanel(QWidget):
         worker.start()
 
     def send(self, settings: Settings) -> None:
-        """Let the running method use the live ones of these settings from its next iteration on."""
+        """Use the live ones of these settings from the next iteration on."""
         if self._worker is not None and self._settings is not None and type(settings) is type(self._settings):
             self._worker.send(self._settings.live_from(settings))
 
@@ -113,14 +114,14 @@ class RunPanel(QWidget):
             self._worker.pause()
 
     def stop(self) -> None:
-        """End after the iteration that is being computed; its result stays."""
+        """End after the current iteration; its result stays."""
         if self._worker is not None:
             self.stopped = True
             self._set_state(State.STOPPING)
             self._worker.quit()
 
     def run(self) -> None:
-        """Go on if paused, else ask for a new run."""
+        """Continue if paused, else ask for a new run."""
         if self._worker is not None:
             self._worker.resume()
         else:
@@ -134,7 +135,7 @@ class RunPanel(QWidget):
             self.wanted.emit(True)
 
     def set_ready(self, ready: bool) -> None:
-        """Whether there is a method to run."""
+        """Set whether there is a method to run."""
         self._ready = ready
         self._set_state(self.state)
 
@@ -143,17 +144,17 @@ class RunPanel(QWidget):
         return self._worker is not None
 
     def quit(self) -> None:
-        """End the run because its panel goes; what keeps its state may go on with it another time."""
+        """End the run because its panel closes; an autosaved run can be resumed later."""
         _quitter(self._running)()
 
     # -- what it says
 
     def say(self, text: str) -> None:
-        """Show what is wrong, until the next run."""
+        """Show an error, until the next run."""
         say(self.problem, text and f"⚠ {text}")
 
     def say_failure(self, outcome: Outcome) -> None:
-        """Show what a task has failed for, here and as a notification."""
+        """Show the error of a task, here and as a notification."""
         if outcome.error is not None:
             self.say(explain(outcome.error))
             notify(outcome.error)
@@ -167,13 +168,14 @@ class RunPanel(QWidget):
         lines = [*filter(None, self.messages.text().split("\n")), text]
         self.report("\n".join(lines[-5:]))
 
-    # -- what the worker tells
+    # -- signals of the worker
 
     def _arrived(self) -> None:
         self._pace.want()
 
     def _stage(self, stage: Stage) -> None:
         if self.state is not State.STOPPING:
+            # A pause does not count in the rate.
             self._marks.clear()
             self._set_state(STATES[stage])
 
@@ -198,9 +200,7 @@ class RunPanel(QWidget):
         self._complete()
 
     def _complete(self) -> None:
-        """Make the layers that are still missing, one per turn of the event loop, then be ready for the next
-        run.
-        """
+        """Create the missing layers, one per turn of the event loop, then be ready for the next run."""
         if self._layers is not None and not self._layers.complete():
             self._completer.start()
             return
@@ -216,8 +216,8 @@ class RunPanel(QWidget):
         self.ended.emit(outcome)
 
     def _show_progress(self, snapshot: Snapshot) -> None:
-        # Qt draws a bar with a new value at once, and the whole window with it: not now, but when all the
-        # rest is drawn.
+        # Qt repaints a bar with a new value at once, and the whole window with it: delay that until
+        # everything is drawn.
         self.progress.setUpdatesEnabled(False)
         self.progress.setRange(0, max(snapshot.total, 1))
         self.progress.setValue(min(snapshot.step, snapshot.total))
@@ -238,7 +238,7 @@ class RunPanel(QWidget):
         self.state = state
         self.status.setText(state.value)
         idle, paused = state is State.IDLE and self._ready, state is State.PAUSED
-        self.run_button.setText("Go on" if paused else "Run")
+        self.run_button.setText("Continue" if paused else "Run")
         self.run_button.setEnabled(idle or paused)
         self.step_button.setEnabled(idle or paused)
         self.pause_button.setEnabled(state is State.RUNNING)
@@ -247,17 +247,15 @@ class RunPanel(QWidget):
 
     def _build(self) -> None:
         self.run_button = button(
-            "Run", "Start a restoration with these settings, or go on where it was paused.", self.run
+            "Run", "Start a restoration with these settings, or continue a paused one.", self.run
         )
         self.pause_button = button(
             "Pause",
-            "Wait after the iteration that is being computed; settings can be changed meanwhile.",
+            "Pause after the current iteration; settings can be changed meanwhile.",
             self.pause,
         )
         self.step_button = button("Step", "Do one iteration and pause.", self.step)
-        self.stop_button = button(
-            "Stop", "End after the iteration that is being computed and keep its result.", self.stop
-        )
+        self.stop_button = button("Stop", "End after the current iteration and keep its result.", self.stop)
         buttons = QHBoxLayout()
         for each in (self.run_button, self.pause_button, self.step_button, self.stop_button):
             buttons.addWidget(each)
@@ -266,9 +264,9 @@ class RunPanel(QWidget):
         self.progress.setRange(0, 1)
         self.progress.setToolTip("Iterations done.")
         self.status = QLabel()
-        self.status.setToolTip("What is going on, iterations per second, and the time left at this rate.")
+        self.status.setToolTip("Progress, iterations per second, and the time left at this rate.")
         self.problem = note("What went wrong and what to do.")
-        self.messages = note("What the method has to say.")
+        self.messages = note("Messages of the method.")
         self.curve = LossCurve()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

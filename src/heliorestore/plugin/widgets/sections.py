@@ -1,4 +1,4 @@
-"""The small parts that panels are built of."""
+"""The small building blocks of panels."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-# a word too long for a panel: it may be broken in its middle
+# too long for a panel: may be broken in the middle
 _CHECKSUM = re.compile(r"\b([0-9a-f]{32})([0-9a-f]{32})\b")
 
 
 class Section(QWidget):
-    """A title with widgets under it; a click on the title folds them away and shows them again."""
+    """A title with widgets under it; a click on the title hides or shows them."""
 
     def __init__(self, title: str, *contents: QWidget, opened: bool = True) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Section(QWidget):
         self._show(opened)
 
     def set_open(self, opened: bool) -> None:
-        """Show or hide what stands under the title."""
+        """Show or hide the widgets under the title."""
         self.title.setChecked(opened)
 
     def _show(self, opened: bool) -> None:
@@ -63,9 +63,7 @@ class Section(QWidget):
 
 
 class Slots(QWidget):
-    """A column with a named place for each of its sections, in this order; a place that nothing fills takes
-    no room.
-    """
+    """A column with a named place for each of its sections, in this order; an empty place takes no room."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
@@ -77,14 +75,14 @@ class Slots(QWidget):
         self.column.addStretch(1)
 
     def fill(self, name: str, *widgets: QWidget) -> None:
-        """Put these at the end of the place of that name."""
+        """Add these widgets to the place of that name."""
         for widget in widgets:
             self._places[name].addWidget(widget)
 
 
 class _WheelScrolls(QObject):
-    """Lets the wheel act only on what has the focus: over any other editor it scrolls the panel instead of
-    changing a value.
+    """Lets the wheel act only on the widget with the focus: over any other editor it scrolls the panel
+    instead of changing a value.
     """
 
     def __init__(self, area: QScrollArea, inside: QWidget) -> None:
@@ -109,6 +107,7 @@ class _WheelScrolls(QObject):
     def _adopt(self, widget: QWidget) -> None:
         widget.installEventFilter(self)
         if widget.focusPolicy() == Qt.FocusPolicy.WheelFocus:
+            # With WheelFocus the wheel itself would give the focus.
             widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         for child in widget.children():
             if isinstance(child, QWidget):
@@ -134,7 +133,7 @@ def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:
     """A push button; `clicked` gets no argument."""
     made = QPushButton(text)
     made.setToolTip(tip)
-    # Qt hands over a `checked` that nobody here wants.
+    # Qt passes a `checked` argument that is not used here.
     made.clicked.connect(lambda *_: clicked())
     return made
 
@@ -148,7 +147,7 @@ def check(text: str, tip: str, toggled: Callable[[bool], Any]) -> QCheckBox:
 
 
 def note(tip: str) -> QLabel:
-    """A line of text that wraps, hidden until there is something to say."""
+    """A line of text that wraps, hidden while it is empty."""
     label = QLabel()
     label.setWordWrap(True)
     label.setToolTip(tip)
@@ -158,6 +157,7 @@ def note(tip: str) -> QLabel:
 
 def say(label: QLabel, text: str) -> None:
     """Show the text in a note, or hide the note."""
+    # A zero-width space, at which the label may break the line.
     label.setText(_CHECKSUM.sub("\\1\u200b\\2", text))
     label.setVisible(bool(text))
 

@@ -16,8 +16,8 @@ SHORTCUTS = {
 
 
 def bind_keys(viewer: Any, run_panel: RunPanel) -> None:
-    """Bind the keys to the buttons of this panel, and say so in their tooltips: what cannot be clicked cannot
-    be pressed.
+    """Bind the keys to the buttons of this panel and mention them in the tooltips; a disabled button ignores
+    its key.
     """
     for key, name in SHORTCUTS.items():
         button = getattr(run_panel, f"{name}_button")
@@ -27,6 +27,6 @@ def bind_keys(viewer: Any, run_panel: RunPanel) -> None:
 
 
 def release_keys(viewer: Any) -> None:
-    """The panel goes: its keys mean nothing any more."""
+    """Release the keys of a closed panel."""
     for key in SHORTCUTS:
         viewer.bind_key(key, None, overwrite=True)

@@ -1,6 +1,4 @@
-"""A suggested value beside the form: computed from the data in a thread, shown with its reason, to take or to
-leave.
-"""
+"""A suggested value beside the form: computed from the data in a thread, and shown with its reason."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ SETTING = "lambda_object"  # of which a value can be suggested
 
 
 class SuggestBox(QWidget):
-    """Asks `job` what is to be restored and how; `use` is told the value that the user takes."""
+    """`job` returns the restoration to look at; `use` receives the value that the user accepts."""
 
     def __init__(self, job: Callable[[], Job], use: Callable[[str, float], None]) -> None:
         super().__init__()
@@ -34,16 +32,15 @@ class SuggestBox(QWidget):
         self._suggestion: Suggestion | None = None
         self.ask_button = button(
             "Suggest λ object",
-            "Find from the data how much smoothing they need: two halves of the frames, 192 pixels of the "
-            "field, ten seconds to a minute.",
+            "Estimate from the data how much smoothing they need: two halves of the frames, 192 pixels "
+            "of the field, ten seconds to a minute.",
             self.ask,
         )
         self.use_button = button("Use it", "Put the suggested value into the form.", self._take)
-        self.said = note("What speaks for the value.")
+        self.said = note("Why this value is suggested.")
         self.chart = ChartView(
-            "Difference of the two halves of the frames over λ object, in units of the image's variance: too "
-            "small a λ leaves noise, "
-            "too large a one smooths the Sun away.",
+            "Difference of the two halves of the frames over λ object, in units of the image's "
+            "variance: a too small λ leaves noise, a too large one removes detail of the Sun.",
             200,
         )
         layout = QVBoxLayout(self)
@@ -67,7 +64,7 @@ class SuggestBox(QWidget):
 
         self.ask_button.setEnabled(False)
         self._show(None)
-        say(self.said, "Looking at two halves of the frames…")
+        say(self.said, "Comparing two halves of the frames…")
         start_task(f"Suggest λ object for {job}", work, self._found)
 
     def _found(self, outcome: Outcome) -> None:
@@ -93,7 +90,7 @@ class SuggestBox(QWidget):
 
 
 def draw_suggestion(axes: Axes, suggestion: Suggestion) -> None:
-    """What the suggestion rests on, over the values that were tried."""
+    """The measurements behind the suggestion, over the values that were tried."""
     draw_curve(axes, suggestion.values, suggestion.difference, "half with λ against the other half, sharp")
     draw_curve(axes, suggestion.values, suggestion.noise, "both with λ: noise", linestyle="--")
     finish(

@@ -31,8 +31,8 @@ from heliorestore.settings import Option, Settings
 
 
 class SweepBox(QWidget):
-    """Runs `job` once for every value through the panel's own run buttons; Stop ends the sweep and keeps what
-    there is.
+    """Runs `job` once for every value through the panel's own run buttons; Stop ends the sweep and keeps its
+    results.
     """
 
     began = Signal()
@@ -63,13 +63,13 @@ class SweepBox(QWidget):
         self._enable()
 
     def start(self) -> None:
-        """Begin with the first value; what is wrong is said here."""
+        """Begin with the first value; errors are shown here."""
         try:
             option = self._options[self.setting.currentIndex()]
             sweep = Sweep(option.name, parse_values(option, self.values.text()))
             base = self._job()
             for value in sweep.values:
-                base.settings.replace(**{sweep.setting: value})  # says what does not fit together
+                base.settings.replace(**{sweep.setting: value})  # raises if the values do not fit together
             inputs = self._inputs(base)
         except HeliorestoreError as error:
             say(self.said, f"⚠ {error}")
@@ -121,6 +121,7 @@ class SweepBox(QWidget):
         self._number += 1
         sweep = self.layers.sweep
         if outcome.end is End.FINISHED and self._number < len(sweep.values):
+            # The run panel takes a new run only after this signal.
             QTimer.singleShot(0, self._next)
             return
         done = sum(snapshot is not None for snapshot in self.layers.snapshots)
@@ -128,7 +129,7 @@ class SweepBox(QWidget):
         how = {End.FINISHED: "Done", End.STOPPED: "Stopped", End.FAILED: "Failed"}[outcome.end]
         say(
             self.said,
-            f"{how}: {done} of {len(sweep.values)} values; the slider {sweep.axis} goes through them.",
+            f"{how}: {done} of {len(sweep.values)} values; the slider {sweep.axis} shows them.",
         )
         self._enable()
 
@@ -139,7 +140,7 @@ class SweepBox(QWidget):
             say(self.said, "Written: " + ", ".join(path.name for path in outcome.value))
 
     def _suggest(self, index: int) -> None:
-        """Fill in values around the default of the setting that was chosen."""
+        """Fill in values around the default of the chosen setting."""
         if not 0 <= index < len(self._options):
             self.values.clear()
             return
@@ -170,8 +171,8 @@ class SweepBox(QWidget):
     def _build(self) -> None:
         self.setting = QComboBox()
         self.setting.setToolTip(
-            "The setting that takes several values, one run after another; all others "
-            "stay as they stand in the form."
+            "The setting that takes several values, one run after another; all others keep their "
+            "values in the form."
         )
         self.setting.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setting.currentIndexChanged.connect(self._suggest)
@@ -197,15 +198,15 @@ class SweepBox(QWidget):
         )
         self.export_button = button(
             "Export…",
-            "Write a FITS file per value, each with its whole provenance, into a folder.",
+            "Write a FITS file per value, each with its full provenance, into a folder.",
             self.export,
         )
         self.keep_button = button(
             "As versions",
-            "Make a version of every value, to compare them or to go back to its settings.",
+            "Make a version of every value, to compare them or to return to its settings.",
             self.keep_all,
         )
-        self.said = note("How far the sweep is.")
+        self.said = note("Progress of the sweep.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for part in (

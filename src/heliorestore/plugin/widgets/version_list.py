@@ -18,7 +18,7 @@ _ROWS_SHOWN = 4
 
 
 class VersionList(QWidget):
-    """Lists the results among the viewer's layers; what is done with one is handed in."""
+    """Lists the results among the viewer's layers; the caller provides the actions."""
 
     def __init__(
         self,
@@ -47,26 +47,26 @@ class VersionList(QWidget):
         self.list.currentRowChanged.connect(self._enable)
         self.keep_button = button(
             "Keep this result",
-            "Keep the present result with its settings as layers of its own, and go on: later iterations "
-            "leave it alone.",
+            "Keep the current result with its settings as separate layers and continue: later "
+            "iterations do not change it.",
             keep,
         )
         self.back_button = button(
             "Back to these settings",
-            "Show the settings that the chosen version was made with; while a run goes on, the live ones.",
+            "Show the settings of the chosen version in the form; during a run, only the live ones.",
             lambda: self._with(back),
         )
         self.export_button = button(
             "Export…",
-            "Write the chosen version to FITS with its whole provenance.",
+            "Write the chosen version to FITS with its full provenance.",
             lambda: self._with(export),
         )
         self.delete_button = button(
-            "Delete", "Take the layers of the chosen version out of the viewer.", self._delete
+            "Delete", "Remove the layers of the chosen version from the viewer.", self._delete
         )
         self.compare_button = button(
             "Compare…",
-            "Compare the chosen version with the present result: blink, divider, difference.",
+            "Compare the chosen version with the current result: blink, divider, difference.",
             lambda: self._with(compare),
         )
         self.empty = note("There is no result yet.")
@@ -100,6 +100,7 @@ class VersionList(QWidget):
                 item = QListWidgetItem(version.name, self.list)
                 item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
                 item.setToolTip(_story(version))
+            # The same version stays chosen, known by its first layer: names may change.
             again = [
                 n
                 for n, version in enumerate(self._found)
@@ -110,7 +111,7 @@ class VersionList(QWidget):
         self._enable()
 
     def disconnect_viewer(self) -> None:
-        """Stop following the viewer: this list is about to go."""
+        """Stop following the viewer: this list is about to be deleted."""
         for event in self._events:
             event.disconnect(self._changed)
 
@@ -136,7 +137,7 @@ class VersionList(QWidget):
 
 
 def _story(version: Version) -> str:
-    """How a version came about: iterations, why it stopped, losses, settings."""
+    """The record of a version: iterations, reason of the stop, losses, settings."""
     snapshot = version.snapshot
     lines = [f"{snapshot.step} iterations. {snapshot.stop.value if snapshot.stop else 'It had not stopped.'}"]
     lines += [f"{name} {value:.4g}" for name, value in snapshot.losses.items()]

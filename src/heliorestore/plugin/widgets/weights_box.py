@@ -7,8 +7,8 @@ from qtpy.QtWidgets import QComboBox, QLineEdit
 
 
 class WeightsBox(QComboBox):
-    """Takes the name of weights or a file's path; opened, it lists what is at hand for a kind of network at
-    that moment.
+    """Takes the name of weights or a file's path; when opened, it lists the weights that are available for
+    this kind of network.
     """
 
     def __init__(self, networks: str) -> None:
@@ -23,7 +23,7 @@ class WeightsBox(QComboBox):
         self.setLineEdit(self.line)
 
     def look(self) -> None:
-        """List what is at hand; what has been typed stays."""
+        """List the available weights; typed text stays."""
         from heliorestore.nets.weights import names_of
 
         typed = self.currentText()
