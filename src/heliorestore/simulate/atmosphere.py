@@ -61,6 +61,13 @@ def daytime_layers(high_layer_km: float) -> tuple[Layer, ...]:
     )
 
 
+def two_layers(high_layer_km: float, high_share: float) -> tuple[Layer, ...]:
+    """A layer at the ground and one at a height, which holds `high_share` of the turbulence."""
+    ground = Layer(height_m=0.0, fraction=1 - high_share, wind_m_s=6.0, direction_deg=20.0)
+    high = Layer(height_m=1e3 * high_layer_km, fraction=high_share, wind_m_s=22.0, direction_deg=160.0)
+    return tuple(layer for layer in (ground, high) if layer.fraction > 0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seeing:
     """The strength of the turbulence (Fried's parameter at a wavelength, all layers together) and how it is

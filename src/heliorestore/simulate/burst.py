@@ -18,6 +18,7 @@ from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument
 from heliorestore.settings import to_flags
 from heliorestore.simulate.chromosphere import chromosphere
+from heliorestore.simulate.faults import flux_fields
 from heliorestore.simulate.lattice import Array
 from heliorestore.simulate.patch import Patch
 from heliorestore.simulate.photosphere import photosphere
@@ -85,15 +86,34 @@ def simulate_burst(
         else _around(scene, settings, view.margin)
     )
     objects = torch.from_numpy(np.ascontiguousarray(around, np.float32))
+    frames = expose(view, objects, progress)
+    return record(view, objects, frames, seed)
+
+
+def expose(
+    view: View, objects: torch.Tensor, progress: Callable[[int, int], None] | None = None
+) -> torch.Tensor:
+    """The light (object, frame, y, x) of a scene (object, y, x) with its margin, before any camera."""
+    settings = view.settings
     frames = torch.empty((len(objects), settings.frames, settings.size, settings.size))
     for frame in range(settings.frames):
         frames[:, frame] = view.expose(objects, frame)
         if progress is not None:
             progress(frame + 1, settings.frames)
+    return frames
+
+
+def record(view: View, objects: torch.Tensor, frames: torch.Tensor, seed: int) -> Simulation:
+    """What the camera makes of the light (object, frame, y, x), and the truth beside it."""
+    settings = view.settings
+    if settings.flux_rms:
+        shape = (len(objects), settings.frames, settings.size, settings.size)
+        frames = frames * (1 + flux_fields(shape, settings.flux_rms, settings.flux_scale_px, seed))
     counts = detect(frames, settings, seed)
     inner = slice(view.margin, view.margin + settings.size)
     seen = np.ascontiguousarray(objects[:, inner, inner].numpy())
-    return Simulation(_burst(settings, instrument, counts, seed), seen, view.truth(objects).numpy(), view)
+    burst = _burst(settings, view.instrument, counts, seed)
+    return Simulation(burst, seen, view.truth(objects).numpy(), view)
 
 
 def make_scene(settings: SimulationSettings, instrument: Instrument, margin: int, seed: int) -> Array:

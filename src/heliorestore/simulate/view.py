@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -21,8 +21,10 @@ from heliorestore.simulate.atmosphere import (
     Telescope,
     daytime_layers,
     make_atmosphere,
+    two_layers,
 )
 from heliorestore.simulate.exposure import convolve_everywhere, convolve_per_node, convolve_still
+from heliorestore.simulate.scatter import make_scatter, scatter_everywhere
 
 _LARGEST_STEP = 64
 
@@ -61,6 +63,18 @@ class SimulationSettings(Settings):
         help="Height of the high turbulence, which makes the blur differ from place to place; 0 puts all at "
         "the ground.",
     )
+    high_share: float | None = option(
+        None,
+        minimum=0.0,
+        maximum=1.0,
+        help="Share of the turbulence in one layer at that height, the rest at the ground; without it a "
+        "quarter is spread over three layers around the height.",
+    )
+    blur: Literal["gather", "scatter"] = option(
+        "gather",
+        help="Who owns a PSF: gather gives one to every place of the frame, scatter one to every place "
+        "on the Sun, divided by what a uniform Sun gives.",
+    )
     ao: bool = option(False, help="Correct partly with adaptive optics that look at the field's centre.")
     ao_modes: int = option(36, minimum=2, maximum=400, help="Modes that the adaptive optics correct.")
     ao_gain: float = option(0.85, minimum=0.0, maximum=1.0, help="How much of each mode they correct.")
@@ -72,6 +86,16 @@ class SimulationSettings(Settings):
     )
     flat_rms: float = option(
         0.0, minimum=0.0, maximum=0.5, help="Errors of the flat field left in the frames, the same in each."
+    )
+    flux_rms: float = option(
+        0.0,
+        minimum=0.0,
+        maximum=0.5,
+        help="Smooth relative error of the flux, another in every frame: thin cirrus, a drifting flat field, "
+        "scattered light.",
+    )
+    flux_scale_px: float = option(
+        30.0, unit="px", minimum=2.0, maximum=1000.0, help="Correlation length of the flux error."
     )
     gain: float = option(
         1.0, minimum=1e-6, maximum=1e6, help="Counts for the quiet Sun's mean; 1 leaves units of that mean."
@@ -155,9 +179,18 @@ class View:
         if self.settings.high_layer_km == 0:  # turbulence in the pupil blurs every place alike
             middle = torch.tensor([(size - 1) / 2])
             return convolve_still(scene, self.psfs(frame, middle, middle)[0], size)
+
+        def psfs_at(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+            return self.psfs(frame, rows, columns)
+
+        if self.settings.blur == "scatter":
+            if step:
+                return make_scatter(psfs_at, size, step)(scene)
+            uniform = scatter_everywhere(torch.ones_like(scene[:1]), psfs_at, size)
+            return scatter_everywhere(scene, psfs_at, size) / uniform
         if step == 0:
-            return convolve_everywhere(scene, lambda rows, columns: self.psfs(frame, rows, columns), size)
-        return convolve_per_node(scene, lambda rows, columns: self.psfs(frame, rows, columns), size, step)
+            return convolve_everywhere(scene, psfs_at, size)
+        return convolve_per_node(scene, psfs_at, size, step)
 
 
 def make_view(settings: SimulationSettings, instrument: Instrument, seed: int) -> View:
@@ -190,7 +223,9 @@ def _telescope(settings: SimulationSettings, optics: Optics, seed: int) -> Teles
     seeing = Seeing(
         r0_m=settings.r0_cm / 100,
         wavelength_nm=instrument.wavelength_nm,
-        layers=daytime_layers(settings.high_layer_km),
+        layers=daytime_layers(settings.high_layer_km)
+        if settings.high_share is None
+        else two_layers(settings.high_layer_km, settings.high_share),
         outer_scale_m=settings.outer_scale_m,
     )
     atmosphere = make_atmosphere(
