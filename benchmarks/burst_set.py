@@ -195,7 +195,7 @@ def write(name: str, fluxes: Sequence[float], folder: Path) -> None:
     seed = (CASES | TUNING)[name].seed
     extensions = {
         "SCENE": first.scene,
-        "FLUX": flux_fields(shape, 0.01, settings.flux_scale_px, seed).numpy(),
+        "FLUX": flux_fields(shape, 0.01, settings.flux_scale_px, seed),
     }
     write_burst(first.truth_burst(), folder / f"{name}_truth.fits", overwrite=True, extensions=extensions)
 
