@@ -8,7 +8,7 @@ keep the others for the tables. The blur is the source-weighted one (`blur="scat
 inverts. `--oracle` prints, for each burst, the error of the mean and of the best frame, and that of a
 deconvolution with the true PSFs.
 
-In Python: `make(name, flux)`, `error(restored, truth)` and `oracle(name, fluxes)`.
+In Python: `make(name, flux)`, `error(restored, truth, instrument)` and `oracle(name, fluxes)`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ import numpy.typing as npt
 import torch
 
 from heliorestore.fits.burst_writer import write_burst
-from heliorestore.instrument import find
+from heliorestore.instrument import Instrument, find
+from heliorestore.optics.psf import telescope_psf
 from heliorestore.quality.metrics import likeness
 from heliorestore.simulate.burst import Simulation, expose, make_scene, record
 from heliorestore.simulate.faults import flux_fields
@@ -106,18 +107,35 @@ def make_all(name: str, fluxes: Sequence[float]) -> list[Simulation]:
     return [record(replace(view, settings=case.of(flux)), scene, light, case.seed) for flux in fluxes]
 
 
-def error(restored: Image, truth: Image, border: int = BORDER) -> tuple[float, float]:
+def error(
+    restored: Image, truth: Image, instrument: Instrument | None = None, border: int = BORDER
+) -> tuple[float, float]:
     """NMSE and gain of an image (y, x) after one sub-pixel shift and one gain, without the borders.
 
-    The gain is the factor by which the restored contrast must be multiplied to match the truth; the NMSE is
-    the squared error that is left, in units of the truth's variance.
+    With an `instrument` the image is that of the object, as `momfbd` and `sv-momfbd` give it, and is first
+    seen through the telescope, as the truth is; without one it is compared as it is (frames, networks). The
+    gain is the factor by which the restored contrast must be multiplied to match the truth; the NMSE is the
+    squared error that is left, in units of the truth's variance.
     """
-    found = likeness(np.squeeze(restored), np.squeeze(truth), border)
+    image = np.squeeze(restored)
+    if instrument is not None:
+        image = through_telescope(image, instrument)
+    found = likeness(image, np.squeeze(truth), border)
     return found.nmse, found.gain
 
 
+def through_telescope(image: Image, instrument: Instrument) -> Image:
+    """An object (y, x) at the telescope's diffraction limit, its surroundings mirrored."""
+    around = np.pad(image, [(n // 2, n // 2) for n in image.shape], mode="symmetric")
+    transfer = torch.fft.rfft2(telescope_psf(instrument, around.shape)).numpy()
+    seen = np.fft.irfft2(np.fft.rfft2(around) * transfer, s=around.shape)
+    rows, columns = image.shape
+    inner = seen[rows // 2 : rows // 2 + rows, columns // 2 : columns // 2 + columns]
+    return np.asarray(inner, np.float32)
+
+
 def oracle(
-    name: str, fluxes: Sequence[float] = (0.0,), lambda_object: float = 0.02, iterations: int = 30
+    name: str, fluxes: Sequence[float] = (0.0,), lambda_object: float = 0.02, iterations: int = 12
 ) -> tuple[list[Image], list[Simulation]]:
     """The objects that the true PSFs give, one for each flux error, and the bursts.
 
@@ -207,7 +225,7 @@ def report(name: str, fluxes: Sequence[float]) -> list[str]:
     for flux, image, simulation in zip(fluxes, restored, made, strict=True):
         frames, truth = np.asarray(simulation.burst.frames)[0], simulation.truth[0]
         best = min(error(frame, truth)[0] for frame in frames)
-        mean, true = error(frames.mean(0), truth), error(image, truth)
+        mean, true = error(frames.mean(0), truth), error(image, truth, simulation.view.instrument)
         lines.append(
             f"{file_name(name, flux):14s} mean {mean[0]:.4f} ({mean[1]:.2f})  best frame {best:.4f}  "
             f"true PSFs {true[0]:.4f} ({true[1]:.2f})"
