@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the settings are those of the view, which knows nothing of 
 
 Shape = tuple[int, int, int, int]
 _FLUX, _EXPOSURE, _GAIN, _FRINGES, _BAD = (n * 1_000_000 + 3 for n in (2, 3, 4, 5, 6))  # added to the seed
-_DRAWN_OUT = 3.0  # the seeing disc of an outlier frame over that of the others
+_DRAWN_OUT = 1.5  # the seeing disc of an outlier frame over that of the others
 _LEAST_PX = 4.0  # of a seeing disc: in space too an outlier is one
 
 

@@ -141,7 +141,7 @@ class SimulationSettings(Settings):
         0,
         minimum=0,
         maximum=10_000,
-        help="Frames that do not belong: in turns of three times worse seeing, and of another place.",
+        help="Frames that do not belong: in turns blurred by bad seeing, and of another place.",
     )
     gain: float = option(
         1.0, minimum=1e-6, maximum=1e6, help="Counts for the quiet Sun's mean; 1 leaves units of that mean."
