@@ -19,8 +19,9 @@ from astropy.io import fits
 from heliorestore.instrument import KNOWN
 from heliorestore.optics.psf import telescope_psf
 from heliorestore.simulate.atmosphere import Seeing, make_atmosphere
-from heliorestore.simulate.burst import narrow_band, simulate_burst, wide_band
+from heliorestore.simulate.burst import detect, narrow_band, simulate_burst, wide_band
 from heliorestore.simulate.exposure import convolve_everywhere, convolve_per_node
+from heliorestore.simulate.faults import draw_faults
 from heliorestore.simulate.granulation import granulation
 from heliorestore.simulate.magnetic import magnetic_field
 from heliorestore.simulate.patch import Patch
@@ -89,6 +90,42 @@ def draw_burst() -> None:
         ("PSFs of that frame, square root", psfs, 0.0, float(psfs.max()) * 0.8),
     ]
     panels("sim_burst.png", shown, 4)
+
+
+def draw_camera() -> None:
+    """What both blurs do, and every fault of telescope and camera, on one frame of granulation."""
+    crisp = KNOWN["crisp-6302"]
+    clean = SimulationSettings(
+        ao=True, scene="granulation", size=128, frames=4, objects=1, noise=0, high_share=0.3
+    )
+    gathered = simulate_burst(clean, crisp, seed=2)
+    scattered = simulate_burst(clean.replace(blur="scatter"), crisp, seed=2)
+    frame, other = gathered.burst.image(0, 0), scattered.burst.image(0, 0)
+    truth = scattered.truth[0]
+    print(f"scatter - gather: {(other - frame).std() / frame.std():.3f} of the frame's contrast")
+    print(f"contrast: truth {truth.std() / truth.mean():.3f}, frames", end=" ")
+    contrasts = [image.std() / image.mean() for image in np.asarray(scattered.burst.frames)[0]]
+    print(np.round(contrasts, 3).tolist())
+    faulty = clean.replace(flux_rms=0.02, gain_table_rms=0.01, fringe_amplitude=0.01)
+    shape = (1, clean.frames, clean.size, clean.size)
+    faults = draw_faults(faulty, shape, scattered.view.seeing_px, 2)
+    images = {name: image.reshape(-1, 128, 128)[0] for name, image in faults.images().items()}
+    light = torch.from_numpy(np.asarray(scattered.burst.frames))
+    outliers = draw_faults(clean.replace(outlier_frames=2), shape, scattered.view.seeing_px, 2)
+    strange = outliers.on_light(light)[0, list(outliers.outliers)].numpy()
+    few = clean.replace(full_well=2000, read_noise=20.0)
+    grey = (0.7, 1.3)
+    shown = [
+        ("a frame, scatter", other, *grey),
+        ("scatter less gather, -0.05 to 0.05", other - frame, -0.05, 0.05),
+        ("flux error, -5 to 5 %", images["FLUX"], -0.05, 0.05),
+        ("gain table, -3 to 3 %", images["GAINTABLE"], -0.03, 0.03),
+        ("fringes, -3 to 3 %", images["FRINGES"], -0.03, 0.03),
+        ("full well 2000 electrons", detect(light, few, 2)[0, 0], *grey),
+        ("outlier: bad seeing", strange[0], *grey),
+        ("outlier: another place", strange[1], *grey),
+    ]
+    panels("sim_faults.png", shown, 4)
 
 
 def draw_turbulence() -> None:
@@ -217,6 +254,7 @@ if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
     draw_scenes()
     draw_burst()
+    draw_camera()
     draw_turbulence()
     compare_roads()
     if len(sys.argv) > 1:

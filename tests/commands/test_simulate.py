@@ -42,6 +42,32 @@ def test_burst_truth_and_psfs_are_written(tmp_path: Path, capsys: pytest.Capture
         assert hdus[0].header["PSFFIRST"] == 11.5
 
 
+def test_faults_are_done_and_stand_beside_the_truth(tmp_path: Path) -> None:
+    burst, truth = tmp_path / "burst.fits", tmp_path / "truth.fits"
+    rms = ("flux-rms", "exposure-rms", "gain-table-rms", "fringe-amplitude")
+    faults = [f"--{name}=0.02" for name in rms]
+    faults += [
+        "--full-well=30000",
+        "--blur=scatter",
+        "--outlier-frames=1",
+        "--ao",
+        "--ao-isoplanatic-arcsec=5",
+    ]
+    assert main(["simulate", "-o", str(burst), "--truth", str(truth), *SMALL, *faults]) == 0
+    header = fits.getheader(burst)
+    assert (header["SIMFLUX"], header["SIMBLUR"], header["SIMAOISO"]) == (0.02, "scatter", 5.0)
+    assert header["SIMOUTL"] in ("0", "1")
+    with fits.open(truth) as hdus:
+        shapes = {hdu.name: hdu.data.shape for hdu in hdus[1:] if isinstance(hdu, fits.ImageHDU)}
+    assert shapes == {
+        "SCENE": (2, 48, 48),
+        "SCALES": (2,),
+        "FLUX": (2, 2, 48, 48),
+        "GAINTABLE": (2, 48, 48),
+        "FRINGES": (2, 2, 48, 48),
+    }
+
+
 def test_a_file_can_be_the_scene(tmp_path: Path) -> None:
     image = tmp_path / "sun.fits"
     header = fits.Header(
@@ -78,6 +104,8 @@ def test_a_file_can_be_the_scene(tmp_path: Path) -> None:
         (["--size", "47"], "even number"),
         (["--truth", "{here}/burst.fits"], "same name"),
         (["--psf-step", "0"], "psf_step is 0"),
+        (["--dead-frames", "2"], "leave none of 2"),
+        (["--blur", "both"], "gather"),
         (["--instrument", "crisp-8543"], "did you mean crisp-8542"),
         (["--instrument", "crisp-8542,pixel_arcsec=0.2"], "lambda/2D"),
     ],

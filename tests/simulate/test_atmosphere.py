@@ -17,6 +17,7 @@ from heliorestore.simulate.atmosphere import (
     Telescope,
     daytime_layers,
     make_atmosphere,
+    two_layers,
 )
 
 CRISP = KNOWN["crisp-8542"]
@@ -138,3 +139,38 @@ def test_psfs_have_unit_sum_and_are_centred_when_the_tilt_is_corrected() -> None
     mean = psfs.mean(0)
     peak = int(mean.argmax())
     assert (peak // 96, peak % 96) == (48, 48)
+
+
+def test_two_layers_share_the_turbulence_as_asked() -> None:
+    layers = two_layers(6.0, 0.2)
+    assert [(layer.height_m, layer.fraction) for layer in layers] == [(0.0, 0.8), (6000.0, 0.2)]
+    assert [layer.height_m for layer in two_layers(6.0, 0.0)] == [0.0]
+
+
+def test_the_screens_of_a_telescope_have_the_r0_that_was_asked_for() -> None:
+    """6.88 (r/r0)^(5/3) between points of the pupil, both layers together; tilts left in."""
+    seeing = Seeing(r0_m=0.12, wavelength_nm=854.2, layers=two_layers(6.0, 0.3))
+    apart, found = 6, []
+    for seed in range(60):
+        phase = draw(seeing, seed).phase(axis(), axis(), torch.tensor([[3.0, -2.0]]), 0.05)[0]
+        differences = [phase[apart:] - phase[:-apart], phase[:, apart:] - phase[:, :-apart]]
+        found.append(float(sum(d.square().mean() for d in differences) / 2))
+    r0_m = apart / 24 * (6.883877 / (sum(found) / len(found))) ** (3 / 5)
+    assert r0_m == pytest.approx(0.12, rel=0.08)
+
+
+def test_a_correction_that_decays_falls_to_one_in_e_at_its_scale() -> None:
+    correction = AdaptiveOptics(modes=10, gain=1.0, isoplanatic_arcsec=4.0)
+    optics = make_optics(CRISP, 64, 10)
+    atmosphere = draw(dataclasses.replace(SEEING, layers=daytime_layers(0)), 3)
+    places = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, -40.0]])
+    free, whole, decayed = (
+        Telescope(optics, atmosphere, mirror).wavefronts(places, 0.0)
+        for mirror in (None, AdaptiveOptics(modes=10, gain=1.0), correction)
+    )
+    taken, usual = free - decayed, free - whole
+    torch.testing.assert_close(taken[0], usual.expand_as(taken)[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(taken[1], usual.expand_as(taken)[1] / math.e, rtol=1e-4, atol=1e-4)
+    assert float(taken[2].abs().max()) < 1e-4
+    assert Telescope(optics, atmosphere, AdaptiveOptics()).isoplanatic
+    assert not Telescope(optics, atmosphere, correction).isoplanatic

@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--truth",
         metavar="TRUTH.fits",
         type=Path,
-        help="write the diffraction-limited truth and, as SCENE, the Sun",
+        help="write the diffraction-limited truth, the Sun (SCENE), and the faults that were switched on "
+        "(SCALES, FLUX, GAINTABLE, FRINGES)",
     )
     parser.add_argument(
         "--psfs", metavar="PSFS.fits", type=Path, help="write the true PSFs (frame, grid y, grid x, y, x)"
@@ -87,7 +88,7 @@ def simulate(parsed: argparse.Namespace, show: Callable[[Snapshot], None]) -> di
         "output": str(write_burst(simulation.burst, parsed.output, overwrite=parsed.overwrite))
     }
     if parsed.truth is not None:
-        extensions = {"SCENE": simulation.scene}
+        extensions = {"SCENE": simulation.scene} | simulation.faults.images()
         facts["truth"] = str(
             write_burst(
                 simulation.truth_burst(), parsed.truth, overwrite=parsed.overwrite, extensions=extensions

@@ -37,10 +37,18 @@ class Layer:
 class AdaptiveOptics:
     """A deformable mirror at the ground that takes the first KL modes off, measured in the field's centre; 1
     is full gain.
+
+    With `isoplanatic_arcsec` the correction falls off as exp(-(theta / isoplanatic)^(5/3)) from the centre.
     """
 
     modes: int = 36
     gain: float = 0.85
+    isoplanatic_arcsec: float = math.inf
+
+    def share(self, field_arcsec: torch.Tensor) -> torch.Tensor:
+        """The part (point) of the correction that is left at field points (point, [y, x])."""
+        distance = torch.linalg.vector_norm(field_arcsec, dim=-1)
+        return torch.exp(-((distance / self.isoplanatic_arcsec) ** (5 / 3)))
 
 
 def daytime_layers(high_layer_km: float) -> tuple[Layer, ...]:
@@ -59,6 +67,13 @@ def daytime_layers(high_layer_km: float) -> tuple[Layer, ...]:
         Layer(height_m=1e3 * high_layer_km * height, fraction=share, wind_m_s=wind, direction_deg=direction)
         for height, share, wind, direction in shares
     )
+
+
+def two_layers(high_layer_km: float, high_share: float) -> tuple[Layer, ...]:
+    """A layer at the ground and one at a height, which holds `high_share` of the turbulence."""
+    ground = Layer(height_m=0.0, fraction=1 - high_share, wind_m_s=6.0, direction_deg=20.0)
+    high = Layer(height_m=1e3 * high_layer_km, fraction=high_share, wind_m_s=22.0, direction_deg=160.0)
+    return tuple(layer for layer in (ground, high) if layer.fraction > 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +192,12 @@ class Telescope:
             normal = weighted.double() @ torch.cat([torch.ones_like(lit)[None], mirror.modes]).double().T
             self._sensor = torch.linalg.solve(normal, weighted.double())[1:].to(mirror.modes)
 
+    @property
+    def isoplanatic(self) -> bool:
+        """Whether all places of the field have the same PSF."""
+        decays = self.correction is not None and math.isfinite(self.correction.isoplanatic_arcsec)
+        return not decays and all(layer.height_m == 0 for layer in self.atmosphere.seeing.layers)
+
     def wavefronts(self, field_arcsec: torch.Tensor, time_s: float) -> torch.Tensor:
         """Phases (point, y, x) in rad at the instrument's wavelength on the pupil's pixels; field points
         (point, [y, x]).
@@ -186,7 +207,10 @@ class Telescope:
             return phase
         centre = self.atmosphere.phase(self._axis, self._axis, torch.zeros((1, 2)), time_s) * self._scale
         commands = self.correction.gain * (self._sensor @ centre.reshape(-1))
-        corrected: torch.Tensor = phase - (commands @ self._modes).reshape(centre.shape)
+        mirror = (commands @ self._modes).reshape(centre.shape)
+        if math.isfinite(self.correction.isoplanatic_arcsec):
+            mirror = mirror * self.correction.share(field_arcsec).to(mirror)[:, None, None]
+        corrected: torch.Tensor = phase - mirror
         return corrected
 
     def psfs(self, field_arcsec: torch.Tensor, time_s: float) -> torch.Tensor:

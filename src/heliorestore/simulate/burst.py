@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument
 from heliorestore.settings import to_flags
 from heliorestore.simulate.chromosphere import chromosphere
+from heliorestore.simulate.faults import Faults, draw_faults
 from heliorestore.simulate.lattice import Array
 from heliorestore.simulate.patch import Patch
 from heliorestore.simulate.photosphere import photosphere
@@ -28,6 +29,7 @@ SCENES = ("sunspot", "granulation")
 LABELS = ("wide band", "narrow band")
 _BEGIN = np.datetime64("2026-01-01T09:00:00.000")
 _PHOTON_SHARE = 0.8  # of the noise variance at the mean intensity; the rest is read noise
+_QUIET_FILL = 0.5  # of the full well, by the quiet Sun's mean
 _CHROMOSPHERIC_NM = (393.4, 396.8, 656.3, 854.2)
 _FINEST_ARCSEC = 0.13  # coarser pixels are averages of finer ones
 
@@ -38,13 +40,14 @@ class Simulation:
 
     `scene` (object, y, x) is the Sun as it is, `truth` (object, y, x) as the telescope shows it without air
     and noise, both registered with the frames, in units of the quiet Sun's mean in the band. `view` gives the
-    true PSFs.
+    true PSFs, `faults` what telescope and camera did besides.
     """
 
     burst: Burst
     scene: FloatArray
     truth: FloatArray
     view: View
+    faults: Faults
 
     def truth_burst(self) -> Burst:
         """The truth as a burst of one frame per object, ready to be written."""
@@ -85,15 +88,33 @@ def simulate_burst(
         else _around(scene, settings, view.margin)
     )
     objects = torch.from_numpy(np.ascontiguousarray(around, np.float32))
+    frames = expose(view, objects, progress)
+    return record(view, objects, frames, seed)
+
+
+def expose(
+    view: View, objects: torch.Tensor, progress: Callable[[int, int], None] | None = None
+) -> torch.Tensor:
+    """The light (object, frame, y, x) of a scene (object, y, x) with its margin, before any camera."""
+    settings = view.settings
     frames = torch.empty((len(objects), settings.frames, settings.size, settings.size))
     for frame in range(settings.frames):
         frames[:, frame] = view.expose(objects, frame)
         if progress is not None:
             progress(frame + 1, settings.frames)
-    counts = detect(frames, settings, seed)
+    return frames
+
+
+def record(view: View, objects: torch.Tensor, frames: torch.Tensor, seed: int) -> Simulation:
+    """What the camera makes of the light (object, frame, y, x), and the truth beside it."""
+    settings = view.settings
+    shape = (len(objects), settings.frames, settings.size, settings.size)
+    faults = draw_faults(settings, shape, view.seeing_px, seed)
+    counts = faults.on_counts(detect(faults.on_light(frames), settings, seed))
     inner = slice(view.margin, view.margin + settings.size)
     seen = np.ascontiguousarray(objects[:, inner, inner].numpy())
-    return Simulation(_burst(settings, instrument, counts, seed), seen, view.truth(objects).numpy(), view)
+    burst = _burst(view, counts, faults, seed)
+    return Simulation(burst, seen, view.truth(objects).numpy(), view, faults)
 
 
 def make_scene(settings: SimulationSettings, instrument: Instrument, margin: int, seed: int) -> Array:
@@ -147,7 +168,9 @@ def detect(frames: torch.Tensor, settings: SimulationSettings, seed: int) -> Flo
     generator = torch.Generator().manual_seed(seed + 1_000_003)
     if settings.flat_rms:
         frames = frames * (1 + settings.flat_rms * torch.randn(frames.shape[2:], generator=generator))
-    if settings.noise:
+    if settings.full_well:
+        frames = _electrons(frames, settings, generator)
+    elif settings.noise:
         mean = frames.mean((1, 2, 3), keepdim=True)
         variance = _PHOTON_SHARE * (frames / mean).clamp(min=0) + 1 - _PHOTON_SHARE
         frames = frames + settings.noise * mean * variance.sqrt() * torch.randn(
@@ -155,6 +178,18 @@ def detect(frames: torch.Tensor, settings: SimulationSettings, seed: int) -> Flo
         )
     detected: FloatArray = (frames * settings.gain + settings.offset).numpy()
     return detected
+
+
+def _electrons(
+    frames: torch.Tensor, settings: SimulationSettings, generator: torch.Generator
+) -> torch.Tensor:
+    """The frames as counted in electrons: Poisson noise, a full well, read-out noise."""
+    quiet = _QUIET_FILL * settings.full_well
+    seen = torch.poisson((frames * quiet).clamp(min=0), generator=generator).clamp(max=settings.full_well)
+    counted: torch.Tensor = (
+        seen + settings.read_noise * torch.randn(seen.shape, generator=generator)
+    ) / quiet
+    return counted
 
 
 def _chromospheric(wavelength_nm: float) -> bool:
@@ -174,13 +209,17 @@ def _around(scene: FloatArray, settings: SimulationSettings, margin: int) -> Flo
     return np.asarray(scene[: settings.objects, places[0][:, None], places[1][None, :]], np.float32)
 
 
-def _burst(settings: SimulationSettings, instrument: Instrument, frames: FloatArray, seed: int) -> Burst:
+def _burst(view: View, frames: FloatArray, faults: Faults, seed: int) -> Burst:
+    settings = view.settings
+    instrument = Instrument(**asdict(view.instrument))  # as files give it, whose numbers may be unknown
     unit = "I/Ic" if (settings.gain, settings.offset) == (1.0, 0.0) else "count"
     times = _BEGIN + np.round(np.arange(settings.frames) * settings.cadence_s * 1000).astype(
         "timedelta64[ms]"
     )
     labels = LABELS[: len(frames)]
     headers = tuple(_header(settings, instrument, label, unit, seed) for label in labels)
+    for header in headers:
+        header.update(_fault_cards(settings, faults))
     return Burst(
         frames=frames,
         instruments=(instrument,) * len(labels),
@@ -221,3 +260,36 @@ def _header(settings: SimulationSettings, instrument: Instrument, label: str, un
     flags = [*to_flags(settings), "--instrument", str(instrument).replace(" ", "_"), "--seed", str(seed)]
     header["HISTORY"] = " ".join(["heliorestore simulate", *flags])
     return header
+
+
+def _fault_cards(settings: SimulationSettings, faults: Faults) -> dict[str, tuple[object, str]]:
+    """Header cards of what is not as in an ideal burst; nothing where all is."""
+    shown: dict[str, tuple[str, str]] = {
+        "SIMBLUR": ("blur", "who owns a PSF: scatter is the place on the Sun"),
+        "SIMHIGH": ("high_share", "share of the turbulence in one high layer"),
+        "SIMAOISO": ("ao_isoplanatic_arcsec", "[arcsec] 1/e of the AO's correction"),
+        "SIMWELL": ("full_well", "[electron] full well, in place of SIMNOISE"),
+        "SIMREAD": ("read_noise", "[electron] sigma of the read-out"),
+        "SIMFLUX": ("flux_rms", "rms of the smooth flux error per frame"),
+        "SIMFLUXL": ("flux_scale_px", "[pixel] its correlation length"),
+        "SIMEXPOS": ("exposure_rms", "rms of the exposure's jitter"),
+        "SIMGAINT": ("gain_table_rms", "rms of what the gain table leaves"),
+        "SIMFRNGE": ("fringe_amplitude", "relative amplitude of the fringes"),
+        "SIMFRPER": ("fringe_period_px", "[pixel] their period"),
+        "SIMFRDRI": ("fringe_drift_px", "[pixel] their drift per frame"),
+    }
+    defaults = type(settings)()
+    leads = {"read_noise": "full_well", "flux_scale_px": "flux_rms"}  # says nothing where the other is off
+    leads |= dict.fromkeys(("fringe_period_px", "fringe_drift_px"), "fringe_amplitude")
+    cards: dict[str, tuple[object, str]] = {}
+    for key, (name, comment) in shown.items():
+        lead = leads.get(name, name)
+        if getattr(settings, lead) != getattr(defaults, lead):
+            cards[key] = (getattr(settings, name), comment)
+    for key, frames, comment in (
+        ("SIMDEAD", faults.dead, "frames without data, from 0"),
+        ("SIMOUTL", faults.outliers, "frames that do not belong, from 0"),
+    ):
+        if frames:
+            cards[key] = (" ".join(map(str, frames)), comment)
+    return cards

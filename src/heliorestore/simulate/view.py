@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -21,8 +21,10 @@ from heliorestore.simulate.atmosphere import (
     Telescope,
     daytime_layers,
     make_atmosphere,
+    two_layers,
 )
 from heliorestore.simulate.exposure import convolve_everywhere, convolve_per_node, convolve_still
+from heliorestore.simulate.scatter import make_scatter, scatter_everywhere
 
 _LARGEST_STEP = 64
 
@@ -61,9 +63,29 @@ class SimulationSettings(Settings):
         help="Height of the high turbulence, which makes the blur differ from place to place; 0 puts all at "
         "the ground.",
     )
+    high_share: float | None = option(
+        None,
+        minimum=0.0,
+        maximum=1.0,
+        help="Share of the turbulence in one layer at that height, the rest at the ground; without it a "
+        "quarter is spread over three layers around the height.",
+    )
+    blur: Literal["gather", "scatter"] = option(
+        "gather",
+        help="Who owns a PSF: gather gives one to every place of the frame, scatter one to every place "
+        "on the Sun, divided by what a uniform Sun gives.",
+    )
     ao: bool = option(False, help="Correct partly with adaptive optics that look at the field's centre.")
     ao_modes: int = option(36, minimum=2, maximum=400, help="Modes that the adaptive optics correct.")
     ao_gain: float = option(0.85, minimum=0.0, maximum=1.0, help="How much of each mode they correct.")
+    ao_isoplanatic_arcsec: float | None = option(
+        None,
+        unit="arcsec",
+        minimum=0.1,
+        maximum=1000.0,
+        help="Distance from the field's centre at which the correction has fallen to 1/e, besides what the "
+        "high layers do to it; without it the correction is the same everywhere.",
+    )
     noise: float = option(
         2e-3,
         minimum=0.0,
@@ -72,6 +94,54 @@ class SimulationSettings(Settings):
     )
     flat_rms: float = option(
         0.0, minimum=0.0, maximum=0.5, help="Errors of the flat field left in the frames, the same in each."
+    )
+    full_well: float = option(
+        0.0,
+        unit="electrons",
+        minimum=0.0,
+        maximum=1e8,
+        help="Electrons of a full pixel, half full of the quiet Sun: Poisson noise, read-out noise and "
+        "saturation take the place of --noise; 0 is off.",
+    )
+    read_noise: float = option(
+        5.0, unit="electrons", minimum=0.0, maximum=1e4, help="Sigma of the read-out, with --full-well."
+    )
+    flux_rms: float = option(
+        0.0,
+        minimum=0.0,
+        maximum=0.5,
+        help="Smooth relative error of the flux, another in every frame: thin cirrus, a drifting flat field, "
+        "scattered light.",
+    )
+    flux_scale_px: float = option(
+        30.0, unit="px", minimum=2.0, maximum=1000.0, help="Correlation length of the flux error."
+    )
+    exposure_rms: float = option(
+        0.0, minimum=0.0, maximum=0.5, help="Jitter of the exposure from frame to frame, all objects alike."
+    )
+    gain_table_rms: float = option(
+        0.0,
+        minimum=0.0,
+        maximum=0.5,
+        help="What the gain table leaves, the same in all frames: broad and fine structure, columns, pixels.",
+    )
+    fringe_amplitude: float = option(
+        0.0, minimum=0.0, maximum=0.5, help="Relative amplitude of interference fringes."
+    )
+    fringe_period_px: float = option(
+        12.0, unit="px", minimum=2.0, maximum=1000.0, help="Distance from fringe to fringe."
+    )
+    fringe_drift_px: float = option(
+        0.0, unit="px", minimum=-100.0, maximum=100.0, help="How far the fringes move from frame to frame."
+    )
+    dead_frames: int = option(
+        0, minimum=0, maximum=10_000, help="Frames without data, in turns all 0 and all NaN."
+    )
+    outlier_frames: int = option(
+        0,
+        minimum=0,
+        maximum=10_000,
+        help="Frames that do not belong: in turns blurred by bad seeing, and of another place.",
     )
     gain: float = option(
         1.0, minimum=1e-6, maximum=1e6, help="Counts for the quiet Sun's mean; 1 leaves units of that mean."
@@ -124,6 +194,14 @@ class View:
         """Pixels around the frame whose light reaches it."""
         return int(self.still.shape[-1]) // 2
 
+    @property
+    def seeing_px(self) -> float:
+        """Full width of the seeing disc, lambda / r0, in pixels; 0 in space."""
+        if self.telescope is None:
+            return 0.0
+        disc_m = self.instrument.resolution_arcsec * self.instrument.diameter_m
+        return disc_m / (self.settings.r0_cm / 100) / self.instrument.pixel_arcsec
+
     def psfs(self, frame: int, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """The true PSFs (point, y, x) of a frame at places (point) in pixels; all objects share them."""
         if self.telescope is None:
@@ -152,12 +230,21 @@ class View:
         size, step = self.settings.size, self.settings.step
         if self.telescope is None:
             return convolve_still(scene, self.still, size)
-        if self.settings.high_layer_km == 0:  # turbulence in the pupil blurs every place alike
+        if self.telescope.isoplanatic:  # turbulence in the pupil blurs every place alike
             middle = torch.tensor([(size - 1) / 2])
             return convolve_still(scene, self.psfs(frame, middle, middle)[0], size)
+
+        def psfs_at(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+            return self.psfs(frame, rows, columns)
+
+        if self.settings.blur == "scatter":
+            if step:
+                return make_scatter(psfs_at, size, step)(scene)
+            uniform = scatter_everywhere(torch.ones_like(scene[:1]), psfs_at, size)
+            return scatter_everywhere(scene, psfs_at, size) / uniform
         if step == 0:
-            return convolve_everywhere(scene, lambda rows, columns: self.psfs(frame, rows, columns), size)
-        return convolve_per_node(scene, lambda rows, columns: self.psfs(frame, rows, columns), size, step)
+            return convolve_everywhere(scene, psfs_at, size)
+        return convolve_per_node(scene, psfs_at, size, step)
 
 
 def make_view(settings: SimulationSettings, instrument: Instrument, seed: int) -> View:
@@ -190,7 +277,9 @@ def _telescope(settings: SimulationSettings, optics: Optics, seed: int) -> Teles
     seeing = Seeing(
         r0_m=settings.r0_cm / 100,
         wavelength_nm=instrument.wavelength_nm,
-        layers=daytime_layers(settings.high_layer_km),
+        layers=daytime_layers(settings.high_layer_km)
+        if settings.high_share is None
+        else two_layers(settings.high_layer_km, settings.high_share),
         outer_scale_m=settings.outer_scale_m,
     )
     atmosphere = make_atmosphere(
@@ -202,5 +291,8 @@ def _telescope(settings: SimulationSettings, optics: Optics, seed: int) -> Teles
         pitch_m=0.5 * diameter / optics.diameter,
         seed=seed,
     )
-    correction = AdaptiveOptics(modes=settings.ao_modes, gain=settings.ao_gain) if settings.ao else None
+    correction = None
+    if settings.ao:
+        reach = math.inf if settings.ao_isoplanatic_arcsec is None else settings.ao_isoplanatic_arcsec
+        correction = AdaptiveOptics(modes=settings.ao_modes, gain=settings.ao_gain, isoplanatic_arcsec=reach)
     return Telescope(optics, atmosphere, correction)
