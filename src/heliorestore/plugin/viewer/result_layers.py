@@ -20,7 +20,7 @@ class ResultLayers:
     """Shows the snapshots of one run in a viewer; contrast, colours, camera and sliders are left to the user.
 
     `inputs` are the layers that are restored, one per object: each result is placed over its own, with
-    contrast limits no narrower than the input's. A layer that the user deletes stays deleted; With `maps` the
+    contrast limits no narrower than the input's. A layer that the user deletes stays deleted. With `maps` the
     maps get layers too. Only for the GUI thread.
     """
 
