@@ -224,6 +224,7 @@ def report(name: str, instrument: Instrument, image: npt.ArrayLike) -> Iterator[
     """
     trained = load_emulator(name or "emulator-narrow", torch.device("cpu"))
     instrument = instrument.require()
+    trained.number(instrument)  # refuses one that it does not know, before anything takes time
     large = make_models(trained, instrument, _DEFOCUS_SIDE, _DEFOCUS_PSF)
     small = make_models(trained, instrument, _TURBULENCE_SIDE, _TURBULENCE_PSF)
     seen, less = (_object(image, models) for models in (large, small))
