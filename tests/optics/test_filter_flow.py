@@ -248,3 +248,15 @@ def test_agrees_with_the_exact_sum_on_simulated_granulation(shared_data: Path) -
     approximate = FilterFlow(optics=[optics], shape=(64, 64), step=16)(object_, at_nodes(modes, 16))
     assert wandering.nmse(approximate, exact) < 6.3e-6
     assert wandering.nmse(object_, exact) > 1e-3
+
+
+@pytest.mark.parametrize("borders", BORDERS)
+def test_the_slope_in_the_modes_is_that_of_the_gradient(borders):
+    optics = [make_optics(CRISP, 16, 6, dtype=torch.float64)] * 2
+    model = FilterFlow(optics=optics, shape=(33, 20), step=8, borders=borders)
+    objects = 1 + 0.2 * random(2, *model.object_shape)
+    modes = 0.5 * random(3, 6, *model.grid, seed=1)
+    images = random(2, 3, 33, 20, seed=2)
+    own = modes.clone().requires_grad_(True)
+    (expected,) = torch.autograd.grad(model(objects, own), (own,), images)
+    torch.testing.assert_close(model.slope(objects, modes, images), expected)

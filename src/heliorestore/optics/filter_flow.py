@@ -127,7 +127,9 @@ class FilterFlow:
             whole = torch.empty(shape, dtype=group.optics.modes.dtype.to_complex(), device=modes.device)
             for rows in plan.row_batches():
                 for some in plan.frame_batches(len(modes)):
-                    whole[some, rows] = _nodes(plan, group.optics, coefficients[some, rows]).transfer
+                    known = _nodes(plan, group.optics, coefficients[some, rows]).transfer
+                    assert known is not None
+                    whole[some, rows] = known
             spectra.append(whole)
         return tuple(spectra)
 
@@ -150,6 +152,27 @@ class FilterFlow:
                 assert canvas is not None  # it is what was asked for
                 parts.append(self._canvas_adjoint(canvas, group))
             return self._ordered(parts)
+
+    def slope(self, objects: torch.Tensor, modes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        """Gradient (frame, mode, gy, gx) of sum(images * model) in the modes, of images (object, frame, y,
+        x).
+        """
+        coefficients = modes.detach().permute(0, 2, 3, 1)
+        total = torch.zeros_like(coefficients)
+        with torch.no_grad():
+            for group in self._groups:
+                plan, optics = group.plan, group.optics
+
+                def nodes_of(rows: slice, frames: slice, optics: Optics = optics) -> _Nodes:
+                    some = coefficients[frames, rows]
+                    return _Nodes(None, *light(optics, some.reshape(-1, some.shape[-1])))
+
+                canvas, seen = self._canvas(objects, group), images[list(group.members)]
+                known = (canvas, optics, coefficients.shape[-1])
+                part = _gradients(plan, seen, nodes_of, *known, in_object=False)[1]
+                assert part is not None  # it is what was asked for
+                total += part
+        return total.permute(0, 3, 1, 2)
 
     def _canvas(self, objects: torch.Tensor, group: _Group) -> torch.Tensor:
         """The canvas of a group's objects, with as much of their surroundings as its PSFs see."""
@@ -203,11 +226,11 @@ class FilterFlow:
 
 @dataclass(frozen=True)
 class _Nodes:
-    """Transfer functions (frame, gy, gx, ky, kx) of some nodes, and the light (node, y, x) from which they
-    come.
+    """Transfer functions (frame, gy, gx, ky, kx) of some nodes, where the object's gradient wants them, and
+    the light (node, y, x) they were made of.
     """
 
-    transfer: torch.Tensor
+    transfer: torch.Tensor | None
     pupil_light: torch.Tensor | None = None
     image_light: torch.Tensor | None = None
 
@@ -233,8 +256,10 @@ def _images(plan: NodePatches, canvas: torch.Tensor, nodes_of: NodesOf, frames: 
         # The transforms of the object serve all frames.
         seen = plan.spectra(canvas, rows)[:, None]
         for some in plan.frame_batches(frames):
+            transfer = nodes_of(rows, some).transfer
+            assert transfer is not None
             # (object, frame, gy, gx, 2 step, 2 step)
-            patches = plan.back(seen * nodes_of(rows, some).transfer, plan.valid)
+            patches = plan.back(seen * transfer, plan.valid)
             plan.blend(sheet, patches * window, rows, some)
     return plan.images(sheet)
 
@@ -264,6 +289,7 @@ def _gradients(
             # `_images` kept only the valid pixels: their transpose puts zeros in front of them.
             spectra = plan.transform(plan.blend_adjoint(sheet, rows, some) * window, before=plan.size - 1)
             if in_object:
+                assert nodes.transfer is not None
                 # Summed over the frames before the transform back: one inverse FFT instead of one per frame.
                 part = (spectra * nodes.transfer.conj()).sum(1)
                 total = part if total is None else total + part

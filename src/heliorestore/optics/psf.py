@@ -227,7 +227,7 @@ def intensity(optics: Optics, image_light: torch.Tensor) -> torch.Tensor:
     """PSFs (batch, y, x) of the light (batch, m, m) in the image."""
     power = image_light.real**2 + image_light.imag**2
     return (
-        power if optics.field == optics.size else _resample(power, optics.size)
+        power if optics.field == optics.size else resample(power, optics.size)
     ) + optics.far / optics.size**2
 
 
@@ -239,8 +239,8 @@ def intensity_gradient(
     dI = 2 Re(conj(w) F(i u dphi)) with u and w the light in pupil and image: g_phi = 2 Im(conj(u) F^H(g w)).
     """
     if optics.field != optics.size:
-        # The transpose of `_resample` resamples back, but for the ratio of the areas.
-        gradient = _resample(gradient, optics.field) * (optics.field / optics.size) ** 2
+        # The transpose of `resample` resamples back, but for the ratio of the areas.
+        gradient = resample(gradient, optics.field) * (optics.field / optics.size) ** 2
     side = optics.side
     back = torch.fft.ifft(image_light * gradient, dim=-1, norm="forward")[..., :side]
     back = torch.fft.ifft(back, dim=-2, norm="forward")[..., :side, :]
@@ -260,7 +260,7 @@ def _light(optics: Optics, phase: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     return pupil_light, torch.fft.fft(torch.fft.fft(pupil_light, optics.field, dim=-1), optics.field, dim=-2)
 
 
-def _resample(images: torch.Tensor, size: int) -> torch.Tensor:
+def resample(images: torch.Tensor, size: int) -> torch.Tensor:
     """Images (..., n, n) on `size` pixels of the same field, with the frequencies that both grids can
     carry.
     """
@@ -276,7 +276,7 @@ def _resample(images: torch.Tensor, size: int) -> torch.Tensor:
 
 def _zoomed(images: torch.Tensor, zoom: int) -> torch.Tensor:
     """The same heights on `zoom` times finer pixels."""
-    return _resample(images, images.shape[-1] * zoom) * zoom**2
+    return resample(images, images.shape[-1] * zoom) * zoom**2
 
 
 def telescope_psf(
