@@ -270,13 +270,9 @@ def test_what_is_not_loaded(code: str, forbidden: set[str]) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
-LONG = {"methods.blind.patch_metric": 480}  # the fit of patches is being rewritten in smaller parts
-
-
 def test_no_module_grows_beyond_one_idea() -> None:
     lines = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
-    assert not {name: count for name, count in lines.items() if count > LONG.get(name, 430)}
-    assert not {name for name in LONG if lines[name] <= 430}, "the exception is no longer needed"
+    assert not {name: count for name, count in lines.items() if count > 430}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -37,6 +37,10 @@ ARCSEC_PER_UNIT = {
     "rad": RADIAN_ARCSEC,
 }
 
+# Telescopes and cameras above the air, a balloon's included, as words of their names.
+_IN_SPACE = frozenset(
+    ("sdo", "hmi", "aia", "soho", "mdi", "hinode", "sot", "iris", "trace", "solo", "phi", "eui", "proba")
+) | {"sunrise", "imax", "tumag", "susi"}
 _USUAL_BINNING = 3  # factor by which a pixel may differ from the camera's own without a warning
 
 
@@ -81,6 +85,12 @@ class Instrument:
         if self.diameter_m is None or self.wavelength_nm is None:
             return None
         return self.wavelength_nm * 1e-9 / self.diameter_m * RADIAN_ARCSEC
+
+    @property
+    def in_space(self) -> bool:
+        """Whether it looks at the Sun without air in between, as far as its name tells."""
+        words = re.split(r"[^a-z]+", self.name.lower())
+        return any(word in _IN_SPACE for word in words)
 
     @property
     def doubt(self) -> str | None:

@@ -10,7 +10,6 @@ from blind_bursts import CPU, simulate
 from heliorestore.diagnose.glance import glance, knob_behind
 from heliorestore.methods.blind.forward import Flow
 from heliorestore.methods.blind.object_solver import solve_objects
-from heliorestore.methods.blind.refinement import FlowProblem
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.prepare.observe import observe
 from heliorestore.snapshot import Run, Snapshot
@@ -23,7 +22,7 @@ def solved():
     """The objects of a small burst with its true modes, for any settings."""
     case = simulate(noise=3e-2, varying=0.3)
     observation = observe(case.burst, CPU, align=False)
-    flow = FlowProblem(Flow(observation, case.wavefronts, 32, 16, 1e9), case.wavefronts).flow
+    flow = Flow(observation, case.wavefronts, 32, 16, 1e9)
     start = flow.surround(observation.mean)
 
     def solve(settings: SvMomfbdSettings) -> Snapshot:

@@ -100,7 +100,8 @@ def test_a_resumed_run_is_recorded_and_repeated_from_its_start(
     assert (np.diff(last.history["step"]) == 1).all()
     assert (np.diff(last.history["seconds"]) > 0).all()
     assert last.history["prior"].tolist() == [1.0, 1.0, *[0.3] * (before - 2), 1.0, 1.0, 0.5, 0.5]
-    assert last.messages == resumed[0].messages
+    first = resumed[0].messages  # the end adds what was found of air and noise
+    assert last.messages[: len(first)] == first
     assert not any("repeated" in message for message in last.messages)
 
     numbers = [*range(before), *range(CUT, CUT + 4)]

@@ -81,7 +81,7 @@ def test_the_loss_falls_and_the_tilts_have_no_mean(problem):
         evaluation = evaluate(problem, state, torch.ones(1), prior=1.0)
         losses.append(evaluation.losses["residual"])
         state = advanced(problem, state, evaluation, 0.1)
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.85 * losses[0]
     assert float(state.modes[..., :2].mean(1).abs().max()) < 1e-5
 
 

@@ -25,6 +25,7 @@ from heliorestore.methods.blind.refinement import (
     FlowProblem,
     begin,
     compared,
+    make_flow_problem,
     measure,
     mode_gradient,
     refine_step,
@@ -38,6 +39,8 @@ from heliorestore.optics.modes import make_basis, noll_residual
 from heliorestore.optics.penalties import gradient, gradient_adjoint, penalty
 from heliorestore.optics.psf import make_optics, psf
 from heliorestore.prepare.observe import Held, Pixels, observe
+from heliorestore.simulate.burst import simulate_burst
+from heliorestore.simulate.view import SimulationSettings
 from heliorestore.snapshot import Snapshot, StopReason
 
 SMALL = SvMomfbdSettings(
@@ -64,9 +67,7 @@ def case():
 
 @pytest.fixture(scope="module")
 def problem(case):
-    return FlowProblem(
-        Flow(observe(case.burst, CPU, align=False), case.wavefronts, PSF, 16, 1e9), case.wavefronts
-    )
+    return make_flow_problem(Flow(observe(case.burst, CPU, align=False), case.wavefronts, PSF, 16, 1e9))
 
 
 def knobs(**changes: float | bool) -> Knobs:
@@ -96,7 +97,7 @@ def test_the_solver_minimises_the_loss(problem, case):
     objects = state.objects
     losses = []
     for _ in range(3):
-        seen = compared(problem, replace(state, objects=objects), turned)
+        seen = compared(problem, replace(state, objects=objects), transfers, turned)
         measured = measure(problem, seen, transfers, turned, None).losses
         losses.append(measured["data"] + measured["object"])
         objects = solve_objects(transfers, objects, turned, 8)
@@ -110,7 +111,7 @@ def test_a_few_steps_solve_for_the_object(problem, case):
     losses = []
     for steps in (0, 4):
         objects = solve_objects(transfers, state.objects, turned, steps)
-        seen = compared(problem, replace(state, objects=objects), turned)
+        seen = compared(problem, replace(state, objects=objects), transfers, turned)
         found = measure(problem, seen, transfers, turned, None).losses
         losses.append(found["data"] + found["object"])
     assert losses[1] < 0.05 * losses[0]  # the intensities of so small frames are known to 0.3 %
@@ -138,21 +139,33 @@ def test_lambda_means_the_same_whatever_surrounds_the_image(case):
 
 
 def test_the_gradient_in_the_modes_is_the_slope_of_the_loss(problem, case):
-    state, turned = state_of(problem, case), knobs(prior=0.7, lambda_modes=0.02)
-    state = replace(compared(problem, replace(state, modes=0.5 * state.modes), turned), residual=0.05)
-    direction = torch.randn(state.modes.shape, generator=torch.Generator().manual_seed(3))
+    turned, started = knobs(prior=0.7, lambda_modes=0.02), state_of(problem, case)
+    level = replace(started.noise, level=torch.full((1,), 0.05**2))
+    started = replace(started, modes=0.5 * started.modes, noise=level)
+
+    def residual(modes: torch.Tensor) -> torch.Tensor:
+        transfers = problem.flow.transfers(problem.radian(modes))
+        sharp = problem.flow.sharp(started.objects, turned)
+        return torch.cat([part for _, part in transfers.residuals(sharp)], dim=1)
+
+    first = residual(started.modes)
+    fine = first - level.flux_error(first)
 
     def loss(step: float) -> float:
-        moved = compared(problem, replace(state, modes=state.modes + step * direction), turned)
-        transfers = problem.flow.transfers(problem.radian(moved.modes))
-        measured = measure(problem, moved, transfers, turned, None).losses
-        pixels = problem.flow.observation.shape[0] * problem.flow.observation.shape[1]
-        data = measured["data"] * pixels / (2 * 0.05**2)
-        rough = sum(float(moved.modes.diff(dim=axis).square().sum()) for axis in (-2, -1))
-        return data + 0.5 * turned.prior * float(moved.modes.square().sum()) + 0.5 * turned.coupling * rough
+        modes = started.modes + step * direction
+        misfit = float(((residual(modes) - first) * fine).sum()) / 0.05**2
+        s = problem.nodes.weights(started.air.couplings)
+        rough = sum(modes.diff(dim=axis).square().sum((0, 2, 3)) for axis in (-2, -1))
+        small = turned.prior * modes.square().sum((0, 2, 3))
+        return misfit + 0.5 * float((s * (small + turned.coupling * started.air.couplings * rough)).sum())
 
+    direction = torch.randn(started.modes.shape, generator=torch.Generator().manual_seed(3))
     slope = (loss(3e-3) - loss(-3e-3)) / 6e-3
-    assert slope == pytest.approx(float((mode_gradient(problem, state, turned) * direction).sum()), rel=0.02)
+    transfers = problem.flow.transfers(problem.radian(started.modes))
+    found = compared(problem, started, transfers, turned)
+    # the slope that is kept has the new level of the noise in it
+    kept = replace(found, slope=found.slope * float(found.noise.level / level.level))
+    assert slope == pytest.approx(float((mode_gradient(problem, kept, turned) * direction).sum()), rel=0.02)
 
 
 def test_a_variable_blur_is_restored_better_than_by_patches_and_the_photometry_is_kept(case):
@@ -167,6 +180,56 @@ def test_a_variable_blur_is_restored_better_than_by_patches_and_the_photometry_i
     assert error < nmse(other.images[0] / 1000, case.truth[0])[0]
     assert 0.9 < gain < 1.12
     assert last.images.mean() == pytest.approx(mean.mean(), rel=0.01)
+
+
+@pytest.mark.parametrize("change", ["rounding", "units", "order"])
+def test_rounding_units_and_the_order_of_the_frames_do_not_change_the_result(case, change):
+    frames = np.asarray(case.burst.frames).astype(np.float64)
+    order = [3, 0, 5, 1, 4, 2] if change == "order" else range(6)
+    factor = {"rounding": 1.0000002, "units": 1000.0}.get(change, 1.0)
+    other = replace(case.burst, frames=(frames[:, list(order)] * factor).astype(np.float32))
+    settings = SMALL.replace(r0_cm=None, left_out=1.0)
+    one, two = (run(burst, settings)[-1].images[0] for burst in (case.burst, other))
+    assert np.abs(two / factor - one).std() < 5e-3 * one.std()
+
+
+def test_a_smooth_flux_error_does_not_change_the_photometry():
+    simulated = SimulationSettings(
+        size=96, frames=10, objects=1, scene="granulation", r0_cm=12.0, ao=True, noise=2e-3
+    )
+    settings = SvMomfbdSettings(psf=64, patch=64, iterations=36, stop_early=False)
+    found = {}
+    for rms in (0.0, 0.02):
+        simulation = simulate_burst(simulated.replace(flux_rms=rms), INSTRUMENT, seed=5)
+        last = run(simulation.burst, settings)[-1]
+        found[rms] = nmse(last.images[0] / last.images[0].mean(), torch.from_numpy(simulation.truth[0]))
+        assert any("smooth error of the flux" in text for text in last.messages) == (rms > 0)
+    assert found[0.0][0] < 0.01
+    assert found[0.02][0] < 0.02
+    assert all(0.8 < gain < 1.25 for _, gain in found.values())
+
+
+def test_in_space_there_is_no_turbulence_and_the_record_says_nothing_of_r0():
+    case = simulate(noise=2e-3)
+    space = replace(case.burst.instruments[0], name="Sunrise/IMaX 5250")
+    burst = replace(case.burst, instruments=(space,))
+    settings = SMALL.replace(r0_cm=None, left_out=1.0, iterations=8)
+    assert not settings.turbulent(burst.instruments)
+    last = run(burst, settings)[-1]
+    assert "mode_variances" not in last.maps
+    assert not any("r0" in text for text in last.messages)
+    assert settings.replace(air="turbulence").turbulent(burst.instruments)
+    air = run(burst, settings.replace(air="turbulence"))[-1]
+    assert any("r0 was found" in text for text in air.messages)
+
+
+def test_a_given_r0_is_kept_and_what_the_data_leave_unknown_is_written_down(case):
+    last = run(case.burst, SMALL.replace(left_out=1.0, r0_cm=20.0))[-1]
+    sigmas, unknown = (last.maps[name] for name in ("mode_sigmas", "mode_variances"))
+    assert sigmas.axes == unknown.axes == ("mode",)
+    assert sigmas.array[-1] == pytest.approx(float(case.wavefronts.sigmas[-1]), rel=1e-5)
+    assert (unknown.array <= sigmas.array**2 * 1.001).all()
+    assert (unknown.array >= 0).all()
 
 
 def test_the_paper_s_recipe_lowers_its_loss(case):

@@ -8,15 +8,16 @@ modes measure r0 better.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from heliorestore.burst import Burst
 from heliorestore.methods.blind.patch_fit import advanced, evaluate, initial, make_problem
+from heliorestore.methods.blind.settings import ASSUMED_R0_CM
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.prepare.observe import observe
-from heliorestore.settings import options
 
 _SIDE = 256  # px of the field's middle that are used
 _ITERATIONS = 20
@@ -31,7 +32,9 @@ _MEMORY = 2e9
 
 
 def prepare(burst: Burst, settings: Any, device: torch.device) -> tuple[Any, tuple[str, ...]]:
-    """The settings with r0 from the data where they ask for it, and a message that reports it."""
+    """The settings with r0 from the data where they ask for it, and what there is to tell about it."""
+    if not settings.turbulent(burst.instruments):
+        return settings, ()
     if not settings.r0_from_data:
         return settings, assumed(settings)
     r0_cm = round(estimate_r0_cm(burst, device), 1)
@@ -41,18 +44,12 @@ def prepare(burst: Burst, settings: Any, device: torch.device) -> tuple[Any, tup
 
 
 def assumed(settings: Any) -> tuple[str, ...]:
-    """A warning about an r0 that is still its default, although the strength of the turbulence beyond the
-    modes depends on it.
-    """
-    default = next(option.default for option in options(type(settings)) if option.name == "r0_cm")
-    if settings.r0_cm != default or settings.left_out == 0:
+    """What to know about an r0 that nobody gave: the turbulence beyond the modes is as strong as it says."""
+    if settings.r0_cm is not None or not settings.left_out:
         return ()
     return (
-        f"r0 = {default:g} cm was assumed, and the contrast depends on it: on test bursts with r0 from 5 to "
-        "20 cm, sv-momfbd with this "
-        "value gave 0.73 to 1.27 times the true contrast. Set r0_cm to the measured value, or let "
-        "r0_from_data estimate it where the "
-        "noise is low.",
+        f"r0 = {ASSUMED_R0_CM:g} cm was assumed, and the contrast depends on it: set r0_cm to the "
+        "measured value, or let r0_from_data estimate it where the noise is low.",
     )
 
 
@@ -63,8 +60,11 @@ def estimate_r0_cm(burst: Burst, device: torch.device) -> float:
     diameter_cm = 100 * part.instruments[0].require().diameter_m
     settings = MomfbdSettings(r0_cm=diameter_cm / _D_OVER_R0)
     wavefronts = settings.wavefronts(part.instruments, device)
-    problem = make_problem(observe(part, device), wavefronts, (settings.patch, settings.patch_step), _MEMORY)
+    problem = make_problem(
+        observe(part, device), wavefronts, (settings.patch, settings.patch_step), _MEMORY, exact_flux=True
+    )
     state, weights = initial(problem), settings.weights(1, device)
+    state = replace(state, modes=torch.zeros_like(state.modes))  # as when the laws were found
     for _ in range(_ITERATIONS):
         state = advanced(
             problem, state, evaluate(problem, state, weights, settings.prior), settings.rate_modes

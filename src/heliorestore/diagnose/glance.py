@@ -15,7 +15,9 @@ import numpy.typing as npt
 import torch
 
 from heliorestore.burst import FloatArray
+from heliorestore.diagnose.fitted_air import fitted_wavefronts
 from heliorestore.instrument import Instrument
+from heliorestore.methods.blind.settings import ASSUMED_R0_CM
 from heliorestore.methods.blind.wavefronts import Wavefronts, make_wavefronts
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.optics.filters import filter_grid, filtered, flat_top, frequency
@@ -60,10 +62,9 @@ def glance(snapshot: Snapshot, settings: SvMomfbdSettings) -> FloatArray:
     frequencies = frequency(grid)
     penalised = _sobel(grid)
     shown = np.empty_like(snapshot.images)
-    # The optics are made from the settings, because the run's own tensors may be on another device.
-    wavefronts, all_optics = _optics(
-        snapshot.run.instruments, settings.modes, settings.r0_cm, settings.left_out
-    )
+    # The settings decide which optics; the tensors of another device are not asked for.
+    wavefronts = fitted_wavefronts(snapshot, settings)
+    all_optics = _optics(snapshot.run.instruments, wavefronts.count)
     for object_, optics in enumerate(all_optics):
         limit = cutoff(optics.instrument)
         seen = _summed(wavefronts, all_optics, object_, snapshot.maps["modes"].array)
@@ -83,13 +84,11 @@ def glance(snapshot: Snapshot, settings: SvMomfbdSettings) -> FloatArray:
 
 
 @lru_cache(maxsize=4)
-def _optics(
-    instruments: tuple[Instrument, ...], modes: int, r0_cm: float, left_out: float
-) -> tuple[Wavefronts, list[Optics]]:
-    wavefronts = make_wavefronts(
-        instruments, modes, r0_cm, (0.0,) * len(instruments), torch.device("cpu"), left_out=left_out
+def _optics(instruments: tuple[Instrument, ...], modes: int) -> list[Optics]:
+    any_air = make_wavefronts(
+        instruments, modes, ASSUMED_R0_CM, (0.0,) * len(instruments), torch.device("cpu")
     )
-    return wavefronts, wavefronts.optics(_PSF)
+    return any_air.optics(_PSF)
 
 
 def _summed(
@@ -114,7 +113,7 @@ def _summed(
     at = torch.linspace(0, 1, _BINS)
     halo = (
         wavefronts.remainders(torch.stack([at] * len(all_optics)))[object_]
-        if wavefronts.left_out
+        if wavefronts.blurs
         else torch.ones_like(at)
     )
     # A small grid has rings without a frequency.

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 
 from heliorestore.budget import budget_bytes
-from heliorestore.burst import Burst, FloatArray
+from heliorestore.burst import Burst
+from heliorestore.diagnose.fitted_air import fitted_wavefronts
 from heliorestore.errors import SettingsError
 from heliorestore.methods.base import pick_device, stream
 from heliorestore.methods.blind.forward import Flow
@@ -26,6 +27,7 @@ from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.optics.psf import telescope_psf
 from heliorestore.prepare.observe import Observation, observe
 from heliorestore.settings import Settings
+from heliorestore.snapshot import Snapshot
 
 Array = npt.NDArray[np.float64]
 
@@ -34,9 +36,11 @@ GRID = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 
 # conjugate-gradient steps: from the mean, and from the solution of the value before
 _FIRST_SOLVE, _SOLVE = 12, 6
-# iterations after the patches: enough to find the wavefronts, too few to fit the noise of both halves
-_REFINED = 3
-# of the smallest difference: values within this margin count as equally good, and the smoothest is suggested
+# Iterations after the patches: enough to know wavefronts and air (of an air that is believed too strong a
+# larger lambda would make up), few enough not to fit the noise of both halves.
+_REFINED = 11
+# of the least difference: values that differ by no more are taken to be equally good, and the smoothest is
+# suggested
 _EQUAL = 0.02
 _BORDER = 8  # px
 _FEWEST_FRAMES = 4
@@ -123,10 +127,10 @@ def prepare(burst: Burst, settings: SvMomfbdSettings, *, device: str, size: int)
         stop_early=False,
         residual_frame=None,
     )
-    modes = _fitted_modes(part, fit, device)
+    fitted = _fitted(part, fit, device)
     observation = observe(part, place, align=fit.align)
-    known = torch.from_numpy(observation.of_used(modes)).to(place)
-    return Prepared(_aligned(part, observation), fit.wavefronts(part.instruments, place), known, fit)
+    known = torch.from_numpy(observation.of_used(fitted.maps["modes"].array)).to(place)
+    return Prepared(_aligned(part, observation), fitted_wavefronts(fitted, fit).to(place), known, fit)
 
 
 def _middle(burst: Burst, size: int) -> Burst:
@@ -140,13 +144,13 @@ def _middle(burst: Burst, size: int) -> Burst:
     return Burst(frames=pixels, instruments=burst.instruments, labels=burst.labels)
 
 
-def _fitted_modes(burst: Burst, settings: SvMomfbdSettings, device: str) -> FloatArray:
-    """Modes (frame, mode, gy, gx) in radian after a short run."""
+def _fitted(burst: Burst, settings: SvMomfbdSettings, device: str) -> Snapshot:
+    """What a short run comes to."""
     last = None
     for snapshot in stream(burst, settings, device=device):
         last = snapshot
     assert last is not None  # a stream yields at least once
-    return last.maps["modes"].array
+    return last
 
 
 def _aligned(burst: Burst, observation: Observation) -> Burst:

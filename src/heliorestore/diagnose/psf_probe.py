@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from heliorestore.burst import FloatArray
+from heliorestore.diagnose.fitted_air import fitted_wavefronts
 from heliorestore.errors import RestorationError
 from heliorestore.instrument import Instrument
+from heliorestore.methods.blind.settings import ASSUMED_R0_CM
 from heliorestore.methods.blind.wavefronts import make_wavefronts, modes_at
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.optics.filters import filtered, frequency
@@ -53,9 +55,11 @@ def probe(
     # So the maps mark frames that were left out.
     if np.isnan(maps.array[frame]).any():
         raise RestorationError("This frame was left out of the restoration, so its PSFs are unknown.")
-    optics, halo, peak = _optics(
-        snapshot.run.instruments, object_, settings.modes, settings.r0_cm, settings.left_out, settings.psf
-    )
+    every, peak = _optics(snapshot.run.instruments, object_, settings.modes, settings.psf)
+    optics = every[object_]
+    wavefronts = fitted_wavefronts(snapshot, settings)
+    v = torch.stack([(frequency((o.size, o.size)) / cutoff(o.instrument)).clamp(max=1) for o in every])
+    halo = wavefronts.remainders(v)[object_] if wavefronts.blurs else torch.ones_like(v[object_])
     modes = torch.from_numpy(maps.array[frame : frame + 1].copy())
     at = tuple((p - first) / step for p, first, step in zip(place, maps.first, maps.step, strict=True))
     image = _seen(optics, halo, modes_at(modes, 1, [(at[0], at[1])])[0, :, 0])
@@ -72,20 +76,15 @@ def probe(
 
 @lru_cache(maxsize=4)
 def _optics(
-    instruments: tuple[Instrument, ...], object_: int, modes: int, r0_cm: float, left_out: float, size: int
-) -> tuple[Optics, torch.Tensor, float]:
-    """Optics with fine pixels, the transfer function (ky, kx) of the halo, and the peak of the telescope's
-    own PSF.
-    """
-    wavefronts = make_wavefronts(
-        instruments, modes, r0_cm, (0.0,) * len(instruments), torch.device("cpu"), left_out=left_out
+    instruments: tuple[Instrument, ...], object_: int, modes: int, size: int
+) -> tuple[list[Optics], float]:
+    """Optics with fine pixels of all objects, and the peak of the telescope's own PSF for one."""
+    any_air = make_wavefronts(
+        instruments, modes, ASSUMED_R0_CM, (0.0,) * len(instruments), torch.device("cpu")
     )
-    # More pixels by the factor by which they are smaller, so that the pupil is sampled as in the restoration.
-    every = wavefronts.optics(_FINER * size, zoom=1 / _FINER)
-    v = torch.stack([(frequency((o.size, o.size)) / cutoff(o.instrument)).clamp(max=1) for o in every])
-    halo = wavefronts.remainders(v)[object_] if left_out else torch.ones_like(v[object_])
-    optics = every[object_]
-    return optics, halo, float(psf(optics, torch.zeros(1)).max())
+    # As many more pixels as they are smaller: the pupil is sampled as in the restoration.
+    every = any_air.optics(_FINER * size, zoom=1 / _FINER)
+    return every, float(psf(every[object_], torch.zeros(1)).max())
 
 
 def _seen(optics: Optics, halo: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
@@ -107,6 +106,8 @@ def psfs_at(
     The maps' nodes are at every `step` pixels from pixel 0 on (the setting grid_step), linear in between.
     These are the PSFs of the fitted wavefronts, without the halo of the turbulence beyond the modes.
     """
-    wavefronts = make_wavefronts(instruments, modes.shape[1], 10.0, (0.0,) * len(instruments), modes.device)
+    wavefronts = make_wavefronts(
+        instruments, modes.shape[1], ASSUMED_R0_CM, (0.0,) * len(instruments), modes.device
+    )
     found = modes_at(modes, step, places)
     return psf(wavefronts.optics(size)[object_], found.movedim(1, -1))

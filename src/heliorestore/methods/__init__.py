@@ -40,7 +40,6 @@ METHODS = {
     "sv-momfbd": Entry(
         "heliorestore.methods.sv_momfbd:METHOD",
         "Restore a burst by blind deconvolution with a blur that varies from place to place.",
-        prepare="heliorestore.diagnose.fried:prepare",
         start="heliorestore.fits.readback:read_start",
     ),
     "enhance": Entry(

@@ -1,7 +1,8 @@
 """MOMFBD on patches: blind deconvolution of a burst in overlapping patches, each with one PSF per frame, all
 at once.
 
-van Noort, Rouppe van der Voort & Loefdahl (2005), doi:10.1007/s11207-005-5782-z; the metric is in `patches`.
+van Noort, Rouppe van der Voort & Loefdahl (2005), doi:10.1007/s11207-005-5782-z; the metric is in
+`blind.patch_metric`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from heliorestore.methods.blind.patch_fit import (
     make_problem,
     patch_images,
 )
-from heliorestore.methods.blind.patch_metric import Patches
+from heliorestore.methods.blind.patches import Patches
 from heliorestore.methods.blind.settings import BlindSettings, numbers
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.prepare.observe import observe, preparation
@@ -91,7 +92,9 @@ class Momfbd:
             burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held
         )
         patches = (settings.patch, settings.patch_step)
-        problem = make_problem(observation, wavefronts, patches, shares.work, one_object=bool(defocus))
+        problem = make_problem(
+            observation, wavefronts, patches, shares.work, one_object=bool(defocus), exact_flux=bool(defocus)
+        )
         state, messages = resume(saver, initial(problem, start)), preparation(burst, observation)
         stop = None
         try:

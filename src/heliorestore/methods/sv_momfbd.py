@@ -8,7 +8,7 @@ turns on the space-variant model; the paper's recipe, both at once by AdamW from
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,6 +17,7 @@ import torch
 
 from heliorestore.budget import budget_bytes, share
 from heliorestore.burst import Burst
+from heliorestore.instrument import Instrument
 from heliorestore.methods.blind.emulated import emulated, emulator_layout, load_emulator
 from heliorestore.methods.blind.forward import Flow, MakeModel, PlanLayout, filter_flow
 from heliorestore.methods.blind.object_solver import Knobs
@@ -32,16 +33,16 @@ from heliorestore.methods.blind.patch_fit import (
 )
 from heliorestore.methods.blind.refinement import (
     Earlier,
-    FlowProblem,
     FlowState,
     add_patch_modes,
     begin,
     flow_state_bytes,
     joint_step,
+    make_flow_problem,
     measure,
     refine_step,
 )
-from heliorestore.methods.blind.settings import BlindSettings
+from heliorestore.methods.blind.settings import ASSUMED_R0_CM, BlindSettings
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.optics.penalties import Kind
 from heliorestore.prepare.observe import observe, preparation
@@ -49,6 +50,11 @@ from heliorestore.settings import option, weights_option
 from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReason
 
 _RATES = (10**-1.7, 10**-0.5)  # of objects and modes in the paper's recipe
+# Where the fit begins that is told nothing: from weak turbulence it finds the way to strong one, and not
+# back.
+_FIRST_R0_CM = 20.0
+_FLUX_WORTH = 7e-3  # saying
+_PATCH_MODES = 44  # that patches are fitted with; the field adds the finer ones
 _WORDS = ("average", "patches")  # that `start` may be besides a file
 
 
@@ -158,6 +164,15 @@ class SvMomfbdSettings(BlindSettings):
         """
         return self.optimiser == "adamw" or self.forward == "emulator"
 
+    def learns_air(self, instruments: Sequence[Instrument]) -> bool:
+        """Whether the strength of the turbulence comes from the data, with or without a given r0."""
+        return not self.at_once and self.turbulent(instruments)
+
+    @property
+    def known_r0(self) -> bool:
+        """Whether r0 is the user's."""
+        return self.r0_cm is not None and not self.r0_from_data
+
     @classmethod
     def paper(cls, **changes: Any) -> SvMomfbdSettings:
         """The recipe of the paper: AdamW from the average with its rates, 30 iterations, modes not
@@ -219,7 +234,7 @@ class SvMomfbd:
                 state, snapshot = restoration.iterate(state, settings)
                 if snapshot.stop is not None:  # resuming resets the stall counter
                     state = replace(state, flow=replace(state.flow, stalled=0))
-                sent = yield saver.noted(replace(snapshot, messages=messages), settings)
+                sent = yield saver.noted(replace(snapshot, messages=messages + snapshot.messages), settings)
                 if snapshot.stop is not None and sent is None:
                     break
                 settings, messages = sent or settings, ()
@@ -242,7 +257,12 @@ class _Restoration:
         memory = budget_bytes(settings.memory_gb, device)
         earlier = None if start is None else Earlier(start.images, start.array("modes"))
         self.began_at = start.step if start is not None else 0
+        learns = settings.learns_air(burst.instruments)
+        learns_r0 = learns and not settings.known_r0
+        if learns_r0:
+            settings = settings.replace(r0_cm=_FIRST_R0_CM)
         self.wavefronts = settings.wavefronts(burst.instruments, device)
+        known_few = settings.replace(modes=min(_PATCH_MODES, settings.modes))
         shares = share(
             memory,
             burst.shape,
@@ -261,16 +281,27 @@ class _Restoration:
         flow = Flow(
             self.observation, self.wavefronts, settings.psf, settings.grid_step, shares.work, make, plan
         )
-        self.flow = FlowProblem(flow, self.wavefronts)
+        self.flow = make_flow_problem(
+            flow,
+            fitted=known_few.modes,
+            patch=settings.patch if learns else 0,
+            known_r0=not learns_r0,
+        )
         wanted = settings.start == "patches" and not settings.at_once and earlier is None
         self.on_patches = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0
         self.problem: PatchProblem | None = None
         # a run that goes on from a checkpoint may need it whatever its iterations are now
         if wanted and settings.patch_iterations > 0:
             self.problem = make_problem(
-                self.observation, self.wavefronts, (settings.patch, settings.patch // 2), shares.work
+                self.observation,
+                known_few.wavefronts(burst.instruments, device),
+                (settings.patch, settings.patch // 2),
+                shares.work,
             )
         self.earlier = earlier
+        self.labels = burst.labels
+        if settings.at_once and settings.r0_cm is None and settings.turbulent(burst.instruments):
+            self.messages += (f"r0 = {ASSUMED_R0_CM:g} cm was assumed, and the contrast depends on it.",)
 
     def initial(self) -> SvState:
         patches = None if self.problem is None else initial(self.problem)
@@ -297,16 +328,36 @@ class _Restoration:
             self.problem = None  # its spectra make room for transfer functions
             flow, transfers = refine_step(self.flow, flow, knobs)
         state = replace(state, step=state.step + 1, patches=None, flow=flow)
-        measured = measure(self.flow, flow, transfers, knobs, settings.residual_frame)
+        shown = self.flow.given(flow.air)
+        measured = measure(shown, flow, transfers, knobs, settings.residual_frame)
         snapshot = self._snapshot(
             state,
             settings,
             measured.images,
-            self.flow.radian(flow.modes),
+            shown.radian(flow.modes),
             measured.losses,
             residual=measured.residual,
         )
-        return state, replace(snapshot, stop=self._reason(state, settings))
+        stop = self._reason(state, settings)
+        return state, replace(snapshot, stop=stop, messages=self._found(flow) if stop else ())
+
+    def _found(self, flow: FlowState) -> tuple[str, ...]:
+        """What the end of a run says of air and noise."""
+        first = self.wavefronts.instruments[0]
+        messages = []
+        if self.flow.posterior is not None and not self.flow.known_r0:
+            r0_cm = 100 * first.diameter_m / flow.air.d_over_r0
+            messages.append(
+                f"r0 was found from the data: {r0_cm:.1f} cm at {first.wavelength_nm:g} nm, to about 15 %."
+            )
+        for label, flux in zip(self.labels, flow.flux.tolist(), strict=True):
+            if flux > _FLUX_WORTH:
+                messages.append(
+                    f"At large scales the frames of {label} differ from the model by {100 * flux:.1f} %: a "
+                    "smooth error of the flux (flat field, clouds, stray light), or strong seeing. The "
+                    "wavefronts were fitted without these scales."
+                )
+        return tuple(messages)
 
     def _on_patches(
         self, problem: PatchProblem, patches: PatchState, state: SvState, settings: SvMomfbdSettings
@@ -319,7 +370,7 @@ class _Restoration:
         rows, columns = (
             torch.arange(n, device=images.device) * settings.grid_step for n in self.flow.flow.grid
         )
-        modes = problem.patches.at(patches.modes * self.wavefronts.sigmas, rows, columns)
+        modes = problem.patches.at(patches.modes * problem.patches.wavefronts.sigmas, rows, columns)
         state = replace(
             state, step=state.step + 1, patches=advanced(problem, patches, evaluation, settings.rate_modes)
         )
@@ -336,8 +387,13 @@ class _Restoration:
         residual: torch.Tensor | None = None,
     ) -> Snapshot:
         scales = self.observation.scales[:, None, None]
+        air = state.flow.air
         step, shown = float(settings.grid_step), self.observation.of_burst(modes.cpu().numpy())
         maps = {"modes": Map(shown, NODE_AXES, "rad", (step, step), signed=True)}
+        if residual is not None and self.flow.posterior is not None:
+            known = air.unknown * air.sigmas.square()
+            maps["mode_sigmas"] = Map(air.sigmas.cpu().numpy(), ("mode",), "rad")
+            maps["mode_variances"] = Map(known.cpu().numpy(), ("mode",), "rad2")
         if residual is not None:
             maps["residual"] = Map((residual * scales).cpu().numpy(), unit=DATA_UNIT, signed=True)
         total = max(state.began + settings.iterations, state.step)
@@ -350,6 +406,7 @@ class _Restoration:
             return StopReason.DONE
         if not settings.stop_early or settings.at_once:
             return None
-        if state.flow.residual <= float(self.observation.sigmas.square().mean().sqrt()):
+        if bool((state.flow.noise.level <= self.observation.sigmas.square()).all()):
             return StopReason.NOISE
-        return StopReason.CONVERGED if state.flow.stalled >= 3 else None
+        still = state.flow.stalled >= 3 and (state.flow.settled or self.flow.posterior is None)
+        return StopReason.CONVERGED if still else None

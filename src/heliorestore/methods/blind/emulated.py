@@ -222,6 +222,12 @@ class Emulated:
         with torch.no_grad():
             return self(objects, transfer)
 
+    def slope(self, objects: torch.Tensor, modes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        """Gradient (frame, mode, gy, gx) of sum(images * model) in the modes."""
+        own = modes.detach().requires_grad_(True)
+        (in_modes,) = torch.autograd.grad(self(objects, own), (own,), images)
+        return in_modes
+
     def adjoint(self, images: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
         """Refused: the network is not linear in the objects, so that conjugate gradients cannot solve for
         them.

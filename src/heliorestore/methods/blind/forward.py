@@ -8,13 +8,15 @@ rounding: there is nothing to blend.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol
 
 import torch
 
+from heliorestore.methods.blind.noise_model import BINS, Noise, radial_power
 from heliorestore.methods.blind.parts import Layout, Part, make_layout
 from heliorestore.methods.blind.wavefronts import Wavefronts
 from heliorestore.optics.convolve import extend, margins, node_grid
@@ -40,6 +42,7 @@ class Model(Protocol):
     def transfer(self, modes: torch.Tensor) -> Any: ...
     def apply(self, objects: torch.Tensor, transfer: Any) -> torch.Tensor: ...
     def adjoint(self, images: torch.Tensor, transfer: Any) -> torch.Tensor: ...
+    def slope(self, objects: torch.Tensor, modes: torch.Tensor, images: torch.Tensor) -> torch.Tensor: ...
 
 
 # Of the optics of each object, the shape of the image, the distance of the nodes, and bytes that a gradient
@@ -90,6 +93,19 @@ class Slope:
     @property
     def square(self) -> float:
         return float(self.squares.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Sums over the frames of the squared residuals (object, y, x); their radial power (object, ring) per
+    pixel without the smooth error of the flux, and the rms (object) of that; and the slope in modes (frame,
+    mode, gy, gx) in radian.
+    """
+
+    squares: torch.Tensor
+    power: torch.Tensor
+    flux: torch.Tensor
+    modes: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +172,13 @@ class Flow:
         """The model with these modes."""
         return Transfers(self, modes)
 
+    def given(self, wavefronts: Wavefronts) -> Flow:
+        """The same model in other air; what does not depend on the air is kept."""
+        flow = replace(self, wavefronts=wavefronts)
+        kept = ("optics", "layout", "models", "_flat_tops")
+        flow.__dict__.update({name: self.__dict__[name] for name in kept if name in self.__dict__})
+        return flow
+
     def slope(
         self, objects: torch.Tensor, modes: torch.Tensor, gamma: torch.Tensor, *, in_objects: bool = False
     ) -> Slope:
@@ -219,13 +242,13 @@ class Flow:
         """
         frequencies = frequency(self.object_shape, device=self.observation.device)
         v = torch.stack([(frequencies / cutoff(o.instrument)).clamp(max=1) for o in self.optics])
-        return self.wavefronts.remainders(v) if self.wavefronts.left_out > 0 else torch.ones_like(v)
+        return self.wavefronts.remainders(v) if self.wavefronts.blurs else torch.ones_like(v)
 
     def blurred(self, objects: torch.Tensor) -> torch.Tensor:
         """Objects in the halo of the turbulence beyond the modes: one blur for the whole field, so that it
         commutes with the PSFs.
         """
-        return filtered(objects, self.halo, "periodic") if self.wavefronts.left_out > 0 else objects
+        return filtered(objects, self.halo, "periodic") if self.wavefronts.blurs else objects
 
 
 def _flat_tops(
@@ -261,6 +284,43 @@ class Transfers:
         for part, model, known in self.parts():
             pixels = self.flow.observation.read(part.frames, *part.pixels)
             yield part, pixels.masked(model.apply(objects[:, *part.seen], known) - pixels.images)
+
+    def compared(self, objects: torch.Tensor, noise: Noise, weights: torch.Tensor) -> Compared:
+        """What the model of filtered objects leaves of the data, and the slope of sum w |r|^2 / 2N in the
+        modes, w (object), with the smooth error of the flux taken off.
+
+        That is measured in whole frames, so that tiles give what the undivided field gives.
+        """
+        flow, observation = self.flow, self.flow.observation
+        sharp = flow.blurred(objects)
+        squares, in_modes = torch.zeros_like(observation.mean), torch.zeros_like(self.modes)
+        power, smooth = objects.new_zeros(len(objects), BINS), objects.new_zeros(len(objects))
+        pieces: list[tuple[Part, Model]] = []
+        whole = objects.new_zeros(0)
+        for part, model, known in self.parts():
+            if not pieces:
+                count = part.frames.stop - part.frames.start
+                whole = objects.new_zeros(observation.objects, count, *observation.shape)
+            pixels = observation.read(part.frames, *part.pixels)
+            residual = pixels.masked(model.apply(sharp[:, *part.seen], known) - pixels.images)
+            whole[:, :, *part.pixels] = residual
+            pieces.append((part, model))
+            if len(pieces) < math.prod(flow.layout.tiles):
+                continue
+            squares += whole.square().sum(1)
+            flux = noise.flux_error(whole)
+            fine = whole - flux
+            power += radial_power(fine) * whole.shape[1]
+            smooth += flux.square().mean((-2, -1)).sum(1)
+            weighted = fine * (weights / noise.level)[:, None, None, None]
+            for piece, its in pieces:
+                own = self.modes[piece.frames, :, *piece.nodes]
+                in_modes[piece.frames, :, *piece.nodes] += its.slope(
+                    sharp[:, *piece.seen], own, weighted[:, :, *piece.pixels]
+                )
+            pieces = []
+        frames = observation.frames
+        return Compared(squares, power / frames, (smooth / frames).sqrt(), in_modes)
 
     def squares(self, objects: torch.Tensor) -> torch.Tensor:
         """Sum over the frames of the squared residuals (object, y, x)."""

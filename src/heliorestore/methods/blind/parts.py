@@ -72,14 +72,14 @@ class Layout:
         return math.prod(self.tiles) * -(-self.frames // self.at_once)
 
     def parts(self) -> Iterator[Part]:
-        """All parts, tile by tile."""
+        """All parts: every tile of some frames, then those of the next."""
         rows, columns = (_cuts(n, self.step, self.side) for n in self.shape)
-        for row in rows:
-            for column in columns:
-                nodes = [_nodes(place, self.step) for place in (row, column)]
-                seen = [slice(place.start, place.stop + self.psf - 1) for place in (row, column)]
-                for first in range(0, self.frames, self.at_once):
-                    frames = slice(first, min(first + self.at_once, self.frames))
+        for first in range(0, self.frames, self.at_once):
+            frames = slice(first, min(first + self.at_once, self.frames))
+            for row in rows:
+                for column in columns:
+                    nodes = [_nodes(place, self.step) for place in (row, column)]
+                    seen = [slice(place.start, place.stop + self.psf - 1) for place in (row, column)]
                     yield Part(frames, (row, column), (nodes[0], nodes[1]), (seen[0], seen[1]))
 
 

@@ -12,19 +12,21 @@ import torch
 from heliorestore.errors import SettingsError
 from heliorestore.methods.blind.optimiser import MODE_ARRAYS, Moments, descend, fresh
 from heliorestore.methods.blind.patch_metric import (
-    CPU_BATCH,
-    GRADIENT_BYTES,
     Levels,
-    Patches,
     Tally,
-    blend,
-    make_patches,
+    log_noise,
+    measured_levels,
+    metric,
+    start_levels,
 )
+from heliorestore.methods.blind.patches import CPU_BATCH, GRADIENT_BYTES, Patches, blend, make_patches
 from heliorestore.methods.blind.wavefronts import Wavefronts
 from heliorestore.optics.penalties import roughness
 from heliorestore.prepare.observe import Observation
 from heliorestore.snapshot import Snapshot
 
+# of sigma: at no aberrations the slope in the even modes is rounding, and Adam's first step its sign
+_BEGIN = 0.1
 _CUT = 0.75  # side of the spectra of patches in that of the patch: they end at the diffraction limit
 
 
@@ -72,6 +74,7 @@ def make_problem(
     memory_bytes: float,
     *,
     one_object: bool = False,
+    exact_flux: bool = False,
 ) -> PatchProblem:
     """Patches with their spectra, kept if they take no more than a third of the memory."""
     patch, step = patch_and_step
@@ -81,7 +84,13 @@ def make_problem(
             "smaller than patch."
         )
     patches = make_patches(
-        observation, wavefronts, patch=patch, step=step, memory_bytes=memory_bytes / 3, one_object=one_object
+        observation,
+        wavefronts,
+        patch=patch,
+        step=step,
+        memory_bytes=memory_bytes / 3,
+        one_object=one_object,
+        exact_flux=exact_flux,
     )
     frames = observation.objects * observation.frames
     keep = patches.count * frames * 8 * patches.grid * (patches.grid // 2 + 1) <= memory_bytes / 3
@@ -108,7 +117,8 @@ def initial(problem: PatchProblem, start: Snapshot | None = None) -> PatchState:
     """No aberrations, or those of an earlier result on the same patches."""
     patches = problem.patches
     frames = patches.observation.frames
-    modes = torch.zeros((patches.count, frames, patches.wavefronts.count), device=patches.mean.device)
+    modes = torch.full((patches.count, frames, patches.wavefronts.count), _BEGIN, device=patches.mean.device)
+    modes[..., :2] = 0
     step = 0
     found = None if start is None else start.array("modes")
     if found is not None and found.shape == (
@@ -119,7 +129,7 @@ def initial(problem: PatchProblem, start: Snapshot | None = None) -> PatchState:
         radian = torch.from_numpy(patches.observation.of_used(found)).to(modes)
         modes = (radian.permute(2, 3, 0, 1).flatten(0, 1) / patches.wavefronts.sigmas).contiguous()
         step = start.step if start is not None else 0
-    return PatchState(step, modes, fresh(modes), patches.start_levels(), best_step=step)
+    return PatchState(step, modes, fresh(modes), start_levels(patches), best_step=step)
 
 
 def evaluate(
@@ -135,11 +145,11 @@ def evaluate(
     restored, tally, data, held = [], None, 0.0, 0.0
     for number, some in enumerate(patches.batches()):
         modes = state.modes[some].detach().requires_grad_(True)
-        metric = patches.metric(modes, problem.spectra_of(number, some), state.levels, weights)
-        (gradient[some],) = torch.autograd.grad(metric.loss.sum(), modes)
-        restored.append(metric.restored)
-        tally = metric.tally if tally is None else tally + metric.tally
-        data, held = data + float(metric.loss.detach().sum()), held + float(metric.held.sum())
+        found = metric(patches, modes, problem.spectra_of(number, some), state.levels, weights)
+        (gradient[some],) = torch.autograd.grad(found.loss.sum(), modes)
+        restored.append(found.restored)
+        tally = found.tally if tally is None else tally + found.tally
+        data, held = data + float(found.loss.detach().sum()), held + float(found.held.sum())
     assert tally is not None
     rough, rough_gradient = roughness(patches.maps(state.modes))
     small = float(state.modes.square().sum())
@@ -147,7 +157,7 @@ def evaluate(
     power = float(tally.signal.sum())
     # The normalisation of the likelihood: with it the loss falls although the measured level of the noise
     # falls too.
-    data += patches.log_noise(state.levels, weights)
+    data += log_noise(patches, state.levels, weights)
     losses = {
         "loss": (data + prior * small + coupling * rough) / patches.count,
         "data": data / patches.count,
@@ -170,7 +180,7 @@ def advanced(problem: PatchProblem, state: PatchState, evaluation: Evaluation, r
         step=state.step + 1,
         modes=modes,
         moments=moments,
-        levels=problem.patches.levels(evaluation.tally),
+        levels=measured_levels(problem.patches, evaluation.tally),
     )
 
 

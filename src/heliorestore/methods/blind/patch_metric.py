@@ -14,25 +14,11 @@ not explain, and never falls below the detector's noise.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
-from heliorestore.methods.blind.wavefronts import Wavefronts
-from heliorestore.optics.filters import flat_top, frequency
-from heliorestore.optics.psf import Optics, fast_length, intensity, intensity_gradient, light, otf
-from heliorestore.optics.tiles import Tiling
-from heliorestore.prepare.observe import Observation
-
-GRADIENT_BYTES = 80.0  # per pixel of a frame's patch: some ten complex arrays of it are alive in a gradient
-CPU_BATCH = 64  # patches at once, at most
-_BINS = 24  # of frequency, up to the cut-off
-_HELD = 4  # side in frequency pixels of the blocks that are held out
+from heliorestore.methods.blind.patches import BINS, Patches
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,382 +60,98 @@ class Metric:
     tally: Tally
 
 
-@dataclass(frozen=True, eq=False)
-class Patches:
-    """The patches of an observation and the frequencies at which they are compared.
-
-    Spectra are cut at the diffraction limit: a grid of `grid` frequency pixels, on which PSFs are computed
-    with coarser pixels, costs half of the patch's own. `used` (object, ky, kx) weighs the frequencies, 0
-    beyond each object's limit; `held_out` is a mask of blocks that are left out of the fit, to see what the
-    fit is worth. With `one_object` all objects of the burst are one, seen through different optics: spectra
-    keep their axis, what is summed over the frames has one object.
-    """
-
-    observation: Observation
-    wavefronts: Wavefronts
-    tiling: Tiling
-    margin: int
-    batch: int
-    one_object: bool = False
-
-    @cached_property
-    def mean(self) -> torch.Tensor:
-        """Mean of the frames (object, y, x) with mirrored margins."""
-        return _mirrored(self.observation.mean, self.margin)
-
-    @cached_property
-    def grid(self) -> int:
-        half = math.ceil(self.wavefronts.cutoff * self.size)
-        return min(self.size, 2 * fast_length(half + 1))
-
-    @cached_property
-    def optics(self) -> list[Optics]:
-        """The optics of every object, with the coarser pixels; equal ones are the same."""
-        return self.wavefronts.optics(self.grid, zoom=self.size / self.grid)
-
-    @cached_property
-    def window(self) -> torch.Tensor:
-        hann = torch.hann_window(self.size, periodic=True, device=self.observation.device)
-        return hann[:, None] * hann[None, :]
-
-    @cached_property
-    def _limits(self) -> torch.Tensor:
-        """Frequencies (object, ky, kx) in units of each object's diffraction limit."""
-        v = self._frequencies
-        return torch.stack([v / _limit(o, self.size, self.grid) for o in self.optics])
-
-    @property
-    def _frequencies(self) -> torch.Tensor:
-        """Frequencies (ky, kx) in cycles per pixel."""
-        return frequency((self.grid, self.grid), device=self.observation.device) * (self.grid / self.size)
-
-    @property
-    def _summed_over(self) -> slice:
-        """The objects whose frequencies count: the first stands for all where they are one."""
-        return slice(1) if self.one_object else slice(None)
-
-    @cached_property
-    def used(self) -> torch.Tensor:
-        v = self._frequencies
-        half_plane = torch.full_like(v, 2.0)
-        half_plane[:, 0] = half_plane[:, -1] = 1.0
-        return (half_plane * ((self._limits < 1) & (v > 0)))[self._summed_over]
-
-    @cached_property
-    def remainder(self) -> torch.Tensor:
-        """Transfer functions (object, ky, kx) of the turbulence beyond the modes."""
-        return self.wavefronts.remainders(self._limits)
-
-    @cached_property
-    def bins(self) -> torch.Tensor:
-        """The bin of every frequency (object, ky, kx); the last one is beyond the limit."""
-        return (self._limits * _BINS).long().clamp(max=_BINS)[self._summed_over]
-
-    @cached_property
-    def held_out(self) -> torch.Tensor:
-        return _blocks(self.grid, self.observation.device)
-
-    @cached_property
-    def noise(self) -> torch.Tensor:
-        """Power (object) of the detector's noise in a spectrum."""
-        return (self.observation.sigmas**2 * self.window.square().sum())[self._summed_over]
-
-    @property
-    def size(self) -> int:
-        return min(self.tiling.tile_shape)
-
-    @property
-    def count(self) -> int:
-        return self.tiling.grid[0] * self.tiling.grid[1]
-
-    @property
-    def independent(self) -> float:
-        """The fraction of the frequencies that the window leaves independent of their neighbours."""
-        square = self.window.square()
-        return float(square.mean() ** 2 / square.square().mean())
-
-    @property
-    def centres(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows and columns of the image, in pixels, in which the patches have their centres."""
-        rows = torch.tensor([place.start for place, _ in self.tiling.places()[:: self.tiling.grid[1]]])
-        columns = torch.tensor([place.start for _, place in self.tiling.places()[: self.tiling.grid[1]]])
-        device = self.mean.device
-        return (rows + self.size / 2 - self.margin).to(device), (columns + self.size / 2 - self.margin).to(
-            device
-        )
-
-    def maps(self, modes: torch.Tensor) -> torch.Tensor:
-        """Mode maps (frame, mode, py, px) of modes (patch, frame, mode)."""
-        return modes.reshape(*self.tiling.grid, *modes.shape[1:]).permute(2, 3, 0, 1)
-
-    def at(self, modes: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        """Mode maps (frame, mode, row, column) of modes (patch, frame, mode) at other places, linear between
-        the patches' centres.
-        """
-        weights = [
-            _between(centres, places) for centres, places in zip(self.centres, (rows, columns), strict=True)
-        ]
-        return weights[0] @ self.maps(modes) @ weights[1].T
-
-    def batches(self) -> Iterator[slice]:
-        return (
-            slice(first, min(first + self.batch, self.count)) for first in range(0, self.count, self.batch)
-        )
-
-    def pixels(self, some: slice) -> torch.Tensor:
-        """Patches (patch, object, frame, y, x)."""
-        places = self.tiling.places()[some]
-        # One piece that holds them all is read, for a file gives neighbouring pixels at the price of one.
-        rows, columns = (_around([place[axis] for place in places]) for axis in (0, 1))
-        frames = self._read(rows, columns)
-        return torch.stack(
-            [frames[..., _within(rows, place[0]), _within(columns, place[1])] for place in places]
-        )
-
-    def _read(self, rows: slice, columns: slice) -> torch.Tensor:
-        """A piece of the frames (object, frame, y, x) in pixels of the image with its mirrored margin."""
-        wanted = [
-            _reflected(torch.arange(part.start, part.stop) - self.margin, n)
-            for part, n in zip((rows, columns), self.observation.shape, strict=True)
-        ]
-        low, high = [int(index.min()) for index in wanted], [int(index.max()) + 1 for index in wanted]
-        images = self.observation.read(
-            slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True))
-        ).images
-        for axis, index, first in zip((-2, -1), wanted, low, strict=True):
-            images = images.index_select(axis, (index - first).to(images.device))
-        return images
-
-    def spectra(self, some: slice) -> torch.Tensor:
-        """Spectra (patch, object, frame, ky, kx) of patches without their mean, windowed, up to the
-        diffraction limit.
-        """
-        patches = self.pixels(some)
-        mean = (patches * self.window).sum((-2, -1), keepdim=True) / self.window.sum()
-        return self.cut(torch.fft.rfft2((patches - mean) * self.window)) * (self.used > 0)[:, None]
-
-    def cut(self, spectra: torch.Tensor) -> torch.Tensor:
-        """The frequencies of the coarser grid."""
-        half = self.grid // 2
-        return torch.cat(
-            [spectra[..., :half, : half + 1], spectra[..., self.size - half :, : half + 1]], dim=-2
-        )
-
-    def uncut(self, spectra: torch.Tensor) -> torch.Tensor:
-        """The patch's own frequencies, zero beyond the coarser grid."""
-        half = self.grid // 2
-        whole = spectra.new_zeros(*spectra.shape[:-2], self.size, self.size // 2 + 1)
-        whole[..., :half, : half + 1] = spectra[..., :half, :]
-        whole[..., self.size - half :, : half + 1] = spectra[..., half:, :]
-        return whole
-
-    def transfer(self, modes: torch.Tensor) -> torch.Tensor:
-        """Transfer functions (patch, object, frame, ky, kx) of whitened modes (patch, frame, mode);
-        differentiable.
-        """
-        radian = (modes * self.wavefronts.sigmas[: modes.shape[-1]]).flatten(0, 1)
-        made: dict[int, torch.Tensor] = {}
-        for optics in self.optics:
-            if id(optics) not in made:
-                make: Any = _Psf.apply  # torch gives it no types
-                transfer = otf(make(radian, optics))
-                made[id(optics)] = transfer.reshape(*modes.shape[:2], *transfer.shape[1:])
-        return torch.stack([made[id(optics)] for optics in self.optics], dim=1) * self.remainder[:, None]
-
-    def metric(
-        self, modes: torch.Tensor, spectra: torch.Tensor, levels: Levels, object_weights: torch.Tensor
-    ) -> Metric:
-        """The metric L of whitened modes (patch, frame, mode) for the spectra of the same patches."""
-        transfer = self.transfer(modes)
-        noise, power = (_spread(level, self.bins) for level in (levels.noise, levels.object_power))
-        total = self._summed(_square(spectra))
-        seen = self._summed(_square(transfer)) + noise / power
-        product = self._summed(transfer.conj() * spectra)
-        misfit = total - _square(product) / seen
-        terms = (
-            (misfit / noise + torch.log(seen * power / noise))
-            * object_weights[: len(self.used), None, None]
-            * self.used
-        )
-        fitted = (terms * ~self.held_out).sum((1, 2, 3)) * self.independent
-        with torch.no_grad():
-            held = (misfit * self.used * self.held_out).sum((1, 2, 3))
-            tally = self._tally(total, seen - noise / power, misfit)
-            return Metric(fitted, held, (product / seen).detach(), tally)
-
-    def start_levels(self) -> Levels:
-        """Levels as if the telescope alone had blurred the frames; the noise, a tenth of them."""
-        tally = None
-        for some in self.batches():
-            spectra = self.spectra(some)
-            flat = torch.zeros((1, spectra.shape[2], self.wavefronts.count), device=spectra.device)
-            seen = self._summed(_square(self.transfer(flat))).expand(len(spectra), -1, -1, -1)
-            total = self._summed(_square(spectra))
-            part = self._tally(total, seen, 0.1 * total)
-            tally = part if tally is None else tally + part
-        assert tally is not None
-        return self.levels(tally)
-
-    def levels(self, tally: Tally) -> Levels:
-        """Object power (signal - noise) / transfer and noise misfit / degrees of freedom, bin by bin."""
-        frames = self.observation.frames * (self.observation.objects if self.one_object else 1)
-        floor = self.noise[:, None]
-        # One level of noise for all frequencies: a level per bin would let the fit give up the large scales,
-        # which carry the tilts.
-        noise = (tally.misfit.sum(1) / (tally.count.sum(1) * max(1, frames - 1))).clamp(min=0)[:, None]
-        signal = (tally.signal - tally.count * frames * floor).clamp(min=0)
-        power = signal / tally.transfer.clamp(min=1e-12)
-        return Levels(torch.maximum(power, 1e-3 * floor), torch.maximum(noise, floor).expand_as(power))
-
-    def log_noise(self, levels: Levels, object_weights: torch.Tensor) -> float:
-        """Sum log N over all patches, frames and fitted frequencies, with N in units of the detector's
-        noise.
-        """
-        frames = self.observation.frames * (self.observation.objects if self.one_object else 1)
-        logarithm = (
-            torch.log(_spread(levels.noise / self.noise[:, None], self.bins)) * self.used * ~self.held_out
-        )
-        total = logarithm.sum((1, 2)) * object_weights[: len(self.used)]
-        return float(total.sum()) * frames * self.count * self.independent
-
-    def images(self, restored: torch.Tensor, transfer_filter: torch.Tensor) -> torch.Tensor:
-        """Patches (patch, object, y, x), apodised by the window and without their mean, of restored spectra
-        through a filter.
-        """
-        patches: torch.Tensor = torch.fft.irfft2(
-            self.uncut(restored * transfer_filter), s=(self.size, self.size)
-        )
-        return patches
-
-    def filters(self, width: float, smoothness: float) -> torch.Tensor:
-        """The filter of eq. 16 of the SV-MOMFBD paper (object, ky, kx) on the patches' grid."""
-        return torch.stack(
-            [
-                flat_top(
-                    self._frequencies, _limit(o, self.size, self.grid), width=width, smoothness=smoothness
-                )
-                for o in self.optics
-            ]
-        )
-
-    def _summed(self, values: torch.Tensor) -> torch.Tensor:
-        """Sums (patch, object, ky, kx) over the frames of each object."""
-        return values.sum((1, 2)).unsqueeze(1) if self.one_object else values.sum(2)
-
-    def _tally(self, total: torch.Tensor, seen: torch.Tensor, misfit: torch.Tensor) -> Tally:
-        return Tally(*(self._binned(part.detach()) for part in (total, seen, misfit, torch.ones_like(total))))
-
-    def _binned(self, values: torch.Tensor) -> torch.Tensor:
-        """Sums (object, bin) over patches and frequencies of values (patch, object, ky, kx)."""
-        weighted = (values * self.used).sum(0)
-        sums = weighted.new_zeros(len(weighted), _BINS + 1)
-        return sums.scatter_add(1, self.bins.flatten(1), weighted.flatten(1))
-
-
-class _Psf(torch.autograd.Function):
-    """PSFs (batch, y, x) of coefficients (batch, mode) in radian, with the gradient in closed form."""
-
-    @staticmethod
-    def forward(ctx: Any, coefficients: torch.Tensor, optics: Optics) -> torch.Tensor:
-        pupil_light, image_light = light(optics, coefficients)
-        ctx.save_for_backward(pupil_light, image_light)
-        ctx.optics, ctx.count = optics, coefficients.shape[-1]
-        return intensity(optics, image_light)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        pupil_light, image_light = ctx.saved_tensors
-        return intensity_gradient(ctx.optics, pupil_light, image_light, gradient, ctx.count), None
-
-
-def make_patches(
-    observation: Observation,
-    wavefronts: Wavefronts,
-    *,
-    patch: int,
-    step: int,
-    memory_bytes: float,
-    one_object: bool = False,
-) -> Patches:
-    """Cover the image with patches of `patch` pixels at most `step` pixels apart; batches keep within the
-    memory.
-    """
-    size = min(patch, *observation.shape)
-    size -= size % 2
-    margin = size // 4  # mirrored pixels around the image, so that its border lies where the windows are open
-    rows, columns = observation.shape
-    tiling = Tiling((rows + 2 * margin, columns + 2 * margin), size, size - min(step, size - 1))
-    frames = observation.objects * observation.frames
-    batch = max(1, int(memory_bytes / (GRADIENT_BYTES * size**2 * frames)))
-    return Patches(
-        observation,
-        wavefronts,
-        tiling,
-        margin,
-        min(batch, CPU_BATCH if observation.device.type == "cpu" else 4096),
-        one_object,
+def metric(
+    patches: Patches, modes: torch.Tensor, spectra: torch.Tensor, levels: Levels, object_weights: torch.Tensor
+) -> Metric:
+    """The metric L of whitened modes (patch, frame, mode) for the spectra of the same patches."""
+    transfer = patches.transfer(modes)
+    noise, power = (_spread(level, patches.bins) for level in (levels.noise, levels.object_power))
+    total = _summed(patches, _square(spectra))
+    seen = _summed(patches, _square(transfer)) + noise / power
+    product = _summed(patches, transfer.conj() * spectra)
+    misfit = total - _square(product) / seen
+    terms = (
+        (misfit / noise + torch.log(seen * power / noise))
+        * object_weights[: len(patches.used), None, None]
+        * patches.used
     )
+    fitted = (terms * ~patches.held_out).sum((1, 2, 3)) * patches.independent
+    with torch.no_grad():
+        held = (misfit * patches.used * patches.held_out).sum((1, 2, 3))
+        tally = _tally(patches, total, seen - noise / power, misfit)
+        return Metric(fitted, held, (product / seen).detach(), tally)
 
 
-def blend(patches: Patches, restored: torch.Tensor) -> torch.Tensor:
-    """Image (object, y, x) of restored patches (patch, object, y, x): the windowed structure and the windowed
-    local means.
+def start_levels(patches: Patches) -> Levels:
+    """Levels as if the telescope alone had blurred the frames; the noise, a tenth of them."""
+    tally = None
+    for some in patches.batches():
+        spectra = patches.spectra(some)
+        flat = torch.zeros((1, spectra.shape[2], patches.wavefronts.count), device=spectra.device)
+        seen = _summed(patches, _square(patches.transfer(flat))).expand(len(spectra), -1, -1, -1)
+        total = _summed(patches, _square(spectra))
+        part = _tally(patches, total, seen, 0.1 * total)
+        tally = part if tally is None else tally + part
+    assert tally is not None
+    return measured_levels(patches, tally)
 
-    Every patch gives sum(w (w s + w m)) and the sum of w^2 divides it: patches that agree leave no seam.
+
+def measured_levels(patches: Patches, tally: Tally) -> Levels:
+    """Object power (signal - noise) / transfer and noise misfit / degrees of freedom, bin by bin."""
+    frames = patches.observation.frames * (patches.observation.objects if patches.one_object else 1)
+    floor = patches.noise[:, None]
+    # One level of noise besides the flux error: a level per bin would let the fit give up whatever it
+    # does not explain yet.
+    misfit, count = ((part * patches.beyond_flux).sum(1) for part in (tally.misfit, tally.count))
+    noise = (misfit / (count * max(1, frames - 1))).clamp(min=0)[:, None]
+    signal = (tally.signal - tally.count * frames * floor).clamp(min=0)
+    power = signal / tally.transfer.clamp(min=1e-12)
+    return Levels(torch.maximum(power, 1e-3 * floor), torch.maximum(noise, floor) + patches.flux)
+
+
+def log_noise(patches: Patches, levels: Levels, object_weights: torch.Tensor) -> float:
+    """Sum log N over all patches, frames and fitted frequencies, with N in units of the detector's
+    noise.
     """
-    window = patches.window
-    image = restored.new_zeros(len(patches.mean), *patches.tiling.shape)
-    weight = image.new_zeros(patches.tiling.shape)
-    for number, (rows, columns) in enumerate(patches.tiling.places()):
-        mean = (patches.mean[..., rows, columns] * window).sum((-2, -1), keepdim=True) / window.sum()
-        image[:, rows, columns] += (restored[number] + mean * window) * window
-        weight[rows, columns] += window.square()
-    whole = image / weight.clamp(min=1e-6)
-    m, (height, width) = patches.margin, patches.observation.shape
-    return whole[:, m : m + height, m : m + width]
+    frames = patches.observation.frames * (patches.observation.objects if patches.one_object else 1)
+    logarithm = torch.log(_spread(levels.noise / patches.noise[:, None], patches.bins))
+    fitted = (logarithm * patches.used * ~patches.held_out).sum((1, 2))
+    total = fitted * object_weights[: len(patches.used)]
+    return float(total.sum()) * frames * patches.count * patches.independent
 
 
-def _mirrored(images: torch.Tensor, margin: int) -> torch.Tensor:
-    """Images (object, y, x) with `margin` mirrored pixels on every side."""
-    padded: torch.Tensor = torch.nn.functional.pad(images, (margin,) * 4, mode="reflect")
-    return padded
-
-
-def _reflected(index: torch.Tensor, n: int) -> torch.Tensor:
-    """The pixels, of n along an axis, that stand at these places when the image is mirrored at its border
-    pixels.
+def object_power(
+    patches: Patches, object_: int, data: torch.Tensor, seen: torch.Tensor, noise: torch.Tensor
+) -> torch.Tensor:
+    """Power (ky, kx) of an object, bin by bin, from the spectra (frame, ky, kx) of a patch, their summed
+    |transfer|^2, and the noise.
     """
-    return (n - 1) - ((n - 1) - index.abs()).abs()
+    bins = patches.bins[object_]
+    counts = torch.bincount(bins.flatten(), minlength=BINS + 1).clamp(min=1)
+
+    def binned(values: torch.Tensor) -> torch.Tensor:
+        sums = values.new_zeros(BINS + 1).index_add_(0, bins.flatten(), values.flatten())
+        return (sums / counts)[bins]
+
+    level = binned(noise)
+    signal = torch.maximum(binned(_square(data).mean(0)) - level, 1e-3 * level)
+    return signal / (binned(seen) / len(data)).clamp(min=1e-12)
 
 
-def _around(places: list[slice]) -> slice:
-    """What holds all these places along an axis."""
-    return slice(min(place.start for place in places), max(place.stop for place in places))
+def _summed(patches: Patches, values: torch.Tensor) -> torch.Tensor:
+    """Sums (patch, object, ky, kx) over the frames of each object."""
+    return values.sum((1, 2)).unsqueeze(1) if patches.one_object else values.sum(2)
 
 
-def _within(whole: slice, part: slice) -> slice:
-    """A part of a whole, counted from its beginning."""
-    return slice(part.start - whole.start, part.stop - whole.start)
+def _tally(patches: Patches, total: torch.Tensor, seen: torch.Tensor, misfit: torch.Tensor) -> Tally:
+    return Tally(*(_binned(patches, part.detach()) for part in (total, seen, misfit, torch.ones_like(total))))
 
 
-def _between(centres: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Weights (place, centre) of linear interpolation, constant beyond the first and the last centre."""
-    if len(centres) == 1:
-        return torch.ones(len(places), 1, device=places.device)
-    clamped = places.to(centres).clamp(float(centres[0]), float(centres[-1]))
-    after = torch.searchsorted(centres, clamped).clamp(1, len(centres) - 1)
-    share = (clamped - centres[after - 1]) / (centres[after] - centres[after - 1])
-    weights = torch.zeros(len(places), len(centres), device=places.device)
-    index = torch.arange(len(places), device=places.device)
-    weights[index, after - 1] = 1 - share
-    weights[index, after] = share
-    return weights
-
-
-def _limit(optics: Optics, size: int, grid: int) -> float:
-    """The diffraction limit in cycles per detector pixel of optics whose pixels are size / grid as wide."""
-    return optics.diameter / optics.size * grid / size
+def _binned(patches: Patches, values: torch.Tensor) -> torch.Tensor:
+    """Sums (object, bin) over patches and frequencies of values (patch, object, ky, kx)."""
+    weighted = (values * patches.used).sum(0)
+    sums = weighted.new_zeros(len(weighted), BINS + 1)
+    return sums.scatter_add(1, patches.bins.flatten(1), weighted.flatten(1))
 
 
 def _square(values: torch.Tensor) -> torch.Tensor:
@@ -459,16 +161,3 @@ def _square(values: torch.Tensor) -> torch.Tensor:
 def _spread(levels: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
     """Values (object, bin) at every frequency (object, ky, kx)."""
     return levels.gather(1, bins.flatten(1)).reshape(bins.shape)
-
-
-def _blocks(grid: int, device: torch.device) -> torch.Tensor:
-    """Every eighth block of 4 x 4 frequencies (ky, kx), in a knight's pattern, symmetric as the spectrum of
-    an image.
-    """
-    index = torch.fft.fftfreq(grid, d=1 / grid, device=device).long()
-    rows, columns = index[:, None], index[: grid // 2 + 1].abs()[None, :]
-    turned = torch.where(columns == 0, rows.abs(), rows)
-    mask: torch.Tensor = (
-        torch.div(turned, _HELD, rounding_mode="floor") + 3 * torch.div(columns, _HELD, rounding_mode="floor")
-    ) % 8 == 4
-    return mask

@@ -14,13 +14,17 @@ import numpy as np
 import torch
 
 from heliorestore.burst import FloatArray
+from heliorestore.methods.blind.air import Air, Fitted, Nodes, first_air, strengthened, usual_d_over_r0
 from heliorestore.methods.blind.forward import Flow, Transfers
+from heliorestore.methods.blind.noise_model import Noise, measured_level
 from heliorestore.methods.blind.object_solver import Knobs, solve_objects
 from heliorestore.methods.blind.optimiser import MODE_ARRAYS, Moments, descend, fresh
-from heliorestore.methods.blind.patch_metric import Patches
+from heliorestore.methods.blind.patches import Patches
+from heliorestore.methods.blind.posterior import Posterior, make_posterior
 from heliorestore.methods.blind.wavefronts import Wavefronts, centre_tilts
 from heliorestore.optics.convolve import node_grid
 from heliorestore.optics.penalties import penalty, roughness
+from heliorestore.optics.pupil import cutoff
 
 # conjugate-gradient steps: from the average, and from the last iteration's objects
 _FIRST_SOLVE, _SOLVE = 4, 1
@@ -29,18 +33,62 @@ _MEMORY = 0.95  # of Adam's mean square: the slopes fall fast, and an older one 
 # of the size of the objects: their state, filters, and what penalties and conjugate gradients make at the
 # peak
 _OBJECT_ARRAYS = 48
-_STALLED = 0.005  # a residual that falls by less than this fraction has stalled
+# Iterations on the field from one look at the air to the next; in between the first two modes that the
+# patches did not have grow.
+_LOOK, _GROWN = 5, 10
+# The first step takes what the patches say at its word; later ones are small, as modes follow with a delay.
+_FIRST_STEP, _STEP = (0.5, 4.0), (0.25, 1.5)
+_SETTLED = 0.02  # relative change of r0 between two looks below which the air stands still
+_SLOWEST = 0.02  # of the rate, at which modes move of which nothing is known
+_STALLED = 0.005  # noise that falls by less than this fraction of its rms stands still
 
 
 @dataclass(frozen=True, eq=False)
 class FlowProblem:
-    """The forward model and the wavefronts it is given."""
+    """The forward model, the nodes of its wavefronts and, where the air is learned from the data, what tells
+    how well they determine the modes.
+
+    `known_r0` says that r0 was given: then the data shape only what adaptive optics may have corrected. From
+    patches come `fitted` modes.
+    """
 
     flow: Flow
-    wavefronts: Wavefronts
+    nodes: Nodes
+    fitted: int = 0
+    posterior: Posterior | None = None
+    known_r0: bool = False
+
+    @property
+    def wavefronts(self) -> Wavefronts:
+        return self.flow.wavefronts
+
+    @property
+    def step_arcsec(self) -> float:
+        """Distance of the nodes on the sky."""
+        return self.flow.step * self.wavefronts.instruments[0].pixel_arcsec
 
     def radian(self, modes: torch.Tensor) -> torch.Tensor:
         return modes * self.wavefronts.sigmas[:, None, None]
+
+    def given(self, air: Air) -> FlowProblem:
+        """The problem in this air."""
+        return (
+            self
+            if self.posterior is None
+            else replace(self, flow=self.flow.given(air.applied(self.wavefronts)))
+        )
+
+
+def make_flow_problem(flow: Flow, *, fitted: int = 0, patch: int = 0, known_r0: bool = False) -> FlowProblem:
+    """The problem of a forward model; with a `patch` in pixels the air is learned from patches that large."""
+    nodes = Nodes.of(flow.grid)
+    if not patch:
+        return FlowProblem(flow, nodes, fitted)
+    seen, wavefronts = flow.observation, flow.wavefronts
+    posterior = make_posterior(
+        seen, wavefronts, nodes, step=flow.step, patch=patch, memory_bytes=flow.memory_bytes
+    )
+    return FlowProblem(flow, nodes, fitted, posterior, known_r0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +96,10 @@ class FlowState:
     """Objects (object, y, x) with their surroundings, whitened modes (frame, mode, gy, gx), and the moments
     of both.
 
-    `slope` is the gradient of half the squared residuals in the modes in radian, `squares` (object, y, x)
-    their sum over the frames, `residual` their rms, `stalled` for how many iterations it has not fallen,
-    `solved` whether the objects were ever solved for.
+    `slope` is the gradient of half the squared residuals, weighted as the noise says, in the modes in radian,
+    `squares` (object, y, x) their sum over the frames and `residual` their rms, both without weights; `flux`
+    (object) is the rms of the smooth flux error. `stalled` says for how many iterations the noise has not
+    fallen, `settled` whether the air stands still, `solved` whether the objects were ever solved for.
     """
 
     objects: torch.Tensor
@@ -59,9 +108,13 @@ class FlowState:
     mode_moments: Moments
     slope: torch.Tensor
     squares: torch.Tensor
+    flux: torch.Tensor
+    air: Air
+    noise: Noise
     residual: float = float("inf")
     stalled: int = 0
     solved: bool = False
+    settled: bool = False
 
 
 def flow_state_bytes(burst_shape: tuple[int, int, int, int], modes: int, step: int, psf: int) -> float:
@@ -116,8 +169,18 @@ def begin(problem: FlowProblem, earlier: Earlier | None = None) -> FlowState:
             )
         modes[:, :count] = radian / problem.wavefronts.sigmas[:count, None, None]
     objects = problem.flow.surround(images)
+    known = problem.wavefronts.count if problem.posterior is None else problem.fitted
+    limits = torch.tensor([cutoff(optics.instrument) for optics in problem.flow.optics])
     return FlowState(
-        objects, modes, fresh(objects), fresh(modes), torch.zeros_like(modes), torch.zeros_like(images)
+        objects,
+        modes,
+        fresh(objects),
+        fresh(modes),
+        slope=torch.zeros_like(modes),
+        squares=torch.zeros_like(images),
+        flux=torch.zeros_like(observation.sigmas),
+        air=first_air(problem.wavefronts, problem.nodes, problem.step_arcsec, known),
+        noise=Noise(observation.sigmas.square(), limits.to(images)),
     )
 
 
@@ -126,7 +189,8 @@ def add_patch_modes(
 ) -> FlowState:
     """The state with the modes (patch, frame, mode) that the patches found, interpolated to the nodes."""
     rows, columns = (torch.arange(n, device=modes.device) * problem.flow.step for n in problem.flow.grid)
-    found = centre_tilts(patches.at(modes, rows, columns))
+    found = state.modes.clone()
+    found[:, : modes.shape[-1]] = centre_tilts(patches.at(modes, rows, columns))
     return replace(state, modes=found, mode_moments=fresh(found), solved=False)
 
 
@@ -135,43 +199,94 @@ def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[F
     model with its modes, to measure it by.
     """
     modes, moments = state.modes, state.mode_moments
+    problem = problem.given(state.air)
     if state.solved:
         gradient = mode_gradient(problem, state, knobs)
         # Adam's first steps are as large as the rate whatever the slope, and would undo a good start.
         rate = knobs.rate_modes * min(1.0, (moments.steps + 1) / _WARM_UP)
         # Strong modes, the tilts above all, are steep: no mode moves by more than the rate in radian.
-        rates = (rate / problem.wavefronts.sigmas).clamp(max=rate)[:, None, None]
-        modes, moments = descend(modes, gradient, moments, rates, second=_MEMORY)
+        rates = (rate / problem.wavefronts.sigmas).clamp(max=rate)
+        # All would move alike, and noise would fill those that the data hardly know.
+        rates = rates * (1 - state.air.unknown).clamp(min=0).sqrt().clamp(min=_SLOWEST)
+        modes, moments = descend(modes, gradient, moments, rates[:, None, None], second=_MEMORY)
         modes = centre_tilts(modes)
     transfers = problem.flow.transfers(problem.radian(modes))
     objects = solve_objects(transfers, state.objects, knobs, _SOLVE if state.solved else _FIRST_SOLVE)
     following = compared(
-        problem, replace(state, objects=objects, modes=modes, mode_moments=moments, solved=True), knobs
+        problem,
+        replace(state, objects=objects, modes=modes, mode_moments=moments, solved=True),
+        transfers,
+        knobs,
     )
-    stalled = state.stalled + 1 if following.residual > state.residual * (1 - _STALLED) else 0
-    return replace(following, stalled=stalled), transfers
+    stands = _rms(following.noise) > _rms(state.noise) * (1 - _STALLED) and state.solved
+    stalled = state.stalled + 1 if stands else 0
+    return learned(problem, replace(following, stalled=stalled)), transfers
 
 
-def compared(problem: FlowProblem, state: FlowState, knobs: Knobs) -> FlowState:
+def compared(problem: FlowProblem, state: FlowState, transfers: Transfers, knobs: Knobs) -> FlowState:
     """The state with what its model leaves of the data, and the slope of that: one pass for what is shown and
     for the next step.
     """
-    slope = problem.flow.slope(
-        problem.flow.sharp(state.objects, knobs), problem.radian(state.modes), knobs.weights / 2
+    flow, observation = problem.flow, problem.flow.observation
+    found = transfers.compared(flow.sharp(state.objects, knobs), state.noise, knobs.weights)
+    # Of as many residuals as there are frames the object takes one.
+    lost = observation.frames / max(1, observation.frames - 1)
+    measured = measured_level(found.power, state.noise.limits) * lost
+    level = torch.maximum(measured, observation.sigmas.square())
+    residual = (float(found.squares.sum()) / max(1.0, observation.values)) ** 0.5
+    return replace(
+        state,
+        slope=found.modes * float(state.noise.level.mean() / level.mean()),
+        squares=found.squares,
+        residual=residual,
+        flux=found.flux,
+        noise=replace(state.noise, level=level),
     )
-    residual = (slope.square / max(1.0, problem.flow.observation.values)) ** 0.5
-    return replace(state, slope=slope.modes, squares=slope.squares, residual=residual)
+
+
+def learned(problem: FlowProblem, state: FlowState) -> FlowState:
+    """The state with what its modes say of the air, in the iterations in which they are asked."""
+    done = state.mode_moments.steps
+    if problem.posterior is None or done % _LOOK:
+        return state
+    left = problem.posterior.left(problem.radian(state.modes), problem.wavefronts, state.air, state.noise)
+    air = replace(state.air, unknown=left[0].to(state.air.unknown).clamp(max=1))
+    if done == 0 or done >= _GROWN:
+        power, most = _STEP if done else _FIRST_STEP
+        count = problem.fitted if done <= _GROWN else len(air.sigmas)
+        squares = state.modes.square().mean((0, 2, 3))
+        fitted = Fitted(squares, left, problem.flow.observation.frames, count)
+        usual = None if problem.known_r0 else usual_d_over_r0(problem.wavefronts)
+        air = strengthened(air, fitted, usual, power=power, most=most)
+    ratio = (air.sigmas / state.air.sigmas)[:, None, None]
+    moments = state.mode_moments
+    settled = done >= _GROWN and abs(air.d_over_r0 / state.air.d_over_r0 - 1) < _SETTLED
+    return replace(
+        state,
+        air=air,
+        modes=state.modes / ratio,
+        mode_moments=Moments(moments.first * ratio, moments.second * ratio**2, moments.steps),
+        stalled=state.stalled if settled else 0,
+        settled=settled,
+    )
+
+
+def _rms(noise: Noise) -> float:
+    return float(noise.level.mean().sqrt())
 
 
 def mode_gradient(problem: FlowProblem, state: FlowState, knobs: Knobs) -> torch.Tensor:
-    """Gradient in the whitened modes of [sum |r|^2 / N + prior |a|^2 + coupling |difference of neighbours|^2]
+    """Gradient in the whitened modes of [sum |r|^2 / N + s (prior |a|^2 + c |difference of neighbours|^2)]
     / 2.
 
-    N is the level of the residual as it stands: what the model cannot explain is noise to it.
+    The slope has the noise of each object in it but for the level, which is as the residual has it now: what
+    the model cannot explain is noise to it.
     """
-    noise = max(state.residual**2, float(problem.flow.observation.sigmas.square().mean()))
     _, rough = roughness(state.modes)
-    return problem.radian(state.slope) / noise + knobs.prior * state.modes + knobs.coupling * rough
+    weights = problem.nodes.weights(state.air.couplings)
+    weights, couplings = (part.to(rough)[:, None, None] for part in (weights, state.air.couplings))
+    believed = weights * (knobs.prior * state.modes + knobs.coupling * couplings * rough)
+    return problem.radian(state.slope) + believed
 
 
 def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[FlowState, Transfers]:
@@ -241,6 +356,7 @@ def measure(
         "object": object_term,
         "modes": mode_term,
         "residual": (float(square.sum()) / max(1.0, observation.values)) ** 0.5,
+        "fitted noise": _rms(state.noise),
         "noise": float(observation.sigmas.square().mean().sqrt()),
     }
     return Measured(

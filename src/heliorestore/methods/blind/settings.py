@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -11,6 +12,9 @@ from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument
 from heliorestore.methods.blind.wavefronts import Wavefronts, make_wavefronts
 from heliorestore.settings import Settings, option
+
+ASSUMED_R0_CM = 10.0
+"""Fried's parameter where it is neither given nor taken from the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +31,19 @@ class BlindSettings(Settings):
         maximum=512,
         help="Side of the patches, each assumed to have one PSF.",
     )
-    r0_cm: float = option(
-        10.0,
+    air: Literal["auto", "turbulence", "none"] = option(
+        "auto",
+        help="Whether there is turbulence in front of the telescope: none for instruments in space.",
+    )
+    r0_cm: float | None = option(
+        None,
         unit="cm",
         minimum=1.0,
         maximum=100.0,
-        help="Fried's parameter assumed for the strength of the modes.",
+        help="Fried's parameter; where it is empty, sv-momfbd takes it from the data and momfbd assumes 10.",
     )
     r0_from_data: bool = option(
-        False,
-        help="Estimate r0_cm from the burst before the run instead; the record of the run then holds "
-        "the number.",
+        False, help="Take r0 from the burst whatever r0_cm is; the record of the run holds the number."
     )
     left_out: float = option(
         1.0,
@@ -88,9 +94,17 @@ class BlindSettings(Settings):
     def wavefronts(
         self, instruments: Sequence[Instrument], device: torch.device, defocus_waves: Sequence[float] = ()
     ) -> Wavefronts:
-        """The wavefronts that these settings look for."""
+        """The wavefronts that these settings look for; without an r0, those of `ASSUMED_R0_CM`."""
         defocus = tuple(defocus_waves) or (0.0,) * len(instruments)
-        return make_wavefronts(instruments, self.modes, self.r0_cm, defocus, device, left_out=self.left_out)
+        left_out = self.left_out if self.turbulent(instruments) else 0.0
+        r0_cm = self.r0_cm or ASSUMED_R0_CM
+        return make_wavefronts(instruments, self.modes, r0_cm, defocus, device, left_out=left_out)
+
+    def turbulent(self, instruments: Sequence[Instrument]) -> bool:
+        """Whether light came through air."""
+        if self.air == "auto":
+            return self.left_out > 0 and not any(instrument.in_space for instrument in instruments)
+        return self.air == "turbulence"
 
     def weights(self, objects: int, device: torch.device) -> torch.Tensor:
         """Weights (object) in the fit."""

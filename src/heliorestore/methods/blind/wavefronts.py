@@ -15,7 +15,7 @@ import torch
 
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument, KnownInstrument
-from heliorestore.optics.halo import halo_transfer
+from heliorestore.optics.halo import halo_transfer, mode_blur
 from heliorestore.optics.modes import Basis, make_basis
 from heliorestore.optics.psf import Optics, make_optics
 from heliorestore.optics.pupil import Aperture, cutoff
@@ -27,7 +27,8 @@ class Wavefronts:
     wavelength.
 
     `sigmas` (mode) in radian are what turbulence of the assumed r0 has; `defocus_waves` has one entry per
-    object. `left_out` is the strength of the turbulence beyond the modes, 1 as r0 says, 0 none.
+    object. `left_out` is the strength of the turbulence beyond the modes, 1 as r0 says, 0 none; `unknown`
+    (mode) is the variance in rad^2 by which the true modes scatter around the fitted ones.
     """
 
     instruments: tuple[KnownInstrument, ...]
@@ -36,6 +37,17 @@ class Wavefronts:
     defocus_waves: tuple[float, ...]
     d_over_r0: float
     left_out: float = 1.0
+    unknown: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> Wavefronts:
+        """The same on another device."""
+        unknown = None if self.unknown is None else self.unknown.to(device)
+        return replace(self, sigmas=self.sigmas.to(device), unknown=unknown)
+
+    @property
+    def blurs(self) -> bool:
+        """Whether there is turbulence besides the fitted modes."""
+        return self.left_out > 0 or self.unknown is not None
 
     @property
     def count(self) -> int:
@@ -65,15 +77,18 @@ class Wavefronts:
         return [made[key] for key in zip(self.instruments, self.defocus_waves, strict=True)]
 
     def remainders(self, v: torch.Tensor) -> torch.Tensor:
-        """Mean transfer functions (object, ...) of the turbulence beyond the modes, at v (object, ...) in
-        units of each cut-off.
+        """Mean transfer functions (object, ...) of the turbulence that the modes do not hold, at v (object,
+        ...) in units of each cut-off: what lies beyond the last one, and what is not known of the others.
         """
         reference = self.instruments[0].wavelength_nm
         strength = self.d_over_r0 * self.left_out ** (3 / 5)
         scales = [reference / i.wavelength_nm for i in self.instruments]
-        return torch.stack(
-            [halo_transfer(self.basis, strength, scale, at) for scale, at in zip(scales, v, strict=True)]
-        )
+        beyond = [halo_transfer(self.basis, strength, scale, at) for scale, at in zip(scales, v, strict=True)]
+        if self.unknown is None:
+            return torch.stack(beyond)
+        unknown = self.unknown.double().cpu().numpy()
+        blurs = [mode_blur(self.basis, unknown, scale, at) for scale, at in zip(scales, v, strict=True)]
+        return torch.stack(beyond) * torch.stack(blurs)
 
 
 def make_wavefronts(

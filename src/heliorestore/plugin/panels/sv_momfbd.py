@@ -38,7 +38,7 @@ GROUPS = {
         "object_weights",
         "stop_early",
     ),
-    "Wavefronts": ("modes", "r0_cm", "r0_from_data", "left_out", "grid_step", "psf", "forward"),
+    "Wavefronts": ("modes", "air", "r0_cm", "r0_from_data", "left_out", "grid_step", "psf", "forward"),
     "Start": ("start", "patch_iterations", "patch", "align", "destretch"),
     "Object": ("regulariser", "positive"),
 }

@@ -1,0 +1,182 @@
+"""How strong the turbulence is, mode by mode, as the data say it: what a Gaussian posterior leaves unknown of
+the modes, and what the fitted ones sum to.
+
+Data hold a mode only as far as they are sensitive to it. With the curvature h of the misfit in a mode of
+prior variance 1 the fitted mode has the mean square q G + S, of which q is the true variance, G what comes
+through and S what the noise makes (without correlation from node to node G = (h/(1 + h))^2 and S = h/(1 +
+h)^2), and V = 1/(1 + h) remains unknown. So q can be read off modes that are half known; and V blurs the
+mean image by exp(-1/2 V D), D the mode's structure function, which makes the result independent of how many
+modes are fitted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from heliorestore.methods.blind.wavefronts import Wavefronts
+
+# 1 - the correlation of whitened modes at nodes 1.9 arcsec apart, per radial order: of a layer a few km up,
+# as measured on simulated wavefronts (0.03 for tilts, 0.35 for the hundredth mode).
+_DECORRELATION, _APART_ARCSEC, _GROWTH = 0.03, 1.9, 1.2
+_MOST_DECORRELATION = 0.9
+_FREE = 36  # adaptive optics do not reach the modes from here on: their strength is r0's
+_WITNESSES = 65  # up to here: finer ones fill with what the model leaves out
+_USUAL_R0_CM = 8.0  # at 500 nm
+_EXPECTED_SPREAD = 0.75  # of ln q where nothing is known: a factor 1.6 of r0
+_LEAST, _LARGEST = 0.3, 30.0  # of q at once
+
+
+@dataclass(frozen=True, eq=False)
+class Air:
+    """What is believed of the modes: standard deviations `sigmas` (mode) in radian before the data, the share
+    `unknown` (mode) of their squares that the data leave, and the strength D/r0 of what lies beyond.
+
+    `couplings` (mode) say how alike neighbouring nodes are, see `Nodes`.
+    """
+
+    sigmas: torch.Tensor
+    unknown: torch.Tensor
+    d_over_r0: float
+    couplings: torch.Tensor
+
+    def applied(self, wavefronts: Wavefronts) -> Wavefronts:
+        """The wavefronts in this air."""
+        return replace(
+            wavefronts,
+            sigmas=self.sigmas,
+            d_over_r0=self.d_over_r0,
+            unknown=self.unknown * self.sigmas.square(),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """The waves on a grid of nodes, as cosines: eigenvalues (wave) of the squared differences of neighbours,
+    and how strongly the hat function of a node answers to each.
+
+    A prior s (|a|^2 + c |difference|^2) with s = mean over the waves of 1/(1 + c laplacian) gives every node
+    the variance 1.
+    """
+
+    laplacian: torch.Tensor
+    hats: torch.Tensor
+
+    @classmethod
+    def of(cls, grid: tuple[int, int]) -> Nodes:
+        rows, columns = (torch.cos(torch.pi * torch.arange(n, dtype=torch.float64) / n) for n in grid)
+        y, x = rows[:, None], columns[None, :]
+        return cls((4 - 2 * y - 2 * x).flatten(), ((2 + y) * (2 + x) / 9).flatten())
+
+    def weights(self, couplings: torch.Tensor) -> torch.Tensor:
+        """The s (mode) of priors with these c (mode)."""
+        return (1 / (1 + couplings[:, None] * self.laplacian)).mean(1)
+
+    def couplings(self, differences: torch.Tensor) -> torch.Tensor:
+        """The c (mode) with which neighbouring nodes differ by these mean squares (mode)."""
+        low, high = torch.full_like(differences, -6.0), torch.full_like(differences, 12.0)
+        for _ in range(40):  # halvings of an interval of ln c
+            middle = (low + high) / 2
+            c = middle.exp()
+            precision = self.weights(c)[:, None] * (1 + c[:, None] * self.laplacian)
+            # The laplacian sums over both directions.
+            too_loose = (self.laplacian / precision).mean(1) > 2 * differences
+            low, high = torch.where(too_loose, middle, low), torch.where(too_loose, high, middle)
+        return ((low + high) / 2).exp()
+
+    def left(self, curvature: torch.Tensor, couplings: torch.Tensor) -> torch.Tensor:
+        """V, G and S (3, mode) of data of this curvature (mode) at a node, in units of the prior's
+        variance.
+        """
+        seen = curvature[:, None] * self.hats
+        believed = self.weights(couplings)[:, None] * (1 + couplings[:, None] * self.laplacian)
+        whole = seen + believed
+        parts = (1 / whole, (seen / whole).square() / believed, seen / whole.square())
+        return torch.stack([part.mean(1) for part in parts])
+
+
+def first_air(wavefronts: Wavefronts, nodes: Nodes, step_arcsec: float, known: int) -> Air:
+    """What is believed in the beginning, with the first modes known and nothing known of the others."""
+    differences = torch.empty(wavefronts.count, dtype=torch.float64)
+    for number, order in enumerate(orders(wavefronts.count), start=1):
+        apart = (step_arcsec / _APART_ARCSEC) ** _GROWTH
+        differences[order] = 2 * min(_MOST_DECORRELATION, _DECORRELATION * number * apart)
+    unknown = torch.zeros_like(wavefronts.sigmas)
+    unknown[known:] = 0.99
+    return Air(wavefronts.sigmas, unknown, wavefronts.d_over_r0, nodes.couplings(differences))
+
+
+def usual_d_over_r0(wavefronts: Wavefronts) -> float:
+    """D/r0 where nothing is known: that of a good day at the wavelength of the first object."""
+    first = wavefronts.instruments[0]
+    return float(100 * first.diameter_m / (_USUAL_R0_CM * (first.wavelength_nm / 500) ** 1.2))
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What the first `count` modes of a fit come to: mean squares (mode) of the whitened modes over so many
+    frames, and `Nodes.left` (3, mode).
+    """
+
+    squares: torch.Tensor
+    left: torch.Tensor
+    frames: int
+    count: int
+
+
+def strengthened(air: Air, fitted: Fitted, usual: float | None, *, power: float, most: float) -> Air:
+    """The air whose turbulence is as strong as the fitted modes say.
+
+    The step is q^power, at most a factor `most` of the standard deviation. Modes of one radial order share
+    their strength. What no adaptive optics reach has r0's, which is drawn to a `usual` D/r0 as far as the
+    data say little; it stays where there is none.
+    """
+    count = len(air.sigmas)
+    squares, ratio = fitted.squares.double().cpu(), torch.ones(count, dtype=torch.float64)
+    corrected = [order for order in orders(count) if 2 <= order.start < _FREE]
+    groups = [slice(order.start, min(order.stop, _FREE)) for order in corrected]
+    if count > _FREE:
+        groups.append(slice(_FREE, count))
+    for group in groups if usual is not None else groups[:-1]:
+        some = slice(group.start, max(group.start + 1, min(group.stop, fitted.count, _WITNESSES)))
+        strength, known = _strength(squares[some], fitted.left[:, some])
+        last = group is groups[-1]
+        expected = 5 / 3 * math.log(usual / air.d_over_r0) if last and usual is not None else 0.0
+        worth = known * fitted.frames * _EXPECTED_SPREAD**2
+        change = (worth * math.log(strength) + expected) / (worth + 1)
+        ratio[group] = min(max(math.exp(power * change), 1 / most), most)
+    # In a new prior the data leave as much as their curvature says.
+    unknown = air.unknown.double().cpu().clamp(1e-6, 1)
+    unknown = 1 / ((1 / unknown - 1) * ratio**2 + 1)
+    return replace(
+        air,
+        sigmas=air.sigmas * ratio.to(air.sigmas),
+        unknown=unknown.to(air.unknown),
+        d_over_r0=air.d_over_r0 if usual is None else air.d_over_r0 * float(ratio[-1]) ** (6 / 5),
+    )
+
+
+def _strength(squares: torch.Tensor, left: torch.Tensor) -> tuple[float, float]:
+    """The q of modes with these squares (mode), E[m^2] = q G + S, each weighted by how much it scatters; and
+    how well ln q is known, as an inverse variance, were the squares those of one frame.
+    """
+    _, through, noise = left
+    q = 1.0
+    for _ in range(30):
+        weights = through / (q * through + noise).square()
+        found = float((weights * (squares - noise)).sum() / (weights * through).sum())
+        q = min(max(found, _LEAST), _LARGEST)
+    # as it would be if the belief were right: a q that noise made large would vouch for itself
+    return q, float((through / (through + noise)).square().sum()) / 2
+
+
+def orders(count: int) -> list[slice]:
+    """Modes of one radial order each, the two tilts first."""
+    edges, size = [0, min(2, count)], 3
+    while edges[-1] < count:
+        edges.append(min(count, edges[-1] + size))
+        size += 1
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]

@@ -1,0 +1,139 @@
+"""The strength of the turbulence from fitted modes that are half known, against draws from the model."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from heliorestore.instrument import find
+from heliorestore.methods.blind.air import (
+    Air,
+    Fitted,
+    Nodes,
+    first_air,
+    orders,
+    strengthened,
+    usual_d_over_r0,
+)
+from heliorestore.methods.blind.wavefronts import make_wavefronts
+
+CPU = torch.device("cpu")
+GRID = (7, 6)
+
+
+def waves(nodes: Nodes) -> torch.Tensor:
+    """Cosines (wave, node) of unit square over the grid."""
+    rows, columns = (torch.arange(n, dtype=torch.float64) for n in GRID)
+    y, x = (
+        torch.cos(torch.pi * torch.arange(n, dtype=torch.float64)[:, None] * (at + 0.5) / n)
+        for n, at in zip(GRID, (rows, columns), strict=True)
+    )
+    both = torch.einsum("iy,jx->ijyx", y, x).reshape(len(nodes.laplacian), -1)
+    return both / both.norm(dim=1, keepdim=True)
+
+
+def drawn(nodes: Nodes, precision: torch.Tensor, count: int, seed: int = 0) -> torch.Tensor:
+    """Maps (draw, gy, gx) of waves with these precisions (wave)."""
+    generator = torch.Generator().manual_seed(seed)
+    amplitudes = torch.randn((count, len(precision)), generator=generator, dtype=torch.float64)
+    return ((amplitudes / precision.sqrt()) @ waves(nodes)).reshape(count, *GRID)
+
+
+def prior(nodes: Nodes, coupling: torch.Tensor) -> torch.Tensor:
+    return (nodes.weights(coupling)[:, None] * (1 + coupling[:, None] * nodes.laplacian))[0]
+
+
+@pytest.mark.parametrize("difference", [0.06, 0.3, 0.9])
+def test_the_prior_gives_nodes_the_variance_1_and_neighbours_the_wanted_difference(difference):
+    nodes = Nodes.of(GRID)
+    coupling = nodes.couplings(torch.tensor([difference], dtype=torch.float64))
+    maps = drawn(nodes, prior(nodes, coupling), 4000)
+    assert float(maps.square().mean()) == pytest.approx(1, rel=0.06)
+    # sums over both directions, as the laplacian does; borders have a neighbour less
+    across = [maps.diff(dim=axis).square().sum() / maps.numel() for axis in (-2, -1)]
+    assert float(sum(across)) == pytest.approx(2 * difference, rel=0.06)
+
+
+def test_without_coupling_a_node_is_known_as_its_curvature_says():
+    nodes = Nodes.of(GRID)
+    lone = dataclasses.replace(nodes, hats=torch.ones_like(nodes.hats))
+    h = torch.tensor([0.1, 1.0, 9.0], dtype=torch.float64)
+    known, through, noise = lone.left(h, torch.zeros(3, dtype=torch.float64))
+    torch.testing.assert_close(known, 1 / (1 + h))
+    torch.testing.assert_close(through, (h / (1 + h)) ** 2)
+    torch.testing.assert_close(noise, h / (1 + h) ** 2)
+
+
+@pytest.mark.parametrize("h", [0.3, 2.0, 20.0])
+@pytest.mark.parametrize("strength", [0.4, 3.0])
+def test_the_fitted_modes_of_a_linear_model_have_the_square_that_is_expected(h, strength):
+    nodes, coupling = Nodes.of(GRID), torch.tensor([30.0], dtype=torch.float64)
+    believed, seen = prior(nodes, coupling), h * nodes.hats
+    truth = drawn(nodes, believed / strength, 6000)
+    noise = drawn(nodes, torch.ones_like(believed), 6000, seed=1)
+    basis = waves(nodes)
+    in_waves = truth.flatten(1) @ basis.T * seen + noise.flatten(1) @ basis.T * seen.sqrt()
+    fitted = (in_waves / (seen + believed)) @ basis
+    known, through, scattered = nodes.left(torch.tensor([h]), coupling)
+    assert float(fitted.square().mean()) == pytest.approx(float(strength * through + scattered), rel=0.06)
+    if strength == 1.0:
+        assert float((fitted - truth.flatten(1)).square().mean()) == pytest.approx(float(known), rel=0.06)
+
+
+def air_of(r0_cm: float, modes: int = 44) -> Air:
+    wavefronts = make_wavefronts([find("crisp-6302")], modes, r0_cm, (0.0,), CPU)
+    return first_air(wavefronts, Nodes.of(GRID), 1.9, modes)
+
+
+def fitted(air: Air, h: float, strengths: torch.Tensor, frames: int = 12) -> Fitted:
+    """What modes of these true strengths (mode), in units of what is believed, come to."""
+    left = Nodes.of(GRID).left(torch.full((len(strengths),), h), air.couplings)
+    return Fitted(strengths.double() * left[1] + left[2], left, frames, len(strengths))
+
+
+def test_r0_and_what_adaptive_optics_left_are_found_from_modes_that_are_well_known():
+    air, usual = air_of(20.0), 12.0
+    true = torch.full((44,), 2.0 ** (5 / 3))  # r0 is 10 cm
+    true[:36] *= 0.3
+    for _ in range(4):
+        found = strengthened(air, fitted(air, 30.0, true), usual, power=0.5, most=4.0)
+        true, air = true * (air.sigmas / found.sigmas).square(), found
+    assert 100 / air.d_over_r0 == pytest.approx(10.0, rel=0.05)
+    corrected = (air.sigmas / air_of(10.0).sigmas).square()
+    assert corrected[5:36].mean() == pytest.approx(0.3, rel=0.1)
+
+
+def test_without_information_r0_is_the_usual_one_and_a_given_one_stays():
+    air = air_of(30.0)
+    nothing = fitted(air, 1e-4, torch.full((44,), 9.0))
+    assert strengthened(air, nothing, 8.0, power=0.5, most=10.0).d_over_r0 == pytest.approx(8.0, rel=0.05)
+    much = fitted(air, 30.0, torch.full((44,), 9.0))
+    kept = strengthened(air, much, None, power=0.5, most=10.0)
+    assert kept.d_over_r0 == air.d_over_r0
+    torch.testing.assert_close(kept.sigmas[36:], air.sigmas[36:])
+    assert (kept.sigmas[2:36] > air.sigmas[2:36]).all()
+
+
+def test_what_the_data_leave_is_the_same_variance_where_they_know_all_and_the_prior_s_where_nothing():
+    air = dataclasses.replace(air_of(20.0), unknown=torch.full((44,), 1e-3))
+    found = strengthened(air, fitted(air, 30.0, torch.full((44,), 4.0)), 5.0, power=0.5, most=4.0)
+    before, after = (a.unknown * a.sigmas.square() for a in (air, found))
+    torch.testing.assert_close(after[3:], before[3:], rtol=0.01, atol=0)
+    unknown = dataclasses.replace(air, unknown=torch.ones(44))
+    assert strengthened(unknown, fitted(air, 30.0, torch.full((44,), 4.0)), 5.0, power=0.5, most=4.0).unknown[
+        3:
+    ].min() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [2, 3, 20, 44, 100])
+def test_every_mode_belongs_to_one_order_and_any_number_of_modes_does(count):
+    assert [n for order in orders(count) for n in range(count)[order]] == list(range(count))
+    air = air_of(15.0, count)
+    strengthened(air, fitted(air, 3.0, torch.ones(count)), 6.0, power=0.25, most=1.5)
+
+
+def test_the_usual_r0_grows_with_the_wavelength():
+    short, long = (
+        make_wavefronts([find(name)], 4, 10.0, (0.0,), CPU) for name in ("chromis-3934", "crisp-8542")
+    )
+    assert usual_d_over_r0(short) / usual_d_over_r0(long) == pytest.approx((854.2 / 393.4) ** 1.2, rel=1e-6)
