@@ -348,7 +348,9 @@ class _Restoration:
         if self.flow.posterior is not None and not self.flow.known_r0:
             r0_cm = 100 * first.diameter_m / flow.air.d_over_r0
             messages.append(
-                f"r0 was found from the data: {r0_cm:.1f} cm at {first.wavelength_nm:g} nm, to about 15 %."
+                f"r0 was found from the data: {r0_cm:.1f} cm at {first.wavelength_nm:g} nm. Behind "
+                "adaptive optics that is right to about 20 %; without them give the measured one (r0_cm), or "
+                "the contrast may come out too high."
             )
         for label, flux in zip(self.labels, flow.flux.tolist(), strict=True):
             if flux > _FLUX_WORTH:

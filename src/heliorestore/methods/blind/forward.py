@@ -307,16 +307,18 @@ class Transfers:
             pieces.append((part, model))
             if len(pieces) < math.prod(flow.layout.tiles):
                 continue
-            squares += whole.square().sum(1)
-            flux = noise.flux_error(whole)
-            fine = whole - flux
-            power += radial_power(fine) * whole.shape[1]
-            smooth += flux.square().mean((-2, -1)).sum(1)
-            weighted = fine * (weights / noise.level)[:, None, None, None]
+            # One frame after the other: transforms of all would be as large as the model's own.
+            for frame in torch.split(whole, 1, dim=1):
+                squares += frame[:, 0].square()
+                flux = noise.flux_error(frame)
+                smooth += flux.square().mean((-2, -1))[:, 0]
+                frame.sub_(flux)
+                power += radial_power(frame)
+                frame.mul_((weights / noise.level)[:, None, None, None])
             for piece, its in pieces:
                 own = self.modes[piece.frames, :, *piece.nodes]
                 in_modes[piece.frames, :, *piece.nodes] += its.slope(
-                    sharp[:, *piece.seen], own, weighted[:, :, *piece.pixels]
+                    sharp[:, *piece.seen], own, whole[:, :, *piece.pixels]
                 )
             pieces = []
         frames = observation.frames

@@ -148,8 +148,11 @@ def _largest_part(layout: Layout, objects: int, optics: int) -> tuple[float, flo
 
 
 def image_bytes(layout: Layout, objects: int) -> float:
-    """Bytes of the images of a part as large as the layout allows, and of what is made of them."""
-    return 4.0 * _IMAGES * objects * layout.at_once * math.prod(layout.largest)
+    """Bytes of the images of a part as large as the layout allows, of what is made of them, and of the
+    residual of its frames in the whole field.
+    """
+    part, field = math.prod(layout.largest), math.prod(layout.shape)
+    return 4.0 * objects * layout.at_once * (_IMAGES * part + field)
 
 
 def _cuts(n: int, step: int, side: int) -> list[slice]:
