@@ -209,6 +209,16 @@ def test_a_smooth_flux_error_does_not_change_the_photometry():
     assert all(0.8 < gain < 1.25 for _, gain in found.values())
 
 
+def test_a_start_without_fitted_modes_leaves_the_air_as_it_is_believed(case):
+    flow = Flow(observe(case.burst, CPU, align=False), case.wavefronts, PSF, 16, 1e9)
+    learning = make_flow_problem(flow, fitted=8, patch=32)
+    empty = begin(learning)
+    fitted = replace(empty, modes=case.modes / case.wavefronts.sigmas[:, None, None])
+    (unchanged, _), (changed, _) = (refine_step(learning, state, knobs()) for state in (empty, fitted))
+    torch.testing.assert_close(unchanged.air.sigmas, empty.air.sigmas)
+    assert not torch.allclose(changed.air.sigmas, empty.air.sigmas)
+
+
 def test_in_space_there_is_no_turbulence_and_the_record_says_nothing_of_r0():
     case = simulate(noise=2e-3)
     space = replace(case.burst.instruments[0], name="Sunrise/IMaX 5250")

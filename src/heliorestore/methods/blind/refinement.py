@@ -33,8 +33,8 @@ _MEMORY = 0.95  # of Adam's mean square: the slopes fall fast, and an older one 
 # of the size of the objects: their state, filters, and what penalties and conjugate gradients make at the
 # peak
 _OBJECT_ARRAYS = 48
-# Iterations on the field from one look at the air to the next; in between the first two modes that the
-# patches did not have grow.
+# Iterations on the field from one look at the air to the next, and those in which the modes that the patches
+# did not have grow: until then they do not count.
 _LOOK, _GROWN = 5, 10
 # The first step takes what the patches say at its word; later ones are small, as modes follow with a delay.
 _FIRST_STEP, _STEP = (0.5, 4.0), (0.25, 1.5)
@@ -251,7 +251,8 @@ def learned(problem: FlowProblem, state: FlowState) -> FlowState:
         return state
     left = problem.posterior.left(problem.radian(state.modes), problem.wavefronts, state.air, state.noise)
     air = replace(state.air, unknown=left[0].to(state.air.unknown).clamp(max=1))
-    if done == 0 or done >= _GROWN:
+    # Modes that were never fitted say nothing of their strength.
+    if done >= _GROWN or (done == 0 and bool(state.modes.any())):
         power, most = _STEP if done else _FIRST_STEP
         count = problem.fitted if done <= _GROWN else len(air.sigmas)
         squares = state.modes.square().mean((0, 2, 3))

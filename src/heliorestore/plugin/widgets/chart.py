@@ -44,6 +44,7 @@ class ChartPlace(QWidget):
 
     def compose(self, figure: Figure) -> None:
         """Fill an empty figure of the canvas's size; subclasses implement it."""
+        # Qt's metaclass allows no abstract base class.
         raise NotImplementedError(f"{type(self).__name__} must implement compose")
 
     def _loaded(self, outcome: Outcome) -> None:
