@@ -130,13 +130,13 @@ def flow_state_bytes(burst_shape: tuple[int, int, int, int], modes: int, step: i
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a state shows: filtered images (object, y, x), the residual (object, y, x), and the losses by
-    term.
+    """What a state shows: filtered images (object, y, x), the losses by term, and the residual (object, y, x)
+    where it has one.
     """
 
     images: torch.Tensor
-    residual: torch.Tensor
     losses: dict[str, float]
+    residual: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -361,5 +361,5 @@ def measure(
         "noise": float(observation.sigmas.square().mean().sqrt()),
     }
     return Measured(
-        sharp[(slice(None), *flow.inner)], (square / count).sqrt() if seen is None else seen, losses
+        sharp[(slice(None), *flow.inner)], losses, (square / count).sqrt() if seen is None else seen
     )

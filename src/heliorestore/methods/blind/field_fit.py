@@ -1,0 +1,238 @@
+"""Iterations on patches, then on the whole field: the course of a restoration by SV-MOMFBD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from heliorestore.budget import budget_bytes, share
+from heliorestore.burst import Burst
+from heliorestore.methods.blind.emulated import emulated, emulator_layout, load_emulator
+from heliorestore.methods.blind.field_settings import SvMomfbdSettings
+from heliorestore.methods.blind.forward import Flow, MakeModel, PlanLayout, filter_flow
+from heliorestore.methods.blind.parts import make_layout
+from heliorestore.methods.blind.patch_fit import (
+    PatchProblem,
+    PatchState,
+    advanced,
+    evaluate,
+    initial,
+    make_problem,
+    patch_images,
+)
+from heliorestore.methods.blind.refinement import (
+    Earlier,
+    FlowState,
+    Measured,
+    add_patch_modes,
+    begin,
+    flow_state_bytes,
+    joint_step,
+    make_flow_problem,
+    measure,
+    refine_step,
+)
+from heliorestore.methods.blind.settings import ASSUMED_R0_CM
+from heliorestore.prepare.observe import observe, preparation
+from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReason
+
+# Where the fit begins that is told nothing: from weak turbulence it finds the way to strong one, and not
+# back.
+_FIRST_R0_CM = 20.0
+_FLUX_WORTH = 7e-3  # saying
+_PATCH_MODES = 44  # that patches are fitted with; the field adds the finer ones
+
+
+@dataclass(frozen=True, eq=False)
+class FieldState:
+    """Iterations done, and where patches, as long as they are needed, and flow stand.
+
+    `began` is the step of the result that it began with, `on_patches` the step up to which iterations are on
+    patches: settings that are turned later leave both as they are.
+    """
+
+    step: int
+    patches: PatchState | None
+    flow: FlowState
+    began: int
+    on_patches: int
+
+
+class FieldFit:
+    """What does not change while a burst is restored: data, optics, and the two problems."""
+
+    def __init__(
+        self, burst: Burst, settings: SvMomfbdSettings, device: torch.device, start: Snapshot | None
+    ) -> None:
+        memory = budget_bytes(settings.memory_gb, device)
+        earlier = None if start is None else Earlier(start.images, start.array("modes"))
+        self.began_at = start.step if start is not None else 0
+        learns = settings.learns_air(burst.instruments)
+        learns_r0 = learns and not settings.known_r0
+        if learns_r0:
+            settings = settings.replace(r0_cm=_FIRST_R0_CM)
+        self.wavefronts = settings.wavefronts(burst.instruments, device)
+        known_few = settings.replace(modes=min(_PATCH_MODES, settings.modes))
+        shares = share(
+            memory,
+            burst.shape,
+            flow_state_bytes(burst.shape, settings.modes, settings.grid_step, settings.psf),
+        )
+        self.observation = observe(
+            burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held
+        )
+        make: MakeModel = filter_flow
+        plan: PlanLayout = make_layout
+        self.messages = preparation(burst, self.observation)
+        if settings.forward == "emulator":
+            trained = load_emulator(settings.emulator, device)
+            make, plan = emulated(trained), emulator_layout(trained.net.width)
+            self.messages += (trained.message,)
+        flow = Flow(
+            self.observation, self.wavefronts, settings.psf, settings.grid_step, shares.work, make, plan
+        )
+        self.flow = make_flow_problem(
+            flow,
+            fitted=known_few.modes,
+            patch=settings.patch if learns else 0,
+            known_r0=not learns_r0,
+        )
+        wanted = settings.start == "patches" and not settings.at_once and earlier is None
+        self.on_patches = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0
+        self.problem: PatchProblem | None = None
+        # a run that goes on from a checkpoint may need it whatever its iterations are now
+        if wanted and settings.patch_iterations > 0:
+            self.problem = make_problem(
+                self.observation,
+                known_few.wavefronts(burst.instruments, device),
+                (settings.patch, settings.patch // 2),
+                shares.work,
+            )
+        self.earlier = earlier
+        self.labels = burst.labels
+        if settings.at_once and settings.r0_cm is None and settings.turbulent(burst.instruments):
+            self.messages += (f"r0 = {ASSUMED_R0_CM:g} cm was assumed, and the contrast depends on it.",)
+
+    def initial(self) -> FieldState:
+        patches = None if self.problem is None else initial(self.problem)
+        return FieldState(
+            self.began_at,
+            patches,
+            begin(self.flow, self.earlier),
+            self.began_at,
+            self.began_at + self.on_patches,
+        )
+
+    def iterate(
+        self, state: FieldState, settings: SvMomfbdSettings, messages: tuple[str, ...] = ()
+    ) -> tuple[FieldState, Snapshot]:
+        """One iteration, and what it shows, with messages besides its own."""
+        weights = settings.weights(self.observation.objects, self.observation.device)
+        knobs = settings.knobs(weights)
+        if state.step < state.on_patches and self.problem is not None and state.patches is not None:
+            return self._on_patches(self.problem, state.patches, state, settings, messages)
+        if settings.at_once:
+            flow, transfers = joint_step(self.flow, state.flow, knobs)
+        else:
+            flow = state.flow
+            if self.problem is not None and state.patches is not None:
+                flow = add_patch_modes(self.flow, flow, self.problem.patches, state.patches.modes)
+            self.problem = None  # its spectra make room for transfer functions
+            flow, transfers = refine_step(self.flow, flow, knobs)
+        state = replace(state, step=state.step + 1, patches=None, flow=flow)
+        shown = self.flow.given(flow.air)
+        measured = measure(shown, flow, transfers, knobs, settings.residual_frame)
+        stop = self._reason(state, settings)
+        return state, self._snapshot(
+            state,
+            settings,
+            measured,
+            shown.radian(flow.modes),
+            stop=stop,
+            messages=messages + (self._found(flow) if stop else ()),
+        )
+
+    def _found(self, flow: FlowState) -> tuple[str, ...]:
+        """What the end of a run says of air and noise."""
+        first = self.wavefronts.instruments[0]
+        messages = []
+        if self.flow.posterior is not None and not self.flow.known_r0:
+            r0_cm = 100 * first.diameter_m / flow.air.d_over_r0
+            messages.append(
+                f"r0 was found from the data: {r0_cm:.1f} cm at {first.wavelength_nm:g} nm. Behind "
+                "adaptive optics that is right to about 20 %; without them give the measured one (r0_cm), or "
+                "the contrast may come out too high."
+            )
+        for label, flux in zip(self.labels, flow.flux.tolist(), strict=True):
+            if flux > _FLUX_WORTH:
+                messages.append(
+                    f"At large scales the frames of {label} differ from the model by {100 * flux:.1f} %: a "
+                    "smooth error of the flux (flat field, clouds, stray light), or strong seeing. The "
+                    "wavefronts were fitted without these scales."
+                )
+        return tuple(messages)
+
+    def _on_patches(
+        self,
+        problem: PatchProblem,
+        patches: PatchState,
+        state: FieldState,
+        settings: SvMomfbdSettings,
+        messages: tuple[str, ...],
+    ) -> tuple[FieldState, Snapshot]:
+        weights = settings.weights(self.observation.objects, self.observation.device)
+        evaluation = evaluate(problem, patches, weights, settings.prior, settings.lambda_modes / 0.01)
+        images = patch_images(
+            problem.patches, evaluation.restored, settings.filter_width, settings.filter_smoothness
+        )
+        rows, columns = (
+            torch.arange(n, device=images.device) * settings.grid_step for n in self.flow.flow.grid
+        )
+        modes = problem.patches.at(patches.modes * problem.patches.wavefronts.sigmas, rows, columns)
+        state = replace(
+            state, step=state.step + 1, patches=advanced(problem, patches, evaluation, settings.rate_modes)
+        )
+        measured = Measured(images, evaluation.losses)
+        return state, self._snapshot(state, settings, measured, modes, messages=messages)
+
+    def _snapshot(
+        self,
+        state: FieldState,
+        settings: SvMomfbdSettings,
+        measured: Measured,
+        modes: torch.Tensor,
+        *,
+        stop: StopReason | None = None,
+        messages: tuple[str, ...] = (),
+    ) -> Snapshot:
+        scales = self.observation.scales[:, None, None]
+        air, residual = state.flow.air, measured.residual
+        step, shown = float(settings.grid_step), self.observation.of_burst(modes.cpu().numpy())
+        maps = {"modes": Map(shown, NODE_AXES, "rad", (step, step), signed=True)}
+        if residual is not None and self.flow.posterior is not None:
+            known = air.unknown * air.sigmas.square()
+            maps["mode_sigmas"] = Map(air.sigmas.cpu().numpy(), ("mode",), "rad")
+            maps["mode_variances"] = Map(known.cpu().numpy(), ("mode",), "rad2")
+        if residual is not None:
+            maps["residual"] = Map((residual * scales).cpu().numpy(), unit=DATA_UNIT, signed=True)
+        total = max(state.began + settings.iterations, state.step)
+        return Snapshot(
+            step=state.step,
+            total=total,
+            images=(measured.images * scales).cpu().numpy(),
+            maps=maps,
+            losses=measured.losses,
+            stop=stop,
+            messages=messages,
+        )
+
+    def _reason(self, state: FieldState, settings: SvMomfbdSettings) -> StopReason | None:
+        if state.step - state.began >= settings.iterations:
+            return StopReason.DONE
+        if not settings.stop_early or settings.at_once:
+            return None
+        if bool((state.flow.noise.level <= self.observation.sigmas.square()).all()):
+            return StopReason.NOISE
+        still = state.flow.stalled >= 3 and (state.flow.settled or self.flow.posterior is None)
+        return StopReason.CONVERGED if still else None
