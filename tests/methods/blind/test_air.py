@@ -8,12 +8,13 @@ import torch
 from heliorestore.instrument import find
 from heliorestore.methods.blind.air import (
     Air,
+    Expected,
     Fitted,
     Nodes,
+    expected_air,
     first_air,
     orders,
     strengthened,
-    usual_d_over_r0,
 )
 from heliorestore.methods.blind.wavefronts import make_wavefronts
 
@@ -92,48 +93,53 @@ def fitted(air: Air, h: float, strengths: torch.Tensor, frames: int = 12) -> Fit
 
 
 def test_r0_and_what_adaptive_optics_left_are_found_from_modes_that_are_well_known():
-    air, usual = air_of(20.0), 12.0
+    air = air_of(20.0)
     true = torch.full((44,), 2.0 ** (5 / 3))  # r0 is 10 cm
     true[:36] *= 0.3
     for _ in range(4):
-        found = strengthened(air, fitted(air, 30.0, true), usual, power=0.5, most=4.0)
+        found = strengthened(air, fitted(air, 30.0, true), Expected(12.0, 0.75), power=0.5, most=4.0)
         true, air = true * (air.sigmas / found.sigmas).square(), found
     assert 100 / air.d_over_r0 == pytest.approx(10.0, rel=0.05)
     corrected = (air.sigmas / air_of(10.0).sigmas).square()
     assert corrected[5:36].mean() == pytest.approx(0.3, rel=0.1)
 
 
-def test_without_information_r0_is_the_usual_one_and_a_given_one_stays():
+def test_without_information_r0_is_the_usual_one_and_a_measured_one_is_taken_at_once():
     air = air_of(30.0)
     nothing = fitted(air, 1e-4, torch.full((44,), 9.0))
-    assert strengthened(air, nothing, 8.0, power=0.5, most=10.0).d_over_r0 == pytest.approx(8.0, rel=0.05)
+    found = strengthened(air, nothing, Expected(8.0, 0.75), power=0.5, most=10.0)
+    assert found.d_over_r0 == pytest.approx(8.0, rel=0.05)
     much = fitted(air, 30.0, torch.full((44,), 9.0))
-    kept = strengthened(air, much, None, power=0.5, most=10.0)
-    assert kept.d_over_r0 == air.d_over_r0
-    torch.testing.assert_close(kept.sigmas[36:], air.sigmas[36:])
-    assert (kept.sigmas[2:36] > air.sigmas[2:36]).all()
+    told = strengthened(air, much, Expected(5.0, 0.0), power=0.25, most=10.0)
+    assert told.d_over_r0 == pytest.approx(5.0)
+    torch.testing.assert_close(
+        told.sigmas[36:] / air.sigmas[36:], torch.full((8,), 5.0 / air.d_over_r0) ** (5 / 6)
+    )
+    assert (told.sigmas[2:36] > air.sigmas[2:36]).all()  # what adaptive optics left is the data's to say
 
 
 def test_what_the_data_leave_is_the_same_variance_where_they_know_all_and_the_prior_s_where_nothing():
-    air = dataclasses.replace(air_of(20.0), unknown=torch.full((44,), 1e-3))
-    found = strengthened(air, fitted(air, 30.0, torch.full((44,), 4.0)), 5.0, power=0.5, most=4.0)
+    air, expected = dataclasses.replace(air_of(20.0), unknown=torch.full((44,), 1e-3)), Expected(5.0, 0.75)
+    found = strengthened(air, fitted(air, 30.0, torch.full((44,), 4.0)), expected, power=0.5, most=4.0)
     before, after = (a.unknown * a.sigmas.square() for a in (air, found))
     torch.testing.assert_close(after[3:], before[3:], rtol=0.01, atol=0)
     unknown = dataclasses.replace(air, unknown=torch.ones(44))
-    assert strengthened(unknown, fitted(air, 30.0, torch.full((44,), 4.0)), 5.0, power=0.5, most=4.0).unknown[
-        3:
-    ].min() == pytest.approx(1, abs=1e-4)
+    found = strengthened(unknown, fitted(air, 30.0, torch.full((44,), 4.0)), expected, power=0.5, most=4.0)
+    assert found.unknown[3:].min() == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("count", [2, 3, 20, 44, 100])
 def test_every_mode_belongs_to_one_order_and_any_number_of_modes_does(count):
     assert [n for order in orders(count) for n in range(count)[order]] == list(range(count))
     air = air_of(15.0, count)
-    strengthened(air, fitted(air, 3.0, torch.ones(count)), 6.0, power=0.25, most=1.5)
+    strengthened(air, fitted(air, 3.0, torch.ones(count)), Expected(6.0, 0.75), power=0.25, most=1.5)
 
 
-def test_the_usual_r0_grows_with_the_wavelength():
+def test_the_usual_r0_grows_with_the_wavelength_and_a_measured_one_is_exact():
     short, long = (
         make_wavefronts([find(name)], 4, 10.0, (0.0,), CPU) for name in ("chromis-3934", "crisp-8542")
     )
-    assert usual_d_over_r0(short) / usual_d_over_r0(long) == pytest.approx((854.2 / 393.4) ** 1.2, rel=1e-6)
+    ratio = expected_air(short).d_over_r0 / expected_air(long).d_over_r0
+    assert ratio == pytest.approx((854.2 / 393.4) ** 1.2, rel=1e-6)
+    told = expected_air(short, 12.5)
+    assert (told.d_over_r0, told.spread) == (pytest.approx(100 * find("chromis-3934").diameter_m / 12.5), 0.0)

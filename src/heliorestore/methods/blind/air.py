@@ -109,10 +109,21 @@ def first_air(wavefronts: Wavefronts, nodes: Nodes, step_arcsec: float, known: i
     return Air(wavefronts.sigmas, unknown, wavefronts.d_over_r0, nodes.couplings(differences))
 
 
-def usual_d_over_r0(wavefronts: Wavefronts) -> float:
-    """D/r0 where nothing is known: that of a good day at the wavelength of the first object."""
+@dataclass(frozen=True)
+class Expected:
+    """The D/r0 to be expected, and by how much ln q may differ from what it says: 0 where r0 is known."""
+
+    d_over_r0: float
+    spread: float
+
+
+def expected_air(wavefronts: Wavefronts, known_r0_cm: float | None = None) -> Expected:
+    """What is known of r0 before the data; without a measured one, that of a good day at the wavelength of
+    the first object.
+    """
     first = wavefronts.instruments[0]
-    return float(100 * first.diameter_m / (_USUAL_R0_CM * (first.wavelength_nm / 500) ** 1.2))
+    r0_cm = known_r0_cm or _USUAL_R0_CM * (first.wavelength_nm / 500) ** 1.2
+    return Expected(100 * first.diameter_m / r0_cm, 0.0 if known_r0_cm else _EXPECTED_SPREAD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,12 +138,12 @@ class Fitted:
     count: int
 
 
-def strengthened(air: Air, fitted: Fitted, usual: float | None, *, power: float, most: float) -> Air:
+def strengthened(air: Air, fitted: Fitted, expected: Expected, *, power: float, most: float) -> Air:
     """The air whose turbulence is as strong as the fitted modes say.
 
     The step is q^power, at most a factor `most` of the standard deviation. Modes of one radial order share
-    their strength. What no adaptive optics reach has r0's, which is drawn to a `usual` D/r0 as far as the
-    data say little; it stays where there is none.
+    their strength. What no adaptive optics reach has r0's, which is drawn to the expected one as far as the
+    data say little, and is taken at once where it is known.
     """
     count = len(air.sigmas)
     squares, ratio = fitted.squares.double().cpu(), torch.ones(count, dtype=torch.float64)
@@ -140,14 +151,16 @@ def strengthened(air: Air, fitted: Fitted, usual: float | None, *, power: float,
     groups = [slice(order.start, min(order.stop, _FREE)) for order in corrected]
     if count > _FREE:
         groups.append(slice(_FREE, count))
-    for group in groups if usual is not None else groups[:-1]:
+    for group in groups:
         some = slice(group.start, max(group.start + 1, min(group.stop, fitted.count, _WITNESSES)))
         strength, known = _strength(squares[some], fitted.left[:, some])
-        last = group is groups[-1]
-        expected = 5 / 3 * math.log(usual / air.d_over_r0) if last and usual is not None else 0.0
-        worth = known * fitted.frames * _EXPECTED_SPREAD**2
-        change = (worth * math.log(strength) + expected) / (worth + 1)
-        ratio[group] = min(max(math.exp(power * change), 1 / most), most)
+        drawn, spread, step = 0.0, _EXPECTED_SPREAD, power
+        if group is groups[-1]:
+            drawn, spread = 5 / 3 * math.log(expected.d_over_r0 / air.d_over_r0), expected.spread
+            step = power if spread else 0.5  # sigma goes with the root of q
+        worth = known * fitted.frames * spread**2
+        change = (worth * math.log(strength) + drawn) / (worth + 1)
+        ratio[group] = min(max(math.exp(step * change), 1 / most), most)
     # In a new prior the data leave as much as their curvature says.
     unknown = air.unknown.double().cpu().clamp(1e-6, 1)
     unknown = 1 / ((1 / unknown - 1) * ratio**2 + 1)
@@ -155,7 +168,7 @@ def strengthened(air: Air, fitted: Fitted, usual: float | None, *, power: float,
         air,
         sigmas=air.sigmas * ratio.to(air.sigmas),
         unknown=unknown.to(air.unknown),
-        d_over_r0=air.d_over_r0 if usual is None else air.d_over_r0 * float(ratio[-1]) ** (6 / 5),
+        d_over_r0=air.d_over_r0 * float(ratio[-1]) ** (6 / 5),
     )
 
 

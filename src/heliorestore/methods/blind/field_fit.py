@@ -16,6 +16,7 @@ from heliorestore.methods.blind.patch_fit import (
     PatchProblem,
     PatchState,
     advanced,
+    coarse_first,
     evaluate,
     initial,
     make_problem,
@@ -39,7 +40,7 @@ from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReaso
 
 # Where the fit begins that is told nothing: from weak turbulence it finds the way to strong one, and not
 # back.
-_FIRST_R0_CM = 20.0
+_FIRST_R0_CM = 15.0
 _FLUX_WORTH = 7e-3  # saying
 _PATCH_MODES = 44  # that patches are fitted with; the field adds the finer ones
 
@@ -69,9 +70,9 @@ class FieldFit:
         earlier = None if start is None else Earlier(start.images, start.array("modes"))
         self.began_at = start.step if start is not None else 0
         learns = settings.learns_air(burst.instruments)
-        learns_r0 = learns and not settings.known_r0
-        if learns_r0:
-            settings = settings.replace(r0_cm=_FIRST_R0_CM)
+        known_r0_cm = settings.r0_cm if learns and settings.known_r0 else None
+        if learns:
+            settings = settings.replace(r0_cm=max(_FIRST_R0_CM, known_r0_cm or 0.0))
         self.wavefronts = settings.wavefronts(burst.instruments, device)
         known_few = settings.replace(modes=min(_PATCH_MODES, settings.modes))
         shares = share(
@@ -96,7 +97,7 @@ class FieldFit:
             flow,
             fitted=known_few.modes,
             patch=settings.patch if learns else 0,
-            known_r0=not learns_r0,
+            known_r0_cm=known_r0_cm,
         )
         wanted = settings.start == "patches" and not settings.at_once and earlier is None
         self.on_patches = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0
@@ -157,7 +158,7 @@ class FieldFit:
         """What the end of a run says of air and noise."""
         first = self.wavefronts.instruments[0]
         messages = []
-        if self.flow.posterior is not None and not self.flow.known_r0:
+        if self.flow.posterior is not None and self.flow.known_r0_cm is None:
             r0_cm = 100 * first.diameter_m / flow.air.d_over_r0
             messages.append(
                 f"r0 was found from the data: {r0_cm:.1f} cm at {first.wavelength_nm:g} nm. Behind "
@@ -190,8 +191,13 @@ class FieldFit:
             torch.arange(n, device=images.device) * settings.grid_step for n in self.flow.flow.grid
         )
         modes = problem.patches.at(patches.modes * problem.patches.wavefronts.sigmas, rows, columns)
+        count = coarse_first(
+            state.step - state.began, state.on_patches - state.began, problem.patches.wavefronts.count
+        )
         state = replace(
-            state, step=state.step + 1, patches=advanced(problem, patches, evaluation, settings.rate_modes)
+            state,
+            step=state.step + 1,
+            patches=advanced(problem, patches, evaluation, settings.rate_modes, count),
         )
         measured = Measured(images, evaluation.losses)
         return state, self._snapshot(state, settings, measured, modes, messages=messages)

@@ -42,10 +42,10 @@ class SvMomfbdSettings(BlindSettings):
         help="Smoothness of the wavefronts from node to node of their grid.",
     )
     iterations: int = option(
-        60, minimum=1, maximum=10_000, live=True, help="Iterations, on patches and on the whole field."
+        72, minimum=1, maximum=10_000, live=True, help="Iterations, on patches and on the whole field."
     )
     patch_iterations: int = option(
-        12, minimum=0, maximum=10_000, help="How many of the iterations are on patches."
+        24, minimum=0, maximum=10_000, help="How many of the iterations are on patches."
     )
     start: str = option(
         "patches", help="Where to begin: average, patches, or a FITS file with an earlier result."

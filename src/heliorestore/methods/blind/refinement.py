@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from heliorestore.burst import FloatArray
-from heliorestore.methods.blind.air import Air, Fitted, Nodes, first_air, strengthened, usual_d_over_r0
+from heliorestore.methods.blind.air import Air, Fitted, Nodes, expected_air, first_air, strengthened
 from heliorestore.methods.blind.forward import Flow, Transfers
 from heliorestore.methods.blind.noise_model import Noise, measured_level
 from heliorestore.methods.blind.object_solver import Knobs, solve_objects
@@ -48,15 +48,15 @@ class FlowProblem:
     """The forward model, the nodes of its wavefronts and, where the air is learned from the data, what tells
     how well they determine the modes.
 
-    `known_r0` says that r0 was given: then the data shape only what adaptive optics may have corrected. From
-    patches come `fitted` modes.
+    Where `known_r0_cm` was given, the data shape only what adaptive optics may have corrected. From patches
+    come `fitted` modes.
     """
 
     flow: Flow
     nodes: Nodes
     fitted: int = 0
     posterior: Posterior | None = None
-    known_r0: bool = False
+    known_r0_cm: float | None = None
 
     @property
     def wavefronts(self) -> Wavefronts:
@@ -79,7 +79,9 @@ class FlowProblem:
         )
 
 
-def make_flow_problem(flow: Flow, *, fitted: int = 0, patch: int = 0, known_r0: bool = False) -> FlowProblem:
+def make_flow_problem(
+    flow: Flow, *, fitted: int = 0, patch: int = 0, known_r0_cm: float | None = None
+) -> FlowProblem:
     """The problem of a forward model; with a `patch` in pixels the air is learned from patches that large."""
     nodes = Nodes.of(flow.grid)
     if not patch:
@@ -88,7 +90,7 @@ def make_flow_problem(flow: Flow, *, fitted: int = 0, patch: int = 0, known_r0: 
     posterior = make_posterior(
         seen, wavefronts, nodes, step=flow.step, patch=patch, memory_bytes=flow.memory_bytes
     )
-    return FlowProblem(flow, nodes, fitted, posterior, known_r0)
+    return FlowProblem(flow, nodes, fitted, posterior, known_r0_cm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,8 +259,8 @@ def learned(problem: FlowProblem, state: FlowState) -> FlowState:
         count = problem.fitted if done <= _GROWN else len(air.sigmas)
         squares = state.modes.square().mean((0, 2, 3))
         fitted = Fitted(squares, left, problem.flow.observation.frames, count)
-        usual = None if problem.known_r0 else usual_d_over_r0(problem.wavefronts)
-        air = strengthened(air, fitted, usual, power=power, most=most)
+        expected = expected_air(problem.wavefronts, problem.known_r0_cm)
+        air = strengthened(air, fitted, expected, power=power, most=most)
     ratio = (air.sigmas / state.air.sigmas)[:, None, None]
     moments = state.mode_moments
     settled = done >= _GROWN and abs(air.d_over_r0 / state.air.d_over_r0 - 1) < _SETTLED
