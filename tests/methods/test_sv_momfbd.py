@@ -349,7 +349,7 @@ def test_a_run_is_deterministic_and_goes_on_from_an_earlier_result(case, tmp_pat
 
 @pytest.mark.parametrize("memory_bytes", [1e9, 3e6], ids=["in a piece", "in tiles, frames read when wanted"])
 def test_a_checkpoint_goes_on_as_if_the_run_had_not_stopped(case, tmp_path: Path, monkeypatch, memory_bytes):
-    monkeypatch.setattr("heliorestore.methods.blind.field_fit.budget_bytes", lambda *_: memory_bytes)
+    monkeypatch.setattr("heliorestore.methods.blind.field_plan.budget_bytes", lambda *_: memory_bytes)
     settings = SMALL.replace(iterations=9, patch_iterations=3)
     whole = run(case.burst, settings)
     monkeypatch.setattr("heliorestore.methods.checkpoint.INTERVAL_S", 0.0)

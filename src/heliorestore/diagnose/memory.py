@@ -6,14 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from heliorestore.budget import budget_bytes, share
-from heliorestore.methods.blind.emulated import emulator_layout, emulator_working_bytes, size_of
-from heliorestore.methods.blind.parts import make_layout, working_bytes
-from heliorestore.methods.blind.patch_fit import patch_bytes
-from heliorestore.methods.blind.refinement import flow_state_bytes
-from heliorestore.methods.momfbd import MomfbdSettings
+from heliorestore.methods.blind.field_plan import plan_field
+from heliorestore.methods.momfbd import MomfbdSettings, plan_memory
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
-from heliorestore.nets import weights
 from heliorestore.settings import Settings
 
 _LIBRARIES = 0.06e9  # memory that they take when first used
@@ -60,42 +55,9 @@ def memory_need(
     place = torch.device(device)
     shown = _LIBRARIES + 4.0 * _SNAPSHOT_ARRAYS * objects * rows * columns
     if isinstance(settings, MomfbdSettings):
-        shares = share(budget_bytes(settings.memory_gb, place), burst_shape)
-        work = patch_bytes(burst_shape, settings.patch, settings.patch_step, settings.modes, shares.work)
-        return MemoryNeed(shares.held + work + shown, shares.held > 0, (1, 1))
+        shares, peak = plan_memory(burst_shape, settings, place)
+        return MemoryNeed(peak + shown, shares.held > 0, (1, 1))
     if isinstance(settings, SvMomfbdSettings):
-        state = flow_state_bytes(burst_shape, settings.modes, settings.grid_step, settings.psf)
-        shares = share(budget_bytes(settings.memory_gb, place), burst_shape, state)
-        kinds = optics or objects
-        width, of_network = _emulator(settings)
-        plan = emulator_layout(width) if width else make_layout
-        layout = plan(
-            burst_shape,
-            step=settings.grid_step,
-            psf=settings.psf,
-            optics=kinds,
-            memory_bytes=shares.work,
-            device=place,
-        )
-        work = (
-            emulator_working_bytes(layout, objects, width) + of_network
-            if width
-            else working_bytes(layout, objects, kinds)
-        )
-        if settings.start == "patches" and not settings.at_once:
-            # First the patches, then the field: the two are never in memory together.
-            work = max(
-                work,
-                patch_bytes(burst_shape, settings.patch, settings.patch // 2, settings.modes, shares.work),
-            )
-        return MemoryNeed(shares.held + state + work + shown, shares.held > 0, layout.tiles)
+        plan, kinds = plan_field(burst_shape, settings, place), optics or objects
+        return MemoryNeed(plan.peak_bytes(kinds) + shown, plan.shares.held > 0, plan.layout(kinds).tiles)
     return None
-
-
-def _emulator(settings: SvMomfbdSettings) -> tuple[int, float]:
-    """Width of the network that blurs, and bytes of its weights; 0 with filter flow."""
-    return (
-        size_of(weights.read_record(weights.find(settings.emulator)).architecture)
-        if settings.forward == "emulator"
-        else (0, 0.0)
-    )

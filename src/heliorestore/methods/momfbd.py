@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import torch
 
-from heliorestore.budget import budget_bytes, share
+from heliorestore.budget import Shares, budget_bytes, share
 from heliorestore.burst import Burst
 from heliorestore.methods.blind.patch_fit import (
     Evaluation,
@@ -23,6 +23,7 @@ from heliorestore.methods.blind.patch_fit import (
     evaluate,
     initial,
     make_problem,
+    patch_bytes,
     patch_images,
 )
 from heliorestore.methods.blind.patches import Patches
@@ -87,7 +88,7 @@ class Momfbd:
         saver = Saver(settings.checkpoint, burst, settings, start)
         defocus = numbers("diversity", settings.diversity, burst.shape[0])
         wavefronts = settings.wavefronts(burst.instruments, device, defocus)
-        shares = share(budget_bytes(settings.memory_gb, device), burst.shape)
+        shares, _ = plan_memory(burst.shape, settings, device)
         observation = observe(
             burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held
         )
@@ -120,6 +121,15 @@ class Momfbd:
 
 
 METHOD = Momfbd()
+
+
+def plan_memory(
+    burst_shape: tuple[int, int, int, int], settings: MomfbdSettings, device: torch.device
+) -> tuple[Shares, float]:
+    """The shares of the memory that a run goes by, and bytes that it takes of them at its peak."""
+    shares = share(budget_bytes(settings.memory_gb, device), burst_shape)
+    work = patch_bytes(burst_shape, settings.patch, settings.patch_step, settings.modes, shares.work)
+    return shares, shares.held + work
 
 
 def judged(state: PatchState, held: float) -> PatchState:

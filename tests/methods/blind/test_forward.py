@@ -93,7 +93,7 @@ def test_a_run_in_tiles_and_one_in_a_piece_end_alike(case, monkeypatch):
         maps={"modes": 0.5 * case.modes.numpy()},
     )
     whole = list(METHOD.stream(case.burst, settings, device=CPU, seed=0, start=start))[-1]
-    monkeypatch.setattr("heliorestore.methods.blind.field_fit.budget_bytes", lambda *_: 3e6)
+    monkeypatch.setattr("heliorestore.methods.blind.field_plan.budget_bytes", lambda *_: 3e6)
     cut = list(METHOD.stream(case.burst, settings, device=CPU, seed=0, start=start))[-1]
     for found, wanted in ((cut.images, whole.images), (cut.maps["modes"], whole.maps["modes"])):
         assert np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 1e-5

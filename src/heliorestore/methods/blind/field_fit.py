@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from heliorestore.budget import budget_bytes, share
 from heliorestore.burst import Burst
-from heliorestore.methods.blind.emulated import emulated, emulator_layout, load_emulator
+from heliorestore.methods.blind.emulated import emulated, load_emulator
+from heliorestore.methods.blind.field_plan import plan_field
 from heliorestore.methods.blind.field_settings import SvMomfbdSettings
-from heliorestore.methods.blind.forward import Flow, MakeModel, PlanLayout, filter_flow
-from heliorestore.methods.blind.parts import make_layout
+from heliorestore.methods.blind.forward import Flow, MakeModel, filter_flow
 from heliorestore.methods.blind.patch_fit import (
     PatchProblem,
     PatchState,
@@ -28,7 +27,6 @@ from heliorestore.methods.blind.refinement import (
     Measured,
     add_patch_modes,
     begin,
-    flow_state_bytes,
     joint_step,
     make_flow_problem,
     measure,
@@ -42,7 +40,6 @@ from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReaso
 # back.
 _FIRST_R0_CM = 15.0
 _FLUX_WORTH = 7e-3  # saying
-_PATCH_MODES = 44  # that patches are fitted with; the field adds the finer ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +63,7 @@ class FieldFit:
     def __init__(
         self, burst: Burst, settings: SvMomfbdSettings, device: torch.device, start: Snapshot | None
     ) -> None:
-        memory = budget_bytes(settings.memory_gb, device)
+        plan = plan_field(burst.shape, settings, device)
         earlier = None if start is None else Earlier(start.images, start.array("modes"))
         self.began_at = start.step if start is not None else 0
         learns = settings.learns_air(burst.instruments)
@@ -74,24 +71,24 @@ class FieldFit:
         if learns:
             settings = settings.replace(r0_cm=max(_FIRST_R0_CM, known_r0_cm or 0.0))
         self.wavefronts = settings.wavefronts(burst.instruments, device)
-        known_few = settings.replace(modes=min(_PATCH_MODES, settings.modes))
-        shares = share(
-            memory,
-            burst.shape,
-            flow_state_bytes(burst.shape, settings.modes, settings.grid_step, settings.psf),
-        )
+        known_few = settings.replace(modes=plan.patch_modes)
         self.observation = observe(
-            burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held
+            burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=plan.shares.held
         )
         make: MakeModel = filter_flow
-        plan: PlanLayout = make_layout
         self.messages = preparation(burst, self.observation)
         if settings.forward == "emulator":
             trained = load_emulator(settings.emulator, device)
-            make, plan = emulated(trained), emulator_layout(trained.net.width)
+            make = emulated(trained)
             self.messages += (trained.message,)
         flow = Flow(
-            self.observation, self.wavefronts, settings.psf, settings.grid_step, shares.work, make, plan
+            self.observation,
+            self.wavefronts,
+            settings.psf,
+            settings.grid_step,
+            plan.shares.work,
+            make,
+            plan.make_layout,
         )
         self.flow = make_flow_problem(
             flow,
@@ -99,16 +96,16 @@ class FieldFit:
             patch=settings.patch if learns else 0,
             known_r0_cm=known_r0_cm,
         )
-        wanted = settings.start == "patches" and not settings.at_once and earlier is None
+        wanted = plan.on_patches and earlier is None
         self.on_patches = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0
         self.problem: PatchProblem | None = None
         # a run that goes on from a checkpoint may need it whatever its iterations are now
-        if wanted and settings.patch_iterations > 0:
+        if wanted:
             self.problem = make_problem(
                 self.observation,
                 known_few.wavefronts(burst.instruments, device),
-                (settings.patch, settings.patch // 2),
-                shares.work,
+                plan.patches,
+                plan.shares.work,
             )
         self.earlier = earlier
         self.labels = burst.labels
