@@ -22,18 +22,14 @@ def budget_bytes(memory_gb: float | None, device: torch.device) -> float:
 
 @dataclass(frozen=True)
 class Shares:
-    """The parts of a budget: bytes for frames held in memory (0: they are read when needed), and for the work
-    on them.
-    """
+    """Bytes of the budget for frames held in memory (0: they are read when needed), and for work."""
 
     held: float
     work: float
 
 
 def share(memory_bytes: float, burst_shape: tuple[int, int, int, int], state_bytes: float = 0.0) -> Shares:
-    """Frames (object, frame, y, x) are held if they take no more than a third; at least a quarter is left for
-    the work.
-    """
+    """Frames (object, frame, y, x) are held if they fit a third; a quarter at least is for the work."""
     frames = 4.0 * math.prod(burst_shape)
     held = frames if frames <= memory_bytes / 3 else 0.0
     return Shares(held, max(memory_bytes - held - state_bytes, memory_bytes / 4))

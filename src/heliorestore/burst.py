@@ -32,9 +32,7 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file from which pixels came, in its state when it was opened; the checksum is known after a result
-    was written.
-    """
+    """A file from which pixels came, as it was when opened; its checksum is known after the export."""
 
     path: Path
     size: int
@@ -168,9 +166,7 @@ class Burst:
         )
 
     def with_instrument(self, text: str) -> Burst:
-        """Return the burst with every object's instrument replaced or changed as `Instrument.parse` reads
-        it.
-        """
+        """The burst with every object's instrument changed as `Instrument.parse` reads `text`."""
         return dataclasses.replace(
             self, instruments=tuple(Instrument.parse(text, known) for known in self.instruments)
         )

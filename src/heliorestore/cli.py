@@ -1,6 +1,4 @@
-"""The command `heliorestore`: every mistake of a user is one line and exit 2, Ctrl-C keeps the result so
-far.
-"""
+"""The command `heliorestore`: a user's mistake is one line and exit 2, Ctrl-C keeps the result so far."""
 
 from __future__ import annotations
 

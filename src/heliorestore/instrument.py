@@ -148,9 +148,7 @@ class Instrument:
 
     @classmethod
     def parse(cls, text: str, base: Instrument | None = None) -> Instrument:
-        """Make an instrument from `crisp-8542`, `crisp-8542,pixel_arcsec=0.05`, or changes of `base`
-        alone.
-        """
+        """An instrument from `crisp-8542`, `crisp-8542,pixel_arcsec=0.05`, or changes of `base` alone."""
         instrument = base or cls()
         fields = {field.name: field for field in dataclasses.fields(cls)}
         changes: dict[str, Any] = {}

@@ -1,6 +1,4 @@
-"""Import paths of the last release that documentation used to show: they still work, with a
-DeprecationWarning.
-"""
+"""Import paths of the last release that were documented: they work, with a DeprecationWarning."""
 
 from __future__ import annotations
 

@@ -87,9 +87,7 @@ def find_preset(source: str, method: str) -> Preset:
 
 
 def save_preset(name: str, settings: Settings, about: str = "") -> Path:
-    """Write all settings but those of one run under a name into the user's folder; an older one of that name
-    is replaced.
-    """
+    """Save all settings but one run's under a name in the user's folder; it replaces an older one."""
     if not _NAME.fullmatch(name):
         raise SettingsError(
             f"A preset cannot be called {name!r}: use up to 60 letters, digits, spaces, dots and dashes."

@@ -34,18 +34,14 @@ def option(
     live: bool = False,
     log: bool = False,
 ) -> T:
-    """Declare a setting: its default, one sentence of help, unit and range; `live` may change while
-    running.
-    """
+    """Declare a setting: default, a sentence of help, unit, range; `live` may change in a run."""
     metadata = {"help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "live": live, "log": log}
     declared: T = dataclasses.field(default=default, metadata=metadata)
     return declared
 
 
 def weights_option(default: str, *, of: str, help: str) -> str:  # noqa: A002 - as for `option`
-    """Declare a setting that names weights, by their name or file, of the networks whose names begin with
-    `of`.
-    """
+    """Declare a setting that names weights, or their file, of networks whose names begin with `of`."""
     declared: str = dataclasses.field(default=default, metadata={"help": help, "weights_of": of})
     return declared
 
@@ -147,9 +143,7 @@ class Settings:
         return dataclasses.replace(self, **changes)
 
     def files(self) -> dict[str, Path]:
-        """The files that settings name, by the name of the setting: a run is documented with their
-        checksums.
-        """
+        """The files that settings name, by the setting: their checksums document a run."""
         return {}
 
     def with_live(self, changed: Settings) -> Self:
@@ -169,9 +163,7 @@ class Settings:
         return self.replace(**{o.name: getattr(changed, o.name) for o in options(type(self)) if o.live})
 
     def unlike(self, other: Settings, *, live: bool) -> tuple[str, ...]:
-        """The live settings, or all the others, whose values differ from those of another of this class, by
-        name.
-        """
+        """The live settings, or all others, whose values differ from another's of this class, by name."""
         return tuple(
             o.name
             for o in options(type(self))

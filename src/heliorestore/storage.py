@@ -189,9 +189,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def user_folder(name: Literal["modes", "bursts", "weights", "unfinished", "presets"]) -> Path:
-    """Where files of that kind are kept for the user: caches, data, configuration; it may not be there
-    yet.
-    """
+    """The user's folder for caches, data or configuration; it may not exist yet."""
     if name in ("modes", "bursts"):
         top = platformdirs.user_cache_path(_APP, appauthor=False)
     elif name == "presets":

@@ -31,9 +31,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _in_words(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The facts of `describe` as lines for a reader; of many objects only the first and last four are
-    shown.
-    """
+    """The facts of `describe` as lines; of many objects only the first and last four."""
     from heliorestore.fits.layouts import LAYOUTS
 
     files, times = facts["files"], facts["times"]

@@ -103,9 +103,7 @@ def simulate(parsed: argparse.Namespace, show: Callable[[Snapshot], None]) -> di
 
 
 def _scene(name: str) -> tuple[FloatArray | None, float | None]:
-    """The image (object, y, x) and pixel scale in a scene's file; None if the name is that of a simulated
-    scene.
-    """
+    """Image (object, y, x) and pixel scale of a scene's file; None if the scene is simulated."""
     if name in SCENES or not Path(name).exists():
         return None, None
     burst = read_burst(Path(name))

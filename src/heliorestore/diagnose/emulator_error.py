@@ -157,9 +157,7 @@ def error(image: torch.Tensor, exact: torch.Tensor) -> Error:
 
 
 def defocus_errors(models: Models, object_: torch.Tensor) -> dict[str, Error]:
-    """Fig. 5: means over three places of a defocus, for every model, and for `no blur`: the unblurred
-    object.
-    """
+    """Fig. 5: means over three places of a defocus for every model, and for `no blur`."""
     return _means(_errors(models, object_, defocus_modes(models, place), "exact") for place in _PLACES)
 
 
@@ -219,9 +217,7 @@ def least_seconds(blur: Blur, object_: torch.Tensor, modes: torch.Tensor, runs: 
 
 
 def report(name: str, instrument: Instrument, image: npt.ArrayLike) -> Iterator[str]:
-    """Lines of a table, one by one: the error of every model in each test, on the middle of an image (y,
-    x).
-    """
+    """Lines of a table: the error of every model in each test, on the middle of an image (y, x)."""
     trained = load_emulator(name or "emulator-narrow", torch.device("cpu"))
     instrument = instrument.require()
     trained.number(instrument)  # refuses one that it does not know, before anything takes time

@@ -94,9 +94,7 @@ def _optics(instruments: tuple[Instrument, ...], modes: int) -> list[Optics]:
 def _summed(
     wavefronts: Wavefronts, all_optics: list[Optics], object_: int, modes: FloatArray
 ) -> npt.NDArray[np.float64]:
-    """Squared transfer functions at frequencies from 0 to the cut-off, summed over the frames, averaged over
-    directions and nodes.
-    """
+    """|OTF|^2 at frequencies from 0 to the cut-off, summed over frames, averaged over angle and nodes."""
     modes = modes[np.isfinite(modes[:, 0, 0, 0])]  # frames that were left out have none
     frames, _, rows, columns = modes.shape
     some = np.unique(np.linspace(0, frames - 1, _FRAMES).astype(int))

@@ -106,9 +106,7 @@ class Prepared:
     settings: SvMomfbdSettings
 
     def solutions(self, frames: slice) -> Array:
-        """Objects (value, object, y, x) from some of the frames with every value of the grid, as the
-        telescope shows them.
-        """
+        """Objects (value, object, y, x) of some frames with every value, as the telescope sees them."""
         numbers = range(self.burst.shape[1])[frames]
         return _solutions(
             self.burst.select(frames=frames), self.wavefronts, self.modes[list(numbers)], self.settings
@@ -154,9 +152,7 @@ def _fitted(burst: Burst, settings: SvMomfbdSettings, device: str) -> Snapshot:
 
 
 def _aligned(burst: Burst, observation: Observation) -> Burst:
-    """The burst as that run saw it: the frames used, aligned with the mean of all; halves alone would be
-    aligned differently.
-    """
+    """The burst as that run saw it: the frames it used, aligned with the mean of all, not of a half."""
     pixels = observation.read()
     images = pixels.images if pixels.good is None else torch.where(pixels.good, pixels.images, torch.nan)
     return Burst(frames=images.cpu().numpy(), instruments=burst.instruments, labels=burst.labels)
@@ -227,9 +223,7 @@ def _weighed(halves: list[Array], present: float) -> Suggestion:
 
 
 def _smoothest(difference: Array, limit: float) -> float:
-    """The largest value whose difference is within the limit, interpolated between the logarithms of the
-    grid; two digits.
-    """
+    """The largest value with a difference within the limit, interpolated in its logarithm; two digits."""
     first = int(np.argmax(difference <= limit))
     if first == 0:
         return GRID[0]

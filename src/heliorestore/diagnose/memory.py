@@ -33,9 +33,7 @@ def memory_estimate(
     *,
     optics: int | None = None,
 ) -> int:
-    """Bytes that a run needs at its peak beyond the program itself; 0 for methods that work on small
-    pieces.
-    """
+    """Bytes that a run needs at its peak beyond the program; 0 for methods that work on small pieces."""
     need = memory_need(burst_shape, settings, device, optics=optics)
     return 0 if need is None else round(need.peak_bytes)
 

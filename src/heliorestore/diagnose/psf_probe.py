@@ -1,6 +1,4 @@
-"""The PSF of a result at one place: the fitted wavefront and the halo of the turbulence beyond the modes,
-with Strehl ratio and width.
-"""
+"""The PSF of a result at one place, with the halo beyond the fitted modes, its Strehl ratio and width."""
 
 from __future__ import annotations
 

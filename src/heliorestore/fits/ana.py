@@ -1,6 +1,4 @@
-"""ANA files (.f0, .fz), the raw format of the Swedish telescope; the optional package anaio reads the
-compressed ones.
-"""
+"""ANA files (.f0, .fz), the raw format of the Swedish telescope; compressed ones need anaio."""
 
 from __future__ import annotations
 

@@ -139,9 +139,7 @@ def _named(image: Image, kinds: Sequence[str], sky: list[int]) -> Axes:
 
 
 def world_values(image: Image, axis: int, coordinates: Coordinates) -> npt.NDArray[np.float64] | None:
-    """The coordinate of every pixel along an axis in the header's unit, or None if the header does not give
-    it.
-    """
+    """The coordinates of the pixels along an axis in the header's unit; None if it does not give them."""
     number, length = len(image.shape) - axis, image.shape[axis]
     if str(image.cards.get(f"CTYPE{number}", "")).strip().upper().endswith("-TAB"):
         values = coordinates.get(number)

@@ -56,9 +56,7 @@ def write_psfs(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write PSFs (frame, grid y, grid x, y, x) at every `step`-th pixel, from the middle of the first cell
-    on.
-    """
+    """Write PSFs (frame, gy, gx, y, x) at every `step`-th pixel, from the middle of the first cell on."""
     from astropy.io import fits
 
     target = check_output(path, overwrite=overwrite)

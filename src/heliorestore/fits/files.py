@@ -27,9 +27,7 @@ _astropy = threading.RLock()
 
 
 class Gunzip:
-    """Opens files of which gzipped ones are decompressed in memory; the last of them is kept for the next
-    call.
-    """
+    """Opens files; gzipped ones are decompressed in memory, and the last one is kept."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -150,9 +148,7 @@ def length_of(file: BinaryIO) -> int:
 
 @contextmanager
 def silent_astropy() -> Iterator[None]:
-    """Let astropy read odd cards without a warning for each; one thread at a time, because warning filters
-    are global.
-    """
+    """Let astropy read odd cards silently; one thread at a time, because warning filters are global."""
     with _astropy, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,6 +1,4 @@
-"""The frames of files as an array that reads only what is sliced: native float32, NaN where a pixel is
-bad.
-"""
+"""The frames of files as an array that reads only what is sliced: float32, NaN where a pixel is bad."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The images of a FITS file and the places of their bytes, from its headers alone; every size is checked
-against the file.
-"""
+"""The images of a FITS file and the places of their bytes, by its headers, checked against its size."""
 
 from __future__ import annotations
 
@@ -112,9 +110,7 @@ def scan(file: BinaryIO, path: Path) -> list[Hdu]:
 
 
 def _goes_on(file: BinaryIO, at: int, end: int, path: Path, number: int) -> bool:
-    """Whether another extension begins here; padding at the end of a file is no extension, anything else is
-    damage.
-    """
+    """Whether another extension begins here; a file may end in padding, anything else is damage."""
     block = read_exactly(file, at, min(BLOCK, end - at), path)
     if block.startswith(b"XTENSION"):
         return True
@@ -299,9 +295,7 @@ def _tile_code(hdu: Hdu, shape: tuple[int, ...], path: Path) -> str:
 
 
 def header_of(file: BinaryIO, image: Image) -> Header:
-    """The image's header with the cards that the primary header adds, without those about the layout of the
-    old bytes.
-    """
+    """The image's header with the primary's cards, without those about the layout of the old bytes."""
     from astropy.io.fits import Header
 
     header = Header()

@@ -211,9 +211,7 @@ def _single_layout(image: Image, axes: Axes) -> str:
 
 
 def _by_channel(images: Sequence[Image]) -> dict[str, list[Image]]:
-    """The images by EXTNAME (without its number), else by a camera keyword, where that makes groups of equal
-    size.
-    """
+    """The images by EXTNAME (without its number) or a camera keyword, where groups are of equal size."""
     names = [re.sub(r"[\W\d_]+\Z", "", str(image.cards.get("EXTNAME") or "").upper()) for image in images]
     spoken = len(set(names)) > 1 and all(_CHANNELS.match(name) for name in names)
     if spoken or _splits_evenly(names):
@@ -247,9 +245,7 @@ def _word(value: Any) -> str:
 
 
 def plan_files(plans: Sequence[Plan]) -> Plan:
-    """Join what the files are one by one: frames of one camera in their order of time, other cameras as
-    further objects.
-    """
+    """Join what the files are: frames of one camera in their order of time, others as further objects."""
     if len(plans) == 1:
         return plans[0]
     groups: dict[tuple[str, ...], list[tuple[Piece, ...]]] = {}
@@ -367,9 +363,7 @@ def frame_times(piece: Piece, coordinates: Coordinates) -> npt.NDArray[np.dateti
 
 
 def labels_of(plan: Plan, coordinates: Sequence[Coordinates]) -> list[tuple[str, float | None]]:
-    """Label and, where an axis gives it, wavelength in nm of every object; `coordinates` are those of each
-    group.
-    """
+    """Label and, where an axis gives it, wavelength in nm of every object; `coordinates` of each group."""
     found: list[tuple[str, float | None]] = []
     for group, name, tabulated in zip(plan.groups, plan.labels, coordinates, strict=True):
         for label, wave_nm in object_labels(group[0].image, group[0].axes, tabulated):

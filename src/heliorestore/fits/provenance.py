@@ -228,9 +228,7 @@ def _table(name: str, columns: dict[str, Any], cards: Sequence[Card] = ()) -> fi
 
 
 def checked_source(source: Source) -> tuple[str, str]:
-    """SHA-256 of an input file and a note; if the file is not the one that was opened, the reason instead of
-    a checksum.
-    """
+    """SHA-256 and a note of an input file; if it has changed since it was opened, only the reason."""
     try:
         now = Source.of(source.path)
         # A checksum of a changed file would certify the wrong input.

@@ -120,9 +120,7 @@ def _hdus_of(opened: Opened, path: Path, format_: object) -> Iterator[fits.HDULi
 def _input_headers(
     file: BinaryIO, path: Path, scanned: list[Hdu], labels: int, zoom: int
 ) -> tuple[Header, ...]:
-    """The original headers of the input, one per object: without this step's cards, and on the input's
-    pixels.
-    """
+    """The original headers of the input, one per object: on its own pixels, without this step's cards."""
 
     def stored(hdu: Hdu) -> Header:
         return header_of(file, dataclasses.replace(image, header_at=((hdu.header_at, hdu.header_size),)))
@@ -157,9 +155,7 @@ def without_own_cards(header: Header) -> Header:
 
 
 def as_burst(burst: Burst, image: Image, opened: Opened) -> Burst:
-    """A restored file's images as a burst of one frame: labels and instruments are those of the
-    restoration.
-    """
+    """A restored file's images as a burst of one frame, with the restoration's labels and instruments."""
     with _hdus_of(opened, image.path, image.cards.get(OWN_FORMAT)) as hdus:
         fields = read_tables(hdus)
         run, zoom = fields["run"], fields["zoom"]

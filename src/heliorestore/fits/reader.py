@@ -177,9 +177,7 @@ def _times(piece: Piece, opened: Opened) -> npt.NDArray[np.datetime64]:
 
 
 def _place(group: Sequence[Piece], opened: Opened) -> npt.NDArray[np.float64] | None:
-    """Where the images of a group lie by the tables of their files, (object, frame, 2, 3), or None where no
-    table says it.
-    """
+    """Where the images of a group lie by their files' tables, (object, frame, 2, 3); None if unknown."""
     places = [tabulated_sky(piece, opened) for piece in group]
     if all(place is None for place in places):
         return None
@@ -239,9 +237,7 @@ def _instrument(header: Header, wave_nm: float | None, path: Path) -> Instrument
 
 
 def describe(data: Burst | Snapshot) -> dict[str, Any]:
-    """The facts that `heliorestore info` prints about a burst or a restored file; the values are ready for
-    JSON.
-    """
+    """The facts that `heliorestore info` prints about a burst or a restored file, ready for JSON."""
     if isinstance(data, Snapshot):
         return _describe_snapshot(data)
     known = data.times[~np.isnat(data.times)] if data.times is not None else np.array([], "datetime64[us]")

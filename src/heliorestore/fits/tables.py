@@ -1,6 +1,4 @@
-"""What tables add to images: coordinates of axes (CTYPE ending in -TAB), and the times of frames (table
-FRAMES).
-"""
+"""What tables add to images: coordinates of axes (CTYPE ends in -TAB), times of frames (table FRAMES)."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ _POINTS = 5  # along x and y, to which the place of an image is fitted; tables w
 
 
 def tabulated_axes(piece: Piece, opened: Opened) -> Coordinates:
-    """Return the coordinates that tables give for the wavelength, Stokes and time axes; those that fail are
-    left out.
-    """
+    """The coordinates that tables give for the wavelength, Stokes and time axes; None for what fails."""
     image = piece.image
     shape = image.shape
     wanted = [*piece.axes.objects, *([] if piece.axes.frame is None else [piece.axes.frame])]
@@ -87,9 +83,7 @@ def tabulated_sky(piece: Piece, opened: Opened) -> npt.NDArray[np.float64] | Non
 
 
 def _pixels_of_images(piece: Piece) -> dict[int, npt.NDArray[np.float64]]:
-    """The pixel of every image along the axes that are not its plane, from 1, as (object, frame, 1, 1) by
-    FITS axis.
-    """
+    """The pixel of every image on axes outside its plane, from 1: (object, frame, 1, 1) by FITS axis."""
     objects, frames = piece.shape[:2]
     first = [piece.key(object_, 0, slice(None), slice(None)) for object_ in range(objects)]
     pixels = {}
@@ -105,9 +99,7 @@ def _pixels_of_images(piece: Piece) -> dict[int, npt.NDArray[np.float64]]:
 
 
 def tabulated_times(piece: Piece, opened: Opened) -> npt.NDArray[np.datetime64] | None:
-    """The times that a table FRAMES gives for every frame in its column DATE-OBS, DATE-BEG or TIME, or
-    None.
-    """
+    """The times of the frames in a table FRAMES (column DATE-OBS, DATE-BEG or TIME), or None."""
     image = piece.image
     if not image.frames_table:
         return None

@@ -56,9 +56,7 @@ class Address:
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """One coordinate on its grid (K1, ..., KM): `axes` are the FITS axes along the grid, 0 if unknown,
-    `points` the pixels.
-    """
+    """One coordinate on its grid (K1, ..., KM), of the FITS `axes` (0 if unknown), at these `points`."""
 
     values: Floats
     axes: tuple[int, ...]

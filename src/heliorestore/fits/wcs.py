@@ -1,6 +1,4 @@
-"""World coordinates of an image plane: reduced to its two axes and made linear when read, moved to finer
-pixels when written.
-"""
+"""World coordinates of a plane: two linear axes when read, moved to finer pixels when written."""
 
 from __future__ import annotations
 
@@ -160,9 +158,7 @@ def zoomed(header: Header, zoom: float) -> Header:
 
 
 def _systems(header: Header) -> list[str]:
-    """The letters of the coordinate systems that a header describes, the primary one being the empty
-    letter.
-    """
+    """The letters of the coordinate systems that a header describes, empty for the primary one."""
     found = {
         m[3] for key in header if (m := _ONE_AXIS.match(key)) and m[1] in ("CTYPE", "CRVAL", "CRPIX", "CDELT")
     }

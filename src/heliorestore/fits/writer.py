@@ -71,9 +71,7 @@ def image_hdus(snapshot: Snapshot) -> Iterator[fits.PrimaryHDU | fits.ImageHDU]:
 
 
 def primary_header(snapshot: Snapshot) -> Header:
-    """The first object's input header with the WCS of the restored images and the record of the
-    processing.
-    """
+    """The first object's header with the WCS of the restored images and the record of the processing."""
     run = snapshot.run
     header = _base(run, snapshot.zoom, _shown_frame(snapshot))
     number = last_step(header) + 1
@@ -97,9 +95,7 @@ def primary_header(snapshot: Snapshot) -> Header:
 
 
 def _shown_frame(snapshot: Snapshot) -> int | None:
-    """The frame that the images show if a method restores every frame; None if the frames became one
-    image.
-    """
+    """The frame that is shown by a method that restores every frame; None if they became one image."""
     frames = snapshot.history.get("frame")
     frame = (
         frames[-1]
@@ -131,9 +127,7 @@ def _base(run: Run | None, zoom: int, frame: int | None = None) -> Header:
 
 
 def _placed(run: Run, number: int, frame: int | None = None) -> Header:
-    """An object's header, pointed to the mean place of the images used that share it, or of one frame of
-    them.
-    """
+    """An object's header at the mean place of the images that share it, or at that of one frame."""
     header = cleaned(run.headers[number])
     if run.pointing is None:
         return header
@@ -142,9 +136,7 @@ def _placed(run: Run, number: int, frame: int | None = None) -> Header:
 
 
 def cleaned(header: Header) -> Header:
-    """A header's cards that are valid for any copy of the image: nothing about bytes, scaling, checksums or
-    compression.
-    """
+    """The cards that hold for any copy of the image: none about bytes, scaling, checksums, compression."""
     from astropy.io.fits import Header
 
     kept = Header()
@@ -235,9 +227,7 @@ def _node_cards(shown: Map) -> Iterator[Card]:
 
 
 def _series_axes(run: Run) -> list[Card]:
-    """Axis 3 of (object, frame, y, x) is time if the frames are equally spaced, else their number; FRAMES has
-    all times.
-    """
+    """Axis 3 is time if the frames are equally spaced, else their number; FRAMES has all times."""
     seconds = None if run.times is None else (run.times - run.times[0]) / np.timedelta64(1, "s")
     steps = np.diff(seconds) if seconds is not None and len(seconds) > 1 else np.array([np.nan])
     steady = bool(np.isfinite(steps).all() and steps[0] > 0 and np.ptp(steps) <= _STEADY * steps[0])

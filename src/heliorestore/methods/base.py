@@ -1,6 +1,4 @@
-"""The protocol of a method, and the one loop that every caller uses: `stream`, and `restore`, which drains
-it.
-"""
+"""The protocol of a method, and the one loop for all callers: `stream`, and `restore`, which drains it."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ Stream = Generator[Snapshot, Settings | None, None]
 
 
 class Method(Protocol):
-    """A restoration: yields a Snapshot per iteration, takes live settings by `send`, cleans up in
-    `finally`.
-    """
+    """A restoration: yields a Snapshot per iteration, takes live settings by `send`, ends in `finally`."""
 
     name: str
     settings: type[Settings]
@@ -153,9 +149,7 @@ def _keep_apart(state: str, run: Run) -> None:
 def _with_less(
     settings: Settings, asked: Settings, place: torch.device, halved: int
 ) -> tuple[Settings, torch.device, str]:
-    """The settings and the device with which a run continues when its GPU is full, and the message about
-    it.
-    """
+    """Settings and device with which a run continues when its GPU is full, and the message about it."""
     if halved < _HALVINGS and hasattr(settings, "memory_gb"):
         smaller = max(0.1, budget_bytes(settings.memory_gb, place) / 2e9)
         message = f"{place} is out of memory: the run continues in smaller pieces, within {smaller:.3g} GB."
@@ -180,9 +174,7 @@ def _as_running(sent: Settings, asked: Settings, running: Settings) -> Settings:
 
 
 def _files(settings: Settings) -> dict[str, Source]:
-    """The files that settings name, by the name of the setting, as they are now; the method reports a missing
-    one.
-    """
+    """The files that settings name, by setting, as they are now; the method reports a missing one."""
     return {name: Source.of(path) for name, path in settings.files().items() if path.is_file()}
 
 

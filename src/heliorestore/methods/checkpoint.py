@@ -23,9 +23,7 @@ INTERVAL_S = 60.0
 
 
 class Saver:
-    """Writes a state to a file at intervals, atomically, with the history and the clock of the run; without a
-    path it does nothing.
-    """
+    """Writes the run's state with its history and clock at intervals; without a path it does nothing."""
 
     def __init__(self, path: str, burst: Burst, settings: Settings, start: Snapshot | None = None) -> None:
         self.path = Path(path).expanduser() if path else None
@@ -72,9 +70,7 @@ class Saver:
 
 
 def resume(saver: Saver, state: State) -> State:
-    """The state that the saver's file holds, or the given one where there is no file; another run's file is a
-    SettingsError.
-    """
+    """The state in the saver's file, or the given one without a file; another run's is a SettingsError."""
     if saver.path is None or not saver.path.exists():
         return state
     try:
@@ -129,9 +125,7 @@ def _filled(state: State, values: dict[str, Any], prefix: str) -> State:
 
 
 def _fingerprint(burst: Burst, settings: Settings) -> str:
-    """What identifies the run of a checkpoint: the shape and the first frame of the burst, and the settings
-    that cannot change.
-    """
+    """What identifies a run: shape and first frame of the burst, and the settings that cannot change."""
     frozen = [
         (o.name, getattr(settings, o.name))
         for o in options(type(settings))

@@ -95,9 +95,7 @@ class EnhanceMethod:
         seed: int,
         start: Snapshot | None = None,
     ) -> Generator[Snapshot, EnhanceSettings | None, None]:
-        """Yield a snapshot per row of tiles; with `start` an earlier snapshot of the same images is
-        continued.
-        """
+        """Yield a snapshot per row of tiles; `start`, of the same images, is continued."""
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
         observed, _ = average_frames(burst)
         inputs = [prepare(burst, k, observed[k], settings, device) for k in range(len(observed))]
@@ -249,9 +247,7 @@ def _about_limb(mu: npt.NDArray[np.float64] | None, lowest: float) -> list[str]:
 
 
 def _begin(observed: FloatArray, start: Snapshot | None) -> tuple[FloatArray, FloatArray]:
-    """Images on the finer grid, the observed ones until a tile is done, and a map of the finished part
-    (object, y, x).
-    """
+    """Finer images, the observed ones until a tile is done, and a map of what is done (object, y, x)."""
     coverage = np.zeros(observed.shape, np.float32)
     images = observed.repeat(ZOOM, 1).repeat(ZOOM, 2)
     if (
@@ -264,9 +260,7 @@ def _begin(observed: FloatArray, start: Snapshot | None) -> tuple[FloatArray, Fl
 
 
 def _restored(prepared: _Input, rows: slice, device: torch.device) -> FloatArray:
-    """The restored rows (2 y, 2 x) in the burst's unit, from tiles that overlap by the network's reach; holes
-    stay.
-    """
+    """Restored rows (2 y, 2 x) in the burst's unit, from tiles that overlap by the network's reach."""
     images = torch.from_numpy(prepared.image)[None, None].to(device)
     result = (
         restored_rows(prepared.net, images, rows, side=TILE, reach=prepared.net.reach, zoom=ZOOM)[0, 0]
@@ -278,9 +272,7 @@ def _restored(prepared: _Input, rows: slice, device: torch.device) -> FloatArray
 
 
 def _keep_flux(burst: Burst, number: int, observed: FloatArray, image: FloatArray) -> str:
-    """Scale the restored field in place if its mean modulus has grown too much; returns a message about it
-    and its cost.
-    """
+    """Scale the field in place if its mean modulus has grown too much; the message says what it cost."""
     growth = float(np.nanmean(np.abs(image))) / max(float(np.nanmean(np.abs(observed))), 1e-30)
     if growth <= _MOST_FLUX:
         return ""

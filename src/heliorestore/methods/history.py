@@ -1,6 +1,4 @@
-"""The history of a run: one row per iteration with its losses and live settings, from which the run can be
-repeated.
-"""
+"""A run's history: per iteration its losses and live settings, from which the run can be repeated."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ class History:
             self._restart = {RESTART: float(bool(self.columns) and _leads_to(start.run, burst, settings))}
 
     def resume(self, columns: Columns | None) -> None:
-        """Take over the rows of an interrupted run, None if they were not kept; its state continues without a
-        restart.
-        """
+        """Take over the rows of an interrupted run; None if they were not kept."""
         self.columns = dict(columns or {})
         self._restart = {} if columns else {RESTART: 0.0}
 
@@ -138,9 +134,7 @@ def _is_list_knob(opt: Option) -> bool:
 
 
 def _numbers(name: str, text: str) -> dict[str, float]:
-    """The numbers of a text by the titles of their columns, as `object_weights 1`; none where it is empty, or
-    a word.
-    """
+    """Numbers of a text by column title, as `object_weights 1`; none where it is empty or a word."""
     try:
         values = [float(part) for part in text.split(",") if part.strip()]
     except ValueError:

@@ -153,9 +153,7 @@ class MfbdMethod:
         seed: int,
         start: Snapshot | None = None,
     ) -> Generator[Snapshot, MfbdSettings | None, None]:
-        """Yield a snapshot per member of the committee and row of tiles, or, with the recurrent network, per
-        frame.
-        """
+        """Yield a snapshot per member of the committee and row of tiles, or per frame if recurrent."""
         began = time.perf_counter()
         problem, messages = prepare(burst, settings, device)
         random = np.random.default_rng(seed)
@@ -267,9 +265,7 @@ def _at_once(
 
 
 def _through(problem: _Problem, frames: torch.Tensor, band: slice, orientation: int) -> torch.Tensor:
-    """The rows `band` (y, x) restored from a group of frames (1, frame, y, x) that the network sees in an
-    orientation.
-    """
+    """The rows `band` (y, x) restored from frames (1, frame, y, x) that the network sees turned."""
     net = problem.net
 
     def see(tile: torch.Tensor) -> torch.Tensor:
@@ -298,9 +294,7 @@ def _recurrent(
 
 
 def _refined(problem: _Problem, order: npt.NDArray[np.int64], orientation: int) -> Iterator[torch.Tensor]:
-    """The estimate (object, y, x) after every frame but the first; the network sees all frames in one
-    orientation.
-    """
+    """The estimate (object, y, x) after every frame but the first, all in one orientation."""
     net, frames = problem.net, turned(problem.frames, orientation)
     assert isinstance(net, Recurrent)
     shape = int(frames.shape[-2]), int(frames.shape[-1])
@@ -322,9 +316,7 @@ def _refined(problem: _Problem, order: npt.NDArray[np.int64], orientation: int) 
 def better(
     net: Recurrent, tiles: list[Cut], current: torch.Tensor, frame: torch.Tensor, memory: Memory | None
 ) -> tuple[torch.Tensor, Memory]:
-    """One pass over an image (y, x), tile by tile: the better estimate, and the memory of the whole image for
-    the next pass.
-    """
+    """One pass over an image (y, x) by tiles: the better estimate, and the image's memory for the next."""
     seen, estimate = torch.stack([current, frame])[:, None, None], torch.empty_like(current)
     kept: list[torch.Tensor] = []
     with torch.inference_mode(), torch.autocast(frame.device.type, torch.bfloat16, enabled=frame.is_cuda):
@@ -356,9 +348,7 @@ def _snapshot(
     messages: tuple[str, ...],
     elapsed_s: float,
 ) -> Snapshot:
-    """The result so far in the burst's units, with the mean of its frames; unfinished parts show the sharpest
-    frame.
-    """
+    """The result so far in the burst's units; unfinished parts show the sharpest frame."""
     rows, columns = problem.observation.shape
     inner = (slice(None), slice(0, rows), slice(0, columns))
     # Means are known, and can be compared, once every row has been restored.

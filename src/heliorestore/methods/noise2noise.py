@@ -256,9 +256,7 @@ def _network(settings: DenoiseSettings, channels: int) -> tuple[Denoiser, str, s
 
 
 def _fixed_unit(normalisation: str, light: Sequence[Light]) -> float:
-    """The network's unit in that of the burst: the continuum, from the brightest Stokes I, unless it is 1
-    already.
-    """
+    """The network's unit in that of the burst: the continuum, from the brightest Stokes I, if not 1."""
     if normalisation.startswith("times "):
         return 1 / float(normalisation.removeprefix("times "))
     if normalisation not in ("continuum", ""):
@@ -337,9 +335,7 @@ def _fit(
 
 
 def _preview(job: Job, settings: DenoiseSettings, turn: int) -> int:
-    """Denoise the shown frame of the strongest group and, in turn, of as many others as cost little; returns
-    the next turn.
-    """
+    """Denoise the shown frame of the strongest group and some others in turn; returns the next turn."""
     job.show(min(settings.frame, job.burst.shape[1] - 1))
     # The strongest signal first: there a user sees at once whether the fit works.
     order = sorted(range(len(job.groups)), key=lambda g: -job.light[job.groups[g][0]].strength)
@@ -382,9 +378,7 @@ def _count(job: Job, settings: DenoiseSettings) -> int:
 
 
 def _apply(job: Job, settings: DenoiseSettings, seed: int, done: int, stop: StopReason) -> Iterator[Snapshot]:
-    """Denoise the shown frame of all objects, then the other frames; the last snapshot has the whole
-    series.
-    """
+    """Denoise the shown frame of all objects, then the others; the last snapshot has the whole series."""
     job.show(min(settings.frame, job.burst.shape[1] - 1))
     shown = job.frame
     # The frame that the user looks at comes first.

@@ -181,9 +181,7 @@ def initial(problem: _Problem, start: Snapshot | None, signed: bool) -> torch.Te
 
 
 def step(problem: _Problem, objects: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
-    """One iteration: u <- u H^T(w d/Hu) / H^T w; the correction is damped below `threshold` (channel, 1,
-    1).
-    """
+    """One iteration, u <- u H^T(w d/Hu) / H^T w, damped below `threshold` (channel, 1, 1)."""
     # The iteration divides by the model, and an FFT leaves small negative values where the object is dark.
     model = problem.blur(objects).clamp(min=torch.finfo(objects.dtype).tiny)
     correction = (problem.data - model) / model

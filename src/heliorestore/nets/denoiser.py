@@ -148,9 +148,7 @@ def uncertain(channels: int = 1) -> Denoiser:
 
 
 def bayes() -> Denoiser:
-    """The published Bayesian network: zeros around the image, and log variances below -12, in units of the
-    continuum.
-    """
+    """The published Bayesian network: zeros around the image, log variances below -12, continuum 1."""
     return Denoiser(padding="zeros", log_variance=-12.0, dropout=DROPOUT)
 
 
@@ -159,9 +157,7 @@ def _conv(before: int, after: int, padding: Padding) -> nn.Conv2d:
 
 
 def _precisely(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """The layer in its own precision: a signal of a hundred times its noise needs more digits than half
-    precision has.
-    """
+    """The layer in its own precision: half has too few digits for signals of a hundred times the noise."""
     # not every torch knows autocast on mps
     with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
         out: torch.Tensor = layer(x.to(next(layer.parameters()).dtype))

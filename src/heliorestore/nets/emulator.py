@@ -31,9 +31,7 @@ _TYPICAL_D_OVER_R0 = 10.0  # modes of this turbulence enter the network with uni
 
 
 class Film(nn.Module):
-    """One-hot instrument (batch, instrument) to the factor and the offset (batch) of all conditioned
-    layers.
-    """
+    """One-hot instrument (batch, instrument) to factor and offset (batch) of all conditioned layers."""
 
     def __init__(self, instruments: int, hidden: int = 64) -> None:
         super().__init__()
@@ -218,9 +216,7 @@ def narrow() -> Emulator:
 
 
 def published() -> Emulator:
-    """The network as published, which takes objects over their maximum and coefficients of modes that have a
-    peak of 1.
-    """
+    """The network as published: objects over their maximum, coefficients of modes that peak at 1."""
     return Emulator(relative=False, instruments=PUBLISHED_INSTRUMENTS)
 
 
@@ -238,9 +234,7 @@ def _layer(before: int, after: int) -> list[nn.Module]:
 
 
 def _smooth(images: torch.Tensor) -> torch.Tensor:
-    """Images (..., y, x) smoothed by a Gaussian; at the border over the part of it that lies inside, so that
-    a constant is preserved.
-    """
+    """Images (..., y, x) smoothed by a Gaussian over what lies inside, so that a constant stays."""
     rows, columns = (_gaussian(n, images) for n in images.shape[-2:])
     # As two products of matrices: at the border the weights differ, which a convolution cannot do.
     return rows @ images @ columns.T

@@ -104,9 +104,7 @@ def _of_state(path: Path, state: dict[str, torch.Tensor]) -> tuple[str, nn.Modul
 
 
 def _recognise(path: Path, names: list[str], fill: Callable[[nn.Module], object]) -> tuple[str, nn.Module]:
-    """The first of the networks that can be filled; outlines without numbers are tried, and only the right
-    one is built.
-    """
+    """The first network that can be filled; outlines without numbers are tried, one is built."""
     reasons = []
     for name in names:
         try:

@@ -22,9 +22,7 @@ from heliorestore.errors import WeightsError
 
 @dataclass(frozen=True, eq=False)
 class KerasLayer:
-    """One layer that has weights, by their short names: kernel and bias, or gamma, beta, moving_mean and
-    moving_variance.
-    """
+    """A layer's weights by short names: kernel, bias, or gamma, beta, moving_mean, moving_variance."""
 
     name: str
     weights: dict[str, npt.NDArray[np.float32]]

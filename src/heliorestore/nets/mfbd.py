@@ -19,9 +19,7 @@ FRAMES = 7
 
 
 class Block(nn.Module):
-    """Convolution of the normalised and rectified input; reflected borders, halved by a stride of 2 or
-    doubled by `up`.
-    """
+    """Convolution of the normalised, rectified input; reflected borders; stride 2 halves, `up` doubles."""
 
     def __init__(
         self, before: int, after: int, kernel: int = 3, *, stride: int = 1, up: bool = False
@@ -120,9 +118,7 @@ REMEMBERED = (8, 4, 2)
 
 
 class Pass(nn.Module):
-    """One pass of the recurrent network: the estimate so far and the next frame, (batch, 1, y, x) each, to a
-    better estimate.
-    """
+    """A pass of the recurrent network: estimate and next frame (batch, 1, y, x) to a better estimate."""
 
     def __init__(self, kernels: int = 64) -> None:
         super().__init__()
@@ -249,9 +245,7 @@ _OPEN = 3.0  # standard deviations below the mean that pass the first rectifiers
 
 
 def _rectified(x: torch.Tensor, margin: int) -> torch.Tensor:
-    """ReLU and the reflected border in one pass over the memory: on a CPU each pass takes half as long as a
-    small convolution.
-    """
+    """ReLU and reflected border in one pass over the memory, half as costly as a small convolution."""
     rows, columns = x.shape[-2:]
     shape = (*x.shape[:2], rows + 2 * margin, columns + 2 * margin)
     padded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
@@ -278,9 +272,7 @@ def _residual(x: torch.Tensor, first: Block | None, *rest: Block) -> torch.Tenso
 
 
 def _corrected(image: torch.Tensor, features: torch.Tensor, last: nn.Conv2d) -> torch.Tensor:
-    """The image plus the last layer's correction in full precision: half precision has too few digits for a
-    contrast of some percent.
-    """
+    """Image plus the last layer's correction in full precision: half has too few digits for this."""
     # not every torch knows autocast on mps
     with torch.autocast("cuda" if image.is_cuda else "cpu", enabled=False):
         out: torch.Tensor = image.to(last.weight.dtype) + last(features.to(last.weight.dtype))

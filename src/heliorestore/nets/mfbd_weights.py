@@ -15,9 +15,7 @@ _FINE_ARCSEC = 0.042
 def fitting(
     instrument: Instrument, network: str, wanted: str
 ) -> tuple[Net, weights.WeightsRecord, list[str]]:
-    """The weights `wanted`, or else those of a `network` for the instrument's pixels, and messages about
-    them.
-    """
+    """The weights `wanted`, or those of a `network` for the instrument's pixels, and messages on them."""
     pixel = instrument.pixel_arcsec
     prefix = "mfbd-recurrent-" if network == "recurrent" else "mfbd-"
     # The first that exists is used: fine pixels fall back on CRISP's network.

@@ -1,6 +1,4 @@
-"""Cutting images for a convolutional network: tiles overlap by the network's reach, so that the result has no
-seams.
-"""
+"""Images cut for a convolutional network: tiles overlap by its reach, so the result has no seams."""
 
 from __future__ import annotations
 

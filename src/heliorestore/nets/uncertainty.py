@@ -1,6 +1,4 @@
-"""The uncertainty of a network's image: the noise that its second head estimates, and the spread under
-dropout of its weights.
-"""
+"""Uncertainty of a network's image: noise by its second head, and the spread under dropout."""
 
 from __future__ import annotations
 

@@ -98,9 +98,7 @@ def names() -> list[str]:
 
 
 def names_of(networks: str) -> list[str]:
-    """The names of the available weights of all networks whose names begin so; what has no readable record is
-    left out.
-    """
+    """Names of the available weights of networks whose names begin so; unreadable records are left out."""
     found = []
     for name in names():
         try:
@@ -145,9 +143,7 @@ def read_record(path: Path) -> WeightsRecord:
 
 
 def load(name: str) -> tuple[nn.Module, WeightsRecord]:
-    """The network with the weights of that name (or file), ready for inference, and their record; the
-    checksum is verified.
-    """
+    """The network with weights of that name or file, ready to use, and their record; checksum verified."""
     from safetensors import SafetensorError
     from safetensors.torch import load as parse
 
@@ -184,9 +180,7 @@ def place(net: nn.Module, device: torch.device) -> None:
 
 
 def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = False) -> Path:
-    """Write weights, in `half` precision or as they are, and record under the record's name, each whole or
-    not at all.
-    """
+    """Write weights, in `half` precision or as they are, and record; each whole or not at all."""
     from safetensors.torch import save as serialise
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -209,9 +203,7 @@ def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = Fa
 
 
 def check(name: str) -> WeightsRecord:
-    """Load the weights, which verifies checksum and layers, and look for NaN and infinite values; return the
-    record.
-    """
+    """Load weights, which verifies checksum and layers, look for NaN and infinity; return the record."""
     net, record = load(name)
     bad = [
         key

@@ -21,9 +21,7 @@ Borders = Literal["reflect", "periodic", "given"]
 
 
 class ForwardModel(Protocol):
-    """Maps objects (object, y, x) and modes (frame, mode, gy, gx) to images (object, frame, y, x);
-    differentiable in both.
-    """
+    """Objects (object, y, x) and modes (frame, mode, gy, gx) to images; differentiable in both."""
 
     @property
     def grid(self) -> tuple[int, int]: ...
@@ -38,9 +36,7 @@ def margins(size: int) -> tuple[int, int]:
 
 
 def extend(images: torch.Tensor, size: int, borders: Borders) -> torch.Tensor:
-    """Images (..., y, x) with the margins of a PSF of `size` pixels: mirrored at the border pixel, repeated,
-    or as they are.
-    """
+    """Images (..., y, x) with the margins of a PSF of `size` pixels: mirrored, repeated, or as given."""
     if borders == "given":
         return images
     rows, columns = (_surroundings(n, size, borders, images.device) for n in images.shape[-2:])
@@ -62,9 +58,7 @@ def extend_adjoint(extended: torch.Tensor, size: int, borders: Borders) -> torch
 
 
 def convolve(objects: torch.Tensor, psfs: torch.Tensor, borders: Borders = "reflect") -> torch.Tensor:
-    """Convolve (..., y, x) with one PSF (..., n, n) each; axes in front broadcast. "given" borders are cut
-    off.
-    """
+    """Convolve (..., y, x) with one PSF (..., n, n) each; "given" borders are cut off."""
     size = psfs.shape[-1]
     extended = extend(objects, size, borders)
     if min(extended.shape[-2:]) < size:
@@ -105,9 +99,7 @@ def node_grid(shape: tuple[int, int], step: int) -> tuple[int, int]:
 def interpolate(
     maps: torch.Tensor, shape: tuple[int, int], step: int, part: tuple[slice, slice] | None = None
 ) -> torch.Tensor:
-    """Maps (..., gy, gx) at the nodes, bilinear at every pixel, or at those of a part of the image: (..., y,
-    x).
-    """
+    """Maps (..., gy, gx) at the nodes, bilinear at every pixel (..., y, x) of a part of the image."""
     grid = node_grid(shape, step)
     if maps.shape[-2:] != grid:
         raise SettingsError(
@@ -122,9 +114,7 @@ def interpolate(
 
 
 def at_nodes(maps: torch.Tensor, step: int) -> torch.Tensor:
-    """Maps (..., y, x) at the nodes: (..., gy, gx); nodes beyond the border continue the last `step` pixels
-    as a straight line.
-    """
+    """Maps (..., y, x) at the nodes (..., gy, gx); beyond the border a straight line continues them."""
     for axis in (-2, -1):
         n = maps.shape[axis]
         nodes = torch.arange(node_grid((n, n), step)[0], device=maps.device) * step

@@ -116,9 +116,7 @@ class FilterFlow:
         return psf(self.optics[object_], modes, mode_axis=1)
 
     def transfer(self, modes: torch.Tensor) -> Spectra:
-        """Transfer functions (frame, gy, gx, ky, kx) at the nodes, one tensor per distinct optics, for
-        `apply` and `adjoint`.
-        """
+        """Transfer functions (frame, gy, gx, ky, kx) per distinct optics, for `apply` and `adjoint`."""
         coefficients = modes.detach().permute(0, 2, 3, 1)  # (frame, gy, gx, mode)
         spectra = []
         for group in self._groups:
@@ -142,9 +140,7 @@ class FilterFlow:
             )
 
     def adjoint(self, images: torch.Tensor, transfer: Spectra) -> torch.Tensor:
-        """The transpose of `apply`: objects (object, y, x), summed over the frames, of images (object, frame,
-        y, x).
-        """
+        """The transpose of `apply`: images (object, frame, y, x) to objects, summed over the frames."""
         with torch.no_grad():
             parts = []
             for group, known in zip(self._groups, transfer, strict=True):
@@ -154,9 +150,7 @@ class FilterFlow:
             return self._ordered(parts)
 
     def slope(self, objects: torch.Tensor, modes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """Gradient (frame, mode, gy, gx) of sum(images * model) in the modes, of images (object, frame, y,
-        x).
-        """
+        """Gradient (frame, mode, gy, gx) in the modes of sum(images * model), (object, frame, y, x)."""
         coefficients = modes.detach().permute(0, 2, 3, 1)
         total = torch.zeros_like(coefficients)
         with torch.no_grad():
@@ -189,9 +183,7 @@ class FilterFlow:
         )
 
     def _spare(self, group: _Group) -> tuple[int, int]:
-        """The part of the margins, made for the largest PSFs, that a group's PSFs do not reach, before and
-        behind.
-        """
+        """The margins before and behind, made for the largest PSFs, that a group's PSFs do not reach."""
         most, own = margins(self._largest), margins(group.plan.size)
         return most[0] - own[0], most[1] - own[1]
 
@@ -274,9 +266,7 @@ def _gradients(
     *,
     in_object: bool = True,
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """From gradients (object, frame, y, x) in the images: those in the canvas and, given canvas and optics,
-    in the coefficients.
-    """
+    """From gradients (object, frame, y, x) in the images: those in canvas and, if given, coefficients."""
     objects, frames = images.shape[:2]
     window, sheet = plan.window(images), plan.images_adjoint(images)
     in_canvas = plan.canvas(images.new_zeros(objects, *given_shape(plan.shape, plan.size)))
@@ -307,9 +297,7 @@ def _gradients(
 
 
 class _Flow(torch.autograd.Function):
-    """Canvas (object, y, x) and coefficients (frame, gy, gx, mode) to images, for the objects of one
-    optics.
-    """
+    """Canvas (object, y, x), coefficients (frame, gy, gx, mode) to images, of objects with one optics."""
 
     @staticmethod
     def forward(

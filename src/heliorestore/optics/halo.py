@@ -49,9 +49,7 @@ def mode_blur(basis: Basis, variances: FloatArray, phase_scale: float, v: torch.
 
 @functools.lru_cache(maxsize=8)
 def _structure(aperture: Aperture, count: int) -> tuple[FloatArray, FloatArray]:
-    """Distances in diameters, and the structure function of what the first `count` modes leave, in rad^2 at
-    D/r0 = 1.
-    """
+    """Distances in diameters, structure function of what the first modes leave, rad^2 at D/r0 = 1."""
     many = max(_MODES, min(2 * count, MOST_MODES))
     basis = make_basis(many, aperture)
     distances, structures = _structures(basis)
@@ -63,9 +61,7 @@ def _structure(aperture: Aperture, count: int) -> tuple[FloatArray, FloatArray]:
 
 @functools.lru_cache(maxsize=8)
 def _structures(basis: Basis) -> tuple[FloatArray, FloatArray]:
-    """Distances in diameters, 0 the first, and the structure functions (mode, distance) of modes of unit
-    variance, averaged over the aperture.
-    """
+    """Distances in diameters, and structure functions (mode, distance) of unit modes, aperture mean."""
     axis = pupil_coordinates(_PUPIL_PX)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     open_ = transmission(basis.aperture, _PUPIL_PX)

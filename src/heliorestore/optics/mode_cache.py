@@ -1,6 +1,4 @@
-"""Modes sampled on pupil pixels, kept in the user's cache folder: the key is every input, the dtype and a
-version.
-"""
+"""Modes on pupil pixels, kept in the user's cache folder; the key is every input, dtype, version."""
 
 from __future__ import annotations
 

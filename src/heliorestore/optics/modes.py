@@ -67,9 +67,7 @@ class Basis:
 
 
 def noll(j: int) -> tuple[int, int]:
-    """Radial order n and azimuthal order m of Noll's index j = 1, 2, ...; m > 0 is the cosine, m < 0 the
-    sine.
-    """
+    """Radial order n and azimuthal order m of Noll's index j = 1, 2, ...; m > 0 cosine, m < 0 sine."""
     if j < 1:
         raise SettingsError(f"The Noll index is {j}; Zernikes are counted from 1, the piston.")
     n = (math.isqrt(8 * j - 7) - 1) // 2
@@ -86,9 +84,7 @@ def zernike(j: int, y: FloatArray, x: FloatArray) -> FloatArray:
 
 
 def kolmogorov_covariance(count: int) -> FloatArray:
-    """Covariance of the Zernike coefficients of Noll index 2 ... count + 1, in rad^2 at D/r0 = 1 (Noll 1976,
-    eq. 25).
-    """
+    """Covariance of Zernikes of Noll index 2 ... count + 1, rad^2 at D/r0 = 1 (Noll 1976, eq. 25)."""
     orders = [noll(j) for j in range(2, count + 2)]
     covariance = np.zeros((count, count))
     # Only Zernikes of the same m, both sines or both cosines, are correlated.

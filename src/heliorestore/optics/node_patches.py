@@ -1,6 +1,4 @@
-"""The geometry of filter flow: which patch of the object a node sees, and how its result is blended into the
-image.
-"""
+"""Geometry of filter flow: which patch of the object a node sees, and where its result is blended."""
 
 from __future__ import annotations
 
@@ -81,9 +79,7 @@ class NodePatches:
         return spectra
 
     def add_patches(self, canvas: torch.Tensor, patches: torch.Tensor, rows: slice) -> None:
-        """Add patches (object, gy, gx, y, x) back where `spectra` took them from; the adjoint of taking
-        them.
-        """
+        """Add patches (object, gy, gx, y, x) back where `spectra` took them from: its adjoint."""
         s, n = self.step, self.length
         columns = self.grid[1]
         count = rows.stop - rows.start

@@ -40,9 +40,7 @@ class Noise:
     correlation_px: float = 0.0
 
     def power(self, frequency: FloatArray) -> FloatArray:
-        """Variance per frequency at cycles per pixel; its mean over all frequencies of an image is
-        sigma^2.
-        """
+        """Variance per frequency at cycles per pixel; its mean over an image's frequencies is sigma^2."""
         shape = _smoothing_power(frequency, self.correlation_px)
         axis = (np.arange(256) - 127.5) / 256
         mean = float(np.mean(_smoothing_power(np.hypot(axis[:, None], axis[None, :]), self.correlation_px)))

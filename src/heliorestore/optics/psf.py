@@ -131,9 +131,7 @@ def psf(optics: Optics, coefficients: torch.Tensor, mode_axis: int = -1) -> torc
 
 
 def psf_of_phase(optics: Optics, phase: torch.Tensor) -> torch.Tensor:
-    """PSFs (..., y, x) of phases (..., py, px) in rad at the instrument's wavelength, on the pixels of the
-    pupil box.
-    """
+    """PSFs (..., y, x) of phases (..., py, px) in rad at the instrument's wavelength in the pupil box."""
     flat = phase.reshape(-1, optics.side**2) + optics.offset
     return intensity(optics, _light(optics, flat)[1]).reshape(*phase.shape[:-2], optics.size, optics.size)
 
@@ -195,9 +193,7 @@ def strehl(psfs: torch.Tensor, optics: Optics) -> torch.Tensor:
 
 
 def fwhm(psfs: torch.Tensor) -> torch.Tensor:
-    """Full width at half maximum (...) of PSFs in pixels: the diameter of a circle as large as the area above
-    half the peak.
-    """
+    """Full width at half maximum in pixels: diameter of a circle with the area above half the peak."""
     zoom = 8
     fine = _zoomed(psfs, zoom)
     area = (fine >= 0.5 * fine.amax((-2, -1), keepdim=True)).sum((-2, -1)).to(psfs.dtype) / zoom**2
@@ -217,9 +213,7 @@ def fast_length(n: int) -> int:
 
 
 def light(optics: Optics, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Complex light in the pupil box (batch, py, px) and in the image (batch, y, x) of coefficients (batch,
-    mode).
-    """
+    """Light in the pupil box (batch, py, px) and image (batch, y, x) of coefficients (batch, mode)."""
     return _light(optics, torch.addmm(optics.offset, coefficients, optics.modes[: coefficients.shape[-1]]))
 
 
@@ -261,9 +255,7 @@ def _light(optics: Optics, phase: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 
 
 def resample(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Images (..., n, n) on `size` pixels of the same field, with the frequencies that both grids can
-    carry.
-    """
+    """Images (..., n, n) on `size` pixels of the same field, with frequencies that both grids have."""
     before = images.shape[-1]
     reach = (min(before, size) - 1) // 2  # the Nyquist frequency of an even grid has no sign and is left out
     spectrum = torch.fft.rfft2(images, norm="forward")

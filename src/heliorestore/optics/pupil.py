@@ -116,17 +116,13 @@ def cutoff(instrument: Instrument) -> float:
 
 
 def pupil_coordinates(diameter_px: float) -> FloatArray:
-    """Positions of the pupil's pixels along one axis, in units of its radius, symmetric about 0; just enough
-    to hold it.
-    """
+    """Positions of pupil pixels along an axis in radii, symmetric about 0; just enough to hold it."""
     n = max(1, math.ceil(diameter_px - 1e-9))  # rounding errors must not add a pixel
     return (np.arange(n, dtype=np.float64) - (n - 1) / 2) * (2 / diameter_px)
 
 
 def transmission(aperture: Aperture, diameter_px: float, *, subpixels: int | None = None) -> FloatArray:
-    """Open fraction of each pupil pixel (y, x), 0 to 1: the edges are antialiased by `subpixels` samples per
-    axis.
-    """
+    """Open fraction of pupil pixels (y, x), 0 to 1: antialiased by `subpixels` samples per axis."""
     centres = pupil_coordinates(diameter_px)
     n = centres.size
     # Edges are a larger part of a small pupil, so it gets more samples per pixel.

@@ -117,9 +117,7 @@ def _parabola(mu: Array) -> list[Array]:
 
 
 def _bright_blocks(values: Array, basis: Array) -> tuple[Array, Array]:
-    """The 75th percentile of the valid pixels of each block (block), and the mean of the basis over them
-    (block, term).
-    """
+    """The 75th percentile of the valid pixels of each block, and the mean of the basis over them."""
     bright, places = [], []
     for rows in np.array_split(np.arange(values.shape[0]), min(_BLOCKS, values.shape[0])):
         for columns in np.array_split(np.arange(values.shape[1]), min(_BLOCKS, values.shape[1])):

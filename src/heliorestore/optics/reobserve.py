@@ -1,6 +1,4 @@
-"""See a restored image again through the telescope that took the original: structure is supported by the data
-if both agree.
-"""
+"""A restored image seen again through its telescope: structure is real as far as both agree."""
 
 from __future__ import annotations
 

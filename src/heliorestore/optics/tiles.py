@@ -1,6 +1,4 @@
-"""Windows, overlapping tiles and their blending weights: for patches of a burst, and for fields that do not
-fit into memory.
-"""
+"""Windows, overlapping tiles, blending weights: for patches, and for fields too large for memory."""
 
 from __future__ import annotations
 
@@ -100,9 +98,7 @@ class Tiling:
         return self._added(tiles, self.places(), 1)
 
     def blend(self, tiles: torch.Tensor) -> torch.Tensor:
-        """Image (..., y, x) of result tiles (tile, ..., y, x); `blend(extract(images))` is `images` at zoom
-        1.
-        """
+        """Image (..., y, x) of result tiles (tile, ..., y, x); at zoom 1 it undoes `extract`."""
         weights = self.weights(device=tiles.device, dtype=tiles.dtype)
         weights = weights.reshape(len(weights), *[1] * (tiles.ndim - 3), *weights.shape[1:])
         return self._added(tiles * weights, self.result_places(), self.zoom)

@@ -30,9 +30,7 @@ def view(paths: Sequence[str | Path], method: str | None = None) -> None:
 
 
 def demo(path: str | Path, out_fits: str | Path, out_png: str | Path, method: str | None = None) -> None:
-    """Open a file in a real viewer, restore it with the panel's own Run, export FITS, save a screenshot,
-    close.
-    """
+    """Open a file in a viewer, restore it with the panel's Run, export FITS, save a screenshot, close."""
     import napari
 
     layers = load_layers([path])
@@ -67,9 +65,7 @@ def demo(path: str | Path, out_fits: str | Path, out_png: str | Path, method: st
 
 
 def dock(viewer: Any, layers: Sequence[tuple[Any, ...]], method: str | None = None) -> RestoreWidget:
-    """Add layers to an empty viewer and dock a panel: that of the method, or the general one with the method
-    chosen.
-    """
+    """Add layers to an empty viewer and dock a method's panel, or the general one with it chosen."""
     from napari.layers import Layer
 
     for data in layers:

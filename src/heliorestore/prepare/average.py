@@ -10,9 +10,7 @@ from heliorestore.optics.noise import estimate_sigma
 
 
 def average_frames(burst: Burst) -> tuple[FloatArray, FloatArray]:
-    """The mean of each object's frames (object, y, x), NaN where no frame is good, and its noise sigma
-    (object).
-    """
+    """The mean of each object's frames (object, y, x), NaN where none is good, and its sigma (object)."""
     means, sigmas = [], []
     for object_ in range(burst.shape[0]):
         # Frame by frame in double precision: the burst need not fit into memory.

@@ -112,9 +112,7 @@ def _corners(n: int, size: int) -> list[int]:
 
 
 def _windows(images: torch.Tensor, top: int, lefts: list[int], window: torch.Tensor) -> torch.Tensor:
-    """Spectra (object, place, ky, kx) of a row of windowed pieces of images (object, y, x), without their
-    mean.
-    """
+    """Spectra (object, place, ky, kx) of a row of windowed pieces of images, without their mean."""
     size = len(window)
     pieces = torch.stack([images[:, top : top + size, left : left + size] for left in lefts], dim=1)
     # With its mean a piece would show the window, which never moves and draws displacements towards zero.
@@ -124,9 +122,7 @@ def _windows(images: torch.Tensor, top: int, lefts: list[int], window: torch.Ten
 
 
 def _displacements(seen: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Displacements ([y, x], place) of spectra (object, place, ky, kx) from the reference's, to a fraction of
-    a pixel.
-    """
+    """Displacements ([y, x], place) of spectra (object, place, ky, kx) to a fraction of a pixel."""
     size = seen.shape[-2]
     # The air moves all objects alike, so their correlations add up. Rolled: displacement 0 is in the middle.
     correlation = torch.fft.irfft2((seen * reference.conj()).sum(0), s=(size, size)).roll(
@@ -156,9 +152,7 @@ def _vertex(before: torch.Tensor, peak: torch.Tensor, after: torch.Tensor) -> to
 
 
 def _agreed(displacements: torch.Tensor) -> torch.Tensor:
-    """Displacements ([y, x], gy, gx): those that contradict their neighbours are replaced by the median, then
-    all are smoothed.
-    """
+    """Displacements ([y, x], gy, gx) smoothed, after what contradicts its neighbours became the median."""
     around = _neighbours(displacements)  # ([y, x], gy, gx, 9)
     median = around.median(-1).values
     kept = torch.where((displacements - median).abs().amax(0) < _OUTLIER, displacements, median)
@@ -167,17 +161,13 @@ def _agreed(displacements: torch.Tensor) -> torch.Tensor:
 
 
 def _neighbours(maps: torch.Tensor) -> torch.Tensor:
-    """The nine values (..., gy, gx, 9) around each of maps ([y, x], gy, gx); at the border the nearest ones
-    inside replace those outside.
-    """
+    """The nine values (..., gy, gx, 9) around each of maps ([y, x], gy, gx), the border's repeated."""
     padded = torch.nn.functional.pad(maps, (1, 1, 1, 1), mode="replicate")
     return padded.unfold(-2, 3, 1).unfold(-2, 3, 1).flatten(-2)
 
 
 def _lanczos(fraction: torch.Tensor) -> torch.Tensor:
-    """Weights (tap, ...) of the pixels around a place that lies a fraction of a pixel behind the middle one;
-    they sum to one.
-    """
+    """Weights (tap, ...) for a place a fraction of a pixel behind the middle tap; they sum to one."""
     distance = torch.stack([fraction + _TAPS - 1 - tap for tap in range(2 * _TAPS)])
     weights = torch.sinc(distance) * torch.sinc(distance / _TAPS) * (distance.abs() < _TAPS)
     # Lanczos' weights sum to one only nearly: without this a flat image would get ripples.

@@ -57,9 +57,7 @@ def _ratios(blocks: torch.Tensor) -> torch.Tensor:
 
 
 def _blocks(image: torch.Tensor) -> torch.Tensor:
-    """Means of the pixels in overlapping blocks of an image (y, x); NaN where less than half of them are
-    good.
-    """
+    """Means of the pixels in overlapping blocks of an image (y, x); NaN if less than half are good."""
     side = min(_BLOCK, *image.shape)
     good = torch.isfinite(image)
     filled = torch.where(good, image, 0.0)

@@ -89,9 +89,7 @@ class Stream:
         return self.distortion.straight(frame, rows, columns, seen) / float(self.scales[object_, frame])
 
     def _moved(self, object_: int, frame: int, places: list[range]) -> torch.Tensor:
-        """The pixels (y, x) of a frame that lie in these rows and columns after it was moved by whole
-        pixels.
-        """
+        """The pixels (y, x) of a frame in these rows and columns after it was moved by whole pixels."""
         image = torch.full([len(place) for place in places], math.nan)
         taken, put = [], []
         for place, shift, n in zip(places, self.shifts[frame], self.shape[2:], strict=True):
@@ -169,9 +167,7 @@ class Observation:
         return whole
 
     def of_used(self, values: FloatArray) -> FloatArray:
-        """Values (frame, ...) of the frames that are used, out of those for all frames of the burst; unknown
-        values are 0.
-        """
+        """Values (frame, ...) of the frames that are used, out of all of the burst; unknown ones are 0."""
         return np.nan_to_num(values[list(self.selection.used)])
 
     @property
@@ -290,9 +286,7 @@ def _selected(burst: Burst, seen: LowFrequencies) -> Selection:
 
 
 def _measured(burst: Burst, stream: Stream, selection: Selection) -> Observation:
-    """Mean, good pixels and noise of frames whose relative intensities are in `scales`, and the stream in
-    units of the mean.
-    """
+    """Mean, good pixels and noise of frames of relative intensities `scales`; the stream over the mean."""
     objects, frames, rows, columns = stream.shape
     mean, counts = torch.ones(objects, rows, columns), torch.zeros(objects, rows, columns, dtype=torch.int16)
     scales, sigmas = np.ones(objects), np.zeros(objects)

@@ -27,9 +27,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Numbers of the frames that are used, their displacements (frame, [y, x]) in whole pixels, and why each
-    other one is not.
-    """
+    """Frames that are used, their displacements (frame, [y, x]) in pixels, why each other is not."""
 
     used: tuple[int, ...]
     shifts: npt.NDArray[np.int64]
@@ -37,9 +35,7 @@ class Selection:
 
 
 def select(seen: LowFrequencies) -> Selection:
-    """Leave out the outliers: first frames that are bad in themselves, then those that resemble none of the
-    others.
-    """
+    """Leave out outliers: frames that are bad in themselves, then those that resemble none."""
     reasons: dict[int, str] = {}
     used = list(range(seen.means.shape[1]))
     for criterion in (_valid, _bright, _structured):

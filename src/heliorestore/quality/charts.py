@@ -136,9 +136,7 @@ def finish(
 
 
 def legend_above(axes: Axes, title: str = "") -> int:
-    """Put a legend above the axes and return its number of rows, as few as fit a panel; names are shown
-    literally, dollars too.
-    """
+    """Put a legend above in as few rows as fit a panel, names literally; returns the number of rows."""
     names = [str(line.get_label()) for line in axes.lines]
     columns = max(1, min(len(names), _LEGEND_WIDTH // (5 + max(map(len, names), default=0))))
     legend = axes.legend(
@@ -161,9 +159,7 @@ def label_decades(axis: Axis) -> None:
 
 
 def style(ink: str = "black", paper: str = "white", size: float = 10.0) -> AbstractContextManager[None]:
-    """The look of charts in this context, independent of the user's matplotlibrc; in files text stays
-    text.
-    """
+    """The look of charts in this context, whatever the user's matplotlibrc; in files text stays text."""
     from matplotlib import rc_context
 
     look: dict[Any, Any] = {

@@ -1,6 +1,4 @@
-"""Figures of the quality of an image, alone and against a reference; images are (y, x), NaN where a pixel is
-bad.
-"""
+"""Figures of the quality of an image (y, x), alone or against a reference; NaN is a bad pixel."""
 
 from __future__ import annotations
 
@@ -110,9 +108,7 @@ class Photometry:
 
 
 def likeness(image: Image, reference: Image, border: int = _BORDER) -> Likeness:
-    """Compare an image with a reference of the same shape after one global sub-pixel shift; `border` pixels
-    do not count.
-    """
+    """Compare an image with a reference of its shape after one sub-pixel shift, without the `border`."""
     (y, x), moved = registered(image, reference, border)
     inner = _inner(reference.shape, border)
     wanted = _filled(reference)[inner]
@@ -159,9 +155,7 @@ def registered(image: Image, reference: Image, border: int = _BORDER) -> tuple[t
 
 
 def ssim(image: Image, reference: Image) -> float:
-    """Mean structural similarity of two images without bad pixels, in windows of 11 pixels; 1 for equal
-    ones.
-    """
+    """Mean structural similarity of images without bad pixels in windows of 11 pixels; 1 if equal."""
     spread = float(reference.max() - reference.min())
     steady = [(k * spread) ** 2 for k in _STABLE]
     a, b = (np.asarray(part, np.float64) for part in (image, reference))
@@ -172,9 +166,7 @@ def ssim(image: Image, reference: Image) -> float:
 
 
 def photometry(image: Image, reference: Image) -> Photometry:
-    """Intensities of an image against those of a reference of the same shape, pixel by pixel, without a
-    shift.
-    """
+    """Intensities of an image against a reference of the same shape, pixel by pixel, without a shift."""
     pairs = positive_pairs(image, reference)
     if not len(pairs):
         raise BurstError(
@@ -199,9 +191,7 @@ def positive_pairs(image: Image, reference: Image) -> Array:
 
 
 def on_equal_pixels(image: Image, reference: Image) -> tuple[Array, Array]:
-    """Both images on the pixels of the coarser one: the finer one is averaged over whole blocks, as by a
-    detector.
-    """
+    """Both images on the pixels of the coarser one: the finer is averaged over whole blocks."""
     first, second = (np.asarray(part, np.float64) for part in (image, reference))
     if first.shape == second.shape:
         return first, second
@@ -238,9 +228,7 @@ def _filled(image: Image) -> Array:
 
 
 def _displacement(image: Array, reference: Array) -> tuple[float, float]:
-    """The shift (y, x) that maximises the correlation of two images without bad pixels, under a Hann window,
-    to 0.01 pixels.
-    """
+    """The shift (y, x) that maximises the correlation of two whole images in a Hann window, to 0.01 px."""
     rows, columns = image.shape
     window = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[None, 1:-1]
     spectra = [np.fft.fft2((part - part.mean()) * window) for part in (reference, image)]
@@ -263,9 +251,7 @@ def _displacement(image: Array, reference: Array) -> tuple[float, float]:
 
 
 def _moved(image: Image, y: float, x: float, *, fill: bool = False) -> Array:
-    """The image moved by (y, x) pixels through its spectrum; NaN, unless filled, where it is bad or came in
-    over the edge.
-    """
+    """The image moved by (y, x) pixels; NaN, unless filled, where it is bad or came in over the edge."""
     ky, kx = np.fft.fftfreq(image.shape[0])[:, None], np.fft.rfftfreq(image.shape[1])[None]
     values = _filled(image)
     level = values.mean()

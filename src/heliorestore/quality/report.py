@@ -54,9 +54,7 @@ class Measured:
 
 
 def measure(image: npt.NDArray[np.floating], name: str, instrument: Instrument) -> Measured:
-    """Measure an image (y, x); the noise is measured beyond the diffraction limit if that is known and the
-    pixels resolve it.
-    """
+    """Measure an image (y, x); noise beyond the diffraction limit where the pixels resolve it."""
     if not np.isfinite(image).any():
         raise BurstError(f"{name} has no valid pixel: every value is NaN.")
     pixel, resolution = instrument.pixel_arcsec, instrument.resolution_arcsec
@@ -70,9 +68,7 @@ def measure(image: npt.NDArray[np.floating], name: str, instrument: Instrument) 
 
 
 def compare(image: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> dict[str, Any]:
-    """Figures of an image against a reference by name; the finer of the two is averaged onto the other's
-    pixels.
-    """
+    """Figures of an image against a reference by name; the finer one is averaged to equal pixels."""
     first, second = on_equal_pixels(image, reference)
     found, light = likeness(first, second), photometry(first, second)
     return {
@@ -88,8 +84,6 @@ def compare(image: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]
 
 
 def intensities(image: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> Array:
-    """Intensities (pixel, [reference, image]) where both are positive, some thousands of them, for a scatter
-    plot.
-    """
+    """Some thousand intensities (pixel, [reference, image]) that are positive in both, to plot."""
     pairs = positive_pairs(*on_equal_pixels(image, reference))
     return pairs[:: max(1, len(pairs) // _MOST_DOTS)]

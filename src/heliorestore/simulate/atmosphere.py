@@ -19,9 +19,7 @@ from heliorestore.simulate.turbulence import phase_screen
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A thin turbulent layer: height, share of the turbulence, and wind (the pattern moves towards
-    `direction_deg`, +x to +y).
-    """
+    """A thin turbulent layer; its pattern moves with the wind towards `direction_deg`, +x to +y."""
 
     height_m: float
     fraction: float
@@ -52,9 +50,7 @@ class AdaptiveOptics:
 
 
 def daytime_layers(high_layer_km: float) -> tuple[Layer, ...]:
-    """Three quarters of the turbulence at the ground, the rest around the height of the high layer; all at
-    the ground for 0.
-    """
+    """Three quarters of the turbulence at the ground, the rest around the high layer; for 0 km, all."""
     if high_layer_km == 0:
         return (Layer(height_m=0.0, fraction=1.0, wind_m_s=6.0, direction_deg=20.0),)
     shares = (
@@ -78,9 +74,7 @@ def two_layers(high_layer_km: float, high_share: float) -> tuple[Layer, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Seeing:
-    """The strength of the turbulence (Fried's parameter at a wavelength, all layers together) and how it is
-    spread over height.
-    """
+    """The strength of the turbulence (Fried's parameter, all layers together) and its heights."""
 
     r0_m: float
     wavelength_nm: float
@@ -142,9 +136,7 @@ class Atmosphere:
 def make_atmosphere(
     seeing: Seeing, *, diameter_m: float, field_arcsec: float, duration_s: float, pitch_m: float, seed: int
 ) -> Atmosphere:
-    """Draw the screens of an observation: large enough for the field (its full width) and the wind over its
-    duration.
-    """
+    """Draw the screens, large enough for the field (its full width) and the wind over the duration."""
     generator = torch.Generator().manual_seed(seed)
     screens, corners = [], []
     for layer in seeing.layers:
@@ -165,9 +157,7 @@ def make_atmosphere(
 
 
 class Telescope:
-    """The PSFs that an instrument has under an atmosphere: at any field point and time, with or without
-    adaptive optics.
-    """
+    """An instrument's PSFs through an atmosphere, at any place and time, with adaptive optics or not."""
 
     def __init__(
         self, optics: Optics, atmosphere: Atmosphere, correction: AdaptiveOptics | None = None

@@ -1,6 +1,4 @@
-"""Simulated bursts: a scene of the Sun, seen through the atmosphere and a telescope, with the truth behind
-it.
-"""
+"""Simulated bursts: a scene of the Sun through atmosphere and telescope, with the truth behind it."""
 
 from __future__ import annotations
 
@@ -118,9 +116,7 @@ def record(view: View, objects: torch.Tensor, frames: torch.Tensor, seed: int) -
 
 
 def make_scene(settings: SimulationSettings, instrument: Instrument, margin: int, seed: int) -> Array:
-    """The Sun (object, y, x) in the bands of an instrument, with a margin of so many pixels around the
-    frame.
-    """
+    """The Sun (object, y, x) in an instrument's bands, with a margin of pixels around the frame."""
     if settings.scene not in SCENES:
         raise SettingsError(
             f"The scene is {settings.scene!r}; possible are {', '.join(SCENES)}, or a FITS "
@@ -140,9 +136,7 @@ def make_scene(settings: SimulationSettings, instrument: Instrument, margin: int
 
 
 def wide_band(patch: Patch, instrument: Instrument) -> Array:
-    """The wide-band scene (y, x): the continuum, with calmer granules where the band is full of a broad
-    line's wings.
-    """
+    """Wide-band scene (y, x): the continuum, calmer where the band is full of a broad line's wings."""
     wavelength_nm = instrument.require().wavelength_nm
     return photosphere(patch, wavelength_nm, granular_gain=0.53 if _chromospheric(wavelength_nm) else 1.0)
 

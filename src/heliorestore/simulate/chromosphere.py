@@ -1,6 +1,4 @@
-"""The chromosphere in the core of a strong line: fibrils along the magnetic field, bright network, a dim
-umbra.
-"""
+"""The chromosphere in a strong line's core: fibrils along the field, bright network, a dim umbra."""
 
 from __future__ import annotations
 

@@ -16,9 +16,7 @@ _SPLINE_RMS = 151 / 315  # mean of (sum of squared cubic B-spline weights) along
 
 
 def uniform(seed: int, *coordinates: npt.ArrayLike) -> Array:
-    """A number in [0, 1) for every combination of integer coordinates (broadcast), the same on every
-    machine.
-    """
+    """A number in [0, 1) for each combination of integers (broadcast), the same on every machine."""
     state = _mix(np.array([(seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64], dtype=np.uint64))
     for coordinate in coordinates:
         values = np.asarray(coordinate, dtype=np.int64).astype(np.uint64)

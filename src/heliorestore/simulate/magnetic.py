@@ -19,9 +19,7 @@ _AROUND_MM = 10.0
 
 
 def magnetic_field(patch: Patch) -> Array:
-    """Bx, By, Bz (component, y, x) in gauss: spot, pores, kilogauss elements in the lanes, salt and pepper
-    between.
-    """
+    """Bx, By, Bz (component, y, x) in gauss: spot, pores, strong elements in lanes, salt and pepper."""
     x, y, seed = patch.x, patch.y, patch.seed
     granules = granulation(x, y, seed, time_s=patch.time_s)
     elements = bright_points(x, y, granules.lane_mm, patch)

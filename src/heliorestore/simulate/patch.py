@@ -115,9 +115,7 @@ class Patch:
 
 
 def network(x: Array, y: Array, patch: Patch) -> Array:
-    """How densely magnetic elements stand, 0 to 1: the borders of supergranules, and plage around a
-    sunspot.
-    """
+    """How densely magnetic elements stand, 0 to 1: supergranules' borders, plage around a sunspot."""
     border = smooth_noise(x, y, 6.5, patch.seed + 80, octaves=2, persistence=0.4)
     dense = np.exp(-((border / 0.28) ** 2)) * np.clip(
         0.45 + 0.6 * smooth_noise(x, y, 4.0, patch.seed + 81, octaves=2), 0, 1
@@ -133,8 +131,6 @@ def network(x: Array, y: Array, patch: Patch) -> Array:
 
 
 def polarity(x: Array, y: Array, patch: Patch) -> Array:
-    """The sign of the network's field, -1 or 1, by regions of several Mm; around the spot mostly opposite to
-    it.
-    """
+    """The sign of the network's field, -1 or 1, by regions of some Mm; mostly opposite to the spot's."""
     bias = 0.35 if patch.spot is not None else 0.0
     return np.where(smooth_noise(x, y, 7.0, patch.seed + 83) > bias, 1.0, -1.0)

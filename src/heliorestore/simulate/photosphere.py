@@ -33,18 +33,14 @@ def photosphere(patch: Patch, wavelength_nm: float = REFERENCE_NM, *, granular_g
 
 
 def quiet_sun(instrument: Instrument, side: int, seed: int = 200_001) -> Array:
-    """Granulation (y, x) on the pixels of an instrument and at its wavelength, before any telescope; by
-    default none of a recipe's.
-    """
+    """Granulation (y, x) on an instrument's pixels and wavelength, before any telescope."""
     known = instrument.require()
     patch = Patch(shape=(side, side), pixel_arcsec=known.pixel_arcsec, scene="granulation", seed=seed)
     return photosphere(patch, known.wavelength_nm)
 
 
 def bright_points(x: Array, y: Array, lane_mm: Array, patch: Patch) -> Array:
-    """What magnetic elements add in the lanes: dots and ribbons some 0.15 Mm wide, up to 0.6 above their
-    surroundings.
-    """
+    """What magnetic elements add in lanes: dots and ribbons of about 0.15 Mm, up to 0.6 brighter."""
     beads = smooth_noise(x, y, 0.24, patch.seed + 70, octaves=2, time=patch.time_s / 900)
     dense = network(x, y, patch)
     points: Array = (
@@ -59,9 +55,7 @@ def bright_points(x: Array, y: Array, lane_mm: Array, patch: Patch) -> Array:
 
 
 def at_wavelength(image: Array, wavelength_nm: float) -> Array:
-    """Carry intensities from 600 nm to another wavelength: the same temperatures, seen through Planck's
-    law.
-    """
+    """Carry intensities from 600 nm to another wavelength: the same temperatures by Planck's law."""
     if wavelength_nm == REFERENCE_NM:
         return image
     base = np.expm1(_HC_K / (REFERENCE_NM * QUIET_KELVIN))

@@ -1,6 +1,4 @@
-"""Stokes profiles of a spectral line that belong to the scene: its brightness, its flows and its magnetic
-field.
-"""
+"""Stokes profiles of a line that belong to the scene: its brightness, flows and magnetic field."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ _LIGHT_KM_S = 299_792.458
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """An absorption line: wavelength, effective Lande factor, depth below the continuum and Gaussian
-    width.
-    """
+    """An absorption line: wavelength, effective Lande factor, depth and Gaussian width."""
 
     wavelength_nm: float
     lande: float

@@ -1,6 +1,4 @@
-"""A sunspot in the photosphere: umbra with dots and a light bridge, penumbral filaments with dark cores,
-pores.
-"""
+"""A sunspot: umbra with dots and a light bridge, penumbral filaments with dark cores, pores."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class SpotPlace:
-    """Every pixel's place within a spot: distance and angle from its centre, 0 at the umbra's border, 1 at
-    the outer border.
-    """
+    """Distance and angle of pixels from a spot's centre, and path from umbra (0) to outer border (1)."""
 
     radius_mm: Array
     angle: Array
@@ -42,9 +38,7 @@ class SpotPlace:
 
 
 def place_in_spot(x: Array, y: Array, spot: Spot, seed: int) -> SpotPlace:
-    """Find every pixel's place within the spot; the borders are lobed and ragged, so is the path between
-    them.
-    """
+    """Every pixel's place within the spot; the borders are lobed and ragged, the path between too."""
     dx, dy = x - spot.x_mm, y - spot.y_mm
     radius, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -164,9 +158,7 @@ def _window(x: Array, y: Array, x_mm: float, y_mm: float, reach: float) -> tuple
 def _filaments(
     image: Array, x: Array, y: Array, place: SpotPlace, spot: Spot, seed: int, time_s: float
 ) -> Array:
-    """Paint the filaments, those that start near the umbra first, so that later heads lie on earlier
-    tails.
-    """
+    """Paint the filaments from the umbra outwards, so that later heads lie on earlier tails."""
     image = image.copy()
     thickness = spot.outer_mm - spot.umbra_mm
     middle = (spot.umbra_mm + spot.outer_mm) / 2

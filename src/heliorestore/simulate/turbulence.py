@@ -12,9 +12,7 @@ _PSD = 0.0229  # of the phase, rad^2 m^2: _PSD r0^(-5/3) f^(-11/3), f in cycles 
 
 
 def structure_function(r_m: float, r0_m: float) -> float:
-    """Mean squared phase difference of Kolmogorov turbulence across r, 6.88 (r/r0)^(5/3) rad^2 (Fried
-    1965).
-    """
+    """Kolmogorov's mean squared phase difference across r, 6.88 (r/r0)^(5/3) rad^2 (Fried 1965)."""
     return float(6.883877 * (r_m / r0_m) ** (5 / 3))
 
 
@@ -73,9 +71,7 @@ def _subharmonics(
     outer_scale_m: float,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Waves longer than the screen: at each level the 8 cells around zero, three times smaller than those
-    before.
-    """
+    """Waves longer than the screen: per level 8 cells around zero, each time three times smaller."""
     frequencies, amplitudes = [], []
     for level in range(1, _LEVELS + 1):
         small = (step[0] / 3**level, step[1] / 3**level)

@@ -1,6 +1,4 @@
-"""A telescope's view through the air: the true PSF at every place and time, and the frames it makes of a
-scene.
-"""
+"""A telescope's view through air: the true PSF at every place and time, and frames of a scene."""
 
 from __future__ import annotations
 
@@ -180,9 +178,7 @@ class SimulationSettings(Settings):
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What stands between the Sun and the detector; `still` (y, x) is the telescope's own PSF, `telescope` is
-    None in space.
-    """
+    """What is between Sun and detector: `still` (y, x) is the telescope's PSF; no `telescope` in space."""
 
     settings: SimulationSettings
     instrument: KnownInstrument

@@ -60,9 +60,7 @@ class Days:
     files: tuple[SceneFile, ...] = ()
 
     def key(self, number: int) -> str:
-        """A hash of everything on which the bursts of scene `number` depend, for a file's name; not of the
-        number of scenes.
-        """
+        """A hash for a file's name of all that the bursts of scene `number` depend on."""
         shared = {
             name: value for name, value in dataclasses.asdict(self).items() if name not in ("scenes", "files")
         }
@@ -108,9 +106,7 @@ def seen(days: Days, number: int, folder: Path) -> FloatArray:
 
 
 def aligned(simulation: Simulation) -> FloatArray:
-    """Frames (object, frame, y, x), the sharpest first, followed by the target, without the border that is
-    lost by moving them.
-    """
+    """Frames (object, frame, y, x), sharpest first, then the target, without borders lost by moving."""
     shifts = np.clip(frame_shifts(simulation.burst.frames), -BORDER, BORDER)
     frames = torch.from_numpy(np.ascontiguousarray(simulation.burst.frames, np.float32))
     size = frames.shape[-1] - 2 * BORDER
@@ -134,9 +130,7 @@ def aligned(simulation: Simulation) -> FloatArray:
 
 
 def distortions(simulation: Simulation) -> torch.Tensor:
-    """Displacement (frame, gy, gx, [y, x]) in pixels of a frame's content: the PSFs' centroids, in the middle
-    of cells of 32 pixels.
-    """
+    """Displacements (frame, gy, gx, [y, x]) in pixels: PSFs' centroids amid cells of 32 pixels."""
     psfs = torch.from_numpy(simulation.view.psf_grid(_NODES))
     offsets = torch.arange(psfs.shape[-1], dtype=torch.float32) - psfs.shape[-1] // 2
     total = psfs.sum((-2, -1))
@@ -145,9 +139,7 @@ def distortions(simulation: Simulation) -> torch.Tensor:
 
 
 def distorted(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
-    """Images (object, y, x) moved by a displacement (gy, gx, [y, x]) in pixels that is given in the middle of
-    the field's cells.
-    """
+    """Images (object, y, x) moved by displacements (gy, gx, [y, x]) in pixels at the cells' middles."""
     rows, columns = images.shape[-2:]
     shape = (rows, columns)
     fine = torch.nn.functional.interpolate(
@@ -183,9 +175,7 @@ def _airs(days: Days, instrument: Instrument, seed: int) -> Iterator[SimulationS
 def _scene(
     days: Days, number: int, air: SimulationSettings, instrument: Instrument, folder: Path
 ) -> npt.NDArray[np.floating]:
-    """The scene (object, y, x) with its margin: the simulator's, or a random part of a file's, taken as if on
-    the instrument's pixels.
-    """
+    """A scene (object, y, x) with margin: simulated, or part of a file as if on these pixels."""
     margin = (air.psf_size or 0) // 2
     if number < days.scenes:
         name = ("sunspot", "granulation")[number // len(days.instruments) % 2]

@@ -75,9 +75,7 @@ class DenoiseRecipe(Recipe):
 
 
 class DenoiseTask:
-    """Random patches of the training maps with new noise every time, and parts of the validation maps with
-    always the same.
-    """
+    """Random patches of the training maps with ever new noise; parts of validation maps with the same."""
 
     def __init__(self, recipe: DenoiseRecipe, folder: Path) -> None:
         self.recipe = recipe
@@ -139,9 +137,7 @@ class DenoiseTask:
         return figures | ({"inside_1_sigma": float(np.mean(inside))} if inside else {})
 
     def validation_pairs(self) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
-        """Kind of noise, noisy and clean image (1, 1, y, x) in units of the noise, of every validation
-        map.
-        """
+        """Kind of noise, noisy and clean image (1, 1, y, x) over the noise, of every validation map."""
         pairs = []
         for number, whole in enumerate(each for maps in self.validation.values() for each in maps):
             random = np.random.default_rng((VALIDATION_SEED, number))
@@ -222,9 +218,7 @@ class DenoiseTrainer:
         """The network starts with the weights of He et al."""
 
     def record(self, net: nn.Module, task: DenoiseTask, recipe: DenoiseRecipe) -> WeightsRecord:
-        """Errors relative to the noise, and the fractions of the true values within one and two sigmas, once
-        these are settled.
-        """
+        """Errors over the noise, and fractions of true values within one and two sigmas, once settled."""
         assert isinstance(net, Denoiser)
         quality = dict(task.validate(net))
         quality.pop("inside_1_sigma", None)
@@ -275,9 +269,7 @@ def settle(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -> flo
 
 
 def calibration(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -> dict[str, float]:
-    """The fractions of the true values that lie within one and two sigmas of the denoised ones; 0.683 and
-    0.954 for Gaussian errors.
-    """
+    """Fractions of true values within one and two sigmas of the denoised; Gaussian: 0.683, 0.954."""
     within = []
     for noisy, clean in pairs:
         denoised, sigma = uncertain_image(net, noisy, _PASSES)

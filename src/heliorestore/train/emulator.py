@@ -111,9 +111,7 @@ class EmulatorRecipe(Recipe):
 
 @dataclass(frozen=True, eq=False)
 class Turbulence:
-    """An instrument in the training: its position in the one-hot vector, its optics, and its modes' sigmas at
-    D/r0 = 1.
-    """
+    """An instrument of the training: place in the one-hot vector, optics, modes' sigmas at D/r0 = 1."""
 
     name: str
     number: int
@@ -134,9 +132,7 @@ class Turbulence:
 
 
 class EmulatorTask:
-    """Random triples of object, modes and instrument with their blurred image; and the same for validation,
-    always equal.
-    """
+    """Random objects, modes, instruments with their blurred image; validation is always the same."""
 
     def __init__(self, recipe: EmulatorRecipe, folder: Path) -> None:
         self.recipe = recipe
@@ -174,9 +170,7 @@ class EmulatorTask:
     def batch(
         self, random: np.random.Generator, size: int, patch: int
     ) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
-        """Objects (batch, 1, y, x), modes (batch, mode, y, x) in rad, one-hot instruments (batch,
-        instrument); and images.
-        """
+        """Objects (batch, 1, y, x), modes (batch, mode, y, x) in rad, one-hot instruments; and images."""
         recipe = self.recipe
         # On the device, so that no random numbers travel; seeded by the step's own stream.
         generator = torch.Generator(self.device).manual_seed(int(random.integers(2**62)))
@@ -321,9 +315,7 @@ class EmulatorTask:
     def validation(
         self, turbulence: Turbulence, r0_cm: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Two views of every validation scene and a sky of points, through an uncorrected atmosphere: inputs
-        and images.
-        """
+        """Two views of every validation scene and a sky of points, without correction; and images."""
         random = np.random.default_rng((VALIDATION_SEED, turbulence.number, round(100 * r0_cm)))
         suns = [self._cut(random, [scene]) for scene in self.kept for _ in range(2)]
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))  # the same on every device
@@ -338,9 +330,7 @@ class EmulatorTask:
 
 
 def _in_order(images: torch.Tensor, numbers: npt.NDArray[np.int64]) -> torch.Tensor:
-    """Those of the images (sample, y, x), in that order; indexing with a tensor of numbers would make a GPU
-    wait.
-    """
+    """These images (sample, y, x) in that order; a tensor of numbers would make a GPU wait."""
     return torch.stack([images[number] for number in numbers.tolist()]) if len(numbers) else images[:0]
 
 

@@ -1,6 +1,4 @@
-"""Training Enhance: scenes seen by HMI and by a telescope of twice its aperture (Diaz Baso & Asensio Ramos
-2018, section 2.6).
-"""
+"""Training Enhance: scenes seen by HMI and by twice its aperture (Diaz Baso & Asensio Ramos 2018, 2.6)."""
 
 from __future__ import annotations
 
@@ -91,9 +89,7 @@ class EnhanceTask:
         return low + noise, high
 
     def validate(self, net: nn.Module) -> Mapping[str, float]:
-        """Mean squared error on the validation scenes, and the error (rms) relative to bicubic
-        interpolation's.
-        """
+        """Mean squared error on the validation scenes, and error (rms) over bicubic interpolation's."""
         device = next(net.parameters()).device
         errors, bicubic = [], []
         with torch.inference_mode():
@@ -170,9 +166,7 @@ class EnhanceTrainer:
             start_linear(net)
 
     def record(self, net: nn.Module, task: EnhanceTask, recipe: EnhanceRecipe) -> WeightsRecord:
-        """Errors (rms) relative to bicubic interpolation and to the best Richardson-Lucy, averaged over the
-        validation scenes.
-        """
+        """Errors (rms) over those of bicubic interpolation and of the best Richardson-Lucy, averaged."""
         figures = dict(task.validate(net))
         pairs = validation_pairs(task.validation, recipe.noise)
         with torch.inference_mode():

@@ -53,9 +53,7 @@ class WithHeads(Protocol):
 
 @runtime_checkable
 class Settling(Protocol):
-    """A task that measures the statistics of batch normalisations again: the running ones lag behind the
-    weights.
-    """
+    """Measures the statistics of batch normalisations again: the running ones lag behind the weights."""
 
     def settle(self, net: nn.Module) -> None: ...
 
@@ -174,9 +172,7 @@ def _step(
 
 
 def _hold(net: nn.Module, recipe: Recipe, step: int) -> bool:
-    """Freeze the statistics of batch normalisations from the step on that the recipe gives; returns whether
-    they are frozen.
-    """
+    """Freeze batch normalisations from the recipe's step on; returns whether they are frozen."""
     held = step > (1 - recipe.held) * recipe.steps
     if held:
         for module in net.modules():

@@ -1,6 +1,4 @@
-"""Training the MFBD networks: bursts of the simulator, and the scene at the telescope's diffraction limit as
-the target.
-"""
+"""Training MFBD networks: simulated bursts, and as target the scene at the diffraction limit."""
 
 from __future__ import annotations
 
@@ -97,9 +95,7 @@ class MfbdRecipe(Recipe):
 
 
 class MfbdTask:
-    """Random patches of the training bursts, and the validation bursts whole, in units of the sharpest
-    frame's contrast.
-    """
+    """Random patches of training bursts, validation bursts whole; the sharpest frame's contrast is 1."""
 
     def __init__(self, recipe: MfbdRecipe, folder: Path) -> None:
         self.recipe = recipe
@@ -145,9 +141,7 @@ class MfbdTask:
         return {"loss": float(np.mean(losses)), "relative_to_best_frame": float(np.mean(ratios))}
 
     def error_over_spread(self, net: nn.Module) -> float:
-        """The rms error of a committee's mean over the rms spread of its members, over the validation
-        bursts.
-        """
+        """Rms error of a committee's mean over its members' rms spread, over the validation bursts."""
         random = np.random.default_rng(VALIDATION_SEED)
         errors, spreads = [], []
         with torch.inference_mode():
@@ -169,9 +163,7 @@ class MfbdTask:
         return math.sqrt(sum(errors) / sum(spreads))
 
     def noisy(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """The validation bursts (1, frame, y, x) with always the same noise, and their targets (1, 1, y,
-        x).
-        """
+        """Validation bursts (1, frame, y, x) with the same noise each time; targets (1, 1, y, x)."""
         pairs = []
         for number, burst in enumerate(self.validation):
             random = np.random.default_rng((VALIDATION_SEED, number))
@@ -220,9 +212,7 @@ class MfbdTask:
 
 
 def _weights(frames: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Weights (batch, 1, 1, 1) of the squared errors of bursts (batch, frame, y, x): smaller where the
-    sharpest frame is bad.
-    """
+    """Weights (batch, 1, 1, 1) of squared errors of bursts: smaller if the sharpest frame is bad."""
     return 1 / ((frames[:, :1] - targets).square().mean((1, 2, 3), keepdim=True) + _FLOOR**2)
 
 
@@ -235,9 +225,7 @@ def noise_of(frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
 
 
 def _ordered(random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
-    """Numbers of the frames to use: the sharpest, then the others in random order; sometimes only some,
-    repeated.
-    """
+    """The frames to use: the sharpest, then others in random order; sometimes only some, repeated."""
     kept = int(random.integers(1, count)) if count > 1 and random.random() < _FEWER else count
     chosen = np.concatenate([[0], 1 + random.permutation(count - 1)])[:kept]
     return np.resize(chosen, count)

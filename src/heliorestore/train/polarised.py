@@ -25,9 +25,7 @@ _LIGHT_RMS = 4e-3  # of maps made from light, as in an MHD simulation of emergin
 
 
 def simulated(number: int, seed: int) -> tuple[str, list[Map]]:
-    """Name and maps (y, x) of Q, U and V at three wavelengths of scene `number`, in units of the continuum,
-    seen by a telescope of 1 m.
-    """
+    """Name and maps (y, x) of Q, U, V at three wavelengths, continuum 1, by a telescope of 1 m."""
     random = np.random.default_rng((seed, number))
     line = str(random.choice(list(LINES)))
     pixel = _PIXELS_ARCSEC[number // len(_SCENES) % len(_PIXELS_ARCSEC)]
@@ -67,9 +65,7 @@ def of_light(image: npt.NDArray[np.float64]) -> list[Map]:
 
 
 def noise(random: np.random.Generator, shape: tuple[int, int]) -> Map:
-    """Noise (y, x) of unit standard deviation: white, smoothed, or limited to a telescope's cut-off as by a
-    reconstruction.
-    """
+    """Noise (y, x) of sigma 1: white, smoothed, or cut off by a telescope as in a reconstruction."""
     kind = random.integers(4)
     if kind < 2:
         return random.standard_normal(shape, np.float32)

@@ -1,6 +1,4 @@
-"""Objects besides the Sun from which a blur is learned: random textures, cells with sharp borders, and points
-on a dark sky.
-"""
+"""Objects besides the Sun: random textures, cells with sharp borders, points on a dark sky."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ _CELLS = 40
 
 
 def power_law(count: int, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Noise (count, y, x) whose amplitudes fall as frequency to the power of 1 to 2, some of it with a long
-    tail, from 0 to 1.
-    """
+    """Noise (count, y, x) from 0 to 1, amplitudes as frequency^-1 to -2, some with a long tail."""
     device = generator.device
     frequency = torch.hypot(
         torch.fft.fftfreq(size, device=device)[:, None], torch.fft.rfftfreq(size, device=device)[None, :]
@@ -38,9 +34,7 @@ def cells(count: int, size: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def points(count: int, size: int, generator: torch.Generator, *, margin: int = 0) -> torch.Tensor:
-    """10 to 30 points of 1 to 4 pixels' width on a black sky (count, y, x), none in the `margin`; the
-    brightest has 1.
-    """
+    """10 to 30 points of 1 to 4 pixels on a black sky (count, y, x), off the `margin`, up to 1."""
     device = generator.device
     sky = torch.zeros((count, size, size), device=device)
     most = _POINTS[1]

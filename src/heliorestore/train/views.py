@@ -26,9 +26,7 @@ _GRID_ARCSEC = 0.504 / SAMPLES
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """One scene as HMI (`low`) and as the telescope of twice its aperture (`high`) see it, (y, x) at four
-    samples per HMI pixel.
-    """
+    """A scene by HMI (`low`) and twice its aperture (`high`), (y, x) at four samples per HMI pixel."""
 
     name: str
     low: torch.Tensor
@@ -85,9 +83,7 @@ def observe(name: str, scene: npt.NDArray[np.floating], pixel_arcsec: float) -> 
 
 
 def _resample(spectrum: torch.Tensor, columns: int, shape: tuple[int, int]) -> torch.Tensor:
-    """The image of an rfft2 `spectrum`, `columns` wide, on a grid of `shape`: frequencies are cut off or
-    filled with zeros.
-    """
+    """An rfft2 `spectrum`, `columns` wide, on a grid of `shape`: frequencies cut off or zero-filled."""
     rows = spectrum.shape[0]
     down, across = (min(rows, shape[0]) - 1) // 2, (min(columns, shape[1]) - 1) // 2
     kept = torch.zeros((shape[0], shape[1] // 2 + 1), dtype=spectrum.dtype)

@@ -154,9 +154,7 @@ class State:
 
 @dataclass(frozen=True)
 class Aim:
-    """The loss of a training: `variance` is that of the noise in the network's unit; with `uncertainty` the
-    second head learns too.
-    """
+    """The loss: `variance` is the noise's in the network's unit; `uncertainty` trains the second head."""
 
     loss: Literal["L2", "L1"]
     uncertainty: bool

@@ -19,9 +19,7 @@ _BRIGHT = 2.0  # an image whose median exceeds this many standard deviations is 
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """One object: its Stokes parameter if the label gives it, its `noise` (standard deviation), its median,
-    its signal over the noise.
-    """
+    """One object: its Stokes parameter if labelled, its `noise` (sigma), median, and signal over noise."""
 
     stokes: str
     noise: float
@@ -37,17 +35,13 @@ class Light:
 
 
 def stokes_of(label: str) -> str:
-    """I, Q, U or V if the label of an object ends with it, as labels of cubes with a STOKES axis do; else
-    empty.
-    """
+    """I, Q, U or V if a label ends with it, as those of cubes with a STOKES axis do; else empty."""
     last = label.replace(",", " ").split()[-1:]
     return last[0] if last and last[0] in _STOKES else ""
 
 
 def spectra(burst: Burst) -> list[tuple[int, ...]]:
-    """The objects of every Stokes parameter in the order of their wavelengths; without wavelengths or with
-    gaps a SettingsError.
-    """
+    """The objects of every Stokes parameter by wavelength; a SettingsError where some are missing."""
     groups: dict[str, list[int]] = {}
     for number, label in enumerate(burst.labels):
         groups.setdefault(stokes_of(label), []).append(number)
@@ -98,9 +92,7 @@ def light_of(burst: Burst, number: int) -> Light:
 
 
 def block_means(residual: npt.NDArray[np.floating], side: int = 16) -> npt.NDArray[np.float64]:
-    """Means (y, x) over squares of `side` pixels of an image; for white noise of standard deviation s their
-    rms is s / side.
-    """
+    """Means (y, x) over squares of `side` pixels; for white noise of sigma s their rms is s / side."""
     rows, columns = (n // side * side for n in residual.shape)
     blocks = np.asarray(residual[:rows, :columns], np.float64).reshape(
         rows // side, side, columns // side, side
@@ -123,17 +115,13 @@ def statistics(residual: FloatArray, noise: float, side: int = 16) -> dict[str, 
 
 
 def _deviation(values: npt.NDArray[np.float64]) -> float:
-    """The standard deviation of the noise from the median modulus, which signals in a minority of the pixels
-    do not change.
-    """
+    """Sigma of the noise from the median modulus, which signals in a minority of pixels do not change."""
     good = values[np.isfinite(values)]
     return float(np.median(np.abs(good - np.median(good)))) / _GAUSSIAN_MAD if good.size else 0.0
 
 
 def _detail(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """An image (y, x) without its mean over the good pixels of a box around every pixel; white noise keeps
-    its standard deviation.
-    """
+    """An image minus its mean over the good pixels around each; white noise keeps its sigma."""
     side = min(_BOX, *(n if n % 2 else n - 1 for n in image.shape))
     good = np.isfinite(image)
     values, count = _box_sums(np.where(good, image, 0.0), side), _box_sums(good.astype(np.float64), side)
@@ -142,9 +130,7 @@ def _detail(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _box_sums(image: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float64]:
-    """Sums over a square of `side` pixels (odd) around every pixel (y, x) of an image continued by
-    reflection.
-    """
+    """Sums over a square of `side` pixels (odd) around every pixel of an image continued by reflection."""
     total = np.pad(image, side // 2, mode="symmetric")
     for axis in (0, 1):
         # Running sums: the cost does not depend on the size of the box.

@@ -23,9 +23,7 @@ TILE = 256  # pixels, a multiple of the network's stride
 
 @dataclass(eq=False)
 class Job:
-    """A burst and its network; `images`, `residual` and `coverage` (object, y, x) belong to the frame that is
-    shown.
-    """
+    """A burst and its network; `images`, `residual`, `coverage` (object, y, x) are of the shown frame."""
 
     burst: Burst
     net: Denoiser
@@ -65,9 +63,7 @@ class Job:
         self.coverage[list(group)] = 1
 
     def denoised(self, group: Group, frame: int, passes: int = 0) -> tuple[FloatArray, FloatArray]:
-        """Denoised images (channel, y, x) in the burst's unit and, with `passes`, their standard
-        deviations.
-        """
+        """Denoised images (channel, y, x) in the burst's unit and, with `passes`, their sigmas."""
         noisy = self.read(group, frame)
 
         def run(images: torch.Tensor) -> torch.Tensor:

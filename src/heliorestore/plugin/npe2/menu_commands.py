@@ -9,9 +9,7 @@ FITS_PATTERNS = tuple(f"*{suffix}" for suffix in SUFFIXES if suffix.startswith((
 
 
 def use_for_fits() -> None:
-    """Make this plugin the one that opens FITS files, by drag and drop too; napari's own shows only the first
-    plane.
-    """
+    """Make this plugin open FITS files, dropped ones too: napari's own shows only the first plane."""
     from napari.settings import get_settings
     from napari.utils.notifications import show_info
 

@@ -33,9 +33,7 @@ def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
 
 
 def save(path: Path, layers: Sequence[LayerData]) -> Path:
-    """Write a snapshot if all layers show one, else each layer as an image extension; tool layers are left
-    out.
-    """
+    """Write a snapshot if all layers show one, else each as an image extension; no tool layers."""
     layers = [layer for layer in layers if is_exported(layer[1].get("metadata", {}))]
     if other := [str(arguments.get("name", "a layer")) for _, arguments, kind in layers if kind != "image"]:
         raise RestorationError(
@@ -96,9 +94,7 @@ def _pixels(data: Any) -> Any:
 
 
 def _header(arguments: Mapping[str, Any]) -> fits.Header:
-    """The original header of the layer, without cards that describe the array; else scale and unit as a
-    WCS.
-    """
+    """The layer's original header, without cards that describe the array; else scale and unit as a WCS."""
     metadata = arguments.get("metadata", {})
     record, object_ = metadata.get(TAG), metadata.get("object", 0)
     if isinstance(record, Burst) and record.headers:

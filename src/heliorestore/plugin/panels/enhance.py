@@ -1,6 +1,4 @@
-"""The panel of Enhance: a before/after split over the result, and Richardson-Lucy on a button to compare
-with.
-"""
+"""The panel of Enhance: a before/after split of the result, and Richardson-Lucy to compare with."""
 
 from __future__ import annotations
 
@@ -86,9 +84,7 @@ class EnhanceWidget(RestoreWidget):
             self.comparison.stop()
 
     def _show_border(self, *_: Any) -> None:
-        """The slider stands where the border does, at 0 where there is none; the border goes with its
-        input.
-        """
+        """The slider stands where the border does, at 0 without one; the border goes with its input."""
         pair = self._before_and_after()
         if pair != self._split_pair:
             self._end_split()

@@ -1,6 +1,4 @@
-"""A run on the whole field whose state is saved: started, continued when a setting changes, resumed after a
-crash.
-"""
+"""A run on the whole field, saved as it goes: started, continued with new settings, resumed."""
 
 from __future__ import annotations
 
@@ -83,9 +81,7 @@ class FieldRun(QObject):
             self._begin(dataclasses.replace(self.job, settings=settings), self.layers, further=True)
 
     def follow(self, knobs: Settings) -> None:
-        """Show the result as it would be with these settings; a run that has ended continues with them
-        soon.
-        """
+        """Show the result as with these settings; a run that has ended soon continues with them."""
         if self.layers is None or self.job is None or type(knobs) is not type(self.job.settings):
             return
         self.layers.look_ahead()
@@ -118,18 +114,14 @@ class FieldRun(QObject):
         self._panel.run_panel.start(job, layers, paused=paused, further=further)
 
     def _can_go_on(self, knobs: Settings) -> bool:
-        """Whether these settings differ from those of the last run in live ones only, and its layers and
-        state are still there.
-        """
+        """Whether only live settings differ from the last run's, and its layers and state are there."""
         if self.job is None or self.layers is None or self.job.autosave is None:
             return False
         there = any(layer in self._panel.viewer.layers for layer in self.layers.layers.values())
         return there and self.job.autosave.state.exists() and not knobs.unlike(self.job.settings, live=False)
 
     def _changed(self, knobs: Settings) -> bool:
-        """Whether a live setting that changes the result is not what the last iteration had, or more
-        iterations are wanted.
-        """
+        """Whether a live setting differs from the last iteration's, or more iterations are wanted."""
         from heliorestore.methods.base import settings_at
 
         snapshot = self._panel.run_panel.snapshot

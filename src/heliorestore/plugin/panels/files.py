@@ -56,9 +56,7 @@ class Files(QObject):
             self.open_paths(names)
 
     def open_paths(self, paths: Sequence[str | Path], then: Callable[[], None] | None = None) -> None:
-        """Read the files in a thread, add their layers and tick them; several files are one burst. Then call
-        `then`.
-        """
+        """Read files in a thread, several as one burst, add and tick their layers, then call `then`."""
         from heliorestore.plugin.npe2.readers import load_layers
 
         start_task(
@@ -69,9 +67,7 @@ class Files(QObject):
         )
 
     def export(self, path: str | Path | None = None, snapshot: Snapshot | None = None) -> None:
-        """Write a result, by default the latest, with its provenance, in a thread; without a path ask for
-        one.
-        """
+        """Write a result, by default the latest, in a thread; without a path ask for one."""
         if (snapshot := snapshot or self._panel.run_panel.snapshot) is None:
             return
         if path is None:

@@ -82,9 +82,7 @@ class FrameViews(QObject):
                 layers.move(layers.index(tool.layer), len(layers))
 
     def _probed(self, place: tuple[float, float]) -> Probed | None:
-        """The result at a place (y, x) of the field: that of the preview box where it is on, else that of the
-        last run.
-        """
+        """The result at a place (y, x): that of the preview box where it is on, else the last run's."""
         snapshot, preview = self._panel.run_panel.snapshot, self._panel.preview
         if preview is not None and preview.snapshot is not None:
             snapshot, outer = preview.snapshot, preview.outer

@@ -1,6 +1,4 @@
-"""The panel of MFBD by a network: the committee's spread over the result, and MOMFBD on a button to compare
-with.
-"""
+"""The panel of MFBD: the committee's spread over the result, and MOMFBD to compare with."""
 
 from __future__ import annotations
 
@@ -49,9 +47,7 @@ class MfbdWidget(RestoreWidget):
         start_beside(self, MomfbdSettings(iterations=int(self.iterations.value())))
 
     def show_spread(self, shown: bool) -> None:
-        """Show or hide the spread of the committee over the latest result, for the objects that are
-        visible.
-        """
+        """Show or hide the committee's spread over the latest result, for visible objects."""
         layers = (
             {}
             if self._latest is None

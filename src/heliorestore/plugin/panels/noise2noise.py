@@ -1,6 +1,4 @@
-"""The panel of Noise2Noise: fit to the series on a button, the frame on the slider, and the statistics of the
-residual.
-"""
+"""The panel of Noise2Noise: fit to the series, frame on the slider, statistics of the residual."""
 
 from __future__ import annotations
 
@@ -117,9 +115,7 @@ class DenoiseWidget(RestoreWidget):
         return "\n".join(lines[:6])
 
     def _follow_slider(self, event: Any = None) -> None:
-        """The frame on the time slider is the one that is denoised first, and shown while a network is
-        fitted.
-        """
+        """The frame on the time slider is denoised first, and shown while a network is fitted."""
         step = self.viewer.dims.current_step
         chosen = self.layer_list.chosen()
         if self.form is None or len(step) < 3 or not chosen or chosen[0].ndim < 3:
@@ -129,9 +125,7 @@ class DenoiseWidget(RestoreWidget):
             field.set(int(step[-3]))
 
     def _show_series(self, outcome: Any = None) -> None:
-        """Once the whole series is there, it takes the place of the one frame, and the time slider moves
-        both.
-        """
+        """The finished series takes the place of the one frame, and the time slider moves both."""
         frames = {
             layer.metadata["object"]: layer for layer in self._results() if layer.metadata["kind"] == SERIES
         }

@@ -1,6 +1,4 @@
-"""The box of the field that a panel restores first: ticked, it follows settings, instrument and its own
-place.
-"""
+"""The part of the field that is restored first: it follows settings, instrument and its own place."""
 
 from __future__ import annotations
 

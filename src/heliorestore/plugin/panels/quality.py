@@ -57,9 +57,7 @@ _LIKENESS = {
 
 
 class QualityWidget(QWidget):
-    """Measures the selected image layers, or the topmost visible one, in a thread, and again when they
-    change.
-    """
+    """Measures the selected layers, or the topmost visible one, in a thread, when they change."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()

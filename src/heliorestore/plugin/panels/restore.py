@@ -1,6 +1,4 @@
-"""The generic restoration panel: it knows no method by name; a panel for one method names it and adds to
-it.
-"""
+"""The generic restoration panel knows no method by name; a method's own panel adds to it."""
 
 from __future__ import annotations
 

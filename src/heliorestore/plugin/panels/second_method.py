@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 def start_beside(panel: RestoreWidget, settings: Settings) -> None:
-    """Run the method of the settings on what the panel would restore, into layers of its own; what is wrong
-    is said in the panel.
-    """
+    """Run a second method on the panel's input, into layers of its own; the panel says what is wrong."""
     if panel.run_panel.busy:
         return
     try:

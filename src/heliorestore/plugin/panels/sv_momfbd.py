@@ -1,6 +1,4 @@
-"""The panel of SV-MOMFBD: knobs that act while it runs, a preview box, mode maps, the residual and the PSF of
-the frame shown.
-"""
+"""The panel of SV-MOMFBD: live knobs, a preview box, mode maps, residual and PSF of the shown frame."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ GROUPS = {
 
 
 class SvMomfbdWidget(RestoreWidget):
-    """SV-MOMFBD, steered while it runs: a run on the whole field, the preview box, and what is seen of the
-    frame on the slider.
-    """
+    """SV-MOMFBD, steered while it runs: the field, the preview box, and what is seen of a frame."""
 
     method: ClassVar[str | None] = "sv-momfbd"
     groups: ClassVar[Mapping[str, Sequence[str]] | None] = GROUPS

@@ -59,9 +59,7 @@ class UnfinishedRuns(Section):
 
 
 def open_input(panel: Panel, restart: Restart, then: Callable[[], None]) -> None:
-    """Tick the layers of a run's input in the panel, open its files first if they are not open, and call
-    `then`.
-    """
+    """Tick a run's input in the panel, opening its files if they are not open, and call `then`."""
     paths = restart.paths()
     layers = [
         layer
@@ -77,9 +75,7 @@ def open_input(panel: Panel, restart: Restart, then: Callable[[], None]) -> None
 
 
 def fill_in(panel: Panel, restart: Restart) -> None:
-    """Show the settings of a run in the panel and what else was chosen for it; what this version lacks is a
-    SettingsError.
-    """
+    """Show a run's settings and choices in the panel; what this version lacks is a SettingsError."""
     if panel.form is None:
         return
     settings = from_rows(panel.form.settings_class, restart.rows)

@@ -13,9 +13,7 @@ from heliorestore.settings import Settings, options, to_flags
 def as_command(
     whole: Burst, part: Burst, settings: Settings, *, instrument: str, device: str, seed: int
 ) -> str:
-    """The `heliorestore` command that restores `part` of the burst `whole` with these settings, quoted for a
-    shell.
-    """
+    """The `heliorestore` command that restores `part` of the burst `whole`, quoted for a shell."""
     words = ["heliorestore", settings.method, *_paths(whole), "-o", _output(whole)]
     if instrument:
         words += ["--instrument", instrument]

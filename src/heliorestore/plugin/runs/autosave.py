@@ -74,9 +74,7 @@ class Restart:
 
 
 class Autosave:
-    """The files of one restoration; a worker keeps them up to date, the panel deletes them when the run has
-    ended.
-    """
+    """The files of one restoration: a worker updates them, the panel deletes them when it has ended."""
 
     def __init__(self, name: str, restart: Restart) -> None:
         self.name, self.restart = name, restart
@@ -92,9 +90,7 @@ class Autosave:
         return folder() / f"{self.name}.json"
 
     def note(self, snapshot: Snapshot, settings: Settings) -> None:
-        """Save the progress of the run, if its state has been written or a setting has changed since the last
-        time.
-        """
+        """Save the progress if the state has been written or a setting has changed since last time."""
         try:
             written = self.state.stat().st_mtime_ns
         except FileNotFoundError:
@@ -137,9 +133,7 @@ def folder() -> Path:
 
 
 def begin(burst: Burst, settings: Settings, **known: Any) -> tuple[Autosave | None, str]:
-    """Save a run that is about to begin; `known` are further fields of `Restart`. The text is a warning, or
-    empty.
-    """
+    """Save a run that is about to begin; `known` goes to `Restart`. Returns a warning, or nothing."""
     sources = tuple((str(source.path), source.size, source.mtime_ns) for source in burst.sources)
     restart = Restart(
         method=settings.method,
@@ -167,9 +161,7 @@ def begin(burst: Burst, settings: Settings, **known: Any) -> tuple[Autosave | No
 
 
 def unfinished(method: str) -> list[Autosave]:
-    """The runs of a method that were interrupted and can be resumed, the latest first; useless files are
-    deleted.
-    """
+    """A method's interrupted runs that can be resumed, latest first; useless files are deleted."""
     found = []
     try:
         paths = list(folder().glob("*.json"))

@@ -95,9 +95,7 @@ class BoxLayers(LiveLayers):
         super().show(snapshot)
 
     def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
-        """With the contrast limits of the field around it: otherwise the box would show a border that is not
-        on the Sun.
-        """
+        """With the contrast limits of the field around it: else its border would seem to be on the Sun."""
         data, arguments, _ = snapshot_layer(key, array, snapshot, self.name, self._placements[key[1]])
         ours = [
             self._viewer.layers.index(each) for each in self.layers.values() if each in self._viewer.layers

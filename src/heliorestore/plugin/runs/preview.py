@@ -54,9 +54,7 @@ class Rectangle:
 
 
 class Box:
-    """A Shapes layer with one rectangle over the field, in the field's own pixels; the user drags it and its
-    corners.
-    """
+    """A Shapes layer with one rectangle in the field's own pixels; the user drags it and its corners."""
 
     def __init__(self, viewer: Any, over: Any, shape: tuple[int, int], changed: Callable[[], None]) -> None:
         self._viewer, self._shape = viewer, shape

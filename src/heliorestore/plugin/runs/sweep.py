@@ -43,9 +43,7 @@ def parse_values(option: Option, text: str) -> tuple[float, ...]:
 
 
 def suggested_ends(option: Option) -> tuple[float, float]:
-    """First and last of the suggested values: the default divided and multiplied by 10, or by 4 for whole
-    numbers.
-    """
+    """Suggested first and last value: the default over and times 10, or 4 for whole numbers."""
     whole = option.type is int
     factor = 4 if whole else 10
     middle = (
@@ -62,9 +60,7 @@ def suggested_ends(option: Option) -> tuple[float, float]:
 
 
 def spaced_values(option: Option, low: float, high: float, count: int) -> str:
-    """Values from low to high as text, evenly spaced on a logarithmic scale, to three digits; whole numbers
-    are not repeated.
-    """
+    """Values from low to high as text, even in their logarithm, three digits, none repeated."""
     if not (0 < low < high and count >= 2):
         raise SettingsError(
             f"Values from {low:g} to {high:g} in {count} steps: the first must be positive "
@@ -100,9 +96,7 @@ class Sweep:
 
 
 class SweepLayers:
-    """The stack of a sweep: one layer (value, y, x) per object; axes that the viewer has already lie in
-    between: (value, t, y, x).
-    """
+    """The stack of a sweep: a layer (value, y, x) per object; the viewer's other axes lie between."""
 
     def __init__(self, viewer: Any, name: str, sweep: Sweep, inputs: Sequence[Any]) -> None:
         self.viewer, self._name, self.sweep = viewer, name, sweep

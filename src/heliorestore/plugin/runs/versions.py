@@ -1,6 +1,4 @@
-"""Results in the viewer as versions: a list of them, and a copy of the current one that later iterations do
-not change.
-"""
+"""Results as versions: a list of them, and a copy of the current one that stays as it is."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ class Version:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The latest snapshot that the layers show: a version does not keep the older ones of a running run
-        in memory.
-        """
+        """The latest snapshot that the layers show: older ones of a run need not stay in memory."""
         images = [layer for layer in self.layers if layer.metadata.get("kind") == "image"] or self.layers
         latest: Snapshot = max((layer.metadata[TAG] for layer in images), key=lambda snapshot: snapshot.step)
         return latest
@@ -160,9 +156,7 @@ def delete(viewer: Any, version: Version) -> None:
 
 
 def _key(layer: Any, snapshot: Snapshot) -> Any:
-    """The key that the layers of one result share: the name of a kept version, or the settings record of a
-    run.
-    """
+    """What the layers of one result share: a kept version's name, or a run's record of settings."""
     if VERSION in layer.metadata:
         return layer.metadata[VERSION]
     # All snapshots of a run share one settings record, and no other run has it.

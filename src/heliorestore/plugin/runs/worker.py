@@ -242,9 +242,7 @@ class RestoreWorker(Task):
             self._tell("arrived")
 
     def _wait(self, *, hold: bool = False) -> Settings | None:
-        """Wait while paused, or on hold until settings arrive; return the live settings for the next
-        iteration.
-        """
+        """Wait while paused, or on hold until settings arrive; return the next iteration's settings."""
 
         def stays() -> bool:
             return not self.abort_requested and (
@@ -268,9 +266,7 @@ class RestoreWorker(Task):
 def start_task(
     title: str, work: Callable[[], Any], ended: Callable[[Outcome], None], *, listed: bool = True
 ) -> Task:
-    """Run a function in a thread and call `ended` in the GUI thread; while a listed task runs, closing the
-    window asks first.
-    """
+    """Run `work` in a thread, `ended` in the GUI thread; closing the window asks while it is listed."""
     _widen_pool()
     if listed:
         return create_worker(title, work, _worker_class=Task, _connect={"ended": ended}, _ignore_errors=True)
@@ -281,9 +277,7 @@ def start_task(
 
 
 class Latest:
-    """Runs one function after another in a thread; of the requests that come while one runs, only the last is
-    served.
-    """
+    """Runs functions one by one in a thread; of those asked for meanwhile only the last is run."""
 
     def __init__(self, title: str, done: Callable[[Outcome], None]) -> None:
         self._title, self._done = title, done

@@ -1,6 +1,4 @@
-"""One image left of a divider that can be dragged, the layers below right of it: before and after in one
-picture.
-"""
+"""One image left of a divider that can be dragged, the layers below right of it."""
 
 from __future__ import annotations
 

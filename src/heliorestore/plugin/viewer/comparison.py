@@ -1,6 +1,4 @@
-"""Two image layers compared: in turns, with a divider, as their difference, or side by side; switching it off
-restores everything.
-"""
+"""Two image layers in turns, with a divider, as difference, side by side; off restores everything."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ class How(Enum):
 
 @dataclass(frozen=True)
 class _Before:
-    """The viewer's state before the comparison: visibility, contrast limits with their ranges, and the
-    grid.
-    """
+    """The viewer before the comparison: visibility, contrast limits with their ranges, the grid."""
 
     visible: list[tuple[Any, bool]]
     limits: list[tuple[Any, tuple[float, float], tuple[float, float]]]
@@ -79,9 +75,7 @@ class Comparison(QObject):
         part: float = 0.5,
         linked: bool = True,
     ) -> None:
-        """Compare two layers; an earlier comparison is undone first. Layers that cannot be compared are a
-        BurstError.
-        """
+        """Compare two layers and end an earlier comparison; a BurstError where they cannot be compared."""
         self._undo()
         try:
             self._check(how, first, second)
@@ -162,9 +156,7 @@ class Comparison(QObject):
         grid.enabled, grid.shape, grid.stride = before.grid
 
     def _link(self, first: Any, second: Any) -> None:
-        """Show all with the contrast limits of the first; napari's own links are not used, because the user
-        may have some.
-        """
+        """Give all the first one's contrast limits; napari's own links stay free for the user."""
         self._alike = [layer for layer in (first, second, self.split.layer) if layer is not None]
         for layer in self._alike:
             layer.contrast_limits = first.contrast_limits

@@ -48,9 +48,7 @@ def cut_levels(image: npt.NDArray[Any], how: float | str) -> tuple[float, float]
 
 
 def apply_cuts(viewer: Any, how: float | str) -> int:
-    """Set the contrast limits of the selected image layers, of all visible ones if none is selected; return
-    how many they are.
-    """
+    """Set the limits of the selected image layers, or all visible ones; return how many they are."""
     selected = [layer for layer in viewer.layers if layer in viewer.layers.selection and is_image(layer)]
     layers = selected or [layer for layer in viewer.layers if layer.visible and is_image(layer)]
     for layer in layers:

@@ -29,9 +29,7 @@ class HelpLayer:
         return self._layer if self._layer is not None and self._layer in self._viewer.layers else None
 
     def show(self, data: Any, arguments: Mapping[str, Any]) -> Any:
-        """Show this image on top of all others; `arguments` are those of an image layer, including contrast
-        limits.
-        """
+        """Show this image above all others; `arguments` are an image layer's, with contrast limits."""
         layers = self._viewer.layers
         selected, active = list(layers.selection), layers.selection.active
         # the range first: limits outside of it would only widen it

@@ -13,9 +13,7 @@ from heliorestore.plugin.viewer.gl_context import guard_removals
 def insert_quietly(
     viewer: Any, data: Any, arguments: Mapping[str, Any], kind: str = "image", place: int | None = None
 ) -> Any:
-    """Make a layer, put it at `place` of the viewer's list, on top by default, and return the viewer's
-    reference to it.
-    """
+    """Put a new layer at `place` of the viewer's list, on top by default; return the viewer's own."""
     guard_removals(viewer)
     before, step = viewer.dims.ndim, tuple(viewer.dims.current_step)
     selected = list(viewer.layers.selection)

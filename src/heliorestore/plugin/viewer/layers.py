@@ -233,9 +233,7 @@ def snapshot_metadata(key: Key, array: npt.NDArray[np.float32], snapshot: Snapsh
 
 
 def burst_of(layers: Sequence[Any]) -> Burst:
-    """The burst that layers show: the original one if it was not changed, else one made from their pixels,
-    one object per layer.
-    """
+    """The burst that layers show: the original if unchanged, else one of their pixels, an object each."""
     if not layers:
         raise BurstError("No image layer is chosen: tick one in the list, or open a file.")
     if (whole := common_burst(layers)) is not None:
@@ -287,9 +285,7 @@ def hint(layer: Any) -> str:
 
 
 def is_restorable(layer: Any) -> bool:
-    """Whether a layer can be the input of a restoration: an image with two or three axes that is not a
-    map.
-    """
+    """Whether a layer can be restored: an image with two or three axes that is not a map."""
     kind = layer.metadata.get("kind", "image")
     # `__class__` sees through the proxy that napari hands to plugins, `type` does not.
     return layer.__class__.__name__ == "Image" and not layer.rgb and 2 <= layer.ndim <= 3 and kind == "image"
@@ -324,9 +320,7 @@ def _finite_sample(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _frames_of_object(burst: Burst, object_: int) -> Any:
-    """(frame, y, x) of one object: numpy arrays directly, everything else through dask, one frame at a
-    time.
-    """
+    """(frame, y, x) of an object: numpy arrays directly, else through dask, one frame at a time."""
     frames = burst.frames
     if isinstance(frames, np.ndarray) and frames.dtype.isnative:
         return frames[object_]

@@ -91,9 +91,7 @@ class ResultLayers:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Update some of the waiting layers, at least one; the others follow in the next turn of the event
-        loop.
-        """
+        """Update one waiting layer at least; the others follow in the next turns of the event loop."""
         shown = {} if self.last is None else self._pictures(self.last)
         # Mouse and keys are served between two turns.
         end = time.monotonic() + _TURN_S
@@ -174,9 +172,7 @@ def _room(first: tuple[float, float], second: tuple[float, float], array: Any) -
 
 
 def _wide_range(array: Any, limits: tuple[float, float]) -> tuple[float, float]:
-    """The range of the contrast slider: that of the data, and half as much on either side for later
-    iterations.
-    """
+    """The range of the contrast slider: the data's, and half as much on either side for what comes."""
     finite = array[np.isfinite(array)]
     low, high = float(finite.min(initial=limits[0])), float(finite.max(initial=limits[1]))
     return low - 0.5 * (high - low), high + 0.5 * (high - low)

@@ -35,9 +35,7 @@ def tool_layer(viewer: Any, tool: Tool, make: Callable[..., Any], data: Any, loo
 
 
 def take_out(viewer: Any, tool: Tool, data: Any, looks: Mapping[str, Any], place: int | None = None) -> Any:
-    """Show the hidden layer of this tool, at `place` of the viewer's list, on top by default; None if there
-    is none.
-    """
+    """Show this tool's hidden layer at `place` of the list, on top by default; None if there is none."""
     layer = next((each for each in viewer.layers if each.metadata.get(_AWAY) == tool), None)
     if layer is not None:
         layer.data = data

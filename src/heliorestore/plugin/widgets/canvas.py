@@ -15,9 +15,7 @@ _TEXT_PT = 8.0
 
 
 class Canvas(FigureCanvasQTAgg):
-    """A figure in the colours of the theme; `compose` fills it again when it is visible and stale: also after
-    a resize or a change of theme.
-    """
+    """A figure in the theme's colours; `compose` fills it when it is visible and stale or resized."""
 
     def __init__(self, compose: Callable[[Figure], None]) -> None:
         super().__init__(Figure(dpi=100))

@@ -1,6 +1,4 @@
-"""Notice at once that a panel was closed: Qt's `destroyed` comes only after Python's garbage collection, much
-later.
-"""
+"""Notice at once that a panel was closed: Qt's `destroyed` waits for Python's garbage collection."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ class _Watch(QObject):
         return False
 
     def _look(self) -> None:
-        """A dock that begins to float is hidden for a moment, and a window that is minimised does not hide
-        its docks.
-        """
+        """A dock that begins to float is hidden for a moment, and a minimised window's docks are not."""
         dock = self._panel.parentWidget()
         if dock is not None and dock.isHidden():
             self._act()
@@ -41,7 +37,5 @@ def when_closed(panel: QWidget, act: Callable[[], None]) -> None:
 
 
 def when_taken_out(panel: QWidget, act: Callable[[], None]) -> None:
-    """Call `act` when the panel is removed from its dock, as when the dock is closed; hiding does not
-    count.
-    """
+    """Call `act` when the panel leaves its dock, as when the dock is closed; hiding does not count."""
     _Watch(panel, act, hiding=False)

@@ -83,9 +83,7 @@ class InstrumentBox(QWidget):
         self._choose()
 
     def text(self) -> str:
-        """The instrument as `Instrument.parse` and `--instrument` take it; empty if the file's own is
-        used.
-        """
+        """The instrument as `Instrument.parse` and `--instrument` take it; empty for the file's own."""
         key = self.choice.currentData()
         changed = [
             f"{name}={edit.text().strip()}"
@@ -106,9 +104,7 @@ class InstrumentBox(QWidget):
         self._tell()
 
     def apply(self, burst: Burst) -> Burst:
-        """The burst with the chosen instrument; a SettingsError says what is still unknown and where to enter
-        it.
-        """
+        """The burst with the chosen instrument; a SettingsError says what to enter, and where."""
         text = self.text()
         known = burst.with_instrument(text) if text else burst
         if self._needed:

@@ -1,6 +1,4 @@
-"""The input of a restoration: a list of the viewer's image layers to tick, and slices of frames and
-objects.
-"""
+"""The input of a restoration: image layers to tick, and slices of frames and objects."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _ROWS_SHOWN = 3
 
 
 class LayerList(QListWidget):
-    """The image layers of a viewer with ticks; it follows layers that are added, removed, moved or
-    renamed.
-    """
+    """A viewer's image layers with ticks; it follows those added, removed, moved or renamed."""
 
     changed = Signal()
 

@@ -27,9 +27,7 @@ class IntBox(QSpinBox):
 
 
 class FloatBox(QDoubleSpinBox):
-    """A float written as short as possible, also as 1e-3; the box keeps every bit of the value that was
-    set.
-    """
+    """A float written as short as possible, also as 1e-3; it keeps every bit of what was set."""
 
     def __init__(self, minimum: float | None = None, maximum: float | None = None) -> None:
         super().__init__()
@@ -80,9 +78,7 @@ class FloatBox(QDoubleSpinBox):
 
 
 class SlideNumber(QWidget):
-    """A slider with a number beside it, which also accepts values beyond the slider; on a logarithmic scale
-    by default.
-    """
+    """A slider, logarithmic by default, and a number that may also lie beyond the slider."""
 
     valueChanged = Signal(float)
 

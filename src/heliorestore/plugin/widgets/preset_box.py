@@ -18,9 +18,7 @@ _NONE = "preset…"
 
 
 class PresetBox(QWidget):
-    """A menu of presets for a method; the settings of the chosen one are handed to `show`, those to save come
-    from `settings`.
-    """
+    """A menu of a method's presets: the chosen one goes to `show`, `settings` gives what is saved."""
 
     def __init__(self, show: Callable[[Settings], None], settings: Callable[[], Settings]) -> None:
         super().__init__()

@@ -93,9 +93,7 @@ class Probed:
 
 
 class ProbeBox(QWidget):
-    """A box to tick, and then the PSF at the point with its figures; `find` returns the result at a place of
-    the field.
-    """
+    """A box to tick, and then the PSF at the point; `find` returns the result at a place."""
 
     def __init__(
         self,
@@ -180,9 +178,7 @@ class ProbeBox(QWidget):
 
 
 class PsfView(QWidget):
-    """Draws a PSF on a square-root scale with a bar in arcsec and the circle of the telescope's first dark
-    ring.
-    """
+    """A PSF on a square-root scale with a bar in arcsec and the telescope's first dark ring."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,4 @@
-"""Run, pause, step, stop: the buttons, the progress and the loss curve of the one restoration a panel
-runs.
-"""
+"""Run, pause, step, stop: buttons, progress and loss curve of a panel's one restoration."""
 
 from __future__ import annotations
 

@@ -81,9 +81,7 @@ class Slots(QWidget):
 
 
 class _WheelScrolls(QObject):
-    """Lets the wheel act only on the widget with the focus: over any other editor it scrolls the panel
-    instead of changing a value.
-    """
+    """The wheel acts only on the widget with the focus, and over any other it scrolls the panel."""
 
     def __init__(self, area: QScrollArea, inside: QWidget) -> None:
         super().__init__(inside)
@@ -115,9 +113,7 @@ class _WheelScrolls(QObject):
 
 
 def scroll(panel: QWidget, inside: QWidget) -> None:
-    """Fill a panel with a widget that scrolls up and down where it is too long for the window, also with the
-    wheel over an editor.
-    """
+    """Fill a panel with a widget that scrolls, by the wheel too, where it is too long for the window."""
     area = QScrollArea()
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

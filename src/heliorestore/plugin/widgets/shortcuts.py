@@ -16,9 +16,7 @@ SHORTCUTS = {
 
 
 def bind_keys(viewer: Any, run_panel: RunPanel) -> None:
-    """Bind the keys to the buttons of this panel and mention them in the tooltips; a disabled button ignores
-    its key.
-    """
+    """Bind keys to this panel's buttons and say so in tooltips; a disabled button ignores its key."""
     for key, name in SHORTCUTS.items():
         button = getattr(run_panel, f"{name}_button")
         viewer.bind_key(key, lambda _viewer, button=button: button.click(), overwrite=True)

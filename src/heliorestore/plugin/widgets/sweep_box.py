@@ -31,9 +31,7 @@ from heliorestore.settings import Option, Settings
 
 
 class SweepBox(QWidget):
-    """Runs `job` once for every value through the panel's own run buttons; Stop ends the sweep and keeps its
-    results.
-    """
+    """Runs `job` for every value by the panel's run buttons; Stop ends it and keeps its results."""
 
     began = Signal()
 

@@ -1,6 +1,4 @@
-"""The versions in a panel: the results of the viewer in a list, to keep, rename, delete, export and go back
-to.
-"""
+"""A panel's versions: the results in the viewer, to keep, rename, delete, export, go back to."""
 
 from __future__ import annotations
 

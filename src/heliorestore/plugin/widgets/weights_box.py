@@ -7,9 +7,7 @@ from qtpy.QtWidgets import QComboBox, QLineEdit
 
 
 class WeightsBox(QComboBox):
-    """Takes the name of weights or a file's path; when opened, it lists the weights that are available for
-    this kind of network.
-    """
+    """The name of weights or a file's path; it lists those available for this kind of network."""
 
     def __init__(self, networks: str) -> None:
         super().__init__()
