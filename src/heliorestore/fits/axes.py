@@ -85,9 +85,8 @@ def axes_of(image: Image) -> Axes:
     longer = [axis for axis in range(len(shape) - 2) if shape[axis] > 1]
     if len(longer) + 2 > _MOST_AXES:
         raise BurstError(
-            f"{image.path}: HDU {image.number} has the shape {shape}, more axes than (object, frame, y, x), "
-            "and no CTYPE that "
-            f"names them; CTYPEn may be WAVE, STOKES or TIME."
+            f"{image.path}: HDU {image.number} has the shape {shape}, more axes than (object, frame, y, "
+            "x), and no CTYPE that names them; CTYPEn may be WAVE, STOKES or TIME."
         )
     last = len(shape)
     leading = list(range(last - 2))[-2:] if len(longer) < 2 else longer

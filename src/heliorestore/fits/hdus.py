@@ -100,9 +100,8 @@ def scan(file: BinaryIO, path: Path) -> list[Hdu]:
         data_size = _data_size(cards, path, len(hdus))
         if data_at + data_size > end:
             raise BurstError(
-                f"{path} is cut off: HDU {len(hdus)} has {data_size} bytes of data by its header, but the "
-                "file ends after "
-                f"{max(end - data_at, 0)} of them; copy it again."
+                f"{path} is cut off: HDU {len(hdus)} has {data_size} bytes of data by its header, but "
+                f"the file ends after {max(end - data_at, 0)} of them; copy it again."
             )
         hdus.append(Hdu(len(hdus), cards, at, len(text), data_at, data_size))
         at = data_at + math.ceil(data_size / BLOCK) * BLOCK
@@ -287,9 +286,8 @@ def _tile_code(hdu: Hdu, shape: tuple[int, ...], path: Path) -> str:
     )
     if largest > most or math.prod(shape) > max(_MOST_TILED_PIXELS, 64 * _PIXELS_PER_BYTE * hdu.data_size):
         raise BurstError(
-            f"{path} is damaged or hostile: HDU {hdu.number} claims an image of {shape} pixels in tiles of "
-            f"{tile} "
-            f"out of {hdu.data_size} compressed bytes."
+            f"{path} is damaged or hostile: HDU {hdu.number} claims an image of {shape} pixels in tiles "
+            f"of {tile} out of {hdu.data_size} compressed bytes."
         )
     return code
 

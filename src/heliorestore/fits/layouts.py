@@ -101,8 +101,7 @@ class Plan:
             )
             raise BurstError(
                 f"The images differ in shape: {_where(first)} has {first.shape[2:]} and {_where(other)} "
-                f"{other.shape[2:]} pixels (y, x); "
-                f"a burst has one shape, so read them separately."
+                f"{other.shape[2:]} pixels (y, x); a burst has one shape, so read them separately."
             )
         if len({piece.shape[0] for group in self.groups for piece in group}) > 1 and any(
             len(group) > 1 for group in self.groups

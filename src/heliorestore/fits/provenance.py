@@ -346,6 +346,5 @@ def find_source(source: Source, beside: Path) -> Path:
             return place
     raise BurstError(
         f"{found[0]} is not the file that was restored: its SHA-256 differs from the recorded "
-        f"{source.sha256[:12]}...; "
-        f"put the original into {beside}."
+        f"{source.sha256[:12]}...; put the original into {beside}."
     )

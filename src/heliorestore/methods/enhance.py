@@ -238,10 +238,9 @@ def _about_limb(mu: npt.NDArray[np.float64] | None, lowest: float) -> list[str]:
         ]
     if mu is not None and (nearest := float(np.nanmin(mu))) < _LIMB_MU:
         return [
-            f"The field reaches mu = {nearest:.2f}: limb darkening was divided out for the network and put "
-            "back, and what lies off the "
-            f"limb is left out. Below mu = {_LIMB_MU} the contrast is too small for the network: expect "
-            "artefacts there."
+            f"The field reaches mu = {nearest:.2f}: limb darkening was divided out for the network and "
+            f"put back, and what lies off the limb is left out. Below mu = {_LIMB_MU} the contrast is "
+            "too small for the network: expect artefacts there."
         ]
     return []
 
@@ -281,11 +280,9 @@ def _keep_flux(burst: Burst, number: int, observed: FloatArray, image: FloatArra
     free, kept = (_misfit(observed - each, observed) for each in (seen, factor * seen))
     image *= factor
     return (
-        f"The unsigned flux had grown by {growth - 1:.1%}: the whole field was scaled by {factor:.3f} to "
-        "keep it within "
-        f"{_MOST_FLUX - 1:.1%}. Observed again, it differs from the input by {kept:.1%}, unscaled by "
-        f"{free:.1%} "
-        "(--no-keep-flux leaves it as the network gave it)."
+        f"The unsigned flux had grown by {growth - 1:.1%}: the whole field was scaled by {factor:.3f} "
+        f"to keep it within {_MOST_FLUX - 1:.1%}. Observed again, it differs from the input by "
+        f"{kept:.1%}, unscaled by {free:.1%} (--no-keep-flux leaves it as the network gave it)."
     )
 
 

@@ -233,8 +233,7 @@ def _network(settings: DenoiseSettings, channels: int) -> tuple[Denoiser, str, s
     if not isinstance(loaded, Denoiser):
         raise WeightsError(
             f"The weights {settings.weights} are of the network {record.architecture}; denoising needs "
-            "weights of its own networks, "
-            f"such as {BUNDLED}."
+            f"weights of its own networks, such as {BUNDLED}."
         )
     if loaded.channels != channels:
         raise SettingsError(

@@ -206,8 +206,7 @@ class FilterFlow:
         if modes.ndim != 4 or tuple(modes.shape[2:]) != self.grid:
             raise SettingsError(
                 f"The modes have the shape {tuple(modes.shape)}; an image of {self.shape} at a step of "
-                f"{self.step} pixels needs "
-                f"(frame, mode, {self.grid[0]}, {self.grid[1]})."
+                f"{self.step} pixels needs (frame, mode, {self.grid[0]}, {self.grid[1]})."
             )
         most = min(len(optics.modes) for optics in self.optics)
         if modes.shape[1] > most:

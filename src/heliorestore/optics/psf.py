@@ -87,8 +87,7 @@ def make_optics(
     if not math.isclose(basis.aperture.diameter_m, known.diameter_m, rel_tol=1e-6):
         raise SettingsError(
             f"The modes are those of an aperture of {basis.aperture.diameter_m:g} m, but {known.name} "
-            "has one of "
-            f"{known.diameter_m:g} m: make them with Aperture.of(instrument)."
+            f"has one of {known.diameter_m:g} m: make them with Aperture.of(instrument)."
         )
     diameter = check_sampling(known) * size
     axis = pupil_coordinates(diameter)

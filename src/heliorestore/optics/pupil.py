@@ -103,9 +103,8 @@ def check_sampling(instrument: Instrument) -> float:
         critical = pixel * 0.5 / fraction
         raise SettingsError(
             f"{known.name} has pixels of {pixel:.4g} arcsec, but {known.diameter_m:g} m at "
-            f"{known.wavelength_nm:g} nm need "
-            f"{critical:.4g} arcsec (lambda/2D) and at most {critical * COARSEST:.4g}: check pixel_arcsec, "
-            "wavelength_nm and diameter_m."
+            f"{known.wavelength_nm:g} nm need {critical:.4g} arcsec (lambda/2D) and at most "
+            f"{critical * COARSEST:.4g}: check pixel_arcsec, wavelength_nm and diameter_m."
         )
     return fraction
 

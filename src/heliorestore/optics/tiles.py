@@ -52,9 +52,8 @@ class Tiling:
     def __post_init__(self) -> None:
         if not (self.margin >= 0 and 2 * self.margin <= self.overlap < self.tile):
             raise SettingsError(
-                f"Tiles of {self.tile} pixels overlap by {self.overlap} with margins of {self.margin}; the "
-                "overlap must hold two "
-                "margins and be smaller than the tile."
+                f"Tiles of {self.tile} pixels overlap by {self.overlap} with margins of {self.margin}; "
+                "the overlap must hold two margins and be smaller than the tile."
             )
         if min(self.shape) < 1 or self.zoom < 1:
             raise SettingsError(

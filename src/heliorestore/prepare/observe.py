@@ -250,9 +250,8 @@ def preparation(burst: Burst, observation: Observation) -> tuple[str, ...]:
     if observation.distortion is not None:
         found = observation.distortion
         messages.append(
-            f"The frames were destretched every {found.step} pixels: displacements of {found.rms:.2f} pixels "
-            "rms along an axis, "
-            f"{found.largest:.1f} at most."
+            f"The frames were destretched every {found.step} pixels: displacements of {found.rms:.2f} "
+            f"pixels rms along an axis, {found.largest:.1f} at most."
         )
     return tuple(messages)
 
@@ -302,9 +301,8 @@ def _measured(burst: Burst, stream: Stream, selection: Selection) -> Observation
         level = float(total.sum(dtype=torch.float64)) / int(counts[object_].sum(dtype=torch.int64))
         if not level > 0:
             raise BurstError(
-                f"{burst.labels[object_]} has a mean of {level:.4g}; blind deconvolution needs an intensity "
-                "image: "
-                "choose others with --objects."
+                f"{burst.labels[object_]} has a mean of {level:.4g}; blind deconvolution needs an "
+                "intensity image: choose others with --objects."
             )
         # The median: a single frame with clouds or defects does not decide.
         scales[object_], sigmas[object_] = level, float(np.median(noise)) / level

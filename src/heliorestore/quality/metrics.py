@@ -199,9 +199,8 @@ def on_equal_pixels(image: Image, reference: Image) -> tuple[Array, Array]:
     factor, rest = divmod(finer.shape[0], coarser.shape[0])
     if rest or finer.shape != tuple(factor * n for n in coarser.shape):
         raise BurstError(
-            f"The images are {_size(first)} and {_size(second)}: they can be compared if their sizes are "
-            "equal or one is a whole multiple "
-            "of the other."
+            f"The images are {_size(first)} and {_size(second)}: they can be compared if their sizes "
+            "are equal or one is a whole multiple of the other."
         )
     averaged = finer.reshape(coarser.shape[0], factor, coarser.shape[1], factor).mean((1, 3))
     return (averaged, second) if finer is first else (first, averaged)

@@ -67,8 +67,7 @@ class DenoiseRecipe(Recipe):
         if not 0 <= self.files_share <= 1 or (self.files_share and not self.files):
             raise SettingsError(
                 f"The recipe's files_share is {self.files_share} with {len(self.files)} files; it is a "
-                "fraction between 0 and 1 of the "
-                "patches, and needs files that they come from."
+                "fraction between 0 and 1 of the patches, and needs files that they come from."
             )
         for name in ("files", "validation_files"):
             object.__setattr__(self, name, tuple(scene_file(table) for table in getattr(self, name)))

@@ -372,9 +372,8 @@ class EmulatorTrainer:
             pixel_arcsec=(min(scales), max(scales)),
             quality=dict(task.validate(net)),
             quality_note=(
-                f"loss is eq. 11; NMSE of eq. 12 over {len(task.kept)} scenes that were not trained on, two "
-                "views each, "
-                f"and a sky of points, for every instrument and r0 of "
+                f"loss is eq. 11; NMSE of eq. 12 over {len(task.kept)} scenes that were not trained on, "
+                "two views each, and a sky of points, for every instrument and r0 of "
                 f"{', '.join(f'{r0:g}' for r0 in recipe.validation_r0_cm)} cm, uncorrected but for "
                 f"{1 - recipe.tilts:.0%} of the tilts"
             ),

@@ -186,10 +186,9 @@ class EnhanceTrainer:
                 "error_relative_to_best_richardson_lucy": float(np.mean(ratios)),
             },
             quality_note=(
-                f"means over {len(pairs)} simulated HMI images with known truth, of scenes that were not "
-                "trained on: "
-                f"{', '.join(views.name for views in task.validation)}; noise {recipe.noise}; "
-                "Richardson-Lucy at its best of 300 iterations"
+                f"means over {len(pairs)} simulated HMI images with known truth, of scenes that were "
+                f"not trained on: {', '.join(views.name for views in task.validation)}; noise "
+                f"{recipe.noise}; Richardson-Lucy at its best of 300 iterations"
             ),
         )
 

@@ -263,12 +263,11 @@ class MfbdTrainer:
                 "error_over_spread": task.error_over_spread(net),
             },
             quality_note=(
-                f"means over {len(task.validation)} simulated bursts of {recipe.frames} frames of scenes "
-                "that were not trained on, with "
-                f"r0 between {recipe.r0_cm[0]:g} and {recipe.r0_cm[1]:g} cm at 500 nm and noise between "
-                f"{recipe.noise[0]:g} and "
-                f"{recipe.noise[1]:g} of the mean; the truth is moved by the mean distortion of the frames; "
-                f"error_over_spread is that of a committee of {ORIENTATIONS}"
+                f"means over {len(task.validation)} simulated bursts of {recipe.frames} frames of "
+                f"scenes that were not trained on, with r0 between {recipe.r0_cm[0]:g} and "
+                f"{recipe.r0_cm[1]:g} cm at 500 nm and noise between {recipe.noise[0]:g} and "
+                f"{recipe.noise[1]:g} of the mean; the truth is moved by the mean distortion of the "
+                f"frames; error_over_spread is that of a committee of {ORIENTATIONS}"
             ),
         )
 

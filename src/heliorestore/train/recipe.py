@@ -50,9 +50,8 @@ class Recipe:
         if not self.learning_rate > 0 or not fractions or self.warmup < 0 or self.l2 < 0:
             raise SettingsError(
                 f"The recipe has learning_rate {self.learning_rate}, warmup {self.warmup}, cooldown "
-                f"{self.cooldown}, held {self.held} and "
-                f"l2 {self.l2}; the rate must be positive, cooldown and held between 0 and 1, the others not "
-                "negative."
+                f"{self.cooldown}, held {self.held} and l2 {self.l2}; the rate must be positive, "
+                "cooldown and held between 0 and 1, the others not negative."
             )
         if self.precision not in ("float32", "bfloat16"):
             raise SettingsError(

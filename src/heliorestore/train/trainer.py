@@ -94,9 +94,8 @@ def finish(
         recipe=dataclasses.asdict(recipe),
         training=(
             f"{progress.step} steps of {recipe.batch} patches of {recipe.patch} pixels in "
-            f"{progress.seconds:.0f} s; "
-            f"the weights are those of step {progress.best_step}, which had the smallest validation "
-            f"loss{began}"
+            f"{progress.seconds:.0f} s; the weights are those of step {progress.best_step}, which had "
+            f"the smallest validation loss{began}"
         ),
     )
     return weights.save(net, record, output, half=recipe.half)

@@ -277,9 +277,8 @@ def hint(layer: Any) -> str:
     foreign = TAG not in layer.metadata and layer.source.reader_plugin in ("napari", "builtins")
     if foreign and path.lower().endswith((".fits", ".fit", ".fts", ".fits.gz", ".fits.fz")):
         return (
-            f"{layer.name} was opened by napari's own reader, which shows only the first plane of a cube and "
-            "drops the header: "
-            "open the file with Open FITS... instead."
+            f"{layer.name} was opened by napari's own reader, which shows only the first plane of a "
+            "cube and drops the header: open the file with Open FITS... instead."
         )
     return ""
 
