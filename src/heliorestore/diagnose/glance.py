@@ -69,6 +69,7 @@ def glance(snapshot: Snapshot, settings: SvMomfbdSettings) -> FloatArray:
         limit = cutoff(optics.instrument)
         seen = _summed(wavefronts, all_optics, object_, snapshot.maps["modes"].array)
         edges = torch.linspace(0, 1, len(seen)) * limit
+        # The small number keeps frequencies beyond the cut-off from dividing by 0.
         total = torch.from_numpy(np.interp(frequencies.numpy(), edges.numpy(), seen)).float() + 1e-3
         ratio = (total + before.lambda_object * penalised) / (total + after.lambda_object * penalised)
         old, new = (
@@ -96,6 +97,7 @@ def _summed(
 ) -> npt.NDArray[np.float64]:
     """|OTF|^2 at frequencies from 0 to the cut-off, summed over frames, averaged over angle and nodes."""
     modes = modes[np.isfinite(modes[:, 0, 0, 0])]  # frames that were left out have none
+    # A few frames and nodes give the mean well enough, away from the borders.
     frames, _, rows, columns = modes.shape
     some = np.unique(np.linspace(0, frames - 1, _FRAMES).astype(int))
     places = [np.unique(np.linspace(n // 4, n - 1 - n // 4, _NODES).astype(int)) for n in (rows, columns)]

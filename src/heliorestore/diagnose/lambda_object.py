@@ -121,12 +121,14 @@ def prepare(burst: Burst, settings: SvMomfbdSettings, *, device: str, size: int)
         start="patches",
         optimiser="alternating",
         iterations=settings.patch_iterations + _REFINED,
+        # A short run of its own: it neither ends early nor touches the user's state.
         checkpoint="",
         stop_early=False,
         residual_frame=None,
     )
     fitted = _fitted(part, fit, device)
     observation = observe(part, place, align=fit.align)
+    # The run's own choice of frames and their alignment, so that modes and frames belong together.
     known = torch.from_numpy(observation.of_used(fitted.maps["modes"].array)).to(place)
     return Prepared(_aligned(part, observation), fitted_wavefronts(fitted, fit).to(place), known, fit)
 
@@ -165,6 +167,7 @@ def _solutions(
     their mean.
     """
     device = modes.device
+    # Already aligned; half of the frames would have another mean.
     observation = observe(burst, device, align=False)
     flow = Flow(
         observation,
@@ -186,6 +189,7 @@ def _solutions(
             torch.fft.irfft2(torch.fft.rfft2(image) * otf, s=observation.shape)
             for image, otf in zip(images, through, strict=True)
         ]
+        # The edge pixels are barely constrained by data, and would decide.
         inner = torch.stack(seen)[:, _BORDER:-_BORDER, _BORDER:-_BORDER] * observation.scales[:, None, None]
         solved.append(inner.cpu().numpy().astype(np.float64))
     return np.stack(solved)
@@ -203,6 +207,7 @@ def _weighed(halves: list[Array], present: float) -> Suggestion:
         np.mean((one - other[-1]) ** 2, axis=(-2, -1)) for one, other in ((first, second), (second, first))
     ]
     difference = np.mean((crossed[0] + crossed[1]) / 2 / signal, axis=-1)
+    # What the same value makes of noise alone: the object is the same in both.
     noise = np.mean(np.mean((first - second) ** 2, axis=(-2, -1)) / signal, axis=-1)
     best = int(np.argmin(difference))
     value = _smoothest(difference, (1 + _EQUAL) * float(difference[best]))
@@ -227,5 +232,7 @@ def _smoothest(difference: Array, limit: float) -> float:
     first = int(np.argmax(difference <= limit))
     if first == 0:
         return GRID[0]
+    # The difference falls from one value of the grid to the next: a straight line finds where it is at
+    # the limit.
     part = (limit - difference[first]) / (difference[first - 1] - difference[first])
     return float(f"{GRID[first] * (GRID[first - 1] / GRID[first]) ** part:.2g}")

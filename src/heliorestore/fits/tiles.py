@@ -81,10 +81,12 @@ def _read(file: BinaryIO, image: Image, key: tuple[int | slice, ...]) -> npt.NDA
     lead, chosen = next((axis, k) for axis, k in enumerate(key) if isinstance(k, slice))
     fixed = [int(k) // t for k, t in zip(key[:lead], tile, strict=False)]  # type: ignore[arg-type]  # before `lead` are whole numbers
     before = int(np.ravel_multi_index([*fixed, 0], counts[: lead + 1])) if lead else 0
+    # Rows of the table for a step along that axis.
     rest = math.prod(counts[lead + 1 :])
     wanted = range(shape[lead])[chosen]
     low, high = min(wanted), max(wanted) + 1
     first, last = low // tile[lead], (high - 1) // tile[lead] + 1
+    # Some rows of tiles at a time: the decoded block is in memory beside its parts.
     many = max(1, _AT_ONCE // (math.prod(tile[: lead + 1]) * math.prod(shape[lead + 1 :])))
     parts = []
     for start in range(first, last, many):
@@ -154,6 +156,7 @@ def _columns(cards: Mapping[str, Any]) -> tuple[list[_Column], int]:
         elif name in _STREAMS:
             raise _Damage(f"column {name} has the form {form[0]}")
         at += repeat * _SIZE[form[2]] if form[2] != "X" else math.ceil(repeat / 8)
+    # Descriptors would otherwise be read, and replaced, at the wrong bytes.
     if at != cards.get("NAXIS1") or not found:
         raise _Damage(f"the columns have {at} bytes and a row of the table {cards.get('NAXIS1')}")
     return found, at

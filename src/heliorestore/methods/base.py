@@ -102,6 +102,7 @@ def stream(
     sent: Settings | None = None
     last, halved = start, 0
     while True:
+        # An error in the caller ends the method too, so that its checkpoint and its tensors are let go.
         with closing(source):
             try:
                 while True:
@@ -112,6 +113,7 @@ def stream(
                     last = dataclasses.replace(snapshot, run=run, history=history.columns, messages=messages)
                     # Closed here, it leaves by GeneratorExit, and `closing` ends the method.
                     sent = yield last
+                    # Only live settings change, and what the run changed by itself stays changed.
                     if sent is not None:
                         sent = settings = settings.with_live(_as_running(sent, asked, settings))
             except StopIteration:
@@ -211,6 +213,7 @@ def replay(
     if reason := gap(history, settings):
         raise RestorationError(reason)
     last: Snapshot | None = None
+    # A restart begins a stream of its own, from the result before it.
     for first, end in pairwise([0, *restarts(history), len(rows)]):
         with closing(stream(burst, rows[first], device=device, seed=seed, start=last)) as source:
             sent: Settings | None = None

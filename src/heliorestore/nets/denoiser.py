@@ -17,7 +17,7 @@ Padding = Literal["reflect", "zeros"]
 MULTIPLE = 4  # two halvings
 SMALLEST = 8  # pixels: a smaller image has nothing left to reflect after two halvings
 DROPOUT = 0.01
-_VARIANCE_LAYERS = 8
+_VARIANCE_LAYERS = 8  # of the second head, without pooling
 
 
 class Denoiser(nn.Module):
@@ -86,6 +86,7 @@ class Denoiser(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         found = _cropped(self._found(_padded(images)), images)
+        # The noise is easier to learn than the image: zero is already a fair guess.
         return images - found if self.residual else found
 
     def with_variance(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,6 +100,7 @@ class Denoiser(nn.Module):
         # In units of the noise signals reach hundreds; for the uncertainty of a pixel only their order of
         # magnitude matters.
         x = self._block(self.variance[:-1], _padded(torch.asinh(images) if self.residual else images))
+        # The modulus bounds the log variance from above and leaves a gradient on both sides.
         return _cropped(self.highest - _precisely(self.variance[-1], x).abs(), images)
 
     def _found(self, x: torch.Tensor) -> torch.Tensor:
@@ -125,6 +127,7 @@ class Denoiser(nn.Module):
         do.
         """
         x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        # One pixel below and to the right: a 2 x 2 kernel takes one pixel off.
         edge = nn.functional.pad(x, (0, 1, 0, 1), mode="reflect" if self.padding == "reflect" else "constant")
         return nn.functional.relu(layer(edge), inplace=True)
 

@@ -26,7 +26,7 @@ PUBLISHED_INSTRUMENTS = ("chromis-3934", "crisp-6302,wavelength_nm=617.3", "cris
 BASIS: Kind = "kl-tilt"
 """Pure tilts first, as in the published code and `methods.blind.wavefronts`."""
 LEVELS = 4
-_SMOOTH_PX = 16.0
+_SMOOTH_PX = 16.0  # sigma of what a blur only moves
 _TYPICAL_D_OVER_R0 = 10.0  # modes of this turbulence enter the network with unit variance
 
 
@@ -42,6 +42,7 @@ class Film(nn.Module):
         self.net = nn.Sequential(*layers, nn.Linear(hidden, 2))
 
     def forward(self, instrument: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # One factor and one offset for all channels and layers, as published.
         gamma, beta = self.net(instrument)[:, :, None, None, None].unbind(1)
         return gamma, beta
 
@@ -195,6 +196,7 @@ class Emulator(nn.Module):
         places = []
         for axis, n in ((-1, images.shape[-1]), (-2, images.shape[-2])):
             pixel = torch.arange(n, dtype=images.dtype, device=images.device)
+            # The image at a pixel comes from where the light was: the opposite of the shift.
             along = (pixel if axis == -1 else pixel[:, None]) - shift[:, 0 if axis == -1 else 1]
             # grid_sample counts from -1 to 1 between the centres of the outermost pixels.
             places.append(2 * along / max(1, n - 1) - 1)
@@ -243,6 +245,7 @@ def _smooth(images: torch.Tensor) -> torch.Tensor:
 def _gaussian(n: int, like: torch.Tensor) -> torch.Tensor:
     """Weights (pixel, pixel) along an axis; every row sums to one."""
     pixel = torch.arange(n, dtype=like.dtype, device=like.device)
+    # What lies outside has no weight, and the rest is normalised: a constant stays.
     weights = torch.exp(-(pixel[:, None] - pixel[None, :]).square() / (2 * _SMOOTH_PX**2))
     return weights / weights.sum(1, keepdim=True)
 
@@ -254,6 +257,7 @@ def _tilt_pixels(instruments: Sequence[str]) -> torch.Tensor:
     found = []
     for text in instruments:
         instrument = Instrument.parse(text)
+        # The slope near the edge in units of the radius; a pure tilt has it everywhere.
         tilt = make_basis(2, Aperture.of(instrument), BASIS).sample(
             np.array([0.0, 0.0]), np.array([0.9, 1.0])
         )[0]
@@ -263,6 +267,7 @@ def _tilt_pixels(instruments: Sequence[str]) -> torch.Tensor:
 
 def _whitening() -> torch.Tensor:
     sigmas = torch.tensor(make_basis(MODES, kind=BASIS).variances, dtype=torch.float32).sqrt()
+    # Amplitudes grow as (D/r0)^(5/6), variances as its square.
     scale: torch.Tensor = 1 / (sigmas * _TYPICAL_D_OVER_R0 ** (5 / 6))
     return scale
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 _BN_EPS = 1e-3  # Keras' default, with which the published networks were trained
-_BN_MOMENTUM = 0.01
+_BN_MOMENTUM = 0.01  # Keras' 0.99, counted from the other side
 
 
 class ResidualBlock(nn.Module):
@@ -52,6 +52,7 @@ class Enhance(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x0 = torch.relu(self.first(images))
         x = self.last_bn(self.last(self.blocks(x0))) + x0
+        # Repeated pixels and a convolution instead of a transposed one, which leaves a chequerboard.
         x = torch.relu(self.fine(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")))
         # An intensity of 1 with a contrast of some percent needs more digits than half precision has.
         # not every torch knows autocast on mps

@@ -72,6 +72,7 @@ def fill(net: nn.Module, layers: list[KerasLayer]) -> None:
     """Put the layers' weights into the network, or report the layer where they do not fit."""
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    # Convolutions and norms are counted apart, for a file may list a norm before its convolution.
     made = sorted(layers, key=_made)
     of_file = (
         [layer for layer in made if layer.is_convolution],

@@ -211,6 +211,7 @@ def turned(images: torch.Tensor, number: int) -> torch.Tensor:
     eight.
     """
     after = images.rot90(number, (-2, -1))
+    # Four turns and their mirror images are all symmetries of a square: seeing prefers none of them.
     return after.flip(-1) if number % ORIENTATIONS > 3 else after
 
 
@@ -238,6 +239,7 @@ def start_open(net: nn.Module) -> None:
     nn.init.zeros_(last.weight)
     if last.bias is not None:
         nn.init.zeros_(last.bias)
+    # Nearly the whole image then lies above zero, where a rectifier changes nothing.
     nn.init.constant_(first.bn.bias, _OPEN)
 
 
@@ -248,6 +250,7 @@ def _rectified(x: torch.Tensor, margin: int) -> torch.Tensor:
     """ReLU and reflected border in one pass over the memory, half as costly as a small convolution."""
     rows, columns = x.shape[-2:]
     shape = (*x.shape[:2], rows + 2 * margin, columns + 2 * margin)
+    # Columns first, then whole rows, so that the corners are reflected twice.
     padded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     inner = padded[..., margin : margin + rows, :]
     torch.clamp_min(x, 0, out=inner[..., margin : margin + columns])
@@ -275,5 +278,6 @@ def _corrected(image: torch.Tensor, features: torch.Tensor, last: nn.Conv2d) -> 
     """Image plus the last layer's correction in full precision: half has too few digits for this."""
     # not every torch knows autocast on mps
     with torch.autocast("cuda" if image.is_cuda else "cpu", enabled=False):
+        # The network only corrects: at zero output its result is the sharpest frame.
         out: torch.Tensor = image.to(last.weight.dtype) + last(features.to(last.weight.dtype))
     return out

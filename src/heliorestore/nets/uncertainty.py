@@ -33,6 +33,7 @@ def uncertain_image(net: Denoiser, images: torch.Tensor, passes: int) -> tuple[t
         finally:
             net.monte_carlo = False
     mean = total / passes
+    # The unbiased variance of the passes; rounding can make it slightly negative.
     epistemic = (squares - passes * mean.square()).clamp(min=0) / max(passes - 1, 1)
     return denoised, torch.sqrt(epistemic + aleatoric / passes)
 

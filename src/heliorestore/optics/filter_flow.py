@@ -179,6 +179,7 @@ class FilterFlow:
     def _canvas_adjoint(self, canvas: torch.Tensor, group: _Group) -> torch.Tensor:
         objects = extend_adjoint(group.plan.canvas_adjoint(canvas), group.plan.size, self.borders)
         return (
+            # The transpose of cutting the spare margins off: zeros where they were.
             torch.nn.functional.pad(objects, self._spare(group) * 2) if self.borders == "given" else objects
         )
 
@@ -191,6 +192,7 @@ class FilterFlow:
         """Images of all groups in the order of the objects."""
         # Groups gather their objects, so the images come out in another order than the objects.
         order = [index for group in self._groups for index in group.members]
+        # Most bursts need no gathering, which copies all images.
         if order == list(range(len(order))):
             return torch.cat(parts) if len(parts) > 1 else parts[0]
         inverse = sorted(range(len(order)), key=order.__getitem__)
@@ -320,6 +322,7 @@ class _Flow(torch.autograd.Function):
         return _images(plan, canvas, nodes_of, len(coefficients))
 
     @staticmethod
+    # The backward pass is written without autograd: asked for a second derivative, torch must raise.
     @once_differentiable
     def backward(ctx: Any, images: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         canvas, coefficients = ctx.saved_tensors

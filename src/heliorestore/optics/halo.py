@@ -17,7 +17,7 @@ import torch
 from heliorestore.optics.modes import MOST_MODES, Basis, make_basis, noll_residual
 from heliorestore.optics.pupil import Aperture, FloatArray, pupil_coordinates, transmission
 
-_PUPIL_PX = 64
+_PUPIL_PX = 64  # across the aperture, where structure functions are sampled
 _MODES = 300  # of the sum over the modes left out
 
 
@@ -30,6 +30,8 @@ def halo_transfer(basis: Basis, d_over_r0: float, phase_scale: float, v: torch.T
     distances, structure = _structure(basis.aperture, basis.count)
     # Variances go as (D/r0)^(5/3), and phases as the inverse wavelength.
     power = d_over_r0 ** (5 / 3) * phase_scale**2
+    # At the frequency u two points of the aperture lambda u apart interfere: v is that distance in
+    # diameters.
     values = np.exp(-0.5 * power * np.interp(v.double().cpu().numpy(), distances, structure))
     return torch.from_numpy(values).to(v)
 
@@ -50,6 +52,7 @@ def mode_blur(basis: Basis, variances: FloatArray, phase_scale: float, v: torch.
 @functools.lru_cache(maxsize=8)
 def _structure(aperture: Aperture, count: int) -> tuple[FloatArray, FloatArray]:
     """Distances in diameters, structure function of what the first modes leave, rad^2 at D/r0 = 1."""
+    # Of many fitted modes as many again are summed one by one: the strongest are those that come next.
     many = max(_MODES, min(2 * count, MOST_MODES))
     basis = make_basis(many, aperture)
     distances, structures = _structures(basis)
@@ -73,6 +76,7 @@ def _structures(basis: Basis) -> tuple[FloatArray, FloatArray]:
     distance = np.hypot(shift[:, None], shift[None, :])
     seen = overlap > 0.02 * overlap.max()  # where less of the apertures overlaps the mean says nothing
     edges = np.linspace(0, 1, _PUPIL_PX // 2 + 1)
+    # It counts from 1; what lies outside all rings is dropped with the first and the last number.
     ring = np.digitize(distance[seen], edges)
     counts = np.bincount(ring, minlength=edges.size + 1)[1:-1]
     full = counts > 0
@@ -82,6 +86,8 @@ def _structures(basis: Basis) -> tuple[FloatArray, FloatArray]:
         # remain.
         square = np.fft.rfft2(open_ * mode**2, (size, size))
         product = np.fft.rfft2(open_ * mode, (size, size))
+        # Sums over the overlap of f(x)^2 - f(x) f(x + r); with -r they give the square of the
+        # difference.
         correlation = np.fft.irfft2(square * open_spectrum.conj() - np.abs(product) ** 2, (size, size))
         # The mean over the overlap of (f(x) - f(x + r))^2, the same for r and -r.
         both = correlation + np.roll(np.flip(correlation), (1, 1), (0, 1))

@@ -105,6 +105,7 @@ def noll_residual(removed: int, *, radial_orders: int = 4000) -> float:
     # parity will do.
     in_order = (done + 1) * (done + 2) // 2 - removed
     left = in_order * _covariance(done, done, done % 2) if in_order else 0.0
+    # A radial order n has n + 1 Zernikes, all of the same variance.
     return left + sum((n + 1) * _covariance(n, n, n % 2) for n in range(done + 1, radial_orders))
 
 
@@ -186,6 +187,7 @@ def _block(
         projector = np.eye(len(members))
         pure = tilts[tilts.any(1)] if kind == "kl-tilt" else tilts[:0]
         if len(pure):
+            # The tilts orthonormal over the aperture.
             pure = np.linalg.solve(np.linalg.cholesky(pure @ gram @ pure.T), pure)
             # Takes the tilts off every other function, orthogonally over the aperture.
             projector -= pure.T @ (pure @ gram)
@@ -219,6 +221,7 @@ def _gram(orders: list[tuple[int, int]], aperture: Aperture) -> tuple[FloatArray
         values = _radial(m, [n for n, _ in orders], radius)
         # With r^2 as the variable, products of two polynomials of degree n have degree n: the quadrature is
         # exact.
+        # Legendre's weights sum to 2.
         gram = (values * weights / 2) @ values.T * (0.5 if m else 1.0)  # the mean of cos^2 around a circle
         means = values @ weights / 2 if m == 0 else np.zeros(len(orders))
         return gram - np.outer(means, means), means
@@ -237,6 +240,7 @@ def _open_fraction(aperture: Aperture, radius: FloatArray, angles: FloatArray) -
     """Fraction (radius, angle) of each arc between two angles that the vanes leave open."""
     open_ = np.ones((radius.size, angles.size))
     spacing = angles[1] - angles[0]
+    # Seen from the centre, at a radius r a vane of width w covers asin(w / (D r)) on either side.
     half = np.arcsin(np.minimum(1, aperture.vane_width_m / aperture.diameter_m / radius))[:, None]
     for k in range(aperture.vanes):
         vane = math.radians(aperture.vane_angle_deg) + 2 * math.pi * k / aperture.vanes
@@ -270,6 +274,7 @@ def _radial(m: int, orders: list[int], radius: FloatArray) -> FloatArray:
     """
     t = 2 * radius**2 - 1
     previous, current = np.zeros_like(t), np.ones_like(t)
+    # Upwards from order 0: powers of r would cancel each other at high orders.
     polynomials = [current]
     for k in range(1, (max(orders) - m) // 2 + 1):
         s = 2 * k + m  # Abramowitz & Stegun 22.7.1 with alpha = 0, beta = m

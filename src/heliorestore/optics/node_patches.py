@@ -52,10 +52,12 @@ class NodePatches:
     def values_kept(self, optics: Optics) -> int:
         """Complex numbers per frame that are kept for a gradient without `checkpoint`."""
         rows, columns = self.grid
+        # Transfer function, light in the image and light in the pupil box of every node.
         return rows * columns * (self.length * (self.length // 2 + 1) + optics.field**2 + optics.side**2)
 
     def window(self, like: torch.Tensor) -> torch.Tensor:
         """Hat function (2 step, 2 step) of a node; those of neighbours sum to one."""
+        # It begins at 0: a node's own pixel sees that node alone.
         rising = torch.arange(self.step, device=like.device, dtype=like.dtype) / self.step
         hat = torch.cat([rising, 1 - rising])
         return hat[:, None] * hat[None, :]
@@ -99,6 +101,7 @@ class NodePatches:
 
     def sheet(self, like: torch.Tensor, objects: int, frames: int) -> torch.Tensor:
         rows, columns = self.grid
+        # One block more than nodes: a node's patch reaches a step to either side.
         return like.new_zeros(objects, frames, rows + 1, self.step, columns + 1, self.step)
 
     def images(self, sheet: torch.Tensor) -> torch.Tensor:
@@ -107,6 +110,7 @@ class NodePatches:
 
     def images_adjoint(self, images: torch.Tensor) -> torch.Tensor:
         sheet = self.sheet(images, *images.shape[:2])
+        # `images` is a view of the sheet, so copying into it is the transpose of taking it out.
         self.images(sheet.view(sheet.shape)).copy_(images)
         return sheet
 

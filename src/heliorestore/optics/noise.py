@@ -10,7 +10,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 _FEWEST = 64  # frequencies beyond the cut-off; with fewer the noise there is not estimated
-_BINS = 8
+_BINS = 8  # of the frequencies beyond the cut-off, with a straight line through their logarithms
 _GAUSSIAN_MAD = 0.6744897501960817  # median |x| of a unit Gaussian
 
 
@@ -65,6 +65,7 @@ def estimate_noise(image: npt.NDArray[np.floating], cutoff: float | None = None)
     values = np.where(good, image, 0.0).astype(np.float64)
     window = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[None, 1:-1] * good
     values = np.where(good, values - np.average(values, weights=window), 0.0)
+    # Normalised so that white noise has the power sigma^2 at every frequency.
     power = np.abs(np.fft.rfft2(values * window)) ** 2 / np.sum(window**2)
     square, level = _levels(frequency[beyond] ** 2, power[beyond])
     # A bin without any power has no logarithm: the image was filtered, and only the mean can be given.
@@ -74,6 +75,7 @@ def estimate_noise(image: npt.NDArray[np.floating], cutoff: float | None = None)
     # A slope that is not clearly negative is no smoothing: the noise is white.
     if slope > -max(3 * slope_error, 0.5):
         return Noise(float(np.sqrt(np.exp(np.mean(np.log(level))))))
+    # ln power = const - (2 pi s)^2 k^2: the slope gives s, and the constant the noise at k = 0.
     correlation = float(np.sqrt(-slope) / (2 * np.pi))
     at_zero = np.exp(np.mean(np.log(level)) - slope * square.mean())
     return Noise(float(np.sqrt(at_zero * np.mean(_smoothing_power(frequency, correlation)))), correlation)

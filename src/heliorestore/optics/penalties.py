@@ -59,6 +59,7 @@ def gradient_adjoint(parts: torch.Tensor) -> torch.Tensor:
 
 def _kernel(like: torch.Tensor, axis: int) -> torch.Tensor:
     place = torch.arange(-1, 2, dtype=like.dtype, device=like.device)
+    # (1 2 1)/4 across and (-1 0 1)/2 along: a ramp of 1 per pixel has the derivative 1.
     smooth, slope = (2 - place.abs()) / 4, place / 2
     along_x = smooth[:, None] * slope[None, :]
     return (along_x.T if axis == 0 else along_x)[None, None]
@@ -94,6 +95,7 @@ def _haar(images: torch.Tensor) -> torch.Tensor:
 def _haar_adjoint(parts: torch.Tensor) -> torch.Tensor:
     """The transpose of `_haar`."""
     smooth = torch.zeros_like(parts[0])
+    # From the coarsest level back, for each was made of the smooth image of the one before.
     for level, step in ((2, 4), (1, 2), (0, 1)):
         up, left = (smooth.roll(step, axis) for axis in (-2, -1))
         smooth = (smooth + up + left + up.roll(step, -1)) / 4

@@ -148,6 +148,7 @@ def otf(psfs: torch.Tensor, shape: tuple[int, int] | None = None) -> torch.Tenso
     rows, columns = shape or (n, n)
     if min(rows, columns) < n:
         raise SettingsError(f"A PSF of {n} pixels does not fit on a grid of {rows} x {columns}.")
+    # The centre goes to pixel 0: a symmetric PSF then has a real transfer function.
     padded = torch.nn.functional.pad(psfs, (0, columns - n, 0, rows - n))
     transfer: torch.Tensor = torch.fft.rfft2(padded.roll((-(n // 2), -(n // 2)), (-2, -1)))
     return transfer
@@ -176,6 +177,7 @@ def fitting_size(
     """
     size = smallest
     while True:
+        # Only a grid twice as wide shows what the smaller one folds back.
         wide = make_optics(instrument, 2 * size, basis or coefficients.shape[-1], dtype=torch.float32)
         batches = torch.split(coefficients.detach().to(wide.modes).reshape(-1, coefficients.shape[-1]), 64)
         outside = float(torch.cat([light_outside(psf(wide, batch), size) for batch in batches]).mean())
@@ -235,6 +237,8 @@ def intensity_gradient(
         # The transpose of `resample` resamples back, but for the ratio of the areas.
         gradient = resample(gradient, optics.field) * (optics.field / optics.size) ** 2
     side = optics.side
+    # F^H: with norm="forward" the inverse transform has no factor. Rows and columns outside the pupil
+    # box are cut off as soon as they are there.
     back = torch.fft.ifft(image_light * gradient, dim=-1, norm="forward")[..., :side]
     back = torch.fft.ifft(back, dim=-2, norm="forward")[..., :side, :]
     phase_gradient = 2 * (pupil_light.real * back.imag - pupil_light.imag * back.real)
@@ -260,8 +264,10 @@ def resample(images: torch.Tensor, size: int) -> torch.Tensor:
     spectrum = torch.fft.rfft2(images, norm="forward")
     kept = spectrum.new_zeros((*images.shape[:-2], size, size // 2 + 1))
     kept[..., : reach + 1, : reach + 1] = spectrum[..., : reach + 1, : reach + 1]
+    # Rows of negative frequencies stand at the end.
     kept[..., size - reach :, : reach + 1] = spectrum[..., before - reach :, : reach + 1]
     resampled: torch.Tensor = torch.fft.irfft2(kept, s=(size, size), norm="forward")
+    # norm="forward" keeps the heights; a PSF's sum is to be kept, and finer pixels hold less light each.
     return resampled * (before / size) ** 2
 
 
@@ -285,6 +291,7 @@ def telescope_psf(
     """
     known = instrument.require()
     pixel_rad = known.pixel_arcsec / oversampling / RADIAN_ARCSEC
+    # Pixels from the peak in the order of an FFT: 0, 1, ... -2, -1.
     y, x = (torch.fft.fftfreq(n, d=1 / n, device=device, dtype=torch.float64) for n in shape)
     radius = torch.hypot(y[:, None], x[None, :]) * (
         math.pi * known.diameter_m * pixel_rad / (known.wavelength_nm * 1e-9)
@@ -321,5 +328,6 @@ def wachter(
 
 def _jinc(r: torch.Tensor) -> torch.Tensor:
     """2 J1(r)/r, 1 at r = 0."""
+    # `where` evaluates both sides: 0/0 would leave a NaN in a gradient.
     safe = torch.where(r == 0, torch.ones_like(r), r)
     return torch.where(r == 0, torch.ones_like(r), 2 * torch.special.bessel_j1(safe) / safe)

@@ -77,6 +77,7 @@ def quiet_sun(image: npt.NDArray[np.floating], mu: Array | None = None) -> Quiet
     12 x 12 blocks, fitted in the least-modulus sense, which tolerates spots in nearly half of them.
     """
     terms = _plane(image.shape) if mu is None else _parabola(mu)
+    # Three coefficients need no more pixels than these, however large the disc.
     stride = max(1, math.isqrt(image.size // _SAMPLES))
     thin = np.s_[::stride, ::stride]
     sampled = image[thin].astype(np.float64)
@@ -107,11 +108,13 @@ def quiet_sun(image: npt.NDArray[np.floating], mu: Array | None = None) -> Quiet
 
 
 def _plane(shape: tuple[int, ...]) -> list[Array]:
+    # From -1 to 1, so that the terms are of one size for the least squares.
     y, x = np.linspace(-1, 1, shape[0])[:, None], np.linspace(-1, 1, shape[1])[None, :]
     return [np.broadcast_to(term, shape) for term in (np.ones((1, 1)), x, y)]
 
 
 def _parabola(mu: Array) -> list[Array]:
+    # Off the limb too every term needs a number; pixels there have no weight.
     safe = np.clip(np.nan_to_num(mu, nan=_DARKEST_MU), _DARKEST_MU, 1)
     return [np.ones(mu.shape), safe, safe**2]
 
@@ -123,6 +126,7 @@ def _bright_blocks(values: Array, basis: Array) -> tuple[Array, Array]:
         for columns in np.array_split(np.arange(values.shape[1]), min(_BLOCKS, values.shape[1])):
             part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             good = np.isfinite(values[part])
+            # A block at the limb or in a gap says little of its surroundings.
             if good.mean() > 0.3:
                 bright.append(float(np.percentile(values[part][good], 75)))
                 places.append(basis[part][good].mean(0))

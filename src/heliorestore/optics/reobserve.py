@@ -30,6 +30,7 @@ def radial_otf(instrument: Instrument, frequency: npt.NDArray[np.floating]) -> n
 @lru_cache(maxsize=16)
 def _profile(instrument: KnownInstrument) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     psf = telescope_psf(instrument, (_GRID, _GRID), dtype=torch.float64)
+    # One row is enough: the PSF is round, so its transfer is real and the same in all directions.
     transfer = torch.fft.rfft2(psf)[0].real.numpy()
     return np.asarray(np.fft.rfftfreq(_GRID, instrument.pixel_arcsec), np.float64), transfer
 

@@ -40,6 +40,7 @@ class LowFrequencies:
         shape = (rows, columns)
         window = torch.hann_window(rows, periodic=False)[:, None] * torch.hann_window(columns, periodic=False)
         high, wide = _extent(shape)
+        # A disc, not a square, so that the correlation's peak has no preferred direction.
         kept = frequency(shape)[_low_rows(rows, high), : wide + 1] < _FINEST
         spectra = torch.zeros((objects, count, *kept.shape), dtype=torch.complex64)
         means, good = np.full((objects, count), np.nan), np.zeros((objects, count))
@@ -75,6 +76,7 @@ class LowFrequencies:
         shifts = torch.zeros((self.spectra.shape[1], 2), dtype=torch.int64)
         for _ in range(3):
             against = self._total(shifts).conj()  # (object, ky, kx)
+            # The telescope and the air move all objects alike: their correlations add up.
             shifts = torch.stack([self._peak((own * against).sum(0))[0] for own in self.spectra.unbind(1)])
             shifts = shifts - shifts.float().mean(0).round().long()  # or the mean itself would drift
         found: npt.NDArray[np.int64] = shifts.numpy()
@@ -93,6 +95,7 @@ class LowFrequencies:
             own = self._moved_back(self.spectra[:, frame], shift)
             others = total - own  # a frame would always resemble a mean that contains it
             peaks = torch.stack([self._peak(product)[1] for product in own * others.conj()])
+            # Cauchy-Schwarz: two images that are alike but for a factor have a peak of 1.
             norm = (self._power(own) * self._power(others)).sqrt()
             found[:, frame] = (peaks / norm.clamp(min=1e-30)).double().numpy()
         return found
@@ -161,5 +164,6 @@ def _turned(shift: torch.Tensor, shape: tuple[int, int], high: int, wide: int) -
         torch.fft.fftfreq(shape[0])[_low_rows(shape[0], high), None],
         torch.fft.rfftfreq(shape[1])[None, : wide + 1],
     )
+    # The minus moves an image by +shift.
     phase = -2 * math.pi * (shift[0] * ky + shift[1] * kx)
     return torch.polar(torch.ones_like(phase), phase)

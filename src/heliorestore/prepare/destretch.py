@@ -73,6 +73,7 @@ def sample(image: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tenso
     weights_y, weights_x = (_lanczos(places - first) for places, first in ((y, first_y), (x, first_x)))
     total, weight = torch.zeros_like(first_y + first_x), torch.zeros_like(first_y + first_x)
     for a in range(2 * _TAPS):
+        # Beyond the border the edge pixels are repeated.
         row = (first_y.long() + a + 1 - _TAPS).clamp(0, rows - 1) * columns
         for b in range(2 * _TAPS):
             index = row + (first_x.long() + b + 1 - _TAPS).clamp(0, columns - 1)
@@ -125,6 +126,8 @@ def _displacements(seen: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Displacements ([y, x], place) of spectra (object, place, ky, kx) to a fraction of a pixel."""
     size = seen.shape[-2]
     # The air moves all objects alike, so their correlations add up. Rolled: displacement 0 is in the middle.
+    # With the conjugate on the reference it peaks at +d where the frame shows at p + d what belongs in
+    # p.
     correlation = torch.fft.irfft2((seen * reference.conj()).sum(0), s=(size, size)).roll(
         (size // 2, size // 2), (-2, -1)
     )

@@ -49,6 +49,7 @@ def _ratios(blocks: torch.Tensor) -> torch.Tensor:
     mean = blocks.nanmean(0)
     weights = 1 / (_MOVED**2 * _steepness(mean) + _LEVEL**2)
     known = torch.isfinite(blocks) & torch.isfinite(weights)
+    # sum(w m d) and sum(w m^2). A block beside a bad one has no gradient and so no weight.
     seen, expected = (
         torch.where(known, weights * mean * values, 0.0).sum((1, 2))
         for values in (blocks, mean.expand_as(blocks))

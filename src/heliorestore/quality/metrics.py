@@ -57,6 +57,7 @@ def power_spectrum(image: Image, pixel: float = 1.0) -> Spectrum:
     window = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[None, 1:-1] * good
     mean = np.average(values, weights=window)
     relative = np.where(good, values / mean - 1, 0.0)
+    # Over the window's own power: then the integral over the plane is the variance, whatever the window.
     power = np.abs(np.fft.rfft2(relative * window)) ** 2 / np.sum(window**2) * pixel**2
     frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None, :])
     ring = np.rint(frequency * min(rows, columns)).astype(np.int64)
@@ -146,7 +147,7 @@ def registered(image: Image, reference: Image, border: int = _BORDER) -> tuple[t
             f"The images are {_size(image)}; a comparison without {border} pixels at each edge "
             "needs larger ones."
         )
-    y = x = 0.0
+    y = x = 0.0  # px
     # a fixed window draws every shift towards zero: the rest is found in the next pass
     for _ in range(_PASSES):
         dy, dx = _displacement(_moved(_filled(image), y, x, fill=True), _filled(reference))
@@ -160,6 +161,7 @@ def ssim(image: Image, reference: Image) -> float:
     steady = [(k * spread) ** 2 for k in _STABLE]
     a, b = (np.asarray(part, np.float64) for part in (image, reference))
     mean_a, mean_b, aa, bb, ab = (_smoothed(part) for part in (a, b, a * a, b * b, a * b))
+    # Eq. 13 of the paper; the small constants keep flat windows from dividing 0 by 0.
     light = (2 * mean_a * mean_b + steady[0]) / (mean_a**2 + mean_b**2 + steady[0])
     structure = (2 * (ab - mean_a * mean_b) + steady[1]) / (aa - mean_a**2 + bb - mean_b**2 + steady[1])
     return float((light * structure).mean())
@@ -231,6 +233,7 @@ def _displacement(image: Array, reference: Array) -> tuple[float, float]:
     rows, columns = image.shape
     window = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[None, 1:-1]
     spectra = [np.fft.fft2((part - part.mean()) * window) for part in (reference, image)]
+    # The reference first: its peak is the displacement that brings the image onto it.
     cross = spectra[0] * spectra[1].conj()
     ky, kx = np.fft.fftfreq(rows), np.fft.fftfreq(columns)
     peak = np.unravel_index(np.argmax(np.fft.ifft2(cross).real), cross.shape)
@@ -262,6 +265,7 @@ def _moved(image: Image, y: float, x: float, *, fill: bool = False) -> Array:
         return moved
     bad = ~np.isfinite(image)
     for axis, shift in ((0, y), (1, x)):
+        # Between two pixels a bad one spoils both.
         low, high = int(np.floor(shift)), int(np.ceil(shift))
         bad = np.roll(bad, low, axis) | np.roll(bad, high, axis)
         edge = [slice(None), slice(None)]

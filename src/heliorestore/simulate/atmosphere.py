@@ -45,6 +45,7 @@ class AdaptiveOptics:
 
     def share(self, field_arcsec: torch.Tensor) -> torch.Tensor:
         """The part (point) of the correction that is left at field points (point, [y, x])."""
+        # Fried (1982): the wavefronts of two directions differ by the variance (theta / theta_0)^(5/3).
         distance = torch.linalg.vector_norm(field_arcsec, dim=-1)
         return torch.exp(-((distance / self.isoplanatic_arcsec) ** (5 / 3)))
 
@@ -121,11 +122,14 @@ class Atmosphere:
         """Phase (point, y, x) in rad on a grid in the pupil, seen from field points (point, [y, x])."""
         total = torch.zeros((len(field_arcsec), len(y_m), len(x_m)), dtype=y_m.dtype, device=y_m.device)
         for layer, screen, corner in zip(self.seeing.layers, self.screens, self.corners, strict=True):
+            # A ray from a field point meets a layer at height h displaced by h theta.
             shift = field_arcsec.to(y_m) * (layer.height_m / RADIAN_ARCSEC)
+            # The ground layer is the same for all field points: one sample of it is enough.
             if layer.height_m == 0:
                 shift = shift[:1]
             y, x = y_m[None, :, None] + shift[:, 0, None, None], x_m[None, None, :] + shift[:, 1, None, None]
             cos, sin = (f(math.radians(layer.direction_deg)) for f in (math.cos, math.sin))
+            # Frozen flow (Taylor): the pattern travels with the wind, so the pupil goes against it.
             along, across = x * cos + y * sin - layer.wind_m_s * time_s, y * cos - x * sin
             total += _sample(
                 screen.to(y_m), (along - corner[0]) / self.pitch_m, (across - corner[1]) / self.pitch_m
@@ -152,6 +156,7 @@ def make_atmosphere(
             outer_scale_m=seeing.outer_scale_m,
         )
         screens.append(screen.to(torch.float32))
+        # Room behind the pupil for the pattern that the wind brings, and `reach` around it.
         corners.append((-1.5 * reach - travel, -1.5 * reach))
     return Atmosphere(seeing, tuple(screens), tuple(corners), pitch_m)
 
@@ -215,6 +220,7 @@ class Telescope:
 def _sample(screen: torch.Tensor, along: torch.Tensor, across: torch.Tensor) -> torch.Tensor:
     """The screen between its pixels, by bicubic interpolation; along and across (point, y, x) in pixels."""
     rows, columns = screen.shape
+    # grid_sample counts x before y, from -1 to 1 between the centres of the outermost pixels.
     where = torch.stack([across * (2 / (columns - 1)) - 1, along * (2 / (rows - 1)) - 1], dim=-1)
     flat = where.reshape(1, -1, where.shape[-2], 2)
     sampled = torch.nn.functional.grid_sample(

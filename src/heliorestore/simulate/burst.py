@@ -159,6 +159,7 @@ def bin_pixels(image: npt.NDArray[np.floating], factor: int) -> Array:
 
 def detect(frames: torch.Tensor, settings: SimulationSettings, seed: int) -> FloatArray:
     """Add flat-field errors, photon and read noise, gain and offset to frames (object, frame, y, x)."""
+    # Another stream than that of the atmosphere, which begins with the seed itself.
     generator = torch.Generator().manual_seed(seed + 1_000_003)
     if settings.flat_rms:
         frames = frames * (1 + settings.flat_rms * torch.randn(frames.shape[2:], generator=generator))
@@ -166,6 +167,7 @@ def detect(frames: torch.Tensor, settings: SimulationSettings, seed: int) -> Flo
         frames = _electrons(frames, settings, generator)
     elif settings.noise:
         mean = frames.mean((1, 2, 3), keepdim=True)
+        # Photon noise grows with the light, read-out noise is the same everywhere.
         variance = _PHOTON_SHARE * (frames / mean).clamp(min=0) + 1 - _PHOTON_SHARE
         frames = frames + settings.noise * mean * variance.sqrt() * torch.randn(
             frames.shape, generator=generator
@@ -198,6 +200,7 @@ def _around(scene: FloatArray, settings: SimulationSettings, margin: int) -> Flo
         )
     places = []
     for length in scene.shape[1:]:
+        # Mirrored with the period of two lengths, the edge pixels repeated.
         index = (np.arange(-margin, settings.size + margin) + (length - settings.size) // 2) % (2 * length)
         places.append(np.where(index < length, index, 2 * length - 1 - index))
     return np.asarray(scene[: settings.objects, places[0][:, None], places[1][None, :]], np.float32)

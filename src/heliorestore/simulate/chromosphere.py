@@ -34,14 +34,17 @@ def chromosphere(patch: Patch) -> Array:
     dense = network(x, y, patch)
     here = np.clip(0.75 + 0.65 * smooth_noise(x, y, 1.5, seed + 209, octaves=2, time=t), 0.35, 2.2)
     fibrils = here * (0.3 + 0.7 * order) * (0.13 * fine + 0.045 * middle) + order * 0.075 * broad
+    # In the logarithm: bright fibrils stand out more than dark ones, and no light is negative.
     log_light = fibrils + 0.16 * clouds + (0.035 + 0.09 * (1 - order)) * here * dotted
     log_light = log_light + 0.42 * dense * np.clip(0.55 + 0.5 * dotted, 0, 1.6) - 0.06
+    # Reversed granulation: dark above what was bright in the photosphere two minutes before.
     reversed_ = granulation(x, y, seed, time_s=patch.time_s - 120.0).intensity - 1
     image: Array = np.exp(log_light) * (1 - 0.10 * reversed_ * (1 - order))
     if patch.spot is not None:
         place = place_in_spot(x, y, patch.spot, seed)
         ragged = place.depth + 0.10 * broad + 0.05 * middle
         dim = 0.27 + 0.45 * rise(ragged, -0.35, 0.45) + 0.28 * rise(ragged, 0.35, 1.25)
+        # Umbral flashes: patches that brighten and fade faster than all else.
         flashes = 1 + 0.25 * np.clip(smooth_noise(x, y, 0.5, seed + 206, octaves=2, time=4 * t), 0, 2) * rise(
             -place.depth, 0.05, 0.4
         )
@@ -54,6 +57,7 @@ def _neighbourhood(patch: Patch) -> Array:
     near = smooth_noise(patch.x, patch.y, 5.0, patch.seed + 207, octaves=2) * 0.35 + 0.4
     if patch.spot is not None:
         distance = np.hypot(patch.x - patch.spot.x_mm, patch.y - patch.spot.y_mm) / patch.spot.outer_mm
+        # The superpenumbra orders the fibrils far beyond the spot's border.
         near = near + np.exp(-((distance / 1.6) ** 2))
     return np.clip(near + 0.5 * network(patch.x, patch.y, patch), 0, 1)
 
@@ -82,6 +86,7 @@ def _along(patch: Patch, angle: Array, width_mm: float, length_mm: float, seed: 
             # a direction has no sign
             turn = np.where(cos[i, j] * heading_x + sin[i, j] * heading_y < 0, -1.0, 1.0)
             heading_x, heading_y = turn * cos[i, j], turn * sin[i, j]
+            # A window that falls to 0: no streak begins or ends abruptly.
             weight = math.cos(0.5 * math.pi * n / (count + 1)) ** 2
             total += weight * bilinear(noise, row, column)
             weight_sum += weight

@@ -40,6 +40,7 @@ def convolve_everywhere(scene: torch.Tensor, psfs_at: PsfsAt, size: int) -> torc
     columns = torch.arange(size, dtype=torch.float32)
     for row in range(size):
         for part in torch.split(torch.arange(size), _BATCH):
+            # A convolution meets the scene turned round.
             psfs = psfs_at(torch.full((len(part),), float(row)), columns[part]).flip(-2, -1)
             frame[:, row, part] = torch.einsum("oqyx,qyx->oq", windows[:, row, part], psfs)
     return frame
@@ -62,6 +63,7 @@ def convolve_per_node(scene: torch.Tensor, psfs_at: PsfsAt, size: int, step: int
     windows = padded.unfold(-2, window, step).unfold(-2, window, step)[:, : len(nodes), : len(nodes)]
     length = fast_length(window)
     shape = (length, length)
+    # Those of neighbours sum to one, so that equal PSFs give an invariant blur.
     hat = 1 - (torch.arange(reach, dtype=scene.dtype) - (step - 1)).abs() / step
     weights = hat[:, None] * hat[None, :]
     pieces = []

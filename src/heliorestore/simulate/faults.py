@@ -43,6 +43,7 @@ class Faults:
 
     def on_light(self, light: torch.Tensor) -> torch.Tensor:
         """The light (object, frame, y, x) that is detected."""
+        # In the order in which light meets them: the air, the optics, the shutter, the detector.
         light = self._with_outliers(light)
         for errors in (self.flux, self.fringes):
             if errors is not None:
@@ -138,6 +139,7 @@ def _gain_table(shape: Shape, rms: float, seed: int) -> FloatArray:
     generator = torch.Generator().manual_seed(seed + _GAIN)
     grid = (shape[0], *shape[2:])
     white = [torch.randn(grid, generator=generator) for _ in range(4)]
+    # A column of the detector shares its amplifier.
     columns = white[2].mean(-2, keepdim=True).expand(grid)
     parts = (_blurred(white[0], 16.0), _blurred(white[1], 0.8), columns, white[3])
     shares = (0.5, 0.25, 0.1, 0.15)

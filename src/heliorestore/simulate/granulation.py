@@ -31,6 +31,7 @@ def granulation(x: Array, y: Array, seed: int, *, time_s: float = 0.0) -> Granul
     lane_mm, cell, rim, crowd = _cells(x, y, CELL_MM, seed, t)
     fine_mm, *_ = _cells(x, y, 0.42 * CELL_MM, seed + 101, 1.7 * t)
     ragged = smooth_noise(x, y, 0.5, seed + 11, octaves=3, persistence=0.7, time=t)
+    # 1 in the middle of a lane, 0 inside a cell; a ragged width keeps lanes from being ruled lines.
     lane = np.exp(
         -((np.maximum(lane_mm - 0.025 * ragged, 0) / np.maximum(0.13 + 0.03 * ragged, 0.06)) ** 1.6)
     )
@@ -44,8 +45,11 @@ def granulation(x: Array, y: Array, seed: int, *, time_s: float = 0.0) -> Granul
     texture = smooth_noise(x, y, 0.8, seed + 14, octaves=4, persistence=0.66, time=t)
     bright = 1.06 + 0.06 * cell + 0.062 * texture
     shine = np.clip(0.35 + 0.75 * rim + 0.5 * smooth_noise(x, y, 0.45, seed + 15, octaves=2, time=t), 0, 1.8)
+    # A bright rim a quarter of a Mm from the lane, stronger on one side of the granule.
     bright += 0.17 * np.exp(-(((lane_mm - 0.24) / 0.12) ** 2)) * shine
+    # Large granules are darker in the middle, before they split.
     bright -= 0.26 * np.clip(lane_mm - 0.36, 0, 0.40)
+    # Lanes are darkest where several meet.
     dark = (
         0.735
         + 0.05 * smooth_noise(x, y, 0.35, seed + 16, octaves=2, time=t)
@@ -63,6 +67,7 @@ def _warp(x: Array, y: Array, seed: int, t: float) -> tuple[Array, Array]:
         + 0.058 * smooth_noise(x, y, 0.27, seed + s + 1, octaves=3, time=2 * t)
         for s in (21, 23)
     ]
+    # Both axes by noise of their own: the borders bend without a preferred direction.
     return x + shift[0], y + shift[1]
 
 
@@ -79,6 +84,7 @@ def _cells(x: Array, y: Array, spacing: float, seed: int, t: float) -> tuple[Arr
     for b in reach:
         for a in reach:
             px, py, weight, light = _granule(column + a, row + b, seed, t)
+            # The squared distance less the weight: the granule with the smallest owns the place.
             power = (u - px) ** 2 + (v - py) ** 2 - weight
             seeds.append((px, py, power))
             nearer = power < best
@@ -88,6 +94,7 @@ def _cells(x: Array, y: Array, spacing: float, seed: int, t: float) -> tuple[Arr
     crowd = np.zeros(u.shape)
     for px, py, power in seeds:
         apart = np.hypot(px - own[0], py - own[1])
+        # Two powers are equal on a straight line across the line of centres: the distance from it.
         distance = np.where(apart > 1e-9, (power - best) / (2 * np.maximum(apart, 1e-9)), np.inf)
         border = np.minimum(border, distance)
         crowd += np.exp(-((distance * spacing / 0.16) ** 2))
@@ -103,11 +110,13 @@ def _granule(column: np.ndarray, row: np.ndarray, seed: int, t: float) -> tuple[
     columns, rows = np.arange(i0, column.max() + 1)[None, :], np.arange(j0, row.max() + 1)[:, None]
     life = 0.6 + 0.9 * uniform(seed + 1, rows, columns)
     age = t / life + uniform(seed + 2, rows, columns)
+    # When a granule dies another is born in its cell of the lattice, with numbers of its own.
     generation = np.floor(age).astype(np.int64)
     age = age - generation
     draw = [uniform(seed + n, rows, columns, generation) for n in range(3, 8)]
     px = columns + draw[0] + 0.12 * (draw[3] - 0.5) * (age - 0.5)
     py = rows + draw[1] + 0.12 * (draw[4] - 0.5) * (age - 0.5)
+    # Without weight at birth and death, so that no lane jumps.
     grown = np.sin(np.pi * age) ** 0.7
     weight = 0.75 * grown * (0.25 + draw[2]) - 0.45 * (1 - grown)
     pick = (row - j0) * columns.size + (column - i0)

@@ -21,6 +21,7 @@ def uniform(seed: int, *coordinates: npt.ArrayLike) -> Array:
     for coordinate in coordinates:
         values = np.asarray(coordinate, dtype=np.int64).astype(np.uint64)
         state = _mix(state ^ (values * np.uint64(0xD6E8FEB86659FD93)))
+    # The upper 53 bits are what a double can hold.
     scale = 2.0**-53
     numbers: Array = ((state >> np.uint64(11)).astype(np.float64) * scale).reshape(
         np.broadcast_shapes(*map(np.shape, coordinates))
@@ -30,6 +31,7 @@ def uniform(seed: int, *coordinates: npt.ArrayLike) -> Array:
 
 def normal(seed: int, *coordinates: npt.ArrayLike) -> Array:
     """A unit Gaussian number for every combination of integer coordinates (Box-Muller)."""
+    # 1 - u, which is never 0: its logarithm would be infinite.
     radius = np.sqrt(-2 * np.log(1 - uniform(seed, *coordinates)))
     wave: Array = radius * np.cos(2 * math.pi * uniform(seed + 0x5BD1E995, *coordinates))
     return wave
@@ -58,6 +60,7 @@ def smooth_noise(
         power += amplitude**2
         layer = seed * 31 + octave * 7919
         step = math.floor(time * 1.4**octave)
+        # Cosine and sine: a mean of two independent fields would lose variance half way between them.
         phase = (time * 1.4**octave - step) * math.pi / 2
         field = math.cos(phase) * _spline(x, y, scale / 2**octave, layer, step)
         if phase:

@@ -25,6 +25,7 @@ def magnetic_field(patch: Patch) -> Array:
     elements = bright_points(x, y, granules.lane_mm, patch)
     salt = smooth_noise(x, y, 0.55, seed + 85, octaves=3, persistence=0.7, time=patch.time_s / 1200)
     lanes = np.exp(-((granules.lane_mm / 0.25) ** 2))
+    # Kilogauss fields where the bright points are, weak mixed polarities everywhere.
     vertical = 2300.0 * np.clip(elements, 0, 0.6) * polarity(x, y, patch) + 22.0 * salt * np.abs(salt) * (
         0.3 + lanes
     )
@@ -45,6 +46,7 @@ def _with_spot(field: Array, patch: Patch) -> Array:
     assert spot is not None
     place = place_in_spot(patch.x, patch.y, spot, patch.seed)
     reach = place.radius_mm / place.outer_mm
+    # Strongest and upright in the centre, weaker and nearly horizontal at the outer border.
     strength = UMBRA_GAUSS * np.exp(-1.25 * np.clip(reach, 0, 1.3) ** 1.7)
     comb = streaks(place, spot, patch.seed)
     penumbra = np.clip(place.depth / 0.15, 0, 1)
@@ -76,6 +78,7 @@ def canopy_direction(patch: Patch) -> Array:
     # h).
     ky, kx = (2 * math.pi * np.fft.fftfreq(n, _COARSE_MM) for n in flux.shape)
     k = np.hypot(ky[:, None], kx[None, :])
+    # Fine structure of the flux is damped with height: fibrils follow the large-scale field.
     damped = np.fft.fft2(flux - flux.mean()) * np.exp(-k * CANOPY_MM) / np.where(k == 0, 1, k)
     bx = np.fft.ifft2(-1j * kx[None, :] * damped).real
     by = np.fft.ifft2(-1j * ky[:, None] * damped).real

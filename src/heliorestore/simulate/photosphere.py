@@ -59,6 +59,7 @@ def at_wavelength(image: Array, wavelength_nm: float) -> Array:
     if wavelength_nm == REFERENCE_NM:
         return image
     base = np.expm1(_HC_K / (REFERENCE_NM * QUIET_KELVIN))
+    # The temperature that Planck's law gives for the intensity at 600 nm.
     kelvin = _HC_K / REFERENCE_NM / np.log1p(base / np.maximum(image, 0.01))
     ratio: Array = np.expm1(_HC_K / (wavelength_nm * QUIET_KELVIN)) / np.expm1(
         _HC_K / (wavelength_nm * kelvin)

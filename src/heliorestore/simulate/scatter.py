@@ -31,6 +31,7 @@ def scatter_everywhere(scene: torch.Tensor, psfs_at: PsfsAt, size: int) -> torch
     for row in range(scene.shape[-2]):
         psfs = psfs_at(torch.full((side,), float(row - margin)), columns)
         pieces = scene[:, row, None, :] * psfs.flatten(1).T
+        # `fold` adds the pieces up where they overlap.
         canvas[:, row : row + n] += torch.nn.functional.fold(pieces, (n, side + n - 1), (n, n))[:, 0]
     first = margin + n // 2
     return canvas[:, first : first + size, first : first + size]
@@ -60,12 +61,16 @@ class Scatter:
         nodes, length, reach = _nodes(self.side, self.step), self._length, 2 * self.step - 1
         after = self.step * nodes - self.side
         padded = torch.nn.functional.pad(scene, (self.step - 1, after, self.step - 1, after))
+        # What each node gets of the light, (object, node y, node x, pixel y, pixel x).
         windows = padded.unfold(-2, reach, self.step).unfold(-2, reach, self.step) * self._hat(scene)
         along_y, along_x = self._waves(scene, half=False), self._waves(scene, half=True)
         canvas = scene.new_zeros((len(scene), *[self.step * nodes + length] * 2))
         for (rows, columns), spectra in zip(_groups(nodes), self.spectra, strict=True):
             part = windows[:, rows, columns].to(along_y.dtype)
+            # Transforms of the windows at their places within the group: the shift is in the Fourier
+            # matrices.
             light = along_y[: part.shape[1], None] @ (part @ along_x[: part.shape[2]].mT)
+            # Summed over the nodes before the transform back: one inverse FFT for a group.
             blurred = torch.fft.irfft2(torch.einsum("oabkl,abkl->okl", light, spectra), s=(length, length))
             y, x = self.step * rows.start, self.step * columns.start
             canvas[:, y : y + length, x : x + length] += blurred
@@ -79,6 +84,7 @@ class Scatter:
         after = extent - first - self.size
         canvas = torch.nn.functional.pad(frame, (first, after, first, after))
         along_y, along_x = self._waves(frame, half=False), self._waves(frame, half=True)
+        # The transpose of irfft2: a frequency that stands for its conjugate as well counts twice.
         twice = torch.full((length // 2 + 1,), 2.0, dtype=frame.dtype, device=frame.device)
         twice[0] = 1.0
         if length % 2 == 0:

@@ -58,6 +58,7 @@ def stokes(patch: Patch, line: str, offsets_pm: Sequence[float]) -> Array:
     shift = splitting_pm(known, strength)
     # Hot gas rises, cool gas sinks; in strong field nothing moves.
     rising = np.clip(3.5 * (continuum - 1), -1.5, 1.5) / (1 + (strength / 800.0) ** 2)
+    # Rising gas comes towards us: the line is shifted to the blue.
     centre = -rising / _LIGHT_KM_S * known.wavelength_nm * 1e3
     depth = known.depth * (0.55 + 0.45 * np.clip(continuum, 0, 1)) * continuum
     cube = np.empty((4, len(offsets_pm), *patch.grid))
@@ -69,5 +70,6 @@ def stokes(patch: Patch, line: str, offsets_pm: Sequence[float]) -> Array:
         cube[0, n] = continuum - depth * (pi * (1 - cos**2) / 2 + (red + blue) * (1 + cos**2) / 4)
         cube[1, n] = linear * np.cos(2 * azimuth)
         cube[2, n] = linear * np.sin(2 * azimuth)
+        # A field towards us (cos > 0) has V > 0 in the blue wing.
         cube[3, n] = depth / 2 * (blue - red) * cos
     return cube

@@ -42,12 +42,14 @@ def place_in_spot(x: Array, y: Array, spot: Spot, seed: int) -> SpotPlace:
     dx, dy = x - spot.x_mm, y - spot.y_mm
     radius, angle = np.hypot(dx, dy), np.arctan2(dy, dx)
     cos, sin = np.cos(angle), np.sin(angle)
+    # Noise of places on a circle, so that the border closes.
     lobes = 0.13 * smooth_noise(cos, sin, 0.8, seed + 1, octaves=3, persistence=0.6)
     turned = 2 * (angle - math.pi * float(uniform(seed + 12, 0)))
     umbra = spot.umbra_mm * (1 + lobes + 0.10 * np.cos(turned))
     outer = spot.outer_mm * (
         1 + 0.05 * np.cos(turned) + 0.055 * smooth_noise(cos, sin, 0.55, seed + 2, octaves=3, persistence=0.6)
     )
+    # Some penumbra stays everywhere.
     umbra = np.minimum(umbra, 0.85 * outer)
     return SpotPlace(radius, angle, (radius - umbra) / (outer - umbra), umbra, outer)
 
@@ -57,6 +59,7 @@ def sunspot(x: Array, y: Array, quiet: Array, spot: Spot, seed: int, *, time_s: 
     x = x + 0.06 * smooth_noise(x, y, 1.1, seed + 3, octaves=2, persistence=0.35)
     y = y + 0.06 * smooth_noise(x, y, 1.1, seed + 4, octaves=2, persistence=0.35)
     place = place_in_spot(x, y, spot, seed)
+    # Nothing of the spot is in view.
     if place.depth.min() > 1.4:
         return quiet
     umbra = _umbra(x, y, place, spot, seed, time_s)
@@ -104,6 +107,7 @@ def streaks(place: SpotPlace, spot: Spot, seed: int) -> Array:
             1.0,
             seed + 50 + number,
         )
+        # By roots: the sum of two independent noises keeps its variance.
         total += (here * np.sqrt(1 - fade) + there * np.sqrt(fade)) / 1.6**number
     streaks: Array = total / math.sqrt(1 + 1.6**-2 + 1.6**-4)
     return streaks
@@ -116,6 +120,7 @@ def _umbra(x: Array, y: Array, place: SpotPlace, spot: Spot, seed: int, time_s: 
     reach = spot.umbra_mm * 1.25
     count = int(4.5 * math.pi * reach**2)
     index = np.arange(count)
+    # The root spreads the dots evenly over the area.
     distance = reach * np.sqrt(uniform(seed + 7, index))
     angle = 2 * math.pi * uniform(seed + 8, index)
     life = np.sin(math.pi * (uniform(seed + 9, index) + time_s / DOT_LIFE_S)) ** 2
@@ -173,6 +178,7 @@ def _filaments(
     length = np.minimum(1.8 + 3.0 * draw[2], 0.85 * thickness)
     width = FILAMENT_MM * (0.55 + 0.75 * draw[3])
     cos, sin = np.cos(angle), np.sin(angle)
+    # The ragged borders in the direction of each filament.
     border = place_in_spot(spot.x_mm + cos, spot.y_mm + sin, spot, seed)
     start = border.umbra_mm + (depth - drift) * (border.outer_mm - border.umbra_mm)
     length = np.minimum(length, np.maximum((1.10 + 0.10 * draw[4] - depth) * thickness, 0.5))
@@ -200,6 +206,7 @@ def _paint_filament(
         return
     dx, dy = x[part] - x_mm, y[part] - y_mm
     along = (dx * cos + dy * sin) / length
+    # Bent as a parabola along its length.
     across = -dx * sin + dy * cos - bend * length * along * np.abs(along)
     inside = np.clip(along, 0, 1)
     half = 0.5 * width * np.sqrt(np.clip((along + 0.03) / 0.07, 0, 1)) * (1 - 0.45 * inside)
@@ -231,6 +238,7 @@ def _bridge(
         + 0.09 * smooth_noise(x, y, 0.5, seed + 62, octaves=2)
         + 0.10 * np.clip(np.abs(along) / spot.umbra_mm, 0, 1.2) ** 2
     )
+    # About half the size of granules outside.
     cells = granulation(2.1 * x, 2.1 * y, seed + 63, time_s=time_s).intensity
     light = 0.70 * cells * (1 - 0.30 * np.exp(-((across / 0.07) ** 2)))
     cover = (1 - rise(np.abs(across), 0.55 * half, 1.5 * half)) * (1 - rise(place.depth, -0.04, 0.10))

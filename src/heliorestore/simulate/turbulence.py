@@ -39,9 +39,11 @@ def phase_screen(
             if (i, j) != (0, 0) and min(shape) > 5:
                 density[j, i] = _cell_density(j * step[0], i * step[1], step, r0_m, outer_scale_m)
     density[0, 0] = 0.0
+    # Both parts of a wave have unit variance, so the real part of their sum has sum(density * cell).
     waves = torch.sqrt(density * step[0] * step[1]) * _complex_normal(shape, generator)
     screen = torch.fft.ifft2(waves).real * (shape[0] * shape[1])
     screen = screen + _subharmonics(shape, pitch_m, step, r0_m, outer_scale_m, generator)
+    # A piston changes no image, but its size would cost digits.
     flat: torch.Tensor = screen - screen.mean()
     return flat
 
@@ -79,6 +81,7 @@ def _subharmonics(
             for i in (-1, 0, 1):
                 if (i, j) != (0, 0):
                     density = _cell_density(j * small[0], i * small[1], small, r0_m, outer_scale_m)
+                    # The middle one of the nine cells is what the next level divides.
                     frequencies.append((j * small[0], i * small[1]))
                     amplitudes.append(math.sqrt(density * small[0] * small[1]))
     waves = torch.tensor(amplitudes, dtype=torch.float64) * _complex_normal((len(amplitudes),), generator)

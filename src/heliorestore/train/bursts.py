@@ -97,6 +97,7 @@ def seen(days: Days, number: int, folder: Path) -> FloatArray:
     bursts: list[FloatArray] = []
     scene: npt.NDArray[np.floating] | None = None
     for air in _airs(days, instrument, seed):
+        # One Sun for all days: only the air differs.
         scene = _scene(days, number, air, instrument, folder) if scene is None else scene
         simulation = simulate_burst(
             air, instrument, seed=1000 * seed + len(bursts), scene=np.asarray(scene, np.float32)
@@ -131,6 +132,7 @@ def aligned(simulation: Simulation) -> FloatArray:
 
 def distortions(simulation: Simulation) -> torch.Tensor:
     """Displacements (frame, gy, gx, [y, x]) in pixels: PSFs' centroids amid cells of 32 pixels."""
+    # The PSFs' own displacement is what the air does to the image there.
     psfs = torch.from_numpy(simulation.view.psf_grid(_NODES))
     offsets = torch.arange(psfs.shape[-1], dtype=torch.float32) - psfs.shape[-1] // 2
     total = psfs.sum((-2, -1))
@@ -167,6 +169,7 @@ def _airs(days: Days, instrument: Instrument, seed: int) -> Iterator[SimulationS
     )
     for _ in range(days.days):
         ao = bool(random.random() < days.ao)
+        # Even in its logarithm: strong and weak turbulence are equally frequent.
         r0 = math.exp(random.uniform(math.log(low if ao else math.sqrt(low * high)), math.log(high)))
         layer, gain = float(random.uniform(4.0, 12.0)), float(random.uniform(0.7, 0.95))
         yield base.replace(r0_cm=r0, ao=ao, high_layer_km=layer, ao_gain=gain)

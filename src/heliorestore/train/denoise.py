@@ -189,6 +189,7 @@ class DenoiseTask:
 
 
 def _error(denoised: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    # Quadratic up to `_MOST`, linear beyond.
     return nn.functional.huber_loss(denoised, targets, delta=_MOST)
 
 
@@ -259,6 +260,7 @@ def settle(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -> flo
         for noisy, clean in pairs:
             denoised, sigma = uncertain_image(net, noisy, _PASSES)
             ratios.append(((denoised - clean).abs() / sigma).flatten().numpy())
+        # Sigmas larger by a factor f are a log variance larger by 2 ln f.
         shift = 2 * float(np.log(np.quantile(np.concatenate(ratios), _WITHIN_TWO) / 2))
         total += shift
         with torch.no_grad():

@@ -102,6 +102,7 @@ class EmulatorRecipe(Recipe):
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0: up over the warm-up, then down as half a cosine."""
+        # At first the normalisations' statistics are wrong, and full steps would follow them.
         rising = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         done = min(1.0, step / self.steps)
         return rising * (
@@ -124,6 +125,7 @@ class Turbulence:
         """Modes (sample, mode, ...) in rad of the strength that r0 (sample) says, from white noise of that
         shape.
         """
+        # Variances go as (D/r0)^(5/3).
         strength = (self.diameter_m / (r0_cm / 100)) ** (5 / 6)
         sigmas = self.sigmas.clone()
         sigmas[:2] *= tilts
@@ -209,6 +211,7 @@ class EmulatorTask:
         objects = objects[:, :canvas, :canvas]
         mean = objects.mean((-2, -1), keepdim=True)
         spectra = torch.fft.rfft2((objects - mean) * self._window + mean)
+        # Centre to pixel 0, so that the blur does not move the object.
         transfer = torch.fft.rfft2(psf(turbulence.whole, modes).roll((-(canvas // 2),) * 2, (-2, -1)))
         images = torch.fft.irfft2(spectra * transfer, s=(canvas, canvas))
         inner = (slice(None), None, slice(margin, margin + patch), slice(margin, margin + patch))

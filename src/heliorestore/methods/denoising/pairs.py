@@ -81,6 +81,7 @@ class Pairs:
             group = self.groups[random.choice(len(self.groups), p=chances / chances.sum())]
             frame = int(random.integers(self.frames - 1))
             pair = self.read(group, frame), self.read(group, frame + 1)
+            # Noise2Noise needs no order: either image is a noisy observation of the other's Sun.
             loaded.append(pair if random.random() < 0.5 else pair[::-1])
         return loaded
 
@@ -220,6 +221,7 @@ def after_epoch(
     after = replace(
         state, epoch=state.epoch + 1, net=net.state_dict(), optimiser=optimiser.state_dict(), losses=losses
     )
+    # Later epochs learn the noise of the pairs by heart, which only held out pixels show.
     if losses["hold_out"] >= state.best_loss:
         return after
     return replace(after, best=copied(net), best_loss=losses["hold_out"], best_epoch=after.epoch)

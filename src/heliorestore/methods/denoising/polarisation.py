@@ -46,6 +46,7 @@ def spectra(burst: Burst) -> list[tuple[int, ...]]:
     for number, label in enumerate(burst.labels):
         groups.setdefault(stokes_of(label), []).append(number)
     waves = [instrument.wavelength_nm for instrument in burst.instruments]
+    # Neighbouring channels of the network are then neighbouring wavelengths.
     found = {stokes: sorted(numbers, key=lambda k: waves[k] or 0.0) for stokes, numbers in groups.items()}
     sampled = {tuple(waves[k] for k in numbers) for numbers in found.values()}
     if (
@@ -106,6 +107,7 @@ def statistics(residual: FloatArray, noise: float, side: int = 16) -> dict[str, 
 
     Where structure was removed, the local means exceed 1; those of correlated noise do too.
     """
+    # Noise averages out over a block, structure that was removed with it does not.
     means = block_means(residual, side)
     means = means[np.isfinite(means)]
     facts = {"residual_sigma": float(np.nanstd(residual)) / noise}

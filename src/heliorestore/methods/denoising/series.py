@@ -72,6 +72,7 @@ class Job:
         # 0 is the mean of polarised light, and of an intensity less its median: a hole disturbs its
         # surroundings least.
         images = torch.from_numpy(np.nan_to_num(noisy, nan=0.0))[None].to(self.device)
+        # A band of tiles at a time, so that memory does not grow with the image.
         bands = (slice(top, min(top + TILE, noisy.shape[1])) for top in range(0, noisy.shape[1], TILE))
         rows = [restored_rows(run, images, band, side=TILE, reach=self.net.reach) for band in bands]
         found = torch.cat(rows, -2)[0].cpu().numpy()

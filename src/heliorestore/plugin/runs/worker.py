@@ -28,7 +28,7 @@ from heliorestore.plugin.runs.autosave import Autosave
 from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot, StopReason
 
-_THREADS = 8
+_THREADS = 8  # at least: paused restorations hold theirs
 
 
 class End(Enum):
