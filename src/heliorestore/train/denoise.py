@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,11 +17,9 @@ from heliorestore.errors import SettingsError
 from heliorestore.nets.denoiser import Denoiser
 from heliorestore.nets.uncertainty import uncertain_image, unlikelihood
 from heliorestore.nets.weights import WeightsRecord
-from heliorestore.train.enhance import VALIDATION_SEED
 from heliorestore.train.loop import Inputs
 from heliorestore.train.polarised import Map, correlated_noise, noise, of_light, simulated
-from heliorestore.train.recipe import Recipe
-from heliorestore.train.scenes import read, scene_file
+from heliorestore.train.scenes import VALIDATION_SEED, SceneRecipe, read
 
 _VALIDATION_SIDE = 128
 # factors of the signals, for structures that the simulator does not show
@@ -39,20 +36,16 @@ _PASSES = 8  # of Monte-Carlo dropout when the calibration is measured
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenoiseRecipe(Recipe):
+class DenoiseRecipe(SceneRecipe):
     """A recipe with scenes; the noise of every patch is drawn between `noise_low` and `noise_high`, in units
     of the continuum.
 
-    files and validation_files are tables with the fields of SceneFile; If `files_share` is above 0 it is the
-    share of the patches from files; else that share is the files' part of all maps.
+    If `files_share` is above 0 it is the share of the patches from files; else that share is the files' part
+    of all maps.
     """
 
     noise_low: float = 1e-3
     noise_high: float = 1e-2
-    scenes: int = 24
-    validation_scenes: int = 4
-    files: tuple[Any, ...] = ()
-    validation_files: tuple[Any, ...] = ()
     files_share: float = 0.0
 
     def __post_init__(self) -> None:
@@ -62,15 +55,11 @@ class DenoiseRecipe(Recipe):
                 f"The recipe's noise goes from {self.noise_low} to {self.noise_high}; both must be "
                 "positive, the smaller one first."
             )
-        if self.validation_scenes + len(self.validation_files) < 1 or self.scenes + len(self.files) < 1:
-            raise SettingsError("The recipe needs scenes to train on, and others to validate with.")
         if not 0 <= self.files_share <= 1 or (self.files_share and not self.files):
             raise SettingsError(
                 f"The recipe's files_share is {self.files_share} with {len(self.files)} files; it is a "
                 "fraction between 0 and 1 of the patches, and needs files that they come from."
             )
-        for name in ("files", "validation_files"):
-            object.__setattr__(self, name, tuple(scene_file(table) for table in getattr(self, name)))
 
 
 class DenoiseTask:
@@ -78,8 +67,8 @@ class DenoiseTask:
 
     def __init__(self, recipe: DenoiseRecipe, folder: Path) -> None:
         self.recipe = recipe
-        self.training = _maps(recipe, "training", folder)
-        self.validation = _maps(recipe, "validation", folder)
+        self.training = _maps(recipe, folder, validation=False)
+        self.validation = _maps(recipe, folder, validation=True)
         for maps in (*self.training.values(), *self.validation.values()):
             if min(maps[0].shape) < max(recipe.patch, _VALIDATION_SIDE):
                 raise SettingsError(
@@ -193,15 +182,9 @@ def _error(denoised: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return nn.functional.huber_loss(denoised, targets, delta=_MOST)
 
 
-def _maps(
-    recipe: DenoiseRecipe, part: Literal["training", "validation"], folder: Path
-) -> dict[str, list[Map]]:
+def _maps(recipe: DenoiseRecipe, folder: Path, *, validation: bool) -> dict[str, list[Map]]:
     """The maps of the recipe's scenes of one part, by the scene's name."""
-    validation = part == "validation"
-    count, files = (
-        (recipe.validation_scenes, recipe.validation_files) if validation else (recipe.scenes, recipe.files)
-    )
-    seed = VALIDATION_SEED if validation else 1 + 10_000 * recipe.seed
+    count, seed, files = recipe.part(validation=validation)
     maps = dict(simulated(number, seed) for number in range(count))
     return maps | {name: of_light(image) for name, image, _ in (read(file, folder) for file in files)}
 

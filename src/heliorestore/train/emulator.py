@@ -30,16 +30,14 @@ from heliorestore.optics.penalties import gradient
 from heliorestore.optics.psf import Optics, make_optics, psf
 from heliorestore.optics.pupil import Aperture
 from heliorestore.optics.tiles import apodisation
-from heliorestore.train.recipe import Recipe
-from heliorestore.train.scenes import SceneFile, read, scene_file, simulated
+from heliorestore.train.scenes import VALIDATION_SEED, SceneRecipe, read, simulated
 from heliorestore.train.textures import cells, points, power_law
 
-VALIDATION_SEED = 100_000  # of the scenes and wavefronts that no batch shows
 LAMBDA_GRADIENT, LAMBDA_FLUX = 10.0, 1.0  # eq. 11
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmulatorRecipe(Recipe):
+class EmulatorRecipe(SceneRecipe):
     """A recipe with objects and turbulence; the learning rate falls as a cosine to `final_rate`.
 
     `r0_cm` is the range of the Fried parameter, at each instrument's wavelength; `tilts` is the fraction of
@@ -62,8 +60,6 @@ class EmulatorRecipe(Recipe):
     flow_psf: int = 64
     scenes: int = 12
     validation_scenes: int = 2
-    files: tuple[Any, ...] = ()
-    validation_files: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,16 +73,10 @@ class EmulatorRecipe(Recipe):
                 f"The recipe's r0_cm is {list(self.r0_cm)}; it must be two positive numbers, "
                 "the smaller one first."
             )
-        for name in ("files", "validation_files"):
-            object.__setattr__(self, name, tuple(scene_file(table) for table in getattr(self, name)))
-        if (
-            self.scenes + len(self.files) < 1
-            or self.validation_scenes + len(self.validation_files) < 1
-            or self.points + self.textures > 1
-        ):
+        if self.points + self.textures > 1:
             raise SettingsError(
-                "The recipe needs scenes to train on and others to validate with; the fractions of "
-                "points and textures together are at most 1."
+                "The recipe needs scenes to train on besides points and textures: the fractions of both "
+                "together are at most 1."
             )
         if self.patch % 16 or self.margin < 2:
             raise SettingsError(
@@ -138,8 +128,7 @@ class EmulatorTask:
 
     def __init__(self, recipe: EmulatorRecipe, folder: Path) -> None:
         self.recipe = recipe
-        self._scenes = _images(recipe.scenes, 1 + 10_000 * recipe.seed, recipe.files, folder)
-        self.kept = _images(recipe.validation_scenes, VALIDATION_SEED, recipe.validation_files, folder)
+        self._scenes, self.kept = (_images(recipe, folder, validation=part) for part in (False, True))
         if min(min(image.shape) for image in self._scenes + self.kept) < self._side:
             raise SettingsError(
                 f"The recipe's patches need scenes of at least {self._side} pixels; one is smaller."
@@ -345,8 +334,9 @@ def _turbulence(number: int, name: str, canvas: int, local: int, device: torch.d
     return Turbulence(name, number, instrument.diameter_m, sigmas, whole, narrow)
 
 
-def _images(count: int, seed: int, files: tuple[SceneFile, ...], folder: Path) -> list[torch.Tensor]:
-    """Scenes of the simulator, and those of the files, (y, x)."""
+def _images(recipe: EmulatorRecipe, folder: Path, *, validation: bool) -> list[torch.Tensor]:
+    """Scenes (y, x) of the simulator, and those of the files."""
+    count, seed, files = recipe.part(validation=validation)
     scenes = [*simulated("continuum", count, seed), *(read(file, folder) for file in files)]
     return [torch.tensor(image, dtype=torch.float32) for _, image, _ in scenes]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,29 +16,28 @@ from heliorestore.errors import SettingsError
 from heliorestore.methods.richardson_lucy import RichardsonLucy, RichardsonLucySettings
 from heliorestore.nets.enhance import Enhance, start_linear
 from heliorestore.nets.weights import WeightsRecord
-from heliorestore.train.recipe import Recipe
-from heliorestore.train.scenes import Kind, Scene, field_of_darkness, read, scene_file, simulated
+from heliorestore.train.scenes import (
+    VALIDATION_SEED,
+    Kind,
+    Scene,
+    SceneRecipe,
+    field_of_darkness,
+    read,
+    simulated,
+)
 from heliorestore.train.views import HMI, SAMPLES, Views, observe
 
-VALIDATION_SEED = 100_000  # the simulator's validation scenes begin here, far from the training scenes' seeds
 _LEVELS = (0.9, 1.1)  # levels of the quiet Sun after an imperfect normalisation and limb darkening
 _CONTRASTS = (0.75, 1.2)
 _STRENGTHS = (0.5, 1.4)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnhanceRecipe(Recipe):
-    """A recipe with scenes; `noise` is in units of the quiet Sun, or in kG.
-
-    files and validation_files are tables with the fields of SceneFile.
-    """
+class EnhanceRecipe(SceneRecipe):
+    """A recipe with scenes; `noise` is in units of the quiet Sun, or in kG."""
 
     kind: str = "continuum"
     noise: float = 1e-3
-    scenes: int = 24
-    validation_scenes: int = 4
-    files: tuple[Any, ...] = ()
-    validation_files: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,17 +45,8 @@ class EnhanceRecipe(Recipe):
             raise SettingsError(
                 f"The recipe's kind is {self.kind!r}; possible are 'continuum' and 'magnetogram'."
             )
-        if (
-            self.noise < 0
-            or self.validation_scenes + len(self.validation_files) < 1
-            or self.scenes + len(self.files) < 1
-        ):
-            raise SettingsError(
-                "The recipe needs scenes to train on, others to validate with, and a noise "
-                "that is not negative."
-            )
-        for name in ("files", "validation_files"):
-            object.__setattr__(self, name, tuple(scene_file(table) for table in getattr(self, name)))
+        if self.noise < 0:
+            raise SettingsError(f"The recipe's noise is {self.noise}; it cannot be negative.")
 
     @property
     def physical_kind(self) -> Kind:
@@ -69,8 +58,8 @@ class EnhanceTask:
 
     def __init__(self, recipe: EnhanceRecipe, folder: Path) -> None:
         self.recipe = recipe
-        self.training = _views(recipe, "training", folder)
-        self.validation = _views(recipe, "validation", folder)
+        self.training = _views(recipe, folder, validation=False)
+        self.validation = _views(recipe, folder, validation=True)
         for views in self.training:
             if min(views.room) < recipe.patch:
                 raise SettingsError(
@@ -135,13 +124,9 @@ def validation_pairs(scenes: list[Views], noise: float) -> list[tuple[torch.Tens
     return pairs
 
 
-def _views(recipe: EnhanceRecipe, part: Literal["training", "validation"], folder: Path) -> list[Views]:
+def _views(recipe: EnhanceRecipe, folder: Path, *, validation: bool) -> list[Views]:
     """The recipe's scenes of one part as both telescopes see them."""
-    validation = part == "validation"
-    count, files = (
-        (recipe.validation_scenes, recipe.validation_files) if validation else (recipe.scenes, recipe.files)
-    )
-    seed = VALIDATION_SEED if validation else 1 + 10_000 * recipe.seed
+    count, seed, files = recipe.part(validation=validation)
     scenes: list[Scene] = [
         *simulated(recipe.physical_kind, count, seed),
         *(read(file, folder) for file in files),

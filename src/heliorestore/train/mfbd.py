@@ -18,10 +18,8 @@ from heliorestore.instrument import find
 from heliorestore.nets.mfbd import ORIENTATIONS, STRIDE, start_open, turned, turned_back
 from heliorestore.nets.weights import WeightsRecord
 from heliorestore.train.bursts import BORDER, Days, cached
-from heliorestore.train.recipe import Recipe
-from heliorestore.train.scenes import scene_file
+from heliorestore.train.scenes import VALIDATION_SEED, SceneRecipe
 
-VALIDATION_SEED = 100_000  # the simulator's validation scenes begin here, far from the training scenes' seeds
 _CONTRASTS = (0.6, 1.5)  # and
 _LEVEL = 0.5  # of a patch in units of a contrast: those of a real field are less well known
 _FLOOR = 0.05  # of the contrast: smaller errors hardly count
@@ -31,7 +29,7 @@ _PHOTON_SHARE = 0.8  # of the noise variance at the mean intensity
 
 
 @dataclass(frozen=True, kw_only=True)
-class MfbdRecipe(Recipe):
+class MfbdRecipe(SceneRecipe):
     """A recipe with the Sun and the air: see `train.bursts.Days`; `noise` is drawn between its limits, in
     units of the mean.
 
@@ -49,18 +47,12 @@ class MfbdRecipe(Recipe):
     ao: float = 0.75
     psf_size: int = 128
     noise: tuple[Any, ...] = (5e-4, 1e-2)
-    files: tuple[Any, ...] = ()
-    validation_files: tuple[Any, ...] = ()
     loss: str = "relative"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.instruments:
             find(name)
-        for name in ("files", "validation_files"):
-            object.__setattr__(self, name, tuple(scene_file(table) for table in getattr(self, name)))
-        if self.validation_scenes + len(self.validation_files) < 1 or self.scenes + len(self.files) < 1:
-            raise SettingsError("The recipe needs scenes to train on, and others to validate with.")
         if self.loss not in ("relative", "plain"):
             raise SettingsError(f"The recipe's loss is {self.loss!r}; possible are 'relative' and 'plain'.")
         for name in ("r0_cm", "noise"):
@@ -80,17 +72,18 @@ class MfbdRecipe(Recipe):
 
     def bursts(self, *, validation: bool) -> Days:
         """The bursts of one part of the recipe."""
+        scenes, seed, files = self.part(validation=validation)
         return Days(
             instruments=self.instruments,
-            scenes=self.validation_scenes if validation else self.scenes,
-            seed=VALIDATION_SEED if validation else 1 + 10_000 * self.seed,
+            scenes=scenes,
+            seed=seed,
             days=self.days,
             frames=self.frames,
             size=self.size,
             r0_cm=(self.r0_cm[0], self.r0_cm[1]),
             ao=self.ao,
             psf_size=self.psf_size,
-            files=self.validation_files if validation else self.files,
+            files=files,
         )
 
 

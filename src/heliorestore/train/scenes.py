@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from heliorestore.errors import BurstError, SettingsError
+from heliorestore.train.recipe import Recipe
 
 Kind = Literal["continuum", "magnetogram"]
+VALIDATION_SEED = 100_000  # the simulator's validation scenes begin here, far from the training scenes' seeds
 FIELD_ARCSEC = (56.0, 40.0, 28.0)  # a spot fills its field: so there are three sizes of spots
 _PIXEL_ARCSEC = 0.084
 _GAUSS_PER_KILOGAUSS = 1000.0
@@ -104,6 +106,29 @@ def scene_file(table: Mapping[str, Any] | SceneFile) -> SceneFile:
         name: tuple(value) if isinstance(value, list) else value for name, value in table.items()
     }
     return SceneFile(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneRecipe(Recipe):
+    """A recipe with scenes of the simulator and of files, tables with the fields of SceneFile."""
+
+    scenes: int = 24
+    validation_scenes: int = 4
+    files: tuple[Any, ...] = ()
+    validation_files: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("files", "validation_files"):
+            object.__setattr__(self, name, tuple(scene_file(table) for table in getattr(self, name)))
+        if self.validation_scenes + len(self.validation_files) < 1 or self.scenes + len(self.files) < 1:
+            raise SettingsError("The recipe needs scenes to train on, and others to validate with.")
+
+    def part(self, *, validation: bool) -> tuple[int, int, tuple[SceneFile, ...]]:
+        """For training or validation: the number of simulated scenes, the seed of the first, the files."""
+        if validation:
+            return self.validation_scenes, VALIDATION_SEED, self.validation_files
+        return self.scenes, 1 + 10_000 * self.seed, self.files
 
 
 def _cut(ends: tuple[int, int]) -> slice:
