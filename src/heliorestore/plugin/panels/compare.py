@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
@@ -41,7 +40,6 @@ class CompareWidget(QWidget):
         self.comparison.changed.connect(self._show)
         self.comparison.split_moved.connect(self._split_moved)
         when_closed(self, self.comparison.stop)
-        self.destroyed.connect(_disconnector(self.first, self.second))
         self._show()
 
     def compare(self, how: How, first: Any, second: Any) -> None:
@@ -147,11 +145,3 @@ class CompareWidget(QWidget):
         """Another layer or another link: restart the comparison, if one is shown."""
         if self.comparison.how is not None:
             self._start()
-
-
-def _disconnector(*boxes: LayerBox) -> Callable[..., None]:
-    def disconnect(*_: Any) -> None:
-        for box in boxes:
-            box.disconnect_viewer()
-
-    return disconnect

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from heliorestore.errors import BurstError, HeliorestoreError
 from heliorestore.plugin.panels.parts import LivePanel
@@ -13,6 +13,7 @@ from heliorestore.plugin.panels.unfinished import UnfinishedRuns, fill_in, open_
 from heliorestore.plugin.runs.as_code import slice_text
 from heliorestore.plugin.runs.autosave import Autosave, begin
 from heliorestore.plugin.runs.live import LiveLayers
+from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.worker import End, Job, Outcome
 from heliorestore.settings import Settings
 
@@ -34,9 +35,7 @@ class FieldRun(QObject):
         self.ended: list[Autosave] = []  # states to forget when the panel goes; the list outlives it
         self.unfinished = UnfinishedRuns(panel.method_name)
         self.unfinished.resumed.connect(self.resume)
-        self._quiet = QTimer(self)
-        self._quiet.setSingleShot(True)
-        self._quiet.timeout.connect(self.go_on)
+        self._quiet = single_shot(self, self.go_on)
         panel.run_panel.ended.connect(self._run_ended)
         panel.sweep_box.began.connect(self._forget_run)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QWidget
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.methods import METHODS
@@ -12,7 +12,7 @@ from heliorestore.plugin.preferences import preferences
 from heliorestore.plugin.runs.worker import End, Outcome, start_task
 from heliorestore.plugin.widgets.form import SettingsForm
 from heliorestore.plugin.widgets.preset_box import PresetBox
-from heliorestore.plugin.widgets.sections import Section, button, note
+from heliorestore.plugin.widgets.sections import Section, button, note, stack
 from heliorestore.settings import Settings
 
 _MEMORY = "memory_gb"  # the setting whose default the preferences know
@@ -43,9 +43,7 @@ class MethodForm(QObject):
             "Reset to defaults", "Set every setting of the method back to its default.", self.reset
         )
         holder = QWidget()
-        self._place = QVBoxLayout(holder)
-        self._place.setContentsMargins(0, 0, 0, 0)
-        self._place.addWidget(self.loading)
+        self._place = stack(holder, self.loading)
         choice = [] if panel.method else [self.choice]
         self.section = Section("Method", *choice, self.summary, self.preset_box, holder, self.reset_button)
 

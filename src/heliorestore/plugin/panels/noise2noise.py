@@ -11,6 +11,7 @@ from heliorestore.methods.denoising.polarisation import block_means
 from heliorestore.plugin.panels.restore import RestoreWidget
 from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.result_layers import ResultLayers
+from heliorestore.plugin.widgets.closing import follow
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.sections import Section, button, row
 from heliorestore.snapshot import SERIES, Snapshot
@@ -38,8 +39,7 @@ class DenoiseWidget(RestoreWidget):
         super().__init__(napari_viewer)
         self.run_panel.state_changed.connect(self._look)
         self.run_panel.ended.connect(self._show_series)
-        napari_viewer.dims.events.current_step.connect(self._follow_slider)
-        self.destroyed.connect(_disconnector(napari_viewer, self._follow_slider))
+        follow(self, [napari_viewer.dims.events.current_step], self._follow_slider)
         self._look()
 
     def fit_to_series(self) -> None:
@@ -168,10 +168,3 @@ class DenoiseWidget(RestoreWidget):
             self.residual_text,
         )
         column.insertWidget(column.count() - 1, section)
-
-
-def _disconnector(viewer: Any, callback: Any) -> Any:
-    def disconnect(*_: Any) -> None:
-        viewer.dims.events.current_step.disconnect(callback)
-
-    return disconnect

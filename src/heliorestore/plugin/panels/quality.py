@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.history import get_save_history, update_save_history
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
@@ -22,11 +22,13 @@ from qtpy.QtWidgets import (
 
 from heliorestore.errors import HeliorestoreError, SettingsError
 from heliorestore.plugin.runs.failure import explain
+from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.worker import End, Outcome, start_task
 from heliorestore.plugin.viewer.layers import known
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
 from heliorestore.plugin.widgets.chart import ChartView
+from heliorestore.plugin.widgets.closing import follow
 from heliorestore.plugin.widgets.cut_box import CutLevels
 from heliorestore.plugin.widgets.layer_box import LayerBox
 from heliorestore.plugin.widgets.sections import Section, button, note, row, say, scroll
@@ -67,23 +69,13 @@ class QualityWidget(QWidget):
         self._watched: list[Any] = []
         meet(napari_viewer)
         self._build()
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._compute)
+        self._timer = single_shot(self, self._compute)
         layers = napari_viewer.layers
-        self._events = [
-            layers.selection.events.changed,
-            layers.events.inserted,
-            layers.events.removed,
-            napari_viewer.dims.events.current_step,
-        ]
-        for event in self._events:
-            event.connect(self.update_soon)
+        changes = [layers.selection.events.changed, layers.events.inserted, layers.events.removed]
+        follow(self, [*changes, napari_viewer.dims.events.current_step], self.update_soon)
         self.first.changed.connect(self.update_soon)
         self.second.changed.connect(self.update_soon)
-        self.destroyed.connect(
-            _disconnector(self._events, self._watched, self.update_soon, self.first, self.second)
-        )
+        self.destroyed.connect(_unwatcher(self._watched, self.update_soon))
         self.update_soon()
 
     def shown_layers(self) -> list[Any]:
@@ -285,11 +277,9 @@ def _write_csv(drawings: list[Drawing], path: Path) -> None:
         raise SettingsError(f"{path} cannot be written ({error}): choose another name or folder.") from error
 
 
-def _disconnector(events: list[Any], watched: list[Any], slot: Any, *boxes: LayerBox) -> Any:
+def _unwatcher(watched: list[Any], slot: Any) -> Callable[..., None]:
     def disconnect(*_: Any) -> None:
-        for event in (*events, *(layer.events.data for layer in watched)):
-            event.disconnect(slot)
-        for box in boxes:
-            box.disconnect_viewer()
+        for layer in watched:
+            layer.events.data.disconnect(slot)
 
     return disconnect

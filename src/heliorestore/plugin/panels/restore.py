@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtWidgets import QComboBox, QWidget
@@ -68,7 +68,6 @@ class RestoreWidget(QWidget):
         self.method_form.changed.connect(self._settings_changed)
         self.method_form.shown.connect(self._form_shown)
         when_taken_out(self, self.run_panel.quit)
-        self.destroyed.connect(_disconnector(self.layer_list, self.version_list))
         self.method_form.choose()
         self.input.look()
 
@@ -192,11 +191,3 @@ class RestoreWidget(QWidget):
         self.seed = IntBox(0)
         self.seed.setToolTip("Seed of the random numbers; the same seed gives the same result.")
         return row("device", self.device, "seed", self.seed)
-
-
-def _disconnector(*followers: LayerList | VersionList) -> Callable[..., None]:
-    def disconnect(*_: object) -> None:
-        for follower in followers:
-            follower.disconnect_viewer()
-
-    return disconnect

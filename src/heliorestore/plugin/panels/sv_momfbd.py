@@ -13,7 +13,7 @@ from heliorestore.plugin.runs.autosave import Autosave
 from heliorestore.plugin.runs.live import LiveLayers
 from heliorestore.plugin.runs.preview import Preview
 from heliorestore.plugin.runs.worker import Job, RestoreWorker
-from heliorestore.plugin.widgets.closing import when_taken_out
+from heliorestore.plugin.widgets.closing import follow, when_taken_out
 from heliorestore.plugin.widgets.memory_text import MemoryNote
 from heliorestore.plugin.widgets.probe_box import ProbeBox
 from heliorestore.plugin.widgets.run_controls import State
@@ -81,9 +81,8 @@ class SvMomfbdWidget(RestoreWidget):
         self.layer_list.changed.connect(self._open_instrument)
         self._open_instrument()
         when_taken_out(self, self.preview_box.quit)
-        moved = self.frame_views.frame_moved
-        self.viewer.dims.events.current_step.connect(moved)
-        self.destroyed.connect(_farewell(self.preview_box.running, self.field_run.ended, self.viewer, moved))
+        follow(self, [self.viewer.dims.events.current_step], self.frame_views.frame_moved)
+        self.destroyed.connect(_farewell(self.preview_box.running, self.field_run.ended, self.viewer))
         bind_keys(self.viewer, self.run_panel)
 
     @property
@@ -154,15 +153,12 @@ class SvMomfbdWidget(RestoreWidget):
             section.set_open(False)
 
 
-def _farewell(
-    running: list[RestoreWorker], ended: list[Autosave], viewer: Any, moved: Callable[..., None]
-) -> Callable[..., None]:
+def _farewell(running: list[RestoreWorker], ended: list[Autosave], viewer: Any) -> Callable[..., None]:
     def end(*_: Any) -> None:
         for worker in running:
             worker.quit()
         for saved in ended:
             saved.drop()
-        viewer.dims.events.current_step.disconnect(moved)
         release_keys(viewer)
 
     return end

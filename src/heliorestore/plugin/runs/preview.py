@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Shapes
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.runs.live import BoxLayers, within
-from heliorestore.plugin.runs.redraw_rate import Pace
+from heliorestore.plugin.runs.redraw_rate import Pace, single_shot
 from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker, Stage
 from heliorestore.plugin.viewer.layers import Placement
 from heliorestore.plugin.viewer.tool_layers import put_away, tool_layer
@@ -58,14 +58,10 @@ class Box:
 
     def __init__(self, viewer: Any, over: Any, shape: tuple[int, int], changed: Callable[[], None]) -> None:
         self._viewer, self._shape = viewer, shape
-        place = Placement.of_layer(over)
         rows, columns = ((max(0, (n - _SIDE) // 2), min(n, (n + _SIDE) // 2)) for n in shape)
         looks = {
             "edge_width": max(shape) / 160,
-            "scale": place.scale,
-            "translate": place.translate,
-            "rotate": place.rotate,
-            "units": place.units,
+            **vars(Placement.of_layer(over)),
             "metadata": {"kind": "box"},
         }
         make = partial(
@@ -133,9 +129,7 @@ class Preview(QObject):
         self._settings: Settings | None = None
         self._worker: RestoreWorker | None = None
         self._holding = False
-        self._quiet = QTimer(self)
-        self._quiet.setSingleShot(True)
-        self._quiet.timeout.connect(self.restart)
+        self._quiet = single_shot(self, self.restart)
         self._pace = Pace(self, self._draw, lambda: self.layers.settled)
         self.running = running  # the worker, to be ended with the panel
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from qtpy.QtCore import QObject, QTimer
 
@@ -21,10 +22,7 @@ class Pace(QObject):
         self._draw, self._settled = draw, settled
         self._wanted = False
         self._began = self._due = 0.0
-        self._next, self._painted = QTimer(self), QTimer(self)
-        for timer, act in ((self._next, self._go), (self._painted, self._rest)):
-            timer.setSingleShot(True)
-            timer.timeout.connect(act)
+        self._next, self._painted = single_shot(self, self._go), single_shot(self, self._rest)
 
     def want(self) -> None:
         """There is something new to draw."""
@@ -54,3 +52,11 @@ class Pace(QObject):
         self._due = now + max(1 / preferences().refresh_hz, now - self._began)
         if self._wanted:
             self.want()
+
+
+def single_shot(parent: QObject, act: Callable[[], Any]) -> QTimer:
+    """A timer that calls `act` once each time it is started."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.timeout.connect(act)
+    return timer

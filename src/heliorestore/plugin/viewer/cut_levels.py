@@ -9,42 +9,31 @@ import numpy.typing as npt
 
 from heliorestore.errors import SettingsError
 from heliorestore.plugin.preferences import preferences
+from heliorestore.plugin.viewer.layers import apart, cuts, finite_sample
 from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
 
 PERCENTS = (99.5, 99.0, 98.0, 95.0)
 """Percentages of the pixels between common cut levels."""
-
-_SHOWN = 512  # pixels along an axis that are sampled
 
 
 def cut_levels(image: npt.NDArray[Any], how: float | str) -> tuple[float, float]:
     """Contrast limits of an image (y, x): `min-max`, `zscale`, or the percentage of the pixels that lies
     between them.
     """
-    sample = (
-        # Every n-th pixel is enough for a percentile, not for the extremes.
-        image[tuple(slice(None, None, max(1, n // _SHOWN)) for n in image.shape)]
-        if how != "min-max"
-        else image
-    )
-    values = sample[np.isfinite(sample)]
-    if not values.size:
-        return 0.0, 1.0
-    if how == "min-max":
-        low, high = float(values.min()), float(values.max())
-    elif how == "zscale":
-        from astropy.visualization import ZScaleInterval
-
-        low, high = (float(limit) for limit in ZScaleInterval().get_limits(values))
-    elif isinstance(how, (int, float)) and 0 < how <= 100:
-        low, high = (
-            float(limit) for limit in np.percentile(values, ((100 - how) / 2, 100 - (100 - how) / 2))
-        )
-    else:
+    if isinstance(how, (int, float)) and 0 < how <= 100:
+        return cuts(image, how)
+    if how not in ("min-max", "zscale"):
         raise SettingsError(
             f"Cut levels are min-max, zscale or a percentage above 0 and at most 100, not {how!r}."
         )
-    return (low, high) if high > low else (low - 0.5 * max(abs(low), 1e-6), low + 0.5 * max(abs(low), 1e-6))
+    values = image[np.isfinite(image)] if how == "min-max" else finite_sample(image)
+    if not values.size:
+        return 0.0, 1.0
+    if how == "min-max":
+        return apart(float(values.min()), float(values.max()))
+    from astropy.visualization import ZScaleInterval
+
+    return apart(*ZScaleInterval().get_limits(values))
 
 
 def apply_cuts(viewer: Any, how: float | str) -> int:

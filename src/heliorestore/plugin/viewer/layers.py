@@ -28,7 +28,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 Key = tuple[str, int]
 
 TAG = "heliorestore"  # metadata key that holds the Burst or Snapshot a layer shows
-_CUTS = (0.5, 99.5)  # percent of the pixels below the lower and the upper contrast limit
+_ENCLOSED = 99.0  # percent of the pixels between the contrast limits
 _SAMPLES = 512  # pixels along an axis that are sampled for the contrast limits
 _COLORMAPS = {"image": "gray", "uncertainty": "inferno", SERIES: "gray"}
 _AXIS_LABELS = {"mode": "k", "frame": "t", "gy": "y", "gx": "x"}
@@ -76,23 +76,16 @@ class Placement:
         scale = np.array(self.scale) / zoom
         # The centre of the first pixel is half a pixel from the common corner.
         shift = self.rotate @ (scale / 2 - np.array(self.scale) / 2)
-        return {
-            "scale": scale,
-            "translate": np.array(self.translate) + shift,
-            "rotate": self.rotate,
-            "units": self.units,
-        }
+        return vars(self) | {"scale": scale, "translate": np.array(self.translate) + shift}
 
     def of_nodes(self, step: tuple[float, float], first: tuple[float, float]) -> dict[str, Any]:
         """Layer arguments of values every `step` pixels (y, x) from the pixel `first` on, drawn with linear
         interpolation as in the model.
         """
         scale = np.array(self.scale)
-        return {
+        return vars(self) | {
             "scale": scale * step,
             "translate": np.array(self.translate) + self.rotate @ (scale * first),
-            "rotate": self.rotate,
-            "units": self.units,
             "interpolation2d": "linear",
         }
 
@@ -293,23 +286,27 @@ def is_restorable(layer: Any) -> bool:
 # -- contrast ------------------------------------------------------------------------------------------------
 
 
-def cuts(image: npt.NDArray[Any]) -> tuple[float, float]:
-    """Contrast limits that enclose nearly all pixels; NaN and infinity are ignored."""
-    values = _finite_sample(image)
-    if not values.size:
-        return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(values, _CUTS))
-    return (low, high) if high > low else (low - 0.5 * max(abs(low), 1e-6), low + 0.5 * max(abs(low), 1e-6))
+def cuts(image: npt.NDArray[Any], percent: float = _ENCLOSED) -> tuple[float, float]:
+    """Contrast limits that enclose so many percent of the pixels; NaN and infinity are ignored."""
+    values = finite_sample(image)
+    return apart(*np.percentile(values, (50 - percent / 2, 50 + percent / 2))) if values.size else (0.0, 1.0)
+
+
+def apart(low: float, high: float) -> tuple[float, float]:
+    """Contrast limits, moved apart where they are equal."""
+    room = 0.0 if high > low else 0.5 * max(abs(low), 1e-6)
+    return float(low) - room, float(high) + room
 
 
 def symmetric_cuts(image: npt.NDArray[Any]) -> tuple[float, float]:
     """Contrast limits around zero, for maps that have a sign."""
-    values = _finite_sample(image)
-    high = float(np.percentile(np.abs(values), _CUTS[1])) if values.size else 0.0
+    values = finite_sample(image)
+    high = float(np.percentile(np.abs(values), 50 + _ENCLOSED / 2)) if values.size else 0.0
     return (-high, high) if high > 0 else (-1.0, 1.0)
 
 
-def _finite_sample(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def finite_sample(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Every n-th pixel: enough for a percentile, not for the extremes."""
     step = tuple(slice(None, None, max(1, n // _SAMPLES)) for n in image.shape)
     sample = np.asarray(image[step])
     return sample[np.isfinite(sample)]

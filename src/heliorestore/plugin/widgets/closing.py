@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QWidget
+
+from heliorestore.plugin.runs.redraw_rate import single_shot
 
 
 class _Watch(QObject):
     def __init__(self, panel: QWidget, act: Callable[[], None], *, hiding: bool) -> None:
         super().__init__(panel)
         self._panel, self._act, self._hiding = panel, act, hiding
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.timeout.connect(self._look)
+        self._later = single_shot(self, self._look)
         panel.installEventFilter(self)
 
     def eventFilter(self, panel: QObject | None, event: QEvent | None) -> bool:
@@ -39,3 +40,15 @@ def when_closed(panel: QWidget, act: Callable[[], None]) -> None:
 def when_taken_out(panel: QWidget, act: Callable[[], None]) -> None:
     """Call `act` when the panel leaves its dock, as when the dock is closed; hiding does not count."""
     _Watch(panel, act, hiding=False)
+
+
+def follow(widget: QObject, events: Sequence[Any], slot: Callable[..., Any]) -> None:
+    """Connect these events of napari to `slot` for as long as Qt keeps the widget."""
+    for event in events:
+        event.connect(slot)
+
+    def end(*_: object) -> None:
+        for event in events:
+            event.disconnect(slot)
+
+    widget.destroyed.connect(end)

@@ -7,20 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QWidget
 
 from heliorestore.errors import SettingsError
 from heliorestore.plugin.widgets.numbers import FloatBox, IntBox, SlideNumber
-from heliorestore.plugin.widgets.sections import Section, note, say
+from heliorestore.plugin.widgets.sections import Section, note, say, stack
 from heliorestore.plugin.widgets.weights_box import WeightsBox
 from heliorestore.settings import Option, Settings, options
 
@@ -58,8 +49,7 @@ class SettingsForm(QWidget):
         self.fields: dict[str, Field] = {}
         self.groups: dict[str, Section] = {}
         known = {option.name: option for option in options(settings_class)}
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = stack(self)
         column.setSpacing(0)
         left = [name for name in known if not any(name in names for names in (groups or {}).values())]
         for title, names in {**(groups or {}), "Further settings": left}.items():

@@ -8,6 +8,7 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QComboBox
 
 from heliorestore.plugin.viewer.shown_plane import is_image
+from heliorestore.plugin.widgets.closing import follow
 
 
 class LayerBox(QComboBox):
@@ -27,11 +28,8 @@ class LayerBox(QComboBox):
         # Long layer names must not widen the panel.
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(14)
-        self._events = [
-            getattr(viewer.layers.events, name) for name in ("inserted", "removed", "reordered", "renamed")
-        ]
-        for event in self._events:
-            event.connect(self._rebuild)
+        events = viewer.layers.events
+        follow(self, [events.inserted, events.removed, events.reordered, events.renamed], self._rebuild)
         self._rebuild()
         self.currentIndexChanged.connect(self.changed)
 
@@ -44,11 +42,6 @@ class LayerBox(QComboBox):
         for number in range(self.count()):
             if self.itemData(number) == layer:  # napari returns a new proxy of a layer each time
                 self.setCurrentIndex(number)
-
-    def disconnect_viewer(self) -> None:
-        """Stop following the viewer: this box is about to be deleted."""
-        for event in self._events:
-            event.disconnect(self._rebuild)
 
     def _rebuild(self, event: Any = None) -> None:
         chosen = self.layer()

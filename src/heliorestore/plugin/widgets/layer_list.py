@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QListWidget, QListWidgetItem
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.plugin.viewer.layers import TAG, is_restorable
+from heliorestore.plugin.widgets.closing import follow
 
 _ROWS_SHOWN = 3
 
@@ -28,12 +29,9 @@ class LayerList(QListWidget):
         )
         self.setSelectionMode(QListWidget.SelectionMode.NoSelection)
         self.setFixedHeight(_ROWS_SHOWN * (self.fontMetrics().height() + 4) + 8)
-        self._events = [
-            getattr(viewer.layers.events, name) for name in ("inserted", "removed", "reordered", "renamed")
-        ]
-        self._slots = [self._inserted, self._rebuild, self._rebuild, self._rebuild]
-        for event, slot in zip(self._events, self._slots, strict=True):
-            event.connect(slot)
+        events = viewer.layers.events
+        follow(self, [events.inserted], self._inserted)
+        follow(self, [events.removed, events.reordered, events.renamed], self._rebuild)
         self.itemChanged.connect(self._toggled)
         for layer in viewer.layers:
             self._tick_if_wanted(layer)
@@ -47,11 +45,6 @@ class LayerList(QListWidget):
         """Tick these layers and no others."""
         self._ticked = list(layers)
         self._rebuild()
-
-    def disconnect_viewer(self) -> None:
-        """Stop following the viewer: this list is about to be deleted."""
-        for event, slot in zip(self._events, self._slots, strict=True):
-            event.disconnect(slot)
 
     def _inserted(self, event: Any) -> None:
         self._tick_if_wanted(self._viewer.layers[event.index])

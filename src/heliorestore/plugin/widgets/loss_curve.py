@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QSizePolicy
 
+from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.worker import Outcome
 from heliorestore.plugin.widgets.chart import ChartPlace
 from heliorestore.quality.charts import label_decades, legend_above, mark_single_points
@@ -40,10 +40,8 @@ class LossCurve(ChartPlace):
         self._axes: Axes | None = None
         self._background: Any = None  # picture of everything but the lines
         self._wanted = False
-        self._pause = QTimer(self)
-        self._pause.setSingleShot(True)
+        self._pause = single_shot(self, self._update)
         self._pause.setInterval(_EVERY_MS)
-        self._pause.timeout.connect(self._update)
 
     def set_history(self, history: Mapping[str, npt.NDArray[np.float64]], losses: tuple[str, ...]) -> None:
         """Show the named columns of a snapshot's history over its `step` column."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.widgets.run_controls import RunPanel
 from heliorestore.plugin.widgets.sections import note, say
@@ -24,9 +25,7 @@ class MemoryNote(QObject):
             "Memory that a run on the whole field will need beyond the program itself, estimated from "
             "the sizes."
         )
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.timeout.connect(self._estimate)
+        self._soon = single_shot(self, self._estimate)
 
     def look_soon(self) -> None:
         """Estimate again when the changes have settled."""

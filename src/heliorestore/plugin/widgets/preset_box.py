@@ -7,10 +7,10 @@ from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QComboBox, QInputDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QInputDialog, QWidget
 
 from heliorestore.errors import HeliorestoreError
-from heliorestore.plugin.widgets.sections import button, note, row, say
+from heliorestore.plugin.widgets.sections import button, note, row, say, stack
 from heliorestore.presets import Preset, delete_preset, own_folder, presets, save_preset
 from heliorestore.settings import Settings
 
@@ -41,15 +41,8 @@ class PresetBox(QWidget):
         self.folder_button = button("Folder", "Open the folder of your own presets.", self.open_folder)
         self.about = note("The purpose of the preset.")
         self.problem = note("The error of the preset.")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for part in (
-            self.menu,
-            self.about,
-            row(self.save_button, self.delete_button, self.folder_button),
-            self.problem,
-        ):
-            layout.addWidget(part)
+        buttons = row(self.save_button, self.delete_button, self.folder_button)
+        stack(self, self.menu, self.about, buttons, self.problem)
 
     def set_class(self, settings_class: type[Settings] | None) -> None:
         """Offer the presets for these settings; None: the method is still being loaded."""

@@ -11,14 +11,15 @@ import numpy as np
 from napari.layers import Points
 from napari.utils.colormaps import ensure_colormap
 from qtpy.compat import isalive
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt, QTimer
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QWheelEvent
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.worker import End, Latest, Outcome
 from heliorestore.plugin.viewer.layers import Placement
 from heliorestore.plugin.viewer.tool_layers import put_away, tool_layer
-from heliorestore.plugin.widgets.sections import check, note, say
+from heliorestore.plugin.widgets.sections import check, note, say, stack
 from heliorestore.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -33,13 +34,9 @@ class ProbePoint:
 
     def __init__(self, viewer: Any, over: Any, shape: tuple[int, int], moved: Callable[[], None]) -> None:
         self._viewer, self._moved = viewer, moved
-        place = Placement.of_layer(over)
         looks = {
             "size": max(shape) / 40,
-            "scale": place.scale,
-            "translate": place.translate,
-            "rotate": place.rotate,
-            "units": place.units,
+            **vars(Placement.of_layer(over)),
             "metadata": {"kind": "probe"},
         }
         make = partial(
@@ -105,9 +102,7 @@ class ProbeBox(QWidget):
         self.point: ProbePoint | None = None
         self._viewer, self._inputs, self._find = viewer, inputs, find
         self._latest = Latest("PSF", self._found)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._look)
+        self._timer = single_shot(self, self._look)
         self.on = check(
             "PSF probe", "Click on the image and see the PSF there, of the frame on the slider.", self._toggle
         )
@@ -116,10 +111,7 @@ class ProbeBox(QWidget):
         self.text = note(
             "Strehl ratio, and the diameter of a circle as large as the area above half of the peak."
         )
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.on, self.view, self.text):
-            column.addWidget(widget)
+        stack(self, self.on, self.view, self.text)
 
     def look_soon(self) -> None:
         """Update the PSF, at most 20 times a second."""

@@ -7,15 +7,15 @@ from collections import deque
 from enum import Enum
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QLabel, QProgressBar, QWidget
 
 from heliorestore.plugin.runs.failure import explain, notify
-from heliorestore.plugin.runs.redraw_rate import Pace
+from heliorestore.plugin.runs.redraw_rate import Pace, single_shot
 from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker, Stage, prepare_restoration
 from heliorestore.plugin.viewer.result_layers import ResultLayers
 from heliorestore.plugin.widgets.loss_curve import LossCurve
-from heliorestore.plugin.widgets.sections import button, note, say
+from heliorestore.plugin.widgets.sections import button, note, row, say, stack
 from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot
 
@@ -62,9 +62,7 @@ class RunPanel(QWidget):
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
         self._build()
         self._pace = Pace(self, self._draw, lambda: self._layers is None or self._layers.settled)
-        self._completer = QTimer(self)
-        self._completer.setSingleShot(True)
-        self._completer.timeout.connect(self._complete)
+        self._completer = single_shot(self, self._complete)
         # A closed panel must not leave its run behind; the list outlives the widget.
         self._running: list[RestoreWorker] = []
         self.destroyed.connect(_quitter(self._running))
@@ -254,9 +252,7 @@ class RunPanel(QWidget):
         )
         self.step_button = button("Step", "Do one iteration and pause.", self.step)
         self.stop_button = button("Stop", "End after the current iteration and keep its result.", self.stop)
-        buttons = QHBoxLayout()
-        for each in (self.run_button, self.pause_button, self.step_button, self.stop_button):
-            buttons.addWidget(each)
+        buttons = row(self.run_button, self.pause_button, self.step_button, self.stop_button)
         self.progress = QProgressBar()
         self.progress.setFormat("%v of %m")
         self.progress.setRange(0, 1)
@@ -266,11 +262,7 @@ class RunPanel(QWidget):
         self.problem = note("What went wrong and what to do.")
         self.messages = note("Messages of the method.")
         self.curve = LossCurve()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(buttons)
-        for widget in (self.progress, self.status, self.problem, self.messages, self.curve):
-            layout.addWidget(widget)
+        stack(self, buttons, self.progress, self.status, self.problem, self.messages, self.curve)
 
 
 def _quitter(running: list[RestoreWorker]) -> Any:

@@ -39,16 +39,10 @@ class Section(QWidget):
         font.setBold(True)
         self.title.setFont(font)
         self.inside = QWidget()
-        column = QVBoxLayout(self.inside)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(3)
-        for content in contents:
-            column.addWidget(content)
-        layout = QVBoxLayout(self)
+        stack(self.inside, *contents).setSpacing(3)
+        layout = stack(self, self.title, self.inside)
         layout.setContentsMargins(0, 2, 0, 0)
         layout.setSpacing(1)
-        layout.addWidget(self.title)
-        layout.addWidget(self.inside)
         self.title.toggled.connect(self._show)
         self.title.setChecked(opened)
         self._show(opened)
@@ -120,9 +114,7 @@ def scroll(panel: QWidget, inside: QWidget) -> None:
     area.setFrameShape(QScrollArea.Shape.NoFrame)
     area.setWidget(inside)
     _WheelScrolls(area, inside)
-    layout = QVBoxLayout(panel)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(area)
+    stack(panel, area)
 
 
 def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:
@@ -156,6 +148,15 @@ def say(label: QLabel, text: str) -> None:
     # A zero-width space, at which the label may break the line.
     label.setText(_CHECKSUM.sub("\\1\u200b\\2", text))
     label.setVisible(bool(text))
+
+
+def stack(panel: QWidget, *widgets: QWidget) -> QVBoxLayout:
+    """Fill a panel with widgets, one below the other, without margins."""
+    layout = QVBoxLayout(panel)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return layout
 
 
 def row(*widgets: QWidget | str) -> QWidget:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.worker import End, Job, Outcome, start_task
 from heliorestore.plugin.widgets.chart import ChartView
-from heliorestore.plugin.widgets.sections import button, note, row, say
+from heliorestore.plugin.widgets.sections import button, note, row, say, stack
 from heliorestore.quality.charts import draw_curve, finish
 
 if TYPE_CHECKING:
@@ -43,10 +43,7 @@ class SuggestBox(QWidget):
             "variance: a too small λ leaves noise, a too large one removes detail of the Sun.",
             200,
         )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for part in (row(self.ask_button, self.use_button), self.said, self.chart):
-            layout.addWidget(part)
+        stack(self, row(self.ask_button, self.use_button), self.said, self.chart)
         self._show(None)
 
     def ask(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QWidget
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.runs.failure import explain
@@ -26,7 +26,7 @@ from heliorestore.plugin.runs.worker import End, Job, Outcome, start_task
 from heliorestore.plugin.viewer.result_layers import next_name
 from heliorestore.plugin.widgets.numbers import FloatBox, IntBox
 from heliorestore.plugin.widgets.run_controls import RunPanel
-from heliorestore.plugin.widgets.sections import button, note, row, say
+from heliorestore.plugin.widgets.sections import button, note, row, say, stack
 from heliorestore.settings import Option, Settings
 
 
@@ -205,13 +205,11 @@ class SweepBox(QWidget):
             self.keep_all,
         )
         self.said = note("Progress of the sweep.")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for part in (
+        stack(
+            self,
             self.setting,
             self.values,
             row(self.low, "to", self.high, "n", self.count, fill),
             row(self.start_button, self.export_button, self.keep_button),
             self.said,
-        ):
-            layout.addWidget(part)
+        )

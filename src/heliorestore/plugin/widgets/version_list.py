@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, Qt, QTimer
-from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
+from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.versions import Version, delete, rename, versions
-from heliorestore.plugin.widgets.sections import button, note, row, say
+from heliorestore.plugin.widgets.closing import follow
+from heliorestore.plugin.widgets.sections import button, note, row, say, stack
 from heliorestore.settings import SavedSettings, to_rows
 
 _ROWS_SHOWN = 4
@@ -30,14 +32,9 @@ class VersionList(QWidget):
         super().__init__()
         self._viewer = viewer
         self._found: list[Version] = []
-        self._events = [
-            getattr(viewer.layers.events, name) for name in ("inserted", "removed", "reordered", "renamed")
-        ]
-        for event in self._events:
-            event.connect(self._changed)
-        self._later = QTimer(self)  # a run adds many layers, one after the other
-        self._later.setSingleShot(True)
-        self._later.timeout.connect(self.refresh)
+        events = viewer.layers.events
+        follow(self, [events.inserted, events.removed, events.reordered, events.renamed], self._changed)
+        self._later = single_shot(self, self.refresh)  # a run adds many layers, one after the other
         self.list = QListWidget()
         self.list.setToolTip("Every result in the viewer; a double click renames it.")
         self.list.setFixedHeight(_ROWS_SHOWN * (self.fontMetrics().height() + 4) + 8)
@@ -68,20 +65,15 @@ class VersionList(QWidget):
             lambda: self._with(compare),
         )
         self.empty = note("There is no result yet.")
-        self._lay_out()
-        self.refresh()
-
-    def _lay_out(self) -> None:
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for part in (
+        stack(
+            self,
             self.keep_button,
             self.empty,
             self.list,
             self.back_button,
             row(self.compare_button, self.export_button, self.delete_button),
-        ):
-            layout.addWidget(part)
+        )
+        self.refresh()
 
     def chosen(self) -> Version | None:
         """The version that is chosen in the list."""
@@ -107,11 +99,6 @@ class VersionList(QWidget):
             self.list.setCurrentRow(again[0] if again else len(self._found) - 1)
         say(self.empty, "" if self._found else "No result yet.")
         self._enable()
-
-    def disconnect_viewer(self) -> None:
-        """Stop following the viewer: this list is about to be deleted."""
-        for event in self._events:
-            event.disconnect(self._changed)
 
     def _changed(self, event: Any = None) -> None:
         self._later.start(0)
