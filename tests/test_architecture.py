@@ -22,7 +22,7 @@ PHYSICS = RECORDS | {"optics"}
 ALLOWED = {
     "errors": set(),
     "storage": {"errors"},
-    "budget": {"errors"},
+    "budget": set(),
     "moved": set(),
     "samples": BASE,
     "instrument": BASE,
@@ -32,10 +32,9 @@ ALLOWED = {
     "snapshot": BASE | {"instrument", "burst", "settings"},
     "optics": RECORDS,
     "quality": PHYSICS,  # the noise of an image is optics
-    "polarimetry": PHYSICS,
     "simulate": PHYSICS,
     "nets": PHYSICS,
-    "prepare": PHYSICS | {"quality"},  # frames are selected by their contrast
+    "prepare": PHYSICS,
     "methods": PHYSICS | {"quality", "nets", "prepare"},
     "diagnose": PHYSICS | {"quality", "nets", "prepare", "methods"},
     "fits": RECORDS | {"heliorestore"},
@@ -54,7 +53,7 @@ ROOMS = {
     "methods": {
         "methods.blind": {"methods.blind"},
         "methods.denoising": {"methods.denoising"},
-        "methods.base": {"methods", "methods.history", "methods.checkpoint"},
+        "methods.base": {"methods", "methods.history"},
         "methods.history": set(),
         "methods.checkpoint": {"methods.history"},
         # a method knows no other method

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heliorestore.errors import BurstError
-from heliorestore.fits.hdus import Image
+from heliorestore.fits.hdus import Image, card_number
 
 WAVE = ("WAVE", "AWAV", "FREQ", "ENER", "WAVELENGTH", "WAVELEN", "LAMBDA")
 TIME = ("TIME", "UTC", "TAI", "TT", "UT1", "TDB", "TCB", "TCG", "GPS", "LOCAL")
@@ -143,9 +143,9 @@ def world_values(image: Image, axis: int, coordinates: Coordinates) -> npt.NDArr
     if str(image.cards.get(f"CTYPE{number}", "")).strip().upper().endswith("-TAB"):
         values = coordinates.get(number)
         return values if values is not None and len(values) == length else None
-    numbers = [_number(image.cards, f"{key}{number}") for key in ("CRVAL", "CRPIX", "CDELT")]
+    numbers = [card_number(image.cards, f"{key}{number}", None) for key in ("CRVAL", "CRPIX", "CDELT")]
     if numbers[2] is None:
-        numbers[2] = _number(image.cards, f"CD{number}_{number}")
+        numbers[2] = card_number(image.cards, f"CD{number}_{number}", None)
     start, reference, step = numbers
     if start is None or step is None:
         return None
@@ -220,10 +220,3 @@ def seconds_along(image: Image, axis: int, coordinates: Coordinates) -> npt.NDAr
     values = world_values(image, axis, coordinates)
     unit = str(image.cards.get(f"CUNIT{len(image.shape) - axis}") or "s").strip().lower()
     return values * _SECONDS_PER_UNIT[unit] if values is not None and unit in _SECONDS_PER_UNIT else None
-
-
-def _number(cards: Mapping[str, Any], key: str) -> float | None:
-    value = cards.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)

@@ -16,7 +16,7 @@ from heliorestore.burst import FloatArray, Source, as_slice
 from heliorestore.errors import BurstError
 from heliorestore.fits import ana
 from heliorestore.fits.files import Gunzip, length_of, read_exactly
-from heliorestore.fits.hdus import Image
+from heliorestore.fits.hdus import Image, card_number
 from heliorestore.fits.layouts import Plan
 from heliorestore.fits.tiles import read_tiles
 
@@ -154,7 +154,7 @@ def _read_block(
 
 def to_float32(values: npt.NDArray[Any], cards: Mapping[str, Any], bitpix: int) -> FloatArray:
     """Apply BSCALE, BZERO and BLANK; values that are not finite as float32 become NaN."""
-    scale, zero = _number(cards, "BSCALE", 1.0), _number(cards, "BZERO", 0.0)
+    scale, zero = card_number(cards, "BSCALE", 1.0), card_number(cards, "BZERO", 0.0)
     blank = cards.get("BLANK", cards.get("ZBLANK")) if bitpix > 0 and values.dtype.kind in "iu" else None
     with np.errstate(over="ignore", invalid="ignore"):
         # In float64: BZERO = 2^31 of unsigned integers would leave no digits in float32.
@@ -165,12 +165,3 @@ def to_float32(values: npt.NDArray[Any], cards: Mapping[str, Any], bitpix: int) 
     if isinstance(blank, int):
         images[values == blank] = np.nan
     return images
-
-
-def _number(cards: Mapping[str, Any], key: str, default: float) -> float:
-    value = cards.get(key)
-    return (
-        float(value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        else default
-    )

@@ -7,13 +7,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from heliorestore.errors import BurstError
 from heliorestore.fits.files import length_of, read_exactly, silent_astropy
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
+
+T = TypeVar("T", float, None)
 
 BLOCK = 2880
 CARD = 80
@@ -167,6 +169,13 @@ def _value(text: str) -> Any:
         return float(word.upper().replace("D", "E")) if "_" not in word else None
     except ValueError:
         return None
+
+
+def card_number(cards: Mapping[str, Any], key: str, default: T) -> float | T:
+    """The number in a card, the default where there is none; true and false are no numbers."""
+    value = cards.get(key)
+    sound = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if sound and value is not None else default
 
 
 def _count(cards: Mapping[str, Any], key: str, path: Path, number: int, default: int | None = None) -> int:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from heliorestore.fits.hdus import card_number
+
 Floats = npt.NDArray[np.float64]
 
 _MOST_COORDINATES = 8  # of one table: interpolation reads 2**M of its points
@@ -175,18 +177,14 @@ def _intermediate(cards: Mapping[str, Any], number: int, pixels: Mapping[int, Fl
     tables the pixel's number.
     """
     # CD includes the scale; PC, which defaults to the unit matrix, needs CDELT.
-    row = {axis: _card(cards, f"CD{number}_{axis}") for axis in pixels}
+    row = {axis: card_number(cards, f"CD{number}_{axis}", 0.0) for axis in pixels}
     if not any(row.values()):
-        step = _card(cards, f"CDELT{number}", 1.0)
-        row = {axis: step * _card(cards, f"PC{number}_{axis}", float(axis == number)) for axis in pixels}
-    total: Floats = np.full(1, _card(cards, f"CRVAL{number}"))
+        step = card_number(cards, f"CDELT{number}", 1.0)
+        row = {
+            axis: step * card_number(cards, f"PC{number}_{axis}", float(axis == number)) for axis in pixels
+        }
+    total: Floats = np.full(1, card_number(cards, f"CRVAL{number}", 0.0))
     for axis, factor in row.items():
         if factor:
-            total = total + factor * (pixels[axis] - _card(cards, f"CRPIX{axis}"))
+            total = total + factor * (pixels[axis] - card_number(cards, f"CRPIX{axis}", 0.0))
     return total
-
-
-def _card(cards: Mapping[str, Any], key: str, default: float = 0.0) -> float:
-    value = cards.get(key)
-    sound = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if sound and value is not None else default

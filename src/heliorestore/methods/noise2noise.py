@@ -21,7 +21,6 @@ from heliorestore.methods.denoising.pairs import (
     Pairs,
     State,
     after_epoch,
-    copied,
     judge,
     train_epoch,
 )
@@ -291,7 +290,7 @@ def _fit(
         0,
         job.net.state_dict(),
         optimiser.state_dict(),
-        copied(job.net),
+        weights.copied(job.net),
         judge(job.net, held_out, aim, job.device),
     )
     state = resume(saver, first)

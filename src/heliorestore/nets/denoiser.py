@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from heliorestore.nets.precision import precisely
+
 Padding = Literal["reflect", "zeros"]
 
 MULTIPLE = 4  # two halvings
@@ -101,7 +103,7 @@ class Denoiser(nn.Module):
         # magnitude matters.
         x = self._block(self.variance[:-1], _padded(torch.asinh(images) if self.residual else images))
         # The modulus bounds the log variance from above and leaves a gradient on both sides.
-        return _cropped(self.highest - _precisely(self.variance[-1], x).abs(), images)
+        return _cropped(self.highest - precisely(self.variance[-1], x).abs(), images)
 
     def _found(self, x: torch.Tensor) -> torch.Tensor:
         # A U-Net: the skips carry the fine detail past the halvings.
@@ -110,7 +112,8 @@ class Denoiser(nn.Module):
         coarse = self._block(self.coarse, nn.functional.max_pool2d(middle, 2))
         x = self._block(self.to_middle, torch.cat([middle, self._doubled(coarse, self.up_middle)], 1))
         x = self._block(self.to_fine, torch.cat([fine, self._doubled(x, self.up_fine)], 1))
-        return _precisely(self.out, x)
+        # Half precision has too few digits for signals of a hundred times the noise.
+        return precisely(self.out, x)
 
     def _block(self, layers: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
         for layer in layers:
@@ -157,14 +160,6 @@ def bayes() -> Denoiser:
 
 def _conv(before: int, after: int, padding: Padding) -> nn.Conv2d:
     return nn.Conv2d(before, after, 3, padding=1, padding_mode=padding)
-
-
-def _precisely(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """The layer in its own precision: half has too few digits for signals of a hundred times the noise."""
-    # not every torch knows autocast on mps
-    with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
-        out: torch.Tensor = layer(x.to(next(layer.parameters()).dtype))
-    return out
 
 
 def _padded(images: torch.Tensor) -> torch.Tensor:

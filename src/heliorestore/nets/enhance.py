@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from heliorestore.nets.precision import precisely
+
 _BN_EPS = 1e-3  # Keras' default, with which the published networks were trained
 _BN_MOMENTUM = 0.01  # Keras' 0.99, counted from the other side
 
@@ -55,10 +57,8 @@ class Enhance(nn.Module):
         # Repeated pixels and a convolution instead of a transposed one, which leaves a chequerboard.
         x = torch.relu(self.fine(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")))
         # An intensity of 1 with a contrast of some percent needs more digits than half precision has.
-        # not every torch knows autocast on mps
-        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
-            out: torch.Tensor = self.out(x.to(self.out.weight.dtype))
-        return out
+        # A contrast of some percent around 1 needs more digits than half precision has.
+        return precisely(self.out, x)
 
 
 def full() -> Enhance:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from heliorestore.nets.precision import precisely
+
 STRIDE = 8
 """Rows and columns must be multiples of this: the networks halve them three times."""
 ORIENTATIONS = 8
@@ -276,8 +278,5 @@ def _residual(x: torch.Tensor, first: Block | None, *rest: Block) -> torch.Tenso
 
 def _corrected(image: torch.Tensor, features: torch.Tensor, last: nn.Conv2d) -> torch.Tensor:
     """Image plus the last layer's correction in full precision: half has too few digits for this."""
-    # not every torch knows autocast on mps
-    with torch.autocast("cuda" if image.is_cuda else "cpu", enabled=False):
-        # The network only corrects: at zero output its result is the sharpest frame.
-        out: torch.Tensor = image.to(last.weight.dtype) + last(features.to(last.weight.dtype))
-    return out
+    # The network only corrects: at zero output its result is the sharpest frame.
+    return image.to(last.weight.dtype) + precisely(last, features)

@@ -179,6 +179,11 @@ def place(net: nn.Module, device: torch.device) -> None:
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
 
 
+def copied(net: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights as they are now, on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
+
+
 def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = False) -> Path:
     """Write weights, in `half` precision or as they are, and record; each whole or not at all."""
     from safetensors.torch import save as serialise

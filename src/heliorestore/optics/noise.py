@@ -11,7 +11,8 @@ FloatArray = npt.NDArray[np.float64]
 
 _FEWEST = 64  # frequencies beyond the cut-off; with fewer the noise there is not estimated
 _BINS = 8  # of the frequencies beyond the cut-off, with a straight line through their logarithms
-_GAUSSIAN_MAD = 0.6744897501960817  # median |x| of a unit Gaussian
+GAUSSIAN_MAD = 0.6744897501960817
+"""Median |x| of a unit Gaussian: a median modulus over it is a standard deviation."""
 
 
 def estimate_sigma(image: npt.NDArray[np.floating]) -> float:
@@ -27,7 +28,7 @@ def estimate_sigma(image: npt.NDArray[np.floating]) -> float:
     rough = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]  # and along x
     rough = np.abs(rough[np.isfinite(rough)])
     # The kernel (1, -2, 1) x (1, -2, 1) amplifies white noise by the root of its sum of squares, 6.
-    return float(np.median(rough) / (6 * _GAUSSIAN_MAD)) if rough.size else 0.0
+    return float(np.median(rough) / (6 * GAUSSIAN_MAD)) if rough.size else 0.0
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,12 @@ def estimate_noise(image: npt.NDArray[np.floating], cutoff: float | None = None)
     extrapolated inwards. Without a cut-off, or where the pixels leave no room beyond it, the noise is assumed
     to be white: `estimate_sigma`.
     """
-    rows, columns = image.shape
-    good = np.isfinite(image)
-    frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None, :])
+    frequency = frequencies(image.shape)
     # A little beyond the cut-off, because the window smears the signal over the next frequencies.
-    beyond = frequency > (cutoff if cutoff is not None else 1.0) * 1.05 + 2 / min(rows, columns)
-    if beyond.sum() < _FEWEST or good.mean() < 0.5:
+    beyond = frequency > (cutoff if cutoff is not None else 1.0) * 1.05 + 2 / min(image.shape)
+    if beyond.sum() < _FEWEST or np.isfinite(image).mean() < 0.5:
         return Noise(estimate_sigma(image))
-    values = np.where(good, image, 0.0).astype(np.float64)
-    window = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[None, 1:-1] * good
-    values = np.where(good, values - np.average(values, weights=window), 0.0)
-    # Normalised so that white noise has the power sigma^2 at every frequency.
-    power = np.abs(np.fft.rfft2(values * window)) ** 2 / np.sum(window**2)
+    power, _ = windowed_power(image)
     square, level = _levels(frequency[beyond] ** 2, power[beyond])
     # A bin without any power has no logarithm: the image was filtered, and only the mean can be given.
     if not level.all():
@@ -79,6 +74,37 @@ def estimate_noise(image: npt.NDArray[np.floating], cutoff: float | None = None)
     correlation = float(np.sqrt(-slope) / (2 * np.pi))
     at_zero = np.exp(np.mean(np.log(level)) - slope * square.mean())
     return Noise(float(np.sqrt(at_zero * np.mean(_smoothing_power(frequency, correlation)))), correlation)
+
+
+def frequencies(shape: tuple[int, ...]) -> FloatArray:
+    """Moduli (ky, kx // 2 + 1) of the frequencies of an image of `shape` in cycles per pixel."""
+    return np.asarray(np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :]))
+
+
+def hann(shape: tuple[int, ...]) -> FloatArray:
+    """A Hann window (y, x) without its outermost zeros."""
+    return np.asarray(np.hanning(shape[0] + 2)[1:-1, None] * np.hanning(shape[1] + 2)[None, 1:-1])
+
+
+def half_plane(columns: int) -> FloatArray:
+    """How many frequencies a column of `rfft2` stands for: 2, with the conjugate, or itself alone."""
+    twice = np.full(columns // 2 + 1, 2.0)
+    twice[0] = 1.0
+    if columns % 2 == 0:
+        twice[-1] = 1.0
+    return twice
+
+
+def windowed_power(image: npt.NDArray[np.floating]) -> tuple[FloatArray, float]:
+    """Power (ky, kx // 2 + 1) per pixel of an image (y, x) less its mean under a Hann window, and that mean.
+
+    White noise of sigma has the power sigma^2 at every frequency; NaN pixels have no weight.
+    """
+    good = np.isfinite(image)
+    values = np.where(good, image, 0.0).astype(np.float64)
+    window = hann(image.shape) * good
+    mean = float(np.average(values, weights=window))
+    return np.abs(np.fft.rfft2((values - mean) * window)) ** 2 / np.sum(window**2), mean
 
 
 def _smoothing_power(frequency: FloatArray, correlation_px: float) -> FloatArray:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heliorestore.errors import BurstError
+from heliorestore.optics.noise import GAUSSIAN_MAD
 
 Array = npt.NDArray[np.float64]
 _DARKEST_MU = 0.05
@@ -97,9 +98,10 @@ def quiet_sun(image: npt.NDArray[np.floating], mu: Array | None = None) -> Quiet
         if keep.sum() < 16:
             break
         fit = np.asarray(np.linalg.lstsq(rows[keep], values[keep], rcond=None)[0], np.float64)
-        # 1.4826 times the median modulus is a Gaussian's sigma; the floor is for images without noise.
         misfit = np.abs(values - rows @ fit)
-        keep = misfit <= max(_CLIP * 1.4826 * float(np.median(misfit[keep])), 1e-6 * float(values.max()))
+        sigma = float(np.median(misfit[keep])) / GAUSSIAN_MAD
+        # The floor is for images without noise.
+        keep = misfit <= max(_CLIP * sigma, 1e-6 * float(values.max()))
     fitted = np.asarray(sum(coefficient * term for coefficient, term in zip(fit, terms, strict=True)))
     # Images are divided by it: a parabola that falls to zero near the limb must not blow them up.
     surface = np.maximum(fitted, 0.05 * fitted.max())

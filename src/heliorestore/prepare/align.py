@@ -12,6 +12,7 @@ import torch
 
 from heliorestore.burst import Frames
 from heliorestore.optics.filters import frequency
+from heliorestore.optics.noise import half_plane
 
 # cycles per pixel: granules are smooth against the noise, finer structure carries no information on large
 # motions
@@ -113,13 +114,9 @@ class LowFrequencies:
 
     def _power(self, spectra: torch.Tensor) -> torch.Tensor:
         """Mean squares over the pixels of images with these spectra."""
-        # Parseval: all columns of rfft2 stand for two, but for kx = 0 and, with an even length, the Nyquist
-        # frequency.
-        half_plane = torch.full((spectra.shape[-1],), 2.0)
-        half_plane[0] = 1.0
-        if 2 * (spectra.shape[-1] - 1) == self.shape[1]:
-            half_plane[-1] = 1.0
-        return (spectra.abs().square() * half_plane).sum((-2, -1)) / math.prod(self.shape) ** 2
+        # Parseval.
+        counts = torch.from_numpy(half_plane(self.shape[1])[: spectra.shape[-1]]).float()
+        return (spectra.abs().square() * counts).sum((-2, -1)) / math.prod(self.shape) ** 2
 
     def _peak(self, product: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Position [y, x] of the maximum of a correlation with these low frequencies, at most a quarter of

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heliorestore.errors import BurstError
+from heliorestore.optics.noise import GAUSSIAN_MAD, frequencies, half_plane, hann, windowed_power
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.floating]
@@ -47,25 +48,18 @@ def power_spectrum(image: Image, pixel: float = 1.0) -> Spectrum:
     `pixel` is the size of a pixel in arcsec; rings are as wide as the frequency step of the shorter side.
     """
     rows, columns = image.shape
-    good = np.isfinite(image)
-    if min(rows, columns) < 8 or good.mean() < 0.5:
+    valid = np.isfinite(image).mean()
+    if min(rows, columns) < 8 or valid < 0.5:
         raise BurstError(
-            f"The image has {columns} x {rows} pixels, {good.mean():.0%} of them valid: too "
+            f"The image has {columns} x {rows} pixels, {valid:.0%} of them valid: too "
             "little for a power spectrum."
         )
-    values = np.where(good, image, 0.0).astype(np.float64)
-    window = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[None, 1:-1] * good
-    mean = np.average(values, weights=window)
-    relative = np.where(good, values / mean - 1, 0.0)
+    power, mean = windowed_power(image)
     # Over the window's own power: then the integral over the plane is the variance, whatever the window.
-    power = np.abs(np.fft.rfft2(relative * window)) ** 2 / np.sum(window**2) * pixel**2
-    frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None, :])
+    power = power / mean**2 * pixel**2
+    frequency = frequencies(image.shape)
     ring = np.rint(frequency * min(rows, columns)).astype(np.int64)
-    # rfft2 holds every frequency off the first and, for even lengths, the last column once instead of twice.
-    twice = np.full(frequency.shape, 2.0)
-    twice[:, 0] = 1.0
-    if columns % 2 == 0:
-        twice[:, -1] = 1.0
+    twice = np.broadcast_to(half_plane(columns), frequency.shape)
     last = min(rows, columns) // 2
     keep = ring <= last
     count, total, where = (
@@ -177,8 +171,8 @@ def photometry(image: Image, reference: Image) -> Photometry:
     ratios = pairs[:, 1] / pairs[:, 0]
     middle = float(np.median(ratios))
     within = (ratios <= _FACTOR) & (ratios >= 1 / _FACTOR)
-    # 1.4826 times the median modulus is the sigma of a Gaussian.
-    return Photometry(middle, float(1.4826 * np.median(np.abs(ratios - middle))), float(within.mean()))
+    scatter = float(np.median(np.abs(ratios - middle)) / GAUSSIAN_MAD)
+    return Photometry(middle, scatter, float(within.mean()))
 
 
 def positive_pairs(image: Image, reference: Image) -> Array:
@@ -231,7 +225,7 @@ def _filled(image: Image) -> Array:
 def _displacement(image: Array, reference: Array) -> tuple[float, float]:
     """The shift (y, x) that maximises the correlation of two whole images in a Hann window, to 0.01 px."""
     rows, columns = image.shape
-    window = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[None, 1:-1]
+    window = hann(image.shape)
     spectra = [np.fft.fft2((part - part.mean()) * window) for part in (reference, image)]
     # The reference first: its peak is the displacement that brings the image onto it.
     cross = spectra[0] * spectra[1].conj()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
+from heliorestore.optics.noise import half_plane
 from heliorestore.optics.psf import fast_length
 from heliorestore.simulate.exposure import PsfsAt
 
@@ -85,10 +86,7 @@ class Scatter:
         canvas = torch.nn.functional.pad(frame, (first, after, first, after))
         along_y, along_x = self._waves(frame, half=False), self._waves(frame, half=True)
         # The transpose of irfft2: a frequency that stands for its conjugate as well counts twice.
-        twice = torch.full((length // 2 + 1,), 2.0, dtype=frame.dtype, device=frame.device)
-        twice[0] = 1.0
-        if length % 2 == 0:
-            twice[-1] = 1.0
+        twice = torch.from_numpy(half_plane(length)).to(frame)
         windows = frame.new_zeros((len(frame), nodes, nodes, reach, reach))
         for (rows, columns), spectra in zip(_groups(nodes), self.spectra, strict=True):
             y, x = self.step * rows.start, self.step * columns.start

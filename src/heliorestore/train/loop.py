@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from heliorestore.errors import RestorationError
-from heliorestore.nets.weights import place
+from heliorestore.nets.weights import copied, place
 from heliorestore.storage import replacing
 from heliorestore.train.recipe import Recipe
 
@@ -98,7 +98,7 @@ def train(
     optimiser = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, weight_decay=2 * recipe.l2)
     folder.mkdir(parents=True, exist_ok=True)
     progress = Progress()
-    best = _copy(net)
+    best = copied(net)
     if resume:
         progress, best = _load(folder / CHECKPOINT, net, optimiser)
         say(f"continuing after step {progress.step} of {recipe.steps}")
@@ -128,7 +128,7 @@ def train(
         )
         losses.clear()
         if figures["loss"] < progress.best:
-            progress.best, progress.best_step, best = figures["loss"], progress.step, _copy(net)
+            progress.best, progress.best_step, best = figures["loss"], progress.step, copied(net)
         _save(folder / CHECKPOINT, net, optimiser, progress, best)
         say(_line(progress, recipe, best_now=progress.best_step == progress.step))
     net.load_state_dict(best)
@@ -198,10 +198,6 @@ def _line(progress: Progress, recipe: Recipe, *, best_now: bool) -> str:
     )
 
 
-def _copy(net: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
-
-
 def _save(
     path: Path,
     net: nn.Module,
@@ -211,7 +207,7 @@ def _save(
 ) -> None:
     state = {
         "format": _FORMAT,
-        "net": _copy(net),
+        "net": copied(net),
         "optimiser": optimiser.state_dict(),
         "progress": vars(progress),
         "best": best,

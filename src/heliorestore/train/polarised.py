@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from heliorestore.instrument import KNOWN
+from heliorestore.optics.noise import frequencies, half_plane
 from heliorestore.optics.psf import telescope_psf
 from heliorestore.simulate.patch import Patch, SceneName
 from heliorestore.simulate.stokes import LINES, stokes
@@ -89,25 +90,18 @@ def correlated_noise(
 
     Towards half of the cut-off the amplitude rises to 1 + `boost`, as a deconvolution amplifies it.
     """
-    frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :])
+    frequency = frequencies(shape)
     # The cut-off has a soft edge: a sharp one would ring in the noise.
     response = np.exp(-2 * (np.pi * smoothing_px * frequency) ** 2) / (1 + np.exp(60 * (frequency - cutoff)))
     response = response * (1 + boost * np.exp(-(((frequency / cutoff - 0.5) / 0.25) ** 2)))
     made = np.fft.irfft2(np.fft.rfft2(random.standard_normal(shape)) * response, s=shape)
     # Scaled by the expected deviation, not by the one that this patch happens to have.
-    weight = np.full(frequency.shape, 2.0)
-    weight[:, 0] = 1.0
-    if shape[1] % 2 == 0:
-        weight[:, -1] = 1.0
-    expected = np.sqrt(np.sum(weight * response**2) / (shape[0] * shape[1]))
+    expected = np.sqrt(np.sum(half_plane(shape[1]) * response**2) / (shape[0] * shape[1]))
     return np.asarray(made / expected, np.float32)
 
 
 def _smoothed(image: npt.NDArray[np.float64], sigma_px: float) -> npt.NDArray[np.float64]:
     """The image (y, x) under a Gaussian, continued by its mirror images."""
     mirrored = np.pad(image, [(0, n) for n in image.shape], mode="symmetric")
-    frequency = np.hypot(
-        np.fft.fftfreq(mirrored.shape[0])[:, None], np.fft.rfftfreq(mirrored.shape[1])[None, :]
-    )
-    spectrum = np.fft.rfft2(mirrored) * np.exp(-2 * (np.pi * sigma_px * frequency) ** 2)
+    spectrum = np.fft.rfft2(mirrored) * np.exp(-2 * (np.pi * sigma_px * frequencies(mirrored.shape)) ** 2)
     return np.asarray(np.fft.irfft2(spectrum, s=mirrored.shape)[: image.shape[0], : image.shape[1]])

@@ -19,6 +19,7 @@ from torch import nn
 from heliorestore.errors import SettingsError
 from heliorestore.nets.denoiser import Denoiser
 from heliorestore.nets.uncertainty import unlikelihood
+from heliorestore.nets.weights import copied
 
 PATCH = 52  # pixels
 BATCH = 10
@@ -225,8 +226,3 @@ def after_epoch(
     if losses["hold_out"] >= state.best_loss:
         return after
     return replace(after, best=copied(net), best_loss=losses["hold_out"], best_epoch=after.epoch)
-
-
-def copied(net: Denoiser) -> dict[str, torch.Tensor]:
-    """The weights as they are now, on the CPU."""
-    return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}

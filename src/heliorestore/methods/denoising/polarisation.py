@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError
+from heliorestore.optics.noise import GAUSSIAN_MAD
 
 _STOKES = ("I", "Q", "U", "V")
-_GAUSSIAN_MAD = 0.6744897501960817  # median |x| of a unit Gaussian
 _PAIRS = 3  # of neighbouring frames from which the noise is measured
 _BOX = 9  # pixels: slower variations are no noise
 _BRIGHT = 2.0  # an image whose median exceeds this many standard deviations is an intensity
@@ -119,7 +119,7 @@ def statistics(residual: FloatArray, noise: float, side: int = 16) -> dict[str, 
 def _deviation(values: npt.NDArray[np.float64]) -> float:
     """Sigma of the noise from the median modulus, which signals in a minority of pixels do not change."""
     good = values[np.isfinite(values)]
-    return float(np.median(np.abs(good - np.median(good)))) / _GAUSSIAN_MAD if good.size else 0.0
+    return float(np.median(np.abs(good - np.median(good)))) / GAUSSIAN_MAD if good.size else 0.0
 
 
 def _detail(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
