@@ -3,6 +3,9 @@
 None is a RuntimeError: torch and Qt raise those, and a caller must be able to distinguish them.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class HeliorestoreError(Exception):
     """Base of everything this package raises on purpose."""
@@ -22,3 +25,9 @@ class WeightsError(HeliorestoreError):
 
 class RestorationError(HeliorestoreError):
     """A restoration could not continue or could not be saved."""
+
+
+def guess(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the known one that it resembles, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from heliorestore.errors import SettingsError
+from heliorestore.errors import SettingsError, guess
 
 # Units and scales are read by hand, here and in fits/sky.py, as headers in use have them: astropy.units takes
 # A for ampere and does not know Arcsec or DEG; astropy.wcs takes degrees where CUNIT is missing, refuses a
@@ -225,9 +224,7 @@ def find(key: str) -> Instrument:
     """Return the known instrument of that name; a SettingsError lists the known names."""
     if key in KNOWN:
         return KNOWN[key]
-    near = difflib.get_close_matches(key, KNOWN, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise SettingsError(f"No instrument is called {key!r}: known are {', '.join(KNOWN)}{hint}")
+    raise SettingsError(f"No instrument is called {key!r}: known are {', '.join(KNOWN)}{guess(key, KNOWN)}")
 
 
 def doubts(instruments: Iterable[Instrument]) -> list[str]:

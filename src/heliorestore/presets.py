@@ -5,7 +5,6 @@ Some are bundled; a user's own are in the configuration folder and hide bundled 
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import tomllib
@@ -15,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from heliorestore.errors import SettingsError
+from heliorestore.errors import SettingsError, guess
 from heliorestore.settings import Option, Settings, options, to_text
 from heliorestore.storage import atomic_write, user_folder
 
@@ -45,8 +44,7 @@ class Preset:
         values: dict[str, Any] = {}
         for name, value in self.values.items():
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}."
+                hint = guess(name, known) or f"; it has {', '.join(sorted(known))}."
                 raise SettingsError(
                     f"The preset {self.path} sets {name}, but {cls.method} has no such setting{hint}"
                 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import functools
 import json
 import math
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from heliorestore.errors import SettingsError
+from heliorestore.errors import SettingsError, guess
 
 T = TypeVar("T")
 
@@ -137,8 +136,7 @@ class Settings:
         for name in changes:
             if name not in known:
                 # A typo must not pass silently: a default would take the place of what was meant.
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}."
+                hint = guess(name, known) or f"; it has {', '.join(sorted(known))}."
                 raise SettingsError(f"{self.method or type(self).__name__} has no setting {name!r}{hint}")
         return dataclasses.replace(self, **changes)
 
@@ -268,8 +266,10 @@ def to_text(value: Any) -> str:
     return value if isinstance(value, str) else "none" if value is None else json.dumps(value)
 
 
-def to_rows(settings: Settings) -> list[tuple[str, str, str, str]]:
+def to_rows(settings: Settings | SavedSettings) -> list[tuple[str, str, str, str]]:
     """(name, value, unit, help) of every setting, for a table."""
+    if isinstance(settings, SavedSettings):
+        return list(settings.rows)
     return [(o.name, to_text(getattr(settings, o.name)), o.unit, o.help) for o in options(type(settings))]
 
 

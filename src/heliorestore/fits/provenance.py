@@ -128,14 +128,9 @@ def _parameters(run: Run) -> dict[str, Any]:
 def _was_turned(snapshot: Snapshot, run: Run) -> bool:
     """Whether a live setting has more than one value in the history."""
     # A column of a list has a number behind the setting's name, as `object_weights 1`.
-    names = {name for name, *_ in setting_rows(run)}
+    names = {name for name, *_ in to_rows(run.settings)}
     columns = [column for title, column in snapshot.history.items() if title.partition(" ")[0] in names]
     return any(len(np.unique(column)) > 1 for column in columns)
-
-
-def setting_rows(run: Run) -> Sequence[tuple[str, str, str, str]]:
-    """(name, value, unit, help) of every setting of a run."""
-    return run.settings.rows if isinstance(run.settings, SavedSettings) else to_rows(run.settings)
 
 
 # -- the tables ----------------------------------------------------------------------------------------------
@@ -150,7 +145,7 @@ def tables(snapshot: Snapshot) -> list[fits.BinTableHDU]:
     found += [
         _table(
             "SETTINGS",
-            dict(zip(("NAME", "VALUE", "UNIT", "HELP"), _columns(setting_rows(run), 4), strict=True)),
+            dict(zip(("NAME", "VALUE", "UNIT", "HELP"), _columns(to_rows(run.settings), 4), strict=True)),
             _run_cards(run),
         ),
         _table("OBJECTS", {"LABEL": run.labels, "INSTRUMENT": [str(i) for i in run.instruments]}),

@@ -20,6 +20,7 @@ from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natur
 from heliorestore.fits.tables import tabulated_axes, tabulated_sky, tabulated_times
 from heliorestore.fits.wcs import planar, pointed, untabulated
 from heliorestore.instrument import Instrument, doubts
+from heliorestore.settings import to_rows
 from heliorestore.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -240,7 +241,6 @@ def describe(data: Burst | Snapshot) -> dict[str, Any]:
     """The facts that `heliorestore info` prints about a burst or a restored file, ready for JSON."""
     if isinstance(data, Snapshot):
         return _describe_snapshot(data)
-    known = data.times[~np.isnat(data.times)] if data.times is not None else np.array([], "datetime64[us]")
     countable = int(np.prod(data.shape, dtype=np.int64)) <= _MOST_COUNTED
     return {
         "layout": data.layout,
@@ -251,7 +251,7 @@ def describe(data: Burst | Snapshot) -> dict[str, Any]:
         "instruments": [_describe_instrument(instrument) for instrument in data.instruments],
         "pixel_arcsec": data.instruments[0].pixel_arcsec,
         "doubts": doubts(data.instruments),
-        "times": {"first": _time_text(known, np.min), "last": _time_text(known, np.max), "known": len(known)},
+        "times": _describe_times(data.times),
         "bad_pixels": data.count_bad_pixels() if countable else None,
         "files": [str(source.path) for source in data.sources],
     }
@@ -280,12 +280,16 @@ def _describe_instrument(instrument: Instrument) -> dict[str, Any]:
     return dataclasses.asdict(instrument) | {"unknown": list(instrument.unknown)}
 
 
-def _time_text(times: npt.NDArray[np.datetime64], pick: Any) -> str | None:
-    return str(np.datetime_as_string(pick(times), unit="ms")) if len(times) else None
+def _describe_times(times: npt.NDArray[np.datetime64] | None) -> dict[str, Any]:
+    every = np.array([], "datetime64[us]") if times is None else times
+    known = np.sort(every[~np.isnat(every)])
+    first, last = (
+        str(np.datetime_as_string(known[end], unit="ms")) if len(known) else None for end in (0, -1)
+    )
+    return {"first": first, "last": last, "known": len(known)}
 
 
 def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
-    from heliorestore.fits.provenance import setting_rows
     from heliorestore.fits.readback import finer
 
     run = snapshot.run
@@ -301,7 +305,7 @@ def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "instruments": [_describe_instrument(instrument) for instrument in instruments],
         "pixel_arcsec": instruments[0].pixel_arcsec if instruments else None,
         "doubts": doubts(instruments),
-        "times": {"first": None, "last": None, "known": 0},
+        "times": _describe_times(run.times if run else None),
         "bad_pixels": int(np.count_nonzero(~np.isfinite(snapshot.images))),
         "files": [],
         "zoom": snapshot.zoom,
@@ -315,11 +319,9 @@ def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
     }
     if run is None:
         return facts
-    known = run.times[~np.isnat(run.times)] if run.times is not None else np.array([], "datetime64[us]")
     return facts | {
-        "times": {"first": _time_text(known, np.min), "last": _time_text(known, np.max), "known": len(known)},
         "method": run.settings.method,
-        "settings": {name: value for name, value, *_ in setting_rows(run)},
+        "settings": {name: value for name, value, *_ in to_rows(run.settings)},
         "device": run.device,
         "seed": run.seed,
         "inputs": [

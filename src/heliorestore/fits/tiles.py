@@ -26,21 +26,8 @@ from heliorestore.fits.hdus import BLOCK, Image, tile_shape
 
 _AT_ONCE = 2**24  # pixels that are decoded at once
 _FORM = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])([LXBIJKAEDCM])?")
-_SIZE = {
-    "L": 1,
-    "X": 1,
-    "B": 1,
-    "I": 2,
-    "J": 4,
-    "K": 8,
-    "A": 1,
-    "E": 4,
-    "D": 8,
-    "C": 8,
-    "M": 16,
-    "P": 8,
-    "Q": 16,
-}
+# bytes of a number of each form
+_SIZE = dict(zip("LXBIJKAEDCMPQ", (1, 1, 1, 2, 4, 8, 1, 4, 8, 8, 16, 8, 16), strict=True))
 _STREAMS = ("COMPRESSED_DATA", "GZIP_COMPRESSED_DATA", "UNCOMPRESSED_DATA")
 _PASSED_ON = re.compile(r"(T(TYPE|FORM)\d+|Z(BITPIX|CMPTYPE|TILE\d+|NAME\d+|VAL\d+|QUANTIZ|SCALE|ZERO))\Z")
 _GZIP_RATIO = 1032  # deflate cannot expand more

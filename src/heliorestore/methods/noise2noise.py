@@ -189,12 +189,7 @@ def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> Jo
 def _check_keep(settings: DenoiseSettings) -> None:
     if not settings.fit:
         raise SettingsError("Only fitted weights can be saved: --keep needs --fit.")
-    if settings.keep.endswith(".safetensors") or not all(
-        letter.isalnum() or letter in "-_." for letter in settings.keep
-    ):
-        raise SettingsError(
-            f"{settings.keep!r} cannot name weights: letters, digits, '-', '_' and '.' make a name."
-        )
+    weights.check_name(settings.keep)
 
 
 def _groups(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -200,10 +200,7 @@ def step(problem: _Problem, objects: torch.Tensor, threshold: torch.Tensor) -> t
 
 def _with_norm(problem: _Problem) -> _Problem:
     """Fill in H^T w, scaled like H^T 1 of a full image: 1 where every data pixel around is valid."""
-    norm = problem.adjoint(problem.weight).clamp(min=1e-6)
-    return _Problem(
-        problem.data, problem.weight, problem.otf, problem.grid, problem.margin, problem.zoom, norm
-    )
+    return replace(problem, norm=problem.adjoint(problem.weight).clamp(min=1e-6))
 
 
 def _join(channels: torch.Tensor, signed: bool) -> torch.Tensor:

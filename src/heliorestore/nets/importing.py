@@ -12,7 +12,7 @@ from torch import nn
 from heliorestore.errors import WeightsError
 from heliorestore.nets import keras_files, torch_files
 from heliorestore.nets.emulator import PUBLISHED_INSTRUMENTS
-from heliorestore.nets.weights import ARCHITECTURES, WeightsRecord, build, folders, outline, save
+from heliorestore.nets.weights import ARCHITECTURES, WeightsRecord, build, check_name, folders, outline, save
 
 _KERAS = (".h5", ".hdf5", ".keras")
 _TORCH = (".pth", ".pt", ".tar", ".ckpt")
@@ -54,8 +54,7 @@ def import_file(
     """
     if not path.is_file():
         raise WeightsError(f"There is no file {path} to import.")
-    if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
-        raise WeightsError(f"{name!r} cannot name weights: letters, digits, '-', '_' and '.' make a name.")
+    check_name(name)
     if path.suffix.lower() not in _KERAS + _TORCH:
         raise WeightsError(
             f"{path.name} cannot be imported: possible are Keras files ({', '.join(_KERAS)}) and torch "

@@ -6,7 +6,6 @@ Some are bundled with the package; those that a user imports or trains are in th
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import importlib
 import json
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from heliorestore.errors import WeightsError
+from heliorestore.errors import WeightsError, guess
 from heliorestore.storage import replacing, user_folder
 
 ARCHITECTURES: Mapping[str, str] = {
@@ -117,9 +116,10 @@ def find(name: str) -> Path:
     for path in candidates:
         if path.is_file():
             return path
-    near = difflib.get_close_matches(name, names(), n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise WeightsError(f"There are no weights {name!r}; available: {', '.join(names()) or 'none'}{hint}")
+    known = names()
+    raise WeightsError(
+        f"There are no weights {name!r}; available: {', '.join(known) or 'none'}{guess(name, known)}"
+    )
 
 
 def read_record(path: Path) -> WeightsRecord:
@@ -177,6 +177,13 @@ def load(name: str) -> tuple[nn.Module, WeightsRecord]:
 def place(net: nn.Module, device: torch.device) -> None:
     """Move a network to a device, its kernels in the memory layout in which convolutions are fastest."""
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks memory_format
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of weights and of their file."""
+    sound = name and all(letter.isalnum() or letter in "-_." for letter in name)
+    if not sound or name.startswith(".") or name.endswith(".safetensors"):
+        raise WeightsError(f"{name!r} cannot name weights: letters, digits, '-', '_' and '.' make a name.")
 
 
 def copied(net: nn.Module) -> dict[str, torch.Tensor]:

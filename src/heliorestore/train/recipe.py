@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from heliorestore.errors import SettingsError
+from heliorestore.errors import SettingsError, guess
 
 R = TypeVar("R", bound="Recipe")
 
@@ -101,8 +100,7 @@ def from_table(cls: type[R], table: dict[str, Any]) -> R:
     values: dict[str, Any] = {}
     for name, value in table.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known)}."
+            hint = guess(name, known) or f"; it has {', '.join(known)}."
             raise SettingsError(f"A recipe has no {name!r}{hint}")
         default = known[name].default
         wanted = str if default is dataclasses.MISSING else type(default)

@@ -102,10 +102,7 @@ def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, na
     knobs = knob_text(settings)
     stem = next_name(viewer, f"{stem} kept") + (f" ({knobs})" if knobs else "")
     lowest = min((viewer.layers.index(layer) for v in same for layer in v.layers), default=len(viewer.layers))
-    values = {
-        row[0]: row[1]
-        for row in (settings.rows if isinstance(settings, SavedSettings) else to_rows(settings))
-    }
+    values = {row[0]: row[1] for row in to_rows(settings)}
     for object_ in reversed(range(len(snapshot.images))):
         array = snapshot.images[object_]
         data, arguments, kind = snapshot_layer(("image", object_), array, snapshot, stem)

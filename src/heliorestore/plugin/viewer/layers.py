@@ -20,7 +20,7 @@ from heliorestore.burst import Burst
 from heliorestore.errors import BurstError
 from heliorestore.instrument import Instrument
 from heliorestore.methods import METHODS
-from heliorestore.settings import Settings, to_rows
+from heliorestore.settings import to_rows
 from heliorestore.snapshot import IMAGE_AXES, NODE_AXES, SERIES, SERIES_AXES, Map, Snapshot
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -208,13 +208,7 @@ def snapshot_metadata(key: Key, array: npt.NDArray[np.float32], snapshot: Snapsh
     """The metadata of a restored layer; the snapshot holds the settings, the losses and the run."""
     kind, object_ = key
     run = snapshot.run
-    rows = (
-        []
-        if run is None
-        else to_rows(run.settings)
-        if isinstance(run.settings, Settings)
-        else run.settings.rows
-    )
+    rows = [] if run is None else to_rows(run.settings)
     header = dict(run.headers[object_]) if run and object_ < len(run.headers) else {}
     return {
         TAG: snapshot, "object": object_, "kind": kind, "pixels": array, "header": header,

@@ -12,7 +12,7 @@ from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.versions import Version, delete, rename, versions
 from heliorestore.plugin.widgets.closing import follow
 from heliorestore.plugin.widgets.sections import button, note, row, say, stack
-from heliorestore.settings import SavedSettings, to_rows
+from heliorestore.settings import to_rows
 
 _ROWS_SHOWN = 4
 
@@ -128,7 +128,7 @@ def _story(version: Version) -> str:
     lines += [f"{name} {value:.4g}" for name, value in snapshot.losses.items()]
     if snapshot.run is not None:
         settings = snapshot.run.settings
-        rows = settings.rows if isinstance(settings, SavedSettings) else to_rows(settings)
+        rows = to_rows(settings)
         now = version.layers[0].metadata.get("settings", {})
         lines += [
             f"{name} = {now.get(name, value)}{' ' + unit if unit else ''}" for name, value, unit, _ in rows
