@@ -140,6 +140,7 @@ class Burst:
         for name, part, total in zip(("objects", "frames"), chosen, shape[:2], strict=True):
             if not part:
                 raise SettingsError(f"No {name} are left: the burst has {total}, numbered 0 to {total - 1}.")
+        # The whole needs no wrapper.
         if chosen == (range(shape[0]), range(shape[1])):
             return self
         return dataclasses.replace(
@@ -187,6 +188,7 @@ class _Part:
         if Ellipsis in keys:
             at = keys.index(Ellipsis)
             keys = keys[:at] + (slice(None),) * (4 - len(keys) + 1) + keys[at + 1 :]
+        # As numpy does, an index with fewer entries leaves the last axes whole.
         keys += (slice(None),) * (4 - len(keys))
         picked = [part[k] for part, k in zip(self._chosen, keys, strict=True)]
         return self._frames[tuple(as_slice(p) if isinstance(p, range) else p for p in picked)]

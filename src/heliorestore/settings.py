@@ -196,6 +196,7 @@ def _option(declared: dataclasses.Field[Any], hint: Any) -> Option:
     arguments = typing.get_args(hint)
     optional = isinstance(hint, types.UnionType) and type(None) in arguments
     if optional:
+        # `T | None`: a setting that may be left empty.
         (hint,) = (a for a in arguments if a is not type(None))
     choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
     kind = type(choices[0]) if choices else hint
@@ -263,6 +264,7 @@ def to_flags(settings: Settings) -> list[str]:
 
 def to_text(value: Any) -> str:
     """A value as text from which `Option.parse` reads the same value back, to the last bit."""
+    # JSON writes as many digits of a float as it takes to read it back.
     return value if isinstance(value, str) else "none" if value is None else json.dumps(value)
 
 

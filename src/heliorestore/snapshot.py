@@ -112,6 +112,7 @@ class Map(NDArrayOperatorsMixin):
         return np.array(self.array, dtype) if copy else np.asarray(self.array, dtype)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **named: Any) -> Any:
+        # So that numpy's functions of a map give plain arrays.
         arrays = (each.array if isinstance(each, Map) else each for each in inputs)
         return getattr(ufunc, method)(*arrays, **named)
 
@@ -188,6 +189,7 @@ def as_map(name: str, found: Map | npt.ArrayLike, run: Run | None) -> Map:
     axes = known.get(array.ndim, tuple(f"axis {n}" for n in range(array.ndim)))
     if axes == NODE_AXES and name == "modes":
         return Map(array, axes, "rad", _node_step(run), signed=True)
+    # Such maps are differences or spreads of images.
     of_data = name.startswith(("residual", "uncertainty", SERIES))
     return Map(array, axes, DATA_UNIT if of_data else "", signed=name == "residual")
 

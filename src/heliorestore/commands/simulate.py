@@ -76,6 +76,7 @@ def simulate(parsed: argparse.Namespace, show: Callable[[Snapshot], None]) -> di
     instrument = Instrument.parse(parsed.instrument)
     if pixel_arcsec:
         instrument = Instrument.parse(f"pixel_arcsec={pixel_arcsec}", instrument)
+    # The progress bar counts snapshots and looks at no image.
     blank = np.zeros((1, 1, 1), np.float32)
     simulation = simulate_burst(
         settings,

@@ -69,6 +69,7 @@ def estimate_r0_cm(burst: Burst, device: torch.device) -> float:
         state = advanced(
             problem, state, evaluate(problem, state, weights, settings.prior), settings.rate_modes
         )
+    # The modes are in units of their sigmas at the assumed D/r0, so 1 is as strong as assumed.
     power = state.modes.square().mean((0, 1))  # (mode): mean over frames and patches
     strong, fine = float(power[_STRONG].sqrt().mean()), float(power[_FINE].sqrt().mean())
     # 0 behind adaptive optics, 1 in free seeing; in between the geometric mean of both answers.

@@ -59,9 +59,12 @@ def probe(
     v = torch.stack([(frequency((o.size, o.size)) / cutoff(o.instrument)).clamp(max=1) for o in every])
     halo = wavefronts.remainders(v)[object_] if wavefronts.blurs else torch.ones_like(v[object_])
     modes = torch.from_numpy(maps.array[frame : frame + 1].copy())
+    # From pixels of the images to numbers of nodes.
     at = tuple((p - first) / step for p, first, step in zip(place, maps.first, maps.step, strict=True))
+    # The halo multiplies the transfer function: the mean over turbulence that no mode describes.
     image = _seen(optics, halo, modes_at(modes, 1, [(at[0], at[1])])[0, :, 0])
     pixel = optics.instrument.pixel_arcsec
+    # On the fine pixels: on the detector's a width would be a few whole numbers.
     area = float((image >= image.max() / 2).sum()) * pixel**2
     return ProbedPsf(
         image=np.asarray(image),

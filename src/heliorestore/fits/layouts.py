@@ -79,6 +79,7 @@ class Piece:
         key[self.axes.y], key[self.axes.x] = rows, columns
         if self.axes.frame is not None:
             key[self.axes.frame] = frame
+        # The last axis runs fastest, as in numpy.
         for axis in reversed(self.axes.objects):
             object_, key[axis] = divmod(object_, self.image.shape[axis])
         return tuple(key)
@@ -211,6 +212,7 @@ def _single_layout(image: Image, axes: Axes) -> str:
 
 def _by_channel(images: Sequence[Image]) -> dict[str, list[Image]]:
     """The images by EXTNAME (without its number) or a camera keyword, where groups are of equal size."""
+    # SCI1 and SCI2, or WB_01 and WB_02, are frames of one channel.
     names = [re.sub(r"[\W\d_]+\Z", "", str(image.cards.get("EXTNAME") or "").upper()) for image in images]
     spoken = len(set(names)) > 1 and all(_CHANNELS.match(name) for name in names)
     if spoken or _splits_evenly(names):
@@ -248,6 +250,7 @@ def plan_files(plans: Sequence[Plan]) -> Plan:
     if len(plans) == 1:
         return plans[0]
     groups: dict[tuple[str, ...], list[tuple[Piece, ...]]] = {}
+    # By name first: sorting by time later keeps this order where times are equal or missing.
     for plan in sorted(plans, key=lambda plan: natural(plan.pieces[0].image.path.name)):
         for group, label in zip(plan.groups, plan.labels, strict=True):
             groups.setdefault((*camera(group[0].image.cards), label), []).append(group)
@@ -318,6 +321,7 @@ def parse_time(value: Any, system: str = "UTC") -> datetime | None:
     if re.match(r"\d{4}\.\d\d\.\d\d_", text):
         text = text[:11].replace(".", "-").replace("_", "T") + text[11:]
     text = re.sub(r"^(\d{4})/(\d\d)/(\d\d)", r"\1-\2-\3", text)
+    # datetime knows microseconds and nothing finer.
     text = re.sub(r"(\.\d{6})\d+", r"\1", text)
     try:
         time = datetime.fromisoformat(text)
@@ -356,6 +360,7 @@ def frame_times(piece: Piece, coordinates: Coordinates) -> npt.NDArray[np.dateti
     # the origin of the axis is unknown, so the first frame gets the start time of the header
     if reference is None:
         reference, seconds = began, seconds - seconds[0]
+    # Beyond three hundred years it is no time in seconds.
     if reference is not None and float(np.abs(seconds).max()) < 1e10:
         times[:] = np.datetime64(reference, "us") + np.round(seconds * 1e6).astype("timedelta64[us]")
     return times

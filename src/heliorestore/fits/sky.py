@@ -46,6 +46,7 @@ def fit_planes(longitude: Floats, latitude: Floats, x: Floats, y: Floats) -> Flo
     inverse = np.linalg.pinv(basis)
     values = np.stack([longitude, latitude], 2).reshape(*longitude.shape[:2], 2, -1)
     planes: Floats = values @ inverse.T
+    # How far the coordinates are from the plane (rms), and how far the plane reaches over the field.
     departure = np.sqrt(np.square(values - planes @ basis.T).mean((-1, -2)))
     extent = np.sqrt(np.square(planes[..., 1:] * [np.ptp(x), np.ptp(y)]).sum((-1, -2)))
     # Two parallel axes span no area and cannot place an image.

@@ -45,6 +45,7 @@ def planar(header: Header, x: int = 1, y: int = 2) -> Header:
 
 def _renamed(keyword: str, axes: Mapping[str, str]) -> str:
     """The keyword with its axis numbers exchanged, or empty if it belongs to another axis."""
+    # It would count the axes that are gone.
     if _NUMBER_OF_AXES.match(keyword):
         return ""
     if found := _ONE_AXIS.match(keyword):
@@ -100,6 +101,7 @@ def pointed(header: Header, planes: npt.NDArray[np.float64], shape: tuple[int, i
         str(header.get(f"CTYPE{axis}", default)).partition("-")[0]
         for axis, default in ((1, "HPLN"), (2, "HPLT"))
     ]
+    # An older name of the same coordinates.
     words = [word.replace("SOLX", "HPLN").replace("SOLY", "HPLT") for word in words]
     centre, sizes = known[:, :, 0].mean(0), np.median(pixel_sizes(known), 0)
     # If the frames rotate, the mean of their steps is too short: it gives the direction, the median distance
@@ -109,6 +111,7 @@ def pointed(header: Header, planes: npt.NDArray[np.float64], shape: tuple[int, i
     scale = sizes.copy()
     if np.linalg.det(steps) < 0:  # a mirrored image: the axis that runs backwards gets the negative scale
         scale[np.argmin(np.diag(steps))] *= -1
+    # CDELT has the size of a pixel and the mirror, PC the rotation.
     pc = steps / scale[:, None]
     made = untabulated(header)
     for axis in (1, 2):

@@ -199,6 +199,7 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     ]
     offsets, factors = (np.array(part) for part in zip(*units, strict=True))
     frames = (observed - _each(offsets)) * _each(factors)
+    # Mirrored up to a size that the network can halve three times.
     down, right = (-n % STRIDE for n in observation.shape)
     padded = torch.nn.functional.pad(frames, (0, right, 0, down), mode="reflect").to(device)
     weights.place(net, device)
@@ -301,6 +302,7 @@ def _refined(problem: _Problem, order: npt.NDArray[np.int64], orientation: int) 
     tiles = [
         cut for band in bands(shape[0], problem.side) for cut in cuts(shape, band, problem.side, net.reach)
     ]
+    # The first pass has nothing to remember.
     memories: list[Memory | None] = [None] * len(frames)
     current = frames[:, int(order[0])]
     for frame in order[1:]:
@@ -368,6 +370,7 @@ def _snapshot(
         done = (mean.count > 0).expand(mean.shape[1:])[:rows, :columns].expand(images.shape)
         maps["coverage"] = Map(done.float().numpy())
     if bool((mean.count > 1).any()):
+        # The committee's spread scales as its images do.
         spread = mean.spread[inner] * _each(problem.values)[:, 0] * gains
         maps["uncertainty"] = Map(spread.float().numpy(), unit=DATA_UNIT)
     counts = problem.observation.counts

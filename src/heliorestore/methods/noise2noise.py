@@ -281,6 +281,7 @@ def _fit(
     aim = Aim(settings.loss, settings.uncertainty, variance)
     optimiser = torch.optim.Adam(job.net.parameters(), lr=settings.learning_rate)
     held_out = pairs.held_out()
+    # The network as it came is the one to beat.
     first = State(
         0,
         job.net.state_dict(),
@@ -334,6 +335,7 @@ def _preview(job: Job, settings: DenoiseSettings, turn: int) -> int:
     order = sorted(range(len(job.groups)), key=lambda g: -job.light[job.groups[g][0]].strength)
     pixels = len(job.groups[0]) * job.burst.shape[2] * job.burst.shape[3]
     count = min(len(order), max(1, _PREVIEW_PIXELS // pixels))
+    # The others take turns, so that all are seen after some epochs.
     chosen = [order[0]] + [order[1 + (turn + n) % (len(order) - 1)] for n in range(count - 1)]
     for number in chosen:
         job.put(job.groups[number], job.denoised(job.groups[number], job.frame)[0])

@@ -67,6 +67,7 @@ class Pca:
         messages: tuple[str, ...] = ()
         for step, group in enumerate(groups, 1):
             noise = np.array([light_of(burst, k).noise for k in group])
+            # (wavelength, pixel of any frame)
             spectra_ = series[list(group)].reshape(len(group), -1)
             kept, series[list(group)] = _kept(spectra_, noise, settings.components, (frames, rows, columns))
             messages += (

@@ -148,6 +148,7 @@ def prepare(burst: Burst, images: FloatArray, signed: bool, zoom: int, device: t
     otf = torch.stack([
         torch.fft.rfft2(telescope_psf(i, grid, oversampling=zoom, device="cpu")) for i in known
     ])  # fmt: skip
+    # Bad pixels are 0 here, and have no weight.
     data = torch.from_numpy(np.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0)).to(device)
     weight = torch.from_numpy(np.isfinite(images).astype(np.float32)).to(device)
     parts = 1 + signed
@@ -193,6 +194,7 @@ def step(problem: _Problem, objects: torch.Tensor, threshold: torch.Tensor) -> t
         correction = correction * torch.where(
             threshold > 0, misfit ** (n - 1) * (n - (n - 1) * misfit), torch.ones_like(misfit)
         )
+    # Without damping 1 + correction is d/Hu.
     ratio = problem.adjoint(problem.weight * (1 + correction)) / problem.norm
     # Far out in the margin no valid pixel constrains the object; there it stays unchanged.
     return objects * torch.where(problem.norm > 1e-3, ratio, torch.ones_like(ratio)).clamp(min=0)

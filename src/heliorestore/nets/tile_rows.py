@@ -77,6 +77,7 @@ def restored_rows(
 
 def _laid(images: torch.Tensor) -> torch.Tensor:
     """In the memory layout in which convolutions are fastest."""
+    # The weights were laid out in the same way by `weights.place`.
     return images.contiguous(memory_format=torch.channels_last)
 
 

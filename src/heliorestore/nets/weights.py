@@ -93,6 +93,7 @@ def folders() -> tuple[Path, Path]:
 
 def names() -> list[str]:
     """The names of all available weights; those of the user hide the package's of the same name."""
+    # A set: weights of the user may have the name of bundled ones.
     return sorted({path.stem for folder in folders() for path in folder.glob(f"*{_SUFFIX}")})
 
 

@@ -51,6 +51,7 @@ def extend_adjoint(extended: torch.Tensor, size: int, borders: Borders) -> torch
         n = extended.shape[axis] - size + 1
         shape = list(extended.shape)
         shape[axis] = n
+        # Several margin pixels may come from one pixel: their values add up.
         extended = extended.new_zeros(shape).index_add(
             axis, _surroundings(n, size, borders, extended.device), extended
         )
@@ -107,6 +108,7 @@ def interpolate(
             f"of {step} pixels."
         )
     rows, columns = (
+        # As products of matrices, so that the transpose is one too.
         _hats(range(n)[p], g, step, maps)
         for n, g, p in zip(shape, grid, part or (slice(None),) * 2, strict=True)
     )

@@ -143,6 +143,7 @@ def loefdahl_scharmer(
     with `columns` columns. Noise of power N sigma^2 in D_j has N sum_j sigma_j^2 |S_j|^2 in the sum.
     """
     pixels = spectra.shape[-2] * columns
+    # The numerator of the deconvolution: signal and noise in it are filtered alike.
     signal = (spectra * otfs.conj()).sum(0).abs().square()
     noise = pixels * (otfs.abs().square() * torch.as_tensor(sigma, device=otfs.device) ** 2).sum(0)
     return noise_filter(signal, noise, columns, smoothing=smoothing)

@@ -74,6 +74,7 @@ class Aperture:
             half = self.vane_width_m / self.diameter_m
             for k in range(self.vanes):
                 angle = math.radians(self.vane_angle_deg) + 2 * math.pi * k / self.vanes
+                # In the vane's own axes.
                 along, across = (
                     x * math.cos(angle) + y * math.sin(angle),
                     y * math.cos(angle) - x * math.sin(angle),

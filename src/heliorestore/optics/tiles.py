@@ -117,6 +117,7 @@ class Tiling:
     def _starts(self, axis: int) -> list[int]:
         """First pixels of the tiles along an axis: as few tiles as overlap enough, evenly spread."""
         n, side = self.shape[axis], self.tile_shape[axis]
+        # Each tile but the first adds its size less the overlap.
         count = max(1, math.ceil((n - self.overlap) / (self.tile - self.overlap))) if side < n else 1
         # The last tile ends with the image, and all overlap by nearly the same.
         return [round(k * (n - side) / max(1, count - 1)) for k in range(count)]

@@ -105,6 +105,7 @@ class LowFrequencies:
         """Sum (object, ky, kx) over the frames without their displacements."""
         total = torch.zeros_like(self.spectra[:, 0])
         for own, shift in zip(self.spectra.unbind(1), shifts, strict=True):
+            # Turned back in the spectrum: no frame is read again.
             total += self._moved_back(own, shift)
         return total
 

@@ -94,6 +94,7 @@ class Stream:
         taken, put = [], []
         for place, shift, n in zip(places, self.shifts[frame], self.shape[2:], strict=True):
             # The part that the frame covers; the rest stays NaN.
+            # A frame displaced by `shift` shows at p + shift what belongs in p.
             first, last = max(0, place.start + int(shift)), min(n, place.stop + int(shift))
             taken.append(slice(first, max(first, last)))
             put.append(slice(first - int(shift) - place.start, max(first, last) - int(shift) - place.start))

@@ -191,6 +191,7 @@ def on_equal_pixels(image: Image, reference: Image) -> tuple[Array, Array]:
     first, second = (np.asarray(part, np.float64) for part in (image, reference))
     if first.shape == second.shape:
         return first, second
+    # Averaged, not sampled: so a detector with larger pixels would have seen it.
     finer, coarser = (first, second) if first.size > second.size else (second, first)
     factor, rest = divmod(finer.shape[0], coarser.shape[0])
     if rest or finer.shape != tuple(factor * n for n in coarser.shape):

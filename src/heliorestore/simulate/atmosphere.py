@@ -201,6 +201,7 @@ class Telescope:
         if self.correction is None:
             return phase
         centre = self.atmosphere.phase(self._axis, self._axis, torch.zeros((1, 2)), time_s) * self._scale
+        # The sensor sees the field's centre alone; elsewhere the mirror is as wrong as the air differs.
         commands = self.correction.gain * (self._sensor @ centre.reshape(-1))
         mirror = (commands @ self._modes).reshape(centre.shape)
         if math.isfinite(self.correction.isoplanatic_arcsec):

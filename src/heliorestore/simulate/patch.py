@@ -82,6 +82,7 @@ class Patch:
         outer = float(np.clip(0.43 * min(height, width), 4.5, 13.0))
         umbra = 0.43 * outer
         whole = min(1.0, min(height, width) / (2.33 * outer))
+        # For a small field the spot is moved away until its inner penumbra lies in the middle.
         away = (1 - whole) * (umbra + 0.3 * (outer - umbra)) + whole * 0.14 * min(height, width)
         angle = math.pi / 4 + 0.5 * (float(uniform(self.seed + 900, 0)) - 0.5)
         return Spot(
@@ -133,4 +134,5 @@ def network(x: Array, y: Array, patch: Patch) -> Array:
 def polarity(x: Array, y: Array, patch: Patch) -> Array:
     """The sign of the network's field, -1 or 1, by regions of some Mm; mostly opposite to the spot's."""
     bias = 0.35 if patch.spot is not None else 0.0
+    # The bias leaves fewer regions of the spot's own sign.
     return np.where(smooth_noise(x, y, 7.0, patch.seed + 83) > bias, 1.0, -1.0)

@@ -24,7 +24,7 @@ from heliorestore.simulate.atmosphere import (
 from heliorestore.simulate.exposure import convolve_everywhere, convolve_per_node, convolve_still
 from heliorestore.simulate.scatter import make_scatter, scatter_everywhere
 
-_LARGEST_STEP = 64
+_LARGEST_STEP = 64  # px
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +202,7 @@ class View:
         """The true PSFs (point, y, x) of a frame at places (point) in pixels; all objects share them."""
         if self.telescope is None:
             return self.still.expand(len(rows), -1, -1)
+        # Adaptive optics look at the field's centre, from which angles are counted.
         places = torch.stack([rows, columns], -1) - (self.settings.size - 1) / 2
         return self.telescope.psfs(places * self.instrument.pixel_arcsec, frame * self.settings.cadence_s)
 
@@ -263,6 +264,7 @@ def _psf_size(settings: SimulationSettings, instrument: KnownInstrument) -> int:
         return settings.psf_size + settings.psf_size % 2
     pixel, limit = instrument.pixel_arcsec, instrument.resolution_arcsec
     in_space = settings.r0_cm == 0 or instrument.psf == "wachter"
+    # lambda/r0 in arcsec, from the diffraction limit lambda/D.
     disc = 0.0 if in_space else limit * instrument.diameter_m / (settings.r0_cm / 100)
     return 2 * fast_length(math.ceil(max(64, 4 * disc / pixel, 20 * limit / pixel) / 2))
 

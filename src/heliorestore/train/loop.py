@@ -114,6 +114,7 @@ def train(
         progress.step += 1
         if progress.step % recipe.validate_every and progress.step < recipe.steps:
             continue
+        # Frozen statistics are those that the network has learned with.
         if isinstance(task, Settling) and not held:
             task.settle(net)
         net.eval()

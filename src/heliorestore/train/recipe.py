@@ -99,6 +99,7 @@ def from_table(cls: type[R], table: dict[str, Any]) -> R:
     known = {field.name: field for field in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     for name, value in table.items():
+        # A typo must not leave a default in the place of what was meant.
         if name not in known:
             hint = guess(name, known) or f"; it has {', '.join(known)}."
             raise SettingsError(f"A recipe has no {name!r}{hint}")

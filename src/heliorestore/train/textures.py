@@ -18,6 +18,7 @@ def power_law(count: int, size: int, generator: torch.Generator) -> torch.Tensor
     spectra = torch.fft.rfft2(torch.randn((count, size, size), generator=generator, device=device))
     images = torch.fft.irfft2(spectra * (frequency.clamp(min=1 / size) ** -slopes), s=(size, size))
     images = (images - images.mean((-2, -1), keepdim=True)) / images.std((-2, -1), keepdim=True)
+    # The exponential of a Gaussian field: few bright places on a dark ground.
     tailed = torch.rand((count, 1, 1), generator=generator, device=device) < 0.3
     return _from_0_to_1(torch.where(tailed, images.exp(), images))
 
@@ -29,6 +30,7 @@ def cells(count: int, size: int, generator: torch.Generator) -> torch.Tensor:
     levels = torch.rand((count, _CELLS), generator=generator, device=device)
     axis = torch.arange(size, device=device)
     squares = [(axis[:, None] - places[..., n][:, None, :]).square() for n in (0, 1)]  # (count, pixel, cell)
+    # The squared distance is a sum over both axes, so each axis is computed once.
     nearest = (squares[0][:, :, None] + squares[1][:, None, :]).argmin(-1)
     return levels.gather(1, nearest.flatten(1)).reshape(count, size, size)
 
@@ -46,6 +48,7 @@ def points(count: int, size: int, generator: torch.Generator, *, margin: int = 0
     sky.index_put_((number, places[..., 0], places[..., 1]), levels, accumulate=True)
     widths = torch.randint(1, 5, (count,), generator=generator, device=device)
     for width in (2, 3, 4):
+        # A box of `width` pixels, padded so that the size stays.
         spread = torch.nn.functional.avg_pool2d(
             torch.nn.functional.pad(sky, (width // 2, (width - 1) // 2) * 2), width, 1
         )

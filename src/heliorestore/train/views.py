@@ -85,9 +85,11 @@ def observe(name: str, scene: npt.NDArray[np.floating], pixel_arcsec: float) -> 
 def _resample(spectrum: torch.Tensor, columns: int, shape: tuple[int, int]) -> torch.Tensor:
     """An rfft2 `spectrum`, `columns` wide, on a grid of `shape`: frequencies cut off or zero-filled."""
     rows = spectrum.shape[0]
+    # Without the Nyquist frequency, which has no sign and so no place in the other grid.
     down, across = (min(rows, shape[0]) - 1) // 2, (min(columns, shape[1]) - 1) // 2
     kept = torch.zeros((shape[0], shape[1] // 2 + 1), dtype=spectrum.dtype)
     kept[: down + 1, : across + 1] = spectrum[: down + 1, : across + 1]
     kept[shape[0] - down :, : across + 1] = spectrum[rows - down :, : across + 1]
     image: torch.Tensor = torch.fft.irfft2(kept, s=shape)
+    # irfft2 divides by the number of pixels of its own grid: the intensities stay.
     return image * (shape[0] * shape[1] / (rows * columns))

@@ -48,6 +48,7 @@ class CompareWidget(QWidget):
         self._start()
 
     def _choose(self, how: How | None, first: Any, second: Any) -> None:
+        # Three changes are one comparison.
         with QSignalBlocker(self.how), QSignalBlocker(self.first), QSignalBlocker(self.second):
             self.how.setCurrentIndex(self.how.findData(how))
             self.first.choose(first)

@@ -61,6 +61,7 @@ class EnhanceWidget(RestoreWidget):
         pair = self._before_and_after()
         if not value or pair is None:
             self._end_split()
+        # The border is moved, not made anew: that would reset what the user sees.
         elif self._splits(pair):
             self.comparison.split.move(value / _STEPS)
         else:
@@ -86,6 +87,7 @@ class EnhanceWidget(RestoreWidget):
     def _show_border(self, *_: Any) -> None:
         """The slider stands where the border does, at 0 without one; the border goes with its input."""
         pair = self._before_and_after()
+        # Another input or another result: the old border compares what is gone.
         if pair != self._split_pair:
             self._end_split()
             self._split_pair = pair

@@ -76,6 +76,7 @@ class FieldRun(QObject):
             return
         if self._can_go_on(knobs):
             settings: Any = self.job.settings.with_live(knobs)
+            # A run that is done would end at once.
             settings = settings.replace(iterations=max(settings.iterations, run.snapshot.step + _FURTHER))
             self._begin(dataclasses.replace(self.job, settings=settings), self.layers, further=True)
 

@@ -58,6 +58,7 @@ class MfbdWidget(RestoreWidget):
                 image = layers.get(("image", object_))
                 layer.visible = shown and image is not None and image.visible
                 if layer.visible:
+                    # On top, or the image would hide it.
                     self.viewer.layers.move(self.viewer.layers.index(layer), len(self.viewer.layers))
 
     def _when_idle(self) -> None:

@@ -107,6 +107,7 @@ class DenoiseWidget(RestoreWidget):
             means = block_means(residuals[number], _BLOCK)
             label = snapshot.run.labels[number] if snapshot.run else f"object {number}"
             if sigma > 0 and np.isfinite(means).any():
+                # White noise of rms sigma has means of rms sigma / _BLOCK.
                 ratio = float(np.sqrt(np.nanmean(means**2))) * _BLOCK / sigma
                 lines.append(
                     f"{label}: taken away {sigma:.3g} {unit} rms, local means {ratio:.2f} times those "
@@ -132,6 +133,7 @@ class DenoiseWidget(RestoreWidget):
         for layer in self._results():
             number = layer.metadata["object"]
             if layer.metadata["kind"] == "image" and layer.visible and number in frames:
+                # What the user set on the one frame holds for the series.
                 frames[number].contrast_limits = layer.contrast_limits
                 frames[number].visible = True
                 layer.visible = False

@@ -130,11 +130,13 @@ class QualityWidget(QWidget):
     # -- measuring
 
     def _compute(self) -> None:
+        # A hidden panel measures when it is shown again.
         if self._busy or not self.isVisibleTo(self.window()):
             self._stale = True
             return
         self._busy, self._stale = True, False
         self._watch()
+        # Pixels are taken here, in the GUI thread: layers must not be read in another.
         images = [
             (shown_plane(self.viewer, layer), str(layer.name), known(layer)["instrument"])
             for layer in self.shown_layers()

@@ -73,6 +73,7 @@ class BoxLayers(LiveLayers):
         self, viewer: Any, name: str, inputs: Sequence[Any], knobs: Callable[[], SvMomfbdSettings | None]
     ) -> None:
         super().__init__(viewer, name, inputs, knobs, maps=False)
+        # Places of the whole field; those of the box follow from them.
         self._whole = list(self._placements)
 
     def place(self, origin: tuple[int, int]) -> None:
@@ -120,6 +121,7 @@ class BoxLayers(LiveLayers):
 
 def within(snapshot: Snapshot, rows: slice, columns: slice) -> Snapshot:
     """The snapshot with its images and the maps on their pixels cut to a rectangle; maps of nodes stay."""
+    # Maps of nodes have a grid of their own and stay whole.
     cut = {
         name: dataclasses.replace(each, array=each.array[..., rows, columns])
         if each.axes[-2:] == ("y", "x")

@@ -86,6 +86,7 @@ class Box:
         corners = np.asarray(self.layer.data[-1])[:, -2:]
         edges = []
         for axis, size in enumerate(self._shape):
+            # napari's pixel centres are whole numbers, so edges lie at halves.
             low, high = round(float(corners[:, axis].min()) + 0.5), round(float(corners[:, axis].max()) + 0.5)
             low = min(max(low, 0), max(0, size - _LEAST))
             edges.append((low, min(max(high, low + _LEAST), size)))
@@ -177,6 +178,7 @@ class Preview(QObject):
             return
         self.layers.look_ahead()
         if self._holding and self.snapshot is not None and hasattr(settings, "iterations"):
+            # A finished run has no iterations left to show the effect of a change.
             settings = settings.replace(iterations=max(settings.iterations, self.snapshot.step + _FURTHER))
         self._worker.send(settings)
 

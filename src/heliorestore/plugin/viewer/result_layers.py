@@ -74,6 +74,7 @@ class ResultLayers:
     def _add_one(self) -> bool:
         if self.last is None:
             return False
+        # The last of the pictures is the first object's image, which lies on top.
         missing = [item for item in self._pictures(self.last).items() if item[0] not in self.layers]
         if missing:
             key, array = missing[-1]

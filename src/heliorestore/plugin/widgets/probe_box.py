@@ -160,6 +160,7 @@ class ProbeBox(QWidget):
         if self.point is None or outcome.end is not End.FINISHED or not isalive(self.view):
             return  # the panel may have been closed meanwhile
         psf, what = outcome.value
+        # As on the canvas, whose origin the user chooses.
         self.view.upwards = str(self._viewer.scene.camera.orientation2d[0]) == "up"
         self.view.show_psf(psf)
         alone = psf.limit_arcsec * 1.029 / 1.22  # the Airy disc's full width at half maximum
