@@ -93,9 +93,7 @@ class Instrument:
 
     @property
     def doubt(self) -> str | None:
-        """A warning if the pixels differ from those of the known instrument of this name by more than usual
-        binning explains.
-        """
+        """A warning if the pixels differ from the instrument's by more than usual binning explains."""
         camera = self.name.partition(" ")[0]
         usual = next(
             (known.pixel_arcsec for known in KNOWN.values() if known.name.partition(" ")[0] == camera), None
@@ -296,9 +294,7 @@ def _tabulated(header: Mapping[str, Any]) -> bool:
 
 
 def _pixel_arcsec(header: Mapping[str, Any]) -> float | None:
-    """The pixel size from CDELT or the CD matrix, with CUNIT; helioprojective FITS without CUNIT is in
-    arcsec.
-    """
+    """The pixel size by CDELT or CD, with CUNIT; helioprojective FITS without it is in arcsec."""
     if _tabulated(header):
         return None
     unit = str(header.get("CUNIT1", "arcsec")).strip().lower() or "arcsec"

@@ -96,9 +96,7 @@ def _check_kind(target: Path, mode: int) -> None:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[IO[bytes]]:
-    """A result to write into, gzipped if its name ends in .gz; like `atomic_write`, but an error of the disk
-    is a RestorationError.
-    """
+    """A result to write, gzipped if named .gz: `atomic_write` whose errors are RestorationErrors."""
     target = Path(os.path.realpath(target))
     try:
         with atomic_write(target) as file:

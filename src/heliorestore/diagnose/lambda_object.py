@@ -163,9 +163,7 @@ def _aligned(burst: Burst, observation: Observation) -> Burst:
 def _solutions(
     burst: Burst, wavefronts: Wavefronts, modes: torch.Tensor, settings: SvMomfbdSettings
 ) -> Array:
-    """Objects (value, object, y, x) with every value of the grid, as seen through the telescope, in units of
-    their mean.
-    """
+    """Objects (value, object, y, x) with every value, as the telescope sees them, over their mean."""
     device = modes.device
     # Already aligned; half of the frames would have another mean.
     observation = observe(burst, device, align=False)
@@ -196,9 +194,7 @@ def _solutions(
 
 
 def _weighed(halves: list[Array], present: float) -> Suggestion:
-    """The value for which each half is nearest to the other one's sharpest solution, with equal weight for
-    all objects.
-    """
+    """The value at which a half is nearest to the other's sharpest solution; all objects count alike."""
     first, second = halves
     signal = np.mean((first[-1] - first[-1].mean((-2, -1), keepdims=True)) ** 2, axis=(-2, -1))
     # The other half almost without smoothing is the object plus independent noise, which shifts all values

@@ -17,9 +17,7 @@ _SNAPSHOT_ARRAYS = 4  # images, their maps and copies of both, of the size of th
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes at the peak beyond the program at its start, whether frames are held in memory, and the tiles (y,
-    x) of the field.
-    """
+    """Bytes at the peak beyond the program, whether frames are held, and the field's tiles (y, x)."""
 
     peak_bytes: float
     frames_held: bool

@@ -1,6 +1,4 @@
-"""Bytes of a file, plain or gzipped, by offset: nothing stays open once it is read, and a damaged stream is
-one BurstError.
-"""
+"""Bytes of a file, plain or gzipped: nothing stays open, and a damaged stream is one BurstError."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ class Gunzip:
 
 
 class Opened:
-    """The file that is being looked into, opened once for its bytes and once for astropy; another file takes
-    its place.
-    """
+    """The file that is looked into, opened once for bytes and once for astropy; the next replaces it."""
 
     def __init__(self, gunzip: Gunzip) -> None:
         self.gunzip = gunzip

@@ -35,9 +35,7 @@ OWN_CARDS = ("LABEL", "WLNM")  # with the object's number, in the primary header
 
 
 def snapshot_of(opened: Opened, path: Path, scanned: list[Hdu]) -> Snapshot:
-    """The Snapshot of an open restored file; the settings stay text until `methods.base.settings_of` converts
-    them.
-    """
+    """The Snapshot of a restored file; `methods.base.settings_of` converts its settings from text."""
     with _hdus_of(opened, path, scanned[0].cards.get(OWN_FORMAT)) as hdus:
         fields = read_tables(hdus)
         images = np.array(hdus[0].data, np.float32)

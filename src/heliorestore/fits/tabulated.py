@@ -173,9 +173,7 @@ def _along_grid(values: Floats, points: Floats) -> Floats:
 
 
 def _intermediate(cards: Mapping[str, Any], number: int, pixels: Mapping[int, Floats]) -> Floats:
-    """The intermediate coordinate along a FITS axis, from CRPIX, CRVAL and CD or CDELT and PC: for most
-    tables the pixel's number.
-    """
+    """Intermediate coordinate by CRPIX, CRVAL, CD or CDELT and PC: in most tables, the pixel's number."""
     # CD includes the scale; PC, which defaults to the unit matrix, needs CDELT.
     row = {axis: card_number(cards, f"CD{number}_{axis}", 0.0) for axis in pixels}
     if not any(row.values()):

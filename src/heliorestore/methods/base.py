@@ -162,9 +162,7 @@ def _with_less(
 
 
 def _as_running(sent: Settings, asked: Settings, running: Settings) -> Settings:
-    """The settings that were sent, but with the values that the run has changed by itself (r0, memory): the
-    sender need not know these.
-    """
+    """What was sent, with the values that the run has changed by itself (r0, memory) as they are."""
     if type(sent) is not type(running):
         return sent
     names = [

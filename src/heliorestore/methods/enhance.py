@@ -68,9 +68,7 @@ class EnhanceSettings(Settings):
 
 @dataclass(frozen=True, eq=False)
 class _Input:
-    """One object prepared for the network: `image` (y, x) is normalised and free of NaN; times `unit` it has
-    the burst's values.
-    """
+    """One object for the network: `image` (y, x) normalised, free of NaN; times `unit` it is as given."""
 
     image: FloatArray
     unit: FloatArray

@@ -383,9 +383,7 @@ def _snapshot(
 
 
 def _losses(problem: _Problem, images: FloatArray, maps: Mapping[str, Map]) -> dict[str, float]:
-    """Contrast gained over the sharpest frame, and the committee's spread relative to the mean, averaged over
-    the objects.
-    """
+    """Contrast gained over the sharpest frame, and the committee's spread over the mean."""
     sharpest = int(problem.order[0])
     best = problem.observation.read(slice(sharpest, sharpest + 1)).images[:, 0].numpy()
     losses = {

@@ -195,9 +195,7 @@ def _check_keep(settings: DenoiseSettings) -> None:
 def _groups(
     burst: Burst, light: Sequence[Light], *, spectral: bool
 ) -> tuple[tuple[Group, ...], tuple[str, ...]]:
-    """The objects that enter the network together; if there is polarised light, intensities are left
-    unchanged.
-    """
+    """The objects that enter the network together; beside polarised light intensities stay as they are."""
     groups = spectra(burst) if spectral else [(k,) for k in range(len(light))]
     polarised = [group for group in groups if not any(light[k].is_intensity for k in group)]
     if not polarised:
@@ -268,9 +266,7 @@ def _fixed_unit(normalisation: str, light: Sequence[Light]) -> float:
 def _fit(
     job: Job, settings: DenoiseSettings, seed: int, saver: Saver
 ) -> Generator[Snapshot, DenoiseSettings | None, tuple[DenoiseSettings, int, StopReason]]:
-    """Train on pairs of neighbouring times, one snapshot per epoch; leaves the best weights by the hold-out
-    in the network.
-    """
+    """Train on neighbouring times, a snapshot per epoch; leaves the best weights by the hold-out."""
     strengths = [float(np.mean([job.light[k].strength for k in group])) for group in job.groups]
     pairs = Pairs(
         job.read, job.groups, strengths, job.burst.shape[1], (job.burst.shape[2], job.burst.shape[3])

@@ -63,9 +63,7 @@ class _Problem:
     norm: torch.Tensor
 
     def blur(self, objects: torch.Tensor) -> torch.Tensor:
-        """H: convolve with the PSF, cut the margin off, average zoom x zoom grid pixels to one image
-        pixel.
-        """
+        """H: convolve with the PSF, cut the margin off, average zoom x zoom pixels to one."""
         blurred = self.crop(torch.fft.irfft2(torch.fft.rfft2(objects) * self.otf, s=self.grid))
         averaged: torch.Tensor = torch.nn.functional.avg_pool2d(blurred, self.zoom)
         return averaged

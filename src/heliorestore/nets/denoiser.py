@@ -80,9 +80,7 @@ class Denoiser(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Pixels beyond which nothing influences an output pixel, a multiple of MULTIPLE: the overlap that
-        tiles need.
-        """
+        """Pixels beyond which nothing matters to an output pixel, for tiles; a multiple of MULTIPLE."""
         # The kernels' radii times their strides sum to 23, pooling adds 3; rounded up to a multiple of 4.
         return 28
 
@@ -126,9 +124,7 @@ class Denoiser(nn.Module):
         return x
 
     def _doubled(self, x: torch.Tensor, layer: nn.Conv2d) -> torch.Tensor:
-        """Twice the pixels by nearest neighbours, then 2 x 2 kernels that reach to the next pixel, as Keras'
-        do.
-        """
+        """Twice the pixels by repetition, then 2 x 2 kernels that reach to the next, as Keras' do."""
         x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
         # One pixel below and to the right: a 2 x 2 kernel takes one pixel off.
         edge = nn.functional.pad(x, (0, 1, 0, 1), mode="reflect" if self.padding == "reflect" else "constant")

@@ -209,9 +209,7 @@ def recurrent_quarter() -> Recurrent:
 
 
 def turned(images: torch.Tensor, number: int) -> torch.Tensor:
-    """Images (..., y, x) after `number` quarter turns, mirrored from the fifth orientation on; there are
-    eight.
-    """
+    """Images (..., y, x) in one of eight orientations: quarter turns, mirrored from the fifth on."""
     after = images.rot90(number, (-2, -1))
     # Four turns and their mirror images are all symmetries of a square: seeing prefers none of them.
     return after.flip(-1) if number % ORIENTATIONS > 3 else after

@@ -12,18 +12,14 @@ Place = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Cut:
-    """One tile: the pixels to `read`, the valid part `inner` of the network's result, and where to `write`
-    that part.
-    """
+    """A tile: the pixels to `read`, the valid part `inner` of the result, where to `write` it."""
 
     read: Place
     inner: Place
     write: Place
 
     def smaller(self, times: int) -> Cut:
-        """The same tile of an image with `times` fewer rows and columns; its ends must be multiples of
-        `times`.
-        """
+        """The same tile with `times` fewer rows and columns; its ends must be multiples of that."""
         read, inner, write = (
             (
                 slice(rows.start // times, rows.stop // times),
@@ -63,9 +59,7 @@ def restored_rows(
     reach: int,
     zoom: int = 1,
 ) -> torch.Tensor:
-    """The `rows` of images (batch, channel, y, x) restored by a network tile by tile, with zoom times as many
-    rows and columns.
-    """
+    """The `rows` of images (batch, channel, y, x) restored tile by tile, zoom times finer."""
     shape = int(images.shape[-2]), int(images.shape[-1])
     with torch.inference_mode():
         parts = [

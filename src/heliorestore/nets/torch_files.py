@@ -17,9 +17,7 @@ _KINDS_OF_NUMBERS = (np.float64, np.float32, np.int64, np.int32, np.bool_)
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors by name of a file that `torch.save` wrote; a dictionary may hold them beside an optimiser's
-    state and numbers.
-    """
+    """The tensors by name of a `torch.save` file, which may hold an optimiser's state beside them."""
     try:
         with torch.serialization.safe_globals(_harmless()):
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -50,9 +48,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _harmless() -> list[Any]:
-    """Types of numpy numbers, which training scripts save beside the weights; in files of numpy 1 they have
-    an older name.
-    """
+    """Types of numpy numbers that training scripts save; in numpy 1 they have an older name."""
     scalar = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(kind)) for kind in _KINDS_OF_NUMBERS}
     return [

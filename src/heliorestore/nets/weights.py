@@ -69,9 +69,7 @@ class WeightsRecord:
 
 
 def build(architecture: str) -> nn.Module:
-    """The untrained network of that name; `mfbd:12` is `mfbd` with 12 instead of its usual number of
-    inputs.
-    """
+    """The untrained network of that name; `mfbd:12` is `mfbd` with 12 instead of its usual inputs."""
     name, _, inputs = architecture.partition(":")
     if name not in ARCHITECTURES or (inputs and not inputs.isdecimal()):
         raise WeightsError(f"No network is called {architecture!r}; there are {', '.join(ARCHITECTURES)}.")

@@ -154,9 +154,7 @@ def make_basis(count: int, aperture: Aperture = Aperture(), kind: Kind = "kl") -
 
 
 def _independent(orders: list[tuple[int, int]], aperture: Aperture) -> list[list[int]]:
-    """Groups of Zernikes (positions in `orders`, without the piston) that turbulence and aperture mix only
-    among themselves.
-    """
+    """Groups of Zernikes (positions in `orders`) that turbulence and aperture mix only within."""
     if aperture.has_spider:
         return [list(range(1, len(orders)))]
     return [
@@ -209,9 +207,7 @@ def _block(
 
 
 def _gram(orders: list[tuple[int, int]], aperture: Aperture) -> tuple[FloatArray, FloatArray]:
-    """Covariances of Zernikes over the open aperture, and their means: Gauss-Legendre in r^2, exact without a
-    spider.
-    """
+    """Covariances and means of Zernikes on the open aperture, by Gauss-Legendre in r^2."""
     highest = max(n for n, _ in orders)
     nodes, weights = np.polynomial.legendre.leggauss(highest + 2)
     inner = aperture.obscuration**2

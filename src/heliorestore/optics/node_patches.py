@@ -115,9 +115,7 @@ class NodePatches:
         return sheet
 
     def blend(self, sheet: torch.Tensor, patches: torch.Tensor, rows: slice, frames: slice) -> None:
-        """Add weighted patches (object, frame, gy, gx, 2 step, 2 step) to the four blocks around their
-        nodes.
-        """
+        """Add patches (object, frame, gy, gx, 2 step, 2 step) to the four blocks around their nodes."""
         s, columns = self.step, self.grid[1]
         for a in (0, 1):
             for b in (0, 1):

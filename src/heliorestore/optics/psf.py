@@ -141,9 +141,7 @@ def pupil_axis(optics: Optics) -> torch.Tensor:
 
 
 def otf(psfs: torch.Tensor, shape: tuple[int, int] | None = None) -> torch.Tensor:
-    """Transfer functions (..., ky, kx // 2 + 1) of PSFs (..., y, x) on an FFT grid of `shape` (their own by
-    default), centre at 0.
-    """
+    """Transfer functions (..., ky, kx // 2 + 1) of PSFs on an FFT grid of `shape`, centre at 0."""
     n = psfs.shape[-1]
     rows, columns = shape or (n, n)
     if min(rows, columns) < n:

@@ -23,9 +23,7 @@ _GRANULAR = 0.15  # relative distance from the first fit up to which a pixel cou
 
 @dataclass(frozen=True, eq=False)
 class QuietSun:
-    """Brightness of the quiet Sun (y, x) in units of the image; `lowest` is its smallest value over its
-    largest in the field.
-    """
+    """Brightness of the quiet Sun (y, x) in its unit; `lowest` is the smallest over the largest."""
 
     brightness: npt.NDArray[np.float32]
     lowest: float

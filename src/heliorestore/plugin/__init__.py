@@ -1,3 +1,1 @@
-"""The napari side: readers, writers, layers, the worker and the widgets. Only this folder uses Qt and
-napari.
-"""
+"""The napari side: readers, writers, layers, workers, widgets. Only this folder uses Qt and napari."""

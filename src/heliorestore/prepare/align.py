@@ -88,9 +88,7 @@ class LowFrequencies:
         return self._power(self.spectra).sqrt().double().numpy()
 
     def likeness(self, shifts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """The highest correlation coefficient (object, frame) of each frame with the mean of the others,
-        given their `shifts`.
-        """
+        """The highest correlation (object, frame) of each frame with the mean of the others."""
         total, found = self._total(torch.from_numpy(shifts)), np.empty(self.means.shape)
         for frame, shift in enumerate(torch.from_numpy(shifts)):
             own = self._moved_back(self.spectra[:, frame], shift)

@@ -52,9 +52,7 @@ class Distortion:
         return math.ceil(self.largest) + _TAPS
 
     def straight(self, frame: int, rows: slice, columns: slice, seen: torch.Tensor) -> torch.Tensor:
-        """A straightened piece (y, x) of a frame, from the pixels `seen` there and in a margin around it; NaN
-        where those are bad.
-        """
+        """A straightened piece (y, x) of a frame, from pixels `seen` around it; NaN where they are bad."""
         displacement = interpolate(self.displacements[frame], self.shape, self.step, (rows, columns))
         y, x = (torch.arange(n, dtype=seen.dtype) + self.margin for n in displacement.shape[-2:])
         return sample(seen, y[:, None] + displacement[0], x[None, :] + displacement[1])

@@ -76,9 +76,7 @@ class Stream:
         return Pixels(torch.where(good, images, self.fill[:, None, rows, columns]), good)
 
     def image(self, object_: int, frame: int, rows: slice = _ALL, columns: slice = _ALL) -> torch.Tensor:
-        """A part of one frame (y, x); NaN where the pixel is bad, or lies outside after the frame was
-        moved.
-        """
+        """A part of one frame (y, x) after it was moved; NaN where it is bad or beyond the frame."""
         pixels = [range(n)[part] for n, part in zip(self.shape[2:], (rows, columns), strict=True)]
         if self.distortion is None:
             return self._moved(object_, frame, pixels) / float(self.scales[object_, frame])

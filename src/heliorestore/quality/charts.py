@@ -107,9 +107,7 @@ def mark_single_points(line: Line2D) -> None:
 def finish(
     axes: Axes, x: str, y: str, *, title: str = "", empty: str = "", marks: Mapping[float, str] | None = None
 ) -> None:
-    """Make both axes logarithmic and name them, put the legend above; `marks` are words at values of x,
-    `empty` is shown if there is no curve.
-    """
+    """Finish logarithmic axes, the legend above, `marks` by place; `empty` is shown without a curve."""
     # A $ in a name is no formula.
     axes.set_xlabel(x, parse_math=False)
     axes.set_ylabel(y, parse_math=False)

@@ -207,9 +207,7 @@ class View:
         return self.telescope.psfs(places * self.instrument.pixel_arcsec, frame * self.settings.cadence_s)
 
     def psf_grid(self, step: int) -> FloatArray:
-        """The true PSFs (frame, gy, gx, y, x) at every `step`-th pixel, from the middle of the first cell
-        on.
-        """
+        """True PSFs (frame, gy, gx, y, x) at every `step`-th pixel, from the first cell's middle on."""
         axis = torch.arange(step / 2 - 0.5, self.settings.size, step)
         rows, columns = torch.meshgrid(axis, axis, indexing="ij")
         grids = [
@@ -257,9 +255,7 @@ def make_view(settings: SimulationSettings, instrument: Instrument, seed: int) -
 
 
 def _psf_size(settings: SimulationSettings, instrument: KnownInstrument) -> int:
-    """Four seeing discs lambda/r0, and no less than 64 pixels or 20 times the diffraction limit; of even
-    length.
-    """
+    """Four seeing discs lambda/r0, at least 64 pixels and 20 diffraction limits; an even number."""
     if settings.psf_size is not None:
         return settings.psf_size + settings.psf_size % 2
     pixel, limit = instrument.pixel_arcsec, instrument.resolution_arcsec

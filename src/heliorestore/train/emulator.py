@@ -112,9 +112,7 @@ class Turbulence:
     local: Optics  # PSFs for filter flow
 
     def coefficients(self, r0_cm: torch.Tensor, white: torch.Tensor, tilts: float) -> torch.Tensor:
-        """Modes (sample, mode, ...) in rad of the strength that r0 (sample) says, from white noise of that
-        shape.
-        """
+        """Modes (sample, mode, ...) in rad as strong as r0 (sample) says, from white noise."""
         # Variances go as (D/r0)^(5/3).
         strength = (self.diameter_m / (r0_cm / 100)) ** (5 / 6)
         sigmas = self.sigmas.clone()

@@ -64,9 +64,7 @@ def spectra(burst: Burst) -> list[tuple[int, ...]]:
 
 
 def light_of(burst: Burst, number: int) -> Light:
-    """Measure one object: its noise is the difference between neighbouring frames or, in a single one,
-    between neighbouring pixels.
-    """
+    """Measure an object; its noise is the difference of neighbouring frames or, in one frame, pixels."""
     first = burst.image(number, 0).astype(np.float64)
     good = first[np.isfinite(first)]
     if not good.size:

@@ -285,9 +285,7 @@ class Latest:
         self._at_work = False
 
     def ask(self, work: Callable[[], Any]) -> None:
-        """Do this next; `done` is called in the GUI thread unless there has been another request
-        meanwhile.
-        """
+        """Do this next; `done` is called in the GUI thread unless something else was asked meanwhile."""
         self._next = work
         if not self._at_work:
             self._begin()

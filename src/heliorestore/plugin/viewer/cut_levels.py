@@ -17,9 +17,7 @@ PERCENTS = (99.5, 99.0, 98.0, 95.0)
 
 
 def cut_levels(image: npt.NDArray[Any], how: float | str) -> tuple[float, float]:
-    """Contrast limits of an image (y, x): `min-max`, `zscale`, or the percentage of the pixels that lies
-    between them.
-    """
+    """Contrast limits of an image (y, x): `min-max`, `zscale`, or the percentage between them."""
     if isinstance(how, (int, float)) and 0 < how <= 100:
         return cuts(image, how)
     if how not in ("min-max", "zscale"):

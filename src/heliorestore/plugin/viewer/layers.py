@@ -79,9 +79,7 @@ class Placement:
         return vars(self) | {"scale": scale, "translate": np.array(self.translate) + shift}
 
     def of_nodes(self, step: tuple[float, float], first: tuple[float, float]) -> dict[str, Any]:
-        """Layer arguments of values every `step` pixels (y, x) from the pixel `first` on, drawn with linear
-        interpolation as in the model.
-        """
+        """Arguments for values every `step` pixels (y, x) from `first` on, linear in between."""
         scale = np.array(self.scale)
         return vars(self) | {
             "scale": scale * step,
