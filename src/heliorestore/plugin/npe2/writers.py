@@ -87,6 +87,7 @@ def _write_plain(path: Path, layers: Sequence[LayerData]) -> Path:
 
 def _pixels(data: Any) -> Any:
     """The pixels in a type that FITS allows."""
+    # Lazy layers are read here, whole.
     array = np.asarray(data)
     if array.dtype == bool:
         return array.astype(np.uint8)

@@ -62,6 +62,7 @@ class InputLayers(QObject):
         """The layers that a job restores, one per object."""
         chosen = self.layer_list.chosen()
         together = common_burst(chosen) is not None
+        # Layers of one burst have its numbers; others are objects in the order of the list.
         numbered = {
             layer.metadata["object"] if together else number: layer for number, layer in enumerate(chosen)
         }

@@ -67,6 +67,7 @@ def open_input(panel: Panel, restart: Restart, then: Callable[[], None]) -> None
         if isinstance(burst := layer.metadata.get(TAG), Burst)
         and [Path(source.path) for source in burst.sources] == paths
     ]
+    # Opened again, they would be a second input beside the first.
     if layers:
         panel.layer_list.choose(layers)
         then()

@@ -78,17 +78,11 @@ def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, na
 
     `settings` are those with which it was made. The pixels are shared, because they are read-only.
     """
-    ours = [
-        v
-        for v in versions(viewer.layers)
-        if not v.kept and snapshot.run is not None and v.snapshot.run is not None
-    ]
+    run = snapshot.run
     same = [
         v
-        for v in ours
-        if snapshot.run is not None
-        and v.snapshot.run is not None
-        and v.snapshot.run.settings is snapshot.run.settings
+        for v in versions(viewer.layers)
+        if not v.kept and run is not None and v.snapshot.run and v.snapshot.run.settings is run.settings
     ]
     shown = {
         layer.metadata["object"]: layer
@@ -96,9 +90,7 @@ def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, na
         for layer in v.layers
         if layer.metadata.get("kind") == "image"
     }
-    stem = name or (
-        same[0].name if same else snapshot.run.settings.method if snapshot.run is not None else "result"
-    )
+    stem = name or (same[0].name if same else run.settings.method if run is not None else "result")
     knobs = knob_text(settings)
     stem = next_name(viewer, f"{stem} kept") + (f" ({knobs})" if knobs else "")
     lowest = min((viewer.layers.index(layer) for v in same for layer in v.layers), default=len(viewer.layers))

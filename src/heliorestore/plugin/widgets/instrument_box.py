@@ -90,6 +90,7 @@ class InstrumentBox(QWidget):
             for name, edit in self.numbers.items()
             if edit.text().strip() and (key == _CUSTOM or edit.text() != self._base[name])
         ]
+        # A custom telescope has no PSF of its own: the Airy pattern of its aperture.
         base = ["name=custom", "psf=airy"] if key == _CUSTOM else [key] if key else []
         return ",".join(base + changed)
 
