@@ -184,14 +184,22 @@ class _Part:
         self.ndim = 4
 
     def __getitem__(self, key: Any) -> Any:
-        keys = key if isinstance(key, tuple) else (key,)
-        if Ellipsis in keys:
-            at = keys.index(Ellipsis)
-            keys = keys[:at] + (slice(None),) * (4 - len(keys) + 1) + keys[at + 1 :]
-        # As numpy does, an index with fewer entries leaves the last axes whole.
-        keys += (slice(None),) * (4 - len(keys))
-        picked = [part[k] for part, k in zip(self._chosen, keys, strict=True)]
+        picked = [part[k] for part, k in zip(self._chosen, every_axis(key, self.ndim), strict=True)]
         return self._frames[tuple(as_slice(p) if isinstance(p, range) else p for p in picked)]
+
+
+def every_axis(key: Any, ndim: int) -> tuple[Any, ...]:
+    """The index with an entry per axis: Ellipsis and what is missing at the end are whole axes."""
+    keys = key if isinstance(key, tuple) else (key,)
+    dots = [i for i, k in enumerate(keys) if k is Ellipsis]
+    given = len(keys) - len(dots)
+    plain = all(isinstance(k, (slice, int, np.integer)) for k in keys if k is not Ellipsis)
+    if len(dots) > 1 or given > ndim or not plain:
+        raise IndexError(
+            f"Frames take up to {ndim} whole numbers, slices and one Ellipsis as index; got {key!r}."
+        )
+    at = dots[0] if dots else len(keys)
+    return (*keys[:at], *(slice(None),) * (ndim - given), *keys[at + 1 :])
 
 
 def as_slice(part: range) -> slice:

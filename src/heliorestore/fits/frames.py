@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from heliorestore.burst import FloatArray, Source, as_slice
+from heliorestore.burst import FloatArray, Source, as_slice, every_axis
 from heliorestore.errors import BurstError
 from heliorestore.fits import ana
 from heliorestore.fits.files import Gunzip, length_of, read_exactly
@@ -49,7 +49,7 @@ class FileFrames:
             for i, object_ in enumerate(objects):
                 for j, frame in enumerate(frames):
                     out[i, j] = self._part(object_, frame, as_slice(rows), as_slice(columns))
-        return out[tuple(slice(None) if isinstance(k, slice) else 0 for k in self._full(key))]
+        return out[tuple(slice(None) if isinstance(k, slice) else 0 for k in every_axis(key, self.ndim))]
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return self[...].astype(dtype or self.dtype, copy=False)
@@ -57,25 +57,9 @@ class FileFrames:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def _full(self, key: Any) -> tuple[Any, ...]:
-        """The key with one entry per axis."""
-        keys = key if isinstance(key, tuple) else (key,)
-        dots = [i for i, k in enumerate(keys) if k is Ellipsis]
-        given = len(keys) - len(dots)
-        if (
-            len(dots) > 1
-            or given > self.ndim
-            or not all(isinstance(k, (slice, int, np.integer)) for k in keys if k is not Ellipsis)
-        ):
-            raise IndexError(
-                f"Frames take up to {self.ndim} whole numbers, slices and one Ellipsis as index; got {key!r}."
-            )
-        at = dots[0] if dots else len(keys)
-        return (*keys[:at], *(slice(None),) * (self.ndim - given), *keys[at + 1 :])
-
     def _ranges(self, key: Any) -> list[range]:
         ranges = []
-        for size, k in zip(self.shape, self._full(key), strict=True):
+        for size, k in zip(self.shape, every_axis(key, self.ndim), strict=True):
             if isinstance(k, slice):
                 ranges.append(range(size)[k])
             else:

@@ -258,15 +258,22 @@ def _light(optics: Optics, phase: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 def resample(images: torch.Tensor, size: int) -> torch.Tensor:
     """Images (..., n, n) on `size` pixels of the same field, with frequencies that both grids have."""
     before = images.shape[-1]
-    reach = (min(before, size) - 1) // 2  # the Nyquist frequency of an even grid has no sign and is left out
-    spectrum = torch.fft.rfft2(images, norm="forward")
-    kept = spectrum.new_zeros((*images.shape[:-2], size, size // 2 + 1))
-    kept[..., : reach + 1, : reach + 1] = spectrum[..., : reach + 1, : reach + 1]
+    heights = resampled(torch.fft.rfft2(images, norm="forward"), before, (size, size))
+    # A PSF's sum is to be kept, and finer pixels hold less light each.
+    return heights * (before / size) ** 2
+
+
+def resampled(spectrum: torch.Tensor, columns: int, shape: tuple[int, int]) -> torch.Tensor:
+    """The image of an rfft2 with norm="forward", `columns` wide, on a grid of `shape`: of equal heights."""
+    rows = spectrum.shape[-2]
+    # The Nyquist frequency of an even grid has no sign and is left out.
+    down, across = (min(rows, shape[0]) - 1) // 2, (min(columns, shape[1]) - 1) // 2
+    kept = spectrum.new_zeros((*spectrum.shape[:-2], shape[0], shape[1] // 2 + 1))
+    kept[..., : down + 1, : across + 1] = spectrum[..., : down + 1, : across + 1]
     # Rows of negative frequencies stand at the end.
-    kept[..., size - reach :, : reach + 1] = spectrum[..., before - reach :, : reach + 1]
-    resampled: torch.Tensor = torch.fft.irfft2(kept, s=(size, size), norm="forward")
-    # norm="forward" keeps the heights; a PSF's sum is to be kept, and finer pixels hold less light each.
-    return resampled * (before / size) ** 2
+    kept[..., shape[0] - down :, : across + 1] = spectrum[..., rows - down :, : across + 1]
+    image: torch.Tensor = torch.fft.irfft2(kept, s=shape, norm="forward")
+    return image
 
 
 def _zoomed(images: torch.Tensor, zoom: int) -> torch.Tensor:

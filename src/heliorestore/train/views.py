@@ -16,7 +16,7 @@ import torch
 
 from heliorestore.errors import BurstError
 from heliorestore.instrument import KNOWN
-from heliorestore.optics.psf import telescope_psf
+from heliorestore.optics.psf import resampled, telescope_psf
 
 HMI = KNOWN["hmi-6173"]
 TWICE = dataclasses.replace(HMI, name="twice HMI's aperture", diameter_m=0.28, pixel_arcsec=0.252, psf="airy")
@@ -68,28 +68,15 @@ def observe(name: str, scene: npt.NDArray[np.floating], pixel_arcsec: float) -> 
     mirrored = torch.from_numpy(
         np.pad(scene.astype(np.float64), [(0, n) for n in scene.shape], mode="symmetric")
     )
-    spectrum = torch.fft.rfft2(mirrored)
+    spectrum = torch.fft.rfft2(mirrored, norm="forward")
     views = []
     for telescope in (HMI, TWICE):
         # On the scene's own pixels, which are finer than the telescope resolves.
         psf = telescope_psf(
             dataclasses.replace(telescope, pixel_arcsec=pixel_arcsec), (mirrored.shape[0], mirrored.shape[1])
         )
-        blurred = _resample(
+        blurred = resampled(
             spectrum * torch.fft.rfft2(psf.double()), mirrored.shape[1], (2 * shape[0], 2 * shape[1])
         )
         views.append(blurred[: shape[0], : shape[1]].float().contiguous())
     return Views(name, *views)
-
-
-def _resample(spectrum: torch.Tensor, columns: int, shape: tuple[int, int]) -> torch.Tensor:
-    """An rfft2 `spectrum`, `columns` wide, on a grid of `shape`: frequencies cut off or zero-filled."""
-    rows = spectrum.shape[0]
-    # Without the Nyquist frequency, which has no sign and so no place in the other grid.
-    down, across = (min(rows, shape[0]) - 1) // 2, (min(columns, shape[1]) - 1) // 2
-    kept = torch.zeros((shape[0], shape[1] // 2 + 1), dtype=spectrum.dtype)
-    kept[: down + 1, : across + 1] = spectrum[: down + 1, : across + 1]
-    kept[shape[0] - down :, : across + 1] = spectrum[rows - down :, : across + 1]
-    image: torch.Tensor = torch.fft.irfft2(kept, s=shape)
-    # irfft2 divides by the number of pixels of its own grid: the intensities stay.
-    return image * (shape[0] * shape[1] / (rows * columns))

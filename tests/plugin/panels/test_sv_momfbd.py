@@ -438,7 +438,7 @@ def test_a_changed_input_is_not_gone_on_with(viewer, saves, sun_file, qtbot):
 )
 def test_out_of_memory_at_any_stage_is_said_and_the_next_run_works(live, finish, monkeypatch, place):
     name = place.rpartition(".")[2]
-    import heliorestore.methods.sv_momfbd as module
+    import heliorestore.methods.blind.field_fit as module
 
     real = getattr(module, name)
 
