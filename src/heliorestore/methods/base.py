@@ -113,7 +113,6 @@ def stream(
                     last = dataclasses.replace(snapshot, run=run, history=history.columns, messages=messages)
                     # Closed here, it leaves by GeneratorExit, and `closing` ends the method.
                     sent = yield last
-                    # Only live settings change, and what the run changed by itself stays changed.
                     if sent is not None:
                         sent = settings = settings.with_live(_as_running(sent, asked, settings))
             except StopIteration:

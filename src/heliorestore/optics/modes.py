@@ -154,7 +154,7 @@ def make_basis(count: int, aperture: Aperture = Aperture(), kind: Kind = "kl") -
 
 
 def _independent(orders: list[tuple[int, int]], aperture: Aperture) -> list[list[int]]:
-    """Groups of Zernikes (positions in `orders`) that turbulence and aperture mix only within."""
+    """Groups of Zernikes (positions in `orders`) that turbulence and aperture mix among themselves."""
     if aperture.has_spider:
         return [list(range(1, len(orders)))]
     return [

@@ -27,7 +27,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Frames that are used, their displacements (frame, [y, x]) in pixels, why each other is not."""
+    """Numbers of the frames used, their displacements (frame, [y, x]) in pixels, why others are not."""
 
     used: tuple[int, ...]
     shifts: npt.NDArray[np.int64]

@@ -131,7 +131,7 @@ def aligned(simulation: Simulation) -> FloatArray:
 
 
 def distortions(simulation: Simulation) -> torch.Tensor:
-    """Displacements (frame, gy, gx, [y, x]) in pixels: PSFs' centroids amid cells of 32 pixels."""
+    """Displacements (frame, gy, gx, [y, x]) in px: the PSFs' centroids in the middle of cells of 32 px."""
     # The PSFs' own displacement is what the air does to the image there.
     psfs = torch.from_numpy(simulation.view.psf_grid(_NODES))
     offsets = torch.arange(psfs.shape[-1], dtype=torch.float32) - psfs.shape[-1] // 2
