@@ -8,7 +8,6 @@ a constant (the idea of Noise2Noise, of cross-validation before it).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,16 +62,8 @@ class Suggestion:
     reason: str
 
 
-def suggest(
-    burst: Burst,
-    settings: Settings,
-    *,
-    device: str = "auto",
-    size: int = 192,
-    say: Callable[[str], None] = lambda _: None,
-) -> Suggestion:
-    """Suggest lambda_object of SV-MOMFBD for a burst, from the `size` pixels in its middle; `say` receives
-    progress messages.
+def suggest(burst: Burst, settings: Settings, *, device: str = "auto", size: int = 192) -> Suggestion:
+    """Suggest lambda_object of SV-MOMFBD for a burst, from the `size` pixels in its middle.
 
     All other settings are used unchanged. lambda_modes is not suggested: it shapes the wavefronts, which both
     halves share.
@@ -86,13 +77,9 @@ def suggest(
             f"The burst has {burst.shape[1]} frames; a suggestion needs at least {_FEWEST_FRAMES}, "
             "because it compares two halves."
         )
-    say("Looking for the wavefronts…")
     ready = prepare(burst, settings, device=device, size=size)
-    halves = []
-    for number in (0, 1):
-        say(f"Solving half {number + 1} of the frames for {len(GRID)} values…")
-        # Every second frame: both halves see the same seeing.
-        halves.append(ready.solutions(slice(number, None, 2)))
+    # Every second frame: both halves see the same seeing.
+    halves = [ready.solutions(slice(number, None, 2)) for number in (0, 1)]
     return _weighed(halves, settings.lambda_object)
 
 

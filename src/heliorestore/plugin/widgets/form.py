@@ -40,11 +40,10 @@ class SettingsForm(QWidget):
     def __init__(
         self,
         settings_class: type[Settings],
-        parent: QWidget | None = None,
         *,
         groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self.settings_class = settings_class
         self.fields: dict[str, Field] = {}
         self.groups: dict[str, Section] = {}
