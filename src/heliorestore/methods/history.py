@@ -58,6 +58,7 @@ class History:
             row |= _numbers(name, getattr(settings, name))
         length = len(self.columns.get("step", ()))
         for name in {**self.columns, **row}:
+            # A loss that begins later has no values before, and one that ends none after.
             column = self.columns.get(name, np.full(length, np.nan))
             self.columns[name] = np.append(column, row.get(name, np.nan))
         self._restart = {}

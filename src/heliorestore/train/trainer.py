@@ -82,6 +82,7 @@ def finish(
     """Write the trained weights with the record of recipe, seed, data and measured quality; `began` describes
     the weights from which it started.
     """
+    # The layout of the training is not stored.
     net.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload] # torch's stub lacks memory_format
     if recipe.half:
         net.half().float()  # the stored weights are measured, not the more precise ones
