@@ -292,9 +292,23 @@ def test_a_run_is_not_ended_by_what_its_first_iterations_explain_worse(case):
         observe(case.burst, CPU), SMALL.wavefronts(case.burst.instruments, CPU), (32, 16), 1e9
     )
     state = initial(problem)
-    for held in (1.0, *[1.02] * 9):
+    for held in (1.0, *[1.02] * 28):
         state = judged(replace(state, step=state.step + 1), held)
     assert reason(state, 100, stop_early=True) is None
-    for _ in range(6):
-        state = judged(replace(state, step=state.step + 1), 1.02)
+    state = judged(replace(state, step=state.step + 1), 1.02)
     assert reason(state, 100, stop_early=True) is StopReason.CONVERGED
+
+
+def test_a_run_goes_on_while_it_gains_and_ends_when_it_hardly_does(case):
+    problem = make_problem(
+        observe(case.burst, CPU), SMALL.wavefronts(case.burst.instruments, CPU), (32, 16), 1e9
+    )
+    state, held = initial(problem), 1.0
+    for _ in range(40):  # 3 % an iteration
+        held *= 0.97
+        state = judged(replace(state, step=state.step + 1), held)
+        assert reason(state, MomfbdSettings().iterations, stop_early=True) is None
+    for _ in range(16):  # 0.7 % an iteration
+        held *= 0.993
+        state = judged(replace(state, step=state.step + 1), held)
+    assert reason(state, MomfbdSettings().iterations, stop_early=True) is StopReason.CONVERGED

@@ -33,10 +33,12 @@ from heliorestore.prepare.observe import observe, preparation
 from heliorestore.settings import option
 from heliorestore.snapshot import NODE_AXES, Map, Snapshot, StopReason
 
-_PATIENCE = 5  # iterations without a gain at the held-out frequencies before the run ends
-_GAIN = 0.005  # a gain is at least this fraction
-# iterations before that: from no aberrations, frequencies kept out of the fit are at first explained worse
-_UNJUDGED = 15
+# A run ends when so many iterations explain the held-out frequencies better by less than this fraction: long
+# before they are explained worse, the error against the truth grows.
+_PATIENCE, _GAIN = 9, 0.11
+# iterations before that: from no aberrations the held-out frequencies are at first explained worse, or no
+# better where noise is most of what is left of them
+_UNJUDGED = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +51,14 @@ class MomfbdSettings(BlindSettings):
         32, unit="px", minimum=4, maximum=512, help="Distance from patch to patch; they must overlap."
     )
     iterations: int = option(
-        20,
+        60,
         minimum=1,
         maximum=10_000,
         live=True,
         help="Maximum number of iterations; too many fit what the model leaves out.",
     )
     stop_early: bool = option(
-        True, live=True, help="Stop when frequencies kept out of the fit are no longer explained better."
+        True, live=True, help="Stop when frequencies kept out of the fit are hardly explained better."
     )
     diversity: str = option(
         "",
