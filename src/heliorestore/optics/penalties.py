@@ -114,3 +114,21 @@ def roughness(maps: torch.Tensor) -> tuple[float, torch.Tensor]:
         gradient.narrow(axis, 1, size).add_(difference)
         gradient.narrow(axis, 0, size).sub_(difference)
     return total, gradient
+
+
+def pixel_roughness(maps: torch.Tensor, shape: tuple[int, int], step: int) -> tuple[float, torch.Tensor]:
+    """Sum over the pixels of an image of the squared `gradient` of maps (..., gy, gx), bilinear between nodes
+    every `step` pixels; and half of its gradient in the nodes.
+
+    Sobel's kernel is a slope along one axis times a mean along the other, so that small matrices (node, node)
+    do for each axis what pixels would.
+    """
+    steep, smooth = [], []
+    for n, nodes in zip(shape, maps.shape[-2:], strict=True):
+        places = torch.arange(n, dtype=maps.dtype, device=maps.device)[:, None] / step
+        hats = (1 - (places - torch.arange(nodes, device=maps.device)).abs()).clamp(min=0)
+        slopes, means = (hats[2:] - hats[:-2]) / 2, (hats[:-2] + 2 * hats[1:-1] + hats[2:]) / 4
+        steep.append(slopes.T @ slopes)
+        smooth.append(means.T @ means)
+    half = steep[0] @ maps @ smooth[1] + smooth[0] @ maps @ steep[1]
+    return float((maps * half).sum()), half

@@ -85,7 +85,7 @@ class SvMomfbdSettings(BlindSettings):
         maximum=1.0,
         live=True,
         log=True,
-        help="Step of the objects with adamw, mean intensity 1.",
+        help="Step of the objects with adamw, in units of the range of intensities of their mean image.",
     )
     regulariser: Literal["tikhonov", "total-variation", "wavelet"] = option(
         "tikhonov", help="The penalty that lambda_object weighs."
@@ -116,6 +116,7 @@ class SvMomfbdSettings(BlindSettings):
             prior=self.prior,
             rate_modes=self.rate_modes,
             rate_objects=self.rate_objects,
+            at_once=self.at_once,
         )
 
     @property
@@ -136,13 +137,14 @@ class SvMomfbdSettings(BlindSettings):
 
     @classmethod
     def paper(cls, **changes: Any) -> SvMomfbdSettings:
-        """The recipe of the paper: AdamW from the average with its rates, 30 iterations, modes not
-        whitened.
+        """The recipe of the paper: AdamW from the average with its rates, on its loss, 30 iterations;
+        wavefronts are sought every 8 pixels, modes are not whitened.
         """
         recipe = {
             "optimiser": "adamw",
             "start": "average",
             "iterations": 30,
+            "grid_step": 8,
             "rate_objects": _RATES[0],
             "rate_modes": _RATES[1],
         }

@@ -23,7 +23,7 @@ _LEAST = 1e-6  # of the power at frequency 0: what is inverted is no smaller
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Knobs:
     """What may turn while the solver runs: weights of eq. 17 and the filter of eq. 16; `weights` (object) are
-    gamma.
+    gamma. With `at_once` the loss is that of eq. 17 itself, see `JointLoss`.
 
     Settings make it (`SvMomfbdSettings.knobs`), and they alone know what is usual.
     """
@@ -38,6 +38,7 @@ class Knobs:
     prior: float
     rate_modes: float
     rate_objects: float
+    at_once: bool
 
     @property
     def coupling(self) -> float:

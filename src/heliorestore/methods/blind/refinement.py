@@ -16,6 +16,7 @@ import torch
 from heliorestore.burst import FloatArray
 from heliorestore.methods.blind.air import Air, Fitted, Nodes, expected_air, first_air, strengthened
 from heliorestore.methods.blind.forward import Flow, Transfers
+from heliorestore.methods.blind.joint_loss import JointLoss
 from heliorestore.methods.blind.noise_model import Noise, measured_level
 from heliorestore.methods.blind.object_solver import Knobs, solve_objects
 from heliorestore.methods.blind.optimiser import MODE_ARRAYS, Moments, descend, fresh
@@ -293,25 +294,22 @@ def mode_gradient(problem: FlowProblem, state: FlowState, knobs: Knobs) -> torch
 
 
 def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[FlowState, Transfers]:
-    """One step of AdamW on objects and modes (in radian) at once, on the loss of eq. 17; with the state comes
-    the model with its modes, to measure it by.
+    """One step of AdamW on objects (from 0 to 1) and modes (in radian) at once, on the loss of eq. 17; with
+    the state comes the model with its modes, to measure it by.
     """
     flow, observation = problem.flow, problem.flow.observation
     sigmas = problem.wavefronts.sigmas[:, None, None]
-    pixels = observation.shape[0] * observation.shape[1]
-    sharp = flow.sharp(state.objects, knobs)
-    slope = flow.slope(sharp, state.modes * sigmas, knobs.weights / pixels, in_objects=True)
-    assert slope.objects is not None
-    in_objects, in_modes = flow.sharp(slope.objects, knobs), slope.modes
-    with torch.no_grad():
-        _, half = penalty(sharp, knobs.regulariser, pixels, positive=knobs.positive)
-        in_objects += 2 * knobs.lambda_object * flow.sharp(knobs.weights[:, None, None] * half(sharp), knobs)
-        radian = state.modes * sigmas
-        _, rough = roughness(radian)
-        in_modes += 2 * knobs.lambda_modes * rough / radian[0].numel()
-    objects, object_moments = descend(
-        state.objects, in_objects, state.object_moments, knobs.rate_objects, decay=0.01, second=0.999
+    loss, radian = JointLoss.of(flow, knobs), state.modes * sigmas
+    in_objects, in_modes = loss.gradient(state.objects, radian)
+    scaled, object_moments = descend(
+        (state.objects - loss.lowest) / loss.span,
+        in_objects * loss.span,
+        state.object_moments,
+        knobs.rate_objects,
+        decay=0.01,
+        second=0.999,
     )
+    objects = scaled * loss.span + loss.lowest
     radian, mode_moments = descend(
         radian, in_modes, state.mode_moments, knobs.rate_modes, decay=0.01, second=0.999
     )
@@ -343,21 +341,11 @@ def measure(
         if frame in observation.selection.used:
             number = observation.selection.used.index(frame)
             seen = transfers.residual(sharp, number)
-        smooth, _ = penalty(
-            sharp, knobs.regulariser, observation.shape[0] * observation.shape[1], positive=knobs.positive
-        )
-        rough, _ = roughness(problem.radian(state.modes))
+        terms = _terms(problem, state, sharp, knobs)
     count = observation.frames if observation.counts is None else observation.counts.clamp(min=1)
-    data = float((square * knobs.weights[:, None, None]).sum()) / (
-        observation.shape[0] * observation.shape[1]
-    )
-    object_term = knobs.lambda_object * float(smooth)
-    mode_term = knobs.lambda_modes * rough / state.modes[0].numel()
     losses = {
-        "loss": data + object_term + mode_term,
-        "data": data,
-        "object": object_term,
-        "modes": mode_term,
+        "loss": sum(terms.values()),
+        **terms,
         "residual": (float(square.sum()) / max(1.0, observation.values)) ** 0.5,
         "fitted noise": _rms(state.noise),
         "noise": float(observation.sigmas.square().mean().sqrt()),
@@ -365,3 +353,23 @@ def measure(
     return Measured(
         sharp[(slice(None), *flow.inner)], losses, (square / count).sqrt() if seen is None else seen
     )
+
+
+def _terms(problem: FlowProblem, state: FlowState, sharp: torch.Tensor, knobs: Knobs) -> dict[str, float]:
+    """The terms of the loss: those of eq. 17 or, in turns, with lambda_object once per object and with
+    differences of modes from node to node.
+    """
+    shape = problem.flow.observation.shape
+    radian = problem.radian(state.modes)
+    if knobs.at_once:
+        loss = JointLoss.of(problem.flow, knobs)
+        data = float((state.squares * loss.gamma[:, None, None]).sum())
+        return {"data": data, "object": loss.of_objects(sharp)[0], "modes": loss.of_modes(radian)[0]}
+    pixels = shape[0] * shape[1]
+    smooth, _ = penalty(sharp, knobs.regulariser, pixels, positive=knobs.positive)
+    rough, _ = roughness(radian)
+    return {
+        "data": float((state.squares * knobs.weights[:, None, None]).sum()) / pixels,
+        "object": knobs.lambda_object * float(smooth),
+        "modes": knobs.lambda_modes * rough / state.modes[0].numel(),
+    }
