@@ -160,6 +160,7 @@ def _solutions(
         settings.psf,
         settings.grid_step,
         budget_bytes(settings.memory_gb, device) / 3,
+        one_object=bool(settings.diversity),
     )
     transfers = flow.transfers(modes[list(observation.selection.used)])
     objects, solved = flow.surround(observation.mean), []

@@ -53,7 +53,9 @@ def probe(
     # So the maps mark frames that were left out.
     if np.isnan(maps.array[frame]).any():
         raise RestorationError("This frame was left out of the restoration, so its PSFs are unknown.")
-    every, peak = _optics(snapshot.run.instruments, object_, settings.modes, settings.psf)
+    instruments = snapshot.run.instruments
+    defocus = settings.defocus(len(instruments)) or (0.0,) * len(instruments)
+    every, peak = _optics(instruments, defocus, object_, settings.modes, settings.psf)
     optics = every[object_]
     wavefronts = fitted_wavefronts(snapshot, settings)
     v = torch.stack([(frequency((o.size, o.size)) / cutoff(o.instrument)).clamp(max=1) for o in every])
@@ -77,15 +79,17 @@ def probe(
 
 @lru_cache(maxsize=4)
 def _optics(
-    instruments: tuple[Instrument, ...], object_: int, modes: int, size: int
+    instruments: tuple[Instrument, ...], defocus: tuple[float, ...], object_: int, modes: int, size: int
 ) -> tuple[list[Optics], float]:
-    """Optics with fine pixels of all objects, and the peak of the telescope's own PSF for one."""
-    any_air = make_wavefronts(
-        instruments, modes, ASSUMED_R0_CM, (0.0,) * len(instruments), torch.device("cpu")
-    )
+    """Optics with fine pixels of all objects, and the peak of the telescope's own PSF for one, in focus."""
     # As many more pixels as they are smaller: the pupil is sampled as in the restoration.
-    every = any_air.optics(_FINER * size, zoom=1 / _FINER)
-    return every, float(psf(every[object_], torch.zeros(1)).max())
+    every, sharp = (
+        make_wavefronts(instruments, modes, ASSUMED_R0_CM, waves, torch.device("cpu")).optics(
+            _FINER * size, zoom=1 / _FINER
+        )
+        for waves in (defocus, (0.0,) * len(instruments))
+    )
+    return every, float(psf(sharp[object_], torch.zeros(1)).max())
 
 
 def _seen(optics: Optics, halo: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ from heliorestore.methods.blind.patch_fit import (
     patch_images,
 )
 from heliorestore.methods.blind.patches import Patches
-from heliorestore.methods.blind.settings import BlindSettings, numbers
+from heliorestore.methods.blind.settings import BlindSettings
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.prepare.observe import observe, preparation
 from heliorestore.settings import option
@@ -60,12 +60,6 @@ class MomfbdSettings(BlindSettings):
     stop_early: bool = option(
         True, live=True, help="Stop when frequencies kept out of the fit are hardly explained better."
     )
-    diversity: str = option(
-        "",
-        unit="waves",
-        help="Known defocus of each object, separated by commas: then all objects are one, "
-        "seen through them.",
-    )
 
 
 class Momfbd:
@@ -88,16 +82,14 @@ class Momfbd:
         A generator that is closed before it ends by itself leaves its state in the checkpoint.
         """
         saver = Saver(settings.checkpoint, burst, settings, start)
-        defocus = numbers("diversity", settings.diversity, burst.shape[0])
-        wavefronts = settings.wavefronts(burst.instruments, device, defocus)
+        wavefronts = settings.wavefronts(burst.instruments, device)
         shares, _ = plan_memory(burst.shape, settings, device)
         observation = observe(
             burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held
         )
         patches = (settings.patch, settings.patch_step)
-        problem = make_problem(
-            observation, wavefronts, patches, shares.work, one_object=bool(defocus), exact_flux=bool(defocus)
-        )
+        one = bool(settings.diversity)
+        problem = make_problem(observation, wavefronts, patches, shares.work, one_object=one, exact_flux=one)
         state, messages = resume(saver, initial(problem, start)), preparation(burst, observation)
         stop = None
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from heliorestore.burst import Burst
+from heliorestore.errors import SettingsError
 from heliorestore.methods.blind.emulated import emulated, load_emulator
 from heliorestore.methods.blind.field_plan import plan_field
 from heliorestore.methods.blind.field_settings import SvMomfbdSettings
@@ -81,6 +82,9 @@ class FieldFit:
             trained = load_emulator(settings.emulator, device)
             make = emulated(trained)
             self.messages += (trained.message,)
+        one = bool(settings.diversity)
+        if one and settings.forward == "emulator":
+            raise SettingsError("The emulator knows no phase diversity: use --forward filter-flow.")
         flow = Flow(
             self.observation,
             self.wavefronts,
@@ -89,6 +93,7 @@ class FieldFit:
             plan.shares.work,
             make,
             plan.make_layout,
+            one,
         )
         self.flow = make_flow_problem(
             flow,
@@ -106,6 +111,8 @@ class FieldFit:
                 known_few.wavefronts(burst.instruments, device),
                 plan.patches,
                 plan.shares.work,
+                one_object=one,
+                exact_flux=one,
             )
         self.earlier = earlier
         self.labels = burst.labels

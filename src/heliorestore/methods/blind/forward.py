@@ -114,7 +114,7 @@ class Flow:
     mode, gy, gx) in radian.
 
     The work keeps within `memory_bytes`; `plan` says how large the tiles are, and `make` makes the model of
-    one.
+    one. With `one_object` all objects of the burst are one, seen through different optics: they stay equal.
     """
 
     observation: Observation
@@ -124,6 +124,7 @@ class Flow:
     memory_bytes: float
     make: MakeModel = filter_flow
     plan: PlanLayout = make_layout
+    one_object: bool = False
 
     @cached_property
     def optics(self) -> list[Optics]:
@@ -244,6 +245,10 @@ class Flow:
         v = torch.stack([(frequencies / cutoff(o.instrument)).clamp(max=1) for o in self.optics])
         return self.wavefronts.remainders(v) if self.wavefronts.blurs else torch.ones_like(v)
 
+    def shared(self, pulls: torch.Tensor) -> torch.Tensor:
+        """What pulls at the objects (object, ...), at all alike where they are one."""
+        return pulls.sum(0, keepdim=True).expand_as(pulls) if self.one_object else pulls
+
     def blurred(self, objects: torch.Tensor) -> torch.Tensor:
         """Objects in the halo of the turbulence beyond the modes: one blur for the whole field, so that it
         commutes with the PSFs.
@@ -346,7 +351,7 @@ class Transfers:
             images = model.apply(objects[:, *part.seen], known) * gamma
             good = self.flow.observation.good(part.frames, *part.pixels)
             total[:, *part.seen] += model.adjoint(images if good is None else images * good, known)
-        return self.flow.blurred(total)
+        return self.flow.shared(self.flow.blurred(total))
 
     def back(self, objects: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
         """Sum over frames of F^T gamma (d - F o): where the objects should go."""
@@ -356,4 +361,4 @@ class Transfers:
             pixels = self.flow.observation.read(part.frames, *part.pixels)
             missing = pixels.masked(pixels.images - model.apply(blurred[:, *part.seen], known))
             total[:, *part.seen] += model.adjoint(missing * gamma, known)
-        return self.flow.blurred(total)
+        return self.flow.shared(self.flow.blurred(total))

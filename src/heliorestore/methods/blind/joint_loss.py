@@ -27,7 +27,9 @@ class JointLoss:
 
     @classmethod
     def of(cls, flow: Flow, knobs: Knobs) -> JointLoss:
-        lowest, highest = (find(flow.observation.mean, (-2, -1), True) for find in (torch.amin, torch.amax))
+        mean = flow.observation.mean
+        seen = mean[:1].expand_as(mean) if flow.one_object else mean
+        lowest, highest = (find(seen, (-2, -1), True) for find in (torch.amin, torch.amax))
         return cls(flow, knobs, lowest, (highest - lowest).clamp(min=1e-6))
 
     @property
@@ -58,5 +60,5 @@ class JointLoss:
         slope = self.flow.slope(sharp, radian, self.gamma, in_objects=True)
         assert slope.objects is not None
         with torch.no_grad():
-            in_sharp = slope.objects + self.of_objects(sharp)[1]
+            in_sharp = self.flow.shared(slope.objects + self.of_objects(sharp)[1])
             return self.flow.sharp(in_sharp, self.knobs), slope.modes + self.of_modes(radian)[1]

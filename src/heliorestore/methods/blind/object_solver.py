@@ -53,7 +53,8 @@ def solve_objects(transfers: Transfers, objects: torch.Tensor, knobs: Knobs, ite
     unfiltered.
 
     (H F^T F H + lambda B^T w B) o = H F^T d, with the data's mean over pixels and the sum over frames. With
-    the modes known nothing couples the objects: each has steps of its own, and their weights cancel.
+    the modes known nothing couples the objects: each has steps of its own, and their weights cancel. Where
+    all are one, the sum is over them too, with equal weights.
     """
     flow = transfers.flow
     pixels = flow.observation.shape[0] * flow.observation.shape[1]
@@ -108,7 +109,7 @@ def preconditioner(transfers: Transfers, knobs: Knobs) -> torch.Tensor:
         * flow.halo**2
     )
     held = knobs.lambda_object * (transfer_filter**2 * steep + (1 - transfer_filter) ** 2)
-    whole = flow.observation.frames * transfer_filter**2 * seen + held
+    whole = flow.observation.frames * transfer_filter**2 * flow.shared(seen) + held
     pixels = flow.observation.shape[0] * flow.observation.shape[1]
     inverse: torch.Tensor = pixels / whole.clamp(min=_LEAST * flow.observation.frames)
     return inverse

@@ -171,6 +171,8 @@ def begin(problem: FlowProblem, earlier: Earlier | None = None) -> FlowState:
                 radian, modes.shape[2:], mode="bilinear", align_corners=True
             )
         modes[:, :count] = radian / problem.wavefronts.sigmas[:count, None, None]
+    if problem.flow.one_object:
+        images = images[:1].expand_as(images)
     objects = problem.flow.surround(images)
     known = problem.wavefronts.count if problem.posterior is None else problem.fitted
     limits = torch.tensor([cutoff(optics.instrument) for optics in problem.flow.optics])

@@ -76,6 +76,12 @@ class BlindSettings(Settings):
     object_weights: str = option(
         "", live=True, help="Weight of each object in the fit, separated by commas; all 1 by default."
     )
+    diversity: str = option(
+        "",
+        unit="waves",
+        help="Known defocus of each object, separated by commas: then all objects are one, "
+        "seen through them.",
+    )
     align: bool = option(True, help="Move every frame by whole pixels onto the mean before anything else.")
     destretch: bool = option(
         False, help="Remove local displacements from every frame as well, for strong image motion."
@@ -91,11 +97,13 @@ class BlindSettings(Settings):
         "", help="File to save the run's state in every minute; a run that finds it continues from there."
     )
 
-    def wavefronts(
-        self, instruments: Sequence[Instrument], device: torch.device, defocus_waves: Sequence[float] = ()
-    ) -> Wavefronts:
+    def defocus(self, objects: int) -> tuple[float, ...]:
+        """Known defocus in waves (object) through which all objects are one; none where they are not."""
+        return numbers("diversity", self.diversity, objects)
+
+    def wavefronts(self, instruments: Sequence[Instrument], device: torch.device) -> Wavefronts:
         """The wavefronts that these settings look for; without an r0, those of `ASSUMED_R0_CM`."""
-        defocus = tuple(defocus_waves) or (0.0,) * len(instruments)
+        defocus = self.defocus(len(instruments)) or (0.0,) * len(instruments)
         left_out = self.left_out if self.turbulent(instruments) else 0.0
         r0_cm = self.r0_cm or ASSUMED_R0_CM
         return make_wavefronts(instruments, self.modes, r0_cm, defocus, device, left_out=left_out)
