@@ -5,6 +5,7 @@ What several files import lies in `shared/`, which pyproject.toml puts on the pa
 """
 
 import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ os.environ.setdefault("MPLCONFIGDIR", str(FOLDER / "matplotlib"))  # one list of
 for kind in ("CONFIG", "DATA", "CACHE", "STATE"):
     (FOLDER / kind.lower()).mkdir()
     os.environ[f"XDG_{kind}_HOME"] = str(FOLDER / kind.lower())
-os.environ["NAPARI_CONFIG"] = str(FOLDER / "napari" / "settings.yaml")
+os.environ["NAPARI_CONFIG"] = ""  # no file: napari would write it anew with every panel
 
 hypothesis.settings.register_profile("ci", max_examples=30, deadline=None)
 hypothesis.settings.register_profile("gauntlet", max_examples=1000, deadline=None)
@@ -87,6 +88,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what the imports made is no garbage, and is not searched for any
 
 
 @pytest.fixture(scope="session")

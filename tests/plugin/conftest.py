@@ -1,5 +1,8 @@
 """A burst, a panel and a run for the tests of the napari side; they need a display."""
 
+import functools
+import gc
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +23,18 @@ from window import HAS_DISPLAY, choose_method, wait_for_threads
 if not HAS_DISPLAY:
     # Qt without a display aborts the process, so that not even a test that skips could be reported.
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plugins_are_found_once():
+    """Every viewer looks for plugins anew, which takes as long as making it; none is installed meanwhile."""
+    from npe2 import PluginManifest
+
+    discover = PluginManifest.discover
+    found = functools.cache(lambda paths: list(discover(paths=paths)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PluginManifest, "discover", lambda paths=(): found(tuple(paths)))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -50,11 +65,19 @@ def burst() -> Burst:
     return Burst.from_array(frames, instrument, labels=("WB", "NB"))
 
 
+_viewers = itertools.count()
+
+
 @pytest.fixture
 def viewer(request: pytest.FixtureRequest) -> Any:
     """napari's viewer as a plugin gets it; it raises when another thread writes to it."""
     if not HAS_DISPLAY:
         pytest.skip("napari's canvas needs a display; under Linux run the tests with xvfb-run -a")
+    if next(_viewers) % 8 == 1:
+        # napari searches all objects for garbage whenever layers go: not in what the first viewer imported,
+        # nor in what every viewer leaves behind.
+        gc.collect()
+        gc.freeze()
     return request.getfixturevalue("make_napari_viewer_proxy")()
 
 

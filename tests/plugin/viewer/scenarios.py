@@ -1,8 +1,8 @@
 """What a user does in a window that OpenGL draws, as a program of its own: a segmentation fault would take
 the tests with it.
 
-`python scenarios.py NAME` ends with 0 where napari survives, and where nothing was sent to another OpenGL
-context than the canvas's.
+`python scenarios.py NAME...` opens a window for each and ends with 0 where napari survives, and where nothing
+was sent to another OpenGL context than the canvas's.
 """
 
 import sys
@@ -121,6 +121,9 @@ if __name__ == "__main__":
     unfinished = Path(tempfile.mkdtemp(prefix="scenario-"))
     autosave.folder = lambda: unfinished
     _watch_contexts()
-    globals()[sys.argv[1]]()
-    napari.current_viewer().close()
-    sys.exit(f"Sent to another OpenGL context: {', '.join(sorted(set(_strays)))}" if _strays else 0)
+    for name in sys.argv[1:]:
+        print(name, file=sys.stderr, flush=True)  # for one that does not end
+        globals()[name]()
+        napari.current_viewer().close()
+        if _strays:
+            sys.exit(f"{name}: sent to another OpenGL context: {', '.join(sorted(set(_strays)))}")
