@@ -1,6 +1,8 @@
 """What the networks of the package do with bursts whose truth is known; all scenes and air are new to
 them."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,12 @@ def error(image: np.ndarray, truth: np.ndarray) -> float:
     return float(np.sqrt(np.nanmean((moved - wanted) ** 2)) / wanted.std())
 
 
+@cache
+def simulated(name: str, scene: str, r0_cm: float) -> Simulation:
+    air = SimulationSettings(size=128, frames=7, objects=1, scene=scene, r0_cm=r0_cm, ao=True, step=16)
+    return simulate_burst(air, KNOWN[name], seed=SEED)
+
+
 def sharpest(burst: Burst) -> int:
     return max(range(burst.shape[1]), key=lambda f: contrast(burst.image(0, f)))
 
@@ -41,8 +49,7 @@ def sharpest(burst: Burst) -> int:
 def test_it_comes_nearer_to_the_truth_than_the_sharpest_frame_and_the_mean(
     network: str, name: str, scene: str, r0_cm: float, most: float
 ) -> None:
-    air = SimulationSettings(size=128, frames=7, objects=1, scene=scene, r0_cm=r0_cm, ao=True, step=16)
-    simulation = simulate_burst(air, KNOWN[name], seed=SEED)
+    simulation = simulated(name, scene, r0_cm)
     frames, truth = np.asarray(simulation.burst.frames)[0], simulation.truth[0]
     restored = restore(simulation.burst, ONE.replace(network=network), device="cpu").images[0]
     best = error(frames[sharpest(simulation.burst)], truth)

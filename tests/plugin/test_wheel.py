@@ -63,11 +63,16 @@ def value(editor):
     return editor.currentText() if isinstance(editor, QComboBox) else editor.value()
 
 
-@pytest.mark.parametrize("module", PANELS)
-def test_the_wheel_scrolls_the_panel_and_changes_no_value(viewer, panel, qtbot, module):
-    kind = getattr(importlib.import_module(f"heliorestore.plugin.panels.{module}"), PANELS[module])
-    made = kind(viewer)
+def test_the_wheel_scrolls_the_panel_and_changes_no_value(viewer, panel, qtbot):
     viewer.window.remove_dock_widget(panel)
+    for module, name in PANELS.items():
+        made = getattr(importlib.import_module(f"heliorestore.plugin.panels.{module}"), name)(viewer)
+        check_wheel(viewer, made, qtbot)
+        viewer.window.remove_dock_widget(made)
+    wait_for_threads()
+
+
+def check_wheel(viewer, made, qtbot):
     dock = viewer.window.add_dock_widget(made, name="Wheel")
     dock.window().resize(900, 420)
     dock.window().show()
@@ -85,7 +90,6 @@ def test_the_wheel_scrolls_the_panel_and_changes_no_value(viewer, panel, qtbot, 
         turn(editor)
         assert value(editor) == before, editor.toolTip()
         assert bar.value() > 0 or not bar.maximum(), editor.toolTip()
-    wait_for_threads()
 
 
 def test_a_form_that_is_loaded_later_is_no_exception(panel, viewer, qtbot):

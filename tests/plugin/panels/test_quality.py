@@ -106,16 +106,18 @@ def test_charts_are_saved_as_picture_and_as_numbers(quality, qtbot, tmp_path):
     assert "is a folder" in quality.said.text()
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_charts_have_the_colours_of_the_theme_and_fit_a_narrow_panel(quality, viewer, qtbot, theme):
-    viewer.theme = theme
+def test_charts_have_the_colours_of_the_theme_and_fit_a_narrow_panel(quality, viewer, qtbot):
     viewer.layers.selection = set(viewer.layers)
     qtbot.waitUntil(lambda: quality.table.rowCount() == 2, timeout=20_000)
     view = quality.spectra
-    axes = axes_of(view, qtbot)
-    paper, ink = (np.mean(to_rgb(colour)) for colour in (axes.get_facecolor(), axes.xaxis.label.get_color()))
-    assert (paper < 0.4) == (ink > 0.6) == (theme == "dark")
-    assert view.canvas.figure.get_facecolor() == axes.get_facecolor()
+    for theme in ("light", "dark"):
+        viewer.theme = theme
+        axes = axes_of(view, qtbot)
+        paper, ink = (
+            np.mean(to_rgb(colour)) for colour in (axes.get_facecolor(), axes.xaxis.label.get_color())
+        )
+        assert (paper < 0.4) == (ink > 0.6) == (theme == "dark")
+        assert view.canvas.figure.get_facecolor() == axes.get_facecolor()
     view.setFixedSize(300, 240)
     axes = axes_of(view, qtbot)
     figure = view.canvas.figure

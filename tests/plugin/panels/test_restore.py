@@ -236,22 +236,24 @@ def test_a_storm_of_snapshots_leaves_the_last_on_the_loss_curve(curve, qtbot):
     assert len(updates) <= 2
 
 
-@pytest.mark.parametrize(
-    ("how", "words"),
-    [("runtime", "shapes do not fit"), ("memory", "not enough memory"), ("gpu", "not enough memory")],
-)
-def test_an_error_reaches_the_user_and_the_next_run_works(panel, viewer, finish, notices, how, words):
-    set_fields(panel, fail=how)
-    outcome = finish(panel, panel.run_panel.run_button.click)
-    assert outcome.end.value == "failed"
-    assert words in panel.run_panel.problem.text()
-    assert len(notices) == 1
-    assert panel.run_panel.run_button.isEnabled()
-    assert not panel.run_panel.stop_button.isEnabled()
-    assert panel.run_panel.progress.maximum() > 0  # no bar that runs for ever
-    set_fields(panel, fail="")
-    assert finish(panel, panel.run_panel.run_button.click).end.value == "finished"
-    assert panel.run_panel.problem.text() == ""
+def test_an_error_reaches_the_user_and_the_next_run_works(panel, viewer, finish, notices):
+    for how, words in (
+        ("runtime", "shapes do not fit"),
+        ("memory", "not enough memory"),
+        ("gpu", "not enough memory"),
+    ):
+        notices.clear()
+        set_fields(panel, fail=how)
+        outcome = finish(panel, panel.run_panel.run_button.click)
+        assert outcome.end.value == "failed"
+        assert words in panel.run_panel.problem.text()
+        assert len(notices) == 1
+        assert panel.run_panel.run_button.isEnabled()
+        assert not panel.run_panel.stop_button.isEnabled()
+        assert panel.run_panel.progress.maximum() > 0  # no bar that runs for ever
+        set_fields(panel, fail="")
+        assert finish(panel, panel.run_panel.run_button.click).end.value == "finished"
+        assert panel.run_panel.problem.text() == ""
 
 
 def test_pause_step_and_go_on(panel, finish, qtbot):
@@ -534,19 +536,21 @@ def test_every_control_explains_itself(panel):
     assert silent == []
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_the_loss_curve_is_drawn_in_the_ink_of_the_theme(panel, viewer, finish, qtbot, theme):
-    viewer.theme = theme
-    finish(panel, panel.run_panel.run_button.click)
-    seen(panel.run_panel.curve, qtbot)
-    picture = panel.run_panel.curve.grab().toImage()
-    values = [
-        picture.pixelColor(x, y).lightness() for x in range(picture.width()) for y in range(picture.height())
-    ]
-    background = np.median(values)
-    assert (background < 128) == (theme == "dark")
-    ink = max(values) if theme == "dark" else min(values)
-    assert abs(ink - background) > 100
+def test_the_loss_curve_is_drawn_in_the_ink_of_the_theme(panel, viewer, finish, qtbot):
+    for theme in ("dark", "light"):
+        viewer.theme = theme
+        finish(panel, panel.run_panel.run_button.click)
+        seen(panel.run_panel.curve, qtbot)
+        picture = panel.run_panel.curve.grab().toImage()
+        values = [
+            picture.pixelColor(x, y).lightness()
+            for x in range(picture.width())
+            for y in range(picture.height())
+        ]
+        background = np.median(values)
+        assert (background < 128) == (theme == "dark")
+        ink = max(values) if theme == "dark" else min(values)
+        assert abs(ink - background) > 100
 
 
 def test_the_panel_scrolls_and_keeps_its_width(panel, viewer, qtbot):

@@ -433,25 +433,20 @@ def test_a_changed_input_is_not_gone_on_with(viewer, saves, sun_file, qtbot):
     assert "has been changed since" in widget.run_panel.problem.text()
 
 
-@pytest.mark.parametrize(
-    "place", ["observation.observe", "alternation.refine_step", "alternation.measure", "momfbd.evaluate"]
-)
-def test_out_of_memory_at_any_stage_is_said_and_the_next_run_works(live, finish, monkeypatch, place):
-    name = place.rpartition(".")[2]
+def test_out_of_memory_at_any_stage_is_said_and_the_next_run_works(live, finish, monkeypatch):
     import heliorestore.methods.blind.field_fit as module
-
-    real = getattr(module, name)
 
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(module, name, full)
-    outcome = finish(live, live.run_panel.run_button.click, seconds=60)
-    assert outcome.end.value == "failed"
-    assert "memory" in live.run_panel.problem.text()
-    monkeypatch.setattr(module, name, real)
-    assert finish(live, live.run_panel.run_button.click, seconds=60).end.value == "finished"
-    assert live.run_panel.problem.text() == ""
+    for name in ("observe", "refine_step", "measure", "evaluate"):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, full)
+            outcome = finish(live, live.run_panel.run_button.click, seconds=60)
+        assert outcome.end.value == "failed"
+        assert "memory" in live.run_panel.problem.text()
+        assert finish(live, live.run_panel.run_button.click, seconds=60).end.value == "finished"
+        assert live.run_panel.problem.text() == ""
 
 
 def test_layers_and_box_may_be_deleted_while_it_runs(live, viewer, finish, qtbot):
@@ -478,18 +473,18 @@ def test_a_result_of_live_knobs_can_be_exported(live, finish, tmp_path, qtbot):
     np.testing.assert_array_equal(back.images, live.run_panel.snapshot.images)
 
 
-def test_a_thousand_updates_leave_no_snapshot_behind(live, viewer, finish):
+def test_many_updates_leave_no_snapshot_behind(live, viewer, finish):
     from heliorestore.snapshot import Snapshot
 
     finish(live, live.run_panel.run_button.click, seconds=60)
     layers, snapshot = live.field_run.layers, live.run_panel.snapshot
     seen = []
-    for step in range(1000):
+    for step in range(100):
         maps = {name: maps + np.float32(step) for name, maps in snapshot.maps.items()}
         images = snapshot.images + np.float32(step)
         made = Snapshot(
             step=step,
-            total=1000,
+            total=100,
             images=images,
             maps=maps,
             history=snapshot.history,
