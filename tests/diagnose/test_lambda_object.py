@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from heliorestore.burst import Burst
-from heliorestore.diagnose.lambda_object import GRID, Suggestion, prepare, suggest
+from heliorestore.diagnose import lambda_object
+from heliorestore.diagnose.lambda_object import GRID, Prepared, Suggestion, prepare, suggest
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import find
 from heliorestore.methods.richardson_lucy import RichardsonLucySettings
@@ -19,16 +20,20 @@ SETTINGS = SvMomfbdSettings(psf=64, patch=64)
 
 
 @cache
-def found_at(noise: float) -> tuple[Simulation, Suggestion]:
+def found_at(noise: float) -> tuple[Simulation, Prepared, Suggestion]:
+    """A burst, what a suggestion prepares of it, and the suggestion."""
     simulated = SimulationSettings(size=80, frames=8, objects=1, scene="granulation", ao=True, noise=noise)
     simulation = simulate_burst(simulated, find("crisp-8542"), seed=4)
-    return simulation, suggest(simulation.burst, SETTINGS, device="cpu")
+    ready = prepare(simulation.burst, SETTINGS, device="cpu", size=80)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lambda_object, "prepare", lambda *_, **__: ready)
+        return simulation, ready, suggest(simulation.burst, SETTINGS, device="cpu")
 
 
 @pytest.mark.parametrize("noise", [2e-3, 2e-2])
 def test_the_suggested_value_is_nearly_as_good_as_the_best(noise: float) -> None:
-    simulation, found = found_at(noise)
-    images = prepare(simulation.burst, SETTINGS, device="cpu", size=80).solutions(slice(None))
+    simulation, ready, found = found_at(noise)
+    images = ready.solutions(slice(None))
     truth = simulation.truth[0][8:-8, 8:-8]
     errors = {
         value: likeness(image[0], truth, border=8).nmse for value, image in zip(GRID, images, strict=True)
@@ -41,7 +46,7 @@ def test_the_suggested_value_is_nearly_as_good_as_the_best(noise: float) -> None
 
 
 def test_more_noise_asks_for_more_smoothing() -> None:
-    little, much = (found_at(noise)[1].value for noise in (2e-3, 2e-2))
+    little, much = (found_at(noise)[2].value for noise in (2e-3, 2e-2))
     assert much > little
 
 
