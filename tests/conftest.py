@@ -46,7 +46,17 @@ def pytest_xdist_auto_num_workers() -> int:
 OWN_SCREENS = sys.platform == "linux" and shutil.which("Xvfb") is not None
 
 
-SLOW = ("tests/plugin/", "tests/methods/", "tests/simulate/", "tests/train/")
+# In this order, so that what the processes run last is short.
+SLOW = (
+    "tests/plugin/panels/",
+    "tests/plugin/",
+    "tests/test_docs.py",
+    "tests/methods/",
+    "tests/diagnose/",
+    "tests/simulate/",
+    "tests/train/",
+)
+ALONE = ("tests/test_docs.py",)  # whose tests share nothing: each may run in another process
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -79,6 +89,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Files(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
+            if file in ALONE:
+                return nodeid
             return "tests/plugin" if file.startswith("tests/plugin/") and not OWN_SCREENS else file
 
     config.option.loadscopereorder = False  # it puts many tests before long ones
@@ -87,7 +99,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
+        items.sort(
+            key=lambda item: next((n for n, s in enumerate(SLOW) if item.nodeid.startswith(s)), len(SLOW))
+        )
 
 
 def pytest_collection_finish() -> None:
