@@ -101,7 +101,7 @@ def make_optics(
     amplitude = transmission(basis.aperture, diameter)
     far = 1 - float(np.square(amplitude).sum() / amplitude.sum())
     # Parseval: with the transmission t the light on the field sums to sum(t^2) / sum(t) = 1 - far.
-    amplitude /= field * math.sqrt(amplitude.sum())
+    amplitude = amplitude / (field * math.sqrt(amplitude.sum()))
     scale = (reference_nm or known.wavelength_nm) / known.wavelength_nm
     modes = sampled_modes(basis, diameter, _NUMPY[dtype]) * scale
     tensors = [

@@ -5,6 +5,7 @@ For a PSF grid of n pixels of size p the pupil has a diameter of D n p / lambda 
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -121,8 +122,9 @@ def pupil_coordinates(diameter_px: float) -> FloatArray:
     return (np.arange(n, dtype=np.float64) - (n - 1) / 2) * (2 / diameter_px)
 
 
+@functools.lru_cache(maxsize=16)
 def transmission(aperture: Aperture, diameter_px: float, *, subpixels: int | None = None) -> FloatArray:
-    """Open fraction of pupil pixels (y, x), 0 to 1: antialiased by `subpixels` samples per axis."""
+    """Open fraction of pupil pixels (y, x), read-only, antialiased by `subpixels` samples per axis."""
     centres = pupil_coordinates(diameter_px)
     n = centres.size
     # Edges are a larger part of a small pupil, so it gets more samples per pixel.
@@ -132,4 +134,5 @@ def transmission(aperture: Aperture, diameter_px: float, *, subpixels: int | Non
     for row in range(n):  # a row of pixels at a time: a pupil of 1000 pixels would need gigabytes at once
         inside = aperture.covers(fine[row * k : (row + 1) * k, None], fine[None, :])
         open_[row] = inside.reshape(k, n, k).mean((0, 2))
+    open_.flags.writeable = False
     return open_
