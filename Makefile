@@ -47,6 +47,8 @@ endif
 	@echo "The restored image is $(CURDIR)/demo/restored.fits"
 
 # The images of the tests are small: a second thread would only wait for the first, a second process does half.
+# Compiled modules are kept, or each of the many processes compiles them anew.
+test gauntlet: export PYTHONDONTWRITEBYTECODE =
 test: .venv/.test system
 	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest -n auto
 
