@@ -12,6 +12,7 @@ from heliorestore.methods.blind.emulated import emulated, load_emulator
 from heliorestore.methods.blind.field_plan import plan_field
 from heliorestore.methods.blind.field_settings import SvMomfbdSettings
 from heliorestore.methods.blind.forward import Flow, MakeModel, filter_flow
+from heliorestore.methods.blind.image_error import ImageError, image_error
 from heliorestore.methods.blind.patch_fit import (
     PatchProblem,
     PatchState,
@@ -34,6 +35,7 @@ from heliorestore.methods.blind.refinement import (
     refine_step,
 )
 from heliorestore.methods.blind.settings import ASSUMED_R0_CM
+from heliorestore.methods.blind.verdict import verdicts
 from heliorestore.prepare.observe import observe, preparation
 from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReason
 
@@ -149,13 +151,20 @@ class FieldFit:
         shown = self.flow.given(flow.air)
         measured = measure(shown, flow, transfers, knobs, settings.residual_frame)
         stop = self._reason(state, settings)
+        error = None
+        if stop is not None:
+            messages += self._found(flow)
+            if not settings.at_once:
+                error = image_error(self.flow, flow, transfers, knobs)
+                messages += verdicts(measured.images, error, self.labels, flow.air.d_over_r0)
         return state, self._snapshot(
             state,
             settings,
             measured,
             shown.radian(flow.modes),
             stop=stop,
-            messages=messages + (self._found(flow) if stop else ()),
+            messages=messages,
+            error=error,
         )
 
     def _found(self, flow: FlowState) -> tuple[str, ...]:
@@ -215,6 +224,7 @@ class FieldFit:
         *,
         stop: StopReason | None = None,
         messages: tuple[str, ...] = (),
+        error: ImageError | None = None,
     ) -> Snapshot:
         scales = self.observation.scales[:, None, None]
         air, residual = state.flow.air, measured.residual
@@ -226,6 +236,8 @@ class FieldFit:
             maps["mode_variances"] = Map(known.cpu().numpy(), ("mode",), "rad2")
         if residual is not None:
             maps["residual"] = Map((residual * scales).cpu().numpy(), unit=DATA_UNIT, signed=True)
+        if error is not None:
+            maps["uncertainty"] = Map((error.sigma * scales).cpu().numpy(), unit=DATA_UNIT)
         total = max(state.began + settings.iterations, state.step)
         return Snapshot(
             step=state.step,

@@ -13,7 +13,7 @@ import torch
 
 from heliorestore.methods.blind.forward import Transfers
 from heliorestore.optics.filters import filtered, frequency
-from heliorestore.optics.penalties import Kind, penalty
+from heliorestore.optics.penalties import Kind, Operator, penalty
 from heliorestore.optics.psf import Optics, otf, psf
 
 _SAMPLES = 48  # PSFs from which the mean power of all is estimated
@@ -56,38 +56,75 @@ def solve_objects(transfers: Transfers, objects: torch.Tensor, knobs: Knobs, ite
     the modes known nothing couples the objects: each has steps of its own, and their weights cancel. Where
     all are one, the sum is over them too, with equal weights.
     """
+    with torch.no_grad():
+        equations = _equations(transfers, objects, knobs)
+        sharp = transfers.flow.sharp(objects, knobs)
+        missing = transfers.back(sharp, equations.gamma)
+        return _solved(equations, objects, -equations.regularised(objects, sharp, -missing), iterations)
+
+
+def change_of_objects(
+    transfers: Transfers, objects: torch.Tensor, pulled: torch.Tensor, knobs: Knobs, iterations: int
+) -> torch.Tensor:
+    """By how much errors e of the frames change the solution, from `pulled` (object, y, x), F^T e summed over
+    the frames; filtered as images are.
+    """
+    with torch.no_grad():
+        equations = _equations(transfers, objects, knobs)
+        residual = transfers.flow.sharp(pulled * equations.gamma[..., 0], knobs)
+        change = _solved(equations, torch.zeros_like(objects), residual, iterations)
+        return transfers.flow.sharp(change, knobs)
+
+
+@dataclass(frozen=True, eq=False)
+class _Equations:
+    """The linear equations of `solve_objects`; `gamma` (object, 1, 1, 1) is 1 / pixels, `half_gradient` that
+    of the penalty.
+    """
+
+    transfers: Transfers
+    knobs: Knobs
+    gamma: torch.Tensor
+    half_gradient: Operator
+
+    def regularised(self, x: torch.Tensor, sharp: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
+        """The left side for x, which is `sharp` after the filter and gives `data` = F^T F H x."""
+        weight = self.knobs.lambda_object
+        # What the filter takes away nothing else would hold: it weighs as much as the penalty of the sharpest
+        # structure.
+        lost = (x - sharp) * self.gamma[..., 0]
+        held = self.half_gradient(sharp) - lost
+        return self.transfers.flow.sharp(data + weight * held, self.knobs) + weight * lost
+
+
+def _equations(transfers: Transfers, objects: torch.Tensor, knobs: Knobs) -> _Equations:
+    """The equations with a penalty that is linear around these objects."""
     flow = transfers.flow
     pixels = flow.observation.shape[0] * flow.observation.shape[1]
     gamma = torch.full((len(objects), 1, 1, 1), 1 / pixels, device=objects.device)
     _, half_gradient = penalty(flow.sharp(objects, knobs), knobs.regulariser, pixels, positive=knobs.positive)
+    return _Equations(transfers, knobs, gamma, half_gradient)
 
-    def filtered_objects(x: torch.Tensor) -> torch.Tensor:
-        return flow.sharp(x, knobs)
 
-    def regularised(x: torch.Tensor, sharp: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
-        # What the filter takes away nothing else would hold: it weighs as much as the penalty of the sharpest
-        # structure.
-        lost = (x - sharp) / pixels
-        held = half_gradient(sharp) - lost
-        return filtered_objects(data + knobs.lambda_object * held) + knobs.lambda_object * lost
-
-    with torch.no_grad():
-        inverse = preconditioner(transfers, knobs)
-        sharp = filtered_objects(objects)
-        residual = -regularised(objects, sharp, -transfers.back(sharp, gamma))
+def _solved(
+    equations: _Equations, objects: torch.Tensor, residual: torch.Tensor, iterations: int
+) -> torch.Tensor:
+    """Objects after steps of conjugate gradients from those that leave this residual."""
+    transfers, knobs = equations.transfers, equations.knobs
+    inverse = preconditioner(transfers, knobs)
+    prepared = filtered(residual, inverse, "periodic")
+    direction, product = prepared, _dot(residual, prepared)
+    for _ in range(iterations):
+        sharp = transfers.flow.sharp(direction, knobs)
+        image = equations.regularised(direction, sharp, transfers.normal(sharp, equations.gamma))
+        # An object that is solved for exactly has nothing left to divide.
+        size = product / _dot(direction, image).clamp(min=torch.finfo(product.dtype).tiny)
+        objects = objects + size * direction
+        residual = residual - size * image
         prepared = filtered(residual, inverse, "periodic")
-        direction, product = prepared, _dot(residual, prepared)
-        for _ in range(iterations):
-            sharp = filtered_objects(direction)
-            image = regularised(direction, sharp, transfers.normal(sharp, gamma))
-            # An object that is solved for exactly has nothing left to divide.
-            size = product / _dot(direction, image).clamp(min=torch.finfo(product.dtype).tiny)
-            objects = objects + size * direction
-            residual = residual - size * image
-            prepared = filtered(residual, inverse, "periodic")
-            following = _dot(residual, prepared)
-            direction = prepared + following / product.clamp(min=torch.finfo(product.dtype).tiny) * direction
-            product = following
+        following = _dot(residual, prepared)
+        direction = prepared + following / product.clamp(min=torch.finfo(product.dtype).tiny) * direction
+        product = following
     return objects
 
 
@@ -96,8 +133,32 @@ def preconditioner(transfers: Transfers, knobs: Knobs) -> torch.Tensor:
     and the field infinite.
     """
     flow = transfers.flow
+    transfer_filter = flow.filters(knobs)
+    seen, steep = _seen_and_steep(transfers)
+    held = knobs.lambda_object * (transfer_filter**2 * steep + (1 - transfer_filter) ** 2)
+    whole = flow.observation.frames * transfer_filter**2 * seen + held
+    pixels = flow.observation.shape[0] * flow.observation.shape[1]
+    inverse: torch.Tensor = pixels / whole.clamp(min=_LEAST * flow.observation.frames)
+    return inverse
+
+
+def passed(transfers: Transfers, knobs: Knobs) -> torch.Tensor:
+    """The share (object, ky, kx) of its contrast that the penalty leaves to an object, as `preconditioner`
+    has it.
+    """
+    seen, steep = _seen_and_steep(transfers)
+    data = transfers.flow.observation.frames * seen
+    share: torch.Tensor = data / (data + knobs.lambda_object * steep).clamp(min=torch.finfo(data.dtype).tiny)
+    return share
+
+
+def _seen_and_steep(transfers: Transfers) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean of |transfer function|^2 over frames and field (object, ky, kx), of all objects where they are
+    one, and Sobel's gradient squared (ky, kx).
+    """
+    flow = transfers.flow
     rows, columns = flow.object_shape
-    transfer_filter, device = flow.filters(knobs), transfers.modes.device
+    device = transfers.modes.device
     ky, kx = (
         2 * math.pi * f
         for f in (torch.fft.fftfreq(rows, device=device)[:, None], torch.fft.rfftfreq(columns, device=device))
@@ -108,11 +169,7 @@ def preconditioner(transfers: Transfers, knobs: Knobs) -> torch.Tensor:
         torch.stack([mean_power(optics, transfers.modes, flow.object_shape) for optics in flow.optics])
         * flow.halo**2
     )
-    held = knobs.lambda_object * (transfer_filter**2 * steep + (1 - transfer_filter) ** 2)
-    whole = flow.observation.frames * transfer_filter**2 * flow.shared(seen) + held
-    pixels = flow.observation.shape[0] * flow.observation.shape[1]
-    inverse: torch.Tensor = pixels / whole.clamp(min=_LEAST * flow.observation.frames)
-    return inverse
+    return flow.shared(seen), steep
 
 
 def mean_power(optics: Optics, modes: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
