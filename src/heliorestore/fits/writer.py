@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from astropy.io import fits
     from astropy.io.fits import Header
 
+_ABOUT = {"uncertainty": "One standard deviation of the images; the page of the method says of what."}
 _AXIS_NAMES = {"gx": "X of the grid", "gy": "Y of the grid", "mode": "MODE", "frame": "FRAME"}
 # true of the old array only
 _STALE = ("EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT", "DATAMIN", "DATAMAX", OWN_FORMAT)
@@ -206,6 +207,8 @@ def _map_hdu(snapshot: Snapshot, name: str, shown: Map) -> fits.ImageHDU:
     header[SIGNED_CARD] = (shown.signed, "whether it is shown around zero")
     if unit := snapshot.unit_of(name):
         header["BUNIT"] = to_ascii(unit)
+    if name in _ABOUT:
+        header["COMMENT"] = _ABOUT[name]
     if "mode" in shown.axes:
         header["COMMENT"] = (
             "Coefficients (frame, mode, grid y, grid x) of the modes of the wavefront; SETTINGS names the "

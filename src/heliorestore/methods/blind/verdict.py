@@ -13,6 +13,7 @@ from heliorestore.methods.blind.image_error import ImageError
 Image = npt.NDArray[np.floating]
 
 _RAISED = 1.5  # times the error in the middle, from which a border is reported
+_NARROWEST = 4  # px: less is not worth saying
 _WIDEST = 0.25  # of the shorter side, that a border can be
 _CONTRAST = 0.2  # of the contrast: its error, from which it is reported
 _NOISY = 0.02  # of the field, from which it is reported that structure there is noise
@@ -45,7 +46,7 @@ def _border(sigma: Image, where: str) -> str:
     rings = [float(np.sqrt(np.mean(sigma[distance == at] ** 2))) for at in range(widest)]
     raised = [ring > _RAISED * middle for ring in rings]
     width = raised.index(False) if False in raised else len(raised)
-    if not width or middle == 0:
+    if width < _NARROWEST or middle == 0:
         return ""
     times = float(np.sqrt(np.mean(np.square(rings[:width])))) / middle
     return f"Within {width} px of the border{where} the error is {times:.1f} times that of the middle."
