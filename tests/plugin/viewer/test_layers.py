@@ -117,6 +117,7 @@ def test_maps_are_hidden_and_signed_maps_are_symmetric(burst):
         "modes": rng.normal(size=(4, 6, 3, 4)),
         "residual": rng.normal(size=(2, 24, 30)),
         "coverage": np.ones((2, 24, 30)),
+        "uncertainty": rng.uniform(size=(2, 24, 30)),
     }
     snapshot = Snapshot(step=1, total=2, images=np.ones((2, 24, 30)), maps=maps, losses={"l": 0.5}, run=run)
     layers = {layer.name: layer for layer in made(snapshot_layers(snapshot, "r"))}
@@ -124,6 +125,9 @@ def test_maps_are_hidden_and_signed_maps_are_symmetric(burst):
     assert modes.data.shape == (6, 4, 3, 4)  # the frame axis stands where the burst's does
     assert modes.axis_labels == ("k", "t", "y", "x")
     assert not modes.visible
+    uncertain = layers["r WB uncertainty"]
+    assert (uncertain.visible, uncertain.colormap.name) == (False, "inferno")
+    assert uncertain.contrast_limits[0] >= 0
     assert modes.contrast_limits[0] == -modes.contrast_limits[1]
     for mine, theirs in zip(corners(modes), corners(layers["r WB"]), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-12)
