@@ -2,7 +2,7 @@
 
     python benchmarks/burst_set.py FOLDER            # once: the bursts and their truths
     python benchmarks/calibration.py FOLDER [--names A B] [--flux 0 0.02] [--tuning] [--picture PNG]
-    python benchmarks/calibration.py --halves BURST.fits --instrument "D=0.97,lambda=6563A,pixel=0.059"
+    python benchmarks/calibration.py --halves BURST.fits --instrument crisp-6302,wavelength_nm=656.3
 
 prints a table row for each burst as soon as it is restored: the share of the pixels inside one and two sigma
 (68 and 95 % were the errors Gaussian), rms of the error and of sigma in per cent of the mean, and how well

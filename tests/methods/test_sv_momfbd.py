@@ -362,6 +362,7 @@ def test_a_checkpoint_goes_on_as_if_the_run_had_not_stopped(case, tmp_path: Path
     assert 4 <= resumed[0].step <= 7
     assert resumed[-1].losses["loss"] == whole[-1].losses["loss"]
     np.testing.assert_array_equal(resumed[-1].images, whole[-1].images)
+    np.testing.assert_array_equal(resumed[-1].maps["uncertainty"], whole[-1].maps["uncertainty"])
 
 
 def test_a_closed_run_leaves_its_state_and_settings_sent_after_the_end_go_on_from_it(case, tmp_path: Path):
