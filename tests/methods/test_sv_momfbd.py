@@ -19,6 +19,7 @@ from heliorestore.fits.reader import read
 from heliorestore.fits.restored import reopen
 from heliorestore.fits.writer import write
 from heliorestore.methods.base import replay, settings_of, stream
+from heliorestore.methods.blind.air import usual_r0_cm
 from heliorestore.methods.blind.field_fit import FieldFit
 from heliorestore.methods.blind.forward import Flow
 from heliorestore.methods.blind.object_solver import Knobs, solve_objects
@@ -246,7 +247,8 @@ def test_a_given_r0_is_kept_and_what_the_data_leave_unknown_is_written_down(case
 def test_a_fit_begins_in_good_air_and_takes_a_strong_r0_that_was_given_with_its_first_look(case):
     settings = SMALL.replace(left_out=1.0, r0_cm=5.0)
     fit = FieldFit(case.burst, settings, CPU, None)
-    assert fit.wavefronts.d_over_r0 == pytest.approx(100 * fit.wavefronts.instruments[0].diameter_m / 15)
+    first = fit.wavefronts.instruments[0]
+    assert fit.wavefronts.d_over_r0 == pytest.approx(100 * first.diameter_m / (1.4 * usual_r0_cm(first)))
     last = run(case.burst, settings)[-1]
     given = settings.wavefronts(case.burst.instruments, CPU)
     assert last.maps["mode_sigmas"].array[-1] == pytest.approx(float(given.sigmas[-1]), rel=1e-5)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from heliorestore.instrument import KnownInstrument
 from heliorestore.methods.blind.wavefronts import Wavefronts
 
 # 1 - the correlation of whitened modes at nodes 1.9 arcsec apart, per radial order: of a layer a few km up,
@@ -26,7 +27,7 @@ _MOST_DECORRELATION = 0.9
 _FREE = 36  # adaptive optics do not reach the modes from here on: their strength is r0's
 _WITNESSES = 65  # up to here: finer ones fill with what the model leaves out
 _USUAL_R0_CM = 8.0  # at 500 nm
-_EXPECTED_SPREAD = 0.75  # of ln q where nothing is known: a factor 1.6 of r0
+_EXPECTED_SPREAD = 0.5  # of ln q where nothing is known: a factor 1.35 of r0
 _LEAST, _LARGEST = 0.3, 30.0  # of q at once
 
 
@@ -122,8 +123,13 @@ def expected_air(wavefronts: Wavefronts, known_r0_cm: float | None = None) -> Ex
     the first object.
     """
     first = wavefronts.instruments[0]
-    r0_cm = known_r0_cm or _USUAL_R0_CM * (first.wavelength_nm / 500) ** 1.2
+    r0_cm = known_r0_cm or usual_r0_cm(first)
     return Expected(100 * first.diameter_m / r0_cm, 0.0 if known_r0_cm else _EXPECTED_SPREAD)
+
+
+def usual_r0_cm(instrument: KnownInstrument) -> float:
+    """Fried's parameter of a good day at the wavelength of an instrument."""
+    return float(_USUAL_R0_CM * (instrument.wavelength_nm / 500) ** 1.2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import torch
 
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
+from heliorestore.methods.blind.air import usual_r0_cm
 from heliorestore.methods.blind.emulated import emulated, load_emulator
 from heliorestore.methods.blind.field_plan import plan_field
 from heliorestore.methods.blind.field_settings import SvMomfbdSettings
@@ -39,9 +40,9 @@ from heliorestore.methods.blind.verdict import verdicts
 from heliorestore.prepare.observe import observe, preparation
 from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReason
 
-# Where the fit begins that is told nothing: from weak turbulence it finds the way to strong one, and not
+# In units of the usual r0, where the fit begins: from weak turbulence it finds the way to strong one, and not
 # back.
-_FIRST_R0_CM = 15.0
+_FIRST_R0 = 1.4
 _FLUX_WORTH = 7e-3  # saying
 
 
@@ -72,7 +73,8 @@ class FieldFit:
         learns = settings.learns_air(burst.instruments)
         known_r0_cm = settings.r0_cm if learns and settings.known_r0 else None
         if learns:
-            settings = settings.replace(r0_cm=max(_FIRST_R0_CM, known_r0_cm or 0.0))
+            first_r0_cm = _FIRST_R0 * usual_r0_cm(burst.instruments[0].require())
+            settings = settings.replace(r0_cm=max(first_r0_cm, known_r0_cm or 0.0))
         self.wavefronts = settings.wavefronts(burst.instruments, device)
         known_few = settings.replace(modes=plan.patch_modes)
         self.observation = observe(

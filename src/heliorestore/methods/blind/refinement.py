@@ -39,6 +39,7 @@ _OBJECT_ARRAYS = 48
 _LOOK, _GROWN = 5, 10
 # The first step takes what the patches say at its word; later ones are small, as modes follow with a delay.
 _FIRST_STEP, _STEP = (0.5, 4.0), (0.25, 1.5)
+_FOLLOWED = 25  # iterations after which modes have followed what the first look said
 _SETTLED = 0.02  # relative change of r0 between two looks below which the air stands still
 _SLOWEST = 0.02  # of the rate, at which modes move of which nothing is known
 _STALLED = 0.005  # noise that falls by less than this fraction of its rms stands still
@@ -266,7 +267,7 @@ def learned(problem: FlowProblem, state: FlowState) -> FlowState:
         air = strengthened(air, fitted, expected, power=power, most=most)
     ratio = (air.sigmas / state.air.sigmas)[:, None, None]
     moments = state.mode_moments
-    settled = done >= _GROWN and abs(air.d_over_r0 / state.air.d_over_r0 - 1) < _SETTLED
+    settled = done >= _FOLLOWED and abs(air.d_over_r0 / state.air.d_over_r0 - 1) < _SETTLED
     return replace(
         state,
         air=air,
