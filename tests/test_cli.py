@@ -227,7 +227,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
 
     for place in (
         "methods.richardson_lucy.average_frames",
-        "methods.sv_momfbd.observe",
+        "methods.blind.field_fit.observe",
         "commands.simulate.simulate_burst",
         "commands.quality.measure",
         "train.trainer.weights.build",

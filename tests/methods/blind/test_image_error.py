@@ -183,7 +183,7 @@ def test_the_map_comes_with_the_end_in_the_units_of_the_data(case, last):
 
 
 def test_tiles_and_frames_in_batches_give_the_same_map(case, last, monkeypatch):
-    monkeypatch.setattr("heliorestore.methods.blind.field_fit.budget_bytes", lambda *_: 3e6)
+    monkeypatch.setattr("heliorestore.methods.blind.field_plan.budget_bytes", lambda *_: 3e6)
     tiled = restore(case.burst, SHORT, device="cpu")
     np.testing.assert_allclose(tiled.maps["uncertainty"], last.maps["uncertainty"], rtol=0.02)
 

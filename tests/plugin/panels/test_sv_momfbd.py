@@ -187,7 +187,7 @@ def test_other_settings_wait_for_a_new_run(live, viewer, finish, qtbot):
     assert not live.run_panel.busy
     finish(live, live.run_panel.run_button.click, seconds=60)
     assert live.run_panel.snapshot.maps["modes"].shape[1] == 5
-    assert len(results(viewer)) == 10
+    assert len(results(viewer)) == 14
 
 
 def test_what_a_sweep_ran_is_not_gone_on_with(live, viewer, finish, qtbot):
@@ -496,7 +496,7 @@ def test_many_updates_leave_no_snapshot_behind(live, viewer, finish):
     del made, maps, images
     gc.collect()
     assert sum(ref() is not None for ref in seen) <= 2
-    assert len(viewer.layers) == 7
+    assert len(viewer.layers) == 9
 
 
 def test_the_preview_ends_with_the_window(live, viewer, qtbot):

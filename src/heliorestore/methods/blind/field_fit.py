@@ -42,7 +42,7 @@ from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReaso
 
 # In units of the usual r0, where the fit begins: from weak turbulence it finds the way to strong one, and not
 # back.
-_FIRST_R0 = 1.4
+_FIRST_R0 = 1.9
 _FLUX_WORTH = 7e-3  # saying
 
 
