@@ -76,15 +76,17 @@ class Nodes:
         """The s (mode) of priors with these c (mode)."""
         return (1 / (1 + couplings[:, None] * self.laplacian)).mean(1)
 
+    def precision(self, couplings: torch.Tensor) -> torch.Tensor:
+        """The inverse variances (mode, wave) of priors with these c (mode)."""
+        return self.weights(couplings)[:, None] * (1 + couplings[:, None] * self.laplacian)
+
     def couplings(self, differences: torch.Tensor) -> torch.Tensor:
         """The c (mode) with which neighbouring nodes differ by these mean squares (mode)."""
         low, high = torch.full_like(differences, -6.0), torch.full_like(differences, 12.0)
         for _ in range(40):  # halvings of an interval of ln c
             middle = (low + high) / 2
-            c = middle.exp()
-            precision = self.weights(c)[:, None] * (1 + c[:, None] * self.laplacian)
             # The laplacian sums over both directions.
-            too_loose = (self.laplacian / precision).mean(1) > 2 * differences
+            too_loose = (self.laplacian / self.precision(middle.exp())).mean(1) > 2 * differences
             low, high = torch.where(too_loose, middle, low), torch.where(too_loose, high, middle)
         return ((low + high) / 2).exp()
 
@@ -93,7 +95,7 @@ class Nodes:
         variance.
         """
         seen = curvature[:, None] * self.hats
-        believed = self.weights(couplings)[:, None] * (1 + couplings[:, None] * self.laplacian)
+        believed = self.precision(couplings)
         whole = seen + believed
         parts = (1 / whole, (seen / whole).square() / believed, seen / whole.square())
         return torch.stack([part.mean(1) for part in parts])

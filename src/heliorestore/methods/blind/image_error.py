@@ -144,7 +144,7 @@ def drawn_modes(nodes: Nodes, air: Air, shape: tuple[int, ...], generator: torch
 def _wave_variances(nodes: Nodes, air: Air) -> torch.Tensor:
     """Posterior variances (mode, wave) of whitened modes whose mean over the waves is `air.unknown`."""
     unknown = air.unknown.double().cpu().clamp(1e-6, 1 - 1e-6)
-    believed = nodes.weights(air.couplings)[:, None] * (1 + air.couplings[:, None] * nodes.laplacian)
+    believed = nodes.precision(air.couplings)
     low, high = torch.full_like(unknown, -15.0), torch.full_like(unknown, 25.0)
     for _ in range(50):  # halvings of an interval of the logarithm of the curvature
         middle = (low + high) / 2
