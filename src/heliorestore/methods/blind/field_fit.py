@@ -177,8 +177,8 @@ class FieldFit:
             r0_cm = 100 * first.diameter_m / flow.air.d_over_r0
             messages.append(
                 f"r0 was found from the data: {r0_cm:.1f} cm at {first.wavelength_nm:g} nm. Behind "
-                "adaptive optics that is right to about 20 %; without them give the measured one (r0_cm), or "
-                "the contrast may come out too high."
+                "adaptive optics that is mostly right to 20 %; without them, or in very bad air, give the "
+                "measured one (r0_cm), or the contrast may be wrong by up to a half."
             )
         for label, flux in zip(self.labels, flow.flux.tolist(), strict=True):
             if flux > _FLUX_WORTH:
