@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from heliorestore.cli import main
-from heliorestore.commands.weights import lines
 from heliorestore.errors import WeightsError
 from heliorestore.nets import weights
 from heliorestore.nets.enhance import small
@@ -119,29 +117,3 @@ def test_an_unknown_name_says_which_there_are(own: Path) -> None:
 def test_an_unknown_network_says_which_there_are() -> None:
     with pytest.raises(WeightsError, match="there are enhance, enhance-small"):
         weights.build("unet")
-
-
-def test_check_finds_values_that_are_no_numbers(own: Path) -> None:
-    net = small()
-    weights.save(net, RECORD, own)
-    assert list(lines("check", "")) == [
-        f"mine: intact, sha256 {weights.load('mine')[1].sha256[:12]}..., network enhance-small"
-    ]
-    with torch.no_grad():
-        net.first.weight[0] = torch.nan
-    weights.save(net, RECORD, own)
-    with pytest.raises(WeightsError, match=r"infinite values, in first\.weight"):
-        list(lines("check", "mine"))
-
-
-def test_the_command_lists_and_shows(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    weights.save(small(), RECORD, own)
-    assert main(["weights", "list"]) == 0
-    assert "enhance-small    continuum    5 steps" in capsys.readouterr().out
-    assert main(["weights", "show", "mine"]) == 0
-    shown = capsys.readouterr().out
-    assert "validation mse 0.001" in shown
-    assert "steps = 5" in shown
-    assert main(["weights", "show"]) == 2
-    assert main(["weights", "import", "x.h5"]) == 2
-    assert "--as NAME" in capsys.readouterr().err

@@ -13,9 +13,7 @@ from heliorestore.methods.base import restore
 from heliorestore.methods.mfbd import MfbdSettings
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
-from heliorestore.prepare.intensities import relative_intensities
 from heliorestore.prepare.observe import observe, preparation
-from heliorestore.samples import sample_path
 
 FEW = MomfbdSettings(modes=8, patch=32, patch_step=16, r0_cm=20.0, left_out=0.0, iterations=4)
 METHODS = {
@@ -105,22 +103,6 @@ def test_brighter_and_fainter_frames_count_as_if_they_were_not(case: Case, metho
     )
     assert error < 1.1 * without
     assert any("30" in message and "peak to peak" in message for message in found.messages)
-
-
-def test_intensities_are_found_where_the_image_is_flat() -> None:
-    """A spot is stretched by the air: the mean of the field changes by half a per cent, and no frame was
-    brighter."""
-    import heliorestore
-
-    sample = heliorestore.read(sample_path("sunspot_burst.fits"))
-    frames = np.asarray(sample.frames[:, :])
-    means = frames.mean((2, 3)) / frames.mean((1, 2, 3))[:, None]
-    factors = 1 + 0.02 * np.sin(np.arange(12))
-    factors /= factors.mean()
-    found = relative_intensities(lambda k, f: torch.from_numpy(frames[k, f] * np.float32(factors[f])), 2, 12)
-    error, of_means = found / factors - 1, means - 1
-    assert np.abs(error).max() < 4e-3
-    assert (error.std(1) < 0.5 * of_means.std(1)).all()
 
 
 @pytest.mark.parametrize("method", METHODS)

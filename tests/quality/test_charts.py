@@ -79,7 +79,6 @@ def test_photometry_has_the_lines_of_equality_and_of_a_factor_of_two() -> None:
     axes = drawn(draw_photometry, intensities=pairs, names=("image", "reference"), unit="DN")
     lines = {line.get_label(): line.get_xydata() for line in axes.lines}
     np.testing.assert_allclose(lines["pixels"][:, 1] / lines["pixels"][:, 0], 1.5)
-    assert 1000 < len(lines["pixels"]) <= 2 * 8000
     assert {
         name: pytest.approx(found[:, 1] / found[:, 0]) for name, found in lines.items() if name != "pixels"
     } == {"equal": [1, 1], "x 2": [2, 2], "x 1/2": [0.5, 0.5]}

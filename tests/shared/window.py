@@ -31,3 +31,9 @@ def set_fields(widget: Any, **values: Any) -> None:
 def results(viewer: Any) -> dict[str, Any]:
     """The layers that the small method made, by name."""
     return {layer.name: layer for layer in viewer.layers if layer.name.startswith("fake")}
+
+
+def version_names(panel: Any) -> list[str]:
+    """What the list of versions shows."""
+    panel.version_list.refresh()
+    return [panel.version_list.list.item(n).text() for n in range(panel.version_list.list.count())]

@@ -1,5 +1,4 @@
-"""Image quality and cut levels in a real viewer: the right numbers of the right layers, exported and kept up
-to date."""
+"""Image quality in a real viewer: the right numbers of the right layers, exported and kept up to date."""
 
 import re
 
@@ -9,8 +8,6 @@ from matplotlib.colors import to_rgb
 
 from heliorestore.burst import Burst
 from heliorestore.instrument import KNOWN
-from heliorestore.plugin.preferences import Preferences
-from heliorestore.plugin.viewer.cut_levels import apply_cuts, cut_levels, is_lower_left
 
 SUN = (1000 * (1 + 0.1 * np.random.default_rng(0).standard_normal((3, 64, 80)).cumsum(-1) / 5)).astype(
     np.float32
@@ -170,47 +167,3 @@ def test_every_control_explains_itself(quality):
         and c.parent() is not quality.table
     ]
     assert silent == []
-
-
-def test_cut_levels_are_what_their_names_say():
-    image = np.arange(10_000, dtype=np.float32).reshape(100, 100)
-    image[0, 0] = np.nan
-    assert cut_levels(image, "min-max") == (1, 9999)
-    assert cut_levels(image, 98) == pytest.approx((100, 9899), abs=2)
-    low, high = cut_levels(image, "zscale")
-    assert low < high
-    assert cut_levels(np.full((4, 4), np.nan), 99) == (0, 1)
-    assert cut_levels(np.full((4, 4), 2.0), "min-max") == (1, 3)
-
-
-def test_cuts_go_to_the_selected_layers_and_the_origin_can_be_below(quality, viewer):
-    other = tuple(viewer.layers["brighter"].contrast_limits)
-    quality.cut_levels.cut.setCurrentIndex(quality.cut_levels.cut.findText("min-max"))
-    quality.cut_levels.apply()
-    assert tuple(viewer.layers[0].contrast_limits) == pytest.approx((SUN[0].min(), SUN[0].max()))
-    assert tuple(viewer.layers["brighter"].contrast_limits) == other
-    viewer.layers.selection.clear()
-    assert apply_cuts(viewer, 95.0) == 2
-    zoom = viewer.scene.camera.zoom
-    quality.cut_levels.origin.click()
-    assert is_lower_left(viewer)
-    assert viewer.scene.camera.zoom == zoom
-    quality.cut_levels.origin.click()
-    assert not is_lower_left(viewer)
-
-
-def test_preferences_set_memory_and_origin_of_a_new_panel(viewer, fake, monkeypatch, qtbot):
-    from heliorestore.plugin.panels import method_form, restore
-    from heliorestore.plugin.viewer import cut_levels as cuts
-
-    for module in (cuts, method_form):
-        monkeypatch.setattr(module, "preferences", lambda: Preferences(memory_gb=3.0, origin_lower_left=True))
-    widget = restore.RestoreWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Restore")
-    assert is_lower_left(viewer)
-    widget.method_choice.setCurrentIndex(widget.method_choice.findData("momfbd"))
-    qtbot.waitUntil(lambda: widget.form is not None and "memory_gb" in widget.form.fields, timeout=30_000)
-    assert widget.form.settings().memory_gb == 3.0
-    widget.form.fields["memory_gb"].set(None)
-    widget.reset_button.click()
-    assert widget.form.settings().memory_gb == 3.0

@@ -1,0 +1,14 @@
+"""Values for a sweep: read from text, and offered around the defaults."""
+
+from heliorestore.methods.base import METHODS, load
+from heliorestore.plugin.runs.sweep import parse_values, spaced_values, suggested_ends, sweepable
+
+
+def test_the_values_offered_for_settings_of_every_method_are_around_their_defaults():
+    for method in METHODS:
+        for option in sweepable(load(method).settings):
+            values = parse_values(option, spaced_values(option, *suggested_ends(option), 5))
+            if option.default is not None and option.default > 0:
+                assert min(values) <= option.default <= max(values)
+    committee = next(option for option in sweepable(load("mfbd").settings) if option.name == "committee")
+    assert spaced_values(committee, *suggested_ends(committee), 5) == "5, 10, 20, 40, 80"

@@ -1,0 +1,123 @@
+"""The loss curve shows what it was last told, and draws no more than that needs."""
+
+import numpy as np
+import pytest
+
+from window import wait_for_threads
+
+
+@pytest.fixture
+def curve(qtbot):
+    from heliorestore.plugin.widgets.loss_curve import LossCurve
+
+    widget = LossCurve()
+    qtbot.addWidget(widget)
+    widget.resize(320, 165)
+    yield widget
+    wait_for_threads()
+
+
+def seen(curve, qtbot):
+    """The axes of the loss curve once it shows what it was told."""
+    qtbot.waitUntil(lambda: curve.canvas is not None and not curve._wanted, timeout=20_000)
+    curve.grab()
+    (axes,) = curve.canvas.figure.axes
+    return axes
+
+
+def history(last: int, *names: str) -> dict:
+    steps = np.arange(1.0, last + 1)
+    return {"step": steps} | {name: (n + 1) / steps for n, name in enumerate(names)}
+
+
+def test_a_missing_value_cuts_the_loss_curve(curve, qtbot):
+    curve.set_history(
+        {"step": np.arange(7.0), "loss": np.array([100.0, 10.0, np.nan, 1.0, 0.0, 10.0, 1.0])}, ("loss",)
+    )
+    (line,) = seen(curve, qtbot).lines
+    np.testing.assert_array_equal(line.get_ydata(), [100, 10, np.nan, 1, np.nan, 10, 1])
+    assert line.axes.get_yscale() == "log"
+
+
+@pytest.mark.parametrize("losses", [[4.0], [np.nan, np.nan, 4.0], [4.0, np.nan, 3.0, 2.0]])
+def test_a_loss_without_neighbours_is_a_dot(curve, qtbot, losses):
+    curve.set_history({"step": np.arange(1.0, len(losses) + 1), "residual": np.array(losses)}, ("residual",))
+    (line,) = seen(curve, qtbot).lines
+    drawn = np.asarray(curve.canvas.buffer_rgba()).copy()
+    curve.canvas.restore_region(curve._background)
+    differs = (drawn != np.asarray(curve.canvas.buffer_rgba())).any(-1)
+    alone = losses.index(4.0)
+    column, from_below = line.axes.transData.transform((alone + 1, 4.0))
+    row = len(drawn) - round(from_below)
+    assert differs[row - 3 : row + 3, round(column) : round(column) + 4].any()
+    if len(losses) == 4:  # a line needs no dots
+        assert line.get_markevery().tolist() == [True, False, False, False]
+
+
+def test_the_loss_curve_names_its_lines_and_leaves_out_what_is_not_of_one_kind(curve, qtbot):
+    told = history(30, "loss", "data", "noise")
+    told["data"][:10] = np.nan  # another loss at first
+    curve.set_history(told, ("loss", "data"))
+    axes = seen(curve, qtbot)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss", "data"]
+    assert axes.lines[0].get_xdata().tolist() == list(range(11, 31))
+    assert axes.get_xlabel() == "iteration"
+    curve.clear()
+    assert [text.get_text() for text in seen(curve, qtbot).texts] == ["loss"]
+    curve.set_history(history(20_000, "loss"), ("loss",))
+    assert len(seen(curve, qtbot).lines[0].get_xdata()) < 1000
+
+
+def test_only_the_lines_of_the_loss_curve_are_drawn_while_the_axes_hold_them(curve, qtbot):
+    composed = []
+    compose = curve.compose
+
+    def count(figure):
+        composed.append(compose(figure))
+
+    curve.compose = count
+    for last in (50, 52, 54):
+        curve.set_history(history(last, "loss"), ("loss",))
+        axes = seen(curve, qtbot)
+        assert axes.lines[0].get_xdata()[-1] == last
+    assert len(composed) == 1
+    before = np.asarray(curve.canvas.buffer_rgba()).copy()
+    curve.canvas.restore_region(curve._background)
+    assert (np.asarray(curve.canvas.buffer_rgba()) != before).any(-1).sum() > 50  # pixels of the line
+    curve.set_history(history(500, "loss"), ("loss",))
+    left, right = seen(curve, qtbot).get_xlim()
+    assert left == 1
+    assert 500 < right < 700
+    curve.set_history(history(20, "loss"), ("loss",))  # another run
+    assert seen(curve, qtbot).get_xlim()[1] < 40
+    assert len(composed) == 3
+
+
+def test_a_storm_of_snapshots_leaves_the_last_on_the_loss_curve(curve, qtbot):
+    updates = []
+    update = curve._draw_lines
+    curve.set_history(history(100, "loss"), ("loss",))
+    seen(curve, qtbot)
+    curve._draw_lines = lambda: updates.append(update())
+    for last in range(101, 121):
+        curve.set_history(history(last, "loss"), ("loss",))
+    axes = seen(curve, qtbot)
+    assert axes.lines[0].get_xdata()[-1] == 120
+    assert len(updates) <= 2
+
+
+def test_the_loss_curve_is_drawn_in_the_ink_of_the_theme(panel, viewer, finish, qtbot):
+    for theme in ("dark", "light"):
+        viewer.theme = theme
+        finish(panel, panel.run_panel.run_button.click)
+        seen(panel.run_panel.curve, qtbot)
+        picture = panel.run_panel.curve.grab().toImage()
+        values = [
+            picture.pixelColor(x, y).lightness()
+            for x in range(picture.width())
+            for y in range(picture.height())
+        ]
+        background = np.median(values)
+        assert (background < 128) == (theme == "dark")
+        ink = max(values) if theme == "dark" else min(values)
+        assert abs(ink - background) > 100
