@@ -15,11 +15,11 @@ from heliorestore.methods.blind.patch_fit import advanced, evaluate, initial, ma
 from heliorestore.methods.blind.wavefronts import centre_tilts, make_wavefronts
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.methods.momfbd import METHOD, MomfbdSettings, judged, nodes, reason
-from heliorestore.optics.convolve import convolve
 from heliorestore.optics.psf import psf
 from heliorestore.prepare.align import frame_shifts
 from heliorestore.prepare.observe import observe
 from heliorestore.snapshot import Snapshot, StopReason
+from one_psf import convolve
 
 SMALL = MomfbdSettings(
     modes=8, r0_cm=20.0, left_out=0.0, patch=32, patch_step=16, iterations=8, stop_early=False

@@ -6,10 +6,10 @@ import torch
 from heliorestore.instrument import KNOWN, Instrument
 from heliorestore.nets import emulator
 from heliorestore.nets.emulator import BASIS, INSTRUMENTS, MODES, Emulator, start_neutral
-from heliorestore.optics.convolve import convolve
 from heliorestore.optics.modes import make_basis
 from heliorestore.optics.psf import make_optics, psf
 from heliorestore.optics.pupil import Aperture
+from one_psf import convolve
 
 ONE = torch.eye(len(INSTRUMENTS))
 

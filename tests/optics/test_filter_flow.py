@@ -12,10 +12,8 @@ from heliorestore.errors import SettingsError
 from heliorestore.instrument import KNOWN
 from heliorestore.optics.convolve import (
     Borders,
-    ForwardModel,
     PerPixelSum,
     at_nodes,
-    convolve,
     extend,
     interpolate,
 )
@@ -23,6 +21,7 @@ from heliorestore.optics.filter_flow import FilterFlow
 from heliorestore.optics.modes import make_basis
 from heliorestore.optics.psf import Optics, make_optics, psf
 from heliorestore.optics.pupil import Aperture
+from one_psf import convolve
 
 CRISP = KNOWN["crisp-8542"]
 CASES = [
@@ -206,17 +205,6 @@ def test_wrong_shapes_say_what_is_needed(optics: Optics) -> None:
         model(torch.zeros(1, 39, 39), torch.zeros(1, 6, 4, 4))
     with pytest.raises(SettingsError, match="at least"):
         FilterFlow(optics=[], shape=(24, 24))
-
-
-def test_both_models_are_forward_models(optics: Optics) -> None:
-    models: list[ForwardModel] = [
-        FilterFlow(optics=[optics], shape=(9, 9)),
-        PerPixelSum(optics=[optics], shape=(9, 9)),
-    ]
-    for model in models:
-        assert model(
-            torch.ones(1, *model.object_shape).double(), torch.zeros(1, 5, *model.grid).double()
-        ).shape == (1, 1, 9, 9)
 
 
 # -- agreement with the exact sum for a field that varies ----------------------------------------------------

@@ -6,16 +6,12 @@ import pytest
 import torch
 
 from heliorestore.errors import SettingsError
-from heliorestore.instrument import KNOWN
 from heliorestore.optics.filters import (
     filter_grid,
     filtered,
     flat_top,
     frequency,
-    loefdahl_scharmer,
-    noise_filter,
 )
-from heliorestore.optics.psf import make_optics, otf, psf
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -87,52 +83,3 @@ def test_a_mirrored_image_is_filtered_as_if_its_mirror_images_stood_beside_it(sh
 def test_gradients_pass() -> None:
     transfer = flat_top(frequency((8, 10), dtype=torch.float64), 0.3)
     assert torch.autograd.gradcheck(lambda x: filtered(x, transfer), random(4, 5).requires_grad_())
-
-
-@pytest.mark.parametrize("columns", [64, 63])
-def test_noise_filter_passes_signal_and_stops_noise(columns: int) -> None:
-    # Known powers, without fluctuation: the filter is 1 - N / P where it is above 0.2.
-    k = frequency((64, columns), dtype=torch.float64)
-    signal = 1e4 * torch.exp(-((k / 0.08) ** 2))
-    transfer = noise_filter(signal + 1, 1.0, columns, smoothing=0.01)
-    expected = 1 - 1 / (signal + 1)
-    torch.testing.assert_close(
-        transfer, torch.where(expected > 0.2, expected, torch.zeros_like(expected)), atol=2e-3, rtol=0
-    )
-
-
-@pytest.mark.parametrize("columns", [48, 47])
-def test_islands_of_noise_are_removed(columns: int) -> None:
-    k = frequency((48, columns), dtype=torch.float64)
-    power = 1 + 1e3 * (k < 0.1)
-    power[20, 15] = 50.0  # one strong peak of noise, far out, and its neighbour across kx = 0
-    power[30, 0] = power[18, 0] = 80.0
-    transfer = noise_filter(power, 1.0, columns, smoothing=0.01)
-    assert float(transfer[20, 15]) == float(transfer[30, 0]) == float(transfer[18, 0]) == 0
-    assert float(transfer[k < 0.09].min()) > 0.9
-
-
-def test_a_region_across_the_axis_hangs_together() -> None:
-    k = frequency((48, 48), dtype=torch.float64)
-    transfer = noise_filter(1 + 1e3 * (k < 0.2), 1.0, 48, smoothing=0.01)
-    assert float(transfer[k < 0.18].min()) > 0.9
-    assert float(transfer[k > 0.25].max()) == 0
-
-
-def test_loefdahl_scharmer_filter_of_a_burst() -> None:
-    size, sigma = 96, 0.02
-    optics = make_optics(KNOWN["crisp-8542"], size, 20, dtype=torch.float64)
-    scale = torch.as_tensor(optics.basis.variances**0.5)
-    otfs = otf(psf(optics, random(6, 20) * scale * 4))
-    k = frequency((size, size), dtype=torch.float64)
-    object_ = torch.fft.rfft2(random(size, size, seed=1)) / (1 + (k / 0.02) ** 2)
-    spectra = object_ * otfs + torch.fft.rfft2(sigma * random(6, size, size, seed=2))
-    transfer = loefdahl_scharmer(spectra, otfs, sigma, size)
-    assert float(transfer[k < 0.05].mean()) > 0.95
-    assert float(transfer[k > 0.36].max()) == 0  # beyond the cut-off of 0.335
-    truth = object_.abs().square()
-    total = otfs.abs().square().sum(0).clamp(min=1e-9)
-    raw = (spectra * otfs.conj()).sum(0) / total
-    inside = k < 0.3
-    error = (transfer * raw - object_)[inside].abs().square().sum() / truth[inside].sum()
-    assert float(error) < float((raw - object_)[inside].abs().square().sum() / truth[inside].sum())

@@ -44,29 +44,12 @@ def test_tiles_overlap_as_asked(tiling: Tiling) -> None:
         )
 
 
-def test_extract_and_blend_return_the_image() -> None:
+def test_tiles_that_are_cut_out_and_blended_return_the_image() -> None:
     tiling = Tiling((50, 61), 24, 8)
     image = random(3, 50, 61)
-    tiles = tiling.extract(image)
+    tiles = torch.stack([image[..., rows, columns] for rows, columns in tiling.places()])
     assert tiles.shape == (tiling.grid[0] * tiling.grid[1], 3, 24, 24)
     torch.testing.assert_close(tiling.blend(tiles), image)
-
-
-@pytest.mark.parametrize("zoom", [1, 2])
-def test_adjoints(zoom: int) -> None:
-    tiling = Tiling((50, 37), 20, 9, 2, zoom)
-    image = random(2, 50, 37)
-    tiles = random(*tiling.extract(image).shape, seed=1)
-    assert (
-        abs(float((tiling.extract(image) * tiles).sum() - (image * tiling.extract_adjoint(tiles)).sum()))
-        < 1e-10
-    )
-    results = random(len(tiling.places()), 2, 20 * zoom, 20 * zoom, seed=2)
-    whole = random(2, 50 * zoom, 37 * zoom, seed=3)
-    assert (
-        abs(float((tiling.blend(results) * whole).sum() - (results * tiling.blend_adjoint(whole)).sum()))
-        < 1e-10
-    )
 
 
 def test_margins_weigh_nothing_except_at_the_border() -> None:
@@ -81,7 +64,7 @@ def test_margins_weigh_nothing_except_at_the_border() -> None:
 def test_an_image_smaller_than_a_tile_is_one_tile() -> None:
     tiling = Tiling((7, 30), 16, 4)
     assert tiling.grid == (1, 3)
-    assert tiling.extract(torch.zeros(7, 30)).shape == (3, 7, 16)
+    assert tiling.tile_shape == (7, 16)
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import find
 from heliorestore.nets.emulator import BASIS, INSTRUMENTS, MODES, narrow
-from heliorestore.optics.convolve import PerPixelSum, convolve
+from heliorestore.optics.convolve import PerPixelSum
 from heliorestore.optics.modes import make_basis
 from heliorestore.optics.psf import make_optics, psf
 from heliorestore.optics.pupil import Aperture
 from heliorestore.train.emulator import TRAINER, EmulatorRecipe, EmulatorTask
 from heliorestore.train.scenes import SceneFile
 from heliorestore.train.textures import cells, points, power_law
+from one_psf import convolve
 
 PATCH = 32
 

@@ -1,5 +1,5 @@
-"""Convolution with one PSF, the surroundings of an image, and the exact per-pixel sum with which every faster
-model is compared.
+"""The surroundings of an image, fields of modes, and the exact per-pixel sum with which every faster model is
+compared.
 
 A PSF of n pixels has its centre in pixel c = n // 2: image[y] = sum_k psf[k] object[y - k + c]. Each image
 pixel sees n - 1 - c object pixels before it and c behind it: that is the margin of an object "given" with its
@@ -10,24 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 
 from heliorestore.errors import SettingsError
-from heliorestore.optics.psf import Optics, fast_length, psf
+from heliorestore.optics.psf import Optics, psf
 
 Borders = Literal["reflect", "periodic", "given"]
-
-
-class ForwardModel(Protocol):
-    """Objects (object, y, x) and modes (frame, mode, gy, gx) to images; differentiable in both."""
-
-    @property
-    def grid(self) -> tuple[int, int]: ...
-    @property
-    def object_shape(self) -> tuple[int, int]: ...
-    def __call__(self, objects: torch.Tensor, modes: torch.Tensor) -> torch.Tensor: ...
 
 
 def margins(size: int) -> tuple[int, int]:
@@ -56,33 +46,6 @@ def extend_adjoint(extended: torch.Tensor, size: int, borders: Borders) -> torch
             axis, _surroundings(n, size, borders, extended.device), extended
         )
     return extended
-
-
-def convolve(objects: torch.Tensor, psfs: torch.Tensor, borders: Borders = "reflect") -> torch.Tensor:
-    """Convolve (..., y, x) with one PSF (..., n, n) each; "given" borders are cut off."""
-    size = psfs.shape[-1]
-    extended = extend(objects, size, borders)
-    if min(extended.shape[-2:]) < size:
-        raise SettingsError(
-            f"The object of {tuple(extended.shape[-2:])} pixels is smaller than the PSF of {size} and its "
-            "borders are given."
-        )
-    grid = (fast_length(extended.shape[-2]), fast_length(extended.shape[-1]))
-    # The first `size` - 1 pixels are spoilt by the wrap-around of the FFT; the others are those of the image.
-    full = torch.fft.irfft2(torch.fft.rfft2(extended, s=grid) * torch.fft.rfft2(psfs, s=grid), s=grid)
-    valid: torch.Tensor = full[..., size - 1 : extended.shape[-2], size - 1 : extended.shape[-1]]
-    return valid
-
-
-def convolve_adjoint(images: torch.Tensor, psfs: torch.Tensor, borders: Borders = "reflect") -> torch.Tensor:
-    """The adjoint of `convolve` in the object (..., y, x), for images (..., y, x)."""
-    size = psfs.shape[-1]
-    rows, columns = (n + size - 1 for n in images.shape[-2:])
-    grid = (fast_length(rows), fast_length(columns))
-    # The transpose of cutting out those pixels: zeros where they were cut off.
-    placed = torch.nn.functional.pad(images, (size - 1, 0, size - 1, 0))
-    back = torch.fft.irfft2(torch.fft.rfft2(placed, s=grid) * torch.fft.rfft2(psfs, s=grid).conj(), s=grid)
-    return extend_adjoint(back[..., :rows, :columns], size, borders)
 
 
 # -- fields of modes: nodes at pixel 0 and every `step` pixels, the last at or beyond the border -------------

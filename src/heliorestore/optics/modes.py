@@ -76,24 +76,6 @@ def noll(j: int) -> tuple[int, int]:
     return n, m if j % 2 == 0 else -m
 
 
-def zernike(j: int, y: FloatArray, x: FloatArray) -> FloatArray:
-    """Zernike polynomial of Noll index j at y, x in units of the radius: unit rms over the circle."""
-    expansion = np.zeros((1, j))
-    expansion[0, j - 1] = 1.0
-    return _evaluate(expansion, np.hypot(y, x).ravel(), np.arctan2(y, x).ravel()).reshape(np.shape(y))
-
-
-def kolmogorov_covariance(count: int) -> FloatArray:
-    """Covariance of Zernikes of Noll index 2 ... count + 1, rad^2 at D/r0 = 1 (Noll 1976, eq. 25)."""
-    orders = [noll(j) for j in range(2, count + 2)]
-    covariance = np.zeros((count, count))
-    # Only Zernikes of the same m, both sines or both cosines, are correlated.
-    for m in {m for _, m in orders}:
-        index = np.array([i for i, order in enumerate(orders) if order[1] == m])
-        covariance[np.ix_(index, index)] = _block_covariance(abs(m), [orders[i][0] for i in index])
-    return covariance
-
-
 def noll_residual(removed: int, *, radial_orders: int = 4000) -> float:
     """Variance of a wavefront without its first `removed` Zernikes, in rad^2 at D/r0 = 1."""
     if removed < 1:

@@ -50,11 +50,6 @@ class Optics:
     def side(self) -> int:
         return math.isqrt(self.amplitude.numel())
 
-    @property
-    def centre(self) -> int:
-        """The pixel, along both axes, in which an unaberrated PSF peaks."""
-        return self.size // 2
-
 
 def make_optics(
     instrument: Instrument,
@@ -140,15 +135,10 @@ def pupil_axis(optics: Optics) -> torch.Tensor:
     return torch.as_tensor(pupil_coordinates(optics.diameter)).to(optics.modes)
 
 
-def otf(psfs: torch.Tensor, shape: tuple[int, int] | None = None) -> torch.Tensor:
-    """Transfer functions (..., ky, kx // 2 + 1) of PSFs on an FFT grid of `shape`, centre at 0."""
-    n = psfs.shape[-1]
-    rows, columns = shape or (n, n)
-    if min(rows, columns) < n:
-        raise SettingsError(f"A PSF of {n} pixels does not fit on a grid of {rows} x {columns}.")
-    # The centre goes to pixel 0: a symmetric PSF then has a real transfer function.
-    padded = torch.nn.functional.pad(psfs, (0, columns - n, 0, rows - n))
-    transfer: torch.Tensor = torch.fft.rfft2(padded.roll((-(n // 2), -(n // 2)), (-2, -1)))
+def otf(psfs: torch.Tensor) -> torch.Tensor:
+    """Transfer functions (..., ky, kx // 2 + 1) of PSFs, whose centre goes to pixel 0."""
+    before = -(psfs.shape[-1] // 2)  # a symmetric PSF then has a real transfer function
+    transfer: torch.Tensor = torch.fft.rfft2(psfs.roll((before, before), (-2, -1)))
     return transfer
 
 
@@ -189,14 +179,6 @@ def strehl(psfs: torch.Tensor, optics: Optics) -> torch.Tensor:
     """Peak (...) of PSFs (..., y, x) over the peak of the unaberrated one, both found between pixels too."""
     plain = psf(optics, optics.modes.new_zeros(1))
     return _zoomed(psfs, 4).amax((-2, -1)) / _zoomed(plain, 4).amax()
-
-
-def fwhm(psfs: torch.Tensor) -> torch.Tensor:
-    """Full width at half maximum in pixels: diameter of a circle with the area above half the peak."""
-    zoom = 8
-    fine = _zoomed(psfs, zoom)
-    area = (fine >= 0.5 * fine.amax((-2, -1), keepdim=True)).sum((-2, -1)).to(psfs.dtype) / zoom**2
-    return 2 * torch.sqrt(area / math.pi)
 
 
 def fast_length(n: int) -> int:

@@ -123,12 +123,12 @@ def pupil_coordinates(diameter_px: float) -> FloatArray:
 
 
 @functools.lru_cache(maxsize=16)
-def transmission(aperture: Aperture, diameter_px: float, *, subpixels: int | None = None) -> FloatArray:
-    """Open fraction of pupil pixels (y, x), read-only, antialiased by `subpixels` samples per axis."""
+def transmission(aperture: Aperture, diameter_px: float) -> FloatArray:
+    """Open fraction of pupil pixels (y, x), read-only and antialiased."""
     centres = pupil_coordinates(diameter_px)
     n = centres.size
     # Edges are a larger part of a small pupil, so it gets more samples per pixel.
-    k = subpixels or max(4, min(64, 4096 // n))
+    k = max(4, min(64, 4096 // n))
     fine = (centres[:, None] + ((np.arange(k) + 0.5) / k - 0.5) * (2 / diameter_px)).ravel()
     open_ = np.empty((n, n))
     for row in range(n):  # a row of pixels at a time: a pupil of 1000 pixels would need gigabytes at once

@@ -88,29 +88,12 @@ class Tiling:
         outer = rows[:, None, :, None] * columns[None, :, None, :]
         return outer.flatten(0, 1).to(device=device, dtype=dtype)
 
-    def extract(self, images: torch.Tensor) -> torch.Tensor:
-        """Tiles (tile, ..., y, x) of images (..., y, x)."""
-        return torch.stack([images[..., rows, columns] for rows, columns in self.places()])
-
-    def extract_adjoint(self, tiles: torch.Tensor) -> torch.Tensor:
-        """The adjoint of `extract`: tiles added up where they overlap."""
-        return self._added(tiles, self.places(), 1)
-
     def blend(self, tiles: torch.Tensor) -> torch.Tensor:
-        """Image (..., y, x) of result tiles (tile, ..., y, x); at zoom 1 it undoes `extract`."""
+        """Image (..., y, x) of result tiles (tile, ..., y, x), weighted where they overlap."""
         weights = self.weights(device=tiles.device, dtype=tiles.dtype)
         weights = weights.reshape(len(weights), *[1] * (tiles.ndim - 3), *weights.shape[1:])
-        return self._added(tiles * weights, self.result_places(), self.zoom)
-
-    def blend_adjoint(self, images: torch.Tensor) -> torch.Tensor:
-        """The adjoint of `blend`: weighted tiles."""
-        tiles = torch.stack([images[..., rows, columns] for rows, columns in self.result_places()])
-        weights = self.weights(device=images.device, dtype=images.dtype)
-        return tiles * weights.reshape(len(weights), *[1] * (tiles.ndim - 3), *weights.shape[1:])
-
-    def _added(self, tiles: torch.Tensor, places: list[tuple[slice, slice]], zoom: int) -> torch.Tensor:
-        whole = tiles.new_zeros(*tiles.shape[1:-2], zoom * self.shape[0], zoom * self.shape[1])
-        for tile, (rows, columns) in zip(tiles, places, strict=True):
+        whole = tiles.new_zeros(*tiles.shape[1:-2], *(self.zoom * n for n in self.shape))
+        for tile, (rows, columns) in zip(tiles * weights, self.result_places(), strict=True):
             whole[..., rows, columns] += tile
         return whole
 
