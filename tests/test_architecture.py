@@ -57,7 +57,14 @@ ROOMS = {
         "methods.history": set(),
         "methods.checkpoint": {"methods.history"},
         # a method knows no other method
-        "methods.*": {"methods.blind", "methods.denoising", "methods.checkpoint", "methods.history"},
+        "methods.committee": set(),
+        "methods.*": {
+            "methods.blind",
+            "methods.denoising",
+            "methods.committee",
+            "methods.checkpoint",
+            "methods.history",
+        },
     },
     "plugin": {
         "plugin.preferences": set(),

@@ -4,16 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from heliorestore import Burst, restore, stream
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.instrument import KNOWN
-from heliorestore.methods.mfbd import MfbdSettings, better, groups
+from heliorestore.methods.mfbd import MfbdSettings
 from heliorestore.nets import weights
 from heliorestore.nets.mfbd import EncoderDecoder, Recurrent, start_open
-from heliorestore.nets.tile_rows import cuts
 from heliorestore.prepare.observe import observe
 from heliorestore.snapshot import StopReason
 
@@ -75,29 +72,6 @@ def test_tiles_leave_no_seam_and_coverage_grows() -> None:
     in_burst_mean = high.image(0, best) / observe(high, torch.device("cpu")).relative[0, best]
     np.testing.assert_allclose(snapshots[0].images[0, 64:], in_burst_mean[64:], rtol=1e-5)
     assert [s.stop for s in snapshots] == [None, None, None, StopReason.DONE]
-
-
-@pytest.mark.parametrize("side", [64, 128])
-def test_the_recurrent_network_remembers_across_tiles(side: int) -> None:
-    torch.manual_seed(0)
-    net = Recurrent(kernels=8).double().eval()
-    for module in net.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight)
-    frames = torch.randn(4, 16, 400, dtype=torch.float64)
-    whole, tiled = [(frames[0], None)], [(frames[0], None)]
-    for frame in frames[1:]:
-        whole.append(
-            better(
-                net, list(cuts((16, 400), slice(0, 16), 400, net.reach)), whole[-1][0], frame, whole[-1][1]
-            )
-        )
-        tiled.append(
-            better(
-                net, list(cuts((16, 400), slice(0, 16), side, net.reach)), tiled[-1][0], frame, tiled[-1][1]
-            )
-        )
-    torch.testing.assert_close(tiled[1:], whole[1:], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.usefixtures("nets")
@@ -251,17 +225,3 @@ def test_the_spread_is_not_taken_for_the_error(nets: Path) -> None:
     }
     assert "the error is 7 times the spread" in said[2]
     assert "spread" not in said[1]
-
-
-@given(count=st.integers(1, 40), size=st.integers(2, 12), seed=st.none() | st.integers(0, 5))
-def test_every_frame_is_dealt_and_each_group_is_headed_by_one_of_the_sharpest(
-    count: int, size: int, seed: int | None
-) -> None:
-    order = np.random.default_rng(count).permutation(count)
-    dealt = groups(order, size, None if seed is None else np.random.default_rng(seed))
-    number = -(-count // size)
-    assert [len(group) for group in dealt] == [size] * number
-    assert [int(group[0]) for group in dealt] == order[:number].tolist()
-    assert set(np.concatenate(dealt).tolist()) == set(range(count))
-    if count >= size:
-        assert all(len(set(group.tolist())) == size for group in dealt)
