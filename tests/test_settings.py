@@ -17,6 +17,7 @@ from heliorestore.settings import (
     from_rows,
     option,
     options,
+    other_default,
     to_flags,
     to_rows,
 )
@@ -137,3 +138,15 @@ def test_every_method_declares_sound_settings(name: str) -> None:
 
 def test_a_class_is_asked_for_its_settings_once() -> None:
     assert options(Example) is options(Example)
+
+
+def test_a_setting_of_a_base_class_gets_another_default_and_keeps_its_range() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Other(Example):
+        weight: float = other_default(Example, "weight", 0.9)
+        count: int = other_default(Example, "count", 7, help="How many.")
+
+    assert [o.name for o in options(Other)] == [o.name for o in options(Example)]
+    ours, base = ({o.name: o for o in options(cls)} for cls in (Other, Example))
+    assert ours["weight"] == dataclasses.replace(base["weight"], default=0.9)
+    assert ours["count"] == dataclasses.replace(base["count"], default=7, help="How many.")

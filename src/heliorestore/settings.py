@@ -39,6 +39,13 @@ def option(
     return declared
 
 
+def other_default(base: type[Settings], name: str, default: T, **changes: str) -> T:
+    """Declare a setting of a base class with another default, and with the help that `changes` gives it."""
+    (inherited,) = (each for each in dataclasses.fields(base) if each.name == name)
+    declared: T = dataclasses.field(default=default, metadata={**inherited.metadata, **changes})
+    return declared
+
+
 def weights_option(default: str, *, of: str, help: str) -> str:  # noqa: A002 - as for `option`
     """Declare a setting that names weights, or their file, of networks whose names begin with `of`."""
     declared: str = dataclasses.field(default=default, metadata={"help": help, "weights_of": of})

@@ -13,7 +13,7 @@ from heliorestore.instrument import Instrument
 from heliorestore.methods.blind.object_solver import Knobs
 from heliorestore.methods.blind.settings import BlindSettings
 from heliorestore.optics.penalties import Kind
-from heliorestore.settings import option, weights_option
+from heliorestore.settings import option, other_default, weights_option
 
 _RATES = (10**-1.7, 10**-0.5)  # of objects and modes in the paper's recipe
 _WORDS = ("average", "patches")  # that `start` may be besides a file
@@ -65,20 +65,11 @@ class SvMomfbdSettings(BlindSettings):
     grid_step: int = option(
         32, unit="px", minimum=4, maximum=256, help="Distance of the nodes at which wavefronts are sought."
     )
-    patch: int = option(
-        96, unit="px", minimum=16, maximum=512, help="Side of the patches that give the start."
-    )
+    patch: int = other_default(BlindSettings, "patch", 96, help="Side of the patches that give the start.")
     psf: int = option(
         96, unit="px", minimum=16, maximum=512, help="Side of the PSFs: larger for strong turbulence."
     )
-    rate_modes: float = option(
-        0.3,
-        minimum=1e-3,
-        maximum=1.0,
-        live=True,
-        log=True,
-        help="Step of the modes per iteration, in sigmas.",
-    )
+    rate_modes: float = other_default(BlindSettings, "rate_modes", 0.3)
     rate_objects: float = option(
         0.02,
         minimum=1e-4,
