@@ -48,9 +48,10 @@ def test_light_that_the_psf_throws_to_plus_y_moves_the_image_there() -> None:
     torch.testing.assert_close(convolve_still(scene(), thrown, SIZE), expected)
 
 
+@pytest.mark.parametrize("n", [N, N + 1])
 @pytest.mark.parametrize("step", [3, 8, 23, 40])
-def test_with_one_psf_everywhere_all_roads_are_the_same(step: int) -> None:
-    objects, psf = scene(2), asymmetric_psf()
+def test_with_one_psf_everywhere_all_roads_are_the_same(step: int, n: int) -> None:
+    objects, psf = scene(2, n=n), asymmetric_psf(n)
     still = convolve_still(objects, psf, SIZE)
     torch.testing.assert_close(convolve_everywhere(objects, fixed(psf), SIZE), still, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(

@@ -34,8 +34,10 @@ def convolve_still(scene: torch.Tensor, psf: torch.Tensor, size: int) -> torch.T
 def convolve_everywhere(scene: torch.Tensor, psfs_at: PsfsAt, size: int) -> torch.Tensor:
     """Frame (object, y, x) in which every pixel sees the scene through its own PSF, summed directly."""
     n = int(psfs_at(torch.zeros(1), torch.zeros(1)).shape[-1])
-    # Pixel q sees sum over k of PSF_q[k] o[q - (k - n // 2)]; the scene's index 0 is the frame's -n // 2.
-    windows = scene.unfold(-2, n, 1).unfold(-2, n, 1)[:, 1:, 1:]
+    # Pixel q sees sum over k of PSF_q[k] o[q - (k - n // 2)]; the scene's index 0 is the frame's -n // 2, and
+    # an even PSF has its centre one pixel nearer to its end.
+    first = 1 - n % 2
+    windows = scene.unfold(-2, n, 1).unfold(-2, n, 1)[:, first:, first:]
     frame = torch.empty((scene.shape[0], size, size), dtype=scene.dtype)
     columns = torch.arange(size, dtype=torch.float32)
     for row in range(size):
