@@ -393,3 +393,12 @@ def test_every_key_of_a_plan_is_used_once():
         for o, f in itertools.product(range(objects), range(frames))
     }
     assert keys == set(itertools.product(range(2), range(3), range(4)))
+
+
+def test_the_time_system_of_a_header_holds_for_all_its_times():
+    cards = {"TIMESYS": "TAI", "DATE-OBS": "2026-05-01", "TIME-OBS": "08:00:37"}
+    assert date_of(cards) == datetime(2026, 5, 1, 8)
+    axis = {"CTYPE3": "TIME", "CUNIT3": "s", "CRVAL3": 10.0, "CRPIX3": 1, "CDELT3": 2.5}
+    cube = image(3, 5, 6, TIMESYS="TAI", DATEREF="2026-05-01T08:00:37", **axis)
+    times = frame_times(plan_file([cube]).pieces[0], {})
+    assert [str(t)[11:21] for t in times] == ["08:00:10.0", "08:00:12.5", "08:00:15.0"]

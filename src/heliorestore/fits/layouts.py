@@ -297,17 +297,19 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 def date_of(cards: Mapping[str, Any]) -> datetime | None:
     """The (UTC) time of observation from the first card that has one, or None."""
-    for key in DATE_KEYS:
-        time = parse_time(cards.get(key), str(cards.get("TIMESYS") or "UTC"))
-        if time is not None:
-            if (
-                key == "DATE-OBS"
-                and time.time() == datetime.min.time()
-                and isinstance(cards.get("TIME-OBS"), str)
-            ):
-                return parse_time(f"{cards[key]}T{cards['TIME-OBS']}") or time
-            return time
-    return None
+    key, time = _first_time(cards, DATE_KEYS)
+    if key == "DATE-OBS" and "TIME-OBS" in cards:  # where the other card is a date alone
+        _, together = _first_time({**cards, key: f"{cards[key]}T{cards['TIME-OBS']}"}, (key,))
+        return together or time
+    return time
+
+
+def _first_time(cards: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, datetime | None]:
+    """The first of the cards that has a time, and that time, from the header's time system to UTC."""
+    for key in keys:
+        if (time := parse_time(cards.get(key), str(cards.get("TIMESYS") or "UTC"))) is not None:
+            return key, time
+    return "", None
 
 
 def parse_time(value: Any, system: str = "UTC") -> datetime | None:
@@ -354,9 +356,7 @@ def frame_times(piece: Piece, coordinates: Coordinates) -> npt.NDArray[np.dateti
     seconds = None if axes.frame is None else seconds_along(piece.image, axes.frame, coordinates)
     if seconds is None:
         return times
-    reference = next(
-        (t for key in ("DATEREF", "DATE-REF") if (t := parse_time(cards.get(key))) is not None), None
-    )
+    _, reference = _first_time(cards, ("DATEREF", "DATE-REF"))
     # the origin of the axis is unknown, so the first frame gets the start time of the header
     if reference is None:
         reference, seconds = began, seconds - seconds[0]
