@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from heliorestore.storage import atomic_write
+
 BROKEN = 70
 """Exit status where the device no longer answers this process: a new process may go on with --resume."""
 NUDGE = 1e-6  # relative change of the frames that shows what rounding alone does to a result
@@ -77,9 +79,8 @@ class Sheet:
             "seconds": round(time.monotonic() - self._clock, 1),
             "rows": list(self.rows.values()),
         }
-        written = self.path.with_suffix(".part")
-        written.write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        written.replace(self.path)
+        with atomic_write(self.path) as file:
+            file.write(json.dumps(_plain(content), indent=1, allow_nan=False).encode() + b"\n")
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(ROOT / "src"),
@@ -102,3 +104,19 @@ def test_the_benchmark_knows_all_tests_that_want_a_gpu() -> None:
         f'"{folder}"' for folder in sorted({path.relative_to(ROOT).as_posix() for path in wanting})
     )
     assert f"DEVICE_TESTS = ({folders},)" in (ROOT / "benchmarks" / "gpu.py").read_text()
+
+
+def test_a_sheet_that_cannot_be_written_leaves_the_last_one_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_results import Sheet
+
+    sheet = Sheet("facts", tmp_path)
+    sheet.put("torch", "done")
+    with monkeypatch.context() as full:
+        full.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+        with pytest.raises(OSError, match="no space"):
+            sheet.put("machine", "done")
+    assert [path.name for path in tmp_path.iterdir()] == ["facts.json"]
+    assert list(read(tmp_path / "facts.json")[1]) == ["torch"]
