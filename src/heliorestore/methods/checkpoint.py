@@ -12,7 +12,7 @@ import torch
 
 from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError, SettingsError
-from heliorestore.methods.history import Columns, History
+from heliorestore.methods.history import OF_THE_MACHINE, Columns, History
 from heliorestore.settings import Settings, options
 from heliorestore.snapshot import Snapshot
 from heliorestore.storage import atomic_write
@@ -126,8 +126,9 @@ def _filled(state: State, values: dict[str, Any], prefix: str) -> State:
 
 def _fingerprint(burst: Burst, settings: Settings) -> str:
     """What identifies a run: shape and first frame of the burst, and the settings that cannot change."""
+    # As if memory had not been limited: a run whose GPU was full continues with less.
     frozen = [
-        (o.name, getattr(settings, o.name))
+        (o.name, None if o.name in OF_THE_MACHINE else getattr(settings, o.name))
         for o in options(type(settings))
         if not o.live and o.name != "checkpoint"
     ]

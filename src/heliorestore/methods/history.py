@@ -19,7 +19,7 @@ RESTART = "restart"
 before, 0 of another result.
 """
 
-_OF_THE_MACHINE = ("memory_gb", "checkpoint")  # settings that do not change the result
+OF_THE_MACHINE = ("memory_gb", "checkpoint")  # settings that do not change the result
 
 
 class History:
@@ -106,7 +106,7 @@ def with_row(settings: Settings, columns: Columns, number: int) -> Settings:
 
 def _leads_to(before: Run, burst: Burst, settings: Settings) -> bool:
     """Whether these settings on this burst, with the live ones of its rows, repeat an earlier run."""
-    kept = [o.name for o in options(type(settings)) if not o.live and o.name not in _OF_THE_MACHINE]
+    kept = [o.name for o in options(type(settings)) if not o.live and o.name not in OF_THE_MACHINE]
     now = Run.of(burst, settings, "", 0)
     was = {
         name: text
