@@ -20,6 +20,7 @@ from heliorestore.nets.weights import WeightsRecord
 from heliorestore.train.loop import Inputs
 from heliorestore.train.polarised import Map, correlated_noise, noise, of_light, simulated
 from heliorestore.train.scenes import VALIDATION_SEED, SceneRecipe, read
+from heliorestore.train.trainer import Trainer
 
 _VALIDATION_SIDE = 128
 # factors of the signals, for structures that the simulator does not show
@@ -189,46 +190,35 @@ def _maps(recipe: DenoiseRecipe, folder: Path, *, validation: bool) -> dict[str,
     return maps | {name: of_light(image) for name, image, _ in (read(file, folder) for file in files)}
 
 
-class DenoiseTrainer:
-    """The training of the denoiser, for `train.trainer`."""
-
-    recipe = DenoiseRecipe
-
-    def task(self, recipe: DenoiseRecipe, folder: Path) -> DenoiseTask:
-        return DenoiseTask(recipe, folder)
-
-    def start(self, net: nn.Module) -> None:
-        """The network starts with the weights of He et al."""
-
-    def record(self, net: nn.Module, task: DenoiseTask, recipe: DenoiseRecipe) -> WeightsRecord:
-        """Errors over the noise, and fractions of true values within one and two sigmas, once settled."""
-        assert isinstance(net, Denoiser)
-        quality = dict(task.validate(net))
-        quality.pop("inside_1_sigma", None)
-        sigma = ""
-        if net.highest is not None:
-            torch.manual_seed(recipe.seed)
-            pairs = [(noisy, clean) for _, noisy, clean in task.validation_pairs()]
-            shift = settle(pairs, net)
-            quality |= calibration(pairs, net)
-            sigma = (
-                f"; sigma from both heads with {_PASSES} passes, the log variance shifted by {shift:+.2f} at "
-                "the end, so that "
-                f"{_WITHIN_TWO:.1%} of these maps' true values lie within two sigmas"
-            )
-        names = ", ".join(task.validation)
-        return WeightsRecord(
-            name=recipe.name,
-            architecture=recipe.architecture,
-            kind="polarisation",
-            normalisation="noise",
-            quality=quality,
-            quality_note=(
-                "errors (rms) relative to the noise, over the middles of maps that were not trained on: "
-                f"{names}; noise from "
-                f"{recipe.noise_low} to {recipe.noise_high} of the continuum{sigma}"
-            ),
+def _record(net: nn.Module, task: DenoiseTask, recipe: DenoiseRecipe) -> WeightsRecord:
+    """Errors over the noise, and fractions of true values within one and two sigmas, once settled."""
+    assert isinstance(net, Denoiser)
+    quality = dict(task.validate(net))
+    quality.pop("inside_1_sigma", None)
+    sigma = ""
+    if net.highest is not None:
+        torch.manual_seed(recipe.seed)
+        pairs = [(noisy, clean) for _, noisy, clean in task.validation_pairs()]
+        shift = settle(pairs, net)
+        quality |= calibration(pairs, net)
+        sigma = (
+            f"; sigma from both heads with {_PASSES} passes, the log variance shifted by {shift:+.2f} at "
+            "the end, so that "
+            f"{_WITHIN_TWO:.1%} of these maps' true values lie within two sigmas"
         )
+    names = ", ".join(task.validation)
+    return WeightsRecord(
+        name=recipe.name,
+        architecture=recipe.architecture,
+        kind="polarisation",
+        normalisation="noise",
+        quality=quality,
+        quality_note=(
+            "errors (rms) relative to the noise, over the middles of maps that were not trained on: "
+            f"{names}; noise from "
+            f"{recipe.noise_low} to {recipe.noise_high} of the continuum{sigma}"
+        ),
+    )
 
 
 def settle(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -> float:
@@ -263,4 +253,4 @@ def calibration(pairs: list[tuple[torch.Tensor, torch.Tensor]], net: Denoiser) -
     return {"inside_1_sigma": float(one), "inside_2_sigma": float(two)}
 
 
-TRAINER = DenoiseTrainer()
+TRAINER = Trainer(DenoiseRecipe, DenoiseTask, _record)

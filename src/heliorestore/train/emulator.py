@@ -32,6 +32,7 @@ from heliorestore.optics.pupil import Aperture
 from heliorestore.optics.tiles import apodisation
 from heliorestore.train.scenes import VALIDATION_SEED, SceneRecipe, read, simulated
 from heliorestore.train.textures import cells, points, power_law
+from heliorestore.train.trainer import Trainer
 
 LAMBDA_GRADIENT, LAMBDA_FLUX = 10.0, 1.0  # eq. 11
 
@@ -339,36 +340,29 @@ def _images(recipe: EmulatorRecipe, folder: Path, *, validation: bool) -> list[t
     return [torch.tensor(image, dtype=torch.float32) for _, image, _ in scenes]
 
 
-class EmulatorTrainer:
-    """The training of the emulator, for `train.trainer`."""
-
-    recipe = EmulatorRecipe
-
-    def task(self, recipe: EmulatorRecipe, folder: Path) -> EmulatorTask:
-        return EmulatorTask(recipe, folder)
-
-    def start(self, net: nn.Module) -> None:
-        if isinstance(net, Emulator):
-            start_neutral(net)
-
-    def record(self, net: nn.Module, task: EmulatorTask, recipe: EmulatorRecipe) -> WeightsRecord:
-        """NMSE by instrument, by r0 and of points, measured after the training."""
-        task.to(torch.device("cpu"))
-        scales = [find(name).require().pixel_arcsec for name in INSTRUMENTS]
-        return WeightsRecord(
-            name=recipe.name,
-            architecture=recipe.architecture,
-            normalisation="less the object's mean, over its spread",
-            instrument="; ".join(INSTRUMENTS),
-            pixel_arcsec=(min(scales), max(scales)),
-            quality=dict(task.validate(net)),
-            quality_note=(
-                f"loss is eq. 11; NMSE of eq. 12 over {len(task.kept)} scenes that were not trained on, "
-                "two views each, and a sky of points, for every instrument and r0 of "
-                f"{', '.join(f'{r0:g}' for r0 in recipe.validation_r0_cm)} cm, uncorrected but for "
-                f"{1 - recipe.tilts:.0%} of the tilts"
-            ),
-        )
+def _start(net: nn.Module) -> None:
+    if isinstance(net, Emulator):
+        start_neutral(net)
 
 
-TRAINER = EmulatorTrainer()
+def _record(net: nn.Module, task: EmulatorTask, recipe: EmulatorRecipe) -> WeightsRecord:
+    """NMSE by instrument, by r0 and of points, measured after the training."""
+    task.to(torch.device("cpu"))
+    scales = [find(name).require().pixel_arcsec for name in INSTRUMENTS]
+    return WeightsRecord(
+        name=recipe.name,
+        architecture=recipe.architecture,
+        normalisation="less the object's mean, over its spread",
+        instrument="; ".join(INSTRUMENTS),
+        pixel_arcsec=(min(scales), max(scales)),
+        quality=dict(task.validate(net)),
+        quality_note=(
+            f"loss is eq. 11; NMSE of eq. 12 over {len(task.kept)} scenes that were not trained on, "
+            "two views each, and a sky of points, for every instrument and r0 of "
+            f"{', '.join(f'{r0:g}' for r0 in recipe.validation_r0_cm)} cm, uncorrected but for "
+            f"{1 - recipe.tilts:.0%} of the tilts"
+        ),
+    )
+
+
+TRAINER = Trainer(EmulatorRecipe, EmulatorTask, _record, _start)

@@ -25,6 +25,7 @@ from heliorestore.train.scenes import (
     read,
     simulated,
 )
+from heliorestore.train.trainer import Trainer
 from heliorestore.train.views import HMI, SAMPLES, Views, observe
 
 _LEVELS = (0.9, 1.1)  # levels of the quiet Sun after an imperfect normalisation and limb darkening
@@ -138,44 +139,37 @@ def _views(recipe: EnhanceRecipe, folder: Path, *, validation: bool) -> list[Vie
     return views
 
 
-class EnhanceTrainer:
-    """The training of Enhance's networks, for `train.trainer`."""
+def _start(net: nn.Module) -> None:
+    if isinstance(net, Enhance):
+        start_linear(net)
 
-    recipe = EnhanceRecipe
 
-    def task(self, recipe: EnhanceRecipe, folder: Path) -> EnhanceTask:
-        return EnhanceTask(recipe, folder)
-
-    def start(self, net: nn.Module) -> None:
-        if isinstance(net, Enhance):
-            start_linear(net)
-
-    def record(self, net: nn.Module, task: EnhanceTask, recipe: EnhanceRecipe) -> WeightsRecord:
-        """Errors (rms) over those of bicubic interpolation and of the best Richardson-Lucy, averaged."""
-        figures = dict(task.validate(net))
-        pairs = validation_pairs(task.validation, recipe.noise)
-        with torch.inference_mode():
-            errors = [float((net(low) - high).square().mean().sqrt()) for low, high in pairs]
-        lucy = [best_richardson_lucy(low[0, 0], high[0, 0]) for low, high in pairs]
-        ratios = [error / best for error, best in zip(errors, lucy, strict=True)]
-        return WeightsRecord(
-            name=recipe.name,
-            architecture=recipe.architecture,
-            kind=recipe.kind,
-            normalisation="quiet Sun" if recipe.kind == "continuum" else "kG",
-            instrument=HMI.name,
-            pixel_arcsec=(0.45, 0.56),
-            quality={
-                "validation_mse": figures["loss"],
-                "error_relative_to_bicubic": figures["relative_to_bicubic"],
-                "error_relative_to_best_richardson_lucy": float(np.mean(ratios)),
-            },
-            quality_note=(
-                f"means over {len(pairs)} simulated HMI images with known truth, of scenes that were "
-                f"not trained on: {', '.join(views.name for views in task.validation)}; noise "
-                f"{recipe.noise}; Richardson-Lucy at its best of 300 iterations"
-            ),
-        )
+def _record(net: nn.Module, task: EnhanceTask, recipe: EnhanceRecipe) -> WeightsRecord:
+    """Errors (rms) over those of bicubic interpolation and of the best Richardson-Lucy, averaged."""
+    figures = dict(task.validate(net))
+    pairs = validation_pairs(task.validation, recipe.noise)
+    with torch.inference_mode():
+        errors = [float((net(low) - high).square().mean().sqrt()) for low, high in pairs]
+    lucy = [best_richardson_lucy(low[0, 0], high[0, 0]) for low, high in pairs]
+    ratios = [error / best for error, best in zip(errors, lucy, strict=True)]
+    return WeightsRecord(
+        name=recipe.name,
+        architecture=recipe.architecture,
+        kind=recipe.kind,
+        normalisation="quiet Sun" if recipe.kind == "continuum" else "kG",
+        instrument=HMI.name,
+        pixel_arcsec=(0.45, 0.56),
+        quality={
+            "validation_mse": figures["loss"],
+            "error_relative_to_bicubic": figures["relative_to_bicubic"],
+            "error_relative_to_best_richardson_lucy": float(np.mean(ratios)),
+        },
+        quality_note=(
+            f"means over {len(pairs)} simulated HMI images with known truth, of scenes that were "
+            f"not trained on: {', '.join(views.name for views in task.validation)}; noise "
+            f"{recipe.noise}; Richardson-Lucy at its best of 300 iterations"
+        ),
+    )
 
 
 def best_richardson_lucy(low: torch.Tensor, high: torch.Tensor, iterations: int = 300) -> float:
@@ -196,4 +190,4 @@ def _doubled(image: npt.NDArray[np.float32]) -> torch.Tensor:
     return nn.functional.interpolate(torch.tensor(image)[None, None], scale_factor=2, mode="bicubic")[0, 0]
 
 
-TRAINER = EnhanceTrainer()
+TRAINER = Trainer(EnhanceRecipe, EnhanceTask, _record, _start)

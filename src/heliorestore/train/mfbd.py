@@ -19,6 +19,7 @@ from heliorestore.nets.mfbd import ORIENTATIONS, STRIDE, start_open, turned, tur
 from heliorestore.nets.weights import WeightsRecord
 from heliorestore.train.bursts import BORDER, Days, cached
 from heliorestore.train.scenes import VALIDATION_SEED, SceneRecipe
+from heliorestore.train.trainer import Trainer
 
 _CONTRASTS = (0.6, 1.5)  # and
 _LEVEL = 0.5  # of a patch in units of a contrast: those of a real field are less well known
@@ -229,40 +230,29 @@ def _between(random: np.random.Generator, ends: tuple[Any, ...]) -> float:
     return math.exp(random.uniform(math.log(ends[0]), math.log(ends[1])))
 
 
-class MfbdTrainer:
-    """The training of the MFBD networks, for `train.trainer`."""
-
-    recipe = MfbdRecipe
-
-    def task(self, recipe: MfbdRecipe, folder: Path) -> MfbdTask:
-        return MfbdTask(recipe, folder)
-
-    def start(self, net: nn.Module) -> None:
-        start_open(net)
-
-    def record(self, net: nn.Module, task: MfbdTask, recipe: MfbdRecipe) -> WeightsRecord:
-        """Errors (rms) relative to the sharpest frame's, averaged over the validation bursts."""
-        figures = task.validate(net)
-        pixels = [find(name).require().pixel_arcsec for name in recipe.instruments]
-        return WeightsRecord(
-            name=recipe.name,
-            architecture=recipe.architecture,
-            normalisation="contrast 1",
-            instrument=", ".join(find(name).name for name in recipe.instruments),
-            pixel_arcsec=(round(0.9 * min(pixels), 4), round(1.1 * max(pixels), 4)),
-            quality={
-                "validation_loss": figures["loss"],
-                "error_relative_to_best_frame": figures["relative_to_best_frame"],
-                "error_over_spread": task.error_over_spread(net),
-            },
-            quality_note=(
-                f"means over {len(task.validation)} simulated bursts of {recipe.frames} frames of "
-                f"scenes that were not trained on, with r0 between {recipe.r0_cm[0]:g} and "
-                f"{recipe.r0_cm[1]:g} cm at 500 nm and noise between {recipe.noise[0]:g} and "
-                f"{recipe.noise[1]:g} of the mean; the truth is moved by the mean distortion of the "
-                f"frames; error_over_spread is that of a committee of {ORIENTATIONS}"
-            ),
-        )
+def _record(net: nn.Module, task: MfbdTask, recipe: MfbdRecipe) -> WeightsRecord:
+    """Errors (rms) relative to the sharpest frame's, averaged over the validation bursts."""
+    figures = task.validate(net)
+    pixels = [find(name).require().pixel_arcsec for name in recipe.instruments]
+    return WeightsRecord(
+        name=recipe.name,
+        architecture=recipe.architecture,
+        normalisation="contrast 1",
+        instrument=", ".join(find(name).name for name in recipe.instruments),
+        pixel_arcsec=(round(0.9 * min(pixels), 4), round(1.1 * max(pixels), 4)),
+        quality={
+            "validation_loss": figures["loss"],
+            "error_relative_to_best_frame": figures["relative_to_best_frame"],
+            "error_over_spread": task.error_over_spread(net),
+        },
+        quality_note=(
+            f"means over {len(task.validation)} simulated bursts of {recipe.frames} frames of "
+            f"scenes that were not trained on, with r0 between {recipe.r0_cm[0]:g} and "
+            f"{recipe.r0_cm[1]:g} cm at 500 nm and noise between {recipe.noise[0]:g} and "
+            f"{recipe.noise[1]:g} of the mean; the truth is moved by the mean distortion of the "
+            f"frames; error_over_spread is that of a committee of {ORIENTATIONS}"
+        ),
+    )
 
 
-TRAINER = MfbdTrainer()
+TRAINER = Trainer(MfbdRecipe, MfbdTask, _record, start_open)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,22 +20,18 @@ from heliorestore.train.loop import Progress, Task, train
 from heliorestore.train.recipe import Recipe, from_table, read_table
 
 
-class Trainer(Protocol):
-    """The parts of a training that are specific to the networks of one method."""
+@dataclass(frozen=True)
+class Trainer:
+    """The parts of a training that are specific to the networks of one method.
+
+    `task` makes the data of a recipe, whose files are in a folder, `record` measures the trained network and
+    describes its purpose, `start` sets the first weights where torch's own are not the best.
+    """
 
     recipe: type[Any]  # its Recipe
-
-    def task(self, recipe: Any, folder: Path) -> Task:
-        """The data of a recipe, whose files are in `folder`."""
-        ...
-
-    def start(self, net: nn.Module) -> None:
-        """Set the first weights where torch's own are not the best."""
-        ...
-
-    def record(self, net: nn.Module, task: Any, recipe: Any) -> weights.WeightsRecord:
-        """Measure the trained network and describe its purpose."""
-        ...
+    task: Callable[[Any, Path], Task]
+    record: Callable[[nn.Module, Any, Any], weights.WeightsRecord]
+    start: Callable[[nn.Module], None] = lambda net: None
 
 
 def run(
