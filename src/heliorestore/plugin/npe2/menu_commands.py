@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from heliorestore.fits.reader import SUFFIXES
 from heliorestore.plugin.viewer.cut_levels import apply_cuts, is_lower_left, set_origin
 
@@ -21,36 +23,6 @@ def use_for_fits() -> None:
     )
 
 
-def cut_min_max() -> None:
-    """Show every value of the selected images."""
-    _cut("min-max")
-
-
-def cut_zscale() -> None:
-    """Show the selected images in the limits of IRAF's zscale."""
-    _cut("zscale")
-
-
-def cut_99_5() -> None:
-    """Show 99.5 % of the pixels of the selected images."""
-    _cut(99.5)
-
-
-def cut_99() -> None:
-    """Show 99 % of the pixels of the selected images."""
-    _cut(99.0)
-
-
-def cut_98() -> None:
-    """Show 98 % of the pixels of the selected images."""
-    _cut(98.0)
-
-
-def cut_95() -> None:
-    """Show 95 % of the pixels of the selected images."""
-    _cut(95.0)
-
-
 def turn_origin() -> None:
     """Put the origin at the lower left, or back at the upper left."""
     from napari.viewer import current_viewer
@@ -60,9 +32,19 @@ def turn_origin() -> None:
 
 
 def _cut(how: float | str) -> None:
+    """Set the contrast limits of the selected images, or of all visible ones."""
     from napari.utils.notifications import show_info
     from napari.viewer import current_viewer
 
     viewer = current_viewer()
     if viewer is None or not apply_cuts(viewer, how):
         show_info("There is no image layer whose contrast can be set: open an image first.")
+
+
+# As the manifest names them; the numbers are percentages of the pixels.
+cut_min_max = partial(_cut, "min-max")
+cut_zscale = partial(_cut, "zscale")
+cut_99_5 = partial(_cut, 99.5)
+cut_99 = partial(_cut, 99.0)
+cut_98 = partial(_cut, 98.0)
+cut_95 = partial(_cut, 95.0)

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton
 from heliorestore.plugin.panels.restore import RestoreWidget
 from heliorestore.plugin.panels.second_method import start_beside
 from heliorestore.plugin.widgets.numbers import IntBox
-from heliorestore.plugin.widgets.sections import Section, button, note, row, say
+from heliorestore.plugin.widgets.sections import Section, button, check, note, row, say
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -76,13 +76,13 @@ class MfbdWidget(RestoreWidget):
 
     def _build(self) -> None:
         super()._build()
-        self.spread = QCheckBox("show the committee's spread")
-        self.spread.setToolTip(
+        self.spread = check(
+            "show the committee's spread",
             "Disagreement of the committee's members, in the units of the image, over the result: do "
-            "not trust features fainter than it. The error can be many times larger."
+            "not trust features fainter than it. The error can be many times larger.",
+            self.show_spread,
         )
         self.about_spread = note("Meaning of the spread, and the ratio of the measured error to it.")
-        self.spread.toggled.connect(self.show_spread)
         self.iterations = IntBox(1, 1000)
         self.iterations.setValue(20)
         self.iterations.setToolTip(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize
@@ -40,7 +41,8 @@ class ChartPlace(QWidget):
         elif not self._loading:
             self._loading = True
             # While it is imported the window would not react.
-            start_task("Load matplotlib", _load_matplotlib, self._loaded, listed=False)
+            load = partial(importlib.import_module, "heliorestore.plugin.widgets.canvas")
+            start_task("Load matplotlib", load, self._loaded, listed=False)
 
     def compose(self, figure: Figure) -> None:
         """Fill an empty figure of the canvas's size; subclasses implement it."""
@@ -74,7 +76,3 @@ class ChartView(ChartPlace):
         figure.set_layout_engine("constrained")
         if self.drawing is not None:
             self.drawing(figure.add_subplot())
-
-
-def _load_matplotlib() -> None:
-    importlib.import_module("heliorestore.plugin.widgets.canvas")
