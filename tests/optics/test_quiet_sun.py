@@ -36,7 +36,6 @@ def test_a_gradient_is_followed_and_noticed() -> None:
     quiet = quiet_sun(image)
     np.testing.assert_allclose(quiet.brightness, slope, rtol=6e-3)
     assert quiet.lowest == pytest.approx(0.7 / 1.3, abs=0.01)
-    assert not quiet.from_geometry
 
 
 def test_limb_darkening_is_a_parabola_in_mu() -> None:
@@ -50,7 +49,6 @@ def test_limb_darkening_is_a_parabola_in_mu() -> None:
     quiet = quiet_sun(image, mu)
     on_disc = mu > 0.15
     np.testing.assert_allclose(quiet.brightness[on_disc], darkened[on_disc], rtol=0.01)
-    assert quiet.from_geometry
     assert quiet.lowest < 0.5
 
 

@@ -27,7 +27,6 @@ class QuietSun:
 
     brightness: npt.NDArray[np.float32]
     lowest: float
-    from_geometry: bool
 
 
 def limb_cosine(header: Mapping[str, Any], shape: tuple[int, int]) -> Array | None:
@@ -104,7 +103,7 @@ def quiet_sun(image: npt.NDArray[np.floating], mu: Array | None = None) -> Quiet
     # Images are divided by it: a parabola that falls to zero near the limb must not blow them up.
     surface = np.maximum(fitted, 0.05 * fitted.max())
     on_disc = surface[np.isfinite(mu)] if mu is not None else surface
-    return QuietSun(surface.astype(np.float32), float(on_disc.min() / on_disc.max()), mu is not None)
+    return QuietSun(surface.astype(np.float32), float(on_disc.min() / on_disc.max()))
 
 
 def _plane(shape: tuple[int, ...]) -> list[Array]:

@@ -131,11 +131,7 @@ def registered(image: Image, reference: Image, border: int = _BORDER) -> tuple[t
     The shift maximises the correlation under a Hann window: to a pixel by FFT, then on ever finer grids of
     displacements. Pixels of the image that are bad, or that come in over the edge, are NaN.
     """
-    if image.shape != reference.shape:
-        raise BurstError(
-            f"The image is {_size(image)} and the reference {_size(reference)}: only images of "
-            "one size can be compared."
-        )
+    _check_sizes(image, reference)
     if min(image.shape) < 2 * border + 16:
         raise BurstError(
             f"The images are {_size(image)}; a comparison without {border} pixels at each edge "
@@ -177,11 +173,7 @@ def photometry(image: Image, reference: Image) -> Photometry:
 
 def positive_pairs(image: Image, reference: Image) -> Array:
     """(reference, image) of every pixel (pixel, 2) where both are positive, for a scatter plot."""
-    if image.shape != reference.shape:
-        raise BurstError(
-            f"The image is {_size(image)} and the reference {_size(reference)}: only images of "
-            "one size can be compared."
-        )
+    _check_sizes(image, reference)
     both = np.stack([np.asarray(reference, np.float64).ravel(), np.asarray(image, np.float64).ravel()], -1)
     return both[np.all(np.isfinite(both) & (both > 0), axis=1)]
 
@@ -204,6 +196,14 @@ def on_equal_pixels(image: Image, reference: Image) -> tuple[Array, Array]:
 
 
 # -- details -------------------------------------------------------------------------------------------------
+
+
+def _check_sizes(image: Image, reference: Image) -> None:
+    if image.shape != reference.shape:
+        raise BurstError(
+            f"The image is {_size(image)} and the reference {_size(reference)}: only images of "
+            "one size can be compared."
+        )
 
 
 def _size(image: Image) -> str:
