@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from heliorestore import Burst, Instrument
+from heliorestore.burst import parse_slice
 from heliorestore.errors import BurstError, SettingsError
 
 
@@ -94,3 +95,23 @@ def test_a_window_is_a_rectangle_of_every_frame_and_reads_nothing():
     np.testing.assert_array_equal(part.frames[..., 0, 0], frames[:, 1:, 2, 4])
     with pytest.raises(SettingsError, match="outside the field of 10 x 8 pixels"):
         Burst.from_array(frames).window(slice(9, 12), slice(None))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("1:3", slice(1, 3)),
+        ("::2", slice(None, None, 2)),
+        (" 4 ", slice(4, 5)),
+        ("-1", slice(-1, None)),
+        ("", slice(None)),
+    ],
+)
+def test_slices_are_read_as_python_writes_them(text: str, wanted: slice) -> None:
+    assert parse_slice(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["first", "1:2:3:4", "1.5"])
+def test_what_is_no_slice_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"parts|invalid literal"):
+        parse_slice(text)

@@ -202,6 +202,16 @@ def every_axis(key: Any, ndim: int) -> tuple[Any, ...]:
     return (*keys[:at], *(slice(None),) * (ndim - given), *keys[at + 1 :])
 
 
+def parse_slice(text: str) -> slice:
+    """Read `A:B`, `A:B:C` or a single number; empty is everything, and other text a ValueError."""
+    numbers = [int(part) if part.strip() else None for part in text.split(":")]
+    if len(numbers) > 3:
+        raise ValueError(f"{text!r} has more than three parts")
+    if len(numbers) == 1 and (n := numbers[0]) is not None:
+        return slice(n, n + 1 or None)
+    return slice(*numbers)
+
+
 def as_slice(part: range) -> slice:
     """The slice that picks the numbers of a range, also when it runs backwards to the first element."""
     # range(3, -1, -1) includes 0; as the end of a slice, -1 would mean the last element.

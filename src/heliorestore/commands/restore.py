@@ -67,14 +67,9 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _slice(text: str) -> slice:
-    """Read `A:B`, `A:B:C` or a single number."""
-    parts = text.split(":")
+    from heliorestore.burst import parse_slice
+
     try:
-        numbers = [int(part) if part.strip() else None for part in parts]
+        return parse_slice(text if text.strip() else "nothing")
     except ValueError:
-        numbers = []
-    if not 1 <= len(numbers) <= 3 or numbers == [None]:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a slice; write A:B, as in 0:6")
-    if len(numbers) == 1 and (n := numbers[0]) is not None:
-        return slice(n, n + 1 or None)
-    return slice(*numbers)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a slice; write A:B, as in 0:6") from None

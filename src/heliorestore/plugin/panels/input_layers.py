@@ -7,13 +7,13 @@ from typing import Any
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QLineEdit
 
-from heliorestore.burst import Burst
-from heliorestore.errors import HeliorestoreError
+from heliorestore.burst import Burst, parse_slice
+from heliorestore.errors import HeliorestoreError, SettingsError
 from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.layers import burst_of, common_burst, hint
 from heliorestore.plugin.widgets.instrument_box import InstrumentBox
-from heliorestore.plugin.widgets.layer_list import LayerList, parse_slice
+from heliorestore.plugin.widgets.layer_list import LayerList
 from heliorestore.plugin.widgets.sections import Section, note, row, say
 
 
@@ -49,9 +49,8 @@ class InputLayers(QObject):
 
     def burst(self) -> Burst:
         """The part of it to restore, with the chosen instrument."""
-        part = self.whole_burst().select(
-            parse_slice(self.objects.text(), "objects"), parse_slice(self.frames.text(), "frames")
-        )
+        objects, frames = (_slice(*each) for each in ((self.objects, "objects"), (self.frames, "frames")))
+        part = self.whole_burst().select(objects, frames)
         return self.instrument.apply(part)
 
     def whole_file(self) -> Burst:
@@ -80,3 +79,13 @@ class InputLayers(QObject):
                 text = f"{text}\n{error}".strip()
         self.instrument.set_burst(burst)
         say(self.hint, text and f"⚠ {text}")
+
+
+def _slice(field: QLineEdit, what: str) -> slice:
+    try:
+        return parse_slice(field.text())
+    except ValueError as error:
+        raise SettingsError(
+            f"The {what} are {field.text()!r}; write a Python slice such as 0:6, or leave the field empty "
+            "for all."
+        ) from error

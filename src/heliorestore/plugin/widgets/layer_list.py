@@ -8,7 +8,6 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 from heliorestore.burst import Burst
-from heliorestore.errors import SettingsError
 from heliorestore.plugin.viewer.layers import TAG, is_restorable
 from heliorestore.plugin.widgets.closing import follow
 
@@ -85,20 +84,3 @@ class LayerList(QListWidget):
         elif item.checkState() == Qt.CheckState.Unchecked and layer in self._ticked:
             self._ticked.remove(layer)
         self.changed.emit()
-
-
-def parse_slice(text: str, what: str) -> slice:
-    """Read `A:B`, `A:B:C` or a single number; empty is everything."""
-    parts = text.strip().split(":")
-    try:
-        numbers = [int(part) if part.strip() else None for part in parts]
-    except ValueError:
-        numbers = []
-    if not 1 <= len(numbers) <= 3:
-        raise SettingsError(
-            f"The {what} are {text!r}; write a Python slice such as 0:6, or leave the field empty for all."
-        )
-    if len(numbers) == 1:
-        number = numbers[0]
-        return slice(None) if number is None else slice(number, number + 1 or None)
-    return slice(*numbers)
