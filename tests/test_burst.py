@@ -115,3 +115,9 @@ def test_slices_are_read_as_python_writes_them(text: str, wanted: slice) -> None
 def test_what_is_no_slice_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"parts|invalid literal"):
         parse_slice(text)
+
+
+def test_the_middle_of_a_field_is_as_large_as_the_field_allows() -> None:
+    pixels = np.arange(6.0 * 9, dtype=np.float32).reshape(1, 1, 6, 9)
+    part = Burst(frames=pixels, instruments=(Instrument(),)).middle(7)
+    np.testing.assert_array_equal(part.frames[:, :], pixels[..., 1:8])

@@ -166,6 +166,11 @@ class Burst:
             self, frames=_Part(self.frames, range(self.shape[0]), range(self.shape[1]), *chosen)
         )
 
+    def middle(self, size: int) -> Burst:
+        """Return the middle of the field, at most `size` pixels each way; nothing is read."""
+        first = [max(0, (n - size) // 2) for n in self.shape[2:]]
+        return self.window(slice(first[0], first[0] + size), slice(first[1], first[1] + size))
+
     def with_instrument(self, text: str) -> Burst:
         """The burst with every object's instrument changed as `Instrument.parse` reads `text`."""
         return dataclasses.replace(

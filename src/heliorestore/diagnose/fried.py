@@ -55,8 +55,7 @@ def assumed(settings: Any) -> tuple[str, ...]:
 
 def estimate_r0_cm(burst: Burst, device: torch.device) -> float:
     """Fried's parameter in cm at the wavelength of the burst's first object, from the middle of its field."""
-    middle = [slice(max(0, (n - _SIDE) // 2), max(0, (n - _SIDE) // 2) + _SIDE) for n in burst.shape[2:]]
-    part = burst.select(objects=slice(0, 1)).window(*middle)
+    part = burst.select(objects=slice(0, 1)).middle(_SIDE)
     diameter_cm = 100 * part.instruments[0].require().diameter_m
     settings = MomfbdSettings(r0_cm=diameter_cm / _D_OVER_R0)
     wavefronts = settings.wavefronts(part.instruments, device)

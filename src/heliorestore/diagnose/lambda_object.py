@@ -18,7 +18,7 @@ from heliorestore.budget import budget_bytes
 from heliorestore.burst import Burst
 from heliorestore.diagnose.fitted_air import fitted_wavefronts
 from heliorestore.errors import SettingsError
-from heliorestore.methods.base import pick_device, stream
+from heliorestore.methods.base import pick_device, restore
 from heliorestore.methods.blind.forward import Flow
 from heliorestore.methods.blind.object_solver import solve_objects
 from heliorestore.methods.blind.wavefronts import Wavefronts
@@ -26,7 +26,6 @@ from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.optics.psf import telescope_psf
 from heliorestore.prepare.observe import Observation, observe
 from heliorestore.settings import Settings
-from heliorestore.snapshot import Snapshot
 
 Array = npt.NDArray[np.float64]
 
@@ -103,7 +102,10 @@ class Prepared:
 def prepare(burst: Burst, settings: SvMomfbdSettings, *, device: str, size: int) -> Prepared:
     """Cut out the middle and find its wavefronts."""
     place = pick_device(device)
-    part = _middle(burst, min(256, size))
+    middle = burst.middle(min(256, size))
+    # In memory, and of no file: it is read again and again.
+    pixels = np.asarray(middle.frames[:, :], np.float32)
+    part = Burst(frames=pixels, instruments=burst.instruments, labels=burst.labels)
     fit = settings.replace(
         start="patches",
         optimiser="alternating",
@@ -113,31 +115,11 @@ def prepare(burst: Burst, settings: SvMomfbdSettings, *, device: str, size: int)
         stop_early=False,
         residual_frame=None,
     )
-    fitted = _fitted(part, fit, device)
+    fitted = restore(part, fit, device=device)
     observation = observe(part, place, align=fit.align)
     # The run's own choice of frames and their alignment, so that modes and frames belong together.
     known = torch.from_numpy(observation.of_used(fitted.maps["modes"].array)).to(place)
     return Prepared(_aligned(part, observation), fitted_wavefronts(fitted, fit).to(place), known, fit)
-
-
-def _middle(burst: Burst, size: int) -> Burst:
-    """The middle of every frame, at most `size` pixels each way, read into memory."""
-    rows, columns = (
-        slice(max(0, (n - size) // 2), max(0, (n - size) // 2) + min(n, size)) for n in burst.shape[2:]
-    )
-    pixels = np.stack(
-        [[burst.image(k, f)[rows, columns] for f in range(burst.shape[1])] for k in range(burst.shape[0])]
-    )
-    return Burst(frames=pixels, instruments=burst.instruments, labels=burst.labels)
-
-
-def _fitted(burst: Burst, settings: SvMomfbdSettings, device: str) -> Snapshot:
-    """What a short run comes to."""
-    last = None
-    for snapshot in stream(burst, settings, device=device):
-        last = snapshot
-    assert last is not None  # a stream yields at least once
-    return last
 
 
 def _aligned(burst: Burst, observation: Observation) -> Burst:

@@ -129,15 +129,11 @@ def _input_headers(
     for hdu in scanned[1:]:
         if hdu.cards.get("EXTNAME") == HEADER_EXTENSION:
             header = stored(hdu)
-            objects = _objects_of(str(header["OBJECTS"]))
+            objects = [int(number) for number in str(header["OBJECTS"]).split(",")]
             headers[objects[0]] = without_own_cards(header)
             for number in objects:
                 headers[number] = headers[objects[0]]
     return tuple(headers)
-
-
-def _objects_of(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
 
 
 def without_own_cards(header: Header) -> Header:
