@@ -53,8 +53,9 @@ ROOMS = {
     "methods": {
         "methods.blind": {"methods.blind"},
         "methods.denoising": {"methods.denoising"},
-        "methods.base": {"methods", "methods.history"},
+        "methods.base": {"methods", "methods.history", "methods.watch"},
         "methods.history": set(),
+        "methods.watch": set(),
         "methods.checkpoint": {"methods.history"},
         # a method knows no other method
         "methods.committee": set(),
@@ -64,6 +65,7 @@ ROOMS = {
             "methods.committee",
             "methods.checkpoint",
             "methods.history",
+            "methods.watch",
         },
     },
     "plugin": {

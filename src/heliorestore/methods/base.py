@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 from collections import deque
 from collections.abc import Generator
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +21,7 @@ from heliorestore.errors import RestorationError, SettingsError
 from heliorestore.instrument import doubts
 from heliorestore.methods import METHODS
 from heliorestore.methods.history import Columns, History, gap, restarts, with_row
+from heliorestore.methods.watch import News
 from heliorestore.settings import Settings, from_rows, options
 from heliorestore.snapshot import Run, Snapshot
 from heliorestore.storage import check_output
@@ -80,13 +83,15 @@ def stream(
     seed: int = 0,
     start: Snapshot | None = None,
     checkpoint: str = "",
+    news: News | None = None,
 ) -> Stream:
     """Restore the burst, one Snapshot per iteration; `send` a copy of the settings to change live ones.
 
     Every snapshot carries the record of the run, all messages so far and the history of losses and live
     settings, so that any of them can be written to a file. If the GPU runs out of memory, the run continues
     from its last snapshot with half of the memory, then with a quarter, if the method has a setting for it,
-    finally on the CPU, and says so. A `checkpoint` given here replaces that of the settings.
+    finally on the CPU, and says so. A `checkpoint` given here replaces that of the settings. Methods that can
+    end an iteration in its middle ask `news` there for settings to continue with.
     """
     method = load(settings.method)
     place = pick_device(device)
@@ -96,9 +101,9 @@ def stream(
     settings, found = _attribute(entry.prepare)(burst, settings, place) if entry.prepare else (settings, ())
     messages: tuple[str, ...] = (*doubts(burst.instruments), *found)
     run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=_files(settings))
-    settings = settings.replace(checkpoint=checkpoint) if checkpoint else settings
-    history = History(burst, settings, start)
-    source = method.stream(burst, settings, device=place, seed=seed, start=start)
+    live = _Live(asked, settings.replace(checkpoint=checkpoint) if checkpoint else settings)
+    history, more = History(burst, live.settings, start), _heard(method, news, live)
+    source = method.stream(burst, live.settings, device=place, seed=seed, start=start, **more)
     sent: Settings | None = None
     last, halved = start, 0
     while True:
@@ -107,14 +112,13 @@ def stream(
             try:
                 while True:
                     snapshot = source.send(sent)
-                    history.add(snapshot, settings)
-                    found = (*messages, *snapshot.messages, gap(history.columns, settings))
+                    history.add(snapshot, live.settings)
+                    found = (*messages, *snapshot.messages, gap(history.columns, live.settings))
                     messages = tuple(dict.fromkeys(filter(None, found)))
                     last = dataclasses.replace(snapshot, run=run, history=history.columns, messages=messages)
                     # Closed here, it leaves by GeneratorExit, and `closing` ends the method.
                     sent = yield last
-                    if sent is not None:
-                        sent = settings = settings.with_live(_as_running(sent, asked, settings))
+                    sent = None if sent is None else live.use(sent)
             except StopIteration:
                 return
             except torch.OutOfMemoryError as error:
@@ -124,14 +128,33 @@ def stream(
                     ) from error
         # The GPU is full; closing the generator has freed its tensors. Continue in smaller pieces.
         torch.cuda.empty_cache()
-        settings, place, message = _with_less(settings, asked, place, halved)
-        halved += 1
-        messages += (message,)
+        live.settings, place, message = _with_less(live.settings, asked, place, halved)
+        halved, messages = halved + 1, (*messages, message)
         if place.type == "cpu":
             run = dataclasses.replace(run, device=f"{run.device}, cpu")
-        history = History(burst, settings, last)  # records a restart, which `replay` repeats
-        source = method.stream(burst, settings, device=place, seed=seed, start=last)
+        history = History(burst, live.settings, last)  # records a restart, which `replay` repeats
+        source = method.stream(burst, live.settings, device=place, seed=seed, start=last, **more)
         sent = None
+
+
+@dataclass
+class _Live:
+    """The settings of a run as it was asked for, and as they are now."""
+
+    asked: Settings
+    settings: Settings
+
+    def use(self, sent: Settings) -> Settings:
+        """Take over the live ones of those that were sent."""
+        self.settings = self.settings.with_live(_as_running(sent, self.asked, self.settings))
+        return self.settings
+
+
+def _heard(method: Method, news: News | None, live: _Live) -> dict[str, Any]:
+    """The argument of a method that hears news."""
+    if news is None or "news" not in inspect.signature(method.stream).parameters:
+        return {}
+    return {"news": lambda: None if (arrived := news()) is None else live.use(arrived)}
 
 
 def _named_start(settings: Settings) -> Snapshot | None:

@@ -38,6 +38,10 @@ class Saver:
         self.history.add(snapshot, settings, seconds)
         return dataclasses.replace(snapshot, elapsed_s=seconds, history=self.history.columns)
 
+    def timed(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with its time until now."""
+        return dataclasses.replace(snapshot, elapsed_s=time.perf_counter() - self._began)
+
     def save(self, state: Any) -> None:
         if self.path is not None and time.monotonic() - self._saved >= INTERVAL_S:
             self.write(state)

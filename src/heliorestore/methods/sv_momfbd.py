@@ -17,6 +17,7 @@ from heliorestore.burst import Burst
 from heliorestore.methods.blind.field_fit import FieldFit
 from heliorestore.methods.blind.field_settings import SvMomfbdSettings
 from heliorestore.methods.checkpoint import Saver, resume
+from heliorestore.methods.watch import Interrupted, News, Watch
 from heliorestore.snapshot import Snapshot
 
 __all__ = ["METHOD", "SvMomfbd", "SvMomfbdSettings"]
@@ -36,6 +37,7 @@ class SvMomfbd:
         device: torch.device,
         seed: int,
         start: Snapshot | None = None,
+        news: News | None = None,
     ) -> Generator[Snapshot, SvMomfbdSettings | None, None]:
         """Yield a snapshot per iteration; nothing is random. `start` is an earlier result, as
         `settings.start` names in a file.
@@ -43,20 +45,35 @@ class SvMomfbd:
         Whoever sends settings after the last snapshot gets further iterations from there. A generator that is
         closed leaves its state in the checkpoint, also after the last snapshot; one that is exhausted leaves
         none.
+
+        With `news` settings that arrive in the middle of an iteration end it without a result, and the next
+        one, which goes to its end, has them. The last image then comes twice: at once, as after any
+        iteration, and with its standard error if no settings have arrived until that is known.
         """
         saver = Saver(settings.checkpoint, burst, settings, start)
-        fit = FieldFit(burst, settings, device, start)
+        watch = Watch(news)
+        fit = FieldFit(burst, settings, device, start, watch.look if watch.watched else None)
         state = resume(saver, fit.initial())
         messages = fit.messages
         try:
             while True:
-                state, snapshot = fit.iterate(state, settings, messages)
-                if snapshot.stop is not None:  # resuming resets the stall counter
-                    state = replace(state, flow=replace(state.flow, stalled=0))
-                sent = yield saver.noted(snapshot, settings)
-                if snapshot.stop is not None and sent is None:
-                    break
-                settings, messages = sent or settings, ()
+                try:
+                    state, snapshot = fit.iterate(state, settings, messages)
+                    messages, sent = (), None
+                    snapshot = saver.noted(snapshot, settings)
+                    ends = snapshot.stop is not None
+                    if ends:  # resuming resets the stall counter
+                        state = replace(state, flow=replace(state.flow, stalled=0))
+                    if watch.watched or not ends:
+                        watch.open = True
+                        sent = yield replace(snapshot, stop=None) if ends else snapshot
+                    if ends and sent is None:
+                        sent = yield saver.timed(fit.ended(state, settings, snapshot))
+                        if sent is None:
+                            break
+                except Interrupted as interrupted:
+                    sent = interrupted.settings
+                settings, watch.open = sent or settings, sent is None
                 saver.save(state)
         except GeneratorExit:
             saver.write(state)

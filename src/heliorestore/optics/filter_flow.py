@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from heliorestore.errors import SettingsError
 from heliorestore.optics.convolve import Borders, extend, extend_adjoint, given_shape, margins, node_grid
-from heliorestore.optics.node_patches import NodePatches
+from heliorestore.optics.node_patches import NodePatches, at_once
 from heliorestore.optics.psf import Optics, intensity, intensity_gradient, light, psf
 
 Spectra = tuple[torch.Tensor, ...]
@@ -53,7 +53,8 @@ class FilterFlow:
 
     `node_batch` nodes are done at once (0: as suits the device). With `checkpoint` light and transfer
     functions are computed again for the gradient. Without it they are kept: 10 to 25 % faster, 21 MB per
-    frame of 256 x 256 at step 16. None keeps them if they take no more than `kept_bytes`.
+    frame of 256 x 256 at step 16. None keeps them if they take no more than `kept_bytes`. `between` is called
+    every few milliseconds, and may raise to end what is being computed.
     """
 
     optics: Sequence[Optics]
@@ -63,6 +64,7 @@ class FilterFlow:
     node_batch: int = 0
     checkpoint: bool | None = None
     kept_bytes: float = 256e6
+    between: Callable[[], None] = at_once
 
     def __post_init__(self) -> None:
         if not self.optics:
@@ -77,7 +79,7 @@ class FilterFlow:
         groups = []
         for indices in members.values():
             optics = self.optics[indices[0]]
-            plan = NodePatches(self.shape, self.step, optics.size, self.node_batch)
+            plan = NodePatches(self.shape, self.step, optics.size, self.node_batch, self.between)
             if not self.node_batch:
                 # On a CPU the spectra of a batch should stay in its cache; a GPU wants much to do at once.
                 room = _CPU_BATCH_BYTES if optics.modes.device.type == "cpu" else _GPU_BATCH_BYTES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,18 +11,23 @@ from heliorestore.optics.convolve import given_shape, node_grid
 from heliorestore.optics.psf import Optics, fast_length
 
 
+def at_once() -> None:
+    """Nothing is to be done between two parts of the work."""
+
+
 @dataclass(frozen=True)
 class NodePatches:
     """Geometry of one model along y and x: `grid` nodes, one every `step` pixels, cover an image of `shape`.
 
     A node turns a patch of `length` object pixels into 2 `step` image pixels, beginning `step` before the
-    node.
+    node. `between` is called before each batch of rows; what it raises ends the work.
     """
 
     shape: tuple[int, int]
     step: int
     size: int
     batch: int
+    between: Callable[[], None] = at_once
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -41,7 +46,9 @@ class NodePatches:
         """Rows of nodes that are computed together: at least one, about `batch` nodes."""
         rows, columns = self.grid
         some = max(1, min(rows, self.batch // columns))
-        return (slice(row, min(row + some, rows)) for row in range(0, rows, some))
+        for row in range(0, rows, some):
+            self.between()
+            yield slice(row, min(row + some, rows))
 
     def frame_batches(self, frames: int) -> Iterator[slice]:
         """Frames that are computed together: several where the field has few nodes."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -12,8 +14,9 @@ from heliorestore.methods.blind.air import usual_r0_cm
 from heliorestore.methods.blind.emulated import emulated, load_emulator
 from heliorestore.methods.blind.field_plan import plan_field
 from heliorestore.methods.blind.field_settings import SvMomfbdSettings
-from heliorestore.methods.blind.forward import Flow, MakeModel, filter_flow
-from heliorestore.methods.blind.image_error import ImageError, image_error
+from heliorestore.methods.blind.forward import Flow, MakeModel, Transfers, filter_flow
+from heliorestore.methods.blind.image_error import image_error
+from heliorestore.methods.blind.object_solver import Knobs
 from heliorestore.methods.blind.patch_fit import (
     PatchProblem,
     PatchState,
@@ -33,7 +36,9 @@ from heliorestore.methods.blind.refinement import (
     joint_step,
     make_flow_problem,
     measure,
+    object_step,
     refine_step,
+    turned,
 )
 from heliorestore.methods.blind.settings import ASSUMED_R0_CM
 from heliorestore.methods.blind.verdict import verdicts
@@ -62,10 +67,21 @@ class FieldState:
 
 
 class FieldFit:
-    """What does not change while a burst is restored: data, optics, and the two problems."""
+    """What does not change while a burst is restored: data, optics, and the two problems.
+
+    With `between`, which is called between small parts of the work and may raise to end an iteration without
+    a result, the transfer functions of the state are kept for the next try, where there is room.
+    """
+
+    _known: Transfers | None = None  # the model of the last state
 
     def __init__(
-        self, burst: Burst, settings: SvMomfbdSettings, device: torch.device, start: Snapshot | None
+        self,
+        burst: Burst,
+        settings: SvMomfbdSettings,
+        device: torch.device,
+        start: Snapshot | None,
+        between: Callable[[], None] | None = None,
     ) -> None:
         plan = plan_field(burst.shape, settings, device)
         earlier = None if start is None else Earlier(start.images, start.array("modes"))
@@ -80,12 +96,9 @@ class FieldFit:
         self.observation = observe(
             burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=plan.shares.held
         )
-        make: MakeModel = filter_flow
-        self.messages = preparation(burst, self.observation)
-        if settings.forward == "emulator":
-            trained = load_emulator(settings.emulator, device)
-            make = emulated(trained)
-            self.messages += (trained.message,)
+        make, message = _model(settings, device, between)
+        self._tried_again = between is not None
+        self.messages = preparation(burst, self.observation) + message
         one = bool(settings.diversity)
         if one and settings.forward == "emulator":
             raise SettingsError("The emulator knows no phase diversity: use --forward filter-flow.")
@@ -141,33 +154,47 @@ class FieldFit:
         knobs = settings.knobs(weights)
         if state.step < state.on_patches and self.problem is not None and state.patches is not None:
             return self._on_patches(self.problem, state.patches, state, settings, messages)
-        if settings.at_once:
-            flow, transfers = joint_step(self.flow, state.flow, knobs)
-        else:
-            flow = state.flow
-            if self.problem is not None and state.patches is not None:
-                flow = add_patch_modes(self.flow, flow, self.problem.patches, state.patches.modes)
-            self.problem = None  # its spectra make room for transfer functions
-            flow, transfers = refine_step(self.flow, flow, knobs)
+        flow, transfers = self._stepped(state, settings, knobs)
         state = replace(state, step=state.step + 1, patches=None, flow=flow)
         shown = self.flow.given(flow.air)
         measured = measure(shown, flow, transfers, knobs, settings.residual_frame)
+        self._known = transfers
         stop = self._reason(state, settings)
-        error = None
-        if stop is not None:
-            messages += self._found(flow)
-            if not settings.at_once:
-                error = image_error(self.flow, flow, transfers, knobs)
-                messages += verdicts(measured.images, error, self.labels, flow.air.d_over_r0)
         return state, self._snapshot(
-            state,
-            settings,
-            measured,
-            shown.radian(flow.modes),
-            stop=stop,
-            messages=messages,
-            error=error,
+            state, settings, measured, shown.radian(flow.modes), stop=stop, messages=messages
         )
+
+    def _stepped(
+        self, state: FieldState, settings: SvMomfbdSettings, knobs: Knobs
+    ) -> tuple[FlowState, Transfers]:
+        """One step on the whole field, and the model with its modes."""
+        flow = state.flow
+        if settings.at_once:
+            return joint_step(self.flow, flow, knobs)
+        if turned(flow, knobs):
+            transfers = self.flow.model(flow, self._known)
+            return object_step(self.flow, flow, transfers, knobs), transfers
+        if self.problem is not None and state.patches is not None:
+            flow = add_patch_modes(self.flow, flow, self.problem.patches, state.patches.modes)
+            self.problem = replace(self.problem, spectra=None)  # room for transfer functions
+        if not (self._tried_again and self.flow.flow.layout.spare):
+            self._known = None
+        return refine_step(self.flow, flow, knobs)
+
+    def ended(self, state: FieldState, settings: SvMomfbdSettings, last: Snapshot) -> Snapshot:
+        """The last snapshot of a run with what only its end has: the standard error of its images, and what
+        it says of air and noise. `last` is the one that `iterate` gave with this state.
+        """
+        messages, maps = last.messages + self._found(state.flow), dict(last.maps)
+        if self._known is not None and not settings.at_once:
+            knobs = settings.knobs(settings.weights(self.observation.objects, self.observation.device))
+            error = image_error(self.flow, state.flow, self._known, knobs)
+            flow = self.flow.flow
+            images = flow.sharp(state.flow.objects, knobs)[(slice(None), *flow.inner)]
+            messages += verdicts(images, error, self.labels, state.flow.air.d_over_r0)
+            sigma = error.sigma * self.observation.scales[:, None, None]
+            maps["uncertainty"] = Map(sigma.cpu().numpy(), unit=DATA_UNIT)
+        return replace(last, maps=maps, messages=messages)
 
     def _found(self, flow: FlowState) -> tuple[str, ...]:
         """What the end of a run says of air and noise."""
@@ -226,7 +253,6 @@ class FieldFit:
         *,
         stop: StopReason | None = None,
         messages: tuple[str, ...] = (),
-        error: ImageError | None = None,
     ) -> Snapshot:
         scales = self.observation.scales[:, None, None]
         air, residual = state.flow.air, measured.residual
@@ -238,8 +264,6 @@ class FieldFit:
             maps["mode_variances"] = Map(known.cpu().numpy(), ("mode",), "rad2")
         if residual is not None:
             maps["residual"] = Map((residual * scales).cpu().numpy(), unit=DATA_UNIT, signed=True)
-        if error is not None:
-            maps["uncertainty"] = Map((error.sigma * scales).cpu().numpy(), unit=DATA_UNIT)
         total = max(state.began + settings.iterations, state.step)
         return Snapshot(
             step=state.step,
@@ -260,3 +284,13 @@ class FieldFit:
             return StopReason.NOISE
         still = state.flow.stalled >= 3 and (state.flow.settled or self.flow.posterior is None)
         return StopReason.CONVERGED if still else None
+
+
+def _model(
+    settings: SvMomfbdSettings, device: torch.device, between: Callable[[], None] | None
+) -> tuple[MakeModel, tuple[str, ...]]:
+    """What makes the forward model that the settings ask for, and what is to be said of it."""
+    if settings.forward == "emulator":
+        trained = load_emulator(settings.emulator, device)
+        return emulated(trained), (trained.message,)
+    return filter_flow if between is None else partial(filter_flow, between=between), ()

@@ -22,6 +22,7 @@ from heliorestore.methods.blind.wavefronts import Wavefronts
 from heliorestore.optics.convolve import extend, margins, node_grid
 from heliorestore.optics.filter_flow import FilterFlow
 from heliorestore.optics.filters import filtered, flat_top, frequency
+from heliorestore.optics.node_patches import at_once
 from heliorestore.optics.psf import Optics, fast_length
 from heliorestore.optics.pupil import cutoff
 from heliorestore.prepare.observe import Observation
@@ -50,9 +51,17 @@ class Model(Protocol):
 MakeModel = Callable[[Sequence[Optics], tuple[int, int], int, float], Model]
 
 
-def filter_flow(optics: Sequence[Optics], shape: tuple[int, int], step: int, memory_bytes: float) -> Model:
-    """The model that is used by default."""
-    return FilterFlow(optics=optics, shape=shape, step=step, borders="given", kept_bytes=memory_bytes)
+def filter_flow(
+    optics: Sequence[Optics],
+    shape: tuple[int, int],
+    step: int,
+    memory_bytes: float,
+    between: Callable[[], None] = at_once,
+) -> Model:
+    """The model that is used by default; `between` is called between small parts of its work."""
+    return FilterFlow(
+        optics=optics, shape=shape, step=step, borders="given", kept_bytes=memory_bytes, between=between
+    )
 
 
 class PlanLayout(Protocol):
@@ -271,6 +280,12 @@ class Transfers:
     def __init__(self, flow: Flow, modes: torch.Tensor) -> None:
         self.flow, self.modes = flow, modes
         self._kept: dict[int, Any] = {}
+
+    def given(self, flow: Flow) -> Transfers:
+        """The same modes in a model that differs in its air alone; what is kept of them is shared."""
+        same = Transfers(flow, self.modes)
+        same._kept = self._kept
+        return same
 
     def parts(self) -> Iterator[tuple[Part, Model, Any]]:
         """Every part, its model, and what `Model.transfer` made of its modes."""

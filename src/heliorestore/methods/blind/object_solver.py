@@ -41,6 +41,11 @@ class Knobs:
     at_once: bool
 
     @property
+    def of_objects(self) -> tuple[float, ...]:
+        """Those that change the objects alone."""
+        return self.lambda_object, self.filter_width, self.filter_smoothness
+
+    @property
     def coupling(self) -> float:
         """lambda_modes as a weight of the squared differences of whitened modes: 1 where it has its usual
         value.

@@ -42,7 +42,8 @@ class Layout:
 
     Every pixel belongs to one tile; neighbours share the nodes on their border, so that what the tiles give
     adds up to what the whole gives. The transfer functions of the first `kept` parts stay in memory;
-    `gradient_bytes` is what the gradient of a part may keep of the light it was made of.
+    with `spare` there is room for those of two sets of modes. `gradient_bytes` is what the gradient of a part
+    may keep of the light it was made of.
     """
 
     shape: tuple[int, int]
@@ -53,6 +54,7 @@ class Layout:
     at_once: int
     kept: int
     gradient_bytes: float = 0.0
+    spare: bool = False
 
     @property
     def tiles(self) -> tuple[int, int]:
@@ -122,9 +124,8 @@ def make_layout(
     while at_once > 1 and needed(side, at_once) > memory_bytes / 4:
         at_once = -(-at_once // 2)
     layout = Layout(shape, frames, step, psf, side, at_once, 0, memory_bytes / 4)
-    return replace(
-        layout, kept=min(layout.count, int(memory_bytes / 2 / _largest_part(layout, objects, optics)[0]))
-    )
+    room = int(memory_bytes / 2 / _largest_part(layout, objects, optics)[0])
+    return replace(layout, kept=min(layout.count, room), spare=room >= 2 * layout.count)
 
 
 def working_bytes(layout: Layout, objects: int, optics: int) -> float:

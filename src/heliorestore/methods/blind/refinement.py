@@ -8,7 +8,9 @@ eliminated (variable projection).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -74,11 +76,21 @@ class FlowProblem:
 
     def given(self, air: Air) -> FlowProblem:
         """The problem in this air."""
-        return (
-            self
-            if self.posterior is None
-            else replace(self, flow=self.flow.given(air.applied(self.wavefronts)))
+        return self if self.posterior is None else self._in_air(air)
+
+    @cached_property
+    def _in_air(self) -> Callable[[Air], FlowProblem]:
+        """Makes the problem in an air, which lasts for some iterations."""
+        return lru_cache(maxsize=2)(
+            lambda air: replace(self, flow=self.flow.given(air.applied(self.wavefronts)))
         )
+
+    def model(self, state: FlowState, known: Transfers | None = None) -> Transfers:
+        """The model with a state's modes and air; `known` is one that may have these modes."""
+        flow, radian = self.given(state.air).flow, self.radian(state.modes)
+        if known is not None and torch.equal(known.modes, radian):
+            return known.given(flow)
+        return flow.transfers(radian)
 
 
 def make_flow_problem(
@@ -103,7 +115,8 @@ class FlowState:
     `slope` is the gradient of half the squared residuals, weighted as the noise says, in the modes in radian,
     `squares` (object, y, x) their sum over the frames and `residual` their rms, both without weights; `flux`
     (object) is the rms of the smooth flux error. `stalled` says for how many iterations the noise has not
-    fallen, `settled` whether the air stands still, `solved` whether the objects were ever solved for.
+    fallen, `settled` whether the air stands still, `solved` whether the objects were ever solved for, and
+    `solved_with` with which knobs they were last.
     """
 
     objects: torch.Tensor
@@ -119,6 +132,7 @@ class FlowState:
     stalled: int = 0
     solved: bool = False
     settled: bool = False
+    solved_with: tuple[float, ...] | None = None
 
 
 def flow_state_bytes(burst_shape: tuple[int, int, int, int], modes: int, step: int, psf: int) -> float:
@@ -220,13 +234,42 @@ def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[F
     objects = solve_objects(transfers, state.objects, knobs, _SOLVE if state.solved else _FIRST_SOLVE)
     following = compared(
         problem,
-        replace(state, objects=objects, modes=modes, mode_moments=moments, solved=True),
+        replace(
+            state,
+            objects=objects,
+            modes=modes,
+            mode_moments=moments,
+            solved=True,
+            solved_with=knobs.of_objects,
+        ),
         transfers,
         knobs,
     )
     stands = _rms(following.noise) > _rms(state.noise) * (1 - _STALLED) and state.solved
     stalled = state.stalled + 1 if stands else 0
     return learned(problem, replace(following, stalled=stalled)), transfers
+
+
+def turned(state: FlowState, knobs: Knobs) -> bool:
+    """Whether a state has objects that were solved for with other knobs."""
+    return state.solved and state.solved_with is not None and state.solved_with != knobs.of_objects
+
+
+def object_step(problem: FlowProblem, state: FlowState, transfers: Transfers, knobs: Knobs) -> FlowState:
+    """Solve for the objects alone, with the model of the state's modes.
+
+    The slope in the modes stays that of the objects before: with it `refine_step` goes on as if the knobs had
+    been turned there.
+    """
+    objects = solve_objects(transfers, state.objects, knobs, _SOLVE)
+    squares = transfers.squares(transfers.flow.sharp(objects, knobs))
+    return replace(
+        state,
+        objects=objects,
+        squares=squares,
+        residual=(float(squares.sum()) / max(1.0, problem.flow.observation.values)) ** 0.5,
+        solved_with=knobs.of_objects,
+    )
 
 
 def compared(problem: FlowProblem, state: FlowState, transfers: Transfers, knobs: Knobs) -> FlowState:

@@ -168,7 +168,7 @@ class Preview(QObject):
         worker.start()
 
     def send(self, settings: Settings) -> None:
-        """Continue with these settings: live ones act at the next iteration, any other change restarts."""
+        """Continue with these settings: live ones act at once, any other change restarts."""
         if self._settings is None or self._worker is None or self._quiet.isActive():
             self.restart_soon()
             return
@@ -177,9 +177,10 @@ class Preview(QObject):
             self.restart_soon()
             return
         self.layers.look_ahead()
-        if self._holding and self.snapshot is not None and hasattr(settings, "iterations"):
+        done = self.snapshot.step if self.snapshot is not None else 0
+        if hasattr(settings, "iterations") and (self._holding or done >= settings.iterations):
             # A finished run has no iterations left to show the effect of a change.
-            settings = settings.replace(iterations=max(settings.iterations, self.snapshot.step + _FURTHER))
+            settings = settings.replace(iterations=max(settings.iterations, done + _FURTHER))
         self._worker.send(settings)
 
     def put_away(self) -> None:

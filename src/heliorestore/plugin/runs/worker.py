@@ -138,7 +138,9 @@ class Task(WorkerBase):
 
 
 class RestoreWorker(Task):
-    """Iterates a restoration; pause, step, stop and live settings take effect between two iterations."""
+    """Iterates a restoration; pause, step and stop take effect between two iterations, live settings also in
+    the middle of one, if the method can end it there.
+    """
 
     def __init__(self, title: str, job: Job) -> None:
         super().__init__(title, self._restore)
@@ -177,7 +179,7 @@ class RestoreWorker(Task):
             self._change.notify()
 
     def send(self, settings: Settings) -> None:
-        """Use these live settings from the next iteration on; only the last ones sent before it count."""
+        """Use these live settings as soon as the method can; only the last ones sent until then count."""
         with self._change:
             self._sent = settings
             self._change.notify()
@@ -201,10 +203,17 @@ class RestoreWorker(Task):
         last = None
         settings = job.settings
         sent: Settings | None = None
+
+        def news() -> Settings | None:
+            nonlocal settings
+            arrived = self._taken()
+            settings = arrived or settings
+            return arrived
+
         reported: set[str] = set()
         state = "" if job.autosave is None else str(job.autosave.state)
         with closing(
-            stream(job.burst, settings, device=job.device, seed=job.seed, checkpoint=state)
+            stream(job.burst, settings, device=job.device, seed=job.seed, checkpoint=state, news=news)
         ) as iterations:
             self._tell("stage", Stage.RUNNING)
             while not self.abort_requested:
@@ -240,6 +249,12 @@ class RestoreWorker(Task):
         # Emitted outside of the lock: a slot may call `take`.
         if ring:
             self._tell("arrived")
+
+    def _taken(self) -> Settings | None:
+        """Settings that were sent and not used yet."""
+        with self._change:
+            sent, self._sent = self._sent, None
+        return sent
 
     def _wait(self, *, hold: bool = False) -> Settings | None:
         """Wait while paused, or on hold until settings arrive; return the next iteration's settings."""
