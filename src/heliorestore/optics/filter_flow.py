@@ -118,12 +118,12 @@ class FilterFlow:
         return psf(self.optics[object_], modes, mode_axis=1)
 
     def transfer(self, modes: torch.Tensor) -> Spectra:
-        """Transfer functions (frame, gy, gx, ky, kx) per distinct optics, for `apply` and `adjoint`."""
+        """Transfer functions (frame, gy, gx, kx, ky) per distinct optics, for `apply` and `adjoint`."""
         coefficients = modes.detach().permute(0, 2, 3, 1)  # (frame, gy, gx, mode)
         spectra = []
         for group in self._groups:
             plan = group.plan
-            shape = (len(modes), *plan.grid, plan.length, plan.length // 2 + 1)
+            shape = (len(modes), *plan.grid, plan.length // 2 + 1, plan.length)
             whole = torch.empty(shape, dtype=group.optics.modes.dtype.to_complex(), device=modes.device)
             for rows in plan.row_batches():
                 for some in plan.frame_batches(len(modes)):
@@ -221,7 +221,7 @@ class FilterFlow:
 
 @dataclass(frozen=True)
 class _Nodes:
-    """Transfer functions (frame, gy, gx, ky, kx) of some nodes, where the object's gradient wants them, and
+    """Transfer functions (frame, gy, gx, kx, ky) of some nodes, where the object's gradient wants them, and
     the light (node, y, x) they were made of.
     """
 
@@ -275,27 +275,32 @@ def _gradients(
     in_canvas = plan.canvas(images.new_zeros(objects, *given_shape(plan.shape, plan.size)))
     in_coefficients = images.new_zeros(frames, *plan.grid, count) if optics is not None else None
     for rows in plan.row_batches():
-        seen = plan.spectra(canvas, rows)[:, None].conj() if canvas is not None else None
+        seen = plan.spectra(canvas, rows)[:, None] if canvas is not None else None
         total: torch.Tensor | None = None
         for some in plan.frame_batches(frames):
             nodes = nodes_of(rows, some)
-            # `_images` kept only the valid pixels: their transpose puts zeros in front of them.
-            spectra = plan.transform(plan.blend_adjoint(sheet, rows, some) * window, before=plan.size - 1)
+            # `_images` kept only the valid pixels: their transpose puts zeros in front of them. Products with
+            # the conjugate of a transfer function are the conjugates of these, without a pass to make one.
+            spectra = plan.transform(
+                plan.blend_adjoint(sheet, rows, some) * window, before=plan.size - 1, conjugate=True
+            )
             if in_object:
                 assert nodes.transfer is not None
                 # Summed over the frames before the transform back: one inverse FFT instead of one per frame.
-                part = (spectra * nodes.transfer.conj()).sum(1)
-                total = part if total is None else total + part
+                for one, transfer in zip(spectra.unbind(1), nodes.transfer, strict=True):
+                    total = one * transfer if total is None else total.addcmul_(one, transfer)
             if in_coefficients is not None and seen is not None and optics is not None:
                 assert nodes.pupil_light is not None
                 assert nodes.image_light is not None
                 # The gradient in a PSF is the correlation of the object with the images' gradient, where the
                 # PSF has pixels.
-                in_psfs = plan.back((seen * spectra).sum(0).flatten(0, 2), slice(0, plan.size))
+                product = seen * spectra
+                product = product.sum(0) if objects > 1 else product[0]
+                in_psfs = plan.back(product.flatten(0, 2), slice(0, plan.size), conjugate=True)
                 gradient = intensity_gradient(optics, nodes.pupil_light, nodes.image_light, in_psfs, count)
                 in_coefficients[some, rows] = gradient.reshape(in_coefficients[some, rows].shape)
         if total is not None:
-            plan.add_patches(in_canvas, torch.fft.irfft2(total, s=(plan.length, plan.length)), rows)
+            plan.add_patches(in_canvas, plan.back(total, slice(None), conjugate=True), rows)
     return in_canvas if in_object else None, in_coefficients
 
 

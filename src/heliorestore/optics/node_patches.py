@@ -21,6 +21,9 @@ class NodePatches:
 
     A node turns a patch of `length` object pixels into 2 `step` image pixels, beginning `step` before the
     node. `between` is called before each batch of rows; what it raises ends the work.
+
+    Spectra are (..., kx, ky): an FFT along the last axis, in which memory is contiguous, takes half the time
+    of one along another, and so does a product of spectra that are stored alike.
     """
 
     shape: tuple[int, int]
@@ -82,10 +85,9 @@ class NodePatches:
         return canvas[..., self.step : self.step + rows, self.step : self.step + columns]
 
     def spectra(self, canvas: torch.Tensor, rows: slice) -> torch.Tensor:
-        """Transforms (object, gy, gx, ky, kx) of the patches of some rows of nodes."""
+        """Transforms (object, gy, gx, kx, ky) of the patches of some rows of nodes."""
         patches = canvas.unfold(-2, self.length, self.step).unfold(-2, self.length, self.step)[:, rows]
-        spectra: torch.Tensor = torch.fft.rfft2(patches)
-        return spectra
+        return self.transform(patches)
 
     def add_patches(self, canvas: torch.Tensor, patches: torch.Tensor, rows: slice) -> None:
         """Add patches (object, gy, gx, y, x) back where `spectra` took them from: its adjoint."""
@@ -142,21 +144,25 @@ class NodePatches:
 
     # -- transforms that skip what is known to be zero or will be cut off ------------------------------------
 
-    def transform(self, images: torch.Tensor, before: int = 0) -> torch.Tensor:
-        """Transforms of patches that hold images (..., m, m) in their corner, or `before` pixels from it."""
-        n = self.length
-        if before:
-            images = torch.nn.functional.pad(images, (before, 0))
-        rows = torch.fft.rfft(images, n, dim=-1)
-        # Padded only now: the rows of zeros need no transform along x.
-        if before:
-            rows = torch.nn.functional.pad(rows, (0, 0, before, 0))
-        spectra: torch.Tensor = torch.fft.fft(rows, n, dim=-2)
+    def transform(self, images: torch.Tensor, before: int = 0, *, conjugate: bool = False) -> torch.Tensor:
+        """Transforms of patches that hold images (..., m, m) in their corner, or `before` pixels from it; or
+        their complex conjugates, which cost nothing more.
+        """
+        n, m = self.length, images.shape[-1]
+        rows = torch.fft.rfft(torch.nn.functional.pad(images, (before, n - m - before)))
+        # Rows of zeros need no transform along x.
+        columns = rows.new_zeros(*rows.shape[:-2], rows.shape[-1], n)
+        columns[..., before : before + m] = (rows.conj() if conjugate else rows).mT
+        spectra: torch.Tensor = (
+            torch.fft.ifft(columns, norm="forward") if conjugate else torch.fft.fft(columns)
+        )
         return spectra
 
-    def back(self, spectra: torch.Tensor, kept: slice) -> torch.Tensor:
-        """The pixels `kept`, along y and x, of patches with these transforms."""
+    def back(self, spectra: torch.Tensor, kept: slice, *, conjugate: bool = False) -> torch.Tensor:
+        """The pixels `kept`, along y and x, of patches with these transforms or their complex conjugates."""
         # Along y first: rows that are cut off need no transform along x.
-        rows = torch.fft.ifft(spectra, dim=-2)[..., kept, :]
-        patches: torch.Tensor = torch.fft.irfft(rows, self.length, dim=-1)[..., kept]
+        columns = torch.fft.fft(spectra, norm="forward") if conjugate else torch.fft.ifft(spectra)
+        columns = columns[..., kept]
+        rows = (columns.conj() if conjugate else columns).mT
+        patches: torch.Tensor = torch.fft.irfft(rows, self.length)[..., kept]
         return patches
