@@ -22,7 +22,7 @@ from heliorestore.methods.base import replay, settings_of, stream
 from heliorestore.methods.blind.air import usual_r0_cm
 from heliorestore.methods.blind.field_fit import FieldFit
 from heliorestore.methods.blind.forward import Flow
-from heliorestore.methods.blind.object_solver import Knobs, solve_objects
+from heliorestore.methods.blind.object_solver import Knobs, objects_and_rest, solve_objects
 from heliorestore.methods.blind.refinement import (
     FlowProblem,
     begin,
@@ -502,6 +502,24 @@ def test_flow_products_are_symmetric(problem, case):
     gamma = torch.ones(1)[:, None, None, None]
     left, right = (transfers.normal(one, gamma) * other).sum(), (one * transfers.normal(other, gamma)).sum()
     assert float(left) == pytest.approx(float(right), rel=1e-3)
+    energy = transfers.energy(one, gamma)
+    assert float(energy) == pytest.approx(float((one * transfers.normal(one, gamma)).sum()), rel=1e-4)
+
+
+def test_a_step_knows_the_residuals_that_it_leaves_without_another_pass(problem, case, monkeypatch):
+    passes, apply, adjoint = [], FilterFlow.apply, FilterFlow.adjoint
+    monkeypatch.setattr(FilterFlow, "apply", lambda *given: passes.append("apply") or apply(*given))
+    monkeypatch.setattr(FilterFlow, "adjoint", lambda *given: passes.append("adjoint") or adjoint(*given))
+    flow, start = problem.flow, problem.flow.surround(problem.flow.observation.mean)
+    transfers = flow.transfers(case.modes)
+    objects, left = objects_and_rest(transfers, start, knobs(), 1)
+    assert sorted(passes) == ["adjoint", "apply", "apply"]
+    for number, (_, residual) in enumerate(transfers.residuals(flow.sharp(objects, knobs()))):
+        torch.testing.assert_close(left[number], residual, rtol=1e-3, atol=2e-6)
+    tight = replace(flow, memory_bytes=3e6).transfers(case.modes)
+    without, unknown = objects_and_rest(tight, start, knobs(), 1)
+    assert unknown is None
+    torch.testing.assert_close(without, objects, rtol=1e-3, atol=1e-5)
 
 
 def test_refining_lowers_the_residual(problem, case):

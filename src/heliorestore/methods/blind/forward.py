@@ -46,6 +46,9 @@ class Model(Protocol):
     def slope(self, objects: torch.Tensor, modes: torch.Tensor, images: torch.Tensor) -> torch.Tensor: ...
 
 
+Images = dict[int, torch.Tensor]
+"""What the model makes of an observation or leaves of it, (object, frame, y, x), by the number of a part."""
+
 # Of the optics of each object, the shape of the image, the distance of the nodes, and bytes that a gradient
 # may keep.
 MakeModel = Callable[[Sequence[Optics], tuple[int, int], int, float], Model]
@@ -298,18 +301,35 @@ class Transfers:
                 self._kept[number] = known
             yield part, model, known
 
-    def residuals(self, objects: torch.Tensor) -> Iterator[tuple[Part, torch.Tensor]]:
-        """Model minus frames (object, frame, y, x), 0 where a pixel is bad, of one part after the other."""
-        objects = self.flow.blurred(objects)
-        for part, model, known in self.parts():
-            pixels = self.flow.observation.read(part.frames, *part.pixels)
-            yield part, pixels.masked(model.apply(objects[:, *part.seen], known) - pixels.images)
+    def residuals(
+        self, objects: torch.Tensor, left: Images | None = None
+    ) -> Iterator[tuple[Part, torch.Tensor]]:
+        """Model minus frames (object, frame, y, x), 0 where a pixel is bad, of one part after the other;
+        `left` has them if they are known.
+        """
+        return ((part, residual) for part, _, _, residual in self._residuals(objects, left))
 
-    def compared(self, objects: torch.Tensor, noise: Noise, weights: torch.Tensor) -> Compared:
+    def _residuals(
+        self, objects: torch.Tensor, left: Images | None
+    ) -> Iterator[tuple[Part, Model, Any, torch.Tensor]]:
+        """`residuals` with the model of each part and its transfer functions."""
+        objects = self.flow.blurred(objects)
+        for number, (part, model, known) in enumerate(self.parts()):
+            if left is not None:
+                yield part, model, known, left[number]
+                continue
+            pixels = self.flow.observation.read(part.frames, *part.pixels)
+            residual = pixels.masked(model.apply(objects[:, *part.seen], known) - pixels.images)
+            yield part, model, known, residual
+
+    def compared(
+        self, objects: torch.Tensor, noise: Noise, weights: torch.Tensor, left: Images | None = None
+    ) -> Compared:
         """What the model of filtered objects leaves of the data, and the slope of sum w |r|^2 / 2N in the
         modes, w (object), with the smooth error of the flux taken off.
 
-        That is measured in whole frames, so that tiles give what the undivided field gives.
+        That is measured in whole frames, so that tiles give what the undivided field gives. `left` has the
+        residuals, if they are known.
         """
         flow, observation = self.flow, self.flow.observation
         sharp = flow.blurred(objects)
@@ -317,12 +337,10 @@ class Transfers:
         power, smooth = objects.new_zeros(len(objects), BINS), objects.new_zeros(len(objects))
         pieces: list[tuple[Part, Model]] = []
         whole = objects.new_zeros(0)
-        for part, model, known in self.parts():
+        for part, model, _, residual in self._residuals(objects, left):
             if not pieces:
                 count = part.frames.stop - part.frames.start
                 whole = objects.new_zeros(observation.objects, count, *observation.shape)
-            pixels = observation.read(part.frames, *part.pixels)
-            residual = pixels.masked(model.apply(sharp[:, *part.seen], known) - pixels.images)
             whole[:, :, *part.pixels] = residual
             pieces.append((part, model))
             if len(pieces) < math.prod(flow.layout.tiles):
@@ -344,10 +362,10 @@ class Transfers:
         frames = observation.frames
         return Compared(squares, power / frames, (smooth / frames).sqrt(), in_modes)
 
-    def squares(self, objects: torch.Tensor) -> torch.Tensor:
-        """Sum over the frames of the squared residuals (object, y, x)."""
+    def squares(self, objects: torch.Tensor, left: Images | None = None) -> torch.Tensor:
+        """Sum over the frames of the squared residuals (object, y, x); `left` has them if they are known."""
         total = torch.zeros_like(self.flow.observation.mean)
-        for part, residual in self.residuals(objects):
+        for part, residual in self.residuals(objects, left):
             total[:, *part.pixels] += residual.square().sum(1)
         return total
 
@@ -368,12 +386,27 @@ class Transfers:
             total[:, *part.seen] += model.adjoint(images if good is None else images * good, known)
         return self.flow.shared(self.flow.blurred(total))
 
-    def back(self, objects: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
-        """Sum over frames of F^T gamma (d - F o): where the objects should go."""
+    def energy(self, objects: torch.Tensor, gamma: torch.Tensor, made: Images | None = None) -> torch.Tensor:
+        """The product (object, 1, 1) of objects with `normal` of them, sum gamma (F o)^2, for half its work;
+        `made` is filled with F o.
+        """
+        total, objects = objects.new_zeros(len(objects), 1, 1), self.flow.blurred(objects)
+        for number, (part, model, known) in enumerate(self.parts()):
+            images = model.apply(objects[:, *part.seen], known)
+            good = self.flow.observation.good(part.frames, *part.pixels)
+            images = images if good is None else images * good
+            total += (images.square().sum((-2, -1), keepdim=True) * gamma).sum(1)
+            if made is not None:
+                made[number] = images
+        return self.flow.shared(total)
+
+    def back(self, objects: torch.Tensor, gamma: torch.Tensor, left: Images | None = None) -> torch.Tensor:
+        """Sum over frames of F^T gamma (d - F o): where the objects should go; `left` is filled with
+        F o - d.
+        """
         total = torch.zeros_like(objects)
-        blurred = self.flow.blurred(objects)
-        for part, model, known in self.parts():
-            pixels = self.flow.observation.read(part.frames, *part.pixels)
-            missing = pixels.masked(pixels.images - model.apply(blurred[:, *part.seen], known))
-            total[:, *part.seen] += model.adjoint(missing * gamma, known)
+        for number, (part, model, known, residual) in enumerate(self._residuals(objects, None)):
+            total[:, *part.seen] -= model.adjoint(residual * gamma, known)
+            if left is not None:
+                left[number] = residual
         return self.flow.shared(self.flow.blurred(total))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from heliorestore.methods.blind.forward import Transfers
+from heliorestore.methods.blind.forward import Images, Transfers
 from heliorestore.optics.filters import filtered, frequency
 from heliorestore.optics.penalties import Kind, Operator, penalty
 from heliorestore.optics.psf import Optics, otf, psf
@@ -61,11 +61,22 @@ def solve_objects(transfers: Transfers, objects: torch.Tensor, knobs: Knobs, ite
     the modes known nothing couples the objects: each has steps of its own, and their weights cancel. Where
     all are one, the sum is over them too, with equal weights.
     """
+    return objects_and_rest(transfers, objects, knobs, iterations)[0]
+
+
+def objects_and_rest(
+    transfers: Transfers, objects: torch.Tensor, knobs: Knobs, iterations: int
+) -> tuple[torch.Tensor, Images | None]:
+    """`solve_objects`, and the residuals that its objects leave, where a single step knows them and there is
+    room.
+    """
     with torch.no_grad():
         equations = _equations(transfers, objects, knobs)
         sharp = transfers.flow.sharp(objects, knobs)
-        missing = transfers.back(sharp, equations.gamma)
-        return _solved(equations, objects, -equations.regularised(objects, sharp, -missing), iterations)
+        left: Images | None = {} if iterations == 1 and transfers.flow.layout.all_kept else None
+        missing = transfers.back(sharp, equations.gamma, left)
+        residual = -equations.regularised(objects, sharp, -missing)
+        return _solved(equations, objects, residual, iterations, left), left
 
 
 def change_of_objects(
@@ -101,6 +112,13 @@ class _Equations:
         held = self.half_gradient(sharp) - lost
         return self.transfers.flow.sharp(data + weight * held, self.knobs) + weight * lost
 
+    def curvature(self, x: torch.Tensor, made: Images | None) -> torch.Tensor:
+        """The product (object, 1, 1) of x with the left side for it; `made` is filled with F H x."""
+        sharp, weight = self.transfers.flow.sharp(x, self.knobs), self.knobs.lambda_object
+        lost = (x - sharp) * self.gamma[..., 0]
+        held = _dot(sharp, self.half_gradient(sharp) - lost) + _dot(x, lost)
+        return self.transfers.energy(sharp, self.gamma, made) + weight * held
+
 
 def _equations(transfers: Transfers, objects: torch.Tensor, knobs: Knobs) -> _Equations:
     """The equations with a penalty that is linear around these objects."""
@@ -112,23 +130,37 @@ def _equations(transfers: Transfers, objects: torch.Tensor, knobs: Knobs) -> _Eq
 
 
 def _solved(
-    equations: _Equations, objects: torch.Tensor, residual: torch.Tensor, iterations: int
+    equations: _Equations,
+    objects: torch.Tensor,
+    residual: torch.Tensor,
+    iterations: int,
+    left: Images | None = None,
 ) -> torch.Tensor:
-    """Objects after steps of conjugate gradients from those that leave this residual."""
+    """Objects after steps of conjugate gradients from those that leave this residual of the equations.
+
+    `left`, what they leave of the data before a single step, becomes what they leave after it.
+    """
     transfers, knobs = equations.transfers, equations.knobs
     inverse = preconditioner(transfers, knobs)
     prepared = filtered(residual, inverse, "periodic")
     direction, product = prepared, _dot(residual, prepared)
-    for _ in range(iterations):
+    tiny = torch.finfo(product.dtype).tiny  # an object that is solved for exactly has nothing left to divide
+    for further in reversed(range(iterations)):
+        if not further:  # nobody asks where the last one leads
+            made: Images | None = None if left is None else {}
+            size = product / equations.curvature(direction, made).clamp(min=tiny)
+            for number, images in (made or {}).items():
+                assert left is not None
+                left[number].add_(images.mul_(size[..., None]))
+            return objects + size * direction
         sharp = transfers.flow.sharp(direction, knobs)
         image = equations.regularised(direction, sharp, transfers.normal(sharp, equations.gamma))
-        # An object that is solved for exactly has nothing left to divide.
-        size = product / _dot(direction, image).clamp(min=torch.finfo(product.dtype).tiny)
+        size = product / _dot(direction, image).clamp(min=tiny)
         objects = objects + size * direction
         residual = residual - size * image
         prepared = filtered(residual, inverse, "periodic")
         following = _dot(residual, prepared)
-        direction = prepared + following / product.clamp(min=torch.finfo(product.dtype).tiny) * direction
+        direction = prepared + following / product.clamp(min=tiny) * direction
         product = following
     return objects
 

@@ -57,6 +57,11 @@ class Layout:
     spare: bool = False
 
     @property
+    def all_kept(self) -> bool:
+        """Whether all transfer functions stay: then there is room for residuals, a tenth as large."""
+        return self.kept >= self.count
+
+    @property
     def tiles(self) -> tuple[int, int]:
         """Numbers of tiles along y and x."""
         rows, columns = (len(_cuts(n, self.step, self.side)) for n in self.shape)
@@ -139,7 +144,8 @@ def working_bytes(layout: Layout, objects: int, optics: int) -> float:
         1 + _LIGHT * layout.psf**2 / (NodePatches(layout.shape, layout.step, layout.psf, 1).length ** 2 / 2)
     )
     gradient = light if light <= layout.gradient_bytes else 0.0
-    return layout.kept * transfers + images + max(made_again, gradient)
+    residuals = 8.0 * objects * layout.frames * math.prod(layout.shape) if layout.all_kept else 0.0
+    return layout.kept * transfers + images + residuals + max(made_again, gradient)
 
 
 def _largest_part(layout: Layout, objects: int, optics: int) -> tuple[float, float]:

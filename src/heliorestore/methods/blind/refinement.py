@@ -17,10 +17,10 @@ import torch
 
 from heliorestore.burst import FloatArray
 from heliorestore.methods.blind.air import Air, Fitted, Nodes, expected_air, first_air, strengthened
-from heliorestore.methods.blind.forward import Flow, Transfers
+from heliorestore.methods.blind.forward import Flow, Images, Transfers
 from heliorestore.methods.blind.joint_loss import JointLoss
 from heliorestore.methods.blind.noise_model import Noise, measured_level
-from heliorestore.methods.blind.object_solver import Knobs, solve_objects
+from heliorestore.methods.blind.object_solver import Knobs, objects_and_rest
 from heliorestore.methods.blind.optimiser import MODE_ARRAYS, Moments, descend, fresh
 from heliorestore.methods.blind.patches import Patches
 from heliorestore.methods.blind.posterior import Posterior, make_posterior
@@ -231,7 +231,8 @@ def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[F
         modes, moments = descend(modes, gradient, moments, rates[:, None, None], second=_MEMORY)
         modes = centre_tilts(modes)
     transfers = problem.flow.transfers(problem.radian(modes))
-    objects = solve_objects(transfers, state.objects, knobs, _SOLVE if state.solved else _FIRST_SOLVE)
+    steps = _SOLVE if state.solved else _FIRST_SOLVE
+    objects, left = objects_and_rest(transfers, state.objects, knobs, steps)
     following = compared(
         problem,
         replace(
@@ -244,6 +245,7 @@ def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[F
         ),
         transfers,
         knobs,
+        left,
     )
     stands = _rms(following.noise) > _rms(state.noise) * (1 - _STALLED) and state.solved
     stalled = state.stalled + 1 if stands else 0
@@ -261,8 +263,8 @@ def object_step(problem: FlowProblem, state: FlowState, transfers: Transfers, kn
     The slope in the modes stays that of the objects before: with it `refine_step` goes on as if the knobs had
     been turned there.
     """
-    objects = solve_objects(transfers, state.objects, knobs, _SOLVE)
-    squares = transfers.squares(transfers.flow.sharp(objects, knobs))
+    objects, left = objects_and_rest(transfers, state.objects, knobs, _SOLVE)
+    squares = transfers.squares(transfers.flow.sharp(objects, knobs), left)
     return replace(
         state,
         objects=objects,
@@ -272,12 +274,14 @@ def object_step(problem: FlowProblem, state: FlowState, transfers: Transfers, kn
     )
 
 
-def compared(problem: FlowProblem, state: FlowState, transfers: Transfers, knobs: Knobs) -> FlowState:
-    """The state with what its model leaves of the data, and the slope of that: one pass for what is shown and
-    for the next step.
+def compared(
+    problem: FlowProblem, state: FlowState, transfers: Transfers, knobs: Knobs, left: Images | None = None
+) -> FlowState:
+    """The state with what its model leaves of the data (`left`, if that is known) and the slope of that: one
+    pass for what is shown and for the next step.
     """
     flow, observation = problem.flow, problem.flow.observation
-    found = transfers.compared(flow.sharp(state.objects, knobs), state.noise, knobs.weights)
+    found = transfers.compared(flow.sharp(state.objects, knobs), state.noise, knobs.weights, left)
     # Of as many residuals as there are frames the object takes one.
     lost = observation.frames / max(1, observation.frames - 1)
     measured = measured_level(found.power, state.noise.limits) * lost
