@@ -117,14 +117,17 @@ class FilterFlow:
         """PSFs (frame, gy, gx, y, x) of an object at the nodes."""
         return psf(self.optics[object_], modes, mode_axis=1)
 
-    def transfer(self, modes: torch.Tensor) -> Spectra:
-        """Transfer functions (frame, gy, gx, kx, ky) per distinct optics, for `apply` and `adjoint`."""
+    def transfer(self, modes: torch.Tensor, into: Spectra | None = None) -> Spectra:
+        """Transfer functions (frame, gy, gx, kx, ky) per distinct optics, for `apply` and `adjoint`; those of
+        as many other modes, `into`, are overwritten.
+        """
         coefficients = modes.detach().permute(0, 2, 3, 1)  # (frame, gy, gx, mode)
         spectra = []
-        for group in self._groups:
+        for number, group in enumerate(self._groups):
             plan = group.plan
             shape = (len(modes), *plan.grid, plan.length // 2 + 1, plan.length)
-            whole = torch.empty(shape, dtype=group.optics.modes.dtype.to_complex(), device=modes.device)
+            kind = group.optics.modes.dtype.to_complex()
+            whole = torch.empty(shape, dtype=kind, device=modes.device) if into is None else into[number]
             for rows in plan.row_batches():
                 for some in plan.frame_batches(len(modes)):
                     known = _nodes(plan, group.optics, coefficients[some, rows]).transfer

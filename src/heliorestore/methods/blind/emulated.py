@@ -213,7 +213,7 @@ class Emulated:
             images.append(torch.cat(parts))
         return torch.stack(images)
 
-    def transfer(self, modes: torch.Tensor) -> torch.Tensor:
+    def transfer(self, modes: torch.Tensor, into: torch.Tensor | None = None) -> torch.Tensor:
         """Nothing can be kept but the modes themselves."""
         return modes.detach()
 

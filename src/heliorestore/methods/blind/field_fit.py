@@ -74,6 +74,7 @@ class FieldFit:
     """
 
     _known: Transfers | None = None  # the model of the last state
+    _used: Transfers | None = None  # one that is no longer needed
 
     def __init__(
         self,
@@ -177,9 +178,13 @@ class FieldFit:
         if self.problem is not None and state.patches is not None:
             flow = add_patch_modes(self.flow, flow, self.problem.patches, state.patches.modes)
             self.problem = replace(self.problem, spectra=None)  # room for transfer functions
-        if not (self._tried_again and self.flow.flow.layout.spare):
-            self._known = None
-        return refine_step(self.flow, flow, knobs)
+        if self._tried_again and self.flow.flow.layout.spare:
+            used, self._used = self._used, None
+        else:
+            used, self._known = self._known, None
+        flow, transfers = refine_step(self.flow, flow, knobs, used)
+        self._used = self._known
+        return flow, transfers
 
     def ended(self, state: FieldState, settings: SvMomfbdSettings, last: Snapshot) -> Snapshot:
         """The last snapshot of a run with what only its end has: the standard error of its images, and what

@@ -34,13 +34,14 @@ class Model(Protocol):
     Images (object, frame, y, x) are made of objects (object, y, x), which reach beyond the image by the
     margins of the PSFs (the model's borders are "given"), and of modes (frame, mode, gy, gx) in radian at the
     nodes. A call is differentiable in both. `transfer` gives what can be kept while the modes stay as they
-    are, whatever that is; `apply` makes images with it, and `adjoint` is the transpose of `apply`, summed
-    over the frames (of a model that is not linear in the objects: of its slope). A model must be local,
-    images seeing no further than the margins, for tiles to be what the whole field is.
+    are, whatever that is, in the memory of an earlier one, `into`, if that is no longer needed; `apply` makes
+    images with it, and `adjoint` is the transpose of `apply`, summed over the frames (of a model that is not
+    linear in the objects: of its slope). A model must be local, images seeing no further than the margins,
+    for tiles to be what the whole field is.
     """
 
     def __call__(self, objects: torch.Tensor, modes: torch.Tensor) -> torch.Tensor: ...
-    def transfer(self, modes: torch.Tensor) -> Any: ...
+    def transfer(self, modes: torch.Tensor, into: Any = None) -> Any: ...
     def apply(self, objects: torch.Tensor, transfer: Any) -> torch.Tensor: ...
     def adjoint(self, images: torch.Tensor, transfer: Any) -> torch.Tensor: ...
     def slope(self, objects: torch.Tensor, modes: torch.Tensor, images: torch.Tensor) -> torch.Tensor: ...
@@ -181,9 +182,9 @@ class Flow:
             for shape in dict.fromkeys(part.shape for part in self.layout.parts())
         }
 
-    def transfers(self, modes: torch.Tensor) -> Transfers:
-        """The model with these modes."""
-        return Transfers(self, modes)
+    def transfers(self, modes: torch.Tensor, used: Transfers | None = None) -> Transfers:
+        """The model with these modes; that of `used` is no longer needed, and its memory is used again."""
+        return Transfers(self, modes, used)
 
     def given(self, wavefronts: Wavefronts) -> Flow:
         """The same model in other air; what does not depend on the air is kept."""
@@ -280,9 +281,11 @@ class Transfers:
     is too small.
     """
 
-    def __init__(self, flow: Flow, modes: torch.Tensor) -> None:
+    def __init__(self, flow: Flow, modes: torch.Tensor, used: Transfers | None = None) -> None:
         self.flow, self.modes = flow, modes
         self._kept: dict[int, Any] = {}
+        # Memory that is new to the process costs as much as what is computed into it.
+        self._free: dict[int, Any] = {} if used is None else used._kept
 
     def given(self, flow: Flow) -> Transfers:
         """The same modes in a model that differs in its air alone; what is kept of them is shared."""
@@ -296,7 +299,8 @@ class Transfers:
             model = self.flow.models[part.shape]
             known = self._kept.get(number)
             if known is None:
-                known = model.transfer(self.modes[part.frames, :, *part.nodes])
+                own = self.modes[part.frames, :, *part.nodes]
+                known = model.transfer(own, self._free.pop(number, None))
             if number < self.flow.layout.kept:
                 self._kept[number] = known
             yield part, model, known

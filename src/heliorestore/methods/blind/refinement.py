@@ -85,7 +85,7 @@ class FlowProblem:
             lambda air: replace(self, flow=self.flow.given(air.applied(self.wavefronts)))
         )
 
-    def model(self, state: FlowState, known: Transfers | None = None) -> Transfers:
+    def model(self, state: FlowState, known: Transfers | None) -> Transfers:
         """The model with a state's modes and air; `known` is one that may have these modes."""
         flow, radian = self.given(state.air).flow, self.radian(state.modes)
         if known is not None and torch.equal(known.modes, radian):
@@ -214,9 +214,11 @@ def add_patch_modes(
     return replace(state, modes=found, mode_moments=fresh(found), solved=False)
 
 
-def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[FlowState, Transfers]:
+def refine_step(
+    problem: FlowProblem, state: FlowState, knobs: Knobs, used: Transfers | None = None
+) -> tuple[FlowState, Transfers]:
     """Solve for the objects; from the second time on the modes take a step first. With the state comes the
-    model with its modes, to measure it by.
+    model with its modes, to measure it by; the memory of one that is no longer needed can be used for it.
     """
     modes, moments = state.modes, state.mode_moments
     problem = problem.given(state.air)
@@ -230,7 +232,7 @@ def refine_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[F
         rates = rates * (1 - state.air.unknown).clamp(min=0).sqrt().clamp(min=_SLOWEST)
         modes, moments = descend(modes, gradient, moments, rates[:, None, None], second=_MEMORY)
         modes = centre_tilts(modes)
-    transfers = problem.flow.transfers(problem.radian(modes))
+    transfers = problem.flow.transfers(problem.radian(modes), used)
     steps = _SOLVE if state.solved else _FIRST_SOLVE
     objects, left = objects_and_rest(transfers, state.objects, knobs, steps)
     following = compared(
