@@ -151,7 +151,8 @@ class NodePatches:
         n, m = self.length, images.shape[-1]
         rows = torch.fft.rfft(torch.nn.functional.pad(images, (before, n - m - before)))
         # Rows of zeros need no transform along x.
-        columns = rows.new_zeros(*rows.shape[:-2], rows.shape[-1], n)
+        columns = rows.new_empty(*rows.shape[:-2], rows.shape[-1], n)
+        columns[..., :before] = columns[..., before + m :] = 0
         columns[..., before : before + m] = (rows.conj() if conjugate else rows).mT
         spectra: torch.Tensor = (
             torch.fft.ifft(columns, norm="forward") if conjugate else torch.fft.fft(columns)

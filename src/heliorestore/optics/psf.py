@@ -236,7 +236,8 @@ def _light(optics: Optics, phase: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     # First the rows of the box, then all columns: half the work of a padded fft2. Columns are contiguous in
     # memory, which halves it again.
     rows = torch.fft.fft(pupil_light, optics.field)
-    columns = rows.new_zeros(len(rows), optics.field, optics.field)
+    columns = rows.new_empty(len(rows), optics.field, optics.field)
+    columns[..., optics.side :] = 0
     columns[..., : optics.side] = rows.mT
     return pupil_light, torch.fft.fft(columns).mT
 
