@@ -17,10 +17,11 @@ import torch
 from qtpy.QtGui import QOpenGLContext
 from vispy.gloo.glir import GlirParser
 
+from heliorestore.fits.reader import read
 from heliorestore.plugin.launch import dock, process_events, wait
-from heliorestore.plugin.npe2.readers import load_layers
 from heliorestore.plugin.runs import autosave
 from heliorestore.plugin.viewer.comparison import How
+from heliorestore.plugin.viewer.layers import burst_layers
 from heliorestore.samples import sample_path
 
 SMALL = {"modes": 6, "psf": 32, "patch": 32, "patch_iterations": 2, "iterations": 4, "stop_early": False}
@@ -43,10 +44,11 @@ def _watch_contexts() -> None:
 
 
 def opened(**settings: Any) -> tuple[Any, Any]:
-    """A window with the small burst and the panel SV-MOMFBD."""
+    """A window with a part of the small burst and the panel SV-MOMFBD."""
     viewer = napari.Viewer()
     viewer.window.resize(900, 700)
-    panel = dock(viewer, load_layers([sample_path("small_burst.fits")]), "sv-momfbd")
+    burst = read(sample_path("small_burst.fits")).select(objects=slice(0, 1), frames=slice(0, 4))
+    panel = dock(viewer, burst_layers(burst, "sun"), "sv-momfbd")
     wait(lambda: panel.form is not None, "the form")
     for name, value in (SMALL | settings).items():
         panel.form.fields[name].set(value)
