@@ -28,6 +28,7 @@ _FREE = 36  # adaptive optics do not reach the modes from here on: their strengt
 _WITNESSES = 65  # up to here: finer ones fill with what the model leaves out
 _USUAL_R0_CM = 8.0  # at 500 nm
 _EXPECTED_SPREAD = 0.5  # of ln q where nothing is known: a factor 1.35 of r0
+_DOUBT = 0.2  # of S, the square that noise alone gives a mode
 _LEAST, _LARGEST = 0.3, 30.0  # of q at once
 
 
@@ -137,13 +138,15 @@ def usual_r0_cm(instrument: KnownInstrument) -> float:
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """What the first `count` modes of a fit come to: mean squares (mode) of the whitened modes over so many
-    frames, and `Nodes.left` (3, mode).
+    frames, and `Nodes.left` (3, mode). While they are `growing` they can only say that r0 is smaller than
+    believed.
     """
 
     squares: torch.Tensor
     left: torch.Tensor
     frames: int
     count: int
+    growing: bool = False
 
 
 def strengthened(air: Air, fitted: Fitted, expected: Expected, *, power: float, most: float) -> Air:
@@ -161,12 +164,14 @@ def strengthened(air: Air, fitted: Fitted, expected: Expected, *, power: float, 
         groups.append(slice(_FREE, count))
     for group in groups:
         some = slice(group.start, max(group.start + 1, min(group.stop, fitted.count, _WITNESSES)))
-        strength, known = _strength(squares[some], fitted.left[:, some])
+        strength, known = _strength(squares[some], fitted.left[:, some], fitted.frames)
         drawn, spread, step = 0.0, _EXPECTED_SPREAD, power
         if group is groups[-1]:
             drawn, spread = 5 / 3 * math.log(expected.d_over_r0 / air.d_over_r0), expected.spread
             step = power if spread else 0.5  # sigma goes with the root of q
-        worth = known * fitted.frames * spread**2
+            if fitted.growing and spread:
+                strength, drawn = max(strength, 1.0), 0.0
+        worth = known * spread**2
         change = (worth * math.log(strength) + drawn) / (worth + 1)
         ratio[group] = min(max(math.exp(step * change), 1 / most), most)
     # In a new prior the data leave as much as their curvature says.
@@ -180,9 +185,21 @@ def strengthened(air: Air, fitted: Fitted, expected: Expected, *, power: float, 
     )
 
 
-def _strength(squares: torch.Tensor, left: torch.Tensor) -> tuple[float, float]:
+def response(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """The factor by which fitted modes (mode), in radian, follow a prior in which the data leave `after` of
+    their variance instead of `before`.
+
+    Between 0 and what the data say they stand at 1 - V. To move them with their prior, instead of waiting
+    until the fit does, is what lets r0 converge in tens of iterations (parameter-expanded EM; Liu, Rubin &
+    Wu 1998).
+    """
+    now, then = ((1 - left).clamp(min=1e-3) for left in (after, before))
+    return (now / then).clamp(0.5, 2)
+
+
+def _strength(squares: torch.Tensor, left: torch.Tensor, frames: int) -> tuple[float, float]:
     """The q of modes with these squares (mode), E[m^2] = q G + S, each weighted by how much it scatters; and
-    how well ln q is known, as an inverse variance, were the squares those of one frame.
+    how well ln q is known, as an inverse variance.
     """
     _, through, noise = left
     q = 1.0
@@ -191,7 +208,10 @@ def _strength(squares: torch.Tensor, left: torch.Tensor) -> tuple[float, float]:
         found = float((weights * (squares - noise)).sum() / (weights * through).sum())
         q = min(max(found, _LEAST), _LARGEST)
     # as it would be if the belief were right: a q that noise made large would vouch for itself
-    return q, float((through / (through + noise)).square().sum()) / 2
+    weights = through / (through + noise).square()
+    drawn = 2 / (frames * float((weights * through).sum()))
+    believed = _DOUBT * float((weights * noise).sum() / (weights * through).sum())
+    return q, 1 / (drawn + believed**2)
 
 
 def orders(count: int) -> list[slice]:

@@ -16,6 +16,7 @@ from heliorestore.methods.blind.field_plan import plan_field
 from heliorestore.methods.blind.field_settings import SvMomfbdSettings
 from heliorestore.methods.blind.forward import Flow, MakeModel, Transfers, filter_flow
 from heliorestore.methods.blind.image_error import image_error
+from heliorestore.methods.blind.measured import Measured, measure
 from heliorestore.methods.blind.object_solver import Knobs
 from heliorestore.methods.blind.patch_fit import (
     PatchProblem,
@@ -30,12 +31,10 @@ from heliorestore.methods.blind.patch_fit import (
 from heliorestore.methods.blind.refinement import (
     Earlier,
     FlowState,
-    Measured,
     add_patch_modes,
     begin,
     joint_step,
     make_flow_problem,
-    measure,
     object_step,
     refine_step,
     turned,
@@ -285,10 +284,11 @@ class FieldFit:
             return StopReason.DONE
         if not settings.stop_early or settings.at_once:
             return None
+        if self.flow.posterior is not None and not state.flow.settled:
+            return None  # noisy frames are explained by many kinds of air
         if bool((state.flow.noise.level <= self.observation.sigmas.square()).all()):
             return StopReason.NOISE
-        still = state.flow.stalled >= 3 and (state.flow.settled or self.flow.posterior is None)
-        return StopReason.CONVERGED if still else None
+        return StopReason.CONVERGED if state.flow.stalled >= 3 else None
 
 
 def _model(

@@ -37,6 +37,11 @@ class Noise:
     level: torch.Tensor
     limits: torch.Tensor
 
+    @property
+    def rms(self) -> float:
+        """Of the level, over the objects."""
+        return float(self.level.mean().sqrt())
+
     def at(self, frequencies: torch.Tensor) -> torch.Tensor:
         """N (object, ...) at frequencies (...)."""
         level, limits = (part.reshape(-1, *[1] * frequencies.ndim) for part in (self.level, self.limits))

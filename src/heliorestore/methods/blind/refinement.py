@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from heliorestore.burst import FloatArray
-from heliorestore.methods.blind.air import Air, Fitted, Nodes, expected_air, first_air, strengthened
+from heliorestore.methods.blind.air import Air, Fitted, Nodes, expected_air, first_air, response, strengthened
 from heliorestore.methods.blind.forward import Flow, Images, Transfers
 from heliorestore.methods.blind.joint_loss import JointLoss
 from heliorestore.methods.blind.noise_model import Noise, measured_level
@@ -26,7 +26,7 @@ from heliorestore.methods.blind.patches import Patches
 from heliorestore.methods.blind.posterior import Posterior, make_posterior
 from heliorestore.methods.blind.wavefronts import Wavefronts, centre_tilts
 from heliorestore.optics.convolve import node_grid
-from heliorestore.optics.penalties import penalty, roughness
+from heliorestore.optics.penalties import roughness
 from heliorestore.optics.pupil import cutoff
 
 # conjugate-gradient steps: from the average, and from the last iteration's objects
@@ -40,9 +40,10 @@ _OBJECT_ARRAYS = 48
 # did not have grow: until then they do not count.
 _LOOK, _GROWN = 5, 10
 # The first step takes what the patches say at its word; later ones are small, as modes follow with a delay.
-_FIRST_STEP, _STEP = (0.5, 4.0), (0.25, 1.5)
+_FIRST_STEP, _STEP = (0.5, 4.0), (0.5, 1.5)
 _FOLLOWED = 25  # iterations after which modes have followed what the first look said
-_SETTLED = 0.02  # relative change of r0 between two looks below which the air stands still
+# The air stands still when r0 changes by less than this fraction from one look to the next, twice.
+_SETTLED, _ALIKE = 0.02, 2
 _SLOWEST = 0.02  # of the rate, at which modes move of which nothing is known
 _STALLED = 0.005  # noise that falls by less than this fraction of its rms stands still
 
@@ -115,8 +116,8 @@ class FlowState:
     `slope` is the gradient of half the squared residuals, weighted as the noise says, in the modes in radian,
     `squares` (object, y, x) their sum over the frames and `residual` their rms, both without weights; `flux`
     (object) is the rms of the smooth flux error. `stalled` says for how many iterations the noise has not
-    fallen, `settled` whether the air stands still, `solved` whether the objects were ever solved for, and
-    `solved_with` with which knobs they were last.
+    fallen, `looks_alike` in how many looks at the air it stood still, `solved` whether the objects were ever
+    solved for, and `solved_with` with which knobs they were last.
     """
 
     objects: torch.Tensor
@@ -131,8 +132,12 @@ class FlowState:
     residual: float = float("inf")
     stalled: int = 0
     solved: bool = False
-    settled: bool = False
+    looks_alike: int = 0
     solved_with: tuple[float, ...] | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.looks_alike >= _ALIKE
 
 
 def flow_state_bytes(burst_shape: tuple[int, int, int, int], modes: int, step: int, psf: int) -> float:
@@ -144,17 +149,6 @@ def flow_state_bytes(burst_shape: tuple[int, int, int, int], modes: int, step: i
     return 4.0 * (
         _OBJECT_ARRAYS * objects * (rows + psf) * (columns + psf) + MODE_ARRAYS * frames * modes * nodes
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What a state shows: filtered images (object, y, x), the losses by term, and the residual (object, y, x)
-    where it has one.
-    """
-
-    images: torch.Tensor
-    losses: dict[str, float]
-    residual: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -249,7 +243,7 @@ def refine_step(
         knobs,
         left,
     )
-    stands = _rms(following.noise) > _rms(state.noise) * (1 - _STALLED) and state.solved
+    stands = following.noise.rms > state.noise.rms * (1 - _STALLED) and state.solved
     stalled = state.stalled + 1 if stands else 0
     return learned(problem, replace(following, stalled=stalled)), transfers
 
@@ -305,30 +299,28 @@ def learned(problem: FlowProblem, state: FlowState) -> FlowState:
     if problem.posterior is None or done % _LOOK:
         return state
     left = problem.posterior.left(problem.radian(state.modes), problem.wavefronts, state.air, state.noise)
-    air = replace(state.air, unknown=left[0].to(state.air.unknown).clamp(max=1))
+    air = before = replace(state.air, unknown=left[0].to(state.air.unknown).clamp(max=1))
     # Modes that were never fitted say nothing of their strength.
     if done >= _GROWN or (done == 0 and bool(state.modes.any())):
         power, most = _STEP if done else _FIRST_STEP
         count = problem.fitted if done <= _GROWN else len(air.sigmas)
         squares = state.modes.square().mean((0, 2, 3))
-        fitted = Fitted(squares, left, problem.flow.observation.frames, count)
+        fitted = Fitted(squares, left, problem.flow.observation.frames, count, growing=done <= _GROWN)
         expected = expected_air(problem.wavefronts, problem.known_r0_cm)
         air = strengthened(air, fitted, expected, power=power, most=most)
     ratio = (air.sigmas / state.air.sigmas)[:, None, None]
+    grown = response(before.unknown, air.unknown)[:, None, None]
     moments = state.mode_moments
-    settled = done >= _FOLLOWED and abs(air.d_over_r0 / state.air.d_over_r0 - 1) < _SETTLED
+    stands = done >= _FOLLOWED and abs(air.d_over_r0 / state.air.d_over_r0 - 1) < _SETTLED
+    looks = state.looks_alike + 1 if stands else 0
     return replace(
         state,
         air=air,
-        modes=state.modes / ratio,
+        modes=state.modes * (grown / ratio),
         mode_moments=Moments(moments.first * ratio, moments.second * ratio**2, moments.steps),
-        stalled=state.stalled if settled else 0,
-        settled=settled,
+        stalled=state.stalled if looks else 0,
+        looks_alike=looks,
     )
-
-
-def _rms(noise: Noise) -> float:
-    return float(noise.level.mean().sqrt())
 
 
 def mode_gradient(problem: FlowProblem, state: FlowState, knobs: Knobs) -> torch.Tensor:
@@ -378,50 +370,3 @@ def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[Fl
         residual=(float(squares.sum()) / max(1.0, observation.values)) ** 0.5,
     )
     return following, transfers
-
-
-def measure(
-    problem: FlowProblem, state: FlowState, transfers: Transfers, knobs: Knobs, frame: int | None
-) -> Measured:
-    """Images, losses by term as in eq. 17, and the residual: its rms over the frames, or that of one frame as
-    it is. `transfers` is the model with the state's modes.
-    """
-    flow, observation = problem.flow, problem.flow.observation
-    with torch.no_grad():
-        sharp = flow.sharp(state.objects, knobs)
-        square, seen = state.squares, None
-        if frame in observation.selection.used:
-            number = observation.selection.used.index(frame)
-            seen = transfers.residual(sharp, number)
-        terms = _terms(problem, state, sharp, knobs)
-    count = observation.frames if observation.counts is None else observation.counts.clamp(min=1)
-    losses = {
-        "loss": sum(terms.values()),
-        **terms,
-        "residual": (float(square.sum()) / max(1.0, observation.values)) ** 0.5,
-        "fitted noise": _rms(state.noise),
-        "noise": float(observation.sigmas.square().mean().sqrt()),
-    }
-    return Measured(
-        sharp[(slice(None), *flow.inner)], losses, (square / count).sqrt() if seen is None else seen
-    )
-
-
-def _terms(problem: FlowProblem, state: FlowState, sharp: torch.Tensor, knobs: Knobs) -> dict[str, float]:
-    """The terms of the loss: those of eq. 17 or, in turns, with lambda_object once per object and with
-    differences of modes from node to node.
-    """
-    shape = problem.flow.observation.shape
-    radian = problem.radian(state.modes)
-    if knobs.at_once:
-        loss = JointLoss.of(problem.flow, knobs)
-        data = float((state.squares * loss.gamma[:, None, None]).sum())
-        return {"data": data, "object": loss.of_objects(sharp)[0], "modes": loss.of_modes(radian)[0]}
-    pixels = shape[0] * shape[1]
-    smooth, _ = penalty(sharp, knobs.regulariser, pixels, positive=knobs.positive)
-    rough, _ = roughness(radian)
-    return {
-        "data": float((state.squares * knobs.weights[:, None, None]).sum()) / pixels,
-        "object": knobs.lambda_object * float(smooth),
-        "modes": knobs.lambda_modes * rough / state.modes[0].numel(),
-    }
