@@ -3,8 +3,10 @@ in the environment.
 
 python benchmarks/peer_torchmfbd.py -o peer.json [--size 128] [--cases ao no-ao] [--strides 32 16]
 [--iterations 100 350]
+python benchmarks/peer_torchmfbd.py -o peer.txt --bursts FOLDER [--names A B] [--flux 0 0.02]
 
-It is given frames that are aligned by whole pixels, as our own methods align them.
+The second form takes the bursts that burst_set.py wrote and prints rows as photometry.py does. It is given
+frames that are aligned by whole pixels, as our own methods align them.
 """
 
 from __future__ import annotations
@@ -19,8 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from astropy.io import fits
+from burst_set import CASES as BURSTS
+from burst_set import error, file_name
 from momfbd import CASES, Table, compared, reobserved, simulated
 
+from heliorestore import read
+from heliorestore.instrument import KnownInstrument
 from heliorestore.prepare.observe import observe
 
 CONFIGURATION = {
@@ -60,7 +67,17 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=["ao", "no-ao"], choices=list(CASES))
     parser.add_argument("--strides", nargs="+", type=int, default=[32, 16])
     parser.add_argument("--iterations", nargs="+", type=int, default=[100, 350])
+    parser.add_argument("--bursts", type=Path, help="where burst_set.py wrote bursts, instead of --cases")
+    parser.add_argument("--names", nargs="+", default=list(BURSTS))
+    parser.add_argument("--flux", nargs="+", type=float, default=[0.0, 0.02])
     arguments = parser.parse_args()
+    if arguments.bursts:
+        with arguments.output.open("a") as file:
+            for name, flux in itertools.product(arguments.names, arguments.flux):
+                line = burst_row(arguments.bursts, name, flux)
+                print(line, flush=True)
+                print(line, file=file, flush=True)
+        return
     table = Table(arguments.output)
     for case in arguments.cases:
         simulation = simulated(case, arguments.size)
@@ -89,12 +106,43 @@ def main() -> None:
             )
 
 
-def restored(frames: torch.Tensor, stride: int, iterations: int) -> np.ndarray:
+def burst_row(folder: Path, name: str, flux: float, stride: int = 32, iterations: int = 350) -> str:
+    """NMSE, gain and seconds for a burst of burst_set.py, seen as it is or through the telescope: whichever
+    suits it better.
+    """
+    burst = read(folder / f"{file_name(name, flux)}.fits")
+    truth = fits.getdata(folder / f"{name}_truth.fits").squeeze()
+    instrument = burst.instruments[0].require()
+    frames = observe(burst, torch.device("cpu")).read().images[:1]
+    began = time.process_time()
+    image = restored(frames, stride, iterations, instrument)
+    seconds = time.process_time() - began
+    rows, columns = image.shape
+    nmse, gain = min(error(image, truth[:rows, :columns], seen) for seen in (None, instrument))
+    return f"| {name} | {flux:.1%} | {nmse:.4f} | {gain:.2f} | {seconds:.0f} |"
+
+
+def configured(instrument: KnownInstrument | None) -> dict[str, Any]:
+    """The settings of its example, for another instrument."""
+    made: dict[str, Any] = json.loads(json.dumps(CONFIGURATION))
+    if instrument is not None:
+        made["telescope"] = {
+            "diameter": 100 * instrument.diameter_m,
+            "central_obscuration": 100 * instrument.obscuration_m,
+        }
+        made["images"]["pix_size"] = instrument.pixel_arcsec
+        made["object1"]["wavelength"] = 10 * instrument.wavelength_nm
+    return made
+
+
+def restored(
+    frames: torch.Tensor, stride: int, iterations: int, instrument: KnownInstrument | None = None
+) -> np.ndarray:
     """The image (y, x) that its patches of 64 pixels make of frames (1, frame, y, x)."""
     import torchmfbd
 
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        json.dump(CONFIGURATION, file)  # JSON is YAML
+        json.dump(configured(instrument), file)  # JSON is YAML
         file.flush()
         solver = torchmfbd.Deconvolution(str(Path(file.name)))
     patchify = torchmfbd.Patchify4D()

@@ -14,6 +14,7 @@ from heliorestore.methods.blind.air import (
     expected_air,
     first_air,
     orders,
+    response,
     strengthened,
 )
 from heliorestore.methods.blind.wavefronts import make_wavefronts
@@ -102,6 +103,53 @@ def test_r0_and_what_adaptive_optics_left_are_found_from_modes_that_are_well_kno
     assert 100 / air.d_over_r0 == pytest.approx(10.0, rel=0.05)
     corrected = (air.sigmas / air_of(10.0).sigmas).square()
     assert corrected[5:36].mean() == pytest.approx(0.3, rel=0.1)
+
+
+def test_modes_follow_their_prior_as_a_fit_would_bring_them():
+    h, wider = torch.tensor([0.1, 1.0, 9.0]), 1.3**2
+    before, after = 1 / (1 + h), 1 / (1 + h * wider)
+    torch.testing.assert_close(response(before, after), (h * wider / (1 + h * wider)) / (h / (1 + h)))
+    unknown = torch.tensor([1.0, 0.999999, 0.5])
+    torch.testing.assert_close(response(unknown, unknown), torch.ones(3))
+
+
+def test_r0_converges_though_no_fit_follows_between_the_looks():
+    first = dataclasses.replace(air_of(20.0), couplings=torch.zeros(44))  # as `response` assumes
+    nodes, true = Nodes.of(GRID), torch.full((44,), 2.0 ** (5 / 3))  # r0 is 10 cm
+    curvature = torch.full((44,), 1.5)
+    found = fitted(first, 1.5, true)
+    air = dataclasses.replace(first, unknown=found.left[0])
+    for _ in range(8):
+        then = air
+        air = strengthened(then, found, Expected(12.0, 0.75), power=0.5, most=1.5)
+        left = nodes.left(curvature * (air.sigmas / first.sigmas).square(), air.couplings)
+        moved = response(then.unknown, air.unknown) * then.sigmas / air.sigmas
+        found = Fitted(found.squares * moved.double().square(), left, 12, 44)
+        air = dataclasses.replace(air, unknown=left[0])
+    assert 100 / air.d_over_r0 == pytest.approx(10.0, rel=0.1)
+
+
+def test_modes_that_still_grow_can_only_say_that_the_air_is_worse():
+    air = air_of(20.0)
+
+    def strength_of(q: float, expected: Expected) -> float:
+        grown = dataclasses.replace(fitted(air, 30.0, torch.full((44,), q)), growing=True)
+        return strengthened(air, grown, expected, power=0.5, most=4.0).d_over_r0 / air.d_over_r0
+
+    assert strength_of(0.3, Expected(2.0, 0.75)) == pytest.approx(1)
+    assert strength_of(4.0, Expected(2.0, 0.75)) > 1.3
+    assert strength_of(0.3, Expected(2.0, 0.0)) == pytest.approx(2.0 / air.d_over_r0)  # a known r0 is taken
+
+
+def test_what_noise_gives_a_mode_is_not_trusted_beyond_a_fifth():
+    air, q = air_of(20.0), torch.full((44,), 2.0)
+    expected = Expected(air.d_over_r0, 0.75)
+    many, more = (
+        strengthened(air, fitted(air, 0.05, q, frames), expected, power=0.5, most=4.0).d_over_r0
+        for frames in (1000, 100000)
+    )
+    assert more == pytest.approx(many, rel=0.05)  # hardly known modes, however often they are seen
+    assert more < strengthened(air, fitted(air, 30.0, q), expected, power=0.5, most=4.0).d_over_r0
 
 
 def test_without_information_r0_is_the_usual_one_and_a_measured_one_is_taken_at_once():

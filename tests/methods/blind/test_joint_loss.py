@@ -9,6 +9,7 @@ import torch
 from blind_bursts import CPU, PSF, Case, simulate
 from heliorestore.burst import Burst
 from heliorestore.methods.blind.forward import Flow
+from heliorestore.methods.blind.measured import measure
 from heliorestore.methods.blind.object_solver import Knobs
 from heliorestore.methods.blind.refinement import (
     FlowProblem,
@@ -16,7 +17,6 @@ from heliorestore.methods.blind.refinement import (
     begin,
     joint_step,
     make_flow_problem,
-    measure,
 )
 from heliorestore.methods.blind.wavefronts import make_wavefronts
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings

@@ -189,9 +189,9 @@ def response(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     """The factor by which fitted modes (mode), in radian, follow a prior in which the data leave `after` of
     their variance instead of `before`.
 
-    Between 0 and what the data say they stand at 1 - V. To move them with their prior, instead of waiting
-    until the fit does, is what lets r0 converge in tens of iterations (parameter-expanded EM; Liu, Rubin &
-    Wu 1998).
+    Between 0 and what the data say they stand at 1 - V, were the nodes independent; what is wrong with that
+    the fit mends. To move them with their prior, instead of waiting until the fit does, is what lets r0
+    converge in tens of iterations (parameter-expanded EM; Liu, Rubin & Wu 1998).
     """
     now, then = ((1 - left).clamp(min=1e-3) for left in (after, before))
     return (now / then).clamp(0.5, 2)
