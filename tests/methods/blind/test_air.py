@@ -129,6 +129,19 @@ def test_r0_converges_though_no_fit_follows_between_the_looks():
     assert 100 / air.d_over_r0 == pytest.approx(10.0, rel=0.1)
 
 
+def test_without_adaptive_optics_all_modes_have_the_strength_of_the_strong_ones():
+    air = air_of(20.0)
+    true = torch.full((44,), 2.0 ** (5 / 3))  # r0 is 10 cm
+    true[36:] *= 3  # as what the model leaves out makes it
+    expected = Expected(10.0, 0.75, corrected=False)
+    found = strengthened(air, fitted(air, 30.0, true), expected, power=0.5, most=4.0)
+    assert 100 / found.d_over_r0 == pytest.approx(10.0, rel=0.05)
+    ratio = found.sigmas / air.sigmas
+    torch.testing.assert_close(ratio[2:], ratio[2].expand(42))
+    told = strengthened(air, fitted(air, 30.0, true), Expected(5.0, 0.0, False), power=0.5, most=4.0)
+    assert told.d_over_r0 == pytest.approx(5.0)
+
+
 def test_modes_that_still_grow_can_only_say_that_the_air_is_worse():
     air = air_of(20.0)
 

@@ -115,19 +115,25 @@ def first_air(wavefronts: Wavefronts, nodes: Nodes, step_arcsec: float, known: i
 
 @dataclass(frozen=True)
 class Expected:
-    """The D/r0 to be expected, and by how much ln q may differ from what it says: 0 where r0 is known."""
+    """The D/r0 to be expected, and by how much ln q may differ from what it says: 0 where r0 is known.
+
+    Where nothing `corrected` the turbulence all modes have r0's strength.
+    """
 
     d_over_r0: float
     spread: float
+    corrected: bool = True
 
 
-def expected_air(wavefronts: Wavefronts, known_r0_cm: float | None = None) -> Expected:
+def expected_air(
+    wavefronts: Wavefronts, known_r0_cm: float | None = None, corrected: bool = True
+) -> Expected:
     """What is known of r0 before the data; without a measured one, that of a good day at the wavelength of
     the first object.
     """
     first = wavefronts.instruments[0]
     r0_cm = known_r0_cm or usual_r0_cm(first)
-    return Expected(100 * first.diameter_m / r0_cm, 0.0 if known_r0_cm else _EXPECTED_SPREAD)
+    return Expected(100 * first.diameter_m / r0_cm, 0.0 if known_r0_cm else _EXPECTED_SPREAD, corrected)
 
 
 def usual_r0_cm(instrument: KnownInstrument) -> float:
@@ -153,17 +159,20 @@ def strengthened(air: Air, fitted: Fitted, expected: Expected, *, power: float, 
     """The air whose turbulence is as strong as the fitted modes say.
 
     The step is q^power, at most a factor `most` of the standard deviation. Modes of one radial order share
-    their strength. What no adaptive optics reach has r0's, which is drawn to the expected one as far as the
-    data say little, and is taken at once where it is known.
+    their strength where adaptive optics may have corrected them. What they do not reach has r0's, which is
+    drawn to the expected one as far as the data say little, and is taken at once where it is known. Without
+    adaptive optics that is all modes, of which the strong ones tell it: fine modes fill with what the model
+    leaves out.
     """
     count = len(air.sigmas)
     squares, ratio = fitted.squares.double().cpu(), torch.ones(count, dtype=torch.float64)
-    corrected = [order for order in orders(count) if 2 <= order.start < _FREE]
+    corrected = [order for order in orders(count) if expected.corrected and 2 <= order.start < _FREE]
     groups = [slice(order.start, min(order.stop, _FREE)) for order in corrected]
-    if count > _FREE:
-        groups.append(slice(_FREE, count))
+    free, witnesses = (_FREE, _WITNESSES) if expected.corrected else (2, _FREE)
+    if count > free:
+        groups.append(slice(free, count))
     for group in groups:
-        some = slice(group.start, max(group.start + 1, min(group.stop, fitted.count, _WITNESSES)))
+        some = slice(group.start, max(group.start + 1, min(group.stop, fitted.count, witnesses)))
         strength, known = _strength(squares[some], fitted.left[:, some], fitted.frames)
         drawn, spread, step = 0.0, _EXPECTED_SPREAD, power
         if group is groups[-1]:

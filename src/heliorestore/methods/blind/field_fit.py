@@ -117,6 +117,7 @@ class FieldFit:
             fitted=known_few.modes,
             patch=settings.patch if learns else 0,
             known_r0_cm=known_r0_cm,
+            corrected=settings.air != "uncorrected",
         )
         wanted = plan.on_patches and earlier is None
         self.on_patches = min(settings.patch_iterations, settings.iterations - 1) if wanted else 0
@@ -206,10 +207,14 @@ class FieldFit:
         messages = []
         if self.flow.posterior is not None and self.flow.known_r0_cm is None:
             r0_cm = 100 * first.diameter_m / flow.air.d_over_r0
+            advice = (
+                "Behind adaptive optics that is mostly right to 15 %. Without them say so (air uncorrected), "
+                "and in very bad air give the measured one (r0_cm), or the contrast may be wrong by a half."
+                if self.flow.corrected
+                else "Without adaptive optics that is mostly right to 25 %: a measured one (r0_cm) is better."
+            )
             messages.append(
-                f"r0 was found from the data: {r0_cm:.1f} cm at {first.wavelength_nm:g} nm. Behind "
-                "adaptive optics that is mostly right to 20 %; without them, or in very bad air, give the "
-                "measured one (r0_cm), or the contrast may be wrong by up to a half."
+                f"r0 was found from the data: {r0_cm:.1f} cm at {first.wavelength_nm:g} nm. {advice}"
             )
         for label, flux in zip(self.labels, flow.flux.tolist(), strict=True):
             if flux > _FLUX_WORTH:

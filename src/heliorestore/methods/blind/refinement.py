@@ -53,7 +53,7 @@ class FlowProblem:
     """The forward model, the nodes of its wavefronts and, where the air is learned from the data, what tells
     how well they determine the modes.
 
-    Where `known_r0_cm` was given, the data shape only what adaptive optics may have corrected. From patches
+    Where `known_r0_cm` was given, the data shape only what adaptive optics may have `corrected`. From patches
     come `fitted` modes.
     """
 
@@ -62,6 +62,7 @@ class FlowProblem:
     fitted: int = 0
     posterior: Posterior | None = None
     known_r0_cm: float | None = None
+    corrected: bool = True
 
     @property
     def wavefronts(self) -> Wavefronts:
@@ -95,7 +96,12 @@ class FlowProblem:
 
 
 def make_flow_problem(
-    flow: Flow, *, fitted: int = 0, patch: int = 0, known_r0_cm: float | None = None
+    flow: Flow,
+    *,
+    fitted: int = 0,
+    patch: int = 0,
+    known_r0_cm: float | None = None,
+    corrected: bool = True,
 ) -> FlowProblem:
     """The problem of a forward model; with a `patch` in pixels the air is learned from patches that large."""
     nodes = Nodes.of(flow.grid)
@@ -105,7 +111,7 @@ def make_flow_problem(
     posterior = make_posterior(
         seen, wavefronts, nodes, step=flow.step, patch=patch, memory_bytes=flow.memory_bytes
     )
-    return FlowProblem(flow, nodes, fitted, posterior, known_r0_cm)
+    return FlowProblem(flow, nodes, fitted, posterior, known_r0_cm, corrected)
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,7 +312,7 @@ def learned(problem: FlowProblem, state: FlowState) -> FlowState:
         count = problem.fitted if done <= _GROWN else len(air.sigmas)
         squares = state.modes.square().mean((0, 2, 3))
         fitted = Fitted(squares, left, problem.flow.observation.frames, count, growing=done <= _GROWN)
-        expected = expected_air(problem.wavefronts, problem.known_r0_cm)
+        expected = expected_air(problem.wavefronts, problem.known_r0_cm, problem.corrected)
         air = strengthened(air, fitted, expected, power=power, most=most)
     ratio = (air.sigmas / state.air.sigmas)[:, None, None]
     grown = response(before.unknown, air.unknown)[:, None, None]

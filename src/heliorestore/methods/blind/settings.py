@@ -31,9 +31,11 @@ class BlindSettings(Settings):
         maximum=512,
         help="Side of the patches, each assumed to have one PSF.",
     )
-    air: Literal["auto", "turbulence", "none"] = option(
+    air: Literal["auto", "turbulence", "uncorrected", "none"] = option(
         "auto",
-        help="Whether there is turbulence in front of the telescope: none for instruments in space.",
+        help="What is in front of the telescope: turbulence that adaptive optics may have corrected, "
+        "turbulence that nothing corrected (sv-momfbd then takes r0 from the strongest modes), or none, as "
+        "for instruments in space.",
     )
     r0_cm: float | None = option(
         None,
@@ -112,7 +114,7 @@ class BlindSettings(Settings):
         """Whether light came through air."""
         if self.air == "auto":
             return self.left_out > 0 and not any(instrument.in_space for instrument in instruments)
-        return self.air == "turbulence"
+        return self.air != "none"
 
     def weights(self, objects: int, device: torch.device) -> torch.Tensor:
         """Weights (object) in the fit."""
