@@ -41,9 +41,9 @@ class Layout:
     the frames together.
 
     Every pixel belongs to one tile; neighbours share the nodes on their border, so that what the tiles give
-    adds up to what the whole gives. The transfer functions of the first `kept` parts stay in memory;
-    with `spare` there is room for those of two sets of modes. `gradient_bytes` is what the gradient of a part
-    may keep of the light it was made of.
+    adds up to what the whole gives. The transfer functions of the first `kept` parts stay in memory; with
+    `spare` there is room for three sets: those of the last modes and of the new ones, and memory for the
+    next. `gradient_bytes` is what the gradient of a part may keep of the light it was made of.
     """
 
     shape: tuple[int, int]
@@ -130,7 +130,7 @@ def make_layout(
         at_once = -(-at_once // 2)
     layout = Layout(shape, frames, step, psf, side, at_once, 0, memory_bytes / 4)
     room = int(memory_bytes / 2 / _largest_part(layout, objects, optics)[0])
-    return replace(layout, kept=min(layout.count, room), spare=room >= 2 * layout.count)
+    return replace(layout, kept=min(layout.count, room), spare=room >= 3 * layout.count)
 
 
 def working_bytes(layout: Layout, objects: int, optics: int) -> float:
