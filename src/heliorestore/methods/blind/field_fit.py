@@ -89,8 +89,8 @@ class FieldFit:
         learns = settings.learns_air(burst.instruments)
         known_r0_cm = settings.r0_cm if learns and settings.known_r0 else None
         if learns:
-            first_r0_cm = _FIRST_R0 * usual_r0_cm(burst.instruments[0].require())
-            settings = settings.replace(r0_cm=max(first_r0_cm, known_r0_cm or 0.0))
+            usual_cm = usual_r0_cm(burst.instruments[0].require())
+            settings = settings.replace(r0_cm=max(_FIRST_R0 * usual_cm, known_r0_cm or 0.0))
         self.wavefronts = settings.wavefronts(burst.instruments, device)
         known_few = settings.replace(modes=plan.patch_modes)
         self.observation = observe(
@@ -102,16 +102,8 @@ class FieldFit:
         one = bool(settings.diversity)
         if one and settings.forward == "emulator":
             raise SettingsError("The emulator knows no phase diversity: use --forward filter-flow.")
-        flow = Flow(
-            self.observation,
-            self.wavefronts,
-            settings.psf,
-            settings.grid_step,
-            plan.shares.work,
-            make,
-            plan.make_layout,
-            one,
-        )
+        size, step, work = settings.psf, settings.grid_step, plan.shares.work
+        flow = Flow(self.observation, self.wavefronts, size, step, work, make, plan.make_layout, one)
         self.flow = make_flow_problem(
             flow,
             fitted=known_few.modes,
