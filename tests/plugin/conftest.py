@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -34,6 +35,29 @@ def _plugins_are_found_once():
     found = functools.cache(lambda paths: list(discover(paths=paths)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PluginManifest, "discover", lambda paths=(): found(tuple(paths)))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signatures_are_read_once():
+    """Each viewer connects thousands of methods, and napari reads the signature of each at each time."""
+    if not HAS_DISPLAY:
+        yield
+        return
+    from napari.utils.events import EventEmitter
+
+    read, known = EventEmitter._check_signature, WeakKeyDictionary[Any, bool]()
+
+    def takes_an_event(callback: Any) -> bool:
+        function = getattr(callback, "__func__", None)
+        if function is None:
+            return read(callback)
+        if function not in known:
+            known[function] = read(callback)
+        return known[function]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EventEmitter, "_check_signature", staticmethod(takes_an_event))
         yield
 
 
