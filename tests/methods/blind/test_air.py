@@ -98,7 +98,7 @@ def test_r0_and_what_adaptive_optics_left_are_found_from_modes_that_are_well_kno
     true = torch.full((44,), 2.0 ** (5 / 3))  # r0 is 10 cm
     true[:36] *= 0.3
     for _ in range(4):
-        found = strengthened(air, fitted(air, 30.0, true), Expected(12.0, 0.75), power=0.5, most=4.0)
+        found = strengthened(air, fitted(air, 30.0, true), Expected(12.0, 0.75), most=4.0)
         true, air = true * (air.sigmas / found.sigmas).square(), found
     assert 100 / air.d_over_r0 == pytest.approx(10.0, rel=0.05)
     corrected = (air.sigmas / air_of(10.0).sigmas).square()
@@ -121,7 +121,7 @@ def test_r0_converges_though_no_fit_follows_between_the_looks():
     air = dataclasses.replace(first, unknown=found.left[0])
     for _ in range(8):
         then = air
-        air = strengthened(then, found, Expected(12.0, 0.75), power=0.5, most=1.5)
+        air = strengthened(then, found, Expected(12.0, 0.75), most=1.5)
         left = nodes.left(curvature * (air.sigmas / first.sigmas).square(), air.couplings)
         moved = response(then.unknown, air.unknown) * then.sigmas / air.sigmas
         found = Fitted(found.squares * moved.double().square(), left, 12, 44)
@@ -134,11 +134,11 @@ def test_without_adaptive_optics_all_modes_have_the_strength_of_the_strong_ones(
     true = torch.full((44,), 2.0 ** (5 / 3))  # r0 is 10 cm
     true[36:] *= 3  # as what the model leaves out makes it
     expected = Expected(10.0, 0.75, corrected=False)
-    found = strengthened(air, fitted(air, 30.0, true), expected, power=0.5, most=4.0)
+    found = strengthened(air, fitted(air, 30.0, true), expected, most=4.0)
     assert 100 / found.d_over_r0 == pytest.approx(10.0, rel=0.05)
     ratio = found.sigmas / air.sigmas
     torch.testing.assert_close(ratio[2:], ratio[2].expand(42))
-    told = strengthened(air, fitted(air, 30.0, true), Expected(5.0, 0.0, False), power=0.5, most=4.0)
+    told = strengthened(air, fitted(air, 30.0, true), Expected(5.0, 0.0, False), most=4.0)
     assert told.d_over_r0 == pytest.approx(5.0)
 
 
@@ -147,7 +147,7 @@ def test_modes_that_still_grow_can_only_say_that_the_air_is_worse():
 
     def strength_of(q: float, expected: Expected) -> float:
         grown = dataclasses.replace(fitted(air, 30.0, torch.full((44,), q)), growing=True)
-        return strengthened(air, grown, expected, power=0.5, most=4.0).d_over_r0 / air.d_over_r0
+        return strengthened(air, grown, expected, most=4.0).d_over_r0 / air.d_over_r0
 
     assert strength_of(0.3, Expected(2.0, 0.75)) == pytest.approx(1)
     assert strength_of(4.0, Expected(2.0, 0.75)) > 1.3
@@ -158,20 +158,20 @@ def test_what_noise_gives_a_mode_is_not_trusted_beyond_a_fifth():
     air, q = air_of(20.0), torch.full((44,), 2.0)
     expected = Expected(air.d_over_r0, 0.75)
     many, more = (
-        strengthened(air, fitted(air, 0.05, q, frames), expected, power=0.5, most=4.0).d_over_r0
+        strengthened(air, fitted(air, 0.05, q, frames), expected, most=4.0).d_over_r0
         for frames in (1000, 100000)
     )
     assert more == pytest.approx(many, rel=0.05)  # hardly known modes, however often they are seen
-    assert more < strengthened(air, fitted(air, 30.0, q), expected, power=0.5, most=4.0).d_over_r0
+    assert more < strengthened(air, fitted(air, 30.0, q), expected, most=4.0).d_over_r0
 
 
 def test_without_information_r0_is_the_usual_one_and_a_measured_one_is_taken_at_once():
     air = air_of(30.0)
     nothing = fitted(air, 1e-4, torch.full((44,), 9.0))
-    found = strengthened(air, nothing, Expected(8.0, 0.75), power=0.5, most=10.0)
+    found = strengthened(air, nothing, Expected(8.0, 0.75), most=10.0)
     assert found.d_over_r0 == pytest.approx(8.0, rel=0.05)
     much = fitted(air, 30.0, torch.full((44,), 9.0))
-    told = strengthened(air, much, Expected(5.0, 0.0), power=0.25, most=10.0)
+    told = strengthened(air, much, Expected(5.0, 0.0), most=10.0)
     assert told.d_over_r0 == pytest.approx(5.0)
     torch.testing.assert_close(
         told.sigmas[36:] / air.sigmas[36:], torch.full((8,), 5.0 / air.d_over_r0) ** (5 / 6)
@@ -181,11 +181,11 @@ def test_without_information_r0_is_the_usual_one_and_a_measured_one_is_taken_at_
 
 def test_what_the_data_leave_is_the_same_variance_where_they_know_all_and_the_prior_s_where_nothing():
     air, expected = dataclasses.replace(air_of(20.0), unknown=torch.full((44,), 1e-3)), Expected(5.0, 0.75)
-    found = strengthened(air, fitted(air, 30.0, torch.full((44,), 4.0)), expected, power=0.5, most=4.0)
+    found = strengthened(air, fitted(air, 30.0, torch.full((44,), 4.0)), expected, most=4.0)
     before, after = (a.unknown * a.sigmas.square() for a in (air, found))
     torch.testing.assert_close(after[3:], before[3:], rtol=0.01, atol=0)
     unknown = dataclasses.replace(air, unknown=torch.ones(44))
-    found = strengthened(unknown, fitted(air, 30.0, torch.full((44,), 4.0)), expected, power=0.5, most=4.0)
+    found = strengthened(unknown, fitted(air, 30.0, torch.full((44,), 4.0)), expected, most=4.0)
     assert found.unknown[3:].min() == pytest.approx(1, abs=1e-4)
 
 
@@ -193,7 +193,7 @@ def test_what_the_data_leave_is_the_same_variance_where_they_know_all_and_the_pr
 def test_every_mode_belongs_to_one_order_and_any_number_of_modes_does(count):
     assert [n for order in orders(count) for n in range(count)[order]] == list(range(count))
     air = air_of(15.0, count)
-    strengthened(air, fitted(air, 3.0, torch.ones(count)), Expected(6.0, 0.75), power=0.25, most=1.5)
+    strengthened(air, fitted(air, 3.0, torch.ones(count)), Expected(6.0, 0.75), most=1.5)
 
 
 def test_the_usual_r0_grows_with_the_wavelength_and_a_measured_one_is_exact():

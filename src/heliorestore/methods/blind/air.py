@@ -155,14 +155,14 @@ class Fitted:
     growing: bool = False
 
 
-def strengthened(air: Air, fitted: Fitted, expected: Expected, *, power: float, most: float) -> Air:
+def strengthened(air: Air, fitted: Fitted, expected: Expected, *, most: float) -> Air:
     """The air whose turbulence is as strong as the fitted modes say.
 
-    The step is q^power, at most a factor `most` of the standard deviation. Modes of one radial order share
-    their strength where adaptive optics may have corrected them. What they do not reach has r0's, which is
-    drawn to the expected one as far as the data say little, and is taken at once where it is known. Without
-    adaptive optics that is all modes, of which the strong ones tell it: fine modes fill with what the model
-    leaves out.
+    The standard deviation goes with the root of q, by at most a factor `most`. Modes of one radial order
+    share their strength where adaptive optics may have corrected them. What they do not reach has r0's, which
+    is drawn to the expected one as far as the data say little, and is taken at once where it is known.
+    Without adaptive optics that is all modes, of which the strong ones tell it: fine modes fill with what the
+    model leaves out.
     """
     count = len(air.sigmas)
     squares, ratio = fitted.squares.double().cpu(), torch.ones(count, dtype=torch.float64)
@@ -174,15 +174,14 @@ def strengthened(air: Air, fitted: Fitted, expected: Expected, *, power: float, 
     for group in groups:
         some = slice(group.start, max(group.start + 1, min(group.stop, fitted.count, witnesses)))
         strength, known = _strength(squares[some], fitted.left[:, some], fitted.frames)
-        drawn, spread, step = 0.0, _EXPECTED_SPREAD, power
+        drawn, spread = 0.0, _EXPECTED_SPREAD
         if group is groups[-1]:
             drawn, spread = 5 / 3 * math.log(expected.d_over_r0 / air.d_over_r0), expected.spread
-            step = power if spread else 0.5  # sigma goes with the root of q
             if fitted.growing and spread:
                 strength, drawn = max(strength, 1.0), 0.0
         worth = known * spread**2
         change = (worth * math.log(strength) + drawn) / (worth + 1)
-        ratio[group] = min(max(math.exp(step * change), 1 / most), most)
+        ratio[group] = min(max(math.exp(change / 2), 1 / most), most)
     # In a new prior the data leave as much as their curvature says.
     unknown = air.unknown.double().cpu().clamp(1e-6, 1)
     unknown = 1 / ((1 / unknown - 1) * ratio**2 + 1)

@@ -39,8 +39,9 @@ _OBJECT_ARRAYS = 48
 # Iterations on the field from one look at the air to the next, and those in which the modes that the patches
 # did not have grow: until then they do not count.
 _LOOK, _GROWN = 5, 10
-# The first step takes what the patches say at its word; later ones are small, as modes follow with a delay.
-_FIRST_STEP, _STEP = (0.5, 4.0), (0.5, 1.5)
+# By how much a look may change the standard deviation of a mode: the first one takes what the patches say at
+# its word, to later ones the fit must follow.
+_FIRST_CHANGE, _CHANGE = 4.0, 1.5
 _FOLLOWED = 25  # iterations after which modes have followed what the first look said
 # The air stands still when r0 changes by less than this fraction from one look to the next, twice.
 _SETTLED, _ALIKE = 0.02, 2
@@ -308,12 +309,11 @@ def learned(problem: FlowProblem, state: FlowState) -> FlowState:
     air = before = replace(state.air, unknown=left[0].to(state.air.unknown).clamp(max=1))
     # Modes that were never fitted say nothing of their strength.
     if done >= _GROWN or (done == 0 and bool(state.modes.any())):
-        power, most = _STEP if done else _FIRST_STEP
         count = problem.fitted if done <= _GROWN else len(air.sigmas)
         squares = state.modes.square().mean((0, 2, 3))
         fitted = Fitted(squares, left, problem.flow.observation.frames, count, growing=done <= _GROWN)
         expected = expected_air(problem.wavefronts, problem.known_r0_cm, problem.corrected)
-        air = strengthened(air, fitted, expected, power=power, most=most)
+        air = strengthened(air, fitted, expected, most=_CHANGE if done else _FIRST_CHANGE)
     ratio = (air.sigmas / state.air.sigmas)[:, None, None]
     grown = response(before.unknown, air.unknown)[:, None, None]
     moments = state.mode_moments
