@@ -178,7 +178,7 @@ def test_warnings_of_the_thread_become_messages_and_those_of_others_do_not(qtbot
 
 
 def test_a_task_tells_its_value_or_its_error(qtbot):
-    from heliorestore.plugin.runs.worker import start_task
+    from heliorestore.plugin.runs.task import start_task
 
     outcomes = []
     start_task("add", lambda: (threading.get_ident(), 1 + 1), outcomes.append, listed=False)

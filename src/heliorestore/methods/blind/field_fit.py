@@ -14,9 +14,10 @@ from heliorestore.methods.blind.air import usual_r0_cm
 from heliorestore.methods.blind.emulated import emulated, load_emulator
 from heliorestore.methods.blind.field_plan import plan_field
 from heliorestore.methods.blind.field_settings import SvMomfbdSettings
-from heliorestore.methods.blind.forward import Flow, MakeModel, Transfers, filter_flow
+from heliorestore.methods.blind.forward import Flow, Transfers
 from heliorestore.methods.blind.image_error import image_error
 from heliorestore.methods.blind.measured import Measured, measure
+from heliorestore.methods.blind.model import MakeModel, filter_flow
 from heliorestore.methods.blind.object_solver import Knobs
 from heliorestore.methods.blind.patch_fit import (
     PatchProblem,

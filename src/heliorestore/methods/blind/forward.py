@@ -16,56 +16,18 @@ from typing import Any, Protocol
 
 import torch
 
+from heliorestore.methods.blind.model import MakeModel, Model, filter_flow
 from heliorestore.methods.blind.noise_model import BINS, Noise, radial_power
 from heliorestore.methods.blind.parts import Layout, Part, make_layout
 from heliorestore.methods.blind.wavefronts import Wavefronts
 from heliorestore.optics.convolve import extend, margins, node_grid
-from heliorestore.optics.filter_flow import FilterFlow
 from heliorestore.optics.filters import filtered, flat_top, frequency
-from heliorestore.optics.node_patches import at_once
 from heliorestore.optics.psf import Optics, fast_length
 from heliorestore.optics.pupil import cutoff
 from heliorestore.prepare.observe import Observation
 
-
-class Model(Protocol):
-    """What a space-variant model of one tile offers; `FilterFlow` does.
-
-    Images (object, frame, y, x) are made of objects (object, y, x), which reach beyond the image by the
-    margins of the PSFs (the model's borders are "given"), and of modes (frame, mode, gy, gx) in radian at the
-    nodes. A call is differentiable in both. `transfer` gives what can be kept while the modes stay as they
-    are, whatever that is, in the memory of an earlier one, `into`, if that is no longer needed; `apply` makes
-    images with it, and `adjoint` is the transpose of `apply`, summed over the frames (of a model that is not
-    linear in the objects: of its slope). A model must be local, images seeing no further than the margins,
-    for tiles to be what the whole field is.
-    """
-
-    def __call__(self, objects: torch.Tensor, modes: torch.Tensor) -> torch.Tensor: ...
-    def transfer(self, modes: torch.Tensor, into: Any = None) -> Any: ...
-    def apply(self, objects: torch.Tensor, transfer: Any) -> torch.Tensor: ...
-    def adjoint(self, images: torch.Tensor, transfer: Any) -> torch.Tensor: ...
-    def slope(self, objects: torch.Tensor, modes: torch.Tensor, images: torch.Tensor) -> torch.Tensor: ...
-
-
 Images = dict[int, torch.Tensor]
 """What the model makes of an observation or leaves of it, (object, frame, y, x), by the number of a part."""
-
-# Of the optics of each object, the shape of the image, the distance of the nodes, and bytes that a gradient
-# may keep.
-MakeModel = Callable[[Sequence[Optics], tuple[int, int], int, float], Model]
-
-
-def filter_flow(
-    optics: Sequence[Optics],
-    shape: tuple[int, int],
-    step: int,
-    memory_bytes: float,
-    between: Callable[[], None] = at_once,
-) -> Model:
-    """The model that is used by default; `between` is called between small parts of its work."""
-    return FilterFlow(
-        optics=optics, shape=shape, step=step, borders="given", kept_bytes=memory_bytes, between=between
-    )
 
 
 class PlanLayout(Protocol):

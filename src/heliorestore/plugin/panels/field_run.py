@@ -14,7 +14,8 @@ from heliorestore.plugin.runs.as_code import slice_text
 from heliorestore.plugin.runs.autosave import Autosave, begin
 from heliorestore.plugin.runs.live import LiveLayers
 from heliorestore.plugin.runs.redraw_rate import single_shot
-from heliorestore.plugin.runs.worker import End, Job, Outcome
+from heliorestore.plugin.runs.task import End, Outcome
+from heliorestore.plugin.runs.worker import Job
 from heliorestore.settings import Settings
 
 QUIET_MS = 400  # from the last change of a setting until a finished run continues

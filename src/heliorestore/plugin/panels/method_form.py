@@ -9,7 +9,7 @@ from heliorestore.errors import HeliorestoreError
 from heliorestore.methods import METHODS
 from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.preferences import preferences
-from heliorestore.plugin.runs.worker import End, Outcome, start_task
+from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.widgets.form import SettingsForm
 from heliorestore.plugin.widgets.preset_box import PresetBox
 from heliorestore.plugin.widgets.sections import Section, button, note, stack

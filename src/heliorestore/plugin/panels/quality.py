@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from heliorestore.errors import HeliorestoreError, SettingsError
 from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.redraw_rate import single_shot
-from heliorestore.plugin.runs.worker import End, Outcome, start_task
+from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.viewer.layers import known
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane

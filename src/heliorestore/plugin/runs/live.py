@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from heliorestore.plugin.runs.worker import End, Latest, Outcome
+from heliorestore.plugin.runs.task import End, Latest, Outcome
 from heliorestore.plugin.viewer.layers import Key, snapshot_layer
 from heliorestore.plugin.viewer.result_layers import ResultLayers
 from heliorestore.plugin.viewer.tool_layers import put_away, take_out

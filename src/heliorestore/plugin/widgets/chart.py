@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from heliorestore.plugin.runs.worker import Outcome, start_task
+from heliorestore.plugin.runs.task import Outcome, start_task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from qtpy.QtWidgets import QSizePolicy
 
 from heliorestore.plugin.runs.redraw_rate import single_shot
-from heliorestore.plugin.runs.worker import Outcome
+from heliorestore.plugin.runs.task import Outcome
 from heliorestore.plugin.widgets.chart import ChartPlace
 from heliorestore.quality.charts import label_decades, legend_above, mark_single_points
 

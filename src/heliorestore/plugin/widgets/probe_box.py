@@ -16,7 +16,7 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QWheelEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from heliorestore.plugin.runs.redraw_rate import single_shot
-from heliorestore.plugin.runs.worker import End, Latest, Outcome
+from heliorestore.plugin.runs.task import End, Latest, Outcome
 from heliorestore.plugin.viewer.layers import Placement
 from heliorestore.plugin.viewer.tool_layers import put_away, tool_layer
 from heliorestore.plugin.widgets.sections import check, note, say, stack

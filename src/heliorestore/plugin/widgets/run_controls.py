@@ -12,7 +12,8 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QWidget
 
 from heliorestore.plugin.runs.failure import explain, notify
 from heliorestore.plugin.runs.redraw_rate import Pace, single_shot
-from heliorestore.plugin.runs.worker import End, Job, Outcome, RestoreWorker, Stage, prepare_restoration
+from heliorestore.plugin.runs.task import End, Outcome
+from heliorestore.plugin.runs.worker import Job, RestoreWorker, Stage, prepare_restoration
 from heliorestore.plugin.viewer.result_layers import ResultLayers
 from heliorestore.plugin.widgets.loss_curve import LossCurve
 from heliorestore.plugin.widgets.sections import button, note, row, say, stack

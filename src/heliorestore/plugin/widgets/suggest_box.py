@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QWidget
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.runs.failure import explain
-from heliorestore.plugin.runs.worker import End, Job, Outcome, start_task
+from heliorestore.plugin.runs.task import End, Outcome, start_task
+from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.widgets.chart import ChartView
 from heliorestore.plugin.widgets.sections import button, note, row, say, stack
 from heliorestore.quality.charts import draw_curve, finish

@@ -21,8 +21,9 @@ from heliorestore.plugin.runs.sweep import (
     suggested_ends,
     sweepable,
 )
+from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.runs.versions import keep, short_name
-from heliorestore.plugin.runs.worker import End, Job, Outcome, start_task
+from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.result_layers import next_name
 from heliorestore.plugin.widgets.numbers import FloatBox, IntBox
 from heliorestore.plugin.widgets.run_controls import RunPanel
