@@ -15,7 +15,9 @@ from heliorestore.methods import METHODS
 PACKAGE = Path(heliorestore.__file__).parent
 TESTS = Path(__file__).parent
 BASE = {"errors", "storage", "budget"}  # everything may use them
-RECORDS = {"instrument", "burst", "snapshot", "settings", "presets", "samples"} | BASE
+RECORDS = {
+    "instrument", "selection", "preparation", "burst", "snapshot", "settings", "presets", "samples"
+} | BASE  # fmt: skip
 PHYSICS = RECORDS | {"optics"}
 
 # What each part may import of the package besides itself; `heliorestore` stands for __version__.
@@ -27,14 +29,16 @@ ALLOWED = {
     "samples": BASE,
     "instrument": BASE,
     "settings": BASE,
+    "selection": BASE,
+    "preparation": BASE | {"settings"},
     "presets": BASE | {"settings"},
-    "burst": BASE | {"instrument"},
-    "snapshot": BASE | {"instrument", "burst", "settings"},
+    "burst": BASE | {"instrument", "selection", "preparation"},
+    "snapshot": BASE | {"instrument", "burst", "settings", "selection", "preparation"},
     "optics": RECORDS,
     "quality": PHYSICS,  # the noise of an image is optics
     "simulate": PHYSICS,
     "nets": PHYSICS,
-    "prepare": PHYSICS,
+    "prepare": PHYSICS | {"fits"},  # a dark frame, or a burst again, is in a file
     "methods": PHYSICS | {"quality", "nets", "prepare"},
     "diagnose": PHYSICS | {"quality", "nets", "prepare", "methods"},
     "fits": RECORDS | {"heliorestore"},

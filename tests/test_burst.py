@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from heliorestore import Burst, Instrument
-from heliorestore.burst import parse_slice
 from heliorestore.errors import BurstError, SettingsError
 
 
@@ -60,7 +59,7 @@ def test_a_selection_is_what_numpy_slices(objects: slice, frames: slice) -> None
 
 def test_a_selection_of_a_selection_remembers_its_place_in_the_file() -> None:
     part = numbered().select(frames=slice(1, 5)).select(slice(1, 2), slice(0, None, 2))
-    assert (part.object_range, part.frame_range) == (range(1, 2), range(1, 5, 2))
+    assert (part.object_numbers, part.frame_numbers) == (range(1, 2), range(1, 5, 2))
     np.testing.assert_array_equal(part.image(0, 1), np.asarray(numbered().frames)[1, 3])
     assert part.labels == ("object 1",)
 
@@ -97,27 +96,25 @@ def test_a_window_is_a_rectangle_of_every_frame_and_reads_nothing():
         Burst.from_array(frames).window(slice(9, 12), slice(None))
 
 
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("1:3", slice(1, 3)),
-        ("::2", slice(None, None, 2)),
-        (" 4 ", slice(4, 5)),
-        ("-1", slice(-1, None)),
-        ("", slice(None)),
-    ],
-)
-def test_slices_are_read_as_python_writes_them(text: str, wanted: slice) -> None:
-    assert parse_slice(text) == wanted
-
-
-@pytest.mark.parametrize("text", ["first", "1:2:3:4", "1.5"])
-def test_what_is_no_slice_is_an_error(text: str) -> None:
-    with pytest.raises(ValueError, match=r"parts|invalid literal"):
-        parse_slice(text)
-
-
 def test_the_middle_of_a_field_is_as_large_as_the_field_allows() -> None:
     pixels = np.arange(6.0 * 9, dtype=np.float32).reshape(1, 1, 6, 9)
     part = Burst(frames=pixels, instruments=(Instrument(),)).middle(7)
     np.testing.assert_array_equal(part.frames[:, :], pixels[..., 1:8])
+
+
+def test_irregular_frames_are_chosen_and_read_in_their_order() -> None:
+    frames = np.arange(2 * 9 * 2 * 3, dtype=np.float32).reshape(2, 9, 2, 3)
+    times = np.datetime64("2020-01-01T00:00:00", "us") + np.arange(9) * np.timedelta64(1, "s")
+    pointing = frames.reshape(2, 9, 2, 3).astype(float)
+    burst = Burst.from_array(frames, times=times, pointing=pointing)
+    part = burst.select(frames="1:9").select(frames="0:3,5,-1,1")
+    numbers = [1, 2, 3, 6, 8]
+    assert part.frame_numbers == tuple(numbers)
+    np.testing.assert_array_equal(part.frames[...], frames[:, numbers])
+    np.testing.assert_array_equal(part.frames[1, 3], frames[1, 6])
+    np.testing.assert_array_equal(part.frames[:, 1:4, 1], frames[:, [2, 3, 6], 1])
+    np.testing.assert_array_equal(part.frames[0, ::2, :, 2:], frames[0, [1, 3, 8], :, 2:])
+    np.testing.assert_array_equal(part.times, times[numbers])
+    np.testing.assert_array_equal(part.pointing, pointing[:, numbers])
+    # Chosen again, the numbers are still those of the file, and evenly spaced ones a range.
+    assert part.select(frames=[0, 2]).frame_numbers == range(1, 5, 2)

@@ -94,7 +94,7 @@ def test_parts_of_a_burst_are_python_slices(tmp_path: Path) -> None:
     assert run(*arguments, "--objects", "1", "--frames=-3:") == 0
     snapshot = heliorestore.read(out)
     assert snapshot.images.shape == (1, 128, 128)
-    assert (snapshot.run.object_range, snapshot.run.frame_range) == (range(1, 2), range(3, 6))
+    assert (snapshot.run.object_numbers, snapshot.run.frame_numbers) == (range(1, 2), range(3, 6))
 
 
 def test_rerun_gives_the_same_pixels(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_rerun_refuses_a_changed_input(tmp_path: Path, capsys: pytest.CaptureFix
         ((*RL, "-o", "OUT", "--instrument", "crips-8542"), "did you mean crisp-8542"),
         ((*RL, "-o", "OUT", "--device", "tpu"), "device 'tpu' is not available"),
         ((*RL, "-o", "OUT", "--frames", "3:9"), "No frames are left: the burst has 1"),
-        ((*RL, "-o", "OUT", "--frames", "a:b"), "not a slice; write A:B"),
+        ((*RL, "-o", "OUT", "--frames", "a:b"), "write numbers and Python slices"),
         ((*RL, "-o", "OUT", "--speed", "9"), "unrecognized arguments: --speed 9"),
         ((*RL,), "required: -o/--output"),
         ((*RL, "-o", "nowhere/out.fits"), "nowhere does not exist"),

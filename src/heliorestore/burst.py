@@ -6,28 +6,20 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.instrument import Instrument
+from heliorestore.preparation import Preparation
+from heliorestore.selection import Chosen, Frames, Numbers, Part, choose, evenly, pick
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
 FloatArray = npt.NDArray[np.float32]
-
-
-class Frames(Protocol):
-    """Any array that slices: numpy, a memory map, dask, or the lazy frames of a FITS file."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-    def __getitem__(self, key: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +44,8 @@ class Burst:
     `instruments`, `labels` and `headers` have one entry per object, `times` one per frame (UTC, NaT where
     unknown). `pointing` (object, frame, 2, 3) is the place of every image, if the file gives it for each:
     longitude and latitude in arcsec at the field's centre, their change per pixel along x, and along y; NaN
-    where unknown. `object_range` and `frame_range` are the part of the file that this is. `layout` is a key
-    of `fits.layouts.LAYOUTS`.
+    where unknown. `object_numbers` and `frame_numbers` are those of the file that this is, and `preparation`
+    what was done to its frames. `layout` is a key of `fits.layouts.LAYOUTS`.
     """
 
     frames: Frames
@@ -65,8 +57,9 @@ class Burst:
     unit: str = ""
     sources: tuple[Source, ...] = ()
     layout: str = "array"
-    object_range: range = field(default=range(0))
-    frame_range: range = field(default=range(0))
+    object_numbers: Numbers = range(0)
+    frame_numbers: Numbers = range(0)
+    preparation: Preparation = field(default_factory=Preparation)
 
     def __post_init__(self) -> None:
         shape = tuple(self.frames.shape)
@@ -79,15 +72,15 @@ class Burst:
         fill: dict[str, Any] = {
             "instruments": self.instruments or (Instrument(),) * objects,
             "labels": self.labels or tuple(f"object {i}" for i in range(objects)),
-            "object_range": self.object_range or range(objects),
-            "frame_range": self.frame_range or range(frames),
+            "object_numbers": self.object_numbers or range(objects),
+            "frame_numbers": self.frame_numbers or range(frames),
         }
         # The record is frozen: this is the way to fill in defaults that depend on the shape.
         for name, value in fill.items():
             object.__setattr__(self, name, value)
         for name, wanted in (
-            ("instruments", objects), ("labels", objects), ("object_range", objects), ("frame_range", frames),
-            ("headers", objects if self.headers else 0), ("times", frames),
+            ("instruments", objects), ("labels", objects), ("object_numbers", objects),
+            ("frame_numbers", frames), ("headers", objects if self.headers else 0), ("times", frames),
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and len(value) != wanted:
@@ -133,26 +126,25 @@ class Burst:
         """Pixels that are NaN, infinite or BLANK in the file; reads every frame, one at a time."""
         return sum(int(np.count_nonzero(~np.isfinite(image))) for _, _, image in self.images())
 
-    def select(self, objects: slice = slice(None), frames: slice = slice(None)) -> Burst:
-        """Return the part of the burst that Python slices of objects and frames choose; nothing is read."""
-        shape = self.shape
-        chosen = range(shape[0])[objects], range(shape[1])[frames]
-        for name, part, total in zip(("objects", "frames"), chosen, shape[:2], strict=True):
-            if not part:
-                raise SettingsError(f"No {name} are left: the burst has {total}, numbered 0 to {total - 1}.")
+    def select(self, objects: Chosen = slice(None), frames: Chosen = slice(None)) -> Burst:
+        """The chosen objects and frames, by slices, numbers or a text as `0:12,15`; nothing is read."""
+        of_objects = choose(objects, self.shape[0], "objects")
+        of_frames = choose(frames, self.shape[1], "frames")
         # The whole needs no wrapper.
-        if chosen == (range(shape[0]), range(shape[1])):
+        if (of_objects, of_frames) == (range(self.shape[0]), range(self.shape[1])):
             return self
         return dataclasses.replace(
             self,
-            frames=_Part(self.frames, *chosen),
-            instruments=self.instruments[objects],
-            labels=self.labels[objects],
-            headers=self.headers[objects],
-            times=None if self.times is None else self.times[frames],
-            pointing=None if self.pointing is None else self.pointing[objects, frames],
-            object_range=self.object_range[objects],
-            frame_range=self.frame_range[frames],
+            frames=Part(self.frames, of_objects, of_frames),
+            instruments=pick(self.instruments, of_objects),
+            labels=pick(self.labels, of_objects),
+            headers=pick(self.headers, of_objects) if self.headers else (),
+            times=None if self.times is None else pick(self.times, of_frames),
+            pointing=None
+            if self.pointing is None
+            else pick(pick(self.pointing, of_objects).swapaxes(0, 1), of_frames).swapaxes(0, 1),
+            object_numbers=evenly(pick(self.object_numbers, of_objects)),
+            frame_numbers=evenly(pick(self.frame_numbers, of_frames)),
         )
 
     def window(self, rows: slice, columns: slice) -> Burst:
@@ -163,7 +155,7 @@ class Burst:
                 f"The rectangle lies outside the field of {self.shape[3]} x {self.shape[2]} pixels."
             )
         return dataclasses.replace(
-            self, frames=_Part(self.frames, range(self.shape[0]), range(self.shape[1]), *chosen)
+            self, frames=Part(self.frames, range(self.shape[0]), range(self.shape[1]), *chosen)
         )
 
     def middle(self, size: int) -> Burst:
@@ -176,48 +168,3 @@ class Burst:
         return dataclasses.replace(
             self, instruments=tuple(Instrument.parse(text, known) for known in self.instruments)
         )
-
-
-class _Part:
-    """The objects, frames, rows and columns of a `Frames` that a selection keeps, read only when needed."""
-
-    def __init__(self, frames: Frames, *chosen: range) -> None:
-        self._frames = frames
-        self._chosen = (*chosen, *(range(n) for n in frames.shape[len(chosen) :]))
-        self.shape = tuple(len(part) for part in self._chosen)
-        self.dtype = frames.dtype
-        self.ndim = 4
-
-    def __getitem__(self, key: Any) -> Any:
-        picked = [part[k] for part, k in zip(self._chosen, every_axis(key, self.ndim), strict=True)]
-        return self._frames[tuple(as_slice(p) if isinstance(p, range) else p for p in picked)]
-
-
-def every_axis(key: Any, ndim: int) -> tuple[Any, ...]:
-    """The index with an entry per axis: Ellipsis and what is missing at the end are whole axes."""
-    keys = key if isinstance(key, tuple) else (key,)
-    dots = [i for i, k in enumerate(keys) if k is Ellipsis]
-    given = len(keys) - len(dots)
-    plain = all(isinstance(k, (slice, int, np.integer)) for k in keys if k is not Ellipsis)
-    if len(dots) > 1 or given > ndim or not plain:
-        raise IndexError(
-            f"Frames take up to {ndim} whole numbers, slices and one Ellipsis as index; got {key!r}."
-        )
-    at = dots[0] if dots else len(keys)
-    return (*keys[:at], *(slice(None),) * (ndim - given), *keys[at + 1 :])
-
-
-def parse_slice(text: str) -> slice:
-    """Read `A:B`, `A:B:C` or a single number; empty is everything, and other text a ValueError."""
-    numbers = [int(part) if part.strip() else None for part in text.split(":")]
-    if len(numbers) > 3:
-        raise ValueError(f"{text!r} has more than three parts")
-    if len(numbers) == 1 and (n := numbers[0]) is not None:
-        return slice(n, n + 1 or None)
-    return slice(*numbers)
-
-
-def as_slice(part: range) -> slice:
-    """The slice that picks the numbers of a range, also when it runs backwards to the first element."""
-    # range(3, -1, -1) includes 0; as the end of a slice, -1 would mean the last element.
-    return slice(part.start, part.stop if part.stop >= 0 else None, part.step)

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from heliorestore.errors import SettingsError, guess
 
 T = TypeVar("T")
+S = TypeVar("S", bound="Settings")
 
 
 def option(
@@ -245,9 +246,7 @@ def add_settings(parser: argparse._ActionsContainer, cls: type[Settings]) -> Non
             parser.add_argument(opt.flag, metavar=metavar, default=None, help=text)
 
 
-def from_arguments(
-    cls: type[Settings], arguments: argparse.Namespace, base: Settings | None = None
-) -> Settings:
+def from_arguments(cls: type[S], arguments: argparse.Namespace, base: S | None = None) -> S:
     """Make settings from what `add_arguments` parsed; missing ones are those of `base`, or the default."""
     given = {o: getattr(arguments, o.name) for o in options(cls) if getattr(arguments, o.name) is not None}
     return (base or cls()).replace(
@@ -282,7 +281,7 @@ def to_rows(settings: Settings | SavedSettings) -> list[tuple[str, str, str, str
     return [(o.name, to_text(getattr(settings, o.name)), o.unit, o.help) for o in options(type(settings))]
 
 
-def from_rows(cls: type[Settings], rows: Iterable[tuple[str, str]]) -> Settings:
+def from_rows(cls: type[S], rows: Iterable[tuple[str, str]]) -> S:
     """Make settings from names and texts; a name that this version does not know is a SettingsError."""
     known: Mapping[str, Option] = {o.name: o for o in options(cls)}
     values = {}

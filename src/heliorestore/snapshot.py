@@ -17,6 +17,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from heliorestore.burst import FloatArray, Source
 from heliorestore.errors import RestorationError
 from heliorestore.instrument import Instrument
+from heliorestore.preparation import Preparation
+from heliorestore.selection import Numbers
 from heliorestore.settings import SavedSettings, Settings
 
 if TYPE_CHECKING:
@@ -51,8 +53,8 @@ class Run:
     """The record of a run: everything that is needed to document a restoration, and to repeat it.
 
     A run read back from a file holds SavedSettings, and sources with the checksums that the file keeps.
-    `files` are those that settings name, by the name of the setting. `pointing` is the burst's; for a run
-    read back only the headers give the place.
+    `files` are those that settings and preparation name, by the name of the setting. `pointing` is the
+    burst's; for a run read back only the headers give the place.
     """
 
     settings: Settings | SavedSettings
@@ -66,8 +68,9 @@ class Run:
     files: Mapping[str, Source] = field(default_factory=dict)
     times: npt.NDArray[np.datetime64] | None = None
     pointing: npt.NDArray[np.float64] | None = None
-    object_range: range = range(0)
-    frame_range: range = range(0)
+    object_numbers: Numbers = range(0)
+    frame_numbers: Numbers = range(0)
+    preparation: Preparation = field(default_factory=Preparation)
 
     @classmethod
     def of(cls, burst: Burst, settings: Settings | SavedSettings, device: str, seed: int) -> Run:

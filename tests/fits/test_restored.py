@@ -17,11 +17,11 @@ from heliorestore.fits import reader
 from heliorestore.fits.files import Gunzip
 from heliorestore.fits.provenance import from_ascii, to_ascii
 from heliorestore.fits.reader import describe, read, read_burst
-from heliorestore.fits.restored import reopen
 from heliorestore.fits.writer import write
 from heliorestore.instrument import KNOWN
 from heliorestore.methods.base import replay, settings_of, stream
 from heliorestore.methods.richardson_lucy import RichardsonLucySettings
+from heliorestore.prepare.opening import reopen
 from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot
 
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -42,7 +42,7 @@ def assert_same(back, snapshot):
         assert getattr(back, field) == getattr(snapshot, field), field
     np.testing.assert_equal(dict(back.losses), dict(snapshot.losses))
     run, was = back.run, snapshot.run
-    for field in ("device", "seed", "instruments", "labels", "unit", "object_range", "frame_range"):
+    for field in ("device", "seed", "instruments", "labels", "unit", "object_numbers", "frame_numbers"):
         assert getattr(run, field) == getattr(was, field), field
     assert run.settings.method == was.settings.method
     if was.times is not None:
@@ -258,7 +258,7 @@ def test_a_run_with_turned_knobs_is_repeated_to_the_last_bit(tmp_path):
     restored = write(snapshot, tmp_path / "restored.fits")
 
     again, record = reopen(restored)
-    assert again.frame_range == range(3, 0, -2)
+    assert again.frame_numbers == range(3, 0, -2)
     assert again.instruments[0].pixel_arcsec == 0.041
     repeated = list(
         replay(again, settings_of(record.run), record.history, device=record.run.device, seed=record.run.seed)

@@ -53,7 +53,7 @@ def test_frames_without_a_pace_are_numbered(tmp_path, times):
     burst = Burst.from_array(
         np.random.default_rng(0).random((1, 3, 8, 9)).astype(np.float32),
         times=times,
-        frame_range=range(4, 10, 2),
+        frame_numbers=range(4, 10, 2),
     )
     with fits.open(write(restored(burst), tmp_path / "out.fits")) as hdus:
         header = hdus["SERIES"].header

@@ -16,7 +16,6 @@ from heliorestore.diagnose.psf_probe import psfs_at
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.fits.burst_writer import write_burst
 from heliorestore.fits.reader import read
-from heliorestore.fits.restored import reopen
 from heliorestore.fits.writer import write
 from heliorestore.methods.base import replay, settings_of, stream
 from heliorestore.methods.blind.air import usual_r0_cm
@@ -41,6 +40,7 @@ from heliorestore.optics.modes import make_basis, noll_residual
 from heliorestore.optics.penalties import gradient, gradient_adjoint, penalty
 from heliorestore.optics.psf import make_optics, psf
 from heliorestore.prepare.observe import Held, Pixels, observe
+from heliorestore.prepare.opening import reopen
 from heliorestore.simulate.burst import simulate_burst
 from heliorestore.simulate.view import SimulationSettings
 from heliorestore.snapshot import Snapshot, StopReason

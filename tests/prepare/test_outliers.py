@@ -13,7 +13,7 @@ from heliorestore.methods.base import restore
 from heliorestore.methods.mfbd import MfbdSettings
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
-from heliorestore.prepare.observe import observe, preparation
+from heliorestore.prepare.observe import in_words, observe
 
 FEW = MomfbdSettings(modes=8, patch=32, patch_step=16, r0_cm=20.0, left_out=0.0, iterations=4)
 METHODS = {
@@ -67,7 +67,7 @@ def test_a_restoration_is_as_if_the_outlier_had_not_been_there(with_outlier: Bur
 
 def test_the_numbers_told_are_those_in_the_file(with_outlier: Burst) -> None:
     some = with_outlier.select(frames=slice(1, 7))
-    assert "(6: " in preparation(some, observe(some, CPU))[0]
+    assert "(6: " in in_words(some, observe(some, CPU))[0]
 
 
 def test_frames_are_read_the_same_way_from_a_file(with_outlier: Burst) -> None:

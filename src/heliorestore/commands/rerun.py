@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from heliorestore.fits.restored import reopen
     from heliorestore.methods.base import pick_device, replay, settings_of
+    from heliorestore.prepare.opening import reopen
 
     burst, snapshot = reopen(parsed.restored)
     run = snapshot.run

@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a method: files, its settings, data and machine."""
     from heliorestore.instrument import KNOWN
     from heliorestore.methods.base import load
+    from heliorestore.preparation import Preparation
     from heliorestore.settings import add_settings
 
     parser.add_argument(
@@ -31,23 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the instrument: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)",
     )
     common.add_argument(
-        "--frames", metavar="A:B", type=_slice, default=slice(None), help="frames to use, a Python slice"
+        "--frames", metavar="A:B,C", default=":", help="frames to use: numbers and slices, as 0:12,15,17"
     )
-    common.add_argument(
-        "--objects",
-        metavar="A:B",
-        type=_slice,
-        default=slice(None),
-        help="objects to restore, a Python slice",
-    )
+    common.add_argument("--objects", metavar="A:B,C", default=":", help="objects to restore, likewise")
+    add_settings(common, Preparation)
     common.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
     common.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from heliorestore.fits.reader import read_burst
     from heliorestore.methods.base import load, pick_device, stream
+    from heliorestore.preparation import Preparation
+    from heliorestore.prepare.opening import open_burst
     from heliorestore.presets import find_preset
     from heliorestore.settings import from_arguments
 
@@ -56,20 +53,13 @@ def run(parsed: argparse.Namespace) -> int:
     settings = from_arguments(method, parsed, preset.settings(method) if preset else None)
     # Before the files are read: a wrong name costs no time.
     pick_device(parsed.device)
-    burst = read_burst(parsed.input[0] if len(parsed.input) == 1 else parsed.input)
+    preparation = from_arguments(Preparation, parsed)
+    burst = open_burst(parsed.input, preparation)
     burst = burst.with_instrument(parsed.instrument).select(parsed.objects, parsed.frames)
-    inputs = [*(source.path for source in burst.sources), *settings.files().values()]
+    named = (*settings.files().values(), *preparation.files().values())
+    inputs = [*(source.path for source in burst.sources), *named]
     check_output(parsed.output, overwrite=parsed.overwrite, inputs=inputs)
     notes = (f"Begun with the preset {preset.name}.",) if preset else ()
     return drain(
         parsed, burst, settings, stream(burst, settings, device=parsed.device, seed=parsed.seed), notes
     )
-
-
-def _slice(text: str) -> slice:
-    from heliorestore.burst import parse_slice
-
-    try:
-        return parse_slice(text if text.strip() else "nothing")
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a slice; write A:B, as in 0:6") from None

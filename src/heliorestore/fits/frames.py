@@ -12,13 +12,14 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from heliorestore.burst import FloatArray, Source, as_slice, every_axis
+from heliorestore.burst import FloatArray, Source
 from heliorestore.errors import BurstError
 from heliorestore.fits import ana
 from heliorestore.fits.files import Gunzip, length_of, read_exactly
 from heliorestore.fits.hdus import Image, card_number
 from heliorestore.fits.layouts import Plan
 from heliorestore.fits.tiles import read_tiles
+from heliorestore.selection import as_slice, every_axis
 
 _AT_ONCE = 16 * 2**20  # bytes read at once: an unusual order of axes must not read the whole file
 _DTYPE = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}

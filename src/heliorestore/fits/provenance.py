@@ -19,7 +19,9 @@ import heliorestore
 from heliorestore.burst import Source
 from heliorestore.errors import BurstError
 from heliorestore.instrument import Instrument
-from heliorestore.settings import SavedSettings, options, to_rows
+from heliorestore.preparation import Preparation
+from heliorestore.selection import Numbers, numbers_text
+from heliorestore.settings import SavedSettings, Settings, from_rows, options, to_rows
 from heliorestore.snapshot import Run, Snapshot, StopReason
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ _STEPS = {
 }
 """The value of SOLARNET's PRSTEPn for a method, from the words that its recommendations list."""
 
+_SETTING_COLUMNS = ("NAME", "VALUE", "UNIT", "HELP")
 _MOST_ZOOM = 64
 _LIBRARIES = ("heliorestore", "torch", "numpy", "astropy")
 _OWN_STEP = "heliorestore "
@@ -137,19 +140,17 @@ def _was_turned(snapshot: Snapshot, run: Run) -> bool:
 
 
 def tables(snapshot: Snapshot) -> list[fits.BinTableHDU]:
-    """LOSS, SETTINGS, OBJECTS, INPUTS and, where times are known, FRAMES."""
+    """LOSS, SETTINGS, OBJECTS, INPUTS, and PREPARATION and FRAMES where there is something to say."""
     run = snapshot.run
     found = [_loss_table(snapshot)]
     if run is None:
         return found
     found += [
-        _table(
-            "SETTINGS",
-            dict(zip(("NAME", "VALUE", "UNIT", "HELP"), _columns(to_rows(run.settings), 4), strict=True)),
-            _run_cards(run),
-        ),
+        _settings_table("SETTINGS", run.settings, _run_cards(run)),
         _table("OBJECTS", {"LABEL": run.labels, "INSTRUMENT": [str(i) for i in run.instruments]}),
     ]
+    if run.preparation != Preparation():
+        found.append(_settings_table("PREPARATION", run.preparation))
     sources = [*run.sources, *run.files.values()]
     if sources:
         checked = [checked_source(source) for source in sources]
@@ -168,8 +169,12 @@ def tables(snapshot: Snapshot) -> list[fits.BinTableHDU]:
     return found
 
 
-def _columns(rows: Sequence[tuple[str, ...]], width: int) -> list[list[str]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+def _settings_table(
+    name: str, settings: Settings | SavedSettings, cards: Sequence[Card] = ()
+) -> fits.BinTableHDU:
+    rows = to_rows(settings)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(_SETTING_COLUMNS)
+    return _table(name, dict(zip(_SETTING_COLUMNS, columns, strict=True)), cards)
 
 
 def _run_cards(run: Run) -> list[Card]:
@@ -178,13 +183,9 @@ def _run_cards(run: Run) -> list[Card]:
         ("SEED", run.seed, "seed of the random numbers"),
         ("DEVICE", run.device, "where it was computed"),
         ("DATAUNIT", to_ascii(run.unit), "unit of the images"),
-        ("OBJSEL", _slice_text(run.object_range), "objects of the input, start:stop:step"),
-        ("FRAMSEL", _slice_text(run.frame_range), "frames of the input, start:stop:step"),
+        ("OBJSEL", numbers_text(run.object_numbers), "objects of the input"),
+        ("FRAMSEL", numbers_text(run.frame_numbers), "frames of the input"),
     ]
-
-
-def _slice_text(part: range) -> str:
-    return f"{part.start}:{part.stop}:{part.step}"
 
 
 def _loss_table(snapshot: Snapshot) -> fits.BinTableHDU:
@@ -273,7 +274,11 @@ def _read_run(hdus: fits.HDUList) -> Run:
     settings, objects = hdus["SETTINGS"], hdus["OBJECTS"]
     card = settings.header
     inputs = _read_sources(hdus) if "INPUTS" in hdus else []
-    rows = zip(*(_texts(settings, name) for name in ("NAME", "VALUE", "UNIT", "HELP")), strict=True)
+    rows = zip(*(_texts(settings, name) for name in _SETTING_COLUMNS), strict=True)
+    prepared = Preparation()
+    if "PREPARATION" in hdus:
+        values = (_texts(hdus["PREPARATION"], name) for name in _SETTING_COLUMNS[:2])
+        prepared = from_rows(Preparation, zip(*values, strict=True))
     return Run(
         settings=SavedSettings(card["METHOD"], tuple(rows)),
         device=card["DEVICE"],
@@ -284,8 +289,9 @@ def _read_run(hdus: fits.HDUList) -> Run:
         sources=tuple(source for setting, source in inputs if not setting),
         files={setting: source for setting, source in inputs if setting},
         times=_read_times(hdus) if "FRAMES" in hdus else None,
-        object_range=_range(card["OBJSEL"]),
-        frame_range=_range(card["FRAMSEL"]),
+        object_numbers=_read_numbers(card["OBJSEL"]),
+        frame_numbers=_read_numbers(card["FRAMSEL"]),
+        preparation=prepared,
     )
 
 
@@ -323,9 +329,17 @@ def _read_times(hdus: fits.HDUList) -> npt.NDArray[np.datetime64]:
     return np.array(_texts(hdus["FRAMES"], "TIME"), "datetime64[us]")
 
 
-def _range(text: str) -> range:
-    start, stop, step = (int(part) for part in text.split(":"))
-    return range(start, stop, step)
+def _read_numbers(text: str) -> Numbers:
+    """The numbers that `numbers_text` wrote, or an earlier version, which wrote an end before 0 as -1."""
+    found: list[int] = []
+    for part in text.split(","):
+        words = part.split(":")
+        start, stop = int(words[0]), int(words[1] or -1) if len(words) > 1 else int(words[0]) + 1
+        run = range(start, stop, int(words[2]) if len(words) > 2 else 1)
+        if "," not in text:
+            return run
+        found += run
+    return tuple(found)
 
 
 def find_source(source: Source, beside: Path) -> Path:

@@ -234,9 +234,9 @@ def _series_axes(run: Run) -> list[Card]:
     seconds = None if run.times is None else (run.times - run.times[0]) / np.timedelta64(1, "s")
     steps = np.diff(seconds) if seconds is not None and len(seconds) > 1 else np.array([np.nan])
     steady = bool(np.isfinite(steps).all() and steps[0] > 0 and np.ptp(steps) <= _STEADY * steps[0])
-    start, step = (
-        (0.0, float(steps.mean())) if steady else (float(run.frame_range.start), float(run.frame_range.step))
-    )
+    # Numbers that are not evenly spaced have no linear axis: FRAMSEL of SETTINGS lists them.
+    numbers = run.frame_numbers if isinstance(run.frame_numbers, range) else range(len(run.frame_numbers))
+    start, step = (0.0, float(steps.mean())) if steady else (float(numbers.start), float(numbers.step))
     time = [
         (
             "CTYPE3",

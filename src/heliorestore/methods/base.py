@@ -100,12 +100,12 @@ def stream(
     start = _named_start(settings) if start is None else start
     settings, found = _attribute(entry.prepare)(burst, settings, place) if entry.prepare else (settings, ())
     messages: tuple[str, ...] = (*doubts(burst.instruments), *found)
-    run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=_files(settings))
+    files = _files(settings, burst.preparation)
+    run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=files)
     live = _Live(asked, settings.replace(checkpoint=checkpoint) if checkpoint else settings)
     history, more = History(burst, live.settings, start), _heard(method, news, live)
     source = method.stream(burst, live.settings, device=place, seed=seed, start=start, **more)
-    sent: Settings | None = None
-    last, halved = start, 0
+    sent, last, halved = None, start, 0
     while True:
         # An error in the caller ends the method too, so that its checkpoint and its tensors are let go.
         with closing(source):
@@ -195,9 +195,10 @@ def _as_running(sent: Settings, asked: Settings, running: Settings) -> Settings:
     return sent.replace(**{name: getattr(running, name) for name in names})
 
 
-def _files(settings: Settings) -> dict[str, Source]:
-    """The files that settings name, by setting, as they are now; the method reports a missing one."""
-    return {name: Source.of(path) for name, path in settings.files().items() if path.is_file()}
+def _files(*named: Settings) -> dict[str, Source]:
+    """The files that settings name, by setting, as they are now; who reads them reports a missing one."""
+    files = [item for settings in named for item in settings.files().items()]
+    return {name: Source.of(path) for name, path in files if path.is_file()}
 
 
 def settings_of(run: Run) -> Settings:

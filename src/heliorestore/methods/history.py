@@ -116,7 +116,7 @@ def _leads_to(before: Run, burst: Burst, settings: Settings) -> bool:
     }
     text = {name: value for name, value, *_ in to_rows(settings)}
     files = [[(each.path, each.size, each.mtime_ns) for each in run.sources] for run in (before, now)]
-    same = ("instruments", "labels", "object_range", "frame_range")
+    same = ("instruments", "labels", "object_numbers", "frame_numbers", "preparation")
     return (
         all(was.get(name) == text[name] for name in kept)
         and files[0] == files[1]

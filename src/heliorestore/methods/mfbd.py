@@ -22,7 +22,7 @@ from heliorestore.errors import SettingsError
 from heliorestore.methods.committee import Frames, Mean
 from heliorestore.nets import mfbd_weights, weights
 from heliorestore.nets.mfbd import STRIDE, EncoderDecoder, Recurrent
-from heliorestore.prepare.observe import Observation, observe, preparation
+from heliorestore.prepare.observe import Observation, in_words, observe
 from heliorestore.quality.metrics import contrast
 from heliorestore.settings import Settings, option, weights_option
 from heliorestore.snapshot import DATA_UNIT, Map, Snapshot, StopReason
@@ -129,11 +129,11 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
         )
     net, record, messages = mfbd_weights.fitting(burst.instruments[0], settings.network, settings.weights)
     observation = observe(burst, torch.device("cpu"), align=settings.align)
-    messages += preparation(burst, observation)
+    messages += in_words(burst, observation)
     observed = observation.read().images  # (object, frame, y, x)
     order = _sharpest_first(observed)[: settings.best]
     if settings.best is not None and len(order) < observation.frames:
-        numbers = sorted(burst.frame_range[observation.selection.used[frame]] for frame in order)
+        numbers = sorted(burst.frame_numbers[observation.selection.used[frame]] for frame in order)
         messages.append(
             f"The {len(order)} sharpest frames of {burst.shape[1]} were used: {', '.join(map(str, numbers))}."
         )

@@ -29,7 +29,7 @@ from heliorestore.methods.blind.patch_fit import (
 from heliorestore.methods.blind.patches import Patches
 from heliorestore.methods.blind.settings import BlindSettings
 from heliorestore.methods.checkpoint import Saver, resume
-from heliorestore.prepare.observe import observe, preparation
+from heliorestore.prepare.observe import in_words, observe
 from heliorestore.settings import option
 from heliorestore.snapshot import NODE_AXES, Map, Snapshot, StopReason
 
@@ -90,7 +90,7 @@ class Momfbd:
         patches = (settings.patch, settings.patch_step)
         one = bool(settings.diversity)
         problem = make_problem(observation, wavefronts, patches, shares.work, one_object=one, exact_flux=one)
-        state, messages = resume(saver, initial(problem, start)), preparation(burst, observation)
+        state, messages = resume(saver, initial(problem, start)), in_words(burst, observation)
         stop = None
         try:
             while stop is None:

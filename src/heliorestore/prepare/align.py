@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from heliorestore.burst import Frames
 from heliorestore.optics.filters import frequency
 from heliorestore.optics.noise import half_plane
+from heliorestore.selection import Frames
 
 # cycles per pixel: granules are smooth against the noise, finer structure carries no information on large
 # motions

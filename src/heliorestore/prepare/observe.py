@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from heliorestore.burst import Burst, FloatArray, Frames
+from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import BurstError
 from heliorestore.optics.noise import estimate_sigma
 from heliorestore.prepare.align import LowFrequencies
 from heliorestore.prepare.destretch import Distortion, measure
 from heliorestore.prepare.intensities import relative_intensities
 from heliorestore.prepare.outliers import Selection, select
+from heliorestore.selection import Frames
 
 _ALL = slice(None)
 _FLAT = 1e-7  # contrast below which float32 has no structure
@@ -226,9 +227,9 @@ def observe(
     )
 
 
-def preparation(burst: Burst, observation: Observation) -> tuple[str, ...]:
+def in_words(burst: Burst, observation: Observation) -> tuple[str, ...]:
     """What was done to the frames before the restoration, in sentences for the record of the run."""
-    numbers, selection, messages = burst.frame_range, observation.selection, []
+    numbers, selection, messages = burst.frame_numbers, observation.selection, []
     if selection.reasons:
         each = "; ".join(f"{numbers[frame]}: {reason}" for frame, reason in selection.reasons.items())
         messages.append(f"{len(selection.reasons)} of {len(numbers)} frames were left out ({each}).")
@@ -278,7 +279,7 @@ def _selected(burst: Burst, seen: LowFrequencies) -> Selection:
     if not selection.used:
         frame, reason = next(iter(selection.reasons.items()))
         raise BurstError(
-            f"No frame of the burst can be used; the first, {burst.frame_range[frame]}: {reason}."
+            f"No frame of the burst can be used; the first, {burst.frame_numbers[frame]}: {reason}."
         )
     return selection
 

@@ -61,7 +61,7 @@ class Simulation:
             frames=self.truth[:, None],
             headers=headers,
             times=times,
-            frame_range=range(1),
+            frame_numbers=range(1),
             unit="I/Ic",
         )
 

@@ -317,13 +317,13 @@ def test_frames_and_objects_are_chosen_by_slices(panel, finish):
     panel.objects.setText("1")
     finish(panel, panel.run_panel.run_button.click)
     run = panel.run_panel.snapshot.run
-    assert (run.labels, run.frame_range, run.object_range) == (("NB",), range(1, 3), range(1, 2))
+    assert (run.labels, run.frame_numbers, run.object_numbers) == (("NB",), range(1, 3), range(1, 2))
     panel.frames.setText("9:")
     panel.run_panel.run_button.click()
-    assert "the burst has 4, numbered 0 to 3" in panel.run_panel.problem.text()
+    assert "the burst has 4 frames, numbered 0 to 3" in panel.run_panel.problem.text()
     panel.frames.setText("first")
     panel.run_panel.run_button.click()
-    assert "write a Python slice such as 0:6" in panel.run_panel.problem.text()
+    assert "write numbers and Python slices, such as 0:6" in panel.run_panel.problem.text()
 
 
 def test_the_list_of_inputs_follows_the_viewer(panel, viewer):
@@ -380,9 +380,7 @@ def test_the_command_line_repeats_the_run(panel, viewer, burst, tmp_path, qtbot)
     panel.copy_python()
     text = QApplication.clipboard().text()
     compile(text, "copied", "exec")
-    assert (
-        ".select(objects=slice(1, 2, 1), frames=slice(0, 4, 2)).with_instrument('pixel_arcsec=0.06')" in text
-    )
+    assert ".select(objects='1:2', frames='0:4:2').with_instrument('pixel_arcsec=0.06')" in text
     assert 'strength=0.25, text="it\'s"' in text
 
 

@@ -151,7 +151,7 @@ def test_untouched_layers_give_their_own_burst_back(burst):
     assert common_burst(layers) is burst
     narrow = burst_of(layers[1:])
     assert narrow.labels == ("NB",)
-    assert narrow.object_range == range(1, 2)
+    assert narrow.object_numbers == range(1, 2)
 
 
 def test_changed_pixels_make_a_new_burst_with_the_same_instrument(burst):

@@ -42,7 +42,7 @@ from heliorestore.methods.blind.refinement import (
 )
 from heliorestore.methods.blind.settings import ASSUMED_R0_CM
 from heliorestore.methods.blind.verdict import verdicts
-from heliorestore.prepare.observe import observe, preparation
+from heliorestore.prepare.observe import in_words, observe
 from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReason
 
 # In units of the usual r0, where the fit begins: from weak turbulence it finds the way to strong one, and not
@@ -99,7 +99,7 @@ class FieldFit:
         )
         make, message = _model(settings, device, between)
         self._tried_again = between is not None
-        self.messages = preparation(burst, self.observation) + message
+        self.messages = in_words(burst, self.observation) + message
         one = bool(settings.diversity)
         if one and settings.forward == "emulator":
             raise SettingsError("The emulator knows no phase diversity: use --forward filter-flow.")

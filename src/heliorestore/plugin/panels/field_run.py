@@ -10,12 +10,12 @@ from qtpy.QtCore import QObject
 from heliorestore.errors import BurstError, HeliorestoreError
 from heliorestore.plugin.panels.parts import LivePanel
 from heliorestore.plugin.panels.unfinished import UnfinishedRuns, fill_in, open_input
-from heliorestore.plugin.runs.as_code import slice_text
 from heliorestore.plugin.runs.autosave import Autosave, begin
 from heliorestore.plugin.runs.live import LiveLayers
 from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.task import End, Outcome
 from heliorestore.plugin.runs.worker import Job
+from heliorestore.selection import numbers_text
 from heliorestore.settings import Settings
 
 QUIET_MS = 400  # from the last change of a setting until a finished run continues
@@ -53,7 +53,7 @@ class FieldRun(QObject):
             return
         self._drop_ended()
         panel.preview_box.on.setChecked(False)
-        panel.frame_views.frames = whole.frame_range
+        panel.frame_views.frames = whole.frame_numbers
         message = ""
         # else the user has chosen a file for the state
         if saved is None and not getattr(job.settings, "checkpoint", ""):
@@ -61,8 +61,8 @@ class FieldRun(QObject):
                 job.burst,
                 job.settings,
                 instrument=panel.instrument.text(),
-                objects=slice_text(job.burst.object_range),
-                frames=slice_text(job.burst.frame_range),
+                objects=numbers_text(job.burst.object_numbers),
+                frames=numbers_text(job.burst.frame_numbers),
                 device=job.device,
                 seed=job.seed,
             )

@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject
 from heliorestore.plugin.panels.parts import LivePanel
 from heliorestore.plugin.widgets.probe_box import ProbeBox, Probed
 from heliorestore.plugin.widgets.sections import check
+from heliorestore.selection import Numbers
 from heliorestore.snapshot import Snapshot
 
 _RESIDUAL = "residual_frame"  # the setting that says of which frame it is
@@ -20,7 +21,7 @@ class FrameViews(QObject):
     def __init__(self, panel: LivePanel) -> None:
         super().__init__(panel.widget)
         self._panel = panel
-        self.frames = range(0)  # numbers in the file of the frames on the slider
+        self.frames: Numbers = range(0)  # numbers in the file of the frames on the slider
         self.modes_on = check(
             "Mode maps",
             "Show the fitted modes over the image, in radian; the slider k chooses the mode.",
@@ -49,7 +50,7 @@ class FrameViews(QObject):
         number = int(step[-3]) if len(step) > 2 else 0
         if snapshot.run is None or not 0 <= number < len(self.frames):
             return None
-        frames = snapshot.run.frame_range
+        frames = snapshot.run.frame_numbers
         return frames.index(self.frames[number]) if self.frames[number] in frames else None
 
     def _follow_residual(self) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QLineEdit
 
-from heliorestore.burst import Burst, parse_slice
-from heliorestore.errors import HeliorestoreError, SettingsError
+from heliorestore.burst import Burst
+from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.layers import burst_of, common_burst, hint
@@ -29,7 +29,7 @@ class InputLayers(QObject):
         for edit, what in ((self.frames, "frames"), (self.objects, "objects")):
             edit.setPlaceholderText("all")
             edit.setToolTip(
-                f"The {what} to use as a Python slice, such as 0:6 or ::2, numbered from 0. "
+                f"The {what} to use, numbered from 0: slices such as 0:6 or ::2, or a list as 0:12,15,17. "
                 f"Empty: all {what}."
             )
         self.section = Section(
@@ -49,8 +49,7 @@ class InputLayers(QObject):
 
     def burst(self) -> Burst:
         """The part of it to restore, with the chosen instrument."""
-        objects, frames = (_slice(*each) for each in ((self.objects, "objects"), (self.frames, "frames")))
-        part = self.whole_burst().select(objects, frames)
+        part = self.whole_burst().select(self.objects.text(), self.frames.text())
         return self.instrument.apply(part)
 
     def whole_file(self) -> Burst:
@@ -65,7 +64,7 @@ class InputLayers(QObject):
         numbered = {
             layer.metadata["object"] if together else number: layer for number, layer in enumerate(chosen)
         }
-        return [numbered[number] for number in job.burst.object_range]
+        return [numbered[number] for number in job.burst.object_numbers]
 
     def look(self) -> None:
         """Show the instrument of the ticked layers, and warnings about them."""
@@ -79,13 +78,3 @@ class InputLayers(QObject):
                 text = f"{text}\n{error}".strip()
         self.instrument.set_burst(burst)
         say(self.hint, text and f"⚠ {text}")
-
-
-def _slice(field: QLineEdit, what: str) -> slice:
-    try:
-        return parse_slice(field.text())
-    except ValueError as error:
-        raise SettingsError(
-            f"The {what} are {field.text()!r}; write a Python slice such as 0:6, or leave the field empty "
-            "for all."
-        ) from error

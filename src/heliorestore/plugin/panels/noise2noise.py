@@ -55,7 +55,7 @@ class DenoiseWidget(RestoreWidget):
             layer.metadata.get("object", number): layer
             for number, layer in enumerate(self.layer_list.chosen())
         }
-        self._visible = {n: inputs[k].visible for n, k in enumerate(job.burst.object_range) if k in inputs}
+        self._visible = {n: inputs[k].visible for n, k in enumerate(job.burst.object_numbers) if k in inputs}
         self._met.clear()
         return super().make_layers(job)
 

@@ -17,6 +17,7 @@ from heliorestore.plugin.widgets.layer_list import LayerList
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.run_controls import RunPanel
 from heliorestore.plugin.widgets.sweep_box import SweepBox
+from heliorestore.selection import Numbers
 from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot
 
@@ -95,7 +96,7 @@ class Panel(Protocol):
 class Views(Protocol):
     """What is seen of the frame on the slider."""
 
-    frames: range
+    frames: Numbers
 
 
 class Box(Protocol):

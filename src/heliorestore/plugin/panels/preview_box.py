@@ -55,7 +55,7 @@ class PreviewBox(QObject):
             self.on.setChecked(False)
             return
         panel.run_panel.say("")
-        panel.frame_views.frames = panel.input.whole_file().frame_range
+        panel.frame_views.frames = panel.input.whole_file().frame_numbers
         self._under = panel.layer_list.chosen()
         inputs = panel.input.layers_of(job)
         name = "preview" if len(inputs) > 1 else f"preview {inputs[0].name}"

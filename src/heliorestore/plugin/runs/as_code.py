@@ -7,6 +7,7 @@ from pathlib import Path
 
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
+from heliorestore.selection import numbers_text
 from heliorestore.settings import Settings, options, to_flags
 
 
@@ -18,11 +19,11 @@ def as_command(
     if instrument:
         words += ["--instrument", instrument]
     for flag, before, after in (
-        ("--frames", whole.frame_range, part.frame_range),
-        ("--objects", whole.object_range, part.object_range),
+        ("--frames", whole.frame_numbers, part.frame_numbers),
+        ("--objects", whole.object_numbers, part.object_numbers),
     ):
         if after != before:
-            words.append(f"{flag}={slice_text(after)}")
+            words.append(f"{flag}={numbers_text(after)}")
     if device != "auto":
         words += ["--device", device]
     if seed:
@@ -38,12 +39,12 @@ def as_python(
     chosen = {
         name: after
         for name, before, after in (
-            ("objects", whole.object_range, part.object_range),
-            ("frames", whole.frame_range, part.frame_range),
+            ("objects", whole.object_numbers, part.object_numbers),
+            ("frames", whole.frame_numbers, part.frame_numbers),
         )
         if after != before
     }
-    select = ", ".join(f"{name}={_slice_of(numbers)!r}" for name, numbers in chosen.items())
+    select = ", ".join(f"{name}={numbers_text(numbers)!r}" for name, numbers in chosen.items())
     # Defaults are left out: the lines show what the user has chosen.
     changed = ", ".join(
         f"{o.name}={getattr(settings, o.name)!r}"
@@ -65,18 +66,6 @@ def as_python(
         f"heliorestore.write(snapshot, {_output(whole)!r})",
         "",
     ])  # fmt: skip
-
-
-def slice_text(numbers: range) -> str:
-    """A range of frames or objects as the slice that the command takes."""
-    part = _slice_of(numbers)
-    ends = f"{part.start}:{'' if part.stop is None else part.stop}"
-    return ends if part.step == 1 else f"{ends}:{part.step}"
-
-
-def _slice_of(numbers: range) -> slice:
-    """The slice from the first file number on; a range that runs down to 0 has no written end."""
-    return slice(numbers.start, numbers.stop if numbers.stop >= 0 else None, numbers.step)
 
 
 def _paths(burst: Burst) -> list[str]:

@@ -222,7 +222,7 @@ def burst_of(layers: Sequence[Any]) -> Burst:
     if not layers:
         raise BurstError("No image layer is chosen: tick one in the list, or open a file.")
     if (whole := common_burst(layers)) is not None:
-        return whole.select(objects=_as_slice(sorted(layer.metadata["object"] for layer in layers)))
+        return whole.select(objects=sorted(layer.metadata["object"] for layer in layers))
     planes = [_planes(layer) for layer in layers]
     if len({plane.shape for plane in planes}) > 1:
         shapes = ", ".join(f"{layer.name} {'x'.join(map(str, layer.data.shape))}" for layer in layers)
@@ -337,11 +337,6 @@ def _layer_name(stem: str, label: str, objects: int) -> str:
 
 def _header(burst: Burst, object_: int) -> dict[str, Any]:
     return dict(burst.headers[object_]) if burst.headers else {}
-
-
-def _as_slice(objects: Sequence[int]) -> slice:
-    step = objects[1] - objects[0] if len(objects) > 1 else 1
-    return slice(objects[0], objects[-1] + 1, step)
 
 
 def _planes(layer: Any) -> Any:

@@ -152,7 +152,7 @@ class ProbeBox(QWidget):
             settings: Any = settings_of(run)
             return probe(
                 found.snapshot, settings, found.place, found.frame
-            ), f"{run.labels[0]}, frame {run.frame_range[found.frame]}"
+            ), f"{run.labels[0]}, frame {run.frame_numbers[found.frame]}"
 
         self._latest.ask(look)
 

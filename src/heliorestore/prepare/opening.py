@@ -1,16 +1,27 @@
-"""The run recorded in a restored file, ready to be repeated on its inputs."""
+"""Files as a burst that is prepared for a method, and the run recorded in a restored file with its burst."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-from heliorestore.burst import Burst, as_slice
+from heliorestore.burst import Burst
 from heliorestore.errors import BurstError
 from heliorestore.fits.provenance import find_source
-from heliorestore.fits.reader import read, read_burst
+from heliorestore.fits.reader import Paths, read, read_burst
+from heliorestore.preparation import Preparation
 from heliorestore.settings import SavedSettings
 from heliorestore.snapshot import Run, Snapshot
+
+
+def open_burst(paths: Paths, preparation: Preparation) -> Burst:
+    """Read files as a burst whose frames are prepared as it says; nothing but headers is read now."""
+    return prepared(read_burst(paths), preparation)
+
+
+def prepared(burst: Burst, preparation: Preparation) -> Burst:
+    """The burst with its frames prepared when they are read: calibrated, then mapped onto other pixels."""
+    return dataclasses.replace(burst, preparation=preparation)
 
 
 def reopen(path: Path) -> tuple[Burst, Snapshot]:
@@ -31,10 +42,11 @@ def reopen(path: Path) -> tuple[Burst, Snapshot]:
         )
     folder = Path(path).absolute().parent
     files = [find_source(source, folder) for source in run.sources]
-    snapshot = dataclasses.replace(snapshot, run=_with_files(run, folder))
-    burst = read_burst(files)
+    run = _with_files(run, folder)
+    snapshot = dataclasses.replace(snapshot, run=run)
+    burst = open_burst(files, run.preparation)
     # The record counts in the files' own objects and frames.
-    selected = burst.select(as_slice(run.object_range), as_slice(run.frame_range))
+    selected = burst.select(run.object_numbers, run.frame_numbers)
     if len(selected.labels) != len(run.instruments):
         raise BurstError(
             f"{path} has {len(run.instruments)} objects, but its input now {len(selected.labels)}: the run "
@@ -51,4 +63,9 @@ def _with_files(run: Run, folder: Path) -> Run:
     rows = tuple(
         (name, str(found.get(name, value)), unit, text) for name, value, unit, text in run.settings.rows
     )
-    return dataclasses.replace(run, settings=SavedSettings(run.settings.method, rows))
+    named = {name: str(found[name]) for name in run.preparation.files()}
+    return dataclasses.replace(
+        run,
+        settings=SavedSettings(run.settings.method, rows),
+        preparation=run.preparation.replace(**named),
+    )
