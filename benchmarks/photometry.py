@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from astropy.io import fits
-from burst_set import CASES, error
+from burst_set import CASES, TUNING, error
 
 import heliorestore
 from heliorestore.methods.base import Method, load
@@ -60,7 +60,7 @@ def row(folder: Path, name: str, flux: float, method: Method, settings: Settings
     nmse, gain = error(last.images[0], truth, burst.instruments[0])
     said = (re.search(r"r0 was found.*?([\d.]+) cm", text) for text in last.messages)
     found = next((match.group(1) for match in said if match), "-")
-    true = CASES[name].settings["r0_cm"]
+    true = (CASES | TUNING)[name].settings["r0_cm"]
     error_of_flux, of_truth = f"{flux:.1%}", f"{found} ({true:g})"
     return (
         f"| {name} | {error_of_flux} | {nmse:.4f} | {gain:.2f} | {of_truth} | {last.step} | {seconds:.0f} |"
