@@ -14,7 +14,7 @@ import numpy.typing as npt
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.instrument import Instrument
 from heliorestore.preparation import Preparation
-from heliorestore.selection import Chosen, Frames, Numbers, Part, choose, evenly, pick
+from heliorestore.selection import Chosen, Frames, Numbers, Part, choose, evenly, pick, pick_images
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -41,11 +41,13 @@ class Source:
 class Burst:
     """Frames (object, frame, y, x) with what is known about them; NaN marks a bad pixel.
 
-    `instruments`, `labels` and `headers` have one entry per object, `times` one per frame (UTC, NaT where
-    unknown). `pointing` (object, frame, 2, 3) is the place of every image, if the file gives it for each:
-    longitude and latitude in arcsec at the field's centre, their change per pixel along x, and along y; NaN
-    where unknown. `object_numbers` and `frame_numbers` are those of the file that this is, and `preparation`
-    what was done to its frames. `layout` is a key of `fits.layouts.LAYOUTS`.
+    `instruments`, `labels` and `headers` have one entry per object. `times` has one per frame (UTC, NaT where
+    unknown), that of the first object; `image_times` (object, frame) is the time of every image, if objects
+    differ in it, as the wavelengths of a scan do. `pointing` (object, frame, 2, 3) is the place of every
+    image, if the file gives it for each: longitude and latitude in arcsec at the field's centre, their change
+    per pixel along x, and along y; NaN where unknown. `object_numbers` and `frame_numbers` are those of the
+    file that this is, and `preparation` what was done to its frames. `layout` is a key of
+    `fits.layouts.LAYOUTS`.
     """
 
     frames: Frames
@@ -53,6 +55,7 @@ class Burst:
     labels: tuple[str, ...] = ()
     headers: tuple[Header, ...] = ()
     times: npt.NDArray[np.datetime64] | None = None
+    image_times: npt.NDArray[np.datetime64] | None = None
     pointing: npt.NDArray[np.float64] | None = None
     unit: str = ""
     sources: tuple[Source, ...] = ()
@@ -87,6 +90,11 @@ class Burst:
                 raise BurstError(
                     f"The burst has shape {shape} but {len(value)} {name}; there must be {wanted}."
                 )
+        if self.image_times is not None and self.image_times.shape != (objects, frames):
+            raise BurstError(
+                f"The burst has shape {shape} but its image_times {self.image_times.shape}; they must be "
+                f"{(objects, frames)}."
+            )
         if self.pointing is not None and self.pointing.shape != (objects, frames, 2, 3):
             raise BurstError(
                 f"The burst has shape {shape} but its pointing {self.pointing.shape}; it must "
@@ -133,16 +141,20 @@ class Burst:
         # The whole needs no wrapper.
         if (of_objects, of_frames) == (range(self.shape[0]), range(self.shape[1])):
             return self
+        times = None if self.times is None else pick(self.times, of_frames)
+        image_times = pick_images(self.image_times, of_objects, of_frames)
+        # The times of frames are those of the first object.
+        if image_times is not None:
+            times = image_times[0]
         return dataclasses.replace(
             self,
             frames=Part(self.frames, of_objects, of_frames),
             instruments=pick(self.instruments, of_objects),
             labels=pick(self.labels, of_objects),
             headers=pick(self.headers, of_objects) if self.headers else (),
-            times=None if self.times is None else pick(self.times, of_frames),
-            pointing=None
-            if self.pointing is None
-            else pick(pick(self.pointing, of_objects).swapaxes(0, 1), of_frames).swapaxes(0, 1),
+            times=times,
+            image_times=image_times,
+            pointing=pick_images(self.pointing, of_objects, of_frames),
             object_numbers=evenly(pick(self.object_numbers, of_objects)),
             frame_numbers=evenly(pick(self.frame_numbers, of_frames)),
         )

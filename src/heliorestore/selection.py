@@ -110,6 +110,15 @@ def pick(values: Sequence[Any] | npt.NDArray[Any], chosen: Numbers) -> Any:
     return values[list(chosen)] if isinstance(values, np.ndarray) else tuple(values[n] for n in chosen)
 
 
+def pick_images(
+    values: npt.NDArray[Any] | None, objects: Numbers, frames: Numbers
+) -> npt.NDArray[Any] | None:
+    """The chosen objects and frames of an array (object, frame, ...), if there is one."""
+    if values is None:
+        return None
+    return np.asarray(pick(np.moveaxis(pick(values, objects), 1, 0), frames)).swapaxes(0, 1)
+
+
 class Part:
     """The objects, frames, rows and columns of a `Frames` that a selection keeps, read only when needed."""
 

@@ -67,6 +67,7 @@ class Run:
     sources: tuple[Source, ...] = ()
     files: Mapping[str, Source] = field(default_factory=dict)
     times: npt.NDArray[np.datetime64] | None = None
+    image_times: npt.NDArray[np.datetime64] | None = None
     pointing: npt.NDArray[np.float64] | None = None
     object_numbers: Numbers = range(0)
     frame_numbers: Numbers = range(0)

@@ -225,7 +225,74 @@ def test_a_big_cube_with_a_table_opens_in_little_memory(tmp_path):
     assert burst.instruments[0].pixel_arcsec == pytest.approx(0.059 / 1023, rel=1e-3)
 
 
+def with_every_dimension(hdus):
+    """The cube with the dimensions of its table that IDL left out, without which astropy refuses it."""
+    return changed_table(
+        hdus, lambda array: array.reshape((1,) * (array.shape[-1] + 1 - array.ndim) + array.shape)
+    )
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 2), (1, 1, 3), (3, 1, 1), (1, 4, 1), (1, 1, 1)], ids=str)
+def test_place_wavelength_and_time_of_every_image_are_astropys(tmp_path, shape):
+    """A scan in time and Stokes, one scan, a wideband series, one wavelength, and a single image."""
+    burst = opened(tmp_path / "a.fits", shape=(*shape, 30, 40), angle=0.7, drift=0.01)
+    frames, stokes, waves = shape
+    assert burst.shape[:2] == (stokes * waves, frames)
+    with fits.open(tmp_path / "a.fits") as hdus, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        wcs = WCS(hdus[0].header, fobj=with_every_dimension(hdus))
+    nm = {"nm": 1.0, "m": 1e9}[str(wcs.wcs.cunit[2])]
+    seconds = np.empty(burst.shape[:2])
+    for object_, frame in np.ndindex(burst.shape[:2]):
+        polarised, wave = divmod(object_, waves)
+        world = wcs.all_pix2world([(x, y, wave, polarised, frame) for x, y in CORNERS], 0)
+        plane = burst.pointing[object_, frame]
+        np.testing.assert_allclose(  # a tenth of a milliarcsecond
+            (plane[:, :1] + plane[:, 1:] @ (CORNERS - [19.5, 14.5]).T).T, world[:, :2], atol=1e-4
+        )
+        assert burst.instruments[object_].wavelength_nm == pytest.approx(world[0, 2] * nm, abs=1e-6)
+        seconds[object_, frame] = world[0, 4]
+    times = np.broadcast_to(burst.times, seconds.shape) if burst.image_times is None else burst.image_times
+    found = (times - np.datetime64("2020-08-01")) / np.timedelta64(1, "s")
+    np.testing.assert_allclose(found, seconds, atol=1e-3)
+    assert np.ptp(seconds[:, 0]) == 2.0 * (waves - 1)  # a scan takes its time
+    assert (burst.select(slice(waves - 1, None)).times == times[waves - 1]).all()
+
+
 # -- exporting
+
+
+def test_an_export_is_placed_alike_by_astropy_sunpy_and_ndcube(tmp_path):
+    ndcube = pytest.importorskip("ndcube", reason="ndcube is not installed")
+    sunpy_map = pytest.importorskip("sunpy.map", reason="sunpy is not installed")
+    burst = opened(tmp_path / "a.fits", shape=(1, 1, 3, 30, 40), angle=0.7)
+    path = write(restore(burst, RichardsonLucySettings(iterations=1)), tmp_path / "b.fits")
+    pixels = np.vstack([CORNERS, [[19.5, 14.5]]])
+    with fits.open(tmp_path / "a.fits") as hdus:
+        truth = on_the_sky(with_every_dimension(hdus), pixels)
+    with warnings.catch_warnings(), fits.open(path) as hdus:
+        warnings.simplefilter("ignore")  # no observer, and sunpy takes the first image of three
+        header = hdus[0].header
+        wcs = WCS(header)
+        first = sunpy_map.Map(str(path))[0]  # RESIDUAL is the second
+        cube = ndcube.NDCube(np.array(hdus[0].data), wcs)
+        places = [
+            wcs.celestial.pixel_to_world(*pixels.T),
+            first.wcs.pixel_to_world(*pixels.T),
+            cube.wcs.pixel_to_world(*pixels.T, np.zeros(5))[0],
+            cube[1].wcs.pixel_to_world(*pixels.T),
+        ]
+        later = hdus["FRAMES"].data["LATER"]
+    for there in places:
+        found = np.stack([there.Tx.to_value("arcsec"), there.Ty.to_value("arcsec")], 1)
+        np.testing.assert_allclose(found, truth, atol=1e-4)  # linear: TAN of a small field
+    # Where its wavelengths and times are.
+    assert [header[f"WLNM{n}"] for n in (1, 2, 3)] == pytest.approx([630.1, 630.2, 630.3])
+    assert (header["DATE-BEG"][11:], header["DATE-END"][11:]) == ("08:00:00.000000", "08:00:04.000000")
+    np.testing.assert_allclose(later, [[0, 2, 4]])
+    assert (read(path).run.image_times == burst.image_times).all()
+    # What lies in tables and images of the input is not there to be referred to.
+    assert not [key for key in header if key.startswith(("VAR_KEYS", "CWDIS", "DW3"))]
 
 
 @pytest.mark.parametrize("zoom", [1, 2])

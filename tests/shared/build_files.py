@@ -146,28 +146,34 @@ def sstred(
     grid: str = "corners",
 ) -> fits.HDUList:
     """A cube (time, Stokes, wavelength, y, x) as SSTRED writes it: coordinates of the field's corners in a
-    table WCS-TAB.
+    table WCS-TAB, and a map of wavelength errors (cavity errors).
 
     `angle` turns the field against solar north, `drift` [arcsec/s] moves it along the solar equator; `grid`
-    is "corners", or "pixels" for a table of every pixel without an index.
+    is "corners", or "pixels" for a table of every pixel without an index. A single wavelength is not in the
+    table, nor the time of a single image.
     """
     frames, _, waves, rows, columns = shape
     header = fits.Header(
         {"TELESCOP": "Swedish 1-meter Solar Telescope", "INSTRUME": "CRISP", "SOLARNET": 0.5}
     )
-    header.update({"DATEREF": "2020-08-01T00:00:00", "DATE-BEG": "2020-08-01T08:00:00", "FILTER1": "6302"})
-    column = "HPLN+HPLT+WAVE+TIME"
+    header.update({"DATEREF": "2020-08-01T00:00:00", "DATE-BEG": "2020-08-01T07:59:59", "FILTER1": "6302"})
+    header["VAR_KEYS"] = "VAR-EXT-DATE-BEG;DATE-BEG"
+    wave, time_ = waves > 1, waves * frames > 1  # in the table
+    column = "HPLN+HPLT" + "+WAVE" * wave + "+TIME" * time_
     for axis, (word, unit_, which) in enumerate(
         (
             ("HPLN-TAB", unit, 1),
             ("HPLT-TAB", unit, 2),
-            ("WAVE-TAB", "nm", 3),
+            ("WAVE-TAB" if wave else "WAVE", "nm", 3 * wave),
             ("STOKES", "", 0),
-            ("UTC--TAB", "s", 4),
+            ("UTC--TAB" if time_ else "UTC", "s", (3 + wave) * time_),
         ),
         1,
     ):
         header.update({f"PC{axis}_{axis}": 1.0, f"CTYPE{axis}": word, f"CUNIT{axis}": unit_})
+        if not which and axis != 4:  # without CDELT
+            header.update({f"CRPIX{axis}": 1, f"CRVAL{axis}": 630.1 if axis == 3 else 28800.0})
+            continue
         if which:
             header.update({f"PS{axis}_0": "WCS-TAB", f"PS{axis}_1": column, f"PV{axis}_3": which})
         if which in (1, 2):
@@ -188,6 +194,8 @@ def sstred(
     table[..., 1] = (-200 + np.sin(angle) * u + np.cos(angle) * v) / arcsec
     table[..., 2] = (630.1 + 0.1 * np.arange(waves))[:, None, None]
     table[..., 3] = time[..., None, None]
+    table = table[..., [True, True, wave, time_]]
+    table = table if wave else table[:, 0]
     if frames == 1:  # IDL leaves out the last of its axes where its length is 1
         table = table[0]
     columns_ = [
@@ -198,7 +206,13 @@ def sstred(
             fits.Column("HPLN-INDEX", "2E", array=[[1, columns]]),
             fits.Column("HPLT-INDEX", "2E", array=[[1, rows]]),
         ]
-    cube = smooth(*shape)
+    header["CWDIS3"] = "Lookup"
+    for word, value in (("EXTVER", 1), ("AXIS.1", 1), ("APPLY", 6)):
+        header[f"HIERARCH DW3 {word}"] = value
     return fits.HDUList(
-        [fits.PrimaryHDU(cube, header), fits.BinTableHDU.from_columns(columns_, name="WCS-TAB")]
+        [
+            fits.PrimaryHDU(smooth(*shape), header),
+            fits.BinTableHDU.from_columns(columns_, name="WCS-TAB"),
+            fits.ImageHDU(np.zeros((frames, 1, 1, rows, columns), np.float32), name="WCSDVARR"),
+        ]
     )

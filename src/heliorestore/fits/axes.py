@@ -116,12 +116,15 @@ def _kind(cards: Mapping[str, Any], number: int) -> str:
 
 def _named(image: Image, kinds: Sequence[str], sky: list[int]) -> Axes:
     shape = image.shape
-    objects = tuple(axis for axis, kind in enumerate(kinds) if kind in ("wave", "stokes") and shape[axis] > 1)
-    times = [axis for axis, kind in enumerate(kinds) if kind == "time" and shape[axis] > 1]
+    # An axis of length 1 still gives its wavelength or time.
+    objects = tuple(axis for axis, kind in enumerate(kinds) if kind in ("wave", "stokes"))
+    times = [axis for axis, kind in enumerate(kinds) if kind == "time"]
     # The plane: named sky axes first, then longer ones, then the faster; remaining axes of length 1 do not
     # matter.
     plane = sorted(sorted(sky, key=lambda axis: (kinds[axis] == "", shape[axis] == 1, -axis))[:2])
-    frames = times + [axis for axis in sky if axis not in plane and shape[axis] > 1]
+    frames = [axis for axis in times if shape[axis] > 1]
+    frames += [axis for axis in sky if axis not in plane and shape[axis] > 1]
+    frames = frames or times[:1]
     if len(frames) > 1:
         names = [
             str(image.cards.get(f"CTYPE{len(shape) - axis}", "")).strip() or "unnamed"
@@ -147,6 +150,8 @@ def world_values(image: Image, axis: int, coordinates: Coordinates) -> npt.NDArr
     if numbers[2] is None:
         numbers[2] = card_number(image.cards, f"CD{number}_{number}", None)
     start, reference, step = numbers
+    if step is None and length == 1:  # CRVAL alone is the value of a single pixel
+        reference, step = 1.0, 1.0
     if start is None or step is None:
         return None
     # FITS counts pixels from 1.
@@ -162,7 +167,9 @@ def object_labels(image: Image, axes: Axes, coordinates: Coordinates) -> list[tu
         kind = _kind(image.cards, len(image.shape) - axis)
         length = image.shape[axis]
         values = world_values(image, axis, coordinates) if kind else None
-        if kind == "wave":
+        if length == 1 and (kind == "stokes" or values is None):
+            parts.append([("", None)])
+        elif kind == "wave":
             parts.append(_wave_labels(_in_nm(image, axis, values), length))
         elif kind == "stokes":
             # Without coordinates the standard's order from 1: I, Q, U, V.
@@ -182,7 +189,10 @@ def object_labels(image: Image, axes: Axes, coordinates: Coordinates) -> list[tu
         where = np.unravel_index(flat, shape) if shape else ()
         chosen = [parts[i][int(where[i])] for i in front]
         found.append(
-            (", ".join(label for label, _ in chosen), next((w for _, w in chosen if w is not None), None))
+            (
+                ", ".join(filter(None, (label for label, _ in chosen))),
+                next((w for _, w in chosen if w is not None), None),
+            )
         )
     return found
 
@@ -217,6 +227,11 @@ def seconds_along(image: Image, axis: int, coordinates: Coordinates) -> npt.NDAr
     """Seconds of every pixel along a time axis, from the header's own origin, or None."""
     if not _kind(image.cards, len(image.shape) - axis):
         return None
-    values = world_values(image, axis, coordinates)
+    values, unit = world_values(image, axis, coordinates), seconds_per_unit(image, axis)
+    return None if values is None or unit is None else values * unit
+
+
+def seconds_per_unit(image: Image, axis: int) -> float | None:
+    """The unit of a time axis in seconds, or None if it is none."""
     unit = str(image.cards.get(f"CUNIT{len(image.shape) - axis}") or "s").strip().lower()
-    return values * _SECONDS_PER_UNIT[unit] if values is not None and unit in _SECONDS_PER_UNIT else None
+    return _SECONDS_PER_UNIT.get(unit)

@@ -55,7 +55,7 @@ _CHANNELS = re.compile(
     r"(WB|NB|BB|CONT\w*|BROAD\W?BAND|WIDE\W?BAND|NARROW\W?BAND|BLUE|RED|FOCUS|DEFOCUS|[IQUV]|(STOKES|IMAGE)\W?[IQUV])\Z"
 )
 _COMPANIONS = re.compile(
-    r"(ERR|UNCERT|MASK|DQ|VAR|WEIGHT|WHT|COVERAGE|RESIDUAL|BADPIX|FLAG|MODES|QUALITY|DARK|FLAT)",
+    r"(ERR|UNCERT|MASK|DQ|VAR|WEIGHT|WHT|COVERAGE|RESIDUAL|BADPIX|FLAG|MODES|QUALITY|DARK|FLAT|WCSDVARR)",
     re.IGNORECASE,
 )
 
@@ -346,24 +346,31 @@ def _utc(time: datetime, scale: str) -> datetime:
     return datetime.fromisoformat(f"{text[:17]}59{text[19:]}" if leap else text) + timedelta(seconds=leap)
 
 
-def frame_times(piece: Piece, coordinates: Coordinates) -> npt.NDArray[np.datetime64]:
-    """The time of each frame of a piece, NaT where the header does not give it."""
+def frame_times(
+    piece: Piece, coordinates: Coordinates, seconds: npt.NDArray[np.float64] | None = None
+) -> npt.NDArray[np.datetime64]:
+    """The time of each frame of a piece, NaT where the header does not give it.
+
+    `seconds` (object, frame), if a table has them, take the place of the time axis: then this is the time of
+    each image.
+    """
     cards, axes = piece.image.cards, piece.axes
     times = np.full(piece.shape[1], np.datetime64("NaT"), "datetime64[us]")
     began = date_of(cards)
     if began is not None:
         times[0] = np.datetime64(began, "us")
-    seconds = None if axes.frame is None else seconds_along(piece.image, axes.frame, coordinates)
+    if seconds is None and axes.frame is not None:
+        seconds = seconds_along(piece.image, axes.frame, coordinates)
     if seconds is None:
         return times
     _, reference = _first_time(cards, ("DATEREF", "DATE-REF"))
     # the origin of the axis is unknown, so the first frame gets the start time of the header
     if reference is None:
-        reference, seconds = began, seconds - seconds[0]
+        reference, seconds = began, seconds - seconds.flat[0]
     # Beyond three hundred years it is no time in seconds.
-    if reference is not None and float(np.abs(seconds).max()) < 1e10:
-        times[:] = np.datetime64(reference, "us") + np.round(seconds * 1e6).astype("timedelta64[us]")
-    return times
+    if reference is None or float(np.abs(seconds).max()) >= 1e10:
+        return times
+    return np.datetime64(reference, "us") + np.round(seconds * 1e6).astype("timedelta64[us]")
 
 
 def labels_of(plan: Plan, coordinates: Sequence[Coordinates]) -> list[tuple[str, float | None]]:

@@ -164,8 +164,13 @@ def tables(snapshot: Snapshot) -> list[fits.BinTableHDU]:
         }
         found.append(_table("INPUTS", columns))
     if run.times is not None:
-        times = [str(time) for time in run.times]
-        found.append(_table("FRAMES", {"TIME": times}, [("TIMESYS", "UTC", "time system of TIME")]))
+        times: dict[str, Any] = {"TIME": [str(time) for time in run.times]}
+        cards = [("TIMESYS", "UTC", "time system of TIME")]
+        if run.image_times is not None:
+            # A row of the table has the numbers of all objects.
+            cards.append(("TUNIT2", "s", "image of each object after TIME"))
+            times["LATER"] = ((run.image_times - run.times) / np.timedelta64(1, "s")).T
+        found.append(_table("FRAMES", times, cards))
     return found
 
 
@@ -211,7 +216,9 @@ def _table(name: str, columns: dict[str, Any], cards: Sequence[Card] = ()) -> fi
     made = []
     for title, values in columns.items():
         if isinstance(values, np.ndarray):
-            made.append(fits.Column(title, "K" if values.dtype.kind == "i" else "D", array=values))
+            form = "K" if values.dtype.kind == "i" else "D"
+            many = "" if values.ndim == 1 else str(values.shape[1])
+            made.append(fits.Column(title, many + form, array=values))
         else:
             texts = [to_ascii(value) for value in values]
             # FITS has no texts of length 0.
@@ -274,6 +281,7 @@ def _read_run(hdus: fits.HDUList) -> Run:
     settings, objects = hdus["SETTINGS"], hdus["OBJECTS"]
     card = settings.header
     inputs = _read_sources(hdus) if "INPUTS" in hdus else []
+    times, image_times = _read_times(hdus["FRAMES"]) if "FRAMES" in hdus else (None, None)
     rows = zip(*(_texts(settings, name) for name in _SETTING_COLUMNS), strict=True)
     prepared = Preparation()
     if "PREPARATION" in hdus:
@@ -288,7 +296,8 @@ def _read_run(hdus: fits.HDUList) -> Run:
         unit=from_ascii(card["DATAUNIT"]),
         sources=tuple(source for setting, source in inputs if not setting),
         files={setting: source for setting, source in inputs if setting},
-        times=_read_times(hdus) if "FRAMES" in hdus else None,
+        times=times,
+        image_times=image_times,
         object_numbers=_read_numbers(card["OBJSEL"]),
         frame_numbers=_read_numbers(card["FRAMSEL"]),
         preparation=prepared,
@@ -325,8 +334,15 @@ def _read_sources(hdus: fits.HDUList) -> list[tuple[str, Source]]:
     ]
 
 
-def _read_times(hdus: fits.HDUList) -> npt.NDArray[np.datetime64]:
-    return np.array(_texts(hdus["FRAMES"], "TIME"), "datetime64[us]")
+def _read_times(
+    table: fits.BinTableHDU,
+) -> tuple[npt.NDArray[np.datetime64], npt.NDArray[np.datetime64] | None]:
+    """The times of the frames, and of every image (object, frame) if objects differ in them."""
+    times = np.array(_texts(table, "TIME"), "datetime64[us]")
+    if "LATER" not in table.columns.names:
+        return times, None
+    later = np.array(table.data["LATER"], np.float64).reshape(len(times), -1).T
+    return times, times + np.round(later * 1e6).astype("timedelta64[us]")
 
 
 def _read_numbers(text: str) -> Numbers:

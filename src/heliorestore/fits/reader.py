@@ -17,7 +17,7 @@ from heliorestore.fits.files import Gunzip, Opened, read_exactly, silent_astropy
 from heliorestore.fits.frames import FileFrames
 from heliorestore.fits.hdus import Hdu, header_of, images_of, scan
 from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natural, plan_file, plan_files
-from heliorestore.fits.tables import tabulated_axes, tabulated_sky, tabulated_times
+from heliorestore.fits.tables import tabulated_axes, tabulated_seconds, tabulated_sky, tabulated_times
 from heliorestore.fits.wcs import planar, pointed, untabulated
 from heliorestore.instrument import Instrument, doubts
 from heliorestore.settings import to_rows
@@ -153,13 +153,15 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], opened: Opened) -> Burst:
             headers.append(sound)
             instruments.append(_instrument(header, wave_nm, group[0].image.path))
         places.append(place)
-    times = np.concatenate([_times(piece, opened) for piece in plan.groups[0]])
+    times = np.concatenate([_times(group, opened) for group in plan.groups])
+    differ = ((times != times[0]) & ~np.isnat(times)).any()
     burst = Burst(
         frames=FileFrames(plan, sources, opened.gunzip),
         instruments=tuple(instruments),
         labels=tuple(label for label, _ in named),
         headers=tuple(headers),
-        times=None if np.isnat(times).all() else times,
+        times=None if np.isnat(times[0]).all() else times[0],
+        image_times=times if differ else None,
         pointing=_pointing(plan, places),
         unit=str(plan.pieces[0].image.cards.get("BUNIT") or "").strip(),
         sources=sources,
@@ -172,9 +174,15 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], opened: Opened) -> Burst:
     return as_burst(burst, plan.pieces[0].image, opened)
 
 
-def _times(piece: Piece, opened: Opened) -> npt.NDArray[np.datetime64]:
-    tabulated = tabulated_times(piece, opened)
-    return frame_times(piece, tabulated_axes(piece, opened)) if tabulated is None else tabulated
+def _times(group: Sequence[Piece], opened: Opened) -> npt.NDArray[np.datetime64]:
+    """The times of the images of a group (object, frame)."""
+    found = []
+    for piece in group:
+        times = tabulated_times(piece, opened)
+        if times is None:
+            times = frame_times(piece, tabulated_axes(piece, opened), tabulated_seconds(piece, opened))
+        found.append(np.broadcast_to(times, piece.shape[:2]))
+    return np.concatenate(found, 1)
 
 
 def _place(group: Sequence[Piece], opened: Opened) -> npt.NDArray[np.float64] | None:

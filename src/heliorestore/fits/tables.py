@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heliorestore.errors import BurstError
-from heliorestore.fits.axes import Coordinates
+from heliorestore.fits.axes import Coordinates, seconds_per_unit
 from heliorestore.fits.files import Opened, silent_astropy
 from heliorestore.fits.hdus import Image
 from heliorestore.fits.layouts import Piece, parse_time
@@ -96,6 +96,25 @@ def _pixels_of_images(piece: Piece) -> dict[int, npt.NDArray[np.float64]]:
             continue
         pixels[len(piece.image.shape) - axis] = pixel
     return pixels
+
+
+def tabulated_seconds(piece: Piece, opened: Opened) -> npt.NDArray[np.float64] | None:
+    """The seconds of every image (object, frame) by the table of the time axis, or None.
+
+    A table may give another time to every wavelength of a scan.
+    """
+    image, axes = piece.image, piece.axes
+    if axes.frame is None or piece.shape[0] * piece.shape[1] > _MOST_IMAGES:
+        return None
+    unit = seconds_per_unit(image, axes.frame)
+    table = _lookup(image, len(image.shape) - axes.frame, opened)
+    if unit is None or table is None:
+        return None
+    centre = {len(image.shape) - axis: np.array([(image.shape[axis] + 1) / 2]) for axis in (axes.y, axes.x)}
+    with np.errstate(all="ignore"):  # for nonsense values in a table
+        values = table.at(image.cards, _pixels_of_images(piece) | centre) * unit
+    seconds = np.broadcast_to(values, (*piece.shape[:2], 1, 1))[..., 0, 0]
+    return seconds if bool(np.isfinite(seconds).all()) else None
 
 
 def tabulated_times(piece: Piece, opened: Opened) -> npt.NDArray[np.datetime64] | None:

@@ -25,6 +25,8 @@ _ONE_AXIS = re.compile(
 _TWO_AXES = re.compile(r"(PC|CD)(\d+)_(\d+)([A-Z]?)\Z")
 _PARAMETER = re.compile(r"(PV|PS)(\d+)_(\d+[A-Z]?)\Z")
 _ORIENTATION = re.compile(r"(LONPOLE|LATPOLE|WCSNAME)([A-Z]?)\Z")
+# Corrections by images in other extensions (DW3 EXTVER, DP1.AXIS.1 ...), which an export does not have.
+_DISTORTION = re.compile(r"(C[PQW](DIS|ERR)|D[PQW])\d+[A-Z]?(\W.*)?\Z")
 _NUMBER_OF_AXES = re.compile(r"WCSAXES[A-Z]?\Z")
 
 
@@ -46,7 +48,7 @@ def planar(header: Header, x: int = 1, y: int = 2) -> Header:
 def _renamed(keyword: str, axes: Mapping[str, str]) -> str:
     """The keyword with its axis numbers exchanged, or empty if it belongs to another axis."""
     # It would count the axes that are gone.
-    if _NUMBER_OF_AXES.match(keyword):
+    if _NUMBER_OF_AXES.match(keyword) or _DISTORTION.match(keyword):
         return ""
     if found := _ONE_AXIS.match(keyword):
         return f"{found[1]}{axes[found[2]]}{found[3]}" if found[2] in axes else ""

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _ABOUT = {"uncertainty": "One standard deviation of the images; the page of the method says of what."}
 _AXIS_NAMES = {"gx": "X of the grid", "gy": "Y of the grid", "mode": "MODE", "frame": "FRAME"}
-# true of the old array only
-_STALE = ("EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT", "DATAMIN", "DATAMAX", OWN_FORMAT)
+# true of the old array only; VAR_KEYS names tables of the old file
+_STALE = ("VAR_KEYS", "EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT", "DATAMIN", "DATAMAX", OWN_FORMAT)
 _STEADY = 0.02  # relative spread of the steps between frames that still count as equal
 _MOST_NUMBERED = 999  # largest object number that fits into a keyword; the OBJECTS table has all labels
 
@@ -148,13 +148,14 @@ def cleaned(header: Header) -> Header:
 
 
 def _time_cards(run: Run) -> list[Card]:
-    known = run.times[~np.isnat(run.times)] if run.times is not None else ()
+    times = run.times if run.image_times is None else run.image_times
+    known = times[~np.isnat(times)] if times is not None else ()
     if not len(known):
         return []
     first, last = (str(np.datetime_as_string(pick(known), unit="us")) for pick in (np.min, np.max))
     return [
-        ("DATE-BEG", first, "time of the first frame used"),
-        ("DATE-END", last, "time of the last frame used"),
+        ("DATE-BEG", first, "time of the first image used"),
+        ("DATE-END", last, "time of the last image used"),
     ]
 
 
