@@ -43,7 +43,9 @@ def test_info_ends_with_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> 
     assert any("2 x 6 x 128 x 128" in line for line in lines[:-1])
 
 
-def test_a_scale_far_from_the_cameras_is_doubted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_scale_far_from_the_cameras_is_refused_until_it_is_confirmed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, out = tmp_path / "in.fits", tmp_path / "out.fits"
     header = fits.Header(
         {"INSTRUME": "CRISP", "WAVELNTH": 6302.0, "WAVEUNIT": -10, "CDELT1": 1.0, "CUNIT1": "arcsec"}
@@ -53,10 +55,20 @@ def test_a_scale_far_from_the_cameras_is_doubted(tmp_path: Path, capsys: pytest.
     *lines, last = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("warning") and "16.9 times larger" in line]
     assert len(json.loads(last)["doubts"]) == 1
-    assert run("richardson-lucy", source, "-o", out, "--iterations", 1) == 0
-    assert "16.9 times larger" in capsys.readouterr().err
-    snapshot = heliorestore.read(out)
-    assert "16.9 times larger" in " ".join(snapshot.messages)
+    assert run("richardson-lucy", source, "-o", out, "--iterations", 1) == 2
+    said = capsys.readouterr().err
+    assert "Pixels of 1 arcsec are 16.9 times larger than those of SST/CRISP (0.059 arcsec)" in said
+    assert "confirm it with --instrument pixel_arcsec=1" in said
+    for given in ("pixel_arcsec=1", "crisp-6302"):
+        arguments = ("richardson-lucy", source, "-o", out, "--iterations", 1, "--instrument", given)
+        assert run(*arguments, "--upsampling", 2, "--overwrite") == 0
+        assert run("rerun", out, "-o", tmp_path / "again.fits", "--overwrite") == 0
+        # What was made with it is believed.
+        assert run("richardson-lucy", out, "-o", tmp_path / "c.fits", "--iterations", 1, "--overwrite") == 0
+        assert "times larger" not in capsys.readouterr().err
+        assert run("info", out, "--json") == 0
+        facts = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (facts["doubts"], facts["pixel_arcsec"]) == ([], 0.5 if given == "pixel_arcsec=1" else 0.0295)
     assert run("info", BURST, "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["doubts"] == []
 

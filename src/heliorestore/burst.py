@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heliorestore.errors import BurstError, SettingsError
-from heliorestore.instrument import Instrument
+from heliorestore.instrument import Instrument, doubts
 from heliorestore.preparation import Preparation
 from heliorestore.selection import Chosen, Frames, Numbers, Part, choose, evenly, pick, pick_images
 
@@ -47,7 +47,7 @@ class Burst:
     image, if the file gives it for each: longitude and latitude in arcsec at the field's centre, their change
     per pixel along x, and along y; NaN where unknown. `object_numbers` and `frame_numbers` are those of the
     file that this is, and `preparation` what was done to its frames. `layout` is a key of
-    `fits.layouts.LAYOUTS`.
+    `fits.layouts.LAYOUTS`. `scale_from_file`: the pixel scale is the header's, and nobody has confirmed it.
     """
 
     frames: Frames
@@ -60,6 +60,7 @@ class Burst:
     unit: str = ""
     sources: tuple[Source, ...] = ()
     layout: str = "array"
+    scale_from_file: bool = False
     object_numbers: Numbers = range(0)
     frame_numbers: Numbers = range(0)
     preparation: Preparation = field(default_factory=Preparation)
@@ -119,6 +120,16 @@ class Burst:
         objects, frames, rows, columns = self.frames.shape
         return objects, frames, rows, columns
 
+    @property
+    def doubts(self) -> list[str]:
+        """Sentences about a pixel scale of the header that cannot be the instrument's."""
+        return doubts(self.instruments) if self.scale_from_file else []
+
+    def check_scale(self) -> None:
+        """Raise a SettingsError if the scale is in doubt: with a wrong one every blur is wrong."""
+        if self.doubts:
+            raise SettingsError(" ".join(self.doubts))
+
     def image(self, object_: int, frame: int) -> FloatArray:
         """One frame as native float32, NaN where the pixel is bad."""
         image = np.asarray(self.frames[object_, frame])
@@ -176,7 +187,12 @@ class Burst:
         return self.window(slice(first[0], first[0] + size), slice(first[1], first[1] + size))
 
     def with_instrument(self, text: str) -> Burst:
-        """The burst with every object's instrument changed as `Instrument.parse` reads `text`."""
+        """The burst with every object's instrument changed as `Instrument.parse` reads `text`.
+
+        A scale that is given there is believed, whatever the instrument's own is.
+        """
         return dataclasses.replace(
-            self, instruments=tuple(Instrument.parse(text, known) for known in self.instruments)
+            self,
+            instruments=tuple(Instrument.parse(text, known) for known in self.instruments),
+            scale_from_file=self.scale_from_file and "pixel_arcsec=" not in text.replace(" ", ""),
         )

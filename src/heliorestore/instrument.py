@@ -93,7 +93,7 @@ class Instrument:
 
     @property
     def doubt(self) -> str | None:
-        """A warning if the pixels differ from the instrument's by more than usual binning explains."""
+        """A sentence if the pixels differ from the instrument's by more than usual binning explains."""
         camera = self.name.partition(" ")[0]
         usual = next(
             (known.pixel_arcsec for known in KNOWN.values() if known.name.partition(" ")[0] == camera), None
@@ -108,8 +108,8 @@ class Instrument:
         times = f"{ratio:.3g} times larger" if ratio > 1 else f"{1 / ratio:.3g} times smaller"
         return (
             f"Pixels of {self.pixel_arcsec:.4g} arcsec are {times} than those of {camera} ({usual:g} "
-            "arcsec): unless the images were binned or resampled, correct the scale, for instance with "
-            f"--instrument pixel_arcsec={usual:g}."
+            f"arcsec): correct the scale with --instrument pixel_arcsec={usual:g} or, if the images were "
+            f"binned or resampled, confirm it with --instrument pixel_arcsec={self.pixel_arcsec:.4g}."
         )
 
     def require(self) -> KnownInstrument:

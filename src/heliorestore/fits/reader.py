@@ -19,7 +19,7 @@ from heliorestore.fits.hdus import Hdu, header_of, images_of, scan
 from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natural, plan_file, plan_files
 from heliorestore.fits.tables import tabulated_axes, tabulated_seconds, tabulated_sky, tabulated_times
 from heliorestore.fits.wcs import planar, pointed, untabulated
-from heliorestore.instrument import Instrument, doubts
+from heliorestore.instrument import Instrument
 from heliorestore.settings import to_rows
 from heliorestore.snapshot import Snapshot
 
@@ -166,6 +166,7 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], opened: Opened) -> Burst:
         unit=str(plan.pieces[0].image.cards.get("BUNIT") or "").strip(),
         sources=sources,
         layout=plan.layout,
+        scale_from_file=plan.layout != "restored",  # whose scale was believed when it was made
     )
     if plan.layout != "restored":
         return burst
@@ -258,7 +259,7 @@ def describe(data: Burst | Snapshot) -> dict[str, Any]:
         "labels": list(data.labels),
         "instruments": [_describe_instrument(instrument) for instrument in data.instruments],
         "pixel_arcsec": data.instruments[0].pixel_arcsec,
-        "doubts": doubts(data.instruments),
+        "doubts": data.doubts,
         "times": _describe_times(data.times),
         "bad_pixels": data.count_bad_pixels() if countable else None,
         "files": [str(source.path) for source in data.sources],
@@ -312,7 +313,7 @@ def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "labels": list(run.labels) if run else [],
         "instruments": [_describe_instrument(instrument) for instrument in instruments],
         "pixel_arcsec": instruments[0].pixel_arcsec if instruments else None,
-        "doubts": doubts(instruments),
+        "doubts": [],
         "times": _describe_times(run.times if run else None),
         "bad_pixels": int(np.count_nonzero(~np.isfinite(snapshot.images))),
         "files": [],

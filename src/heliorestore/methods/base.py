@@ -18,7 +18,6 @@ import torch
 from heliorestore.budget import budget_bytes
 from heliorestore.burst import Burst, Source
 from heliorestore.errors import RestorationError, SettingsError
-from heliorestore.instrument import doubts
 from heliorestore.methods import METHODS
 from heliorestore.methods.history import Columns, History, gap, restarts, with_row
 from heliorestore.methods.watch import News
@@ -93,13 +92,13 @@ def stream(
     finally on the CPU, and says so. A `checkpoint` given here replaces that of the settings. Methods that can
     end an iteration in its middle ask `news` there for settings to continue with.
     """
-    method = load(settings.method)
-    place = pick_device(device)
+    burst.check_scale()
+    method, place = load(settings.method), pick_device(device)
     _keep_apart(checkpoint or getattr(settings, "checkpoint", ""), Run.of(burst, settings, device, seed))
     asked, entry = settings, METHODS[settings.method]
     start = _named_start(settings) if start is None else start
     settings, found = _attribute(entry.prepare)(burst, settings, place) if entry.prepare else (settings, ())
-    messages: tuple[str, ...] = (*doubts(burst.instruments), *found)
+    messages: tuple[str, ...] = found
     files = _files(settings, burst.preparation)
     run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=files)
     live = _Live(asked, settings.replace(checkpoint=checkpoint) if checkpoint else settings)

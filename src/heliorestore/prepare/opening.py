@@ -52,7 +52,10 @@ def reopen(path: Path) -> tuple[Burst, Snapshot]:
             f"{path} has {len(run.instruments)} objects, but its input now {len(selected.labels)}: the run "
             "cannot be repeated."
         )
-    return dataclasses.replace(selected, instruments=run.instruments, labels=run.labels), snapshot
+    burst = dataclasses.replace(
+        selected, instruments=run.instruments, labels=run.labels, scale_from_file=False
+    )
+    return burst, snapshot
 
 
 def _with_files(run: Run, folder: Path) -> Run:

@@ -287,7 +287,7 @@ def test_what_is_unknown_is_asked_for_in_the_panel(panel, viewer, finish):
     assert "fake 1 plain" in results(viewer)
 
 
-def test_a_scale_far_from_the_cameras_is_doubted_in_the_panel(panel, viewer):
+def test_a_scale_far_from_the_cameras_is_refused_in_the_panel(panel, viewer, finish):
     from napari.layers import Layer
 
     cards = {"INSTRUME": "CRISP", "WAVELNTH": 6302.0, "WAVEUNIT": -10, "CDELT1": 1.0, "CUNIT1": "arcsec"}
@@ -296,9 +296,19 @@ def test_a_scale_far_from_the_cameras_is_doubted_in_the_panel(panel, viewer):
     panel.layer_list.choose([viewer.layers["odd"]])
     assert "16.9 times larger than those of SST/CRISP" in panel.instrument.doubt.text()
     assert panel.instrument.missing.isHidden()
-    panel.instrument.numbers["pixel_arcsec"].setText("0.06")
-    panel.instrument.numbers["pixel_arcsec"].editingFinished.emit()
+    pixel = panel.instrument.numbers["pixel_arcsec"]
+    assert finish(panel, panel.run_panel.run_button.click).end.value == "failed"
+    assert "than those of SST/CRISP (0.059 arcsec)" in panel.run_panel.problem.text()
+    pixel.setText("0.06")
+    pixel.editingFinished.emit()
     assert panel.instrument.doubt.isHidden()
+    pixel.setText("1")
+    pixel.editingFinished.emit()
+    assert not panel.instrument.doubt.isHidden()
+    pixel.setModified(True)  # as by typing
+    pixel.editingFinished.emit()
+    assert panel.instrument.doubt.isHidden()
+    assert panel.instrument.text() == "pixel_arcsec=1"
 
 
 def test_a_custom_instrument_has_only_the_numbers_that_are_given(panel):

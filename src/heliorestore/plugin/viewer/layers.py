@@ -239,6 +239,7 @@ def burst_of(layers: Sequence[Any]) -> Burst:
         headers=headers if all(h is not None for h in headers) else (),
         unit=facts[0]["unit"],
         layout="layer",
+        scale_from_file=any(fact["scale_from_file"] for fact in facts),
     )
 
 
@@ -356,17 +357,18 @@ def known(layer: Any) -> dict[str, Any]:
     record, object_ = layer.metadata.get(TAG), layer.metadata.get("object", 0)
     if isinstance(record, Burst):
         header = record.headers[object_] if record.headers else None
-        return {"instrument": record.instruments[object_], "header": header, "unit": record.unit}
+        return {"instrument": record.instruments[object_], "header": header, "unit": record.unit,
+                "scale_from_file": record.scale_from_file}  # fmt: skip
     if isinstance(record, Snapshot) and record.run is not None:
         instrument = record.run.instruments[object_]
         if instrument.pixel_arcsec is not None:
             instrument = dataclasses.replace(instrument, pixel_arcsec=instrument.pixel_arcsec / record.zoom)
-        return {"instrument": instrument, "header": None, "unit": record.run.unit}
+        return {"instrument": instrument, "header": None, "unit": record.run.unit, "scale_from_file": False}
     header = layer.metadata.get("header")
     instrument = Instrument.from_header(header) if isinstance(header, Mapping) else Instrument()
     if instrument.pixel_arcsec is None and (pixel := _pixel_arcsec(layer)) is not None:
         instrument = dataclasses.replace(instrument, pixel_arcsec=pixel)
-    return {"instrument": instrument, "header": None, "unit": ""}
+    return {"instrument": instrument, "header": None, "unit": "", "scale_from_file": True}
 
 
 def _pixel_arcsec(layer: Any) -> float | None:

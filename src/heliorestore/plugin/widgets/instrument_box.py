@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QWidget
 
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
-from heliorestore.instrument import KNOWN, Instrument, doubts
+from heliorestore.instrument import KNOWN, Instrument
 from heliorestore.plugin.widgets.sections import note, row, say
 
 _CUSTOM = "custom"
@@ -64,7 +64,8 @@ class InstrumentBox(QWidget):
         self.missing = note("What is still unknown about the instrument.")
         rows.addRow(self.missing)
         self.doubt = note(
-            "Pixels much larger or smaller than the instrument's own are usually an error in the header."
+            "Pixels much larger or smaller than the instrument's own are usually an error in the header. "
+            "Change the pixel size above, or type it again to confirm it."
         )
         rows.addRow(self.doubt)
         self.choice.currentIndexChanged.connect(self._choose)
@@ -88,7 +89,9 @@ class InstrumentBox(QWidget):
         changed = [
             f"{name}={edit.text().strip()}"
             for name, edit in self.numbers.items()
-            if edit.text().strip() and (key == _CUSTOM or edit.text() != self._base[name])
+            if edit.text().strip()
+            # The file's own number, typed again, confirms it.
+            and (key == _CUSTOM or edit.isModified() or edit.text() != self._base[name])
         ]
         # A custom telescope has no PSF of its own: the Airy pattern of its aperture.
         base = ["name=custom", "psf=airy"] if key == _CUSTOM else [key] if key else []
@@ -102,6 +105,7 @@ class InstrumentBox(QWidget):
         for name, _, value in (part.partition("=") for part in parts):
             if name in self.numbers:
                 self.numbers[name].setText(value)
+                self.numbers[name].setModified(True)
         self._tell()
 
     def apply(self, burst: Burst) -> Burst:
@@ -147,7 +151,7 @@ class InstrumentBox(QWidget):
         text = doubt = ""
         if self._burst is not None:
             try:
-                doubt = "\n".join(f"⚠ {sentence}" for sentence in doubts(self.apply(self._burst).instruments))
+                doubt = "\n".join(f"⚠ {sentence}" for sentence in self.apply(self._burst).doubts)
             except SettingsError as error:
                 text = f"⚠ {error}"
         say(self.missing, text)
