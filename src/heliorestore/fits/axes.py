@@ -54,6 +54,7 @@ _SECONDS_PER_UNIT = {
     "d": 86400.0,
 }
 _MOST_AXES = 4
+_NAME_THEM = "name them, the slowest first, as in --axes wavelength,stokes,frame,y,x (in Python, axes=)."
 
 Coordinates = Mapping[int, npt.NDArray[np.float64]]
 """Tabulated coordinates (-TAB) by FITS axis number, where the file has them."""
@@ -61,13 +62,23 @@ Coordinates = Mapping[int, npt.NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Axes:
-    """The axes y, x and frame of an image, and those that together number the objects."""
+    """The axes y, x and frame of an image, and those that together number the objects.
+
+    `names` are what a user calls the axes of the objects.
+    """
 
     y: int
     x: int
     frame: int | None = None
     objects: tuple[int, ...] = ()
     named: bool = False
+    names: tuple[str, ...] = ()
+
+    def object_kinds(self, image: Image) -> list[str]:
+        """wave, stokes or empty for each axis of the objects, as the user or else CTYPE says."""
+        if self.names:
+            return [{"wavelength": "wave", "stokes": "stokes"}.get(name, "") for name in self.names]
+        return [_kind(image.cards, len(image.shape) - axis) for axis in self.objects]
 
 
 def axes_of(image: Image) -> Axes:
@@ -86,7 +97,7 @@ def axes_of(image: Image) -> Axes:
     if len(longer) + 2 > _MOST_AXES:
         raise BurstError(
             f"{image.path}: HDU {image.number} has the shape {shape}, more axes than (object, frame, y, "
-            "x), and no CTYPE that names them; CTYPEn may be WAVE, STOKES or TIME."
+            f"x), and no CTYPE that names them; {_NAME_THEM}"
         )
     last = len(shape)
     leading = list(range(last - 2))[-2:] if len(longer) < 2 else longer
@@ -132,7 +143,7 @@ def _named(image: Image, kinds: Sequence[str], sky: list[int]) -> Axes:
         ]
         raise BurstError(
             f"{image.path}: HDU {image.number} has the shape {shape} with the axes {', '.join(names)}: "
-            f"more axes than wavelength, Stokes, time, y and x."
+            f"more axes than wavelength, Stokes, time, y and x; {_NAME_THEM}"
         )
     y, x = plane
     if kinds[y] == "x" or kinds[x] == "y":
@@ -163,10 +174,12 @@ def world_values(image: Image, axis: int, coordinates: Coordinates) -> npt.NDArr
 def object_labels(image: Image, axes: Axes, coordinates: Coordinates) -> list[tuple[str, float | None]]:
     """Label and wavelength in nm of every object that the image's axes number, the slowest axis first."""
     parts: list[list[tuple[str, float | None]]] = []
-    for axis in axes.objects:
-        kind = _kind(image.cards, len(image.shape) - axis)
+    kinds, names = axes.object_kinds(image), axes.names or ("object",) * len(axes.objects)
+    for axis, kind, name in zip(axes.objects, kinds, names, strict=True):
         length = image.shape[axis]
-        values = world_values(image, axis, coordinates) if kind else None
+        # A user's name may contradict CTYPE, whose coordinates are then of something else.
+        told = kind and kind == _kind(image.cards, len(image.shape) - axis)
+        values = world_values(image, axis, coordinates) if told else None
         if length == 1 and (kind == "stokes" or values is None):
             parts.append([("", None)])
         elif kind == "wave":
@@ -176,13 +189,10 @@ def object_labels(image: Image, axes: Axes, coordinates: Coordinates) -> list[tu
             stokes = np.arange(1, length + 1) if values is None or length > len(_STOKES) else values
             parts.append([(_STOKES.get(round(float(s)), f"Stokes {i}"), None) for i, s in enumerate(stokes)])
         else:
-            parts.append(
-                [(str(image.cards.get(f"LABEL{i + 1}") or f"object {i}"), None) for i in range(length)]
-            )
+            said = [image.cards.get(f"LABEL{i + 1}") if name == "object" else None for i in range(length)]
+            parts.append([(str(label or f"{name} {i}"), None) for i, label in enumerate(said)])
     # Wavelength comes before Stokes in a label, in whichever order the axes are.
-    front = sorted(
-        range(len(parts)), key=lambda i: _kind(image.cards, len(image.shape) - axes.objects[i]) != "wave"
-    )
+    front = sorted(range(len(parts)), key=lambda i: kinds[i] != "wave")
     shape = tuple(len(part) for part in parts)
     found = []
     for flat in range(math.prod(shape)):
@@ -225,7 +235,7 @@ def _in_nm(image: Image, axis: int, values: npt.NDArray[np.float64] | None) -> n
 
 def seconds_along(image: Image, axis: int, coordinates: Coordinates) -> npt.NDArray[np.float64] | None:
     """Seconds of every pixel along a time axis, from the header's own origin, or None."""
-    if not _kind(image.cards, len(image.shape) - axis):
+    if _kind(image.cards, len(image.shape) - axis) != "time":
         return None
     values, unit = world_values(image, axis, coordinates), seconds_per_unit(image, axis)
     return None if values is None or unit is None else values * unit

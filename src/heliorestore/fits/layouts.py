@@ -18,6 +18,7 @@ import numpy.typing as npt
 from heliorestore.errors import BurstError
 from heliorestore.fits.axes import Axes, Coordinates, axes_of, object_labels, seconds_along
 from heliorestore.fits.files import silent_astropy
+from heliorestore.fits.given_axes import with_axes
 from heliorestore.fits.hdus import Image
 
 LAYOUTS = {
@@ -25,7 +26,7 @@ LAYOUTS = {
     "frames": "a 3-D cube (frame, y, x): one object",
     "objects": "a 4-D cube (object, frame, y, x)",
     "named-axes": "a cube whose CTYPEs name WAVE, STOKES or TIME, in any order: TIME is the frame, WAVE x "
-    "STOKES the objects",
+    "STOKES the objects; or one whose axes you name",
     "extensions": "several image extensions of one shape: frames, or objects where EXTNAME or a camera "
     "keyword alternates",
     "files": "a folder or a list of files: frames in the order of time, objects by instrument, camera and "
@@ -163,8 +164,11 @@ def _where(piece: Piece) -> str:
 # -- one file ------------------------------------------------------------------------------------------------
 
 
-def plan_file(images: Sequence[Image]) -> Plan:
-    """The plan for the images of one file; `images` are all images of the file, in order."""
+def plan_file(images: Sequence[Image], names: str = "") -> Plan:
+    """The plan for the images of one file; `images` are all images of the file, in order.
+
+    `names` are those of the axes if a user gives them; a file that heliorestore wrote needs none.
+    """
     useful = [image for image in images if len(image.shape) >= 2 and 0 not in image.shape]
     if not useful:
         raise _no_image(images)
@@ -179,15 +183,19 @@ def plan_file(images: Sequence[Image]) -> Plan:
             f"{other.shape} in HDU "
             f"{other.number}; frames have one shape, so write each kind to a separate file."
         )
-    axes = axes_of(first)
+    piece = _piece(first, names)
     if not alike:
-        return Plan(_single_layout(first, axes), ((Piece(first, axes),),), ("",))
+        return Plan(_single_layout(piece.image, piece.axes), ((piece,),), ("",))
     groups = _by_channel([first, *alike])
     return Plan(
         "extensions",
-        tuple(tuple(Piece(i, axes_of(i)) for i in group) for group in groups.values()),
+        tuple(tuple(_piece(image, names) for image in group) for group in groups.values()),
         tuple(groups),
     )
+
+
+def _piece(image: Image, names: str) -> Piece:
+    return Piece(*with_axes(image, names)) if names.strip() else Piece(image, axes_of(image))
 
 
 def _no_image(images: Sequence[Image]) -> BurstError:

@@ -35,13 +35,17 @@ _SMALL = 2**22  # pixels: smaller bursts are read at once, to report early if no
 _MOST_COUNTED = 2**28  # pixels that `describe` reads to count the bad ones
 
 
-def read(path: Paths) -> Burst | Snapshot:
-    """Read a file, a list of files or a folder as a Burst; a restored file comes back as its Snapshot."""
+def read(path: Paths, axes: str = "") -> Burst | Snapshot:
+    """Read a file, a list of files or a folder as a Burst; a restored file comes back as its Snapshot.
+
+    `axes` are the names of the files' axes, the slowest first, where their headers do not give them, as in
+    `wavelength,stokes,frame,y,x`; `frame,stokes=4,wavelength=21,y,x` also splits the slowest one.
+    """
     files = _files(path)
     if len(files) > 1:
-        return read_burst(files)
+        return read_burst(files, axes)
     with Opened(Gunzip()) as opened:
-        plan, hdus = _plan_of(opened.file(files[0]), files[0])
+        plan, hdus = _plan_of(opened.file(files[0]), files[0], axes)
         if plan.layout == "restored":
             from heliorestore.fits.readback import snapshot_of
 
@@ -52,15 +56,16 @@ def read(path: Paths) -> Burst | Snapshot:
         return _read(files, [plan], opened)
 
 
-def read_burst(path: Paths) -> Burst:
+def read_burst(path: Paths, axes: str = "") -> Burst:
     """Read a file, a list of files or a folder as a Burst; a restored file is a burst of one frame of its
     images.
 
-    Headers are read now, pixels when the frames are sliced. See `layouts.LAYOUTS` for what files may hold.
+    Headers are read now, pixels when the frames are sliced. See `layouts.LAYOUTS` for what files may hold,
+    and `read` for `axes`.
     """
     files = _files(path)
     with Opened(Gunzip()) as opened:
-        plans = [_plan_of(opened.file(each), each)[0] for each in files]
+        plans = [_plan_of(opened.file(each), each, axes)[0] for each in files]
         return _read(files, plans, opened)
 
 
@@ -125,17 +130,17 @@ def _absolute(path: Path) -> Path:
     return path.absolute()
 
 
-def _plan_of(file: BinaryIO, path: Path) -> tuple[Plan, list[Hdu]]:
+def _plan_of(file: BinaryIO, path: Path, axes: str) -> tuple[Plan, list[Hdu]]:
     """The plan for the images of an open file, and its HDUs if it is FITS."""
     if ana.is_ana(read_exactly(file, 0, 4, path) if file.seek(0, 2) >= 4 else b""):
-        return plan_file([ana.image_of(file, path)]), []
+        return plan_file([ana.image_of(file, path)], axes), []
     hdus = scan(file, path)
     images = images_of(hdus, path)
     if not images:
         tables = sum(hdu.kind in ("TABLE", "BINTABLE") for hdu in hdus)
         found = f"{tables} table{'s' * (tables != 1)}" if tables else "only headers without data"
         raise BurstError(f"{path} holds no image, {found}; an image has at least two axes.")
-    return plan_file(images), hdus
+    return plan_file(images, axes), hdus
 
 
 def _burst_of(plan: Plan, sources: tuple[Source, ...], opened: Opened) -> Burst:
