@@ -62,7 +62,7 @@ def image_of(file: BinaryIO, path: Path) -> Image:
     text = "".join(texts).strip()
     return Image(
         path,
-        cards={"ANATEXT": text} if text else {},
+        cards={"TEXT": text} if text else {},
         shape=tuple(reversed(sizes)),
         bitpix=_BITPIX[kind],
         data_at=start,

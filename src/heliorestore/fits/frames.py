@@ -93,7 +93,7 @@ class FileFrames:
                     f"{image.path} has another size than when it was opened: it was modified meanwhile; "
                     "open it again."
                 )
-            if image.code and image.code != "ana":
+            if not image.plain:
                 return read_tiles(file, image, key)
             if image.data_at + math.prod(image.shape) * abs(image.bitpix) // 8 > end:
                 raise BurstError(f"{image.path} is shorter than when it was opened; open it again.")

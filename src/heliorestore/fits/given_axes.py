@@ -59,7 +59,7 @@ def _split(image: Image, names: list[str], sizes: list[int], text: str) -> tuple
     many = len(names) - len(rest)
     if many < 1 or (many > 1 and {"y", "x"} & set(names[:many])):
         raise _refused(image, text, f"they are {len(names)}")
-    if many > 1 and image.code and not (image.code == "ana" and image.data_size):
+    if many > 1 and not image.plain:
         raise _refused(image, text, "the axes of a compressed image cannot be split")
     first = sizes[:many]
     if first.count(0) == 1:

@@ -36,14 +36,18 @@ STRUCTURE = re.compile(
 """Keywords that describe the layout of bytes in the old file, and nothing about the Sun."""
 
 
+FOREIGN = {"ana": "ANA", "lapalma": "La Palma cube"}
+"""The formats that are not FITS; what their headers say is one card, TEXT."""
+
+
 @dataclass(frozen=True)
 class Image:
     """An image in a file: `shape` in numpy's order (slowest axis first), `cards` its own over those of the
     primary header.
 
-    `code` is the compression of its tiles, empty for plain pixels at `data_at`; `frames_table` is the number
-    of the file's table FRAMES, 0 for none. `little`: plain pixels have their lowest byte first, which is
-    never so in FITS.
+    `code` is the compression of its tiles, or a key of FOREIGN, and empty for plain pixels at `data_at`;
+    `frames_table` is the number of the file's table FRAMES, 0 for none. `little`: plain pixels have their
+    lowest byte first, which is never so in FITS.
     """
 
     path: Path
@@ -57,6 +61,11 @@ class Image:
     header_at: tuple[tuple[int, int], ...] = ()
     frames_table: int = 0
     little: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether the pixels lie in the file one after the other, uncompressed."""
+        return not self.code or (self.code in FOREIGN and self.data_size > 0)
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def scan(file: BinaryIO, path: Path) -> list[Hdu]:
     if not start.startswith(b"SIMPLE  ="):
         raise BurstError(
             f"{path} is not a FITS file: it begins with {start[:16]!r}; readable are FITS, "
-            "gzipped FITS and ANA files."
+            "gzipped FITS, ANA files and cubes of CRISPEX."
         )
     hdus: list[Hdu] = []
     at = 0

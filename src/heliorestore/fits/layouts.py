@@ -19,7 +19,7 @@ from heliorestore.errors import BurstError
 from heliorestore.fits.axes import Axes, Coordinates, axes_of, object_labels, seconds_along
 from heliorestore.fits.files import silent_astropy
 from heliorestore.fits.given_axes import with_axes
-from heliorestore.fits.hdus import Image
+from heliorestore.fits.hdus import FOREIGN, Image
 
 LAYOUTS = {
     "image": "one 2-D image: one object, one frame",
@@ -32,6 +32,7 @@ LAYOUTS = {
     "files": "a folder or a list of files: frames in the order of time, objects by instrument, camera and "
     "wavelength",
     "ana": "an ANA file (.f0, .fz): an image or (frame, y, x)",
+    "lapalma": "a cube of CRISPEX (.icube, .fcube): (frame, y, x), or by the spectral cube beside it",
     "restored": "a file that heliorestore wrote: the restored images (object, y, x)",
 }
 """The words that `heliorestore info` prints as layout, and what each means; "array" is a burst that no file
@@ -205,10 +206,10 @@ def _no_image(images: Sequence[Image]) -> BurstError:
 
 
 def _single_layout(image: Image, axes: Axes) -> str:
+    if image.code in FOREIGN:
+        return image.code
     if axes.named:
         return "named-axes"
-    if image.code == "ana":
-        return "ana"
     return (
         "objects"
         if axes.objects

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from heliorestore.burst import Burst, Source
 from heliorestore.errors import BurstError, SettingsError
-from heliorestore.fits import ana
+from heliorestore.fits import ana, lapalma
 from heliorestore.fits.files import Gunzip, Opened, read_exactly, silent_astropy
 from heliorestore.fits.frames import FileFrames
-from heliorestore.fits.hdus import Hdu, header_of, images_of, scan
+from heliorestore.fits.hdus import FOREIGN, Hdu, header_of, images_of, scan
 from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natural, plan_file, plan_files
 from heliorestore.fits.tables import tabulated_axes, tabulated_seconds, tabulated_sky, tabulated_times
 from heliorestore.fits.wcs import planar, pointed, untabulated
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 Paths = str | PathLike[str] | Iterable[str | PathLike[str]]
 
-SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz", ".f0", ".ana")
+SUFFIXES = (
+    *(".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fz", ".f0", ".ana"),
+    *lapalma.SUFFIXES,
+)
 """The endings of the file names that are searched for in a folder."""
 
 _SMALL = 2**22  # pixels: smaller bursts are read at once, to report early if none is valid
@@ -101,7 +104,9 @@ def _files(path: Paths) -> list[Path]:
                 (
                     p
                     for p in folder.iterdir()
-                    if p.name.lower().endswith(SUFFIXES) and not p.name.startswith(".") and p.is_file()
+                    if p.name.lower().endswith(SUFFIXES)
+                    and not (p.name.startswith(".") or lapalma.is_spectral(p))
+                    and p.is_file()
                 ),
                 key=lambda p: natural(p.name),
             )
@@ -132,8 +137,12 @@ def _absolute(path: Path) -> Path:
 
 def _plan_of(file: BinaryIO, path: Path, axes: str) -> tuple[Plan, list[Hdu]]:
     """The plan for the images of an open file, and its HDUs if it is FITS."""
-    if ana.is_ana(read_exactly(file, 0, 4, path) if file.seek(0, 2) >= 4 else b""):
+    start = read_exactly(file, 0, min(file.seek(0, 2), 512), path)
+    if ana.is_ana(start):
         return plan_file([ana.image_of(file, path)], axes), []
+    if lapalma.is_lapalma(start):
+        image = lapalma.image_of(file, path)
+        return plan_file([image], axes or lapalma.axes_beside(image)), []
     hdus = scan(file, path)
     images = images_of(hdus, path)
     if not images:
@@ -226,9 +235,9 @@ def _header(piece: Piece, opened: Opened) -> Header:
     from astropy.io.fits import Header
 
     image = piece.image
-    if image.code == "ana":
+    if image.code in FOREIGN:
         header = Header()
-        text = "".join(c if " " <= c <= "~" else " " for c in image.cards.get("ANATEXT", ""))
+        text = "".join(c if " " <= c <= "~" else " " for c in image.cards.get("TEXT", ""))
         if text.strip():
             header.add_history(text)
         return header
@@ -282,9 +291,7 @@ def _stored(burst: Burst) -> dict[str, Any]:
     half = 2.0 ** (image.bitpix - 1) if image.bitpix > 8 else -128.0
     if image.bitpix > 0 and image.cards.get("BZERO") == half and image.cards.get("BSCALE", 1) == 1:
         dtype = "int8" if image.bitpix == 8 else f"u{dtype}"
-    storage = (
-        "plain" if not image.code else "ANA" if image.code == "ana" else f"tile-compressed ({image.code})"
-    )
+    storage = FOREIGN.get(image.code) or (f"tile-compressed ({image.code})" if image.code else "plain")
     return {"dtype": dtype, "storage": storage}
 
 
