@@ -104,6 +104,47 @@ def test_several_files_or_a_folder_open_as_one_burst(viewer, tmp_path):
     assert folder.name == tmp_path.name
 
 
+def drop(canvas, paths):
+    """Drop files on the window, as a file manager does."""
+    from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+    from qtpy.QtGui import QDropEvent
+
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    none = Qt.KeyboardModifier.NoModifier
+    canvas.dropEvent(QDropEvent(QPointF(9, 9), copy, mime, left, none))
+
+
+def test_single_frames_opened_together_are_one_burst(viewer, tmp_path, errors, monkeypatch):
+    from napari._qt.qt_main_window import _QtMainWindow
+    from napari._qt.qt_viewer import QtViewer
+
+    from heliorestore.plugin.npe2.menu_commands import use_for_fits
+
+    use_for_fits()
+    canvas = _QtMainWindow.current()._qt_viewer
+    paths = [tmp_path / f"frame_{number}.fits" for number in (9, 10, 11)]
+    first, *_ = [write_cube(path, (8, 9)) for path in paths]
+    monkeypatch.setattr(QtViewer, "_open_file_dialog_uni", lambda *_: [str(path) for path in paths])
+    for act in (lambda: drop(canvas, paths[::-1]), canvas._open_files_dialog):
+        act()
+        (layer,) = viewer.layers
+        assert layer.data.shape == (3, 8, 9)
+        np.testing.assert_array_equal(layer.data[0], first)
+        assert "3 files of one frame each are one burst" in errors[-1].message
+        viewer.layers.clear()
+    # Files that are no frames of one burst are opened alone, as before.
+    write_cube(tmp_path / "gauss.fits", (8, 9), BUNIT="Gauss")
+    write_cube(tmp_path / "cube.fits")
+    write_cube(tmp_path / "small.fits", (4, 9))
+    (tmp_path / "bad.fits").write_bytes(b"not FITS")
+    for name in ("gauss", "cube", "small", "bad"):
+        assert readers._one_burst([paths[0], tmp_path / f"{name}.fits"]) is None
+    drop(canvas, [paths[0], tmp_path / "gauss.fits"])
+    assert [layer.data.shape for layer in viewer.layers] == [(8, 9)] * 2
+
+
 @pytest.mark.parametrize("content", [b"", b"not FITS", b"SIMPLE  =                    T" + b" " * 50])
 def test_a_bad_file_is_one_notification_and_no_layer(viewer, tmp_path, errors, content):
     bad = tmp_path / "bad.fits"

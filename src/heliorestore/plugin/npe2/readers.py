@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
+from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES, read
 from heliorestore.plugin.viewer.layers import LayerData, burst_layers, snapshot_layers
 from heliorestore.snapshot import Snapshot
 
 NOTHING: list[tuple[None]] = [(None,)]  # npe2's way to say that a file was handled but gave no layer
+
+
+# What the files that napari is opening one by one give together, by its record of that opening.
+_together: MutableMapping[Any, list[LayerData] | None] = WeakKeyDictionary()
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[..., Sequence[tuple[object, ...]]] | None:
@@ -25,8 +33,10 @@ def read_layers(path: str | Sequence[str]) -> Sequence[tuple[object, ...]]:
     """Read the layers; a mistake of the user is one notification and no layer."""
     from napari.utils.notifications import show_error
 
+    paths = [path] if isinstance(path, str) else list(path)
     try:
-        return load_layers([path] if isinstance(path, str) else list(path))
+        joined = None if len(paths) > 1 else _joined(paths[0])
+        return load_layers(paths) if joined is None else joined or NOTHING
     except HeliorestoreError as error:
         show_error(str(error))
         return NOTHING
@@ -39,6 +49,51 @@ def load_layers(paths: Sequence[str | Path]) -> list[LayerData]:
     if isinstance(record, Snapshot):
         return snapshot_layers(record, name)
     return burst_layers(record, name)
+
+
+def _joined(path: str) -> list[LayerData] | None:
+    """The layers of all files that napari opens together with this one, if they are frames of one burst.
+
+    napari's dialog and a drop hand a reader one file after the other: the first gets the layers of all, the
+    others none. None: the file is opened alone.
+    """
+    if "napari" not in sys.modules:
+        return None
+    from napari.utils import progress
+
+    # The only place that has the whole list; without it every file is opened alone.
+    for opening in tuple(getattr(progress, "_all_instances", ())):
+        files = opening.iterable
+        if isinstance(files, list) and len(files) > 1 and path in files:
+            if opening not in _together:
+                _together[opening] = _one_burst([Path(p) for p in files if isinstance(p, str)])
+            layers = _together[opening]
+            if layers:
+                _together[opening] = []
+            return layers
+    return None
+
+
+def _one_burst(paths: Sequence[Path]) -> list[LayerData] | None:
+    """The layers of files that have one frame each, of one unit and one shape; None for any others."""
+    from napari.utils.notifications import show_info
+
+    if len(paths) < 2 or any(path.is_dir() or not _is_ours(path) for path in paths):
+        return None
+    try:
+        single = [read(path) for path in paths]
+        units = {
+            each.unit if isinstance(each, Burst) and each.shape[:2] == (1, 1) else None for each in single
+        }
+        if len(units) > 1 or None in units:
+            return None
+        layers = load_layers(paths)
+    except HeliorestoreError:  # each says for itself what is wrong with it
+        return None
+    show_info(
+        f"{len(paths)} files of one frame each are one burst; to have a layer each, open them one by one."
+    )
+    return layers
 
 
 def _is_ours(path: Path) -> bool:
