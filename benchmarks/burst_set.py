@@ -61,32 +61,32 @@ class Case(NamedTuple):
 
 
 CASES: dict[str, Case] = {
-    "A": Case("crisp-6302", 101, {"r0_cm": 8.0, "noise": 1e-3, "frames": 12}),
-    "B": Case("crisp-6302", 102, {"r0_cm": 20.0, "noise": 3e-3, "frames": 6}),
-    "C": Case("crisp-6302", 103, {"r0_cm": 12.0, "noise": 1e-3, "frames": 30, "ao": False}),
-    "D": Case("crisp-8542", 104, {"r0_cm": 12.0, "noise": 1e-2, "frames": 12}),
-    "E": Case("crisp-6302", 105, {"r0_cm": 5.0, "noise": 3e-3, "frames": 20}),
-    "F": Case("chromis-3934", 106, {"r0_cm": 8.0, "noise": 5e-3, "frames": 12}),
-    "G": Case("crisp-6302", 107, {"r0_cm": 10.0, "noise": 2e-3, "frames": 12}),
-    "H": Case("crisp-6302", 108, {"r0_cm": 14.0, "noise": 2e-3, "frames": 10}),
+    "A": Case("crisp-6302-paper", 101, {"r0_cm": 8.0, "noise": 1e-3, "frames": 12}),
+    "B": Case("crisp-6302-paper", 102, {"r0_cm": 20.0, "noise": 3e-3, "frames": 6}),
+    "C": Case("crisp-6302-paper", 103, {"r0_cm": 12.0, "noise": 1e-3, "frames": 30, "ao": False}),
+    "D": Case("crisp-8542-paper", 104, {"r0_cm": 12.0, "noise": 1e-2, "frames": 12}),
+    "E": Case("crisp-6302-paper", 105, {"r0_cm": 5.0, "noise": 3e-3, "frames": 20}),
+    "F": Case("chromis-3934-paper", 106, {"r0_cm": 8.0, "noise": 5e-3, "frames": 12}),
+    "G": Case("crisp-6302-paper", 107, {"r0_cm": 10.0, "noise": 2e-3, "frames": 12}),
+    "H": Case("crisp-6302-paper", 108, {"r0_cm": 14.0, "noise": 2e-3, "frames": 10}),
     "S10": Case(
-        "crisp-6302", 109, {"scene": "sunspot", "r0_cm": 10.0, "noise": 2e-3, "frames": 12, "size": 256}
+        "crisp-6302-paper", 109, {"scene": "sunspot", "r0_cm": 10.0, "noise": 2e-3, "frames": 12, "size": 256}
     ),
-    "S7": Case("crisp-6302", 110, {"scene": "sunspot", "r0_cm": 7.0, "noise": 2e-3, "frames": 16}),
-    "K": Case("crisp-8542", 111, {"r0_cm": 10.0, "noise": 5e-3, "frames": 12, "high_share": 0.1}, 1),
-    "L": Case("chromis-3934", 112, {"r0_cm": 15.0, "noise": 3e-3, "frames": 16, "ao": False}),
+    "S7": Case("crisp-6302-paper", 110, {"scene": "sunspot", "r0_cm": 7.0, "noise": 2e-3, "frames": 16}),
+    "K": Case("crisp-8542-paper", 111, {"r0_cm": 10.0, "noise": 5e-3, "frames": 12, "high_share": 0.1}, 1),
+    "L": Case("chromis-3934-paper", 112, {"r0_cm": 15.0, "noise": 3e-3, "frames": 16, "ao": False}),
 }
 """The bursts of the tables."""
 
 TUNING: dict[str, Case] = {
-    "tA": Case("crisp-6302", 201, {"r0_cm": 7.0, "noise": 1e-3, "frames": 12, "high_layer_km": 8.0}),
-    "tB": Case("crisp-6302", 202, {"r0_cm": 18.0, "noise": 2e-3, "frames": 8}),
-    "tC": Case("crisp-6302", 203, {"r0_cm": 13.0, "noise": 2e-3, "frames": 24, "ao": False}),
-    "tD": Case("crisp-8542", 204, {"r0_cm": 14.0, "noise": 8e-3, "frames": 16}),
-    "tF": Case("chromis-3934", 206, {"r0_cm": 9.0, "noise": 4e-3, "frames": 12}),
-    "tG": Case("crisp-6302", 207, {"r0_cm": 11.0, "noise": 3e-3, "frames": 12, "high_share": 0.3}),
-    "tS": Case("crisp-6302", 209, {"scene": "sunspot", "r0_cm": 9.0, "noise": 2e-3, "frames": 12}),
-    "tK": Case("crisp-8542", 211, {"r0_cm": 8.0, "noise": 3e-3, "frames": 12}, 1),
+    "tA": Case("crisp-6302-paper", 201, {"r0_cm": 7.0, "noise": 1e-3, "frames": 12, "high_layer_km": 8.0}),
+    "tB": Case("crisp-6302-paper", 202, {"r0_cm": 18.0, "noise": 2e-3, "frames": 8}),
+    "tC": Case("crisp-6302-paper", 203, {"r0_cm": 13.0, "noise": 2e-3, "frames": 24, "ao": False}),
+    "tD": Case("crisp-8542-paper", 204, {"r0_cm": 14.0, "noise": 8e-3, "frames": 16}),
+    "tF": Case("chromis-3934-paper", 206, {"r0_cm": 9.0, "noise": 4e-3, "frames": 12}),
+    "tG": Case("crisp-6302-paper", 207, {"r0_cm": 11.0, "noise": 3e-3, "frames": 12, "high_share": 0.3}),
+    "tS": Case("crisp-6302-paper", 209, {"scene": "sunspot", "r0_cm": 9.0, "noise": 2e-3, "frames": 12}),
+    "tK": Case("crisp-8542-paper", 211, {"r0_cm": 8.0, "noise": 3e-3, "frames": 12}, 1),
 }
 """The bursts to tune on: other seeds, and other figures."""
 

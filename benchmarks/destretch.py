@@ -55,7 +55,7 @@ def main() -> None:
             objects=1,
             noise=2e-3,
         )
-        simulation = simulate_burst(settings, find("crisp-8542"), seed=1)
+        simulation = simulate_burst(settings, find("crisp-8542-paper"), seed=1)
         for destretch in (False, True):
             observation = observe(simulation.burst, torch.device("cpu"), destretch=destretch)
             motion = "" if observation.distortion is None else f"{observation.distortion.rms:.2f} px"

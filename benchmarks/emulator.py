@@ -41,7 +41,7 @@ STEP = 16
 def model(
     kind: str, size: int, device: str, memory_bytes: float = 1e12
 ) -> Emulated | FilterFlow | PerPixelSum:
-    optics = [make_optics(KNOWN["crisp-8542"], PSF, MODES, device=device)]
+    optics = [make_optics(KNOWN["crisp-8542-paper"], PSF, MODES, device=device)]
     if kind in ("full", "narrow"):
         net = frozen(getattr(emulator, kind)()).to(device)
         trained = Trained(kind, net, tuple(KNOWN[name] for name in emulator.INSTRUMENTS))

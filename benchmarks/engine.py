@@ -107,7 +107,7 @@ def measured(case: Case) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "burst.fits"
         write_burst(path, case)
-        burst = heliorestore.read(path).with_instrument("crisp-8542")
+        burst = heliorestore.read(path).with_instrument("crisp-8542-paper")
         settings = settings_of(case)
         need = memory_need(burst.shape, settings, case.device, optics=1)
         assert need is not None

@@ -87,7 +87,9 @@ def squared(model: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> None:
 
 def flow(step: int, device: str) -> Callable[[], None]:
     model = FilterFlow(
-        optics=[make_optics(KNOWN["crisp-8542"], PSF, MODES, device=device)], shape=(SIZE, SIZE), step=step
+        optics=[make_optics(KNOWN["crisp-8542-paper"], PSF, MODES, device=device)],
+        shape=(SIZE, SIZE),
+        step=step,
     )
     object_ = torch.rand(1, SIZE, SIZE, device=device).requires_grad_()
     modes = torch.randn(FRAMES, MODES, *model.grid, device=device).requires_grad_()

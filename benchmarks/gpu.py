@@ -467,7 +467,7 @@ def whole_method(network: Any, side: int, options: Options) -> Row:
 
     random = np.random.default_rng(0)
     frames = (1 + 0.1 * random.standard_normal((1, FRAMES, side, side))).astype(np.float32)
-    burst = Burst.from_array(frames, KNOWN["crisp-8542"])
+    burst = Burst.from_array(frames, KNOWN["crisp-8542-paper"])
     found: Row = {}
     for what, members in (("seconds", 1), ("committee_s", MfbdSettings().committee)):
         settings = MfbdSettings(network=network, committee=2 if options.small else members)

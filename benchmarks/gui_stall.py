@@ -196,7 +196,7 @@ def main() -> None:
     ticks = Ticks()
     launch.process_events(2)
     ticks.report("nothing happens")
-    for data in burst_layers(Burst.from_array(image, find("crisp-8542")), "sun"):
+    for data in burst_layers(Burst.from_array(image, find("crisp-8542-paper")), "sun"):
         viewer.add_layer(Layer.create(*data))
     launch.process_events(1)
     ticks.report("add the image")

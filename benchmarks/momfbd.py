@@ -135,7 +135,7 @@ class Table:
 
 def simulated(case: str, size: int) -> Simulation:
     """The burst of a case."""
-    return simulate_burst(SimulationSettings(size=size, **CASES[case]), find("crisp-8542"), seed=1)
+    return simulate_burst(SimulationSettings(size=size, **CASES[case]), find("crisp-8542-paper"), seed=1)
 
 
 def measured(method: str, simulation: Simulation) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def objects_of(flow: Flow, settings: SvMomfbdSettings, modes: torch.Tensor) -> n
 
 def reobserved(image: np.ndarray) -> np.ndarray:
     """An image (y, x) through the telescope without an atmosphere."""
-    transfer = torch.fft.rfft2(telescope_psf(find("crisp-8542"), image.shape)).numpy()
+    transfer = torch.fft.rfft2(telescope_psf(find("crisp-8542-paper"), image.shape)).numpy()
     return np.fft.irfft2(np.fft.rfft2(image) * transfer, s=image.shape)
 
 

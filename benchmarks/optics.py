@@ -24,7 +24,7 @@ from heliorestore.optics.filter_flow import FilterFlow
 from heliorestore.optics.modes import make_basis
 from heliorestore.optics.psf import Optics, make_optics, psf
 
-CRISP = KNOWN["crisp-8542"]
+CRISP = KNOWN["crisp-8542-paper"]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ import blind_bursts  # noqa: E402 - they lie beside the package
 
 PAGE = ROOT / "docs" / "emulator.md"
 PICTURES = ROOT / "docs" / "pictures"
-CRISP = KNOWN["crisp-8542"]
+CRISP = KNOWN["crisp-8542-paper"]
 MHD = SceneFile("truth/mhd_granulation.fits", 0.0662, columns=(700, 1000))
 SPOT = Patch(shape=(emulator_error.LEAST_SIDE,) * 2, pixel_arcsec=0.059, scene="sunspot", seed=77)
 PARTS = (slice(0, 2), slice(2, 9))

@@ -39,9 +39,9 @@ BORDER = 16
 Image = np.ndarray
 
 CASES: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "granulation, AO": ("crisp-6302", {"scene": "granulation", "r0_cm": 13.0, "ao": True}),
-    "sunspot, AO": ("crisp-8542", {"scene": "sunspot", "r0_cm": 15.0, "ao": True}),
-    "granulation, no AO": ("crisp-6302", {"scene": "granulation", "r0_cm": 15.0, "ao": False}),
+    "granulation, AO": ("crisp-6302-paper", {"scene": "granulation", "r0_cm": 13.0, "ao": True}),
+    "sunspot, AO": ("crisp-8542-paper", {"scene": "sunspot", "r0_cm": 15.0, "ao": True}),
+    "granulation, no AO": ("crisp-6302-paper", {"scene": "granulation", "r0_cm": 15.0, "ao": False}),
 }
 METHODS: Mapping[str, Settings] = {
     "MFBD, one pass": MfbdSettings(committee=1),
@@ -51,22 +51,22 @@ METHODS: Mapping[str, Settings] = {
     "SV-MOMFBD": SvMomfbdSettings(),
 }
 DAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "r0 6 cm": ("crisp-8542", {"r0_cm": 6.0}),
-    "r0 10 cm": ("crisp-8542", {"r0_cm": 10.0}),
-    "r0 15 cm": ("crisp-8542", {"r0_cm": 15.0}),
-    "r0 25 cm": ("crisp-8542", {"r0_cm": 25.0}),
-    "r0 40 cm": ("crisp-8542", {"r0_cm": 40.0}),
-    "noise 0.05 %": ("crisp-8542", {"noise": 5e-4}),
-    "noise 1 %": ("crisp-8542", {"noise": 1e-2}),
-    "noise 3 %": ("crisp-8542", {"noise": 3e-2}),
-    "narrow band": ("crisp-8542", {"objects": 2}),
-    "3 frames": ("crisp-8542", {"frames": 3}),
-    "14 frames": ("crisp-8542", {"frames": 14}),
-    "pixels of 0.045 arcsec": ("crisp-8542,pixel_arcsec=0.045", {}),
-    "pixels of 0.08 arcsec": ("crisp-8542,pixel_arcsec=0.08", {}),
-    "CRISP 6302": ("crisp-6302", {}),
+    "r0 6 cm": ("crisp-8542-paper", {"r0_cm": 6.0}),
+    "r0 10 cm": ("crisp-8542-paper", {"r0_cm": 10.0}),
+    "r0 15 cm": ("crisp-8542-paper", {"r0_cm": 15.0}),
+    "r0 25 cm": ("crisp-8542-paper", {"r0_cm": 25.0}),
+    "r0 40 cm": ("crisp-8542-paper", {"r0_cm": 40.0}),
+    "noise 0.05 %": ("crisp-8542-paper", {"noise": 5e-4}),
+    "noise 1 %": ("crisp-8542-paper", {"noise": 1e-2}),
+    "noise 3 %": ("crisp-8542-paper", {"noise": 3e-2}),
+    "narrow band": ("crisp-8542-paper", {"objects": 2}),
+    "3 frames": ("crisp-8542-paper", {"frames": 3}),
+    "14 frames": ("crisp-8542-paper", {"frames": 14}),
+    "pixels of 0.045 arcsec": ("crisp-8542-paper,pixel_arcsec=0.045", {}),
+    "pixels of 0.08 arcsec": ("crisp-8542-paper,pixel_arcsec=0.08", {}),
+    "CRISP 6302": ("crisp-6302-paper", {}),
     "GREGOR/HiFI 6563": ("hifi-6563", {}),
-    "CHROMIS 3934, r0 8 cm": ("chromis-3934", {"r0_cm": 8.0}),
+    "CHROMIS 3934, r0 8 cm": ("chromis-3934-paper", {"r0_cm": 8.0}),
 }
 OTHER_DAYS = ("MFBD, one pass", "MFBD, recurrent", "MOMFBD")
 
@@ -250,7 +250,7 @@ def real_table(keeper: Keeper, folder: Path) -> str:
     """
     frames = fits.getdata(folder / "bursts" / "granulation_burst.fits").astype(np.float32)
     # The scale is unknown; a metre of aperture and CRISP's pixels are assumed where a method needs to know.
-    burst = Burst.from_array(frames, find("crisp-6302"))
+    burst = Burst.from_array(frames, find("crisp-6302-paper"))
     frame = sharpest(burst)
     rows, images = [], {"sharpest frame": frame, "mean of the frames": mean_frame(burst)}
     halves = {

@@ -27,7 +27,7 @@ from heliorestore.optics.psf import make_optics
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "optics.md"
-CRISP = KNOWN["crisp-8542"]
+CRISP = KNOWN["crisp-8542-paper"]
 SIZE = 128
 SEEDS = (1, 2, 3)
 

@@ -33,7 +33,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 PICTURES = Path(__file__).parent / "pictures"
-CRISP = KNOWN["crisp-8542"]
+CRISP = KNOWN["crisp-8542-paper"]
 EDGES = np.geomspace(0.02, 0.3, 10)  # cycles per pixel
 Image = np.ndarray
 
@@ -94,7 +94,7 @@ def draw_burst() -> None:
 
 def draw_camera() -> None:
     """What both blurs do, and every fault of telescope and camera, on one frame of granulation."""
-    crisp = KNOWN["crisp-6302"]
+    crisp = KNOWN["crisp-6302-paper"]
     clean = SimulationSettings(
         ao=True, scene="granulation", size=128, frames=4, objects=1, noise=0, high_share=0.3
     )

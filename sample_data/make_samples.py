@@ -23,7 +23,7 @@ from heliorestore.simulate.stokes import LINES, stokes
 from heliorestore.simulate.view import SimulationSettings
 
 HERE = Path(__file__).parent
-HMI, CRISP, IRON = KNOWN["hmi-6173"], KNOWN["crisp-8542"], KNOWN["crisp-6302"]
+HMI, CRISP, IRON = KNOWN["hmi-6173"], KNOWN["crisp-8542-paper"], KNOWN["crisp-6302-paper"]
 HMI_SIZE, HMI_MARGIN, FINER = 200, 25, 4  # HMI pixels, and scene pixels per HMI pixel
 
 Array = npt.NDArray[np.floating]
@@ -43,6 +43,7 @@ def header(instrument: Instrument, shape: tuple[int, ...], **cards: object) -> f
     made = fits.Header()
     made["TELESCOP"], made["INSTRUME"] = telescope, rest.split()[0]
     made["WAVELNTH"], made["WAVEUNIT"] = instrument.wavelength_nm, -9
+    made["APTDIA"] = (1000 * (instrument.diameter_m or 0.0), "[mm] diameter of the aperture")
     for axis, kind in ((1, "HPLN-TAN"), (2, "HPLT-TAN")):
         made[f"CTYPE{axis}"], made[f"CUNIT{axis}"], made[f"CDELT{axis}"] = (
             kind,

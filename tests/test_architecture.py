@@ -16,8 +16,17 @@ PACKAGE = Path(heliorestore.__file__).parent
 TESTS = Path(__file__).parent
 BASE = {"errors", "storage", "budget"}  # everything may use them
 RECORDS = {
-    "instrument", "selection", "preparation", "burst", "snapshot", "settings", "presets", "samples"
-} | BASE  # fmt: skip
+    "cameras",
+    "own_instruments",
+    "instrument",
+    "selection",
+    "preparation",
+    "burst",
+    "snapshot",
+    "settings",
+    "presets",
+    "samples",
+} | BASE
 PHYSICS = RECORDS | {"optics"}
 
 # What each part may import of the package besides itself; `heliorestore` stands for __version__.
@@ -27,7 +36,9 @@ ALLOWED = {
     "budget": set(),
     "moved": set(),
     "samples": BASE,
-    "instrument": BASE,
+    "cameras": set(),
+    "own_instruments": BASE,
+    "instrument": BASE | {"cameras", "own_instruments"},
     "settings": BASE,
     "selection": BASE,
     "preparation": BASE | {"settings"},

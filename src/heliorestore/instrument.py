@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from heliorestore import own_instruments
+from heliorestore.cameras import CAMERAS
 from heliorestore.errors import SettingsError, guess
 
 # Units and scales are read by hand, here and in fits/sky.py, as headers in use have them: astropy.units takes
@@ -40,6 +44,7 @@ ARCSEC_PER_UNIT = {
 _IN_SPACE = frozenset(
     ("sdo", "hmi", "aia", "soho", "mdi", "hinode", "sot", "iris", "trace", "solo", "phi", "eui", "proba")
 ) | {"sunrise", "imax", "tumag", "susi"}
+_SAME_LINE_NM = 2  # a filter this near to a known one is named after it
 _USUAL_BINNING = 3  # factor by which a pixel may differ from the camera's own without a warning
 
 
@@ -70,6 +75,11 @@ class Instrument:
             )
         if self.psf not in ("airy", "wachter"):
             raise SettingsError(f"The PSF form is {self.psf!r}; possible are 'airy' and 'wachter'.")
+
+    @property
+    def camera(self) -> str:
+        """Telescope and camera, the first word of the name."""
+        return self.name.partition(" ")[0]
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -117,7 +127,8 @@ class Instrument:
         if self.unknown:
             raise SettingsError(
                 f"The file does not give the instrument's {', '.join(self.unknown)}: choose an "
-                f"instrument with --instrument ({', '.join(KNOWN)}) or give the numbers, for instance "
+                "instrument with --instrument, for instance crisp-8542 (`heliorestore instruments` lists "
+                "them), or give the numbers, for instance "
                 f"--instrument {','.join(f'{name}={_EXAMPLE[name]}' for name in self.unknown)}."
             )
         return KnownInstrument(**dataclasses.asdict(self))
@@ -128,10 +139,12 @@ class Instrument:
         wavelength_nm = _wavelength_nm(header)
         known = _recognise(header, wavelength_nm)
         pixel_arcsec = _pixel_arcsec(header)
+        diameter_m = _diameter_m(header)
         if known is None:
             words = (str(header.get(key, "")).strip() for key in ("TELESCOP", "INSTRUME"))
             return cls(
                 name=" ".join(word for word in words if word) or "unknown",
+                diameter_m=diameter_m,
                 pixel_arcsec=pixel_arcsec,
                 wavelength_nm=wavelength_nm,
             )
@@ -140,7 +153,10 @@ class Instrument:
         if not _tabulated(header):
             pixel_arcsec = pixel_arcsec or known.pixel_arcsec
         return dataclasses.replace(
-            known, pixel_arcsec=pixel_arcsec, wavelength_nm=wavelength_nm or known.wavelength_nm
+            known,
+            diameter_m=diameter_m or known.diameter_m,
+            pixel_arcsec=pixel_arcsec,
+            wavelength_nm=wavelength_nm or known.wavelength_nm,
         )
 
     @classmethod
@@ -164,18 +180,40 @@ class Instrument:
                     raise SettingsError(
                         f"The instrument's {name} is {value!r}; it must be a number."
                     ) from None
+        if "name" not in changes:
+            changes["name"] = instrument._name_with(changes)
         return dataclasses.replace(instrument, **changes)
 
+    def _name_with(self, changes: Mapping[str, Any]) -> str:
+        """What it is called with those changes: with other numbers it is no longer the known one."""
+        edited = {name for name, new in changes.items() if getattr(self, name) not in (None, new, "unknown")}
+        if not edited or self.name == "unknown":
+            return self.name
+        name = self.name.partition(" (")[0]
+        another_line = abs(changes.get("wavelength_nm", 0.0) - (self.wavelength_nm or 0.0)) > _SAME_LINE_NM
+        if "wavelength_nm" in edited and another_line and any(each.name == self.camera for each in CAMERAS):
+            name = _of_line(self.camera, changes["wavelength_nm"])
+        only_the_line = edited == {"wavelength_nm"} and another_line and "(" not in self.name
+        return name if only_the_line else f"{name} (edited)"
+
+    @property
+    def record(self) -> str:
+        """All numbers as text for `recorded`, whatever a later version knows by that name."""
+        facts = {f: v for f, v in dataclasses.asdict(self).items() if v != getattr(Instrument(), f)}
+        facts["name"] = self.name.replace(",", " ")
+        return ",".join(f"{f}={v}" for f, v in facts.items())
+
+    @classmethod
+    def recorded(cls, text: str) -> Instrument:
+        """The instrument of a record; in those of earlier versions, which name it, the SST had 1.00 m."""
+        if "diameter_m=" in text:
+            return cls.parse(text)
+        then = {key.removesuffix("-paper"): key for key in _PAPER}
+        return cls.parse(",".join(then.get(part, part) for part in text.split(",")))
+
     def __str__(self) -> str:
-        """The text from which `parse` makes this instrument again."""
-        for key, known in KNOWN.items():
-            if known.name == self.name:
-                changes = {f: v for f, v in dataclasses.asdict(self).items() if v != getattr(known, f)}
-                if None not in changes.values():
-                    return ",".join([key, *(f"{f}={v}" for f, v in changes.items())])
-        changes = {f: v for f, v in dataclasses.asdict(self).items() if v != getattr(Instrument(), f)}
-        changes["name"] = self.name.replace(",", " ")
-        return ",".join(f"{f}={v}" for f, v in changes.items())
+        """The text from which `parse` makes it again: the name of a known one, or its numbers."""
+        return next((key for key, known in KNOWN.items() if vars(known) == vars(self)), self.record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,33 +234,57 @@ class KnownInstrument(Instrument):
         return self
 
 
-KNOWN: Mapping[str, Instrument] = {
-    "crisp-6302": Instrument(name="SST/CRISP 6302", diameter_m=1.0, pixel_arcsec=0.059, wavelength_nm=630.2),
-    "crisp-8542": Instrument(name="SST/CRISP 8542", diameter_m=1.0, pixel_arcsec=0.059, wavelength_nm=854.2),
-    "chromis-3934": Instrument(
-        name="SST/CHROMIS 3934", diameter_m=1.0, pixel_arcsec=0.038, wavelength_nm=393.4
-    ),
-    "hifi-6563": Instrument(
-        name="GREGOR/HiFI 6563", diameter_m=1.44, obscuration_m=0.40, pixel_arcsec=0.050, wavelength_nm=656.3
-    ),
-    "hmi-6173": Instrument(
-        name="SDO/HMI 6173", diameter_m=0.14, pixel_arcsec=0.504, wavelength_nm=617.3, psf="wachter"
-    ),
-    "imax-5250": Instrument(
-        name="Sunrise/IMaX 5250", diameter_m=1.0, pixel_arcsec=0.055, wavelength_nm=525.02
-    ),
-    "vbi-4504": Instrument(name="DKIST/VBI 4504", diameter_m=4.0, pixel_arcsec=0.011, wavelength_nm=450.4),
+KNOWN: dict[str, Instrument] = {
+    f"{camera.key}-{line}": Instrument(
+        name=f"{camera.name} {line}",
+        diameter_m=camera.diameter_m,
+        obscuration_m=camera.obscuration_m,
+        pixel_arcsec=camera.pixel_arcsec,
+        wavelength_nm=wavelength_nm,
+        psf=camera.psf,
+    )
+    for camera in CAMERAS
+    for line, wavelength_nm in camera.lines.items()
 }
 """The instruments by the name that `--instrument` takes."""
+
+# The Swedish telescope with the 1.00 m of Asensio Ramos (2024): the bundled networks were trained for it, and
+# the benchmarks are simulated with it.
+_PAPER = {
+    f"{key}-paper": dataclasses.replace(KNOWN[key], name=f"{KNOWN[key].name} (paper)", diameter_m=1.0)
+    for key in ("crisp-6302", "crisp-8542", "chromis-3934")
+}
+KNOWN |= _PAPER
 
 _EXAMPLE = {"diameter_m": "1.0", "pixel_arcsec": "0.059", "wavelength_nm": "854.2"}
 
 
 def find(key: str) -> Instrument:
-    """Return the known instrument of that name; a SettingsError lists the known names."""
+    """Return the instrument of that name, bundled or own; a SettingsError says how to list them."""
+    known = KNOWN | own()
+    if key in known:
+        return known[key]
+    raise SettingsError(
+        f"No instrument is called {key!r}: `heliorestore instruments` lists them{guess(key, known) or '.'}"
+    )
+
+
+def own() -> dict[str, Instrument]:
+    """The user's own instruments by name; those that cannot be understood are left out."""
+    found = {}
+    for name, fields in own_instruments.load().items():
+        with contextlib.suppress(SettingsError, TypeError):
+            found[name] = Instrument(**fields | {"name": name})
+    return found
+
+
+def save_own(key: str, instrument: Instrument) -> Path:
+    """Save an instrument under a name of the user's; bundled names are refused."""
     if key in KNOWN:
-        return KNOWN[key]
-    raise SettingsError(f"No instrument is called {key!r}: known are {', '.join(KNOWN)}{guess(key, KNOWN)}")
+        raise SettingsError(f"{key} is a bundled instrument: save yours under another name.")
+    fields = {name: value for name, value in dataclasses.asdict(instrument).items() if value is not None}
+    del fields["name"]
+    return own_instruments.save(key, fields)
 
 
 def doubts(instruments: Iterable[Instrument]) -> list[str]:
@@ -235,30 +297,30 @@ def _recognise(header: Mapping[str, Any], wavelength_nm: float | None) -> Instru
         str(header.get(key, "")) for key in ("TELESCOP", "INSTRUME", "CAMERA", "DETECTOR")
     ).upper()
     tokens = set(re.split(r"[^A-Z0-9]+", words))
-    candidates = [
-        instrument
-        for key, instrument in KNOWN.items()
-        if (camera := key.partition("-")[0].upper()) in tokens
-        or any(t.startswith(camera + "P") and camera == "HIFI" for t in tokens)
-    ]
-    if not candidates:
+    camera = next((each.name for each in CAMERAS if each.is_named_by(tokens)), None)
+    if camera is None:
         return None
+    candidates = [known for key, known in KNOWN.items() if known.camera == camera and key not in _PAPER]
+    first = candidates[0]
     if wavelength_nm is None:
         # Without a wavelength only a camera with a single entry is certain.
-        first = candidates[0]
-        return (
-            first
-            if len(candidates) == 1
-            else dataclasses.replace(first, name=first.name.split()[0], wavelength_nm=None)
-        )
+        if len(candidates) == 1:
+            return first
+        scales = {known.pixel_arcsec for known in candidates}
+        pixel_arcsec = first.pixel_arcsec if len(scales) == 1 else None
+        return dataclasses.replace(first, name=camera, wavelength_nm=None, pixel_arcsec=pixel_arcsec)
 
     def distance_nm(known: Instrument) -> float:
         return abs(known.require().wavelength_nm - wavelength_nm)
 
     nearest = min(candidates, key=distance_nm)
-    if distance_nm(nearest) > 2:  # another line of that camera
-        return dataclasses.replace(nearest, name=f"{nearest.name.split()[0]} {wavelength_nm * 10:.0f}")
+    if distance_nm(nearest) > _SAME_LINE_NM:
+        return dataclasses.replace(nearest, name=_of_line(camera, wavelength_nm))
     return nearest
+
+
+def _of_line(camera: str, wavelength_nm: float) -> str:
+    return f"{camera} {wavelength_nm * 10:.0f}"
 
 
 def _number(header: Mapping[str, Any], key: str) -> float | None:
@@ -270,11 +332,21 @@ def _number(header: Mapping[str, Any], key: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _diameter_m(header: Mapping[str, Any]) -> float | None:
+    """APTDIA, in mm as amateurs' programs and our simulator write it; 0 is written for unknown."""
+    value = _number(header, "APTDIA")
+    return round(value / 1000, 9) if value is not None and value > 0 else None
+
+
 def _wavelength_nm(header: Mapping[str, Any]) -> float | None:
-    """WAVELNTH in WAVEUNIT, which is a power of ten of the metre (SOLARNET) or a unit's name."""
+    """WAVELNTH in WAVEUNIT, which is a power of ten of the metre (SOLARNET) or a unit's name; else WAVE, the
+    name of a filter of Hinode's SOT.
+    """
     value = _number(header, "WAVELNTH")
     if value is None or value <= 0:
-        return None
+        named = str(header.get("WAVE") or "")
+        found = re.search(r"\b(\d{4})\b", named)
+        return float(found[1]) / 10 if found else 396.8 if named.startswith("Ca II H") else None
     unit = header.get("WAVEUNIT")
     if isinstance(unit, str) and unit.strip().lstrip("+-").isdigit():
         unit = int(unit)

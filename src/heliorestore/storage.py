@@ -186,11 +186,13 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def user_folder(name: Literal["modes", "bursts", "weights", "unfinished", "presets"]) -> Path:
+def user_folder(
+    name: Literal["modes", "bursts", "weights", "unfinished", "presets", "instruments"],
+) -> Path:
     """The user's folder for caches, data or configuration; it may not exist yet."""
     if name in ("modes", "bursts"):
         top = platformdirs.user_cache_path(_APP, appauthor=False)
-    elif name == "presets":
+    elif name in ("presets", "instruments"):
         top = platformdirs.user_config_path(_APP, appauthor=False)
     else:
         # unfinished runs of earlier versions lie one folder deeper on Windows

@@ -9,6 +9,7 @@ import torch
 
 from heliorestore import Burst, MfbdSettings, restore
 from heliorestore.instrument import KNOWN
+from heliorestore.nets.mfbd_weights import fitting
 from heliorestore.prepare.observe import observe
 from heliorestore.quality.metrics import contrast, registered
 from heliorestore.simulate.burst import Simulation, simulate_burst
@@ -128,3 +129,12 @@ def test_without_polarisation_none_appears(modulated: Simulation) -> None:
         Burst.from_array(frames, KNOWN["crisp-6302"]), MfbdSettings(committee=3), device="cpu"
     ).images
     assert float(np.abs(demodulated(images)).max()) < 1e-5
+
+
+def test_the_real_aperture_is_taken_and_the_difference_said() -> None:
+    said = {key: fitting(KNOWN[key], "encoder-decoder", "")[2] for key in ("crisp-8542", "crisp-8542-paper")}
+    assert said["crisp-8542"][1:] == [
+        "The weights mfbd-crisp-quarter were trained for an aperture of 1 m; that of SST/CRISP 8542 has "
+        "0.97 m, 3% less."
+    ]
+    assert len(said["crisp-8542-paper"]) == 1

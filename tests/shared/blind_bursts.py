@@ -12,7 +12,7 @@ from heliorestore.optics.filter_flow import FilterFlow
 from heliorestore.optics.filters import frequency
 from heliorestore.optics.psf import telescope_psf
 
-INSTRUMENT = find("crisp-8542")
+INSTRUMENT = find("crisp-8542-paper")
 CPU = torch.device("cpu")
 PSF = 32
 

@@ -126,7 +126,7 @@ def test_varying_modes_give_the_exact_sum(task: EmulatorTask) -> None:
 
 
 def test_a_tilt_along_y_moves_the_points_along_y(task: EmulatorTask) -> None:
-    crisp = task._turbulence[INSTRUMENTS.index("crisp-8542")]
+    crisp = task._turbulence[INSTRUMENTS.index("crisp-8542-paper")]
     sky = torch.zeros(1, 64, 64)
     sky[0, 30, 34] = 1.0
     modes = torch.zeros(1, MODES)
@@ -139,7 +139,7 @@ def test_a_tilt_along_y_moves_the_points_along_y(task: EmulatorTask) -> None:
 
 
 def test_the_turbulence_has_the_strength_that_r0_says(task: EmulatorTask) -> None:
-    crisp = task._turbulence[INSTRUMENTS.index("crisp-8542")]
+    crisp = task._turbulence[INSTRUMENTS.index("crisp-8542-paper")]
     white = torch.randn(4000, MODES, generator=torch.Generator().manual_seed(0))
     modes = crisp.coefficients(torch.full((4000,), 10.0), white, 1.0)
     # Noll (1976): 1.0299 - 0.134 rad^2 are in tilts ... ; the tilts alone have 1.0299 - 0.134 = 0.896

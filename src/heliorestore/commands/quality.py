@@ -12,7 +12,6 @@ from typing import Any
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.fits.reader import read_burst
-from heliorestore.instrument import KNOWN
 from heliorestore.quality.charts import Drawing, check_suffix, draw_photometry, draw_power_spectra, save
 from heliorestore.quality.report import compare, intensities, measure
 from heliorestore.storage import check_output
@@ -51,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="end with one line of JSON: every figure and the power spectra"
     )
-    instruments = f"the instrument: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)"
+    instruments = (
+        "the instrument: a name that `heliorestore instruments` lists, and/or pixel_arcsec=0.05,... "
+        "(default: the header)"
+    )
     parser.add_argument("--instrument", default="", help=instruments)
 
 

@@ -11,7 +11,6 @@ from heliorestore.storage import check_output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a method: files, its settings, data and machine."""
-    from heliorestore.instrument import KNOWN
     from heliorestore.methods.base import load
     from heliorestore.preparation import Preparation
     from heliorestore.settings import add_settings
@@ -29,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_argument(
         "--instrument",
         default="",
-        help=f"the instrument: {', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default: the header)",
+        help="the instrument: a name that `heliorestore instruments` lists, and/or pixel_arcsec=0.05,... "
+        "(default: the header)",
     )
     common.add_argument(
         "--frames", metavar="A:B,C", default=":", help="frames to use: numbers and slices, as 0:12,15,17"

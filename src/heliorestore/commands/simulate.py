@@ -18,7 +18,7 @@ from heliorestore.commands.progress import Progress
 from heliorestore.errors import SettingsError
 from heliorestore.fits.burst_writer import write_burst, write_psfs
 from heliorestore.fits.reader import read_burst
-from heliorestore.instrument import KNOWN, Instrument
+from heliorestore.instrument import Instrument
 from heliorestore.settings import add_settings, from_arguments
 from heliorestore.simulate.burst import SCENES, simulate_burst
 from heliorestore.simulate.view import SimulationSettings
@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="end with one line of JSON: output, truth, psfs, shape, seconds"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    instruments = f"{', '.join(KNOWN)}, and/or pixel_arcsec=0.05,... (default crisp-8542)"
+    instruments = (
+        "a name that `heliorestore instruments` lists, and/or pixel_arcsec=0.05,... (default crisp-8542)"
+    )
     parser.add_argument("--instrument", default="crisp-8542", help=instruments)
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of the Sun, the atmosphere and the noise (default 0)"

@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--instrument",
-        default="crisp-8542",
-        help="instrument of the blur (default crisp-8542)",
+        default="crisp-8542-paper",
+        help="instrument of the blur (default crisp-8542-paper, as it was trained)",
     )
 
 

@@ -147,7 +147,7 @@ def tables(snapshot: Snapshot) -> list[fits.BinTableHDU]:
         return found
     found += [
         _settings_table("SETTINGS", run.settings, _run_cards(run)),
-        _table("OBJECTS", {"LABEL": run.labels, "INSTRUMENT": [str(i) for i in run.instruments]}),
+        _table("OBJECTS", {"LABEL": run.labels, "INSTRUMENT": [i.record for i in run.instruments]}),
     ]
     if run.preparation != Preparation():
         found.append(_settings_table("PREPARATION", run.preparation))
@@ -291,7 +291,7 @@ def _read_run(hdus: fits.HDUList) -> Run:
         settings=SavedSettings(card["METHOD"], tuple(rows)),
         device=card["DEVICE"],
         seed=int(card["SEED"]),
-        instruments=tuple(Instrument.parse(text) for text in _texts(objects, "INSTRUMENT")),
+        instruments=tuple(Instrument.recorded(text) for text in _texts(objects, "INSTRUMENT")),
         labels=tuple(_texts(objects, "LABEL")),
         unit=from_ascii(card["DATAUNIT"]),
         sources=tuple(source for setting, source in inputs if not setting),

@@ -19,9 +19,14 @@ from heliorestore.optics.modes import Kind, make_basis
 from heliorestore.optics.pupil import Aperture, sampling
 
 MODES = 44
-INSTRUMENTS = ("crisp-6302", "crisp-8542", "chromis-3934", "hifi-6563")
+INSTRUMENTS = ("crisp-6302-paper", "crisp-8542-paper", "chromis-3934-paper", "hifi-6563")
 """Table 1 of the paper, in the order of the one-hot vector."""
-PUBLISHED_INSTRUMENTS = ("chromis-3934", "crisp-6302,wavelength_nm=617.3", "crisp-8542", "hifi-6563")
+PUBLISHED_INSTRUMENTS = (
+    "chromis-3934-paper",
+    "crisp-6302-paper,wavelength_nm=617.3",
+    "crisp-8542-paper",
+    "hifi-6563",
+)
 """The order of the published training code, and its second line: both differ from the paper's table."""
 BASIS: Kind = "kl-tilt"
 """Pure tilts first, as in the published code and `methods.blind.wavefronts`."""

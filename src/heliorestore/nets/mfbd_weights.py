@@ -10,6 +10,7 @@ from heliorestore.nets.mfbd import EncoderDecoder, Recurrent
 Net = EncoderDecoder | Recurrent
 # the coarsest pixels on which CHROMIS' network was trained; for larger ones CRISP's restores better
 _FINE_ARCSEC = 0.042
+_SAME_APERTURE = 0.01  # a smaller difference is not worth a message
 
 
 def fitting(
@@ -49,7 +50,24 @@ def fitting(
             f"The pixels have {pixel:g} arcsec; the weights {record.name} were trained on {low:g} to "
             f"{high:g} arcsec ({record.instrument or 'an unknown instrument'}): expect a poorer result."
         )
+    if (aperture := _other_aperture(instrument, record)) is not None:
+        messages.append(aperture)
     return net, record, messages
+
+
+def _other_aperture(instrument: Instrument, record: weights.WeightsRecord) -> str | None:
+    """A message if the network saw telescopes of another aperture in its training."""
+    names, here = record.recipe.get("instruments", ()), instrument.diameter_m
+    trained = [each for name in names if (each := Instrument.recorded(str(name)).diameter_m)]
+    if here is None or not trained:
+        return None
+    nearest = min(trained, key=lambda each: abs(here / each - 1))
+    if abs(here / nearest - 1) < _SAME_APERTURE:
+        return None
+    return (
+        f"The weights {record.name} were trained for an aperture of {nearest:g} m; that of {instrument.name} "
+        f"has {here:g} m, {abs(here / nearest - 1):.0%} {'more' if here > nearest else 'less'}."
+    )
 
 
 def unit(record: weights.WeightsRecord, scale: float, sharpest: float) -> tuple[float, float]:

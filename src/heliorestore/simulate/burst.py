@@ -235,6 +235,7 @@ def _header(settings: SimulationSettings, instrument: Instrument, label: str, un
         (instrument.wavelength_nm, "[nm]"),
         (-9, "WAVELNTH is in 10**WAVEUNIT metre"),
     )
+    header["APTDIA"] = (1000 * (instrument.diameter_m or 0.0), "[mm] diameter of the aperture")
     for axis, kind in ((1, "HPLN-TAN"), (2, "HPLT-TAN")):
         header[f"CTYPE{axis}"], header[f"CUNIT{axis}"], header[f"CDELT{axis}"] = (
             kind,
@@ -254,7 +255,10 @@ def _header(settings: SimulationSettings, instrument: Instrument, label: str, un
         (settings.ao, "adaptive optics"),
         (settings.noise, "noise sigma / mean intensity"),
     )
-    flags = [*to_flags(settings), "--instrument", str(instrument).replace(" ", "_"), "--seed", str(seed)]
+    named = str(instrument).replace(" ", "_")
+    if "diameter_m=" not in named:  # that of a name may change from version to version
+        named += f",diameter_m={instrument.diameter_m}"
+    flags = [*to_flags(settings), "--instrument", named, "--seed", str(seed)]
     header["HISTORY"] = " ".join(["heliorestore simulate", *flags])
     return header
 

@@ -31,4 +31,4 @@ def view_of(header: Header) -> View:
     parsed, _ = parser.parse_known_args(history[begins + len(_COMMAND) :].split())
     settings = from_arguments(SimulationSettings, parsed)
     assert isinstance(settings, SimulationSettings)  # which class is made is the caller's choice
-    return make_view(settings, Instrument.parse(parsed.instrument), parsed.seed)
+    return make_view(settings, Instrument.recorded(parsed.instrument), parsed.seed)

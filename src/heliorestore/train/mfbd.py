@@ -38,7 +38,7 @@ class MfbdRecipe(SceneRecipe):
     of its contrast.
     """
 
-    instruments: tuple[Any, ...] = ("crisp-8542", "crisp-6302")
+    instruments: tuple[Any, ...] = ("crisp-8542-paper", "crisp-6302-paper")
     scenes: int = 80
     validation_scenes: int = 8
     days: int = 3

@@ -20,7 +20,7 @@ from heliorestore.simulate.patch import Patch
 from heliorestore.simulate.photosphere import photosphere, quiet_sun
 
 CPU = torch.device("cpu")
-CRISP = KNOWN["crisp-8542"]
+CRISP = KNOWN["crisp-8542-paper"]
 SHAPE, STEP, PSF = (20, 28), 8, 12
 KNOWN_TO_NET = tuple(KNOWN[name] for name in INSTRUMENTS)
 
@@ -72,7 +72,7 @@ def test_the_network_sees_the_object_in_its_place_and_the_modes_at_every_pixel()
     model = make(Brightened())
     objects, modes = tensors(model)
     expected = brightened(
-        objects[0], INSTRUMENTS.index("crisp-8542") * interpolate(modes[:, 0], SHAPE, STEP)
+        objects[0], INSTRUMENTS.index("crisp-8542-paper") * interpolate(modes[:, 0], SHAPE, STEP)
     )[None]
     torch.testing.assert_close(model(objects, modes), expected)
     torch.testing.assert_close(model.apply(objects, model.transfer(modes)), expected)
@@ -83,7 +83,7 @@ def test_objects_of_other_wavelengths_share_the_wavefront() -> None:
     objects, modes = tensors(model)
     maps = interpolate(modes[:, 0], SHAPE, STEP)
     # whose sampling is that of 617.3 nm
-    numbers = [INSTRUMENTS.index(name) for name in ("crisp-8542", "chromis-3934")]
+    numbers = [INSTRUMENTS.index(name) for name in ("crisp-8542-paper", "chromis-3934-paper")]
     for object_, images, factor in zip(
         objects, model(objects, modes), (numbers[0], numbers[1] * 854.2 / 617.3), strict=True
     ):
@@ -166,9 +166,16 @@ def test_an_instrument_is_known_by_its_sampling() -> None:
     with pytest.raises(
         SettingsError,
         match=r"not trained for SDO/HMI 6173, D p/lambda = 0\.554: it knows "
-        r"SST/CRISP 6302 \(0\.454\)",
+        r"SST/CRISP 6302 \(paper\) \(0\.454\)",
     ):
         trained.number(KNOWN["hmi-6173"])
+    # the real aperture and a camera's scale: it is taken, and the difference said
+    real = replace(KNOWN["crisp-8542"], pixel_arcsec=0.0585)
+    assert trained.number(real) == 1
+    assert list(trained.messages([CRISP, real, real]))[1:] == [
+        "The emulator was trained for SST/CRISP 8542 (paper), 1 m and pixels of 0.059 arcsec; SST/CRISP 8542 "
+        "has 0.97 m and 0.0585 arcsec: the emulator's PSFs are 4% too narrow."
+    ]
     # GREGOR's sampling without its obscuration
     with pytest.raises(SettingsError, match="not trained for bare"):
         trained.number(replace(KNOWN["hifi-6563"], name="bare", obscuration_m=0.0))
@@ -193,7 +200,7 @@ def test_sv_momfbd_restores_with_the_emulator_that_comes_along() -> None:
     assert data[-1] < 0.7 * data[0]
     assert snapshots[-1].maps["modes"].shape == (3, 10, 4, 4)
     assert snapshots[-1].images.mean() == pytest.approx(case.burst.frames.mean(), rel=0.05)
-    assert "the emulator emulator-narrow, sha256" in snapshots[0].messages[-1]
+    assert "the emulator emulator-narrow, sha256" in snapshots[0].messages[-1]  # nothing of another aperture
     # Whatever the optimiser, the network is never taken for a linear model.
     alternating = SvMomfbdSettings(forward="emulator", modes=10, psf=16, grid_step=16, iterations=1)
     assert len(list(heliorestore.stream(case.burst, alternating))) == 1

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from fake_method import FakeSettings
+from heliorestore import own_instruments
+from heliorestore.instrument import find
 from heliorestore.methods.base import restore
 from heliorestore.snapshot import StopReason
 from window import choose_method, results, set_fields, wait_for_threads
@@ -282,6 +284,14 @@ def test_what_is_unknown_is_asked_for_in_the_panel(panel, viewer, finish):
     panel.instrument.numbers["pixel_arcsec"].editingFinished.emit()
     assert panel.instrument.missing.isHidden()
     assert panel.instrument.text() == "crisp-8542,pixel_arcsec=0.06"
+    assert panel.instrument.choice.currentText() == "SST/CRISP 8542 (edited)"
+    panel.instrument.save_as("no such name")
+    assert "cannot be called 'no such name'" in panel.instrument.missing.text()
+    panel.instrument.save_as("crisp-new")  # remembered, and chosen
+    assert panel.instrument.text() == panel.instrument.choice.currentText() == "crisp-new"
+    assert find("crisp-new").pixel_arcsec == 0.06
+    own_instruments.delete("crisp-new")
+    assert panel.instrument.missing.isHidden()
     assert finish(panel, panel.run_panel.run_button.click).end.value == "finished"
     assert panel.run_panel.snapshot.run.instruments[0].pixel_arcsec == 0.06
     assert "fake 1 plain" in results(viewer)

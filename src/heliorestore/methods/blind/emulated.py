@@ -9,7 +9,7 @@ precision.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from typing import Any
@@ -29,8 +29,10 @@ from heliorestore.optics.convolve import given_shape, interpolate, margins, node
 from heliorestore.optics.psf import Optics
 from heliorestore.optics.pupil import Aperture, sampling
 
-# sampling and obscuration may differ by this fraction from those that the network was trained on
-_ALIKE = 0.03
+# sampling and obscuration may differ by this fraction from those that the network was trained on: it knows
+# the SST with 1.00 m, of which the real aperture is 97 %, and the scales of cameras differ by as much again
+_ALIKE = 0.06
+_EXACT = 0.01  # a smaller difference is not worth a message
 # full-size channels at the peak of a gradient, all levels together, as benchmarks/emulator.py measures
 _PER_INPUT, _PER_WIDTH = 4, 26
 
@@ -44,13 +46,22 @@ class Trained:
     instruments: tuple[Instrument, ...]
     sha256: str = ""
 
-    @property
-    def message(self) -> str:
-        """What the record of a run says of it."""
-        return (
+    def messages(self, instruments: Iterable[Instrument]) -> Iterator[str]:
+        """What the record of a run with these instruments says of it."""
+        yield (
             f"The blur was that of the emulator {self.name}, sha256 {self.sha256}; AdamW sought "
             f"objects and modes at once."
         )
+        for instrument in dict.fromkeys(instruments):
+            trained = self.instruments[self.number(instrument)]
+            ratio = sampling(instrument) / sampling(trained)
+            if abs(ratio - 1) > _EXACT:
+                yield (
+                    f"The emulator was trained for {trained.name}, {trained.diameter_m:g} m and pixels of "
+                    f"{trained.pixel_arcsec:g} arcsec; {instrument.name} has {instrument.diameter_m:g} m and "
+                    f"{instrument.pixel_arcsec:g} arcsec: the emulator's PSFs are {abs(1 - ratio):.0%} too "
+                    f"{'wide' if ratio > 1 else 'narrow'}."
+                )
 
     def number(self, instrument: Instrument) -> int:
         """Which of them samples the diffraction pattern as that instrument does: nothing else about it shapes
@@ -85,7 +96,7 @@ def load_emulator(name: str, device: torch.device) -> Trained:
         raise WeightsError(
             f"The weights {name} are of the network {record.architecture}, not of an emulator."
         )
-    instruments = tuple(Instrument.parse(text) for text in record.instrument.split("; "))
+    instruments = tuple(Instrument.recorded(text) for text in record.instrument.split("; "))
     return Trained(record.name, frozen(net).to(device), instruments, record.sha256)
 
 

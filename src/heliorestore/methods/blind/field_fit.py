@@ -10,6 +10,7 @@ import torch
 
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
+from heliorestore.instrument import Instrument
 from heliorestore.methods.blind.air import usual_r0_cm
 from heliorestore.methods.blind.emulated import emulated, load_emulator
 from heliorestore.methods.blind.field_plan import plan_field
@@ -97,7 +98,7 @@ class FieldFit:
         self.observation = observe(
             burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=plan.shares.held
         )
-        make, message = _model(settings, device, between)
+        make, message = _model(settings, burst.instruments, device, between)
         self._tried_again = between is not None
         self.messages = in_words(burst, self.observation) + message
         one = bool(settings.diversity)
@@ -290,10 +291,13 @@ class FieldFit:
 
 
 def _model(
-    settings: SvMomfbdSettings, device: torch.device, between: Callable[[], None] | None
+    settings: SvMomfbdSettings,
+    instruments: tuple[Instrument, ...],
+    device: torch.device,
+    between: Callable[[], None] | None,
 ) -> tuple[MakeModel, tuple[str, ...]]:
     """What makes the forward model that the settings ask for, and what is to be said of it."""
     if settings.forward == "emulator":
         trained = load_emulator(settings.emulator, device)
-        return emulated(trained), (trained.message,)
+        return emulated(trained), tuple(trained.messages(instruments))
     return filter_flow if between is None else partial(filter_flow, between=between), ()

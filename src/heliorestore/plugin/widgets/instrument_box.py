@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QInputDialog, QLineEdit, QPushButton, QWidget
 
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
-from heliorestore.instrument import KNOWN, Instrument
+from heliorestore.instrument import KNOWN, Instrument, find, own, save_own
 from heliorestore.plugin.widgets.sections import note, row, say
 
 _CUSTOM = "custom"
+_EDITED = " (edited)"
 _ROWS = {
     "D, obscuration [m]": ("diameter_m", "obscuration_m"),
     "pixel [arcsec], λ [nm]": ("pixel_arcsec", "wavelength_nm"),
@@ -45,14 +46,18 @@ class InstrumentBox(QWidget):
             "all numbers; each number below can be changed."
         )
         self.choice.addItem("from file", "")
-        for key, known in KNOWN.items():
-            self.choice.addItem(known.name, key)
-        self.choice.addItem("custom", _CUSTOM)
+        self._fill()
         self.choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.choice.setMinimumContentsLength(12)
         rows = QFormLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
-        rows.addRow("instrument", self.choice)
+        self.save = QPushButton("Save as...")
+        self.save.setToolTip(
+            "Keep these numbers under a name, for this list and for --instrument; `heliorestore instruments` "
+            "lists and removes them."
+        )
+        self.save.clicked.connect(self._save)
+        rows.addRow("instrument", row(self.choice, self.save))
         self.numbers: dict[str, QLineEdit] = {}
         for title, names in _ROWS.items():
             for name in names:
@@ -127,13 +132,41 @@ class InstrumentBox(QWidget):
         self._needed = needed
         self._show_missing()
 
+    def _fill(self) -> None:
+        """Offer the known instruments and the user's own, whose names are also their keys."""
+        while self.choice.count() > 1:
+            self.choice.removeItem(1)
+        for key, known in own().items():
+            self.choice.addItem(known.name, key)
+        for key, known in KNOWN.items():
+            self.choice.addItem(known.name, key)
+        self.choice.addItem("custom", _CUSTOM)
+
+    def _save(self) -> None:
+        name, confirmed = QInputDialog.getText(
+            self, "Save the instrument", "A name without spaces, for --instrument too:"
+        )
+        if confirmed and name.strip():
+            self.save_as(name.strip())
+
+    def save_as(self, name: str) -> None:
+        """Keep the shown instrument under a name, and choose it; what is wrong is said below."""
+        shown = self._burst.instruments[0] if self._burst else Instrument()
+        try:
+            save_own(name, Instrument.parse(self.text(), shown))
+        except SettingsError as error:
+            say(self.missing, f"⚠ {error}")
+            return
+        with QSignalBlocker(self.choice):
+            self._fill()
+            self.choice.setCurrentIndex(self.choice.findData(name))
+        self._choose()
+
     def _choose(self) -> None:
         """Fill in the numbers of the chosen instrument; custom starts from the current ones."""
         key = self.choice.currentData()
         if key != _CUSTOM:
-            instruments = (
-                (KNOWN[key],) if key else self._burst.instruments if self._burst else (Instrument(),)
-            )
+            instruments = (find(key),) if key else self._burst.instruments if self._burst else (Instrument(),)
             for name, edit in self.numbers.items():
                 values = list(dict.fromkeys(getattr(instrument, name) for instrument in instruments))
                 # Kept, to see later which numbers the user has changed.
@@ -144,8 +177,17 @@ class InstrumentBox(QWidget):
         self._tell()
 
     def _tell(self) -> None:
+        self._name()
         self._show_missing()
         self.changed.emit()
+
+    def _name(self) -> None:
+        """Say in the list that the chosen one has been edited; the others have their own names."""
+        chosen = self.choice.currentIndex()
+        edited = "=" in self.text() and self.choice.currentData() != _CUSTOM
+        for index in range(self.choice.count()):
+            name = self.choice.itemText(index).removesuffix(_EDITED)
+            self.choice.setItemText(index, name + _EDITED * (edited and index == chosen))
 
     def _show_missing(self) -> None:
         text = doubt = ""
