@@ -167,6 +167,8 @@ def test_rerun_refuses_a_changed_input(tmp_path: Path, capsys: pytest.CaptureFix
         ((*RL, "-o", "OUT", "--frames", "3:9"), "No frames are left: the burst has 1"),
         ((*RL, "-o", "OUT", "--frames", "a:b"), "write numbers and Python slices"),
         ((*RL, "-o", "OUT", "--speed", "9"), "unrecognized arguments: --speed 9"),
+        ((*RL, "-o", "OUT", "--dark", "absent.fits"), "absent.fits does not exist"),
+        ((*RL, "-o", "OUT", "--flat", BURST), "must be of the same camera"),
         ((*RL,), "required: -o/--output"),
         ((*RL, "-o", "nowhere/out.fits"), "nowhere does not exist"),
         (("info", "absent.fits"), "absent.fits"),

@@ -46,7 +46,7 @@ class Burst:
     differ in it, as the wavelengths of a scan do. `pointing` (object, frame, 2, 3) is the place of every
     image, if the file gives it for each: longitude and latitude in arcsec at the field's centre, their change
     per pixel along x, and along y; NaN where unknown. `object_numbers` and `frame_numbers` are those of the
-    file that this is, and `preparation` what was done to its frames. `layout` is a key of
+    file that this is, and `preparation` what was done to its frames; `messages` are sentences about that for the record of a run. `layout` is a key of
     `fits.layouts.LAYOUTS`. `scale_from_file`: the pixel scale is the header's, and nobody has confirmed it.
     """
 
@@ -64,6 +64,7 @@ class Burst:
     object_numbers: Numbers = range(0)
     frame_numbers: Numbers = range(0)
     preparation: Preparation = field(default_factory=Preparation)
+    messages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = tuple(self.frames.shape)

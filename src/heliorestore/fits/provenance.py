@@ -26,6 +26,7 @@ from heliorestore.snapshot import Run, Snapshot, StopReason
 
 if TYPE_CHECKING:
     from astropy.io import fits
+    from astropy.io.fits import Header
 
 Card = tuple[str, Any, str]
 
@@ -40,10 +41,20 @@ _STEPS = {
 }
 """The value of SOLARNET's PRSTEPn for a method, from the words that its recommendations list."""
 
+_PREPARATIONS = {
+    "dark": "DARK-SUBTRACTION",
+    "flat": "FLATFIELDING",
+    "gain": "FLATFIELDING",
+    "bad_pixels": "BAD-PIXEL-MASKING",
+    "register": "SPATIAL-ALIGNMENT",
+}
+"""The same for the files that a preparation names, in the order in which they act; each is a step."""
+
 _SETTING_COLUMNS = ("NAME", "VALUE", "UNIT", "HELP")
 _MOST_ZOOM = 64
 _LIBRARIES = ("heliorestore", "torch", "numpy", "astropy")
 _OWN_STEP = "heliorestore "
+_PREPARED_BY = f"{_OWN_STEP}prepare"
 _STEP_CARD = re.compile(r"PR(?:STEP|PROC|PVER|MODE|PARA|REF|LOG|ENV|LIB|VER|HSH|BRA)([1-9]\d*)[A-Z]?\Z")
 
 
@@ -85,8 +96,34 @@ def step_number(keyword: str) -> int:
     return int(found[1]) if found else 0
 
 
+def first_own_step(header: Header) -> int:
+    """The number of the first processing step of the run that wrote this header: the last, but for files that
+    prepared its frames.
+    """
+    first = last_step(header)
+    while header.get(f"PRPROC{first - 1}") == _PREPARED_BY:
+        first -= 1
+    return first
+
+
 def step_cards(snapshot: Snapshot, run: Run, number: int) -> list[Card]:
-    """The SOLARNET keywords of this restoration as processing step `number`."""
+    """The SOLARNET keywords of this restoration, and before it of what prepared its frames, as processing
+    steps from `number` on.
+    """
+    cards: list[Card] = []
+    files = run.preparation.files()
+    for name in (name for name in _PREPARATIONS if name in files):
+        cards += [
+            (f"PRSTEP{number}", _PREPARATIONS[name], "Processing step type"),
+            (f"PRPROC{number}", _PREPARED_BY, "Name of the procedure"),
+            (f"PRPVER{number}", version_of("heliorestore"), "Version of the procedure"),
+            (f"PRREF{number}", to_ascii(files[name].name), "Its file (checksum in INPUTS)"),
+        ]
+        number += 1
+    return cards + _method_cards(snapshot, run, number)
+
+
+def _method_cards(snapshot: Snapshot, run: Run, number: int) -> list[Card]:
     method = run.settings.method
     cards: list[Card] = [
         (f"PRSTEP{number}", _STEPS.get(method, method.upper()), "Processing step type"),

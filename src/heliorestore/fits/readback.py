@@ -15,7 +15,7 @@ from heliorestore.errors import BurstError, RestorationError, SettingsError
 from heliorestore.fits.files import Opened, in_one_line, silent_astropy
 from heliorestore.fits.hdus import Hdu, Image, header_of, images_of
 from heliorestore.fits.layouts import OWN_FORMAT
-from heliorestore.fits.provenance import from_ascii, last_step, read_tables, step_number
+from heliorestore.fits.provenance import first_own_step, from_ascii, read_tables, step_number
 from heliorestore.fits.wcs import planar, zoomed
 from heliorestore.instrument import Instrument
 from heliorestore.snapshot import DATA_UNIT, Map, Run, Snapshot, as_map
@@ -139,11 +139,11 @@ def _input_headers(
 def without_own_cards(header: Header) -> Header:
     """The header without the cards that `writer.write` adds, so that writing again adds them once."""
     kept = header.copy()
-    step = last_step(kept)
+    first = first_own_step(kept)
     own = {OWN_FORMAT, "EXTNAME", "EXTVER", "OBJECTS"}
     for key in set(kept):
         numbered = key.rstrip("0123456789") in OWN_CARDS and key[-1:].isdigit()
-        if key in own or numbered or (step and step_number(key) == step):
+        if key in own or numbered or step_number(key) >= max(first, 1):
             kept.remove(key, remove_all=True)
     return kept
 

@@ -98,7 +98,7 @@ def stream(
     asked, entry = settings, METHODS[settings.method]
     start = _named_start(settings) if start is None else start
     settings, found = _attribute(entry.prepare)(burst, settings, place) if entry.prepare else (settings, ())
-    messages: tuple[str, ...] = found
+    messages: tuple[str, ...] = (*burst.messages, *found)
     files = _files(settings, burst.preparation)
     run = dataclasses.replace(Run.of(burst, settings, str(place), seed), files=files)
     live = _Live(asked, settings.replace(checkpoint=checkpoint) if checkpoint else settings)

@@ -10,17 +10,23 @@ from heliorestore.errors import BurstError
 from heliorestore.fits.provenance import find_source
 from heliorestore.fits.reader import Paths, read, read_burst
 from heliorestore.preparation import Preparation
+from heliorestore.prepare.calibrate import calibrated
 from heliorestore.settings import SavedSettings
 from heliorestore.snapshot import Run, Snapshot
 
 
 def open_burst(paths: Paths, preparation: Preparation) -> Burst:
-    """Read files as a burst whose frames are prepared as it says; nothing but headers is read now."""
+    """Read files as a burst whose frames are prepared as it says; of frames only headers are read now."""
     return prepared(read_burst(paths), preparation)
 
 
 def prepared(burst: Burst, preparation: Preparation) -> Burst:
-    """The burst with its frames prepared when they are read: calibrated, then mapped onto other pixels."""
+    """The burst with its frames prepared when they are read: calibrated, then mapped onto other pixels.
+
+    The files that the preparation names are read now: with a dark and a flat,
+    `prepared(burst, Preparation(dark="dark.fits", flat="flat.fits"))`.
+    """
+    burst = calibrated(burst, preparation)
     return dataclasses.replace(burst, preparation=preparation)
 
 
