@@ -46,8 +46,9 @@ class Burst:
     differ in it, as the wavelengths of a scan do. `pointing` (object, frame, 2, 3) is the place of every
     image, if the file gives it for each: longitude and latitude in arcsec at the field's centre, their change
     per pixel along x, and along y; NaN where unknown. `object_numbers` and `frame_numbers` are those of the
-    file that this is, and `preparation` what was done to its frames; `messages` are sentences about that for the record of a run. `layout` is a key of
-    `fits.layouts.LAYOUTS`. `scale_from_file`: the pixel scale is the header's, and nobody has confirmed it.
+    file that this is, and `preparation` what was done to its frames; `messages` are sentences about that for
+    the record of a run. `layout` is a key of `fits.layouts.LAYOUTS`. `scale_from_file`: the pixel scale is
+    the header's, and nobody has confirmed it.
     """
 
     frames: Frames

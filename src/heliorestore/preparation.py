@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from heliorestore.settings import Settings, option
+from heliorestore.settings import Settings, file_option, option, options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +21,13 @@ class Preparation(Settings):
     axes: str = option(
         "", help="names of the file's axes, slowest first, where its header has none: wavelength,frame,y,x"
     )
-    dark: str = option("", help="FITS file with the dark frame of each camera, taken off every frame")
-    flat: str = option("", help="FITS file with the flat field of each camera; with a dark it is taken off")
-    gain: str = option("", help="FITS file with the gain of each camera, which multiplies every frame")
-    bad_pixels: str = option("", help="FITS file that is not 0 where a pixel of the camera is bad")
-    register: str = option("", help="map onto another camera's pixels, a file of `heliorestore register`")
+    dark: str = file_option(help="FITS file with the dark frame of each camera, taken off every frame")
+    flat: str = file_option(help="FITS file with the flat field of each camera; with a dark it is taken off")
+    gain: str = file_option(help="FITS file with the gain of each camera, which multiplies every frame")
+    bad_pixels: str = file_option(help="FITS file that is not 0 where a pixel of the camera is bad")
+    register: str = file_option(help="map onto another camera's pixels, a file of `heliorestore register`")
 
     def files(self) -> dict[str, Path]:
         """The files by what they are."""
-        named = ("dark", "flat", "gain", "bad_pixels", "register")
+        named = [o.name for o in options(type(self)) if o.file]
         return {name: Path(text).expanduser() for name in named if (text := getattr(self, name))}

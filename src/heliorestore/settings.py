@@ -53,6 +53,12 @@ def weights_option(default: str, *, of: str, help: str) -> str:  # noqa: A002 - 
     return declared
 
 
+def file_option(*, help: str) -> str:  # noqa: A002 - as for `option`
+    """Declare a setting that names a file; empty is none."""
+    declared: str = dataclasses.field(default="", metadata={"help": help, "file": True})
+    return declared
+
+
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """One setting, as used by form, command line and table."""
@@ -67,6 +73,7 @@ class Option:
     live: bool = False
     log: bool = False
     weights_of: str = ""
+    file: bool = False
     choices: tuple[Any, ...] = ()
     optional: bool = False
 

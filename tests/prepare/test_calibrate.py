@@ -8,7 +8,7 @@ from astropy.io import fits
 
 import heliorestore
 from heliorestore.burst import Burst
-from heliorestore.errors import BurstError, HeliorestoreError
+from heliorestore.errors import BurstError, HeliorestoreError, SettingsError
 from heliorestore.fits.reader import read, read_burst
 from heliorestore.fits.writer import write
 from heliorestore.methods.base import replay, settings_of
@@ -58,6 +58,8 @@ def test_the_light_is_recovered_to_the_last_digits_of_float32(saved):
     np.testing.assert_allclose(part.frames[...], light[1:, [2, 0], 3:9, 5::2], rtol=3e-6)
     np.testing.assert_array_equal(burst.frames[-1, 1, ::-1, 4], burst.frames[...][-1, 1, ::-1, 4])
     assert burst.preparation.flat == flat
+    with pytest.raises(SettingsError, match=r"prepared before, with dark\.fits, flat\.fits"):
+        prepared(burst, Preparation(dark=dark))
 
 
 def test_integers_and_several_darks_of_each_camera(saved):

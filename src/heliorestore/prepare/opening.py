@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from heliorestore.burst import Burst
-from heliorestore.errors import BurstError
+from heliorestore.errors import BurstError, SettingsError
 from heliorestore.fits.provenance import find_source
 from heliorestore.fits.reader import Paths, read, read_burst
 from heliorestore.preparation import Preparation
@@ -26,6 +26,9 @@ def prepared(burst: Burst, preparation: Preparation) -> Burst:
     The files that the preparation names are read now: with a dark and a flat,
     `prepared(burst, Preparation(dark="dark.fits", flat="flat.fits"))`.
     """
+    if done := burst.preparation.files():
+        names = ", ".join(path.name for path in done.values())
+        raise SettingsError(f"The frames have been prepared before, with {names}: give all files at once.")
     burst = calibrated(burst, preparation)
     return dataclasses.replace(burst, preparation=preparation)
 

@@ -10,6 +10,7 @@ import pytest
 
 from fake_method import FakeSettings
 from heliorestore import own_instruments
+from heliorestore.errors import HeliorestoreError
 from heliorestore.instrument import find
 from heliorestore.methods.base import restore
 from heliorestore.snapshot import StopReason
@@ -366,7 +367,7 @@ def test_the_list_of_inputs_follows_the_viewer(panel, viewer):
     assert shown() == [("new", 2)]
 
 
-def test_the_command_line_repeats_the_run(panel, viewer, burst, tmp_path, qtbot):
+def test_the_command_line_repeats_the_run(panel, viewer, burst, tmp_path, qtbot, monkeypatch):
     import dataclasses
 
     from napari.layers import Layer
@@ -402,6 +403,43 @@ def test_the_command_line_repeats_the_run(panel, viewer, burst, tmp_path, qtbot)
     compile(text, "copied", "exec")
     assert ".select(objects='1:2', frames='0:4:2').with_instrument('pixel_arcsec=0.06')" in text
     assert 'strength=0.25, text="it\'s"' in text
+    check_calibration(panel, viewer, burst, tmp_path, qtbot, monkeypatch)
+
+
+def check_calibration(panel, viewer, burst, tmp_path, qtbot, monkeypatch):
+    """The frames are calibrated for the run, and both texts say with what; goes on from the test above."""
+    from astropy.io import fits
+    from qtpy.QtWidgets import QApplication, QFileDialog
+
+    dark, small = tmp_path / "dark.fits", tmp_path / "small.fits"
+    fits.writeto(dark, np.full((24, 30), 2.5, np.float32))
+    fits.writeto(small, np.ones((24, 24), np.float32))
+    calibration = panel.input.calibration
+    box = calibration.form.fields["dark"].editor
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(dark), ""))
+    box.browse_button.click()
+    with pytest.raises(HeliorestoreError, match="still being read"):
+        panel.job()
+    shown = "The layers show the frames as they are in the file"
+    qtbot.waitUntil(lambda: shown in calibration.said.text(), timeout=20_000)
+    job = panel.job()
+    np.testing.assert_array_equal(job.burst.image(0, 1), burst.image(1, 2) - 2.5)
+    assert job.burst.labels == ("NB",)
+    panel.copy_command()
+    assert shlex.split(QApplication.clipboard().text())[-6:-4] == ["--dark", str(dark)]
+    panel.copy_python()
+    text = QApplication.clipboard().text()
+    compile(text, "copied", "exec")
+    assert f"scan.fits', Preparation(dark={str(dark)!r}))\nburst = burst.select(objects='1:2'" in text
+    box.set_path(str(small))
+    box.changed.emit()
+    qtbot.waitUntil(lambda: "24 x 24 pixels and the frames have 30 x 24" in calibration.said.text())
+    panel.run_panel.say("")
+    panel.start()
+    assert "24 x 24 pixels" in panel.run_panel.problem.text()
+    viewer.layers[0].data = viewer.layers[0].data + 1
+    panel.layer_list.choose([viewer.layers[0]])
+    assert "open several files as one burst" in calibration.said.text()
 
 
 def test_reset_shows_the_defaults_again(panel):
@@ -567,7 +605,7 @@ def test_a_panel_names_the_order_of_its_sections_and_fills_its_own(viewer, fake,
     mine, *shown = [place.itemAt(0).widget() for place in places if place is not None and place.count()]
     assert mine is widget.mine
     assert [section.title.text() for section in shown] == [
-        "Run", "Input", "Instrument", "Method", "Suggestion", "Result", "Versions", "Sweep",
+        "Run", "Input", "Calibrate", "Instrument", "Method", "Suggestion", "Result", "Versions", "Sweep",
     ]  # fmt: skip
     qtbot.waitUntil(lambda: widget.form is not None, timeout=20_000)
     with pytest.raises(KeyError):

@@ -1,5 +1,6 @@
 """The panel of SV-MOMFBD in a real viewer, with real runs on a small burst."""
 
+import dataclasses
 import gc
 import json
 import os
@@ -13,6 +14,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 from astropy.io.fits import Header
 
 import heliorestore
@@ -22,6 +24,8 @@ from heliorestore.plugin.runs import autosave
 from heliorestore.plugin.runs.versions import versions
 from heliorestore.plugin.viewer.layers import is_restorable
 from heliorestore.plugin.viewer.shown_plane import is_image
+from heliorestore.preparation import Preparation
+from heliorestore.prepare.opening import prepared
 from window import set_fields, wait_for_threads
 
 SMALL = {
@@ -317,7 +321,11 @@ def test_a_run_in_a_closed_window_is_offered_and_resumed_with_the_same_loss(
     make_napari_viewer_proxy, viewer, saves, sun_file, finish, qtbot
 ):
     burst = heliorestore.read(sun_file)
+    dark = sun_file.with_name("dark.fits")
+    fits.writeto(dark, np.full((40, 48), 20.0, np.float32))
     widget = docked(viewer, qtbot, burst)
+    widget.input.calibration.show_preparation(Preparation(dark=str(dark)))
+    qtbot.waitUntil(lambda: "runs use" in widget.input.calibration.said.text(), timeout=20_000)
     set_fields(widget, iterations=12)
     widget.run_panel.step_button.click()
     qtbot.waitUntil(
@@ -335,7 +343,8 @@ def test_a_run_in_a_closed_window_is_offered_and_resumed_with_the_same_loss(
     assert "sv-momfbd of sun.fits" in widget.unfinished.text.text()
     outcome = finish(widget, widget.unfinished.resume_button.click, seconds=60)
     assert outcome.end.value == "finished"
-    whole = heliorestore.restore(burst, settings, device="cpu")
+    calibrated = prepared(burst, Preparation(dark=str(dark)))
+    whole = heliorestore.restore(calibrated, settings, device="cpu")
     resumed = widget.run_panel.snapshot
     assert widget.form.settings() == settings
     assert resumed.losses == dict(whole.losses)
@@ -430,7 +439,10 @@ def test_a_changed_input_is_not_gone_on_with(viewer, saves, sun_file, qtbot):
     sun_file.write_bytes(b"something else")
     widget = docked(viewer, qtbot)
     widget.resume(saved)
-    assert "has been changed since" in widget.run_panel.problem.text()
+    assert "sun.fits has been changed since" in widget.run_panel.problem.text()
+    changed = dataclasses.replace(saved.restart, sources=(), prepared_with=((str(sun_file), 1, 1),))
+    widget.resume(autosave.Autosave("dark", changed))
+    assert "sun.fits has been changed since" in widget.run_panel.problem.text()
 
 
 def test_out_of_memory_at_any_stage_is_said_and_the_next_run_works(live, finish, monkeypatch):

@@ -9,9 +9,10 @@ from qtpy.QtWidgets import QLineEdit
 
 from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.panels.calibration import Calibration
 from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.worker import Job
-from heliorestore.plugin.viewer.layers import burst_of, common_burst, hint
+from heliorestore.plugin.viewer.layers import burst_of, common_burst, hint, objects_of
 from heliorestore.plugin.widgets.instrument_box import InstrumentBox
 from heliorestore.plugin.widgets.layer_list import LayerList
 from heliorestore.plugin.widgets.sections import Section, note, row, say
@@ -39,13 +40,18 @@ class InputLayers(QObject):
             self.hint,
             row("frames", self.frames, "objects", self.objects),
         )
+        self.calibration = Calibration()
         self.instrument_section = Section("Instrument", self.instrument)
+        self.calibration.changed.connect(self.look)
         self.layer_list.changed.connect(self.look)
         self.instrument.changed.connect(self.look)
 
     def whole_burst(self) -> Burst:
-        """The burst of the ticked layers."""
-        return burst_of(self.layer_list.chosen())
+        """The burst of the ticked layers, its frames prepared."""
+        chosen = self.layer_list.chosen()
+        shown = burst_of(chosen)
+        prepared = self.calibration.prepared(common_burst(chosen))
+        return shown if prepared is None else prepared.select(objects=objects_of(chosen))
 
     def burst(self) -> Burst:
         """The part of it to restore, with the chosen instrument."""
@@ -54,7 +60,8 @@ class InputLayers(QObject):
 
     def whole_file(self) -> Burst:
         """All objects and frames of the files that the input came from."""
-        return common_burst(self.layer_list.chosen()) or self.whole_burst()
+        chosen = self.layer_list.chosen()
+        return common_burst(chosen) or burst_of(chosen)
 
     def layers_of(self, job: Job) -> list[Any]:
         """The layers that a job restores, one per object."""
@@ -73,8 +80,9 @@ class InputLayers(QObject):
         burst = None
         if chosen:
             try:
-                burst = self.whole_burst()
+                burst = burst_of(chosen)
             except HeliorestoreError as error:
                 text = f"{text}\n{error}".strip()
+        self.calibration.look(common_burst(chosen))
         self.instrument.set_burst(burst)
         say(self.hint, text and f"⚠ {text}")

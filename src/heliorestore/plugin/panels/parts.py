@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from heliorestore.burst import Burst
+from heliorestore.plugin.panels.calibration import Calibration
 from heliorestore.plugin.runs.live import LiveLayers
 from heliorestore.plugin.runs.preview import Preview
 from heliorestore.plugin.runs.worker import Job
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 class Input(Protocol):
     """What is restored."""
+
+    calibration: Calibration
 
     def whole_file(self) -> Burst: ...
 

@@ -42,6 +42,7 @@ class RestoreWidget(QWidget):
     groups: ClassVar[Mapping[str, Sequence[str]] | None] = None  # of its settings, by title
     slots: ClassVar[tuple[str, ...]] = (
         "input",
+        "calibration",
         "instrument",
         "method",
         "suggestion",
@@ -153,6 +154,7 @@ class RestoreWidget(QWidget):
         self.sections = Slots(self.slots)
         for name, section in {
             "input": self.input.section,
+            "calibration": self.input.calibration,
             "instrument": self.input.instrument_section,
             "method": self.method_form.section,
             "suggestion": self.suggest_section,

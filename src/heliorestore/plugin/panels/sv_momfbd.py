@@ -52,6 +52,7 @@ class SvMomfbdWidget(RestoreWidget):
     slots: ClassVar[tuple[str, ...]] = (
         "unfinished",
         "input",
+        "calibration",
         "instrument",
         "live",
         "suggestion",

@@ -12,6 +12,7 @@ from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.autosave import Autosave, Restart, unfinished
 from heliorestore.plugin.viewer.layers import TAG
 from heliorestore.plugin.widgets.sections import Section, button, note, row, say
+from heliorestore.preparation import Preparation
 from heliorestore.settings import from_rows
 
 
@@ -80,6 +81,7 @@ def fill_in(panel: Panel, restart: Restart) -> None:
     if panel.form is None:
         return
     settings = from_rows(panel.form.settings_class, restart.rows)
+    panel.input.calibration.show_preparation(from_rows(Preparation, restart.preparation))
     panel.objects.setText(restart.objects)
     panel.frames.setText(restart.frames)
     panel.instrument.set_text(restart.instrument)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
+from heliorestore.preparation import Preparation
 from heliorestore.selection import numbers_text
 from heliorestore.settings import Settings, options, to_flags
 
@@ -28,14 +29,14 @@ def as_command(
         words += ["--device", device]
     if seed:
         words += ["--seed", str(seed)]
-    return shlex.join(words + to_flags(settings))
+    return shlex.join(words + to_flags(part.preparation) + to_flags(settings))
 
 
 def as_python(
     whole: Burst, part: Burst, settings: Settings, *, instrument: str, device: str, seed: int
 ) -> str:
     """Python lines that do the same as the panel."""
-    paths = _paths(whole)
+    paths: str | list[str] = _paths(whole)
     chosen = {
         name: after
         for name, before, after in (
@@ -45,27 +46,36 @@ def as_python(
         if after != before
     }
     select = ", ".join(f"{name}={numbers_text(numbers)!r}" for name, numbers in chosen.items())
-    # Defaults are left out: the lines show what the user has chosen.
-    changed = ", ".join(
-        f"{o.name}={getattr(settings, o.name)!r}"
-        for o in options(type(settings))
-        if getattr(settings, o.name) != o.default
-    )
-    name = type(settings).__name__
+    paths = paths[0] if len(paths) == 1 else paths
+    opened, needed = f"heliorestore.read({paths!r})", []
+    if part.preparation != Preparation():
+        opened = f"open_burst({paths!r}, {_call(part.preparation)})"
+        needed = [
+            "from heliorestore.preparation import Preparation",
+            "from heliorestore.prepare.opening import open_burst",
+        ]
     steps = (f".select({select})" if select else "") + (
         f".with_instrument({instrument!r})" if instrument else ""
     )
     return "\n".join([
         "import heliorestore",
-        f"from {type(settings).__module__} import {name}",
+        f"from {type(settings).__module__} import {type(settings).__name__}",
+        *needed,
         "",
-        f"burst = heliorestore.read({(paths[0] if len(paths) == 1 else paths)!r})",
+        f"burst = {opened}",
         *([f"burst = burst{steps}"] if steps else []),
-        f"settings = {name}({changed})",
+        f"settings = {_call(settings)}",
         f"snapshot = heliorestore.restore(burst, settings, device={device!r}, seed={seed})",
         f"heliorestore.write(snapshot, {_output(whole)!r})",
         "",
     ])  # fmt: skip
+
+
+def _call(settings: Settings) -> str:
+    """The Python that makes settings; defaults are left out, so that it shows what the user has chosen."""
+    values = {o.name: getattr(settings, o.name) for o in options(type(settings))}
+    changed = [f"{o.name}={values[o.name]!r}" for o in options(type(settings)) if values[o.name] != o.default]
+    return f"{type(settings).__name__}({', '.join(changed)})"
 
 
 def _paths(burst: Burst) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,11 +18,14 @@ from typing import Any
 
 import psutil
 
-from heliorestore.burst import Burst
+from heliorestore.burst import Burst, Source
 from heliorestore.errors import BurstError
 from heliorestore.settings import Settings, to_rows
 from heliorestore.snapshot import Snapshot
 from heliorestore.storage import atomic_write, user_folder
+
+State = tuple[str, int, int]
+"""A file as it was: path, size, mtime_ns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +34,12 @@ class Restart:
 
     method: str
     rows: tuple[tuple[str, str], ...]
-    sources: tuple[tuple[str, int, int], ...]  # path, size, mtime_ns
+    sources: tuple[State, ...]
     instrument: str = ""
     objects: str = ""
     frames: str = ""
+    preparation: tuple[tuple[str, str], ...] = ()
+    prepared_with: tuple[State, ...] = ()
     device: str = "auto"
     seed: int = 0
     began: float = 0.0  # seconds since 1970
@@ -58,8 +64,8 @@ class Restart:
             return False
 
     def paths(self) -> list[Path]:
-        """The input files, if they are unchanged."""
-        for name, size, mtime_ns in self.sources:
+        """The input files, if they and those that prepared them are unchanged."""
+        for name, size, mtime_ns in (*self.sources, *self.prepared_with):
             path = Path(name)
             if not path.exists():
                 raise BurstError(
@@ -71,6 +77,9 @@ class Restart:
                     "discard the run."
                 )
         return [Path(name) for name, *_ in self.sources]
+
+
+_PAIRS = ("rows", "sources", "preparation", "prepared_with")  # lists of lists in JSON
 
 
 class Autosave:
@@ -96,13 +105,13 @@ class Autosave:
         except FileNotFoundError:
             return
         # The state is written once a minute: the record follows it, not every snapshot.
-        if written != self._seen or _as_text(settings) != self.restart.rows:
+        if written != self._seen or as_text(settings) != self.restart.rows:
             self._seen = written
             self.keep(snapshot, settings)
 
     def keep(self, snapshot: Snapshot | None, settings: Settings) -> None:
         """Save the progress of the run; a full disk must not end the run, then the older file stays."""
-        self.restart = replace(self.restart, rows=_as_text(settings))
+        self.restart = replace(self.restart, rows=as_text(settings))
         if snapshot is not None:
             self.restart = replace(self.restart, step=snapshot.step, total=snapshot.total)
         with suppress(OSError):
@@ -134,10 +143,10 @@ def folder() -> Path:
 
 def begin(burst: Burst, settings: Settings, **known: Any) -> tuple[Autosave | None, str]:
     """Save a run that is about to begin; `known` goes to `Restart`. Returns a warning, or nothing."""
-    sources = tuple((str(source.path), source.size, source.mtime_ns) for source in burst.sources)
+    sources = tuple(map(_state, burst.sources))
     restart = Restart(
         method=settings.method,
-        rows=_as_text(settings),
+        rows=as_text(settings),
         sources=sources,
         began=time.time(),
         process=_this_process(),
@@ -171,9 +180,8 @@ def unfinished(method: str) -> list[Autosave]:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             values.pop("history", None)  # an earlier version saved it here; now it is in the state
-            values |= {name: tuple(map(tuple, values[name])) for name in ("rows", "sources")} | {
-                "process": tuple(values["process"])
-            }
+            values |= {name: tuple(map(tuple, values.get(name, ()))) for name in _PAIRS}
+            values |= {"process": tuple(values["process"])}
             saved = Autosave(path.stem, Restart(**values))
         except (OSError, ValueError, TypeError, KeyError):  # of another version, or not ours
             continue
@@ -187,7 +195,17 @@ def unfinished(method: str) -> list[Autosave]:
     return sorted(found, key=lambda saved: saved.restart.began, reverse=True)
 
 
-def _as_text(settings: Settings) -> tuple[tuple[str, str], ...]:
+def as_they_are(paths: Iterable[Path]) -> tuple[State, ...]:
+    """The states of files now."""
+    return tuple(_state(Source.of(path)) for path in paths)
+
+
+def _state(source: Source) -> State:
+    return str(source.path), source.size, source.mtime_ns
+
+
+def as_text(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """The settings by name, as text."""
     return tuple((name, text) for name, text, *_ in to_rows(settings))
 
 

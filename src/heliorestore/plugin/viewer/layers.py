@@ -222,7 +222,7 @@ def burst_of(layers: Sequence[Any]) -> Burst:
     if not layers:
         raise BurstError("No image layer is chosen: tick one in the list, or open a file.")
     if (whole := common_burst(layers)) is not None:
-        return whole.select(objects=sorted(layer.metadata["object"] for layer in layers))
+        return whole.select(objects=objects_of(layers))
     planes = [_planes(layer) for layer in layers]
     if len({plane.shape for plane in planes}) > 1:
         shapes = ", ".join(f"{layer.name} {'x'.join(map(str, layer.data.shape))}" for layer in layers)
@@ -251,10 +251,14 @@ def common_burst(layers: Sequence[Any]) -> Burst | None:
     same = all(
         layer.metadata.get(TAG) is burst and layer.data is layer.metadata.get("pixels") for layer in layers
     )
-    objects = sorted(layer.metadata.get("object", 0) for layer in layers)
     # A selection of objects is a slice, so they must be equally spaced.
-    steps = {b - a for a, b in itertools.pairwise(objects)}
+    steps = {b - a for a, b in itertools.pairwise(objects_of(layers))}
     return burst if same and len(steps) <= 1 and 0 not in steps else None
+
+
+def objects_of(layers: Sequence[Any]) -> list[int]:
+    """The numbers of the objects that layers show, in order."""
+    return sorted(layer.metadata.get("object", 0) for layer in layers)
 
 
 def hint(layer: Any) -> str:

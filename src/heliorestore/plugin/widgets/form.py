@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QWidget
 
 from heliorestore.errors import SettingsError
+from heliorestore.plugin.widgets.file_box import FileBox
 from heliorestore.plugin.widgets.numbers import FloatBox, IntBox, SlideNumber
 from heliorestore.plugin.widgets.sections import Section, note, say, stack
 from heliorestore.plugin.widgets.weights_box import WeightsBox
@@ -32,7 +33,7 @@ class SettingsForm(QWidget):
     """Editors for every setting of a class; `changed` fires when one of them has changed.
 
     With `groups`, titles and the names of their settings in order, each group can be folded; the first is
-    open, and settings of no group come last.
+    open, and settings of no group come last. Settings that it is `without` keep their defaults.
     """
 
     changed = Signal()
@@ -42,12 +43,13 @@ class SettingsForm(QWidget):
         settings_class: type[Settings],
         *,
         groups: Mapping[str, Sequence[str]] | None = None,
+        without: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.settings_class = settings_class
         self.fields: dict[str, Field] = {}
         self.groups: dict[str, Section] = {}
-        known = {option.name: option for option in options(settings_class)}
+        known = {option.name: option for option in options(settings_class) if option.name not in without}
         column = stack(self)
         column.setSpacing(0)
         left = [name for name in known if not any(name in names for names in (groups or {}).values())]
@@ -147,15 +149,8 @@ def _editor(option: Option, changed: Callable[..., None]) -> Editor:
         check = QCheckBox()
         check.toggled.connect(changed)
         return check, check.isChecked, check.setChecked
-    if option.weights_of:
-        weights = WeightsBox(option.weights_of)
-        weights.activated.connect(changed)
-        weights.line.editingFinished.connect(changed)
-        return weights, weights.currentText, weights.setEditText
     if option.type is str:
-        line = QLineEdit()
-        line.editingFinished.connect(changed)
-        return line, line.text, line.setText
+        return _text_editor(option, changed)
     bounded = option.minimum is not None and option.maximum is not None
     # Settings that are turned while a method runs get a slider.
     if option.log or (option.live and option.type is float and bounded):
@@ -168,6 +163,22 @@ def _editor(option: Option, changed: Callable[..., None]) -> Editor:
     box: IntBox | FloatBox = (IntBox if option.type is int else FloatBox)(option.minimum, option.maximum)
     box.valueChanged.connect(changed)
     return box, box.value, box.setValue
+
+
+def _text_editor(option: Option, changed: Callable[..., None]) -> Editor:
+    """The widget for a text, which may name weights or a file."""
+    if option.weights_of:
+        weights = WeightsBox(option.weights_of)
+        weights.activated.connect(changed)
+        weights.line.editingFinished.connect(changed)
+        return weights, weights.currentText, weights.setEditText
+    if option.file:
+        file = FileBox(option.label)
+        file.changed.connect(changed)
+        return file, file.path, file.set_path
+    line = QLineEdit()
+    line.editingFinished.connect(changed)
+    return line, line.text, line.setText
 
 
 def _optional(
