@@ -9,6 +9,7 @@ COMMANDS = {
     "simulate": "Simulate a burst of the Sun seen through atmosphere and telescope, with the truth.",
     "rerun": "Repeat the run that made a restored file.",
     "instruments": "List the known instruments, keep or remove your own.",
+    "cube": "Join restorations of a scan or a night in one cube: x, y, wavelength, Stokes, time.",
     "quality": "Measure an image: contrast, noise, power spectrum, and its similarity to a reference.",
     "train": "Train a network by a recipe.",
     "weights": "List, show, import, check or compare the weights of networks.",

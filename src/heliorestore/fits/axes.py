@@ -183,7 +183,12 @@ def object_labels(image: Image, axes: Axes, coordinates: Coordinates) -> list[tu
         if length == 1 and (kind == "stokes" or values is None):
             parts.append([("", None)])
         elif kind == "wave":
-            parts.append(_wave_labels(_in_nm(image, axis, values), length))
+            waves = _wave_labels(_in_nm(image, axis, values), length)
+            # Our own cubes name positions that share a wavelength, such as the wide band.
+            said = [str(image.cards.get(f"LABEL{i + 1}") or "") for i in range(length)]
+            parts.append(
+                [(f"{word} {label}".strip(), nm) for word, (label, nm) in zip(said, waves, strict=True)]
+            )
         elif kind == "stokes":
             # Without coordinates the standard's order from 1: I, Q, U, V.
             stokes = np.arange(1, length + 1) if values is None or length > len(_STOKES) else values
@@ -212,7 +217,8 @@ def _wave_labels(waves_nm: npt.NDArray[np.float64] | None, length: int) -> list[
         return [(f"wavelength {i}", None) for i in range(length)]
     # As many digits as it takes to tell the wavelengths of a scan apart.
     digits = 2
-    while digits < 6 and len({f"{wave:.{digits}f}" for wave in waves_nm}) < length:
+    distinct = len(set(waves_nm.tolist()))
+    while digits < 6 and len({f"{wave:.{digits}f}" for wave in waves_nm}) < distinct:
         digits += 1
     return [(f"{wave:.{digits}f} nm", round(float(wave), 6)) for wave in waves_nm]
 

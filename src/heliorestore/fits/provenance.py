@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,7 @@ _PREPARATIONS = {
 
 _SETTING_COLUMNS = ("NAME", "VALUE", "UNIT", "HELP")
 _MOST_ZOOM = 64
+_MOST_NAMED = 20  # input files in a card
 _LIBRARIES = ("heliorestore", "torch", "numpy", "astropy")
 _OWN_STEP = "heliorestore "
 _PREPARED_BY = f"{_OWN_STEP}prepare"
@@ -137,10 +138,7 @@ def _method_cards(snapshot: Snapshot, run: Run, number: int) -> list[Card]:
         (f"PRPARA{number}", json.dumps(_parameters(run), ensure_ascii=True), "Settings (units in SETTINGS)"),
     ]
     if run.sources:
-        names = ",".join(to_ascii(source.path.name) for source in (*run.files.values(), *run.sources)[:20])
-        # A card names a few, the table INPUTS has all.
-        more = f" and {len(run.sources) - 20} more" if len(run.sources) > 20 else ""
-        cards.append((f"PRREF{number}", names + more, "Input files (checksums in INPUTS)"))
+        cards += _reference_cards(number, (*run.files.values(), *run.sources))
     machine = (
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, device {run.device}"
     )
@@ -153,6 +151,33 @@ def _method_cards(snapshot: Snapshot, run: Run, number: int) -> list[Card]:
                 "Messages of the procedure",
             )
         )
+    return cards + _library_cards(number)
+
+
+def plain_step(
+    number: int, kind: str, procedure: str, parameters: dict[str, Any], sources: Sequence[Source] = ()
+) -> list[Card]:
+    """The keywords of processing step `number` that no method did: one of `kind` by a procedure of ours."""
+    cards: list[Card] = [
+        (f"PRSTEP{number}", kind, "Processing step type"),
+        (f"PRPROC{number}", f"{_OWN_STEP}{procedure}", "Name of the procedure"),
+        (f"PRPVER{number}", version_of("heliorestore"), "Version of the procedure"),
+        (f"PRPARA{number}", json.dumps(parameters, ensure_ascii=True), "Settings"),
+    ]
+    return cards + _reference_cards(number, sources) + _library_cards(number)
+
+
+def _reference_cards(number: int, sources: Sequence[Source]) -> list[Card]:
+    if not sources:
+        return []
+    names = ",".join(to_ascii(source.path.name) for source in sources[:_MOST_NAMED])
+    # A card names a few, the table INPUTS has all.
+    more = f" and {len(sources) - _MOST_NAMED} more" if len(sources) > _MOST_NAMED else ""
+    return [(f"PRREF{number}", names + more, "Input files (checksums in INPUTS)")]
+
+
+def _library_cards(number: int) -> list[Card]:
+    cards: list[Card] = []
     for letter, library in zip("ABCDEFGH", _LIBRARIES, strict=False):
         cards.append((f"PRLIB{number}{letter}", library, "Software library"))
         cards.append((f"PRVER{number}{letter}", version_of(library), f"Version of PRLIB{number}{letter}"))
@@ -184,22 +209,12 @@ def tables(snapshot: Snapshot) -> list[fits.BinTableHDU]:
         return found
     found += [
         _settings_table("SETTINGS", run.settings, _run_cards(run)),
-        _table("OBJECTS", {"LABEL": run.labels, "INSTRUMENT": [i.record for i in run.instruments]}),
+        table_of("OBJECTS", {"LABEL": run.labels, "INSTRUMENT": [i.record for i in run.instruments]}),
     ]
     if run.preparation != Preparation():
         found.append(_settings_table("PREPARATION", run.preparation))
-    sources = [*run.sources, *run.files.values()]
-    if sources:
-        checked = [checked_source(source) for source in sources]
-        columns: dict[str, Any] = {
-            "FILE": [str(source.path) for source in sources],
-            "SIZE": np.array([source.size for source in sources], np.int64),
-            "MODIFIED": [str(np.datetime64(source.mtime_ns, "ns")) for source in sources],
-            "SETTING": [""] * len(run.sources) + list(run.files),
-            "SHA256": [sha256 for sha256, _ in checked],
-            "NOTE": [note for _, note in checked],
-        }
-        found.append(_table("INPUTS", columns))
+    if run.sources or run.files:
+        found.append(inputs_table(run.sources, run.files))
     if run.times is not None:
         times: dict[str, Any] = {"TIME": [str(time) for time in run.times]}
         cards = [("TIMESYS", "UTC", "time system of TIME")]
@@ -207,8 +222,23 @@ def tables(snapshot: Snapshot) -> list[fits.BinTableHDU]:
             # A row of the table has the numbers of all objects.
             cards.append(("TUNIT2", "s", "image of each object after TIME"))
             times["LATER"] = ((run.image_times - run.times) / np.timedelta64(1, "s")).T
-        found.append(_table("FRAMES", times, cards))
+        found.append(table_of("FRAMES", times, cards))
     return found
+
+
+def inputs_table(sources: Sequence[Source], files: Mapping[str, Source]) -> fits.BinTableHDU:
+    """The files from which something was made, and those that settings name, with their checksums."""
+    everything = [*sources, *files.values()]
+    checked = [checked_source(source) for source in everything]
+    columns: dict[str, Any] = {
+        "FILE": [str(source.path) for source in everything],
+        "SIZE": np.array([source.size for source in everything], np.int64),
+        "MODIFIED": [str(np.datetime64(source.mtime_ns, "ns")) for source in everything],
+        "SETTING": [""] * len(sources) + list(files),
+        "SHA256": [sha256 for sha256, _ in checked],
+        "NOTE": [note for _, note in checked],
+    }
+    return table_of("INPUTS", columns)
 
 
 def _settings_table(
@@ -216,7 +246,7 @@ def _settings_table(
 ) -> fits.BinTableHDU:
     rows = to_rows(settings)
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(_SETTING_COLUMNS)
-    return _table(name, dict(zip(_SETTING_COLUMNS, columns, strict=True)), cards)
+    return table_of(name, dict(zip(_SETTING_COLUMNS, columns, strict=True)), cards)
 
 
 def _run_cards(run: Run) -> list[Card]:
@@ -241,12 +271,12 @@ def _loss_table(snapshot: Snapshot) -> fits.BinTableHDU:
         ("LASTLOSS", json.dumps(dict(snapshot.losses)), "losses of the last step"),
     ]
     cards += [(f"MSG{number}", to_ascii(text), "") for number, text in enumerate(snapshot.messages, 1)]
-    return _table(
+    return table_of(
         "LOSS", {to_ascii(name): np.asarray(column) for name, column in snapshot.history.items()}, cards
     )
 
 
-def _table(name: str, columns: dict[str, Any], cards: Sequence[Card] = ()) -> fits.BinTableHDU:
+def table_of(name: str, columns: dict[str, Any], cards: Sequence[Card] = ()) -> fits.BinTableHDU:
     """A binary table of texts and numbers by column name."""
     from astropy.io import fits
 

@@ -74,6 +74,17 @@ def untabulated(header: Header) -> Header:
     return kept
 
 
+def placeless(header: Header) -> Header:
+    """The header without any coordinate system; all other cards stay."""
+    from astropy.io.fits import Header
+
+    kept = Header()
+    for card in header.cards:
+        if _system(card.keyword) is None and not _NUMBER_OF_AXES.match(card.keyword):
+            kept.append(card, bottom=True)
+    return kept
+
+
 def _system(keyword: str) -> str | None:
     """The letter of a keyword's coordinate system, or None if it belongs to none."""
     for pattern in (_ONE_AXIS, _TWO_AXES, _PARAMETER, _ORIENTATION):
