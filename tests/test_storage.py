@@ -208,7 +208,7 @@ def part_of(host: str, pid: int, folder: Path, *, age_s: float = 0.0) -> Path:
 def test_only_what_nobody_writes_any_more_is_swept(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         pass
-    here, elsewhere, day = storage._here(), "0" * 8, 86400
+    here, elsewhere, day = storage.here(), "0" * 8, 86400
     gone = [
         part_of(here, child.pid, tmp_path),
         part_of(here, 10**30, tmp_path),

@@ -123,7 +123,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     target = Path(os.path.realpath(path))
     sweep(target.parent)
     # never longer in bytes than a name may be
-    part = target.with_name(f".{target.name[:20]}{_MARK}{_here()}-{os.getpid()}-{secrets.token_hex(4)}.part")
+    part = target.with_name(f".{target.name[:20]}{_MARK}{here()}-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(part, flags, 0o666), "wb") as file:
@@ -154,7 +154,7 @@ def _is_stale(host: str, pid: int, part: Path) -> bool:
     age = time.time() - part.stat().st_mtime  # s
     if age > _ABANDONED_S:
         return True
-    if host != _here():
+    if host != here():
         return False
     if os.name == "nt":  # where no open file can be removed, and signal 0 is Ctrl-C
         return age > _CLOSED_S
@@ -168,7 +168,7 @@ def _is_stale(host: str, pid: int, part: Path) -> bool:
 
 
 @functools.cache
-def _here() -> str:
+def here() -> str:
     """Where process ids mean what they mean here: this machine, and on Linux this container."""
     container = ""
     with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ COMMANDS = {
     "quality": "Measure an image: contrast, noise, power spectrum, and its similarity to a reference.",
     "train": "Train a network by a recipe.",
     "weights": "List, show, import, check or compare the weights of networks.",
+    "batch": "Restore many bursts: a night that goes on where it was, on this machine or a cluster.",
     "view": "Open napari with the files.",
 }
 """Names and summaries; those of the methods are in `heliorestore.methods`."""

@@ -1,0 +1,206 @@
+"""What is done to every burst of a night: the file `night.toml` in its folder, and the bursts to do it to."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heliorestore import __version__
+from heliorestore.batch.ledger import Entry, Ledger
+from heliorestore.burst import Burst
+from heliorestore.errors import BurstError, SettingsError
+from heliorestore.fits.reader import SUFFIXES
+from heliorestore.storage import atomic_write, check_folder
+
+_FILE = "night.toml"
+DEFAULT_NAME = "{stem}_restored.fits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """The method and all that belongs to it, as text, so that it can be compared with what stands there."""
+
+    method: str
+    settings: dict[str, str]
+    preparation: dict[str, str]
+    instrument: str = ""
+    objects: str = ":"
+    frames: str = ":"
+    seed: int = 0
+    name: str = DEFAULT_NAME
+    version: str = __version__
+
+    @classmethod
+    def read(cls, folder: Path) -> Night:
+        """The night in a folder."""
+        path = folder / _FILE
+        try:
+            return cls(**tomllib.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise SettingsError(
+                f"{folder} is not a night: it has no {_FILE}. Begin one with heliorestore batch METHOD "
+                "INPUT... -o FOLDER."
+            ) from None
+        except (OSError, TypeError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"{path} cannot be read: {error}.") from error
+
+    def begin(self, folder: Path) -> None:
+        """Write the night into its folder; another one that stands there already is a SettingsError."""
+        check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / _FILE
+        if not path.exists():
+            part = path.with_name(f".{_FILE}-{os.getpid()}")
+            with atomic_write(part) as file:
+                file.write(self._toml().encode())
+            try:
+                os.link(part, path)  # fails if another process was faster: then its night stands there
+            except FileExistsError:
+                pass
+            finally:
+                part.unlink()
+        if differences := list(self.unlike(Night.read(folder))):
+            raise SettingsError(
+                f"{folder} is a night with {'; '.join(differences)}: give another folder, or "
+                "the same settings."
+            )
+
+    def unlike(self, there: Night) -> Iterator[str]:
+        """What differs from another night, in words."""
+        for field in dataclasses.fields(self):
+            ours, theirs = getattr(self, field.name), getattr(there, field.name)
+            if isinstance(ours, dict):
+                for key in sorted(ours.keys() | theirs.keys()):
+                    if ours.get(key) != theirs.get(key):
+                        yield f"{key} {theirs.get(key, 'missing')} and not {ours.get(key, 'missing')}"
+            elif ours != theirs:
+                yield f"{field.name} {theirs} and not {ours}"
+
+    def _toml(self) -> str:
+        values = dataclasses.asdict(self)
+        tables = {name: value for name, value in values.items() if isinstance(value, dict)}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in values.items() if name not in tables]
+        for name, table in tables.items():
+            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+        return "\n".join(lines) + "\n"
+
+
+# -- the bursts ----------------------------------------------------------------------------------------------
+
+
+def bursts_in(inputs: Iterable[Path]) -> Iterator[tuple[Path, ...]]:
+    """The bursts that files, folders and patterns name.
+
+    A file is a burst. Of a folder, every file is one, and every folder in it: there the files are its frames.
+    """
+    for given in inputs:
+        path = given.expanduser().absolute()
+        if path.is_dir():
+            yield from ((file,) for file in sorted(path.iterdir()) if _is_image(file))
+            for folder in sorted(each for each in path.iterdir() if each.is_dir()):
+                files = tuple(sorted(file for file in folder.iterdir() if _is_image(file)))
+                if files and not (folder / _FILE).exists():  # a night's results are no bursts
+                    yield files
+        elif path.is_file():
+            yield (path,)
+        elif any(sign in str(given) for sign in "*?["):
+            found = sorted(each for each in path.parent.glob(path.name) if _is_image(each))
+            if not found:
+                raise BurstError(f"No file is called as in {given}.")
+            yield from ((file,) for file in found)
+        else:
+            raise BurstError(f"{given} does not exist.")
+
+
+def _is_image(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+
+
+def identity(paths: Iterable[Path]) -> tuple[str, list[str], list[int], list[int]]:
+    """A burst's identity, with the paths, sizes and times of change of its files."""
+    names, sizes, times = [], [], []
+    for path in paths:
+        stat = path.stat()
+        names.append(str(path))
+        sizes.append(stat.st_size)
+        times.append(stat.st_mtime_ns)
+    digest = hashlib.sha256(json.dumps([names, sizes, times]).encode()).hexdigest()[:16]
+    return digest, names, sizes, times
+
+
+def add(ledger: Ledger, night: Night, bursts: Iterable[tuple[Path, ...]]) -> int:
+    """Add the bursts that are new to the night, and return how many."""
+    ledger.refresh()
+    taken, added = {entry.name for entry in ledger.entries.values()}, 0
+    for paths in bursts:
+        burst, names, sizes, times = identity(paths)
+        if burst in ledger.entries:
+            continue
+        name = output_name(night.name, paths)
+        if name in taken:
+            stem, dot, suffix = name.partition(".")
+            name = f"{stem}_{burst[:8]}{dot}{suffix}"
+        taken.add(name)
+        ledger.say("add", burst, paths=names, sizes=sizes, mtimes_ns=times, name=name)
+        added += 1
+    ledger.refresh()
+    return added
+
+
+def output_name(pattern: str, paths: tuple[Path, ...]) -> str:
+    """The name of a burst's result: `{stem}`, `{date:%H%M%S}`, `{wavelength}`, `{label}` are filled in."""
+    stem = paths[0].name if len(paths) == 1 else paths[0].parent.name
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        stem = stem.removesuffix(suffix)
+    known: dict[str, Any] = {"stem": stem}
+    if re.search(r"\{(date|wavelength|label)", pattern):
+        known |= _of_header(paths)
+    try:
+        name = pattern.format(**known)
+    except (KeyError, ValueError, AttributeError, IndexError) as error:
+        raise SettingsError(
+            f"The name {pattern!r} cannot be filled in for {paths[0]} ({error}); it may have {{stem}}, "
+            "{date:%H%M%S}, {wavelength} and {label}."
+        ) from error
+    if not name or Path(name).name != name or not name.lower().endswith((".fits", ".fits.gz")):
+        raise SettingsError(f"{name!r} is no name of a FITS file: the pattern must end in .fits.")
+    return name
+
+
+def _of_header(paths: tuple[Path, ...]) -> dict[str, Any]:
+    from heliorestore.fits.reader import read_burst
+
+    burst = read_burst(paths)
+    known: dict[str, Any] = {"label": burst.labels[0]}
+    if burst.instruments[0].wavelength_nm is not None:
+        known["wavelength"] = f"{10 * burst.instruments[0].wavelength_nm:.0f}"
+    if burst.times is not None:
+        known["date"] = burst.times[0].astype("datetime64[us]").item()
+    return known
+
+
+def open_entry(night: Night, entry: Entry) -> Burst:
+    """The burst of an entry, prepared as the night says; files that have changed are a BurstError."""
+    from heliorestore.preparation import Preparation
+    from heliorestore.prepare.opening import open_burst
+    from heliorestore.settings import from_rows
+
+    for path, size, changed in zip(entry.paths, entry.sizes, entry.mtimes_ns, strict=True):
+        try:
+            stat = Path(path).stat()
+        except OSError as error:
+            raise BurstError(f"{path} cannot be opened: {error.strerror}.") from error
+        if (stat.st_size, stat.st_mtime_ns) != (size, changed):
+            raise BurstError(f"{path} has changed since it was added: add it again.")
+    burst = open_burst(
+        [Path(path) for path in entry.paths], from_rows(Preparation, night.preparation.items())
+    )
+    return burst.with_instrument(night.instrument).select(night.objects, night.frames)

@@ -1,0 +1,233 @@
+"""A worker: it takes the bursts of a night that wait, one after the other, until none is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heliorestore.batch.ledger import BEAT_S, Entry, Ledger, State
+from heliorestore.batch.night import Night, open_entry
+from heliorestore.burst import Burst
+from heliorestore.errors import BurstError, HeliorestoreError
+from heliorestore.snapshot import Snapshot
+
+IDLE_S = 0.3
+_LEAST_GB = 0.1
+_FULL = re.compile(r"out of memory|not enough memory|can't allocate|cannot allocate|alloc", re.IGNORECASE)
+
+
+@dataclass
+class Worker:
+    """What a worker knows: the night, and what this process may use."""
+
+    folder: Path
+    device: str = "auto"
+    memory_gb: float | None = None
+    retries: int = 2
+    stay: bool = False  # wait for bursts that are still to come
+    stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self.night = Night.read(self.folder)
+        self.ledger = Ledger(self.folder, self.retries)
+        self._parent = os.getppid()
+
+    def run(self) -> int:
+        """Restore what waits; returns the number of results. SIGTERM and Ctrl-C end it after saving."""
+        done = 0
+        with _asked_to_stop(self):
+            while not self.stopping and not self._alone():
+                self.ledger.refresh()
+                if self.ledger.cancelled:
+                    break
+                begun = self._begin()
+                if begun is not None:
+                    done += self.restore(*begun)
+                elif self.stay or self._others_work():
+                    time.sleep(IDLE_S)
+                else:
+                    break
+        return done
+
+    def _alone(self) -> bool:
+        """Whether the process that began this one has died: who takes the night up again begins others."""
+        return os.getppid() != self._parent
+
+    def _begin(self) -> tuple[Entry, int] | None:
+        for entry in self.ledger.open_entries():
+            number = self.ledger.attempt(entry)
+            if number is not None:
+                return entry, number
+        return None
+
+    def _others_work(self) -> bool:
+        """Whether a burst may wait again, should the process fail that restores it now."""
+        return any(self.ledger.state(entry) is State.RUNNING for entry in self.ledger.entries.values())
+
+    def restore(self, entry: Entry, number: int) -> bool:
+        """One attempt at a burst, whose end is in the ledger when this returns; whether it gave a result."""
+        began = time.monotonic()
+        with _beating(self.ledger, entry, number):
+            try:
+                facts = self._result(entry)
+            except HeliorestoreError as error:
+                end, facts = "failed", {"reason": str(error), "memory": bool(_FULL.search(str(error)))}
+            except (MemoryError, RuntimeError) as error:
+                full = isinstance(error, MemoryError) or bool(_FULL.search(str(error)))
+                end, facts = "failed", {"reason": f"{type(error).__name__}: {error}", "memory": full}
+                self._log(entry, traceback.format_exc())
+            except Exception as error:
+                end, facts = "failed", {"reason": f"{type(error).__name__}: {error}", "memory": False}
+                self._log(entry, traceback.format_exc())
+            else:
+                end = "done" if facts else "interrupted"
+        facts["seconds"] = round(time.monotonic() - began, 3)
+        facts["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        self.ledger.say(end, entry.id, attempt=number, **facts)
+        self._log(entry, f"attempt {number}: {end} {facts.get('reason', '')}")
+        entry.ends[number] = {"event": end, **facts}
+        return end == "done"
+
+    def _result(self, entry: Entry) -> dict[str, Any]:
+        """Restore a burst and write its file; returns facts about it, none if it was interrupted."""
+        from heliorestore.fits.reader import read
+        from heliorestore.fits.writer import write
+        from heliorestore.methods.base import stream
+
+        out = self.folder / entry.name
+        burst = open_entry(self.night, entry)
+        if out.exists() and (found := _own_result(read, out, entry)) is not None:
+            # The process that wrote it was killed before it could say so.
+            return self._facts(entry, burst, found)
+        settings = self._settings(entry)
+        state = self.folder / "states" / f"{entry.id}.state" if hasattr(settings, "checkpoint") else None
+        if state is not None:
+            state.parent.mkdir(exist_ok=True)
+        snapshots = stream(
+            burst,
+            settings,
+            device=self.device,
+            seed=self.night.seed,
+            checkpoint="" if state is None else str(state),
+        )
+        last: Snapshot | None = None
+        with closing(snapshots):  # closed early, a method writes its state
+            for last in snapshots:
+                if self.stopping and last.stop is None:
+                    return {}
+        if last is None:
+            raise BurstError(f"{self.night.method} gave no result.")
+        for message in dict.fromkeys(last.messages):
+            self._log(entry, message)
+        write(last, out, overwrite=True)
+        return self._facts(entry, burst, last)
+
+    def _settings(self, entry: Entry) -> Any:
+        """The settings of the night, with this worker's memory, halved for each attempt that lacked it."""
+        from heliorestore.methods.base import load
+        from heliorestore.settings import from_rows
+
+        settings: Any = from_rows(load(self.night.method).settings, self.night.settings.items())
+        if not hasattr(settings, "memory_gb"):
+            return settings
+        halvings = sum(bool(end.get("memory")) for end in entry.ends.values())
+        memory_gb = settings.memory_gb or self.memory_gb
+        if memory_gb is None and halvings:
+            from heliorestore.budget import budget_bytes
+            from heliorestore.methods.base import pick_device
+
+            memory_gb = budget_bytes(None, pick_device(self.device)) / 1e9
+        if memory_gb is None:
+            return settings
+        return settings.replace(memory_gb=max(_LEAST_GB, memory_gb / 2**halvings))
+
+    def _facts(self, entry: Entry, burst: Burst, last: Snapshot) -> dict[str, Any]:
+        """What the ledger, the table and the contact sheet say of a result."""
+        from heliorestore.batch.contact_sheet import thumbnail
+        from heliorestore.quality.metrics import contrast
+
+        before, after = burst.image(0, 0), last.images[0]
+        folder = self.folder / "thumbnails"
+        folder.mkdir(exist_ok=True)
+        for name, image in (("before", before), ("after", after)):
+            (folder / f"{entry.id}_{name}.png").write_bytes(thumbnail(image))
+        said = (re.search(r"r0 was found.*?([\d.]+) cm", text) for text in last.messages)
+        return {
+            "name": entry.name,
+            "bytes": (self.folder / entry.name).stat().st_size,
+            "iterations": last.step,
+            "stop": last.stop.name.lower() if last.stop else "",
+            "contrast_before": round(contrast(before), 6),
+            "contrast_after": round(contrast(after), 6),
+            "residual": last.losses.get("residual"),
+            "r0_cm": next((float(found[1]) for found in said if found), None),
+        }
+
+    def _log(self, entry: Entry, text: str) -> None:
+        with suppress(OSError):
+            folder = self.folder / "logs"
+            folder.mkdir(exist_ok=True)
+            with (folder / f"{entry.id}.log").open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text.rstrip()}\n")
+
+
+def _own_result(read: Callable[[Path], Any], out: Path, entry: Entry) -> Snapshot | None:
+    """The result that an earlier attempt at this burst has written, if the file is whole."""
+    from astropy.io import fits
+
+    from heliorestore.fits.files import silent_astropy
+
+    try:
+        with silent_astropy(), fits.open(out) as hdus:
+            whole = all(hdu.verify_datasum() == 1 and hdu.verify_checksum() == 1 for hdu in hdus)
+        found = read(out)
+    except (OSError, HeliorestoreError):
+        return None
+    if not whole or not isinstance(found, Snapshot) or found.run is None:
+        return None
+    made_of = [(str(source.path), source.size, source.mtime_ns) for source in found.run.sources]
+    wanted = list(zip(entry.paths, entry.sizes, entry.mtimes_ns, strict=True))
+    return found if sorted(made_of) == sorted(wanted) else None
+
+
+@contextmanager
+def _beating(ledger: Ledger, entry: Entry, number: int) -> Iterator[None]:
+    """Give signs of life while the burst is restored."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(BEAT_S):
+            ledger.beat(entry, number)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+@contextmanager
+def _asked_to_stop(worker: Worker) -> Iterator[None]:
+    """SIGTERM and Ctrl-C let the present iteration end, and its state be saved."""
+
+    def stop(number: int, frame: Any) -> None:
+        worker.stopping = True
+
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, stop) for number in wanted]
+    try:
+        yield
+    finally:
+        for number, handler in zip(wanted, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,308 @@
+"""The command `heliorestore batch`: a night of bursts, begun, watched, looked at, cancelled, gone on with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heliorestore.errors import SettingsError
+
+if TYPE_CHECKING:
+    from heliorestore.batch.ledger import Ledger
+    from heliorestore.batch.night import Night
+
+_VERBS = ("status", "cancel", "add", "retry", "work")
+_SHEET_S = 30.0
+_SHOWN = 20  # bursts that failed, and bursts of a dry run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    from heliorestore.batch.night import DEFAULT_NAME
+    from heliorestore.preparation import Preparation
+    from heliorestore.settings import add_settings
+
+    parser.usage = (
+        "heliorestore batch METHOD|SETTINGS.toml|RESTORED.fits INPUT... -o NIGHT [...]\n"
+        "       heliorestore batch status|cancel|retry|work NIGHT [--json]\n"
+        "       heliorestore batch add NIGHT INPUT..."
+    )
+    parser.add_argument("what", metavar="METHOD|SETTINGS.toml|RESTORED.fits|VERB", help="how, or what to do")
+    parser.add_argument(
+        "inputs", metavar="INPUT", nargs="*", type=Path, help="files, folders, patterns; or NIGHT"
+    )
+    parser.add_argument("-o", "--output", metavar="NIGHT", type=Path, help="the folder of the night")
+    parser.add_argument(
+        "--set", metavar="NAME=VALUE", action="append", default=[], help="a setting of the method"
+    )
+    parser.add_argument(
+        "--workers", type=int, help="processes on this machine (default: by memory and cores)"
+    )
+    parser.add_argument("--watch", action="store_true", help="take new files when they have stopped growing")
+    parser.add_argument("--settle", type=float, default=3.0, help="seconds a file must rest (default 3)")
+    parser.add_argument("--dry-run", action="store_true", help="list bursts, memory and time, and do nothing")
+    parser.add_argument("--retries", type=int, default=2, help="further attempts at a burst (default 2)")
+    parser.add_argument(
+        "--name",
+        default=DEFAULT_NAME,
+        help="names of the results: {stem} {date:%%H%%M%%S} {wavelength} {label}",
+    )
+    parser.add_argument("--instrument", default="", help="as for the method")
+    parser.add_argument("--frames", default=":", help="as for the method")
+    parser.add_argument("--objects", default=":", help="as for the method")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+    parser.add_argument("--memory-gb", type=float, help="memory of one worker")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_settings(parser.add_argument_group("preparation of the frames"), Preparation)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    if parsed.what not in _VERBS:
+        return _begin(parsed)
+    if not parsed.inputs:
+        raise SettingsError(f"Name the night: heliorestore batch {parsed.what} NIGHT.")
+    folder, rest = parsed.inputs[0].absolute(), parsed.inputs[1:]
+    return {"status": _status, "cancel": _cancel, "add": _add, "retry": _retry, "work": _work}[parsed.what](
+        parsed, folder, rest
+    )
+
+
+def _begin(parsed: argparse.Namespace) -> int:
+    from heliorestore.batch.ledger import Ledger
+    from heliorestore.batch.night import add, bursts_in
+
+    night = _night(parsed)
+    if not parsed.inputs:
+        raise SettingsError("No burst is given: name files, folders or patterns such as 'scan_*.fits'.")
+    if parsed.dry_run:
+        return _plan(night, parsed.inputs)
+    if parsed.output is None:
+        raise SettingsError("Name the folder of the night with -o NIGHT.")
+    folder = parsed.output.absolute()
+    bursts = [] if parsed.watch else list(bursts_in(parsed.inputs))
+    night.begin(folder)
+    ledger = Ledger(folder, parsed.retries)
+    ledger.refresh()
+    ledger.turn(cancel=False)
+    add(ledger, night, bursts)
+    _find_lost(ledger)
+    return _run(parsed, night, ledger)
+
+
+def _night(parsed: argparse.Namespace) -> Night:
+    """The night that the command asks for; settings come from the method, a file of settings, or a result."""
+    from heliorestore.batch.night import Night
+    from heliorestore.methods import METHODS
+    from heliorestore.methods.base import load, settings_of
+    from heliorestore.preparation import Preparation
+    from heliorestore.settings import from_arguments, options, to_rows
+
+    settings: Any
+    if parsed.what in METHODS:
+        settings = load(parsed.what).settings()
+    elif parsed.what.endswith(".toml"):
+        from heliorestore.presets import find_preset
+
+        preset = find_preset(parsed.what, "")
+        settings = preset.settings(load(preset.method).settings)
+    else:
+        from heliorestore.fits.reader import read
+        from heliorestore.snapshot import Snapshot
+
+        found = read(parsed.what)
+        if not isinstance(found, Snapshot) or found.run is None:
+            raise SettingsError(
+                f"{parsed.what} is no method, no settings (.toml) and no restored file with a record; "
+                f"methods are {', '.join(METHODS)}."
+            )
+        settings = settings_of(found.run)
+    known = {option.name: option for option in options(type(settings))}
+    for text in parsed.set:
+        name, _, value = text.partition("=")
+        if name not in known:
+            raise SettingsError(
+                f"{settings.method} has no setting {name!r}; it has {', '.join(sorted(known))}."
+            )
+        settings = settings.replace(**{name: known[name].parse(value)})
+    return Night(
+        method=settings.method,
+        settings={
+            name: text for name, text, *_ in to_rows(settings) if name not in ("memory_gb", "checkpoint")
+        },
+        preparation={name: text for name, text, *_ in to_rows(from_arguments(Preparation, parsed))},
+        instrument=parsed.instrument,
+        objects=parsed.objects,
+        frames=parsed.frames,
+        seed=parsed.seed,
+        name=parsed.name,
+    )
+
+
+def _plan(night: Night, inputs: Sequence[Path]) -> int:
+    """List what would be done."""
+    from heliorestore.batch.night import bursts_in, output_name
+    from heliorestore.diagnose.memory import memory_estimate
+    from heliorestore.errors import HeliorestoreError
+    from heliorestore.fits.reader import read_burst
+    from heliorestore.methods.base import devices, load
+    from heliorestore.settings import from_rows
+
+    settings = from_rows(load(night.method).settings, night.settings.items())
+    count, most = 0, 0.0
+    for paths in bursts_in(inputs):
+        count += 1
+        try:
+            burst = read_burst(paths).with_instrument(night.instrument).select(night.objects, night.frames)
+            need = memory_estimate(burst.shape, settings) / 1e9
+            line = f"{' x '.join(map(str, burst.shape))}, {need:.2f} GB -> {output_name(night.name, paths)}"
+        except HeliorestoreError as error:
+            need, line = 0.0, f"cannot be used: {error}"
+        most = max(most, need)
+        if count <= _SHOWN:
+            print(f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}: {line}")
+    if count > _SHOWN:
+        print(f"... and {count - _SHOWN} more")
+    print(f"{count} bursts, at most {most:.2f} GB each, on {devices()[0]}; nothing was done.")
+    return 0
+
+
+def _find_lost(ledger: Ledger) -> None:
+    """Have results done again whose files are gone."""
+    for entry in ledger.entries.values():
+        if entry.result is not None and not (ledger.night / entry.name).exists():
+            ledger.say("retry", entry.id, attempt=entry.last)
+    ledger.refresh()
+
+
+def _run(parsed: argparse.Namespace, night: Night, ledger: Ledger) -> int:
+    """Restore the night with processes of this machine."""
+    from heliorestore.batch.contact_sheet import write_sheet
+    from heliorestore.batch.here import Processes, run_here
+    from heliorestore.batch.watch import Watch
+    from heliorestore.methods.base import devices
+
+    gpus = sum(name.startswith("cuda:") for name in devices()) if parsed.device in ("auto", "cuda") else 0
+    processes = Processes(
+        ledger.night,
+        parsed.workers or gpus or os.cpu_count() or 1,
+        retries=parsed.retries,
+        gpus=gpus,
+        memory_gb=parsed.memory_gb,
+        stay=parsed.watch,
+    )
+    caught: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda which, frame: caught.append(which))
+    watch = Watch(night, parsed.inputs, parsed.settle) if parsed.watch else None
+
+    def look() -> bool:
+        if watch is not None:
+            watch.look(ledger)
+        return watch is not None
+
+    shown: list[dict[str, int]] = []
+
+    def report(seen: Ledger) -> None:
+        counts = seen.counts()
+        if not parsed.quiet and shown[-1:] != [counts]:
+            print(f"heliorestore: {_in_words(counts)}", file=sys.stderr, flush=True)
+            shown.append(counts)
+
+    run_here(ledger, processes, report, lambda: bool(caught), look)
+    write_sheet(ledger)
+    if caught:
+        return 128 + caught[0]
+    return _tell(parsed, ledger)
+
+
+def _tell(parsed: argparse.Namespace, ledger: Ledger) -> int:
+    """Say how the night stands; the exit status is 1 if bursts have failed."""
+    from heliorestore.batch.ledger import State
+
+    counts = ledger.counts()
+    failed = [entry for entry in ledger.entries.values() if ledger.state(entry) is State.FAILED]
+    if parsed.json:
+        print(
+            json.dumps(
+                counts | {"cancelled": ledger.cancelled, "failures": {e.paths[0]: e.reason for e in failed}}
+            )
+        )
+    else:
+        print(f"{ledger.night}: {_in_words(counts)}{', cancelled' if ledger.cancelled else ''}")
+        for entry in failed[:_SHOWN]:
+            print(f"  {entry.paths[0]}: {entry.reason}")
+    return 1 if failed else 0
+
+
+def _in_words(counts: dict[str, int]) -> str:
+    return f"{counts['total']} bursts: " + ", ".join(
+        f"{n} {word}" for word, n in counts.items() if word != "total"
+    )
+
+
+def _opened(parsed: argparse.Namespace, folder: Path) -> tuple[Night, Ledger]:
+    from heliorestore.batch.ledger import Ledger
+    from heliorestore.batch.night import Night
+
+    night = Night.read(folder)
+    ledger = Ledger(folder, parsed.retries)
+    ledger.refresh()
+    return night, ledger
+
+
+def _status(parsed: argparse.Namespace, folder: Path, rest: Sequence[Path]) -> int:
+    from heliorestore.batch.contact_sheet import write_sheet
+
+    _, ledger = _opened(parsed, folder)
+    write_sheet(ledger)
+    _tell(parsed, ledger)
+    return 0
+
+
+def _cancel(parsed: argparse.Namespace, folder: Path, rest: Sequence[Path]) -> int:
+    _, ledger = _opened(parsed, folder)
+    ledger.turn(cancel=True)
+    _tell(parsed, ledger)
+    return 0
+
+
+def _retry(parsed: argparse.Namespace, folder: Path, rest: Sequence[Path]) -> int:
+    from heliorestore.batch.ledger import State
+
+    _, ledger = _opened(parsed, folder)
+    for entry in ledger.entries.values():
+        if ledger.state(entry) is State.FAILED:
+            ledger.say("retry", entry.id, attempt=entry.last)
+    ledger.refresh()
+    _tell(parsed, ledger)
+    return 0
+
+
+def _add(parsed: argparse.Namespace, folder: Path, rest: Sequence[Path]) -> int:
+    from heliorestore.batch.night import add, bursts_in
+
+    night, ledger = _opened(parsed, folder)
+    added = add(ledger, night, list(bursts_in(rest)))
+    print(f"{added} bursts were added; the workers of a night that runs take them by themselves.")
+    _tell(parsed, ledger)
+    return 0
+
+
+def _work(parsed: argparse.Namespace, folder: Path, rest: Sequence[Path]) -> int:
+    """Be a worker: what a coordinator, or a line of a cluster's script, begins."""
+    from heliorestore.batch.work import Worker
+
+    worker = Worker(
+        folder, device=parsed.device, memory_gb=parsed.memory_gb, retries=parsed.retries, stay=parsed.watch
+    )
+    worker.run()
+    return 143 if worker.stopping else 0
