@@ -140,6 +140,21 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     _sync_folder(target.parent)
 
 
+def create(path: Path, text: str) -> bool:
+    """Create a file with this text; False if there is one already, on a network file system too."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True
+
+
+def appending(path: Path) -> IO[bytes]:
+    """A file, created if it is not there, at whose end every `write` stands whole."""
+    return path.open("ab", buffering=0)
+
+
 def sweep(folder: Path) -> None:
     """Remove the parts that killed processes have left in a folder; those that cannot be removed stay."""
     with contextlib.suppress(OSError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from heliorestore.batch.ledger import Ledger
+from heliorestore.storage import appending
 
 LOOK_S = 0.5
 _DEATHS = 20  # without a result in between: the machine is at fault, not a burst
@@ -50,7 +51,7 @@ class Processes:
         words = [sys.executable, "-m", "heliorestore.cli", "batch", "work", str(self.folder)]
         words += ["--retries", str(self.retries), *(["--watch"] if self.stay else [])]
         words += ["--memory-gb", f"{self.memory_gb:.4g}"] if self.memory_gb else []
-        with (self.folder / "workers.log").open("ab") as log:
+        with appending(self.folder / "workers.log") as log:
             return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
 
     def stop(self) -> None:

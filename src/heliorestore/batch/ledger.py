@@ -23,11 +23,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
-from heliorestore.storage import here
+from heliorestore.storage import appending, create, here
 
 DEAD_S = 90.0  # without a sign of life from another host
 BEAT_S = 15.0
@@ -85,7 +85,7 @@ class Ledger:
         self.entries: dict[str, Entry] = {}
         self.turns = 0  # of cancelling and going on
         self._read: dict[str, int] = {}  # bytes of each file that have been read
-        self._file: int | None = None
+        self._file: IO[bytes] | None = None
         self._lock = threading.Lock()
         self._early: dict[str, list[dict[str, Any]]] = {}  # events of bursts whose file is read later
         for folder in ("ledger", "attempts"):
@@ -99,19 +99,15 @@ class Ledger:
         with self._lock:
             if self._file is None:
                 name = f"{here()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-                self._file = os.open(self.night / "ledger" / name, flags, 0o666)
-            os.write(self._file, line.encode())
-            os.fsync(self._file)
+                self._file = appending(self.night / "ledger" / name)
+            self._file.write(line.encode())
+            os.fsync(self._file.fileno())
 
     def attempt(self, entry: Entry) -> int | None:
         """Begin the next attempt at a burst and return its number; None if another process has."""
         number = entry.last + 1
-        path = self._attempt_path(entry.id, number)
-        try:
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "w") as file:
-                file.write(json.dumps([here(), os.getpid(), psutil.Process().create_time()]))
-        except FileExistsError:
+        process = json.dumps([here(), os.getpid(), psutil.Process().create_time()])
+        if not create(self._attempt_path(entry.id, number), process):
             return None
         entry.last = number
         return number

@@ -20,6 +20,7 @@ from heliorestore.batch.night import Night, open_entry
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, HeliorestoreError
 from heliorestore.snapshot import Snapshot
+from heliorestore.storage import appending, atomic_write
 
 IDLE_S = 0.3
 _LEAST_GB = 0.1
@@ -160,7 +161,8 @@ class Worker:
         folder = self.folder / "thumbnails"
         folder.mkdir(exist_ok=True)
         for name, image in (("before", before), ("after", after)):
-            (folder / f"{entry.id}_{name}.png").write_bytes(thumbnail(image))
+            with atomic_write(folder / f"{entry.id}_{name}.png") as file:
+                file.write(thumbnail(image))
         said = (re.search(r"r0 was found.*?([\d.]+) cm", text) for text in last.messages)
         return {
             "name": entry.name,
@@ -177,8 +179,8 @@ class Worker:
         with suppress(OSError):
             folder = self.folder / "logs"
             folder.mkdir(exist_ok=True)
-            with (folder / f"{entry.id}.log").open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text.rstrip()}\n")
+            with appending(folder / f"{entry.id}.log") as file:
+                file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text.rstrip()}\n".encode())
 
 
 def _own_result(read: Callable[[Path], Any], out: Path, entry: Entry) -> Snapshot | None:

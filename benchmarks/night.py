@@ -1,0 +1,119 @@
+"""A night through kills: worker processes are killed at random, and the coordinator twice.
+
+    python benchmarks/night.py FOLDER [--bursts 1000] [--workers 2] [--every 20] [--coordinators 2]
+
+writes bursts of 64 x 64 pixels, restores them with richardson-lucy, and kills (signal 9) a worker every 20 s
+and the coordinator twice; each time the same command is given again. At the end every result must be there,
+valid by its CHECKSUM, and made once. Prints seconds, results per second, and the overhead per burst over the
+same restorations in one process.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from astropy.io import fits
+
+from heliorestore.batch.ledger import Ledger
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--bursts", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--every", type=float, default=20.0, help="seconds between two killed workers")
+    parser.add_argument("--coordinators", type=int, default=2, help="how many coordinators are killed")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    inputs, night = chosen.folder / "in", chosen.folder / "night"
+    shutil.rmtree(night, ignore_errors=True)
+    write_bursts(inputs, chosen.bursts)
+    dice = random.Random(chosen.seed)
+    began, killed, last = time.monotonic(), 0, time.monotonic()
+    deaths = sorted(dice.uniform(0.1, 0.8) for _ in range(chosen.coordinators))
+    run = begin(inputs, night, chosen.workers)
+    while (status := run.poll()) is None:
+        time.sleep(0.2)
+        seen = Ledger(night)
+        seen.refresh()
+        counts = seen.counts()
+        assert sum(n for word, n in counts.items() if word != "total") == counts["total"], counts
+        if deaths and counts["total"] and counts["done"] >= deaths[0] * chosen.bursts:
+            deaths.pop(0)
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+            run = begin(inputs, night, chosen.workers)
+        elif time.monotonic() - last > chosen.every:
+            last = time.monotonic()
+            workers = psutil.Process(run.pid).children()
+            if workers:
+                dice.choice(workers).kill()
+                killed += 1
+    seconds = time.monotonic() - began
+    report(night, chosen, status, killed, seconds)
+
+
+def begin(inputs: Path, night: Path, workers: int) -> subprocess.Popen[bytes]:
+    """The command of a user."""
+    words = ["batch", "richardson-lucy", str(inputs), "-o", str(night), "--workers", str(workers), "--quiet"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "heliorestore.cli", *words], stdout=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def write_bursts(folder: Path, count: int) -> None:
+    """Small bursts of noise, each of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0)
+    header = fits.Header({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 630.2, "WAVEUNIT": -9})
+    header.update({"CDELT1": 0.059, "CUNIT1": "arcsec"})
+    for number in range(count):
+        image = noise.normal(1000, 30, (1, 64, 64)).astype(np.float32)
+        fits.writeto(folder / f"burst{number:05d}.fits", image, header, overwrite=True)
+
+
+def report(night: Path, chosen: argparse.Namespace, status: int, killed: int, seconds: float) -> None:
+    """Look at every result, and print what was found."""
+    ledger = Ledger(night)
+    ledger.refresh()
+    counts = ledger.counts()
+    valid = twice = 0
+    for entry in ledger.entries.values():
+        with fits.open(night / entry.name, checksum=True) as hdus:
+            valid += all(hdu.verify_datasum() == 1 and hdu.verify_checksum() == 1 for hdu in hdus)
+        twice += sum(end["event"] == "done" for end in entry.ends.values()) > 1
+    begun = time.monotonic()
+    again = begin(chosen.folder / "in", night, chosen.workers).wait()
+    print(
+        json.dumps(
+            counts
+            | {
+                "status": status,
+                "valid": valid,
+                "done twice": twice,
+                "workers killed": killed,
+                "coordinators killed": chosen.coordinators,
+                "seconds": round(seconds, 1),
+                "seconds per burst and worker": round(seconds * chosen.workers / chosen.bursts, 4),
+                "again": again,
+                "seconds of a night that is done": round(time.monotonic() - begun, 2),
+            }
+        )
+    )
+    assert valid == counts["total"] == chosen.bursts
+    assert not twice
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""A night of bursts: what its files say after everything that may happen to its workers."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from heliorestore.batch import ledger as ledgers
+from heliorestore.batch.ledger import Ledger, State
+from heliorestore.batch.night import Night, add, bursts_in, output_name
+from heliorestore.batch.watch import Watch
+from heliorestore.batch.work import Worker
+from heliorestore.cli import main
+from heliorestore.errors import SettingsError
+from heliorestore.fits.reader import read
+from heliorestore.preparation import Preparation
+from heliorestore.settings import to_rows
+
+PREPARATION = {name: text for name, text, *_ in to_rows(Preparation())}
+NIGHT = Night(method="richardson-lucy", settings={"iterations": "2"}, preparation=PREPARATION)
+
+
+def write_bursts(folder: Path, count: int) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    header = fits.Header({"TELESCOP": "SST", "INSTRUME": "CRISP", "WAVELNTH": 630.2, "WAVEUNIT": -9})
+    header.update({"CDELT1": 0.059, "CUNIT1": "arcsec", "DATE-OBS": "2020-05-03T09:41:07"})
+    noise = np.random.default_rng(count)
+    paths = [folder / f"burst{number}.fits" for number in range(count)]
+    for path in paths:
+        fits.writeto(path, noise.normal(1000, 30, (32, 24)).astype(np.float32), header)
+    return paths
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Path:
+    """The folder of a night with three bursts."""
+    NIGHT.begin(tmp_path / "night")
+    add(Ledger(tmp_path / "night"), NIGHT, bursts_in([*write_bursts(tmp_path / "in", 3)]))
+    return tmp_path / "night"
+
+
+def states(night: Path, **known: int) -> list[str]:
+    ledger = Ledger(night, **known)
+    ledger.refresh()
+    return [ledger.state(entry).value for entry in ledger.entries.values()]
+
+
+def test_a_worker_restores_what_waits_and_a_second_one_finds_nothing(night: Path) -> None:
+    assert states(night) == ["waiting"] * 3
+    assert Worker(night).run() == 3
+    assert states(night) == ["done"] * 3
+    assert Worker(night).run() == 0
+    for number in range(3):
+        result = read(night / f"burst{number}_restored.fits")
+        assert result.step == 2
+        assert result.run.settings.rows[0][:2] == ("iterations", "2")
+    assert len(list((night / "thumbnails").glob("*.png"))) == 6
+
+
+def test_only_one_of_two_workers_gets_a_burst(night: Path) -> None:
+    first, second = Ledger(night), Ledger(night)
+    for ledger in (first, second):
+        ledger.refresh()
+    entries = [next(iter(ledger.entries.values())) for ledger in (first, second)]
+    assert first.attempt(entries[0]) == 1
+    assert second.attempt(entries[1]) is None
+    second.refresh()
+    assert second.state(entries[1]) is State.RUNNING
+
+
+def test_what_a_killed_worker_had_begun_waits_again(night: Path) -> None:
+    begin = (
+        "import sys, os; from pathlib import Path; from heliorestore.batch.ledger import Ledger;"
+        f"ledger = Ledger(Path({str(night)!r})); ledger.refresh();"
+        "ledger.attempt(next(iter(ledger.entries.values()))); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", begin], check=False).returncode == -9
+    assert states(night) == ["waiting"] * 3
+    assert states(night, retries=0) == ["failed", "waiting", "waiting"]
+    Worker(night).run()
+    assert states(night) == ["done"] * 3
+    assert len(list((night / "attempts").iterdir())) == 4
+
+
+def test_another_hosts_attempt_is_believed_as_long_as_it_gives_signs_of_life(
+    night: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(night)
+    ledger.refresh()
+    entry = next(iter(ledger.entries.values()))
+    monkeypatch.setattr(ledgers, "here", lambda: "elsewhere")
+    ledger.attempt(entry)
+    monkeypatch.undo()
+    assert states(night)[0] == "running"
+    path, old = night / "attempts" / f"{entry.id}.1", time.time() - 2 * ledgers.DEAD_S
+    os.utime(path, (old, old))
+    assert states(night)[0] == "waiting"
+
+
+def test_a_result_of_a_worker_that_died_before_it_said_so_is_not_made_again(night: Path) -> None:
+    Worker(night).run()
+    (ledger_file,) = [path for path in (night / "ledger").glob("*.jsonl") if "done" in path.read_text()]
+    ledger_file.unlink()
+    for path in (night / "attempts").iterdir():
+        path.write_text(json.dumps([ledgers.here(), 2**22 + 1, 0.0]))  # no such process
+    written = (night / "burst1_restored.fits").stat().st_mtime_ns
+    damaged = night / "burst2_restored.fits"
+    data = bytearray(damaged.read_bytes())
+    data[-3000] ^= 1
+    damaged.write_bytes(data)
+    assert Worker(night).run() == 3
+    assert (night / "burst1_restored.fits").stat().st_mtime_ns == written
+    with fits.open(damaged, checksum=True) as hdus:
+        assert all(hdu.verify_datasum() == 1 for hdu in hdus)
+
+
+def test_the_order_in_which_events_are_read_and_half_a_line_do_not_matter(night: Path) -> None:
+    ledger = Ledger(night)
+    ledger.refresh()
+    entry = next(iter(ledger.entries.values()))
+    ledger.attempt(entry)
+    ledger.say("done", entry.id, attempt=1)
+    (file,) = [path for path in (night / "ledger").glob("*.jsonl") if "done" in path.read_text()]
+    # Read before the file that adds the burst, and cut off by a full disk.
+    first = file.rename(file.with_name("0.jsonl"))
+    with first.open("a") as more:
+        more.write('{"event": "failed", "burst": ')
+    assert states(night)[0] == "done"
+
+
+def test_a_burst_that_cannot_be_restored_fails_with_its_reason_and_the_night_goes_on(
+    night: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = night.parent / "in" / "burst1.fits"
+    broken.write_bytes(broken.read_bytes()[:3000])
+    assert Worker(night, retries=1).run() == 2
+    assert states(night, retries=1) == ["done", "failed", "done"]
+    assert main(["batch", "status", str(night), "--json", "--retries", "1"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {name: told[name] for name in ("total", "done", "failed", "running", "waiting")} == {
+        "total": 3, "done": 2, "failed": 1, "running": 0, "waiting": 0,
+    }  # fmt: skip
+    assert "has changed since it was added" in told["failures"][str(broken)]
+    table = (night / "night.csv").read_text().splitlines()
+    assert table[2].split(",")[2] == "failed"
+    page = (night / "night.html").read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert page.count("<tr>") == 4
+
+
+def test_a_worker_without_memory_tries_with_half_of_it(night: Path) -> None:
+    worker = Worker(night, memory_gb=8.0)
+    worker.night = Night(method="momfbd", settings={}, preparation=PREPARATION)
+    worker.ledger.refresh()
+    entry = next(iter(worker.ledger.entries.values()))
+    assert worker._settings(entry).memory_gb == 8.0
+    entry.ends[1] = {"event": "failed", "memory": True}
+    assert worker._settings(entry).memory_gb == 4.0
+
+
+def test_changed_settings_are_refused_with_the_difference(night: Path) -> None:
+    changed = Night(method="richardson-lucy", settings={"iterations": "3"}, preparation=PREPARATION, seed=1)
+    with pytest.raises(SettingsError, match=r"iterations 2 and not 3; seed 0 and not 1"):
+        changed.begin(night)
+    NIGHT.begin(night)
+
+
+def test_a_cancelled_night_is_left_alone_until_it_goes_on(night: Path) -> None:
+    assert main(["batch", "cancel", str(night)]) == 0
+    assert Worker(night).run() == 0
+    ledger = Ledger(night)
+    ledger.refresh()
+    ledger.turn(cancel=False)
+    assert Worker(night).run() == 3
+
+
+def test_a_watched_folder_gives_files_that_rest_and_are_whole(tmp_path: Path) -> None:
+    NIGHT.begin(tmp_path / "night")
+    ledger, watch = Ledger(tmp_path / "night"), Watch(NIGHT, [tmp_path / "in"], settle_s=0.0)
+    watch.look(ledger)
+    growing, whole = write_bursts(tmp_path / "in", 2)
+    complete = growing.read_bytes()
+    growing.write_bytes(complete[:4000])
+
+    def look() -> list[str]:
+        watch._looked = -1e9
+        watch.look(ledger)
+        return [Path(entry.paths[0]).name for entry in ledger.entries.values()]
+
+    assert look() == []  # just seen
+    assert look() == [whole.name]
+    growing.write_bytes(complete)
+    look()
+    assert look() == [whole.name, growing.name]
+    assert look() == [whole.name, growing.name]
+
+
+def test_inputs_and_names(tmp_path: Path) -> None:
+    first, second = write_bursts(tmp_path / "scans", 2)
+    frames = tuple(write_bursts(tmp_path / "scans" / "single", 3))
+    assert list(bursts_in([tmp_path / "scans"])) == [(first,), (second,), frames]
+    assert list(bursts_in([tmp_path / "scans" / "burst?.fits"])) == [(first,), (second,)]
+    assert output_name("{date:%H%M%S}_{wavelength}.fits", (first,)) == "094107_6302.fits"
+    assert output_name("{stem}.fits", frames) == "single.fits"
+    with pytest.raises(SettingsError, match="cannot be filled in"):
+        output_name("{when}.fits", (first,))
+    with pytest.raises(SettingsError, match="no name of a FITS file"):
+        output_name("../{stem}.fits", (first,))
