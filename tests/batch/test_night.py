@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from heliorestore.batch import cluster
 from heliorestore.batch import ledger as ledgers
+from heliorestore.batch.cluster import DaskWorkers, SlurmWorkers
+from heliorestore.batch.engine import Workers, run_night
+from heliorestore.batch.here import worker_command
 from heliorestore.batch.ledger import Ledger, State
 from heliorestore.batch.night import Night, add, bursts_in, output_name
 from heliorestore.batch.watch import Watch
@@ -212,3 +216,43 @@ def test_inputs_and_names(tmp_path: Path) -> None:
         output_name("{when}.fits", (first,))
     with pytest.raises(SettingsError, match="no name of a FITS file"):
         output_name("../{stem}.fits", (first,))
+
+
+def until_done(night: Path, workers: Workers) -> None:
+    ledger, began = Ledger(night), time.monotonic()
+    run_night(
+        ledger,
+        workers,
+        report=lambda seen: None,
+        asked_to_stop=lambda: time.monotonic() - began > 200,
+    )
+
+
+def test_a_dask_cluster_restores_the_night(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        1, processes=False, dashboard_address=None, worker_dashboard_address=None
+    ) as c:
+        until_done(night, DaskWorkers(c.scheduler_address, night, retries=2))
+    assert states(night) == ["done"] * 3
+    monkeypatch.setattr(cluster, "_ANSWER_S", 0.2)
+    with pytest.raises(SettingsError, match="No Dask scheduler answers at tcp"):
+        DaskWorkers("tcp://127.0.0.1:1", night)
+
+
+def test_jobs_of_slurm_restore_the_night(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With stand-ins for SLURM's commands: sbatch begins the script, and squeue knows of it while it runs."""
+    commands = night.parent / "bin"
+    commands.mkdir()
+    (commands / "sbatch").write_text('#!/bin/sh\nsetsid sh "$2" >/dev/null 2>&1 &\necho "$!;here"\n')
+    (commands / "squeue").write_text('#!/bin/sh\nkill -0 "$3" 2>/dev/null && echo "$3 runs"\n')
+    for command in commands.iterdir():
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    command = worker_command(night, retries=2, memory_gb=1.5, stay=False)
+    until_done(night, SlurmWorkers(None, night, 1, command))
+    assert states(night) == ["done"] * 3
+    assert f"--output={night}/slurm-%j.log" in (night / "worker.sh").read_text()
+    (night / "empty.sh").write_text("#!/bin/sh\n")
+    with pytest.raises(SettingsError, match=r"has no \{command\}"):
+        SlurmWorkers(night / "empty.sh", night, 1, command)

@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 
@@ -85,7 +85,7 @@ class Ledger:
         self.entries: dict[str, Entry] = {}
         self.turns = 0  # of cancelling and going on
         self._read: dict[str, int] = {}  # bytes of each file that have been read
-        self._file: IO[bytes] | None = None
+        self._own = night / "ledger" / f"{here()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         self._lock = threading.Lock()
         self._early: dict[str, list[dict[str, Any]]] = {}  # events of bursts whose file is read later
         for folder in ("ledger", "attempts"):
@@ -96,12 +96,9 @@ class Ledger:
     def say(self, event: str, burst: str = "", **facts: Any) -> None:
         """Append an event; it is on the disk when this returns."""
         line = json.dumps({"event": event, "burst": burst, "at": round(time.time(), 3), **facts}) + "\n"
-        with self._lock:
-            if self._file is None:
-                name = f"{here()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-                self._file = appending(self.night / "ledger" / name)
-            self._file.write(line.encode())
-            os.fsync(self._file.fileno())
+        with self._lock, appending(self._own) as file:
+            file.write(line.encode())
+            os.fsync(file.fileno())
 
     def attempt(self, entry: Entry) -> int | None:
         """Begin the next attempt at a burst and return its number; None if another process has."""

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from heliorestore.errors import SettingsError
 
 if TYPE_CHECKING:
+    from heliorestore.batch.engine import Workers
     from heliorestore.batch.ledger import Ledger
     from heliorestore.batch.night import Night
 
 _VERBS = ("status", "cancel", "add", "retry", "work")
-_SHEET_S = 30.0
 _SHOWN = 20  # bursts that failed, and bursts of a dry run
 
 
@@ -43,6 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workers", type=int, help="processes on this machine (default: by memory and cores)"
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", default="", help="a Dask scheduler, tcp://HOST:8786"
+    )
+    parser.add_argument(
+        "--slurm",
+        metavar="TEMPLATE",
+        nargs="?",
+        const="",
+        help="workers as jobs by sbatch (default: our template)",
     )
     parser.add_argument("--watch", action="store_true", help="take new files when they have stopped growing")
     parser.add_argument("--settle", type=float, default=3.0, help="seconds a file must rest (default 3)")
@@ -184,31 +194,15 @@ def _find_lost(ledger: Ledger) -> None:
 
 
 def _run(parsed: argparse.Namespace, night: Night, ledger: Ledger) -> int:
-    """Restore the night with processes of this machine."""
+    """Restore the night with the workers that the command asks for."""
     from heliorestore.batch.contact_sheet import write_sheet
-    from heliorestore.batch.here import Processes, run_here
+    from heliorestore.batch.engine import run_night
     from heliorestore.batch.watch import Watch
-    from heliorestore.methods.base import devices
 
-    gpus = sum(name.startswith("cuda:") for name in devices()) if parsed.device in ("auto", "cuda") else 0
-    processes = Processes(
-        ledger.night,
-        parsed.workers or gpus or os.cpu_count() or 1,
-        retries=parsed.retries,
-        gpus=gpus,
-        memory_gb=parsed.memory_gb,
-        stay=parsed.watch,
-    )
     caught: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda which, frame: caught.append(which))
     watch = Watch(night, parsed.inputs, parsed.settle) if parsed.watch else None
-
-    def look() -> bool:
-        if watch is not None:
-            watch.look(ledger)
-        return watch is not None
-
     shown: list[dict[str, int]] = []
 
     def report(seen: Ledger) -> None:
@@ -217,11 +211,33 @@ def _run(parsed: argparse.Namespace, night: Night, ledger: Ledger) -> int:
             print(f"heliorestore: {_in_words(counts)}", file=sys.stderr, flush=True)
             shown.append(counts)
 
-    run_here(ledger, processes, report, lambda: bool(caught), look)
+    run_night(
+        ledger,
+        _workers(parsed, ledger.night),
+        report=report,
+        asked_to_stop=lambda: bool(caught),
+        look=None if watch is None else lambda: watch.look(ledger),
+    )
     write_sheet(ledger)
     if caught:
         return 128 + caught[0]
     return _tell(parsed, ledger)
+
+
+def _workers(parsed: argparse.Namespace, folder: Path) -> Workers:
+    from heliorestore.batch.cluster import DaskWorkers, SlurmWorkers
+    from heliorestore.batch.here import Processes, worker_command
+    from heliorestore.methods.base import devices
+
+    known: dict[str, Any] = {"retries": parsed.retries, "memory_gb": parsed.memory_gb}
+    if parsed.scheduler:
+        return DaskWorkers(parsed.scheduler, folder, device=parsed.device, **known)
+    command = [*worker_command(folder, stay=parsed.watch, **known), "--device", parsed.device]
+    if parsed.slurm is not None:
+        template = Path(parsed.slurm) if parsed.slurm else None
+        return SlurmWorkers(template, folder, parsed.workers or 1, command)
+    gpus = sum(name.startswith("cuda:") for name in devices()) if parsed.device in ("auto", "cuda") else 0
+    return Processes(command, folder / "workers.log", parsed.workers or gpus or os.cpu_count() or 1, gpus)
 
 
 def _tell(parsed: argparse.Namespace, ledger: Ledger) -> int:
