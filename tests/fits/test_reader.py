@@ -1,5 +1,6 @@
 import gzip
 import json
+import math
 import os
 import sys
 import threading
@@ -401,7 +402,7 @@ def plain(path, *shape):
 
 def test_what_is_no_fits_file_is_named(tmp_path):
     (tmp_path / "a.fits").write_text("<html>not found</html>")
-    assert "a.fits" in refused(tmp_path / "a.fits", "not a FITS file.*<html>.*gzipped FITS and ANA")
+    assert "a.fits" in refused(tmp_path / "a.fits", "not a FITS file.*<html>.*gzipped FITS, ANA")
     (tmp_path / "b.fits").write_bytes(b"")
     refused(tmp_path / "b.fits", "b.fits is empty")
     refused(tmp_path / "c.fits", "c.fits does not exist")
@@ -697,3 +698,39 @@ def test_reference_headers_are_understood(shared_data):
 def test_a_pair_of_reference_files_is_one_burst(shared_data):
     both = [shared_data / f"truth/crisp_8542_spot_{band}.fits" for band in ("wb", "nb")]
     assert read_burst(both).shape == (1, 2, 979, 560)
+
+
+def claims(path, shape, cards=()):
+    """A file with a header that claims float32 pixels of a shape, none of which is on the disk."""
+    header = fits.PrimaryHDU(np.zeros((1,) * len(shape), np.float32), fits.Header(cards)).header
+    header.update({f"NAXIS{len(shape) - axis}": size for axis, size in enumerate(shape)})
+    with path.open("wb") as file:
+        file.write(header.tostring().encode())
+        file.truncate(file.tell() + -(-4 * math.prod(shape) // 2880) * 2880)
+    return path
+
+
+@pytest.mark.parametrize("shape", [(10**7, 1, 1), (10**7, 10, 10), (10**6, 10, 1, 1), (2**11, 2**10, 1, 1)])
+def test_absurdly_many_images_are_refused_with_their_number(tmp_path, shape):
+    path = claims(tmp_path / "a.fits", shape)
+    with pytest.raises(BurstError, match=rf"{shape[-3]} frames of {shape[-2]} x .*1048576 images.*--axes"):
+        read(path)
+
+
+def test_many_images_and_a_long_header_cost_little(tmp_path, monkeypatch):
+    """A header is renumbered at each card that is put above another one."""
+    cards = {f"K{number}": number for number in range(300)}
+    path = claims(tmp_path / "a.fits", (2**20, 1, 1), cards | {"DATE-OBS": "2020-08-01T08:00:00"})
+    monkeypatch.setattr(fits.Header, "_updateindices", lambda *_: pytest.fail("quadratic in the cards"))
+    tracemalloc.start()
+    burst = read(path)
+    assert tracemalloc.get_traced_memory()[1] < 80e6
+    tracemalloc.stop()
+    monkeypatch.undo()
+    assert burst.headers[0]["K299"] == 299
+    assert describe(burst)["bad_pixels"] is None
+    with path.open("r+b") as file:
+        file.seek(80)
+        file.write(b"COMMENT".ljust(80) * 40_000)
+    with pytest.raises(BurstError, match="no END card in the first 3 MiB"):
+        read(path)

@@ -20,7 +20,7 @@ T = TypeVar("T", float, None)
 BLOCK = 2880
 CARD = 80
 _MOST_COLUMNS = 999
-_LONGEST_HEADER = 8 * 2**20
+_LONGEST_HEADER = 3 * 2**20  # 39 000 cards
 _MOST_TILED_PIXELS = 2**24  # of one plane or tile of a small compressed file: 64 MiB as float32
 _PIXELS_PER_BYTE = 100  # no real image compresses further
 _TILE_CODES = ("GZIP_1", "GZIP_2", "RICE_1", "RICE_ONE", "PLIO_1", "HCOMPRESS_1", "NOCOMPRESS")
@@ -314,7 +314,7 @@ def header_of(file: BinaryIO, image: Image) -> Header:
     """The image's header with the primary's cards, without those about the layout of the old bytes."""
     from astropy.io.fits import Header
 
-    header = Header()
+    cards: list[Any] = []
     own: set[str] = set()
     with silent_astropy():
         for at, size in image.header_at:
@@ -324,12 +324,17 @@ def header_of(file: BinaryIO, image: Image) -> Header:
                 .replace("\ufffd", "?")
                 .replace("\0", " ")
             )
-            for card in Header.fromstring(text).cards:
-                if _is_sound(card) and not STRUCTURE.match(card.keyword) and card.keyword not in own:
-                    header.append(card, bottom=True)
+            # Without the blank cards before END, in whose place a writer puts further cards.
+            found = Header.fromstring(text.rstrip()).cards
+            cards += [
+                card
+                for card in found
+                if _is_sound(card) and not STRUCTURE.match(card.keyword) and card.keyword not in own
+            ]
             # These may repeat, and are taken from both headers.
-            own = set(header) - {"COMMENT", "HISTORY", ""}
-    return header
+            own = {card.keyword for card in cards} - {"COMMENT", "HISTORY", ""}
+    # All at once: each card that is appended to the cards above blank ones renumbers all the others.
+    return Header(cards)
 
 
 def _is_sound(card: Any) -> bool:

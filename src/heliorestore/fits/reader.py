@@ -36,6 +36,9 @@ SUFFIXES = (
 
 _SMALL = 2**22  # pixels: smaller bursts are read at once, to report early if none is valid
 _MOST_COUNTED = 2**28  # pixels that `describe` reads to count the bad ones
+_FEW = 2**14  # images, of which each takes a read: no more are looked at for either
+_MOST_OBJECTS = 2**16  # each has a label, an instrument and layers
+_MOST_IMAGES = 2**20
 
 
 def read(path: Paths, axes: str = "") -> Burst | Snapshot:
@@ -75,6 +78,13 @@ def read_burst(path: Paths, axes: str = "") -> Burst:
 def _read(files: list[Path], plans: list[Plan], opened: Opened) -> Burst:
     """The burst of files that were looked into."""
     plan = plan_files(plans)
+    objects, frames, rows, columns = plan.shape
+    if objects > _MOST_OBJECTS or objects * frames > _MOST_IMAGES:
+        raise BurstError(
+            f"{files[0]} would be {objects} objects of {frames} frames of {rows} x {columns} pixels; "
+            f"possible are {_MOST_OBJECTS} objects and {_MOST_IMAGES} images. If its axes have another "
+            "order, name them, the slowest first, as in --axes y,x,frame (in Python, axes=)."
+        )
     try:
         sources = tuple(Source.of(file) for file in dict.fromkeys(piece.image.path for piece in plan.pieces))
         burst = _burst_of(plan, sources, opened)
@@ -82,11 +92,15 @@ def _read(files: list[Path], plans: list[Plan], opened: Opened) -> Burst:
         raise BurstError(
             f"{error.filename or files[0]} cannot be read: {error.strerror or error}."
         ) from error
-    if int(np.prod(burst.shape, dtype=np.int64)) <= _SMALL and not any(
-        np.isfinite(image).any() for _, _, image in burst.images()
-    ):
+    if _within(burst, _SMALL) and not any(np.isfinite(image).any() for _, _, image in burst.images()):
         raise _no_valid_pixel(files[0])
     return burst
+
+
+def _within(burst: Burst, pixels: int) -> bool:
+    """Whether all pixels can be looked at, where only so many should be."""
+    objects, frames, *_ = burst.shape
+    return objects * frames <= _FEW and int(np.prod(burst.shape, dtype=np.int64)) <= pixels
 
 
 def _no_valid_pixel(path: Path) -> BurstError:
@@ -264,7 +278,7 @@ def describe(data: Burst | Snapshot) -> dict[str, Any]:
     """The facts that `heliorestore info` prints about a burst or a restored file, ready for JSON."""
     if isinstance(data, Snapshot):
         return _describe_snapshot(data)
-    countable = int(np.prod(data.shape, dtype=np.int64)) <= _MOST_COUNTED
+    countable = _within(data, _MOST_COUNTED)
     return {
         "layout": data.layout,
         "shape": list(data.shape),

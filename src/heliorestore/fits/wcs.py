@@ -35,14 +35,14 @@ def planar(header: Header, x: int = 1, y: int = 2) -> Header:
     from astropy.io.fits import Header
 
     axes = {str(x): "1", str(y): "2"}
-    kept = Header()
+    kept: list[Any] = []
     for card in header.cards:
         keyword = _renamed(card.keyword, axes)
         if keyword == card.keyword:
-            kept.append(card, bottom=True)
+            kept.append(card)
         elif keyword:
-            kept.append((keyword, card.value, card.comment), bottom=True)
-    return kept
+            kept.append((keyword, card.value, card.comment))
+    return Header(kept)
 
 
 def _renamed(keyword: str, axes: Mapping[str, str]) -> str:
@@ -67,11 +67,7 @@ def untabulated(header: Header) -> Header:
     broken = {
         letter for letter in _systems(header) if any(is_tabulated(header, axis, letter) for axis in (1, 2))
     }
-    kept = Header()
-    for card in header.cards:
-        if _system(card.keyword) not in broken:
-            kept.append(card, bottom=True)
-    return kept
+    return Header([card for card in header.cards if _system(card.keyword) not in broken])
 
 
 def placeless(header: Header) -> Header:

@@ -140,11 +140,13 @@ def cleaned(header: Header) -> Header:
     """The cards that hold for any copy of the image: none about bytes, scaling, checksums, compression."""
     from astropy.io.fits import Header
 
-    kept = Header()
-    for card in untabulated(planar(header)).cards:
-        if not STRUCTURE.match(card.keyword) and card.keyword not in _STALE:
-            kept.append(card, bottom=True)
-    return kept
+    return Header(
+        [
+            card
+            for card in untabulated(planar(header)).cards
+            if not STRUCTURE.match(card.keyword) and card.keyword not in _STALE
+        ]
+    )
 
 
 def _time_cards(run: Run) -> list[Card]:
