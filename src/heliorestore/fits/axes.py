@@ -194,8 +194,8 @@ def object_labels(image: Image, axes: Axes, coordinates: Coordinates) -> list[tu
             stokes = np.arange(1, length + 1) if values is None or length > len(_STOKES) else values
             parts.append([(_STOKES.get(round(float(s)), f"Stokes {i}"), None) for i, s in enumerate(stokes)])
         else:
-            said = [image.cards.get(f"LABEL{i + 1}") if name == "object" else None for i in range(length)]
-            parts.append([(str(label or f"{name} {i}"), None) for i, label in enumerate(said)])
+            given = [image.cards.get(f"LABEL{i + 1}") if name == "object" else None for i in range(length)]
+            parts.append([(str(label or f"{name} {i}"), None) for i, label in enumerate(given)])
     # Wavelength comes before Stokes in a label, in whichever order the axes are.
     front = sorted(range(len(parts)), key=lambda i: kinds[i] != "wave")
     shape = tuple(len(part) for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -20,6 +21,7 @@ from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natur
 from heliorestore.fits.tables import tabulated_axes, tabulated_seconds, tabulated_sky, tabulated_times
 from heliorestore.fits.wcs import planar, pointed, untabulated
 from heliorestore.instrument import Instrument
+from heliorestore.preparation import Preparation
 from heliorestore.settings import to_rows
 from heliorestore.snapshot import Snapshot
 
@@ -59,7 +61,7 @@ def read(path: Paths, axes: str = "") -> Burst | Snapshot:
             if not np.isfinite(snapshot.images).any():
                 raise _no_valid_pixel(files[0])
             return snapshot
-        return _read(files, [plan], opened)
+        return _read(files, [plan], opened, axes)
 
 
 def read_burst(path: Paths, axes: str = "") -> Burst:
@@ -72,10 +74,10 @@ def read_burst(path: Paths, axes: str = "") -> Burst:
     files = _files(path)
     with Opened(Gunzip()) as opened:
         plans = [_plan_of(opened.file(each), each, axes)[0] for each in files]
-        return _read(files, plans, opened)
+        return _read(files, plans, opened, axes)
 
 
-def _read(files: list[Path], plans: list[Plan], opened: Opened) -> Burst:
+def _read(files: list[Path], plans: list[Plan], opened: Opened, axes: str) -> Burst:
     """The burst of files that were looked into."""
     plan = plan_files(plans)
     objects, frames, rows, columns = plan.shape
@@ -88,6 +90,7 @@ def _read(files: list[Path], plans: list[Plan], opened: Opened) -> Burst:
     try:
         sources = tuple(Source.of(file) for file in dict.fromkeys(piece.image.path for piece in plan.pieces))
         burst = _burst_of(plan, sources, opened)
+        burst = dataclasses.replace(burst, preparation=Preparation(axes=axes))  # for the record
     except OSError as error:
         raise BurstError(
             f"{error.filename or files[0]} cannot be read: {error.strerror or error}."
@@ -310,8 +313,6 @@ def _stored(burst: Burst) -> dict[str, Any]:
 
 
 def _describe_instrument(instrument: Instrument) -> dict[str, Any]:
-    import dataclasses
-
     return dataclasses.asdict(instrument) | {"unknown": list(instrument.unknown)}
 
 

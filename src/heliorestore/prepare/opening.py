@@ -17,7 +17,7 @@ from heliorestore.snapshot import Run, Snapshot
 
 def open_burst(paths: Paths, preparation: Preparation) -> Burst:
     """Read files as a burst whose frames are prepared as it says; of frames only headers are read now."""
-    return prepared(read_burst(paths), preparation)
+    return prepared(read_burst(paths, preparation.axes), preparation)
 
 
 def prepared(burst: Burst, preparation: Preparation) -> Burst:
@@ -30,7 +30,7 @@ def prepared(burst: Burst, preparation: Preparation) -> Burst:
         names = ", ".join(path.name for path in done.values())
         raise SettingsError(f"The frames have been prepared before, with {names}: give all files at once.")
     burst = calibrated(burst, preparation)
-    return dataclasses.replace(burst, preparation=preparation)
+    return dataclasses.replace(burst, preparation=preparation.replace(axes=burst.preparation.axes))
 
 
 def reopen(path: Path) -> tuple[Burst, Snapshot]:
