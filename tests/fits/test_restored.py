@@ -201,7 +201,7 @@ def test_a_restored_file_is_also_a_burst_of_its_images(tmp_path):
     burst = read_burst(path)
     assert (burst.layout, burst.shape, burst.unit) == ("restored", (2, 1, 16, 18), "DN")
     assert burst.instruments[0].pixel_arcsec == 0.059 / 2
-    assert burst.instruments[0].diameter_m == 1.0
+    assert burst.instruments[0].diameter_m == 0.97
     np.testing.assert_array_equal(burst.image(1, 0), voxels(2, 16, 18)[1])
 
 

@@ -107,7 +107,7 @@ def test_the_object_axis_and_the_objects_are_described(hdus):
 
 
 def test_the_selection_is_recorded_as_python_slices(hdus):
-    assert hdus["SETTINGS"].header["OBJSEL"] == "0:2:1"
+    assert hdus["SETTINGS"].header["OBJSEL"] == "0:2"
     assert hdus["SETTINGS"].header["FRAMSEL"] == "1:5:2"
 
 
