@@ -22,8 +22,8 @@ from heliorestore.burst import Burst, FloatArray, Source
 from heliorestore.errors import BurstError
 from heliorestore.fits.files import silent_astropy
 from heliorestore.fits.layouts import date_of, natural, parse_time
-from heliorestore.fits.provenance import last_step
 from heliorestore.fits.reader import SUFFIXES, read_burst
+from heliorestore.fits.steps import last_step
 from heliorestore.fits.wcs import planar
 from heliorestore.instrument import Instrument
 from heliorestore.selection import Chosen

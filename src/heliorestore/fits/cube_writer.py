@@ -20,16 +20,9 @@ from heliorestore.fits.cube import STOKES, Cube, Floats, Restoration
 from heliorestore.fits.files import silent_astropy
 from heliorestore.fits.hdus import BLOCK
 from heliorestore.fits.layouts import OWN_FORMAT
-from heliorestore.fits.provenance import (
-    Card,
-    inputs_table,
-    last_step,
-    plain_step,
-    step_number,
-    table_of,
-    to_ascii,
-)
+from heliorestore.fits.provenance import Card, inputs_table, table_of, to_ascii
 from heliorestore.fits.readback import OWN_CARDS
+from heliorestore.fits.steps import last_step, plain_step, step_number
 from heliorestore.fits.streamed import write_primary
 from heliorestore.fits.wcs import placeless
 from heliorestore.fits.writer import cleaned

@@ -15,7 +15,8 @@ from heliorestore.errors import BurstError, RestorationError, SettingsError
 from heliorestore.fits.files import Opened, in_one_line, silent_astropy
 from heliorestore.fits.hdus import Hdu, Image, header_of, images_of
 from heliorestore.fits.layouts import OWN_FORMAT
-from heliorestore.fits.provenance import first_own_step, from_ascii, read_tables, step_number
+from heliorestore.fits.provenance import from_ascii, read_tables
+from heliorestore.fits.steps import first_own_step, step_number
 from heliorestore.fits.wcs import planar, zoomed
 from heliorestore.instrument import Instrument
 from heliorestore.snapshot import DATA_UNIT, Map, Run, Snapshot, as_map

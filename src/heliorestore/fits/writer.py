@@ -14,7 +14,7 @@ import numpy as np
 from heliorestore.fits.files import silent_astropy
 from heliorestore.fits.hdus import STRUCTURE
 from heliorestore.fits.layouts import OWN_FORMAT
-from heliorestore.fits.provenance import Card, last_step, step_cards, tables, to_ascii
+from heliorestore.fits.provenance import Card, tables, to_ascii
 from heliorestore.fits.readback import (
     AXES_CARD,
     FORMAT,
@@ -24,6 +24,7 @@ from heliorestore.fits.readback import (
     SIGNED_CARD,
     finer,
 )
+from heliorestore.fits.steps import last_step, step_cards
 from heliorestore.fits.wcs import planar, pointed, untabulated, zoomed
 from heliorestore.snapshot import IMAGE_AXES, SERIES_AXES, Map, Run, Snapshot
 from heliorestore.storage import check_output, replacing
