@@ -53,6 +53,7 @@ ALLOWED = {
     "methods": PHYSICS | {"quality", "nets", "prepare"},
     "diagnose": PHYSICS | {"quality", "nets", "prepare", "methods"},
     "fits": RECORDS | {"heliorestore"},
+    "bridges": RECORDS | {"fits"},
     "cli": {"errors", "heliorestore", "methods", "commands"},
 }
 TOPS = {"batch", "commands", "plugin", "train"}  # may import everything below, but one another only here:
@@ -101,7 +102,7 @@ ROOMS = {
     },
 }
 GUI = {"qtpy", "PyQt5", "PyQt6", "PySide6", "napari", "magicgui", "superqt", "vispy", "npe2"}
-HEAVY = {"torch", "matplotlib", *GUI}
+HEAVY = {"torch", "matplotlib", "sunpy", "ndcube", "dkist", *GUI}
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "misc", "common", "manager", "tools", "core"}
 
 

@@ -26,9 +26,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def prepare(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file or dataset with which the page of an observatory begins."""
+    if page.name == "sdo.md":
+        from observatory_files import write_as_jsoc
+
+        write_as_jsoc(folder)
+    if page.name == "dkist.md":
+        import dkist
+
+        from observatory_files import vbi
+
+        monkeypatch.setattr(dkist, "load_dataset", lambda name: {(0, 0): vbi()})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-@pytest.mark.usefixtures("folder")
-def test_the_code_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_blocks_run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(page, folder, monkeypatch)
     module = types.ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)  # dataclasses and the method table look names up there
     methods = __import__("heliorestore.methods", fromlist=["METHODS"]).METHODS

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from heliorestore.moved import OldPaths
 
 if TYPE_CHECKING:
+    from heliorestore.bridges.cubes import from_ndcube, to_ndcube
+    from heliorestore.bridges.dkist import from_dkist
+    from heliorestore.bridges.maps import from_map, to_map
     from heliorestore.burst import Burst
     from heliorestore.fits.reader import read
     from heliorestore.fits.writer import write
@@ -41,9 +44,14 @@ _HOME = {
     "Snapshot": "snapshot",
     "StopReason": "snapshot",
     "SvMomfbdSettings": "methods.sv_momfbd",
+    "from_dkist": "bridges.dkist",
+    "from_map": "bridges.maps",
+    "from_ndcube": "bridges.cubes",
     "read": "fits.reader",
     "restore": "methods.base",
     "stream": "methods.base",
+    "to_map": "bridges.maps",
+    "to_ndcube": "bridges.cubes",
     "write": "fits.writer",
 }
 
@@ -59,10 +67,14 @@ __all__ = [
     "Snapshot",
     "StopReason",
     "SvMomfbdSettings",
-    "__version__",
+    "from_dkist",
+    "from_map",
+    "from_ndcube",
     "read",
     "restore",
     "stream",
+    "to_map",
+    "to_ndcube",
     "write",
 ]
 
@@ -77,7 +89,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return ["__version__", *__all__]
 
 
 sys.meta_path.append(OldPaths())

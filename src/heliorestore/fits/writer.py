@@ -72,10 +72,10 @@ def image_hdus(snapshot: Snapshot) -> Iterator[fits.PrimaryHDU | fits.ImageHDU]:
 # -- headers -------------------------------------------------------------------------------------------------
 
 
-def primary_header(snapshot: Snapshot) -> Header:
-    """The first object's header with the WCS of the restored images and the record of the processing."""
+def primary_header(snapshot: Snapshot, object_: int = 0, frame: int | None = None) -> Header:
+    """An object's header with the WCS of the restored images and the record of the processing."""
     run = snapshot.run
-    header = _base(run, snapshot.zoom, _shown_frame(snapshot))
+    header = _base(run, snapshot.zoom, _shown_frame(snapshot) if frame is None else frame, object_)
     number = last_step(header) + 1
     added: list[Card] = [
         (OWN_FORMAT, FORMAT, "format of a file restored by heliorestore"),
@@ -107,13 +107,13 @@ def _shown_frame(snapshot: Snapshot) -> int | None:
     return None if frame is None else int(frame)
 
 
-def _base(run: Run | None, zoom: int, frame: int | None = None) -> Header:
+def _base(run: Run | None, zoom: int, frame: int | None = None, number: int = 0) -> Header:
     """The input header for the images: planar WCS on their pixels, and the object as third axis."""
     from astropy.io.fits import Header
 
-    header = _placed(run, 0, frame) if run is not None and run.headers else Header()
+    header = _placed(run, number, frame) if run is not None and run.headers else Header()
     header = zoomed(header, zoom)
-    scale = None if run is None else finer(run.instruments[0], zoom).pixel_arcsec
+    scale = None if run is None else finer(run.instruments[number], zoom).pixel_arcsec
     if scale is not None and not any(key.startswith(("CDELT", "CD1_")) for key in header):
         for axis in (1, 2):
             header[f"CDELT{axis}"] = (scale, "pixel scale of the instrument")
