@@ -13,7 +13,7 @@ from heliorestore.instrument import KNOWN
 from heliorestore.methods.blind.emulated import load_emulator
 from heliorestore.simulate.photosphere import quiet_sun
 
-CRISP = KNOWN["crisp-8542"]
+CRISP = KNOWN["crisp-8542-paper"]
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_one_line_compares_an_emulator_with_filter_flow(
     monkeypatch.setattr(emulator_error, "R0_CM", (40.0,))
     assert main(["weights", "compare", "emulator-narrow"]) == 0
     head, columns, defocus, turbulence, seconds = capsys.readouterr().out.splitlines()
-    assert head.startswith("emulator-narrow beside filter flow, SST/CRISP 8542: ")
+    assert head.startswith("emulator-narrow beside filter flow, SST/CRISP 8542 (paper): ")
     assert columns.split() == ["emulator", "step", "32", "step", "16", "step", "8", "no", "blur"]
     for label, line in (("defocus of 3 rad, 48 px", defocus), ("varying, r0 40 cm, 32 px", turbulence)):
         assert line.startswith(label)

@@ -51,7 +51,7 @@ def test_power_spectra_and_the_diffraction_limit_lie_on_logarithmic_axes() -> No
         "power of I/<I> [arcsec^2]",
     )
     assert marks(axes) == {
-        "diffraction limit, 0.176 arcsec": pytest.approx(1 / crisp.resolution_arcsec, rel=1e-4)
+        "diffraction limit, 0.182 arcsec": pytest.approx(1 / crisp.resolution_arcsec, rel=1e-4)
     }
     assert {"wide $band", "narrow", "azimuthally averaged power spectra"} <= set(words(axes))
 

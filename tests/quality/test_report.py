@@ -15,7 +15,7 @@ SUN = 1000 * (1 + 0.02 * np.random.default_rng(0).standard_normal((64, 80)).cums
 def test_figures_have_their_units_and_are_json() -> None:
     facts = measure(SUN, "sun", KNOWN["crisp-8542"]).facts()
     assert facts["noise_of_mean"] == pytest.approx(facts["noise"] / SUN.mean())
-    assert facts["resolution_arcsec"] == pytest.approx(0.176, abs=1e-3)
+    assert facts["resolution_arcsec"] == pytest.approx(0.1816, abs=1e-4)
     assert json.loads(json.dumps(facts)) == facts
     assert measure(SUN[:4, :4], "small", Instrument()).spectrum is None
     with pytest.raises(BurstError, match="nothing has no valid pixel"):

@@ -20,7 +20,7 @@ from heliorestore.simulate.atmosphere import (
     two_layers,
 )
 
-CRISP = KNOWN["crisp-8542"]
+CRISP = KNOWN["crisp-8542-paper"]
 SEEING = Seeing(r0_m=0.1, wavelength_nm=854.2)
 
 
