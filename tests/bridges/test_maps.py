@@ -113,7 +113,8 @@ def test_a_file_as_jsoc_writes_it_is_the_map_that_sunpy_makes_of_it(tmp_path: Pa
     np.testing.assert_array_equal(ours.data, theirs.data.astype(np.float32))
     x, y = [0, 47, 0, 47] * u.pix, [0, 0, 47, 47] * u.pix
     assert ours.pixel_to_world(x, y).separation(theirs.pixel_to_world(x, y)).max() < 1e-6 * u.arcsec
-    assert (ours.date, ours.unit, ours.wavelength) == (theirs.date, theirs.unit, theirs.wavelength)
+    assert (ours.date, ours.unit) == (theirs.date, theirs.unit)
+    assert ours.wavelength.to_value("nm") == pytest.approx(theirs.wavelength.to_value("nm"))
     assert ours.mask.sum() == 12
     assert "Polarization correction" in ours.meta["history"]
 
