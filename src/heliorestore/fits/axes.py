@@ -54,7 +54,10 @@ _SECONDS_PER_UNIT = {
     "d": 86400.0,
 }
 _MOST_AXES = 4
-_NAME_THEM = "name them, the slowest first, as in --axes wavelength,stokes,frame,y,x (in Python, axes=)."
+_NAME_THEM = (
+    "name them, the slowest first, as in --axes wavelength,stokes,frame,y,x (in Python axes=, in a panel the "
+    "field axes)."
+)
 
 Coordinates = Mapping[int, npt.NDArray[np.float64]]
 """Tabulated coordinates (-TAB) by FITS axis number, where the file has them."""

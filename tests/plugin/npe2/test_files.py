@@ -294,6 +294,15 @@ def test_open_fits_adds_the_layers_and_chooses_them(panel, viewer, qtbot, errors
     qtbot.waitUntil(lambda: "bad.fits" in panel.run_panel.problem.text(), timeout=20_000)
     assert len(errors) == 1
     assert len(viewer.layers) == count
+    # A cube whose axes are unknown asks for their names, beside the button.
+    cube = write_cube(tmp_path / "five.fits", (2, 3, 4, 8, 9))
+    panel.open_paths([str(tmp_path / "five.fits")])
+    qtbot.waitUntil(lambda: "in a panel the field axes" in panel.run_panel.problem.text(), timeout=20_000)
+    panel.files.axes.setText("tuning,modulation,frame,y,x")
+    panel.open_paths([str(tmp_path / "five.fits")])
+    qtbot.waitUntil(lambda: len(viewer.layers) == count + 6, timeout=20_000)
+    np.testing.assert_array_equal(panel.burst().frames[5], cube[1, 2])
+    assert panel.files.axes.text() == ""
 
 
 def refusals(folder):

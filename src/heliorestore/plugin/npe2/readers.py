@@ -42,9 +42,9 @@ def read_layers(path: str | Sequence[str]) -> Sequence[tuple[object, ...]]:
         return NOTHING
 
 
-def load_layers(paths: Sequence[str | Path]) -> list[LayerData]:
-    """Read one file or folder, or several files as one burst, into layers."""
-    record = read(paths[0] if len(paths) == 1 else [Path(p) for p in paths])
+def load_layers(paths: Sequence[str | Path], axes: str = "") -> list[LayerData]:
+    """Read one file or folder, or several files as one burst, into layers; `axes` as in `read`."""
+    record = read(paths[0] if len(paths) == 1 else [Path(p) for p in paths], axes)
     name = Path(paths[0]).resolve().name.partition(".")[0]
     if isinstance(record, Snapshot):
         return snapshot_layers(record, name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from napari.utils.history import get_open_history, get_save_history, update_open_history, update_save_history
 from qtpy.QtCore import QObject
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES
@@ -31,6 +31,14 @@ class Files(QObject):
             "Open files with this plugin's reader, which keeps every frame, the header and the scale.",
             self.open_files,
         )
+        self.axes = QLineEdit()
+        self.axes.setPlaceholderText("from file")
+        self.axes.setToolTip(
+            "Names of the axes of the files to open, the slowest first, if their headers do not give them: "
+            "wavelength,stokes,frame,y,x. Objects are wavelength, stokes, modulation, state, tuning and "
+            "object; frame,stokes=4,wavelength=21,y,x splits an axis in which all images follow each other."
+        )
+        self.open_row = row(self.open_button, "axes", self.axes)
         self.export_button = button(
             "Export FITS…",
             "Write the latest result with header, WCS, losses, settings and provenance.",
@@ -59,9 +67,10 @@ class Files(QObject):
         """Read files in a thread, several as one burst, add and tick their layers, then call `then`."""
         from heliorestore.plugin.npe2.readers import load_layers
 
+        axes = self.axes.text().strip()
         start_task(
             f"Open {Path(paths[0]).name}",
-            lambda: load_layers(paths),
+            lambda: load_layers(paths, axes),
             lambda outcome: self._opened(outcome, then),
             listed=False,
         )
@@ -124,6 +133,7 @@ class Files(QObject):
         if outcome.end is not End.FINISHED:
             self._panel.run_panel.say_failure(outcome)
             return
+        self.axes.clear()  # the next file may have others
         viewer = self._panel.viewer
         first = not len(viewer.layers)
         added = [viewer.add_layer(Layer.create(*data)) for data in outcome.value]

@@ -35,7 +35,7 @@ class InputLayers(QObject):
             )
         self.section = Section(
             "Input",
-            panel.files.open_button,
+            panel.files.open_row,
             self.layer_list,
             self.hint,
             row("frames", self.frames, "objects", self.objects),

@@ -24,7 +24,7 @@ from heliorestore.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
-    from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QWidget
+    from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QWidget
 
 
 class Input(Protocol):
@@ -40,7 +40,7 @@ class Input(Protocol):
 class Files(Protocol):
     """The files of a panel."""
 
-    open_button: QPushButton
+    open_row: QWidget
 
     def open_paths(self, paths: Sequence[str | Path], then: Callable[[], None] | None = None) -> None: ...
 
