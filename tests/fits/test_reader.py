@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from build_files import ana_bytes, smooth, voxels
 from heliorestore.errors import BurstError
 from heliorestore.fits import files
-from heliorestore.fits.reader import describe, read, read_burst
+from heliorestore.fits.reader import are_frames, describe, read, read_burst
 
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -734,3 +734,17 @@ def test_many_images_and_a_long_header_cost_little(tmp_path, monkeypatch):
         file.write(b"COMMENT".ljust(80) * 40_000)
     with pytest.raises(BurstError, match="no END card in the first 3 MiB"):
         read(path)
+
+
+def test_frames_of_one_burst_are_known_by_their_headers(tmp_path):
+    """No pixel is read: there is no valid one."""
+    for name, shape, unit in (
+        ("a", (5, 6), "dn"),
+        ("b", (5, 6), "dn"),
+        ("c", (5, 6), "G"),
+        ("d", (2, 5, 6), "dn"),
+    ):
+        fits.writeto(tmp_path / f"{name}.fits", np.full(shape, np.nan), fits.Header({"BUNIT": unit}))
+    (tmp_path / "e.fits").write_bytes(b"no FITS")
+    alike = {name for name in "bcde" if are_frames([tmp_path / "a.fits", tmp_path / f"{name}.fits"])}
+    assert alike == {"b"}

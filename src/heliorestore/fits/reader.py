@@ -77,6 +77,19 @@ def read_burst(path: Paths, axes: str = "") -> Burst:
         return _read(files, plans, opened, axes)
 
 
+def are_frames(paths: Sequence[Path]) -> bool:
+    """Whether the files have one image each, of one shape and unit, by their headers alone."""
+    kinds = set()
+    with Opened(Gunzip()) as opened:
+        for path in paths:
+            try:
+                plan, _ = _plan_of(opened.file(path), path, "")
+            except BurstError:  # it says for itself what is wrong with it
+                return False
+            kinds.add((plan.layout != "restored", plan.shape, str(plan.pieces[0].image.cards.get("BUNIT"))))
+    return len(kinds) == 1 and all(alien and shape[:2] == (1, 1) for alien, shape, _ in kinds)
+
+
 def _read(files: list[Path], plans: list[Plan], opened: Opened, axes: str) -> Burst:
     """The burst of files that were looked into."""
     plan = plan_files(plans)
@@ -101,7 +114,7 @@ def _read(files: list[Path], plans: list[Plan], opened: Opened, axes: str) -> Bu
 
 
 def _within(burst: Burst, pixels: int) -> bool:
-    """Whether all pixels can be looked at, where only so many should be."""
+    """Whether a burst has at most so many pixels, in so few images that all can be looked at."""
     objects, frames, *_ = burst.shape
     return objects * frames <= _FEW and int(np.prod(burst.shape, dtype=np.int64)) <= pixels
 
@@ -366,4 +379,4 @@ def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-__all__: Sequence[str] = ["SUFFIXES", "describe", "read", "read_burst"]
+__all__: Sequence[str] = ["SUFFIXES", "are_frames", "describe", "read", "read_burst"]

@@ -26,7 +26,7 @@ _TWO_AXES = re.compile(r"(PC|CD)(\d+)_(\d+)([A-Z]?)\Z")
 _PARAMETER = re.compile(r"(PV|PS)(\d+)_(\d+[A-Z]?)\Z")
 _ORIENTATION = re.compile(r"(LONPOLE|LATPOLE|WCSNAME)([A-Z]?)\Z")
 # Corrections by images in other extensions (DW3 EXTVER, DP1.AXIS.1 ...), which an export does not have.
-_DISTORTION = re.compile(r"(C[PQW](DIS|ERR)|D[PQW])\d+[A-Z]?(\W.*)?\Z")
+_DISTORTION = re.compile(r"(C[PQW](DIS|ERR)\d+[A-Z]?|D[PQW]\d+[A-Z]?\W.+)\Z")
 _NUMBER_OF_AXES = re.compile(r"WCSAXES[A-Z]?\Z")
 
 

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
-from heliorestore.fits.reader import SUFFIXES, read
+from heliorestore.fits.reader import SUFFIXES, are_frames, read
 from heliorestore.plugin.viewer.layers import LayerData, burst_layers, snapshot_layers
 from heliorestore.snapshot import Snapshot
 
 NOTHING: list[tuple[None]] = [(None,)]  # npe2's way to say that a file was handled but gave no layer
-
 
 # What the files that napari is opening one by one give together, by its record of that opening.
 _together: MutableMapping[Any, list[LayerData] | None] = WeakKeyDictionary()
@@ -75,20 +73,14 @@ def _joined(path: str) -> list[LayerData] | None:
 
 
 def _one_burst(paths: Sequence[Path]) -> list[LayerData] | None:
-    """The layers of files that have one frame each, of one unit and one shape; None for any others."""
+    """The layers of files that are frames of one burst; None for any others."""
     from napari.utils.notifications import show_info
 
-    if len(paths) < 2 or any(path.is_dir() or not _is_ours(path) for path in paths):
+    if any(path.is_dir() or not _is_ours(path) for path in paths) or not are_frames(paths):
         return None
     try:
-        single = [read(path) for path in paths]
-        units = {
-            each.unit if isinstance(each, Burst) and each.shape[:2] == (1, 1) else None for each in single
-        }
-        if len(units) > 1 or None in units:
-            return None
         layers = load_layers(paths)
-    except HeliorestoreError:  # each says for itself what is wrong with it
+    except HeliorestoreError:  # as if objects have different numbers of frames
         return None
     show_info(
         f"{len(paths)} files of one frame each are one burst; to have a layer each, open them one by one."
