@@ -1,5 +1,6 @@
 """Spatial axes that a table describes, as in the cubes of the Swedish telescope: read, restored, exported."""
 
+import re
 import tracemalloc
 import warnings
 
@@ -257,6 +258,29 @@ def test_place_wavelength_and_time_of_every_image_are_astropys(tmp_path, shape):
     np.testing.assert_allclose(found, seconds, atol=1e-3)
     assert np.ptp(seconds[:, 0]) == 2.0 * (waves - 1)  # a scan takes its time
     assert (burst.select(slice(waves - 1, None)).times == times[waves - 1]).all()
+
+
+def test_a_flipped_cube_is_the_same_burst_and_not_read_beside_its_original(tmp_path):
+    """SSTRED also writes cubes with the spectra in front, whose axes and cards it renumbers."""
+    hdus = sstred(angle=0.7, drift=0.01)
+    hdus.writeto(tmp_path / "nb_6302_im.fits")
+    cards = []
+    for key, value in hdus[0].header.items():
+        if key.startswith(("DW3", "CWDIS")):  # of a map that is not there
+            continue
+        numbered = re.match(r"(CTYPE|CUNIT|CRPIX|CRVAL|CDELT|PS|PV)(\d)(.*)", key)
+        # Wavelength, Stokes, time, x, y.
+        moved = numbered and f"{numbered[1]}{'34512'.index(numbered[2]) + 1}{numbered[3]}"
+        cards.append((moved or key, value))
+    flipped = fits.PrimaryHDU(hdus[0].data.transpose(3, 4, 0, 1, 2), fits.Header(cards))
+    fits.HDUList([flipped, hdus[1]]).writeto(tmp_path / "nb_6302_sp.fits")
+    image, spectra = read(tmp_path / "nb_6302_im.fits"), read(tmp_path / "nb_6302_sp.fits")
+    same = [spectra.labels.index(label) for label in image.labels]
+    np.testing.assert_array_equal(spectra.frames[...][same], image.frames[...])
+    np.testing.assert_allclose(spectra.pointing[same], image.pointing, atol=1e-9)
+    np.testing.assert_array_equal(spectra.image_times[same], image.image_times)
+    assert [spectra.instruments[number] for number in same] == list(image.instruments)
+    assert read(tmp_path).shape == image.shape  # not twice as many frames
 
 
 # -- exporting

@@ -134,9 +134,7 @@ def _files(path: Paths) -> list[Path]:
                 (
                     p
                     for p in folder.iterdir()
-                    if p.name.lower().endswith(SUFFIXES)
-                    and not (p.name.startswith(".") or lapalma.is_spectral(p))
-                    and p.is_file()
+                    if p.name.lower().endswith(SUFFIXES) and not p.name.startswith(".") and p.is_file()
                 ),
                 key=lambda p: natural(p.name),
             )
@@ -146,7 +144,9 @@ def _files(path: Paths) -> list[Path]:
             raise BurstError(
                 f"The folder {folder} holds no images: none of its files ends in {', '.join(SUFFIXES)}."
             )
-        return [p.absolute() for p in found]
+        # The same cube with its spectra in front, as SSTRED and CRISPEX have it.
+        flipped = {p.with_stem(p.stem.removesuffix("_im") + "_sp") for p in found}
+        return [p.absolute() for p in found if p not in flipped]
     given = [Path(p) for p in path]
     if not given:
         raise BurstError("No file is given: name a FITS or ANA file, several of them, or a folder.")
