@@ -2,14 +2,12 @@
 
 import functools
 import gc
-import itertools
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -40,25 +38,44 @@ def _plugins_are_found_once():
 
 @pytest.fixture(autouse=True, scope="session")
 def _signatures_are_read_once():
-    """Each viewer connects thousands of methods, and napari reads the signature of each at each time."""
+    """Each viewer connects thousands of functions, and napari reads the signature of each at each time."""
     if not HAS_DISPLAY:
         yield
         return
     from napari.utils.events import EventEmitter
 
-    read, known = EventEmitter._check_signature, WeakKeyDictionary[Any, bool]()
+    read, known = EventEmitter._check_signature, dict[Any, bool]()
 
     def takes_an_event(callback: Any) -> bool:
-        function = getattr(callback, "__func__", None)
-        if function is None:
+        function = getattr(callback, "__func__", callback)
+        if isinstance(function, functools.partial):
             return read(callback)
-        if function not in known:
-            known[function] = read(callback)
-        return known[function]
+        code = getattr(function, "__code__", type(function))  # a closure that is made anew has the same
+        kind = code, function is callback
+        if kind not in known:
+            known[kind] = read(callback)
+        return known[kind]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EventEmitter, "_check_signature", staticmethod(takes_an_event))
         yield
+
+
+@pytest.fixture
+def styled() -> None:
+    """For a test that looks at the colours of the theme."""
+
+
+@pytest.fixture(autouse=True)
+def _style_sheets_only_where_they_are_seen(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Qt applies napari's style sheet to each of thousands of widgets, a fifth of a test's time."""
+    opens = {"viewer", "make_napari_viewer_proxy"} & set(request.fixturenames)
+    if HAS_DISPLAY and opens and "styled" not in request.fixturenames:
+        from qtpy.QtWidgets import QWidget
+
+        monkeypatch.setattr(QWidget, "setStyleSheet", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)
@@ -89,19 +106,14 @@ def burst() -> Burst:
     return Burst.from_array(frames, instrument, labels=("WB", "NB"))
 
 
-_viewers = itertools.count()
-
-
 @pytest.fixture
 def viewer(request: pytest.FixtureRequest) -> Any:
     """napari's viewer as a plugin gets it; it raises when another thread writes to it."""
     if not HAS_DISPLAY:
         pytest.skip("napari's canvas needs a display; under Linux run the tests with xvfb-run -a")
-    if next(_viewers) % 8 == 1:
-        # napari searches all objects for garbage whenever layers go: not in what the first viewer imported,
-        # nor in what every viewer leaves behind.
-        gc.collect()
-        gc.freeze()
+    # napari searches all objects for garbage whenever layers go and at the end of each test: not in what was
+    # imported, nor in what every viewer leaves behind.
+    gc.freeze()
     return request.getfixturevalue("make_napari_viewer_proxy")()
 
 

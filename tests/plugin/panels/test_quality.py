@@ -103,6 +103,7 @@ def test_charts_are_saved_as_picture_and_as_numbers(quality, qtbot, tmp_path):
     assert "is a folder" in quality.said.text()
 
 
+@pytest.mark.usefixtures("styled")
 def test_charts_have_the_colours_of_the_theme_and_fit_a_narrow_panel(quality, viewer, qtbot):
     viewer.layers.selection = set(viewer.layers)
     qtbot.waitUntil(lambda: quality.table.rowCount() == 2, timeout=20_000)

@@ -106,6 +106,7 @@ def test_a_storm_of_snapshots_leaves_the_last_on_the_loss_curve(curve, qtbot):
     assert len(updates) <= 2
 
 
+@pytest.mark.usefixtures("styled")
 def test_the_loss_curve_is_drawn_in_the_ink_of_the_theme(panel, viewer, finish, qtbot):
     for theme in ("dark", "light"):
         viewer.theme = theme
