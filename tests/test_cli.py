@@ -318,26 +318,16 @@ def test_ctrl_c_writes_what_there_is(tmp_path: Path) -> None:
     ("terminal", "flags", "bar"), [(True, (), True), (True, ("--quiet",), False), (False, (), False)]
 )
 def test_a_bar_is_shown_on_a_terminal_that_wants_it(
-    tmp_path: Path, terminal: bool, flags: tuple[str, ...], bar: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool, flags: tuple[str, ...], bar: bool
 ) -> None:
-    command = [
-        *COMMAND,
-        "richardson-lucy",
-        HMI,
-        "-o",
-        str(tmp_path / "out.fits"),
-        "--iterations",
-        "3",
-        "--device",
-        "cpu",
-        *flags,
-    ]
+    command = (*RL, "-o", tmp_path / "out.fits", "--iterations", 3, *flags)
     master, slave = pty.openpty()
-    with (tmp_path / "stderr").open("w") as file:
-        assert subprocess.run(command, stderr=slave if terminal else file, check=False).returncode == 0
-    os.write(slave, b"end")
-    os.close(slave)
-    shown = os.read(master, 65536).decode() + (tmp_path / "stderr").read_text()
+    with os.fdopen(slave, "w") as screen, (tmp_path / "stderr").open("w") as file:
+        monkeypatch.setattr(sys, "stderr", screen if terminal else file)
+        assert run(*command) == 0
+        screen.write("end")
+        screen.flush()
+        shown = os.read(master, 65536).decode() + (tmp_path / "stderr").read_text()
     os.close(master)
     assert ("3/3, residual" in shown) == bar
     assert ("| " in shown) == bar
