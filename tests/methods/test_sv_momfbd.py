@@ -197,9 +197,9 @@ def test_rounding_units_and_the_order_of_the_frames_do_not_change_the_result(cas
 
 def test_a_smooth_flux_error_does_not_change_the_photometry():
     simulated = SimulationSettings(
-        size=96, frames=10, objects=1, scene="granulation", r0_cm=12.0, ao=True, noise=2e-3
+        size=64, frames=8, objects=1, scene="granulation", r0_cm=12.0, ao=True, noise=2e-3
     )
-    settings = SvMomfbdSettings(psf=64, patch=64, iterations=48, stop_early=False)
+    settings = SvMomfbdSettings(psf=64, patch=64, iterations=40, stop_early=False)
     found = {}
     for rms in (0.0, 0.02):
         simulation = simulate_burst(simulated.replace(flux_rms=rms), INSTRUMENT, seed=5)
@@ -207,7 +207,7 @@ def test_a_smooth_flux_error_does_not_change_the_photometry():
         found[rms] = nmse(last.images[0] / last.images[0].mean(), torch.from_numpy(simulation.truth[0]))
         assert any("smooth error of the flux" in text for text in last.messages) == (rms > 0)
     assert found[0.0][0] < 0.01
-    assert found[0.02][0] < 0.02
+    assert found[0.02][0] < 0.015
     assert all(0.8 < gain < 1.25 for _, gain in found.values())
 
 
