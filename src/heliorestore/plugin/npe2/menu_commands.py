@@ -6,6 +6,7 @@ from functools import partial
 
 from heliorestore.fits.reader import SUFFIXES
 from heliorestore.plugin.viewer.cut_levels import apply_cuts, is_lower_left, set_origin
+from heliorestore.plugin.viewer.sky import turn_north_up
 
 FITS_PATTERNS = tuple(f"*{suffix}" for suffix in SUFFIXES if suffix.startswith((".fit", ".fts")))
 
@@ -29,6 +30,16 @@ def turn_origin() -> None:
 
     if (viewer := current_viewer()) is not None:
         set_origin(viewer, lower_left=not is_lower_left(viewer))
+
+
+def north_up() -> None:
+    """Show images with north up and west right, or back on the detector's axes."""
+    from napari.utils.notifications import show_info
+    from napari.viewer import current_viewer
+
+    viewer = current_viewer()
+    if viewer is None or not turn_north_up(viewer):
+        show_info("No layer has coordinates on the Sun in its header: open a file that does.")
 
 
 def _cut(how: float | str) -> None:

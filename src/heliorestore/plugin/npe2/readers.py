@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES, are_frames, read
-from heliorestore.plugin.viewer.layers import LayerData, burst_layers, snapshot_layers
+from heliorestore.plugin.viewer.layers import LayerData, burst_layers, snapshot_layers, stem_of
 from heliorestore.snapshot import Snapshot
 
 NOTHING: list[tuple[None]] = [(None,)]  # npe2's way to say that a file was handled but gave no layer
@@ -30,7 +30,12 @@ def get_reader(path: str | Sequence[str]) -> Callable[..., Sequence[tuple[object
 def read_layers(path: str | Sequence[str]) -> Sequence[tuple[object, ...]]:
     """Read the layers; a mistake of the user is one notification and no layer."""
     from napari.utils.notifications import show_error
+    from napari.viewer import current_viewer
 
+    from heliorestore.plugin.viewer.sky import watch
+
+    if (viewer := current_viewer()) is not None:
+        watch(viewer)
     paths = [path] if isinstance(path, str) else list(path)
     try:
         joined = None if len(paths) > 1 else _joined(paths[0])
@@ -43,7 +48,7 @@ def read_layers(path: str | Sequence[str]) -> Sequence[tuple[object, ...]]:
 def load_layers(paths: Sequence[str | Path], axes: str = "") -> list[LayerData]:
     """Read one file or folder, or several files as one burst, into layers; `axes` as in `read`."""
     record = read(paths[0] if len(paths) == 1 else [Path(p) for p in paths], axes)
-    name = Path(paths[0]).resolve().name.partition(".")[0]
+    name = stem_of(Path(paths[0]).resolve())
     if isinstance(record, Snapshot):
         return snapshot_layers(record, name)
     return burst_layers(record, name)

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError
+from heliorestore.fits.reader import SUFFIXES
 from heliorestore.instrument import Instrument
 from heliorestore.methods import METHODS
 from heliorestore.settings import to_rows
@@ -90,7 +92,7 @@ class Placement:
 
 def burst_layers(burst: Burst, name: str = "") -> list[LayerData]:
     """One layer per object, (t, y, x) or, for a single frame, (y, x); only what is shown is read."""
-    stem = name or (burst.sources[0].path.name.partition(".")[0] if burst.sources else "")
+    stem = name or (stem_of(burst.sources[0].path) if burst.sources else "")
     layers = []
     for object_, (instrument, label) in enumerate(zip(burst.instruments, burst.labels, strict=True)):
         data = _frames_of_object(burst, object_)
@@ -111,6 +113,12 @@ def burst_layers(burst: Burst, name: str = "") -> list[LayerData]:
         }
         layers.append((pixels, arguments, "image"))
     return layers
+
+
+def stem_of(path: Path) -> str:
+    """The name of a file without what says its format; JSOC's names have dots of their own."""
+    ending = max((s for s in SUFFIXES if path.name.lower().endswith(s)), key=len, default="")
+    return path.name[: len(path.name) - len(ending)]
 
 
 def snapshot_layers(

@@ -6,9 +6,11 @@ from typing import Any
 
 from heliorestore.plugin.viewer.cut_levels import apply_origin
 from heliorestore.plugin.viewer.gl_context import guard_removals
+from heliorestore.plugin.viewer.sky import watch
 
 
 def meet(viewer: Any) -> None:
-    """Make the removal of layers safe, and set the origin by the preferences."""
+    """Make the removal of layers safe, set the origin by the preferences, and show places on the Sun."""
     guard_removals(viewer)
     apply_origin(viewer)
+    watch(viewer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QInputDialog, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QInputDialog, QLineEdit, QToolButton, QWidget
 
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
@@ -48,10 +48,11 @@ class InstrumentBox(QWidget):
         self.choice.addItem("from file", "")
         self._fill()
         self.choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.choice.setMinimumContentsLength(12)
+        self.choice.setMinimumContentsLength(6)
         rows = QFormLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
-        self.save = QPushButton("Save as...")
+        self.save = QToolButton()
+        self.save.setText("Save")
         self.save.setToolTip(
             "Keep these numbers under a name, for this list and for --instrument; `heliorestore instruments` "
             "lists and removes them."
