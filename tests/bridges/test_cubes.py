@@ -34,6 +34,7 @@ def test_a_result_as_a_cube_lies_where_its_maps_do_and_comes_back() -> None:
     assert again.labels == ("I", "Q", "U")
     np.testing.assert_array_equal(again.frames[:, 0], shown.data)
     np.testing.assert_allclose(corners(to_map(again), 2), corners(theirs, 2), rtol=0, atol=1e-6)
+    assert from_ndcube(shown[1:3, :, 8:20]).shape == (2, 1, 2 * ROWS, 12)
     assert again.instruments[0].name == "SDO/HMI 6173"
     assert again.instruments[0].pixel_arcsec == pytest.approx(0.252)
 
@@ -76,6 +77,10 @@ def test_a_dataset_of_vbi_is_a_lazy_burst_where_its_coordinates_say(tmp_path: Pa
         ours = to_map(made, frame=frame).pixel_to_world(x * u.pix, y * u.pix)
         np.testing.assert_allclose(ours.Tx.arcsec, theirs.Tx.arcsec, rtol=0, atol=1e-6)
         np.testing.assert_allclose(ours.Ty.arcsec, theirs.Ty.arcsec, rtol=0, atol=1e-6)
+    part = from_dkist(dataset[1:3, 2:18])
+    np.testing.assert_array_equal(part.times, made.times[1:3])
+    place = to_map(part).pixel_to_world(0 * u.pix, 0 * u.pix)
+    assert place.separation(to_map(made, frame=1).pixel_to_world(0 * u.pix, 2 * u.pix)) < 1e-6 * u.arcsec
     cube = from_ndcube(NDCube(np.ones((4, 20, 24), np.float32), wcs=dataset.wcs))
     np.testing.assert_allclose(cube.pointing, made.pointing)
 

@@ -50,13 +50,14 @@ class World:
 def axes_of(wcs: Any, name: str) -> Axes:
     """The axes by the coordinates that depend on them; a BurstError says why there are no images."""
     # an axis that is neither place, wavelength nor time may have a name, as in our own cubes
-    named = zip(wcs.world_axis_physical_types, wcs.world_axis_names, strict=True)
+    low = wcs.low_level_wcs
+    named = zip(low.world_axis_physical_types, low.world_axis_names, strict=True)
     kinds = [str(kind or name) for kind, name in named]
-    count = wcs.pixel_n_dim
+    count = low.pixel_n_dim
     # coordinates that depend on each axis of the array, whose order is that of pixel axes reversed
     along = [
         {kind for kind, depends in zip(kinds, column, strict=True) if depends}
-        for column in reversed(np.asarray(wcs.axis_correlation_matrix).T)
+        for column in reversed(np.asarray(low.axis_correlation_matrix).T)
     ]
     plane = [
         axis

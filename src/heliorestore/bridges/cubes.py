@@ -68,10 +68,10 @@ def from_ndcube(cube: Any) -> Burst:
     if not (hasattr(cube, "wcs") and hasattr(cube, "data")):
         raise BurstError(f"A {type(cube).__name__} is no cube: give an ndcube.NDCube.")
     meta = cube.meta if isinstance(cube.meta, Mapping) else {}
-    return burst_of(cube, scalar_cards(meta), meta.get("labels", ()), meta.get("wavelengths_nm"))
+    return burst_of(cube, scalar_cards(meta), meta.get("labels", ()), meta.get("wavelengths_nm", ()))
 
 
-def burst_of(cube: Any, cards: Header, labels: Any = (), waves_nm: Any = None) -> Burst:
+def burst_of(cube: Any, cards: Header, labels: Any = (), waves_nm: Any = ()) -> Burst:
     """The burst of any array with `data`, `wcs`, `mask` and `unit`, whose header has these cards.
 
     `labels` and `waves_nm` are those of the objects, where the coordinates do not give them.
@@ -80,7 +80,8 @@ def burst_of(cube: Any, cards: Header, labels: Any = (), waves_nm: Any = None) -
     world = world_of(cube.wcs, axes, cube.data.shape)
     frames = as_frames(_masked(cube), axes)
     objects, _, *shape = frames.shape
-    if world.wavelengths_nm is None and waves_nm is not None and None not in waves_nm:
+    # those of a part of a cube are not known: its meta is the whole's
+    if world.wavelengths_nm is None and len(waves_nm) == objects and None not in waves_nm:
         world = dataclasses.replace(world, wavelengths_nm=np.asarray(waves_nm, float))
     pointing = planes(world.places, (shape[0], shape[1]))
     headers = _headers(cube.wcs, world, cards, pointing, (shape[0], shape[1]))

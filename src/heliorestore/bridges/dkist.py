@@ -42,7 +42,7 @@ def from_dkist(dataset: Any) -> Burst:
 
 def _cards(dataset: Any) -> Header:
     """The cards of the first file; the wavelength by LINEWAV, which every file has, or by the inventory."""
-    table, inventory = dataset.meta.get("headers"), dataset.meta.get("inventory") or {}
+    table, inventory = dataset.headers, dataset.meta.get("inventory") or {}
     row = {name: table[name][0] for name in table.colnames} if table is not None and len(table) else {}
     header = scalar_cards({key: value for key, value in row.items() if not np.ma.is_masked(value)})
     if "WAVELNTH" not in header:

@@ -12,7 +12,7 @@ class Preferences:
     device: str = "auto"
     refresh_hz: float = 10.0
     memory_gb: float = 0.0  # 0: the method decides
-    origin_lower_left: bool = False
+    origin_lower_left: bool = True
 
 
 def preferences() -> Preferences:
