@@ -42,10 +42,12 @@ def test_a_result_as_a_cube_lies_where_its_maps_do_and_comes_back() -> None:
 def test_masks_and_wavelengths_are_kept() -> None:
     made = burst(objects=3)
     unevenly = [dataclasses.replace(made.instruments[0], wavelength_nm=w) for w in (617.30, 617.33, 617.40)]
-    shown = to_ndcube(dataclasses.replace(made, instruments=tuple(unevenly)))
+    shown = to_ndcube(dataclasses.replace(made, instruments=tuple(unevenly), unit="I/Ic"))
     assert shown.mask.sum() == 1
     again = from_ndcube(shown)
     assert np.isnan(again.image(0, 0)[3, 4])
+    assert again.unit == "I/Ic"  # for which astropy has no unit
+    assert shown.unit is None
     assert [each.wavelength_nm for each in again.instruments] == [617.30, 617.33, 617.40]
     assert list(shown.extra_coords.keys()) == ["wavelength"]
     waves = to_ndcube(burst())  # a single one is an axis of wavelength

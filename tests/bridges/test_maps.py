@@ -92,6 +92,8 @@ def test_a_simulated_burst_and_its_truths_aperture_come_back() -> None:
     assert again.instruments == made.instruments
     assert again.times[0] == made.times[0]
     np.testing.assert_array_equal(again.image(1, 2), made.image(1, 2))
+    hmi = heliorestore.read(sample_path("hmi_continuum.fits"))  # of a class of SunPy's that looks at the unit
+    assert from_map(to_map(hmi)).unit == "I/Ic"
 
 
 def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from astropy.io.fits import Header
 
 _OF_A_FILE = re.compile(r"(LABEL|WLNM)\d+\Z")  # of all its objects
+OTHER_UNIT = "DATAUNIT"
+"""The keyword for a unit such as I/Ic, at which SunPy's maps fail."""
 _UNITS = {"nm", "angstrom", "aa", "m", "um", "micron"}  # of wavelengths that astropy reads too
 
 
@@ -53,6 +55,20 @@ def result_header(snapshot: Snapshot, object_: int, frame: int | None = None) ->
     return _completed(header, instrument, label, (rows, columns))
 
 
+def unit_of(header: Header, known: object = None) -> str:
+    """The unit that a header made here or elsewhere gives, or else `known`."""
+    return str(header.get(OTHER_UNIT) or header.get("BUNIT") or known or "").strip()
+
+
+def _is_unit(text: str) -> bool:
+    """Whether SunPy understands the unit: astropy's, and some that it translates."""
+    import astropy.units as u
+
+    if text.lower() in {"gauss", "counts", "dn"}:
+        return True
+    return not isinstance(u.Unit(text, parse_strict="silent"), u.UnrecognizedUnit)
+
+
 def _completed(header: Header, instrument: Instrument, label: str, shape: tuple[int, int]) -> Header:
     """The header with axes, wavelength, aperture and label, where it lacks them."""
     if "CDELT1" not in header and "CD1_1" not in header and instrument.pixel_arcsec is None:
@@ -78,6 +94,8 @@ def _completed(header: Header, instrument: Instrument, label: str, shape: tuple[
         header["WAVELNTH"], header["WAVEUNIT"] = wavelength_nm, "nm"
     if instrument.diameter_m is not None and said.diameter_m != instrument.diameter_m:
         header["APTDIA"] = (1000 * instrument.diameter_m, "[mm] diameter of the aperture")
+    if (unit := str(header.get("BUNIT") or "").strip()) and not _is_unit(unit):
+        header.rename_keyword("BUNIT", OTHER_UNIT)
     if label:
         header["LABEL1"] = to_ascii(label)
     return header

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heliorestore.bridges.axes import World, as_frames, axes_of, labels_of, scalar_cards, world_of
+from heliorestore.bridges.cards import unit_of
 from heliorestore.bridges.maps import to_map
 from heliorestore.bridges.needed import needed
-from heliorestore.bridges.places import planes
+from heliorestore.bridges.places import grid, planes
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError
 from heliorestore.fits.files import silent_astropy
@@ -51,7 +52,7 @@ def to_ndcube(source: Burst | Snapshot, frame: int | None = None) -> Any:
         wcs=WCS(header),
         uncertainty=StdDevUncertainty(np.stack(spreads)) if len(spreads) == objects else None,
         mask=bad if bad.any() else None,
-        unit=_unit(str(maps[0].meta.get("bunit", ""))),
+        unit=maps[0].unit if "bunit" in maps[0].meta else None,
         meta=dict(maps[0].meta)
         | {"labels": [each.meta.get("label1", "") for each in maps], "wavelengths_nm": waves},
     )
@@ -83,22 +84,19 @@ def burst_of(cube: Any, cards: Header, labels: Any = (), waves_nm: Any = ()) -> 
     # those of a part of a cube are not known: its meta is the whole's
     if world.wavelengths_nm is None and len(waves_nm) == objects and None not in waves_nm:
         world = dataclasses.replace(world, wavelengths_nm=np.asarray(waves_nm, float))
-    pointing = planes(world.places, (shape[0], shape[1]))
-    headers = _headers(cube.wcs, world, cards, pointing, (shape[0], shape[1]))
+    headers = _headers(cube.wcs, world, cards, (shape[0], shape[1]))
     return Burst(
         frames=frames,
         instruments=tuple(Instrument.from_header(header) for header in headers),
         labels=tuple(labels) if len(labels) == objects else labels_of(world, objects),
         headers=headers,
         times=world.times,
-        pointing=pointing,
-        unit="" if cube.unit is None else str(cards.get("BUNIT", cube.unit)),
+        pointing=planes(world.places, (shape[0], shape[1])),
+        unit=unit_of(cards, cube.unit),
     )
 
 
-def _headers(
-    wcs: Any, world: World, cards: Header, pointing: Any, shape: tuple[int, int]
-) -> tuple[Header, ...]:
+def _headers(wcs: Any, world: World, cards: Header, shape: tuple[int, int]) -> tuple[Header, ...]:
     """The header of each object: the cards with the coordinates of its images."""
     from astropy.wcs import WCS
 
@@ -110,9 +108,8 @@ def _headers(
                 header = _without_axes(header)
                 header.update(wcs.celestial.to_header())
             else:
-                x, y = np.linspace(0, shape[1] - 1, 3), np.linspace(0, shape[0] - 1, 3)
-                flat = fit_planes(places[None, :, 0], places[None, :, 1], x, y)[0]
-                header = pointed(header, flat if pointing is None else pointing[number], shape)
+                flat = fit_planes(places[None, :, 0], places[None, :, 1], *grid(shape))[0]
+                header = pointed(header, flat, shape)
             for key, value in world.observer.items():
                 header[key] = value
             if world.times is not None:
@@ -158,11 +155,3 @@ def _third_axis(waves: list[float | None]) -> dict[str, Any]:
     else:
         axis = {"CTYPE3": "OBJECT", "CNAME3": "object", "CUNIT3": "", "CRVAL3": 0.0, "CDELT3": 1.0}
     return {"WCSAXES": 3, "CRPIX3": 1.0, **axis}
-
-
-def _unit(text: str) -> Any:
-    """The unit as astropy has it; None for one that it does not know, such as I/Ic."""
-    import astropy.units as u
-
-    unit = u.Unit(text, parse_strict="silent") if text else None
-    return None if isinstance(unit, u.UnrecognizedUnit) else unit

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heliorestore.bridges.cards import burst_header, result_header
+from heliorestore.bridges.cards import burst_header, result_header, unit_of
 from heliorestore.bridges.needed import needed
 from heliorestore.bridges.places import grid, in_arcsec, planes
 from heliorestore.burst import Burst
@@ -72,7 +72,9 @@ def _burst(objects: Sequence[Sequence[Any]]) -> Burst:
     """The burst of maps by object and frame."""
     headers = [_header_of(frames[0]) for frames in objects]
     shape = objects[0][0].data.shape
-    pointing = planes(np.array([[_places(each) for each in frames] for frames in objects]), shape)
+    pointing = None
+    if len(objects[0]) > 1:  # a single map has the place of its header
+        pointing = planes(np.array([[_places(each) for each in frames] for frames in objects]), shape)
     if pointing is not None:
         headers = [pointed(*each, shape) for each in zip(headers, pointing, strict=True)]
     return Burst(
@@ -85,7 +87,7 @@ def _burst(objects: Sequence[Sequence[Any]]) -> Burst:
         headers=tuple(headers),
         times=np.array([each.date.utc.isot for each in objects[0]], "datetime64[ms]"),
         pointing=pointing,
-        unit=str(headers[0].get("BUNIT") or objects[0][0].unit or "").strip(),
+        unit=unit_of(headers[0]),
     )
 
 
