@@ -291,11 +291,11 @@ def test_what_is_unknown_is_asked_for_in_the_panel(panel, viewer, finish):
     panel.instrument.save_as("crisp-new")  # remembered, and chosen
     assert panel.instrument.text() == panel.instrument.choice.currentText() == "crisp-new"
     assert find("crisp-new").pixel_arcsec == 0.06
-    own_instruments.delete("crisp-new")
     assert panel.instrument.missing.isHidden()
     assert finish(panel, panel.run_panel.run_button.click).end.value == "finished"
     assert panel.run_panel.snapshot.run.instruments[0].pixel_arcsec == 0.06
     assert "fake 1 plain" in results(viewer)
+    own_instruments.delete("crisp-new")
 
 
 def test_a_scale_far_from_the_cameras_is_refused_in_the_panel(panel, viewer, finish):
