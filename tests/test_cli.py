@@ -109,6 +109,22 @@ def test_parts_of_a_burst_are_python_slices(tmp_path: Path) -> None:
     assert (snapshot.run.object_numbers, snapshot.run.frame_numbers) == (range(1, 2), range(3, 6))
 
 
+def test_the_sharpest_frames_are_recorded_by_their_numbers(tmp_path: Path) -> None:
+    out = tmp_path / "out.fits"
+    arguments = ("richardson-lucy", BURST, "-o", out, "--iterations", 1, "--quiet", "--best", "34%")
+    assert run(*arguments, "--frames", "1:") == 0
+    snapshot = heliorestore.read(out)
+    assert len(snapshot.run.frame_numbers) == 2
+    numbers = ", ".join(map(str, snapshot.run.frame_numbers))
+    assert snapshot.messages[0].startswith("The 2 sharpest of 5 frames were used")
+    assert snapshot.messages[0].endswith(f": {numbers}.")
+    # A method that chooses by itself counts a percentage.
+    assert run("mfbd", *arguments[1:4], "--overwrite", "--committee", 1, "--best", "34%", "--quiet") == 0
+    snapshot = heliorestore.read(out)
+    assert dict(row[:2] for row in snapshot.run.settings.rows)["best"] == "2"
+    assert len(snapshot.run.frame_numbers) == 6
+
+
 def test_rerun_gives_the_same_pixels(tmp_path: Path) -> None:
     first, again = tmp_path / "first.fits", tmp_path / "again.fits"
     arguments = (
@@ -167,6 +183,7 @@ def test_rerun_refuses_a_changed_input(tmp_path: Path, capsys: pytest.CaptureFix
         ((*RL, "-o", "OUT", "--frames", "3:9"), "No frames are left: the burst has 1"),
         ((*RL, "-o", "OUT", "--frames", "a:b"), "write numbers and Python slices"),
         ((*RL, "-o", "OUT", "--speed", "9"), "unrecognized arguments: --speed 9"),
+        ((*RL, "-o", "OUT", "--best", "half"), "a number of frames, or a percentage such as 30%"),
         ((*RL, "-o", "OUT", "--dark", "absent.fits"), "absent.fits does not exist"),
         ((*RL, "-o", "OUT", "--flat", BURST), "must be of the same camera"),
         ((*RL,), "required: -o/--output"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from heliorestore.cli import main
+from heliorestore.fits.reader import read_burst
 from heliorestore.samples import sample_path
 
 BURST, TRUTH = sample_path("sunspot_burst.fits"), sample_path("sunspot_truth.fits")
@@ -32,11 +33,18 @@ def test_every_object_is_measured(capsys) -> None:
 def test_an_image_is_compared_with_a_reference_and_drawn(capsys, tmp_path) -> None:
     png = tmp_path / "chart.png"
     assert (
-        main(["quality", str(BURST), "--reference", str(TRUTH), "--frame", "3", "--plot", str(png), "--json"])
+        main([
+            "quality", str(BURST), "--reference", str(TRUTH), "--frame", "3", "--plot", str(png), "--json",
+            "--sharpness",
+        ])
         == 0
-    )
+    )  # fmt: skip
     out = capsys.readouterr().out
-    against = json.loads(out.strip().splitlines()[-1])["objects"][1]["reference"]
+    objects = json.loads(out.strip().splitlines()[-1])["objects"]
+    against = objects[1]["reference"]
+    values = objects[0]["sharpness"]
+    assert len(values) == read_burst(BURST).shape[1]
+    assert f"sharpest first: {np.argmax(values)}: {max(values):.4f}, " in out
     assert 0 < against["nmse"] < 0.3
     assert against["gain"] > 1  # a blurred image is too flat
     assert against["within_factor_2"] > 0.95

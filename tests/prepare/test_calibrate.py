@@ -97,7 +97,7 @@ def test_pixels_beyond_correction_are_bad_and_dust_is_not(saved):
         (2, 3), (12, 20), (15, 8), (17, 2), (0, 1)
     }  # fmt: skip
     assert np.nanstd(image) < 1e-4 * np.nanmean(image)
-    assert burst.messages == ("The calibration marks 5 pixels as bad (0.0096 of all).",)
+    assert burst.messages == ("The calibration marks 5 pixels as bad, 0.96 %.",)
     zero_is_bad = np.ones((ROWS, COLUMNS))
     zero_is_bad[4, 4] = 0
     gained = calibrated(light, gain=saved("gain", zero_is_bad)).image(0, 0)

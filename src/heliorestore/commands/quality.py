@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,15 @@ from typing import Any
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.fits.reader import read_burst
-from heliorestore.quality.charts import Drawing, check_suffix, draw_photometry, draw_power_spectra, save
+from heliorestore.prepare.sharpness import sharpness
+from heliorestore.quality.charts import (
+    Drawing,
+    check_suffix,
+    draw_photometry,
+    draw_power_spectra,
+    draw_sharpness,
+    save,
+)
 from heliorestore.quality.report import compare, intensities, measure
 from heliorestore.storage import check_output
 
@@ -49,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace CHART if it exists")
     parser.add_argument(
         "--json", action="store_true", help="end with one line of JSON: every figure and the power spectra"
+    )
+    parser.add_argument(
+        "--sharpness", action="store_true", help="also the sharpness of every frame, by which --best chooses"
     )
     instruments = (
         "the instrument: a name that `heliorestore instruments` lists, and/or pixel_arcsec=0.05,... "
@@ -88,6 +100,10 @@ def figures(parsed: argparse.Namespace) -> dict[str, Any]:
             # One reference for all objects appears once in the chart.
             if number == other:
                 measured.append(measure(wanted, names[1], reference.instruments[other]))
+        if parsed.sharpness:
+            values = sharpness(burst, number)
+            facts[-1]["sharpness"] = [None if math.isnan(value) else value for value in values.tolist()]
+            charts.append(partial(draw_sharpness, values=values, name=label))
         if found.spectrum is not None:
             facts[-1]["spectrum"] = {
                 "frequency": found.spectrum.frequency.tolist(),
@@ -113,6 +129,11 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
                 f"  limit      {found['resolution_arcsec']:.3g} arcsec, pixels of "
                 f"{found['pixel_arcsec'] or float('nan'):.3g} arcsec"
             )
+        if "sharpness" in found:
+            listed = enumerate(-math.inf if value is None else value for value in found["sharpness"])
+            frames = sorted(listed, key=lambda frame: -frame[1])
+            text = ", ".join(f"{number}: {max(value, 0.0):.4f}" for number, value in frames)
+            yield f"  sharpness  of the frames, sharpest first: {text}"
         for name, value in found.get("reference", {}).items():
             text = f"{value[0]:+.2f} / {value[1]:+.2f} px (y / x)" if name == "shift_px" else f"{value:.4g}"
             yield f"  {_WORDS[name]:<16} {text}"

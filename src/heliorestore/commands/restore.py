@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a method: files, its settings, data and machine."""
     from heliorestore.methods.base import load
     from heliorestore.preparation import Preparation
-    from heliorestore.settings import add_settings
+    from heliorestore.settings import add_settings, options
 
     parser.add_argument(
         "input", metavar="IN", nargs="+", type=Path, help="file, folder, or files of one burst"
@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     settings.add_argument(
         "--preset", metavar="NAME|FILE.toml", help="begin with these settings; the flags below override them"
     )
-    add_settings(settings, load(parser.get_default("command")).settings)
+    method = load(parser.get_default("command")).settings
+    add_settings(settings, method)
     common = parser.add_argument_group("data and machine")
     common.add_argument(
         "--instrument",
@@ -34,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_argument(
         "--frames", metavar="A:B,C", default=":", help="frames to use: numbers and slices, as 0:12,15,17"
     )
+    # A method with a choice of its own has the flag already.
+    if "best" not in {option.name for option in options(method)}:
+        common.add_argument(
+            "--best",
+            metavar="N|P%",
+            help="use only so many of the sharpest of these frames, or percent",
+        )
     common.add_argument("--objects", metavar="A:B,C", default=":", help="objects to restore, likewise")
     add_settings(common, Preparation)
     common.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
@@ -45,10 +53,15 @@ def run(parsed: argparse.Namespace) -> int:
     from heliorestore.methods.base import load, pick_device, stream
     from heliorestore.preparation import Preparation
     from heliorestore.prepare.opening import open_burst
+    from heliorestore.prepare.sharpness import how_many, select_best
     from heliorestore.presets import find_preset
-    from heliorestore.settings import from_arguments
+    from heliorestore.settings import from_arguments, options
 
     method = load(parsed.command).settings
+    best, chooses = parsed.best, "best" in {option.name for option in options(method)}
+    if best is not None:
+        how_many(best, 1)  # what is wrong is said before anything is read
+        parsed.best = None if best.endswith("%") else best
     preset = find_preset(parsed.preset, parsed.command) if parsed.preset else None
     settings = from_arguments(method, parsed, preset.settings(method) if preset else None)
     # Before the files are read: a wrong name costs no time.
@@ -59,6 +72,10 @@ def run(parsed: argparse.Namespace) -> int:
     named = (*settings.files().values(), *preparation.files().values())
     inputs = [*(source.path for source in burst.sources), *named]
     check_output(parsed.output, overwrite=parsed.overwrite, inputs=inputs)
+    if best is not None and not chooses:
+        burst = select_best(burst, best)
+    elif best is not None and parsed.best is None:
+        settings = settings.replace(best=how_many(best, burst.shape[1]))
     notes = (f"Begun with the preset {preset.name}.",) if preset else ()
     return drain(
         parsed, burst, settings, stream(burst, settings, device=parsed.device, seed=parsed.seed), notes

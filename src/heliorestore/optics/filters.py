@@ -64,13 +64,13 @@ def filtered(
     if borders == "reflect":
         # The spectrum of a mirrored image is its cosine transform: a quarter of the numbers.
         # An even filter is real, so it multiplies the cosine coefficients directly.
-        along_y = _cosines(_cosines(images).mT) * transfer[..., :rows, :columns].mT
+        along_y = cosines(cosines(images).mT) * transfer[..., :rows, :columns].mT
         return _from_cosines(_from_cosines(along_y).mT)
     whole: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(images) * transfer, s=grid)
     return whole
 
 
-def _cosines(images: torch.Tensor) -> torch.Tensor:
+def cosines(images: torch.Tensor) -> torch.Tensor:
     """Cosine transform along the last axis, sum_x image[x] cos(pi k (2x + 1) / 2n), by one real transform of
     n numbers.
 
@@ -84,7 +84,7 @@ def _cosines(images: torch.Tensor) -> torch.Tensor:
 
 
 def _from_cosines(cosines: torch.Tensor) -> torch.Tensor:
-    """The inverse of `_cosines`."""
+    """The inverse of `cosines`."""
     n = cosines.shape[-1]
     # The imaginary part at k is the negative coefficient at n - k: the pixels are real.
     imaginary = torch.nn.functional.pad(-cosines[..., n - n // 2 :].flip(-1), (1, 0))

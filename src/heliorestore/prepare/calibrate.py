@@ -200,7 +200,9 @@ def _counted(burst: Burst, bad: Mask) -> Iterator[str]:
     for label, wrong in zip(burst.labels, bad, strict=False):
         if wrong.any():
             of = f" of {label}" if len(bad) > 1 else ""
-            yield f"The calibration marks {wrong.sum()} pixels{of} as bad ({wrong.mean():.2g} of all)."
+            number = int(wrong.sum())
+            pixels = f"{number} pixel{'s' * (number != 1)}{of}"
+            yield f"The calibration marks {pixels} as bad, {100 * wrong.mean():.2g} %."
 
 
 def _unlike(burst: Burst, dark: _Master | None, flat: _Master | None) -> Iterator[str]:

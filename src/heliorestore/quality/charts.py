@@ -6,7 +6,7 @@ matplotlib is imported with the first chart, and pyplot, which keeps figures in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,20 @@ def draw_photometry(
             axes.set(xlim=ends, ylim=ends)
     suffix = f" [{unit}]" if unit else ""
     finish(axes, names[1] + suffix, names[0] + suffix, title="photometry", empty=empty)
+
+
+def draw_sharpness(axes: Axes, values: Array, name: str, used: Collection[int] | None = None) -> None:
+    """The sharpness of every frame; those that are not used are hollow."""
+    frames = np.arange(len(values))
+    (line,) = axes.plot(frames, values, linewidth=0.8, label=name)
+    taken = np.isin(frames, frames if used is None else list(used))
+    for part, filled in ((taken, "full"), (~taken, "none")):
+        axes.plot(
+            frames[part], values[part], "o", markersize=5, fillstyle=filled, color=line.get_color(), label="_"
+        )
+    highest = np.nanmax(values) if np.isfinite(values).any() else 0.0
+    axes.set(xlabel="frame", ylabel="sharpness", ylim=(0, 1.1 * highest or 1.0))
+    axes.set_title(f"sharpness of {name}", fontsize="medium")
 
 
 def draw_curve(axes: Axes, x: Array, y: Array, name: str, **style: Any) -> None:

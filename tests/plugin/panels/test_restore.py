@@ -347,6 +347,38 @@ def test_frames_and_objects_are_chosen_by_slices(panel, finish):
     assert "write numbers and Python slices, such as 0:6" in panel.run_panel.problem.text()
 
 
+def test_frames_are_chosen_by_their_sharpness(panel, viewer, burst, qtbot):
+    from heliorestore.prepare.sharpness import sharpness
+
+    choice = panel.input.frame_choice
+    assert choice.values is None  # nothing is read before it is opened
+    panel.objects.setText("1")
+    choice.set_open(True)
+    qtbot.waitUntil(lambda: choice.values is not None, timeout=20_000)
+    values = sharpness(burst, 1)
+    np.testing.assert_array_equal(choice.values, values)
+    assert choice.said.text() == "4 of 4 frames are used."
+    choice.best.setText("50%")
+    choice.best.editingFinished.emit()
+    two = sorted(np.argsort(-values)[:2].tolist())
+    assert list(panel.burst().frame_numbers) == two
+    choice.chart.clicked.emit(two[0])
+    assert panel.frames.text() == f"{two[1]}:{two[1] + 1}"
+    assert choice.best.text() == ""
+    choice.chart.clicked.emit(two[1])  # the last one stays
+    assert choice.said.text() == "1 of 4 frames are used."
+    choice.best.setText("half")
+    choice.best.editingFinished.emit()
+    assert "a percentage such as 30%" in choice.said.text()
+    known = choice.values
+    viewer.add_image(np.ones((24, 30)), name="other")
+    assert choice.values is known  # a layer that comes changes nothing
+    viewer.layers.remove("other")
+    panel.layer_list.choose([])
+    assert choice.values is None
+    assert "No image layer is chosen" in choice.said.text()
+
+
 def test_the_list_of_inputs_follows_the_viewer(panel, viewer):
     def shown():
         return [

@@ -22,6 +22,7 @@ class Calibration(Section):
     """Files for the camera's frames; they are read in a thread, and `prepared` gives the result."""
 
     changed = Signal()  # another preparation is wanted
+    read = Signal()  # its files are
 
     def __init__(self) -> None:
         # The axes are a matter of opening a file.
@@ -86,6 +87,7 @@ class Calibration(Section):
         done = outcome.end is End.FINISHED
         self._found = outcome.value if done else str(outcome.error)
         say(self.said, "\n".join((_RAW, *outcome.value.messages)) if done else f"⚠ {outcome.error}")
+        self.read.emit()
         if (then := self._then) is not None:
             self._then = None
             then()

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QLineEdit
 from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.calibration import Calibration
+from heliorestore.plugin.panels.frame_choice import FrameChoice
 from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.layers import burst_of, common_burst, hint, objects_of
@@ -33,16 +34,21 @@ class InputLayers(QObject):
                 f"The {what} to use, numbered from 0: slices such as 0:6 or ::2, or a list as 0:12,15,17. "
                 f"Empty: all {what}."
             )
+        self.frame_choice = FrameChoice(self.frames, self._all_frames)
         self.section = Section(
             "Input",
             panel.files.open_row,
             self.layer_list,
             self.hint,
             row("frames", self.frames, "objects", self.objects),
+            self.frame_choice,
         )
         self.calibration = Calibration()
         self.instrument_section = Section("Instrument", self.instrument)
         self.calibration.changed.connect(self.look)
+        self._measured: list[Any] = []  # the layers whose frames are known
+        for changed in (self.calibration.changed, self.calibration.read, self.objects.editingFinished):
+            changed.connect(self.frame_choice.forget)
         self.layer_list.changed.connect(self.look)
         self.instrument.changed.connect(self.look)
 
@@ -57,6 +63,10 @@ class InputLayers(QObject):
         """The part of it to restore, with the chosen instrument."""
         part = self.whole_burst().select(self.objects.text(), self.frames.text())
         return self.instrument.apply(part)
+
+    def _all_frames(self) -> Burst:
+        """The chosen objects with every frame, and what is known of the instrument."""
+        return self.whole_burst().select(self.objects.text()).with_instrument(self.instrument.text())
 
     def whole_file(self) -> Burst:
         """All objects and frames of the files that the input came from."""
@@ -85,4 +95,7 @@ class InputLayers(QObject):
                 text = f"{text}\n{error}".strip()
         self.calibration.look(common_burst(chosen))
         self.instrument.set_burst(burst)
+        if chosen != self._measured:  # not with every layer that comes or goes
+            self._measured = chosen
+            self.frame_choice.forget()
         say(self.hint, text and f"⚠ {text}")
