@@ -23,6 +23,7 @@ from heliorestore.selection import Frames
 
 Mask = npt.NDArray[np.bool_]
 
+_NAN = np.float32(np.nan)
 _ALIKE = 0.1  # relative difference of exposure times that is not worth a word
 _EXPOSURES = ("XPOSURE", "EXPTIME")
 _FAINTEST = 0.1  # of the flat's median: a pixel with less light cannot be corrected
@@ -38,8 +39,7 @@ _AROUND = [(dy, dx) for dy in (-2, 0, 2) for dx in (-2, 0, 2) if dy or dx]
 class Calibrated:
     """Frames (object, frame, y, x) that are calibrated when they are sliced: (frame - dark) * gain.
 
-    dark and gain (object, y, x) have one entry for each object, or one for all; gain is NaN where the pixel
-    is bad.
+    dark and gain (object, y, x) have one entry for each object, or one for all; NaN marks bad pixels.
     """
 
     frames: Frames
@@ -81,25 +81,19 @@ def calibrated(burst: Burst, preparation: Preparation) -> Burst:
         )
     )
     given = [each for each in (dark, flat, gain, marked) if each is not None]
-    cameras = max(len(each.images) for each in given)
-    plane = (cameras, *burst.shape[2:])
-    offset = np.zeros(plane, np.float32) if dark is None else np.broadcast_to(dark.images, plane)
-    bad: Mask = np.zeros(plane, bool) if marked is None else np.broadcast_to(marked.images != 0, plane)
-    bad = bad | ~np.isfinite(offset)
+    darks = np.zeros((1, *burst.shape[2:]), np.float32)
     if dark is not None:
-        bad |= np.array([_hot(image) for image in dark.images])
-    factor = np.ones(plane, np.float32)
-    if gain is not None:
-        bad |= ~(gain.images > 0)  # also NaN
-        factor = np.broadcast_to(gain.images, plane)
-    if flat is not None:
-        light = flat.images - offset
-        bad |= np.array([_unusable(image) for image in light])
-        factor = np.array([_inverse(image, wrong) for image, wrong in zip(light, bad, strict=True)])
-    if (name := next((burst.labels[k] for k, wrong in enumerate(bad) if wrong.all()), None)) is not None:
+        darks = np.array([_without_hot(image) for image in dark.images])
+    cameras = range(max(len(each.images) for each in given))
+    gains = np.array([
+        _gain(_of(darks, k), *(_of(each.images, k) if each else None for each in (flat, gain, marked)))
+        for k in cameras
+    ])  # fmt: skip
+    bad = np.isnan(darks + gains)
+    if (name := next((burst.labels[k] for k in cameras if bad[k].all()), None)) is not None:
         raise BurstError(f"The calibration leaves no good pixel of {name}: look at {given[-1].name}.")
-    frames = Calibrated(burst.frames, offset, np.where(bad, np.float32(np.nan), factor))
     said = (*(each.note for each in given if each.note), *_unlike(burst, dark, flat), *_counted(burst, bad))
+    frames = Calibrated(burst.frames, darks, gains)
     return dataclasses.replace(burst, frames=frames, messages=burst.messages + said)
 
 
@@ -137,53 +131,71 @@ class _Master:
                 f"The {what} {path} has {found.shape[0]} objects and the burst {frames.shape[0]}: there must "
                 "be one for each of them, or one for all."
             )
-        return cls(name, _means(found), found, note)
+        images = np.array([_mean(found, object_) for object_ in range(found.shape[0])])
+        return cls(name, images, found, note)
 
 
-def _means(burst: Burst) -> FloatArray:
-    """The mean of each object's frames (object, y, x), NaN where none is good."""
-    total, count = np.zeros((2, burst.shape[0], *burst.shape[2:]))
-    for object_, _, image in burst.images():
+def _of(images: FloatArray, object_: int) -> FloatArray:
+    """The image (y, x) for an object, of one for each or of one for all."""
+    image: FloatArray = images[min(object_, len(images) - 1)]
+    return image
+
+
+def _mean(burst: Burst, object_: int) -> FloatArray:
+    """The mean of an object's frames (y, x), NaN where none is good."""
+    total, count = np.zeros((2, *burst.shape[2:]))
+    for frame in range(burst.shape[1]):
+        image = burst.image(object_, frame)
         good = np.isfinite(image)
-        total[object_] += np.where(good, image, 0.0)
-        count[object_] += good
-    means = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-    return means.astype(np.float32)
+        total += np.where(good, image, 0.0)
+        count += good
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0).astype(np.float32)
 
 
-# -- pixels --------------------------------------------------------------------------------------------------
+# -- pixels: those that are bad become NaN -------------------------------------------------------------------
 
 
-def _hot(dark: FloatArray) -> Mask:
-    """Pixels whose dark signal is far above that of their neighbours."""
+def _without_hot(dark: FloatArray) -> FloatArray:
+    """A dark (y, x) without the pixels that are far above their neighbours."""
     excess = dark - _neighbours(dark)
-    known = excess[np.isfinite(excess)]
-    spread = float(np.median(np.abs(known))) / GAUSSIAN_MAD if known.size else 0.0
-    least = _LEAST * abs(float(np.nanmedian(dark))) if known.size else 0.0
-    return np.asarray(excess > _HOT * max(spread, least))
+    known = np.abs(excess[np.isfinite(excess)])
+    spread = float(np.median(known)) / GAUSSIAN_MAD if known.size else 0.0
+    least = _LEAST * abs(_median(dark))
+    return np.where(excess > _HOT * max(spread, least), _NAN, dark)
 
 
-def _unusable(light: FloatArray) -> Mask:
-    """Pixels of a flat without the dark that are dead, dark, or unlike their neighbours."""
+def _gain(
+    dark: FloatArray, flat: FloatArray | None, gain: FloatArray | None, marks: FloatArray | None
+) -> FloatArray:
+    """The factor (y, x) by which a camera's frames without the dark are multiplied."""
+    good = np.ones_like(dark) if marks is None else np.where(marks == 0, np.float32(1), _NAN)
+    if flat is not None:
+        return _inverse((flat - dark) * good)
+    return good if gain is None else good * np.where(gain > 0, gain, _NAN)
+
+
+def _inverse(light: FloatArray) -> FloatArray:
+    """The gain of a flat (y, x) without the dark: its mean over the good pixels divided by it.
+
+    Pixels are good that are neither dead nor dark nor unlike their neighbours.
+    """
     around = _neighbours(light)
-    usual = np.nanmedian(light) if np.isfinite(light).any() else 1.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        alike = (light > around / _UNLIKE) & (light < around * _UNLIKE)
-    return ~(np.isfinite(light) & (light > 0) & (light > _FAINTEST * usual) & alike)
-
-
-def _inverse(light: FloatArray, bad: Mask) -> FloatArray:
-    """The gain of a flat without the dark: its mean over the good pixels divided by it."""
-    good = ~bad
+    good = (light > around / _UNLIKE) & (light < around * _UNLIKE)  # False where it is NaN
+    good &= (light > 0) & (light > _FAINTEST * _median(light))
     mean = np.mean(light, where=good, dtype=np.float64) if good.any() else 1.0
-    return np.divide(np.float32(mean), light, out=np.ones_like(light), where=good)
+    return np.divide(np.float32(mean), light, out=np.full_like(light, _NAN), where=good)
+
+
+def _median(image: FloatArray) -> float:
+    """The median of the pixels that are known, 0 if none is."""
+    return float(np.nanmedian(image)) if np.isfinite(image).any() else 0.0
 
 
 def _neighbours(image: FloatArray) -> FloatArray:
     """The median of eight pixels around each, two pixels away; of the whole image where one is unknown."""
     rows, columns = image.shape
-    usual = float(np.nanmedian(image)) if np.isfinite(image).any() else 0.0
-    padded = np.pad(np.where(np.isfinite(image), image, np.float32(usual)), 2, mode="symmetric")
+    filled = np.where(np.isfinite(image), image, np.float32(_median(image)))
+    padded = np.pad(filled, 2, mode="symmetric")
     found = np.empty_like(image)
     for first in range(0, rows, _ROWS):
         last = min(first + _ROWS, rows)

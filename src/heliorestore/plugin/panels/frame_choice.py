@@ -106,11 +106,11 @@ class FrameChoice(Section):
             return tuple(range(total))
 
     def _choose_best(self) -> None:
-        from heliorestore.prepare.sharpness import how_many, sharpest
-
         text = self.best.text().strip()
         if self.values is None or not text:
             return
+        from heliorestore.prepare.sharpness import how_many, sharpest  # loads torch: not before it is
+
         try:
             chosen = sharpest(self.values, how_many(text, len(self.values)))
         except HeliorestoreError as error:
