@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,8 @@ class Plan:
             )
             raise BurstError(
                 f"The images differ in shape: {_where(first)} has {first.shape[2:]} and {_where(other)} "
-                f"{other.shape[2:]} pixels (y, x); a burst has one shape, so read them separately."
+                f"{other.shape[2:]} pixels (y, x); a burst has one shape, so read them separately, or "
+                "bring two cameras onto the same pixels with --register."
             )
         if len({piece.shape[0] for group in self.groups for piece in group}) > 1 and any(
             len(group) > 1 for group in self.groups
@@ -143,6 +145,12 @@ class Plan:
         return objects, [
             list(itertools.accumulate(piece.shape[1] for piece in group)) for group in self.groups
         ]
+
+    def ordered(self, files: Sequence[Path]) -> Plan:
+        """The same with its objects in the order in which their first files stand in a list."""
+        first = [min(files.index(piece.image.path) for piece in group) for group in self.groups]
+        order = sorted(range(len(first)), key=first.__getitem__)
+        return Plan(self.layout, tuple(self.groups[n] for n in order), tuple(self.labels[n] for n in order))
 
     def group_of(self, object_: int) -> tuple[int, int]:
         """The number of the object's group, and of the object within it."""

@@ -90,9 +90,25 @@ def are_frames(paths: Sequence[Path]) -> bool:
     return len(kinds) == 1 and all(alien and shape[:2] == (1, 1) for alien, shape, _ in kinds)
 
 
-def _read(files: list[Path], plans: list[Plan], opened: Opened, axes: str) -> Burst:
-    """The burst of files that were looked into."""
+def read_cameras(path: Paths, axes: str = "") -> list[Burst]:
+    """Read files as a burst for each shape of their images; bursts, and the objects of each, are in the order
+    in which their files are given.
+    """
+    files = _files(path)
+    with Opened(Gunzip()) as opened:
+        plans = [_plan_of(opened.file(each), each, axes)[0] for each in files]
+        shapes = [plan.shape[2:] for plan in plans]
+        alike = [[n for n, other in enumerate(shapes) if other == shape] for shape in dict.fromkeys(shapes)]
+        return [_read([files[n] for n in ns], [plans[n] for n in ns], opened, axes, in_order=True) for ns in alike]
+
+
+def _read(
+    files: list[Path], plans: list[Plan], opened: Opened, axes: str, *, in_order: bool = False
+) -> Burst:
+    """The burst of files that were looked into; `in_order` puts objects into the order of the files."""
     plan = plan_files(plans)
+    if in_order:
+        plan = plan.ordered(files)
     objects, frames, rows, columns = plan.shape
     if objects > _MOST_OBJECTS or objects * frames > _MOST_IMAGES:
         raise BurstError(
@@ -379,4 +395,4 @@ def _describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-__all__: Sequence[str] = ["SUFFIXES", "are_frames", "describe", "read", "read_burst"]
+__all__: Sequence[str] = ["SUFFIXES", "are_frames", "describe", "read", "read_burst", "read_cameras"]

@@ -169,6 +169,50 @@ def zoomed(header: Header, zoom: float) -> Header:
     return fine
 
 
+def mapped(header: Header, matrix: npt.NDArray[np.float64], shape: tuple[int, int]) -> Header:
+    """Return the planar header for other pixels of `shape` (y, x), from which `matrix` (3, 3) leads to these,
+    (x, y, 1) of pixels counted from 0, in all its coordinate systems.
+
+    A projective matrix is replaced by its tangent in the middle. The change of scale goes into CDELT, or all
+    of it into the CD matrix; rotation and mirror go into PC.
+    """
+    made = header.copy()
+    middle = np.array([shape[1] - 1, shape[0] - 1, 2]) / 2
+    x, y, w = matrix @ middle
+    slope = (matrix[:2, :2] - np.outer([x / w, y / w], matrix[2, :2])) / w
+    scale = float(np.sqrt(abs(np.linalg.det(slope))))
+    for letter in _systems(header):
+        pixel = np.array([_number(header, f"CRPIX{axis}{letter}", 0.0) for axis in (1, 2)]) - 1
+        pixel = middle[:2] + np.linalg.solve(slope, pixel - [x / w, y / w])
+        kind, linear = _linear(header, letter)
+        turned = linear @ slope / (scale if kind == "PC" else 1.0)
+        if f"CROTA2{letter}" in made:
+            del made[f"CROTA2{letter}"]
+        for axis in (1, 2):
+            made[f"CRPIX{axis}{letter}"] = float(pixel[axis - 1]) + 1
+            if kind == "PC":
+                made[f"CDELT{axis}{letter}"] = scale * _number(header, f"CDELT{axis}{letter}", 1.0)
+            for other in (1, 2):
+                made[f"{kind}{axis}_{other}{letter}"] = float(turned[axis - 1, other - 1])
+    return made
+
+
+def _linear(header: Header, letter: str) -> tuple[str, npt.NDArray[np.float64]]:
+    """The CD matrix of a coordinate system, else its PC matrix, for which CROTA2 may stand."""
+    for kind in ("CD", "PC"):
+        if any(f"{kind}{i}_{j}{letter}" in header for i in (1, 2) for j in (1, 2)):
+            # Missing elements of PC are those of the unit matrix, of CD they are 0.
+            values = [
+                [_number(header, f"{kind}{i}_{j}{letter}", float(kind == "PC" and i == j)) for j in (1, 2)]
+                for i in (1, 2)
+            ]
+            return kind, np.array(values)
+    angle = np.radians(_number(header, f"CROTA2{letter}", 0.0))
+    ratio = _number(header, f"CDELT2{letter}", 1.0) / (_number(header, f"CDELT1{letter}", 1.0) or 1.0)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return "PC", np.array([[cosine, -sine * ratio], [sine / ratio, cosine]])
+
+
 def _systems(header: Header) -> list[str]:
     """The letters of the coordinate systems that a header describes, empty for the primary one."""
     found = {

@@ -8,16 +8,29 @@ from pathlib import Path
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.fits.provenance import find_source
-from heliorestore.fits.reader import Paths, read, read_burst
+from heliorestore.fits.reader import Paths, read, read_burst, read_cameras
 from heliorestore.preparation import Preparation
 from heliorestore.prepare.calibrate import calibrated
+from heliorestore.prepare.camera_map import read_map
+from heliorestore.prepare.mapped import onto_wide
 from heliorestore.settings import SavedSettings
 from heliorestore.snapshot import Run, Snapshot
 
 
 def open_burst(paths: Paths, preparation: Preparation) -> Burst:
-    """Read files as a burst whose frames are prepared as it says; of frames only headers are read now."""
-    return prepared(read_burst(paths, preparation.axes), preparation)
+    """Read files as a burst whose frames are prepared as it says; of frames only headers are read now.
+
+    With a map between two cameras, images of two shapes become one burst.
+    """
+    if not preparation.register:
+        return prepared(read_burst(paths, preparation.axes), preparation)
+    bursts = read_cameras(paths, preparation.axes)
+    if len(bursts) == 1:
+        return prepared(bursts[0], preparation)
+    # Each camera is calibrated in its own pixels.
+    cameras = [prepared(burst, preparation.replace(register="")) for burst in bursts]
+    found = read_map(preparation.files()["register"])
+    return dataclasses.replace(onto_wide(cameras, found), preparation=preparation)
 
 
 def prepared(burst: Burst, preparation: Preparation) -> Burst:
@@ -30,6 +43,8 @@ def prepared(burst: Burst, preparation: Preparation) -> Burst:
         names = ", ".join(path.name for path in done.values())
         raise SettingsError(f"The frames have been prepared before, with {names}: give all files at once.")
     burst = calibrated(burst, preparation)
+    if preparation.register:
+        burst = onto_wide([burst], read_map(preparation.files()["register"]))
     return dataclasses.replace(burst, preparation=preparation.replace(axes=burst.preparation.axes))
 
 
