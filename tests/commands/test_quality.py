@@ -4,9 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
+from build_files import ana_bytes
+from cameras import distance, granules, known_map, pixels, seen_by
 from heliorestore.cli import main
 from heliorestore.fits.reader import read_burst
+from heliorestore.prepare.camera_map import CameraMap
+from heliorestore.prepare.coarse_map import ORIENTATIONS
 from heliorestore.samples import sample_path
 
 BURST, TRUTH = sample_path("sunspot_burst.fits"), sample_path("sunspot_truth.fits")
@@ -65,9 +70,39 @@ def test_a_perfect_image_equals_its_reference(capsys) -> None:
     assert against["nmse"] < 1e-12
 
 
+def test_the_result_of_another_code_is_registered_and_measured_beside_ours(tmp_path, capsys) -> None:
+    """An ANA file, mirrored, on other pixels, with another level: what differs is the interpolation alone."""
+    ours, theirs = tmp_path / "ours.fits", tmp_path / "theirs.f0"
+    known = known_map(ORIENTATIONS[2], (200, 180), (210, 190), scale=1.05)
+    fits.PrimaryHDU(granules(pixels((200, 180))).astype("f4")).writeto(ours)
+    theirs.write_bytes(ana_bytes((1.2 * seen_by((210, 190), known)).astype("<f4")))
+    chart = tmp_path / "both.png"
+    arguments = ["--reference", str(theirs), "--register", "--plot", str(chart), "--json"]
+    assert main(["quality", str(ours), *arguments]) == 0
+    out = capsys.readouterr().out
+    assert "mirrored in y, rotated by 3.30 degrees, scale 1.05" in out
+    found = json.loads(out.splitlines()[-1])["objects"][0]
+    assert distance(CameraMap(matrix=found["registered"]["matrix"], wide_shape=(200, 180)), known) < 0.05
+    assert found["reference"]["shift_px"] == pytest.approx([0, 0], abs=0.05)
+    assert found["reference"]["intensity_ratio"] == pytest.approx(1 / 1.2, rel=1e-3)
+    assert found["reference"]["intensity_scatter"] < 5e-3
+    assert found["reference"]["nmse"] < 1e-3
+    assert chart.exists()
+
+
+def test_a_real_burst_and_its_published_restoration_are_displaced_by_a_pixel(shared_data, capsys) -> None:
+    files = [str(shared_data / "bursts" / f"halpha_{name}_part.fits") for name in ("burst", "reference")]
+    arguments = ["--reference", files[1], "--register=shift", "--frame", "7", "--json"]
+    assert main(["quality", files[0], *arguments]) == 0
+    matrix = json.loads(capsys.readouterr().out.splitlines()[-1])["objects"][0]["registered"]["matrix"]
+    # the air displaces every frame by some tenths of a pixel as well
+    np.testing.assert_allclose([matrix[1][2], matrix[0][2]], [1, 1], atol=0.4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ([str(BURST), "--register"], "name it with --reference"),
         ([str(BURST), "--frame", "99"], "has 12, numbered from 0"),
         ([str(BURST), "--reference", str(sample_path("hmi_continuum.fits"))], "a whole multiple"),
         (["no_such.fits"], "no_such.fits"),

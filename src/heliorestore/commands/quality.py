@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from heliorestore.burst import Burst
+from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError
 from heliorestore.fits.reader import read_burst
+from heliorestore.instrument import Instrument
 from heliorestore.prepare.sharpness import sharpness
 from heliorestore.quality.charts import (
     Drawing,
@@ -47,6 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare with this image after one global sub-pixel shift",
     )
     parser.add_argument(
+        "--register",
+        metavar="KIND",
+        nargs="?",
+        const="affine",
+        choices=("shift", "affine", "projective"),
+        help="first bring REF onto the pixels of IMAGE: shift, affine (default) or projective",
+    )
+    parser.add_argument(
         "--frame", metavar="N", type=int, default=0, help="the frame of a burst, from 0 (default 0)"
     )
     parser.add_argument(
@@ -73,6 +83,8 @@ def figures(parsed: argparse.Namespace) -> dict[str, Any]:
     """Measure, draw, and return the output of `--json`."""
     if parsed.plot is not None:
         check_suffix(parsed.plot)
+    if parsed.register and parsed.reference is None:
+        raise SettingsError("--register brings a reference onto IMAGE: name it with --reference.")
     burst = _opened(parsed.image, parsed)
     reference = _opened(parsed.reference, parsed) if parsed.reference else None
     if reference is not None and reference.shape[0] not in (1, burst.shape[0]):
@@ -92,14 +104,19 @@ def figures(parsed: argparse.Namespace) -> dict[str, Any]:
             other = min(number, reference.shape[0] - 1)
             # A reference of a single frame serves every frame.
             wanted = reference.image(other, parsed.frame if reference.shape[1] > parsed.frame else 0)
+            theirs = reference.instruments[other]
+            if parsed.register:
+                wanted, theirs, facts[-1]["registered"] = _brought(
+                    parsed.register, image, wanted, found.instrument, theirs
+                )
             facts[-1]["reference"] = compare(image, wanted)
             names = (label, f"reference {reference.labels[other]}")
             charts.append(
                 partial(draw_photometry, intensities=intensities(image, wanted), names=names, unit=burst.unit)
             )
             # One reference for all objects appears once in the chart.
-            if number == other:
-                measured.append(measure(wanted, names[1], reference.instruments[other]))
+            if number == other or parsed.register:
+                measured.append(measure(wanted, names[1], theirs))
         if parsed.sharpness:
             values = sharpness(burst, number)
             facts[-1]["sharpness"] = [None if math.isnan(value) else value for value in values.tolist()]
@@ -119,6 +136,24 @@ def figures(parsed: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _brought(
+    kind: Any, image: FloatArray, theirs: FloatArray, ours: Instrument, other: Instrument
+) -> tuple[FloatArray, Instrument, dict[str, Any]]:
+    """Another code's image on our pixels, its instrument with our scale, and the figures of the map."""
+    from heliorestore.prepare.register import brought_onto
+
+    pixels = ours.pixel_arcsec, other.pixel_arcsec
+    scale = pixels[0] / pixels[1] if pixels[0] and pixels[1] else None
+    found, moved = brought_onto(image, theirs, kind=kind, scale=scale)
+    facts = {
+        "matrix": found.matrix.tolist(),
+        "residual_px": found.residual_px,
+        "points": found.points,
+        "in_words": found.in_words((image.shape[0], image.shape[1])),
+    }
+    return moved, dataclasses.replace(other, pixel_arcsec=pixels[0]), facts
+
+
 def lines(facts: dict[str, Any]) -> Iterator[str]:
     """The figures in words, one per line."""
     for found in facts["objects"]:
@@ -129,6 +164,9 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
                 f"  limit      {found['resolution_arcsec']:.3g} arcsec, pixels of "
                 f"{found['pixel_arcsec'] or float('nan'):.3g} arcsec"
             )
+        if "registered" in found:
+            yield f"  registered       {found['registered']['in_words']}"
+            yield f"  residual         {found['registered']['residual_px']:.3g} px (held out)"
         if "sharpness" in found:
             listed = enumerate(-math.inf if value is None else value for value in found["sharpness"])
             frames = sorted(listed, key=lambda frame: -frame[1])

@@ -104,7 +104,7 @@ class CameraMap:
         scale = np.sqrt(abs(np.linalg.det(slope)))
         return (
             f"displaced by {y:+.2f} / {x:+.2f} px (y / x) in the middle, "
-            f"{name}rotated by {angle:.2f} degrees, scale {scale:.4f}"
+            f"{name}rotated by {round(angle, 2) + 0.0:.2f} degrees, scale {scale:.4f}"
         )
 
 

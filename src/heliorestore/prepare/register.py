@@ -10,18 +10,25 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from heliorestore.burst import FloatArray
 from heliorestore.errors import BurstError
 from heliorestore.optics.noise import GAUSSIAN_MAD
 from heliorestore.prepare.camera_map import CameraMap, Floats, projected
 from heliorestore.prepare.coarse_map import coarse_maps
 from heliorestore.prepare.interpolation import values_at
+from heliorestore.prepare.mapped import warped
 from heliorestore.prepare.pinholes import find_spots, pair_spots
 
-Kind = Literal["affine", "projective"]
+Kind = Literal["shift", "affine", "projective"]
 Image = npt.NDArray[np.floating]
 
-_FEWEST: dict[str, int] = {"affine": 8, "projective": 12}  # places: twice what the numbers need, and more
+_FEWEST: dict[str, int] = {
+    "shift": 4,
+    "affine": 8,
+    "projective": 12,
+}  # places: twice what the numbers need, and more
 _WORST_PX = 0.5  # residual beyond which a map is not believed
+_WORST_OF_CODES_PX = 1.5  # between images that were restored, or averaged, in different ways
 _WINDOW = 64  # pixels along a side of the compared windows
 _ROUNDS = 6
 _LIKE = 0.3  # correlation of a window that counts
@@ -37,35 +44,48 @@ def find_map(
     kind: Kind = "affine",
     near: CameraMap | None = None,
     scale: float | None = None,
+    worst_px: float = _WORST_PX,
 ) -> CameraMap:
     """The map from the pixels of `wide` (y, x) to those of `narrow`; a BurstError if it is not certain.
 
     `near` is a rough map to begin with, `scale` the number of pixels of `narrow` in one of `wide`, if known.
+    A `shift` is for images of one camera. `worst_px` is the largest residual that is believed.
     """
     spots = find_spots(wide), find_spots(narrow)
     if spots[0] is not None and spots[1] is not None:
         pairs = pair_spots(spots[0], spots[1], near)
         if pairs is not None:
-            return _believed(*pairs, kind, "pinholes", wide.shape, narrow.shape)
-    return _from_scene(wide, narrow, kind, near, scale)
+            return _believed(pairs, kind, "pinholes", (wide, narrow), worst_px)
+    return _from_scene((wide, narrow), kind, near, scale, worst_px)
+
+
+def brought_onto(
+    ours: Image, theirs: Image, *, kind: Kind = "affine", scale: float | None = None
+) -> tuple[CameraMap, FloatArray]:
+    """Another code's image on the pixels of ours, and the map; NaN beyond it. More residual is allowed than
+    between cameras, as two restorations differ by what the air displaced.
+    """
+    found = find_map(ours, theirs, kind=kind, scale=scale, worst_px=_WORST_OF_CODES_PX)
+    rows, columns = (range(n) for n in ours.shape)
+    return found, warped(theirs, (), found, rows, columns)
 
 
 # -- the Sun -------------------------------------------------------------------------------------------------
 
 
 def _from_scene(
-    wide: Image, narrow: Image, kind: Kind, near: CameraMap | None, scale: float | None
+    observed: tuple[Image, Image], kind: Kind, near: CameraMap | None, scale: float | None, worst_px: float
 ) -> CameraMap:
-    many = -(-max(*wide.shape, *narrow.shape) // _MOST)
-    images = [_binned(image, many) for image in (wide, narrow)]
+    many = -(-max(*observed[0].shape, *observed[1].shape) // _MOST)
+    images = [_binned(image, many) for image in observed]
     starts = [_in_bins(near.matrix, many)] if near is not None else coarse_maps(images[0], images[1], scale)
     reason = BurstError("The images do not resemble each other in any orientation: no map was found.")
     for start in starts:
         try:
             places, there = _followed(images[0], images[1], start, kind)
             # Centre of bin b: many b + (many - 1) / 2.
-            places, there = (many * each + (many - 1) / 2 for each in (places, there))
-            return _believed(places, there, kind, "images", wide.shape, narrow.shape)
+            pairs = many * places + (many - 1) / 2, many * there + (many - 1) / 2
+            return _believed(pairs, kind, "images", observed, worst_px)
         except BurstError as error:
             reason = error
     raise reason
@@ -168,6 +188,10 @@ def _in_bins(matrix: Floats, many: int) -> Floats:
 
 def fit(places: Floats, there: Floats, kind: Kind) -> Floats:
     """The matrix (3, 3) that takes places (place, [x, y]) there by least squares."""
+    if kind == "shift":
+        matrix = np.eye(3)
+        matrix[:2, 2] = (there - places).mean(0)
+        return matrix
     if kind == "affine":
         design = np.concatenate([places, np.ones((len(places), 1))], 1)
         matrix = np.eye(3)
@@ -223,9 +247,10 @@ def _robust(places: Floats, there: Floats, kind: Kind) -> tuple[Floats, npt.NDAr
 
 
 def _believed(
-    places: Floats, there: Floats, kind: Kind, method: str, wide: tuple[int, ...], narrow: tuple[int, ...]
+    pairs: tuple[Floats, Floats], kind: Kind, method: str, images: tuple[Image, Image], worst_px: float
 ) -> CameraMap:
     """The map, if places that were not used for it are where it says."""
+    places, there = pairs
     total = len(places)
     matrix, used = _robust(places, there, kind)
     places, there = places[used], there[used]
@@ -235,7 +260,7 @@ def _believed(
         other = fit(places[half], there[half], kind)
         missed.append(projected(other, places[~half]) - there[~half])
     residual = float(np.sqrt(np.square(np.concatenate(missed)).sum(1).mean()))
-    if residual > _WORST_PX or len(places) < total / 2:
+    if residual > worst_px or len(places) < total / 2:
         raise BurstError(
             f"No map fits: {len(places)} of {total} places agree, and places that were not used for the fit "
             f"are off by {residual:.2f} px; take images of one moment with more structure, or pinholes."
@@ -246,6 +271,6 @@ def _believed(
         residual_px=residual,
         points=len(places),
         method=method,
-        wide_shape=(wide[0], wide[1]),
-        narrow_shape=(narrow[0], narrow[1]),
+        wide_shape=(images[0].shape[0], images[0].shape[1]),
+        narrow_shape=(images[1].shape[0], images[1].shape[1]),
     )

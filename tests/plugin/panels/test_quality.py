@@ -168,3 +168,24 @@ def test_every_control_explains_itself(quality):
         and c.parent() is not quality.table
     ]
     assert silent == []
+
+
+def test_the_image_of_another_code_is_brought_onto_ours_and_measured(quality, viewer, qtbot):
+    viewer.layers["brighter"].data = 1.5 * np.roll(SUN[0], (2, 3), (0, 1))[:, ::-1]
+    quality.first.choose(viewer.layers[0])
+    quality.second.choose(viewer.layers["brighter"])
+    quality.register()
+    qtbot.waitUntil(lambda: quality.table.rowCount() == 2, timeout=60_000)
+    layer = viewer.layers[-1]
+    assert layer.name == "registered brighter"
+    np.testing.assert_allclose(layer.scale, (0.059, 0.059))
+    good = np.isfinite(layer.data)
+    assert 0.8 < good.mean() < 1
+    ratio = layer.data[8:-8, 8:-8] / SUN[0][8:-8, 8:-8]
+    np.testing.assert_allclose(ratio[np.isfinite(ratio)], 1.5, rtol=0.05)
+    assert (quality.first.currentText(), quality.second.currentText()) == ("sun WB", layer.name)
+    assert cell(quality, 0, 4) == cell(quality, 1, 4) or cell(quality, 1, 4) == "?"
+    qtbot.waitUntil(lambda: "mirrored in x" in quality.said.text(), timeout=20_000)
+    quality.second.choose(viewer.layers[0])
+    quality.register()
+    assert "Two image layers are needed" in quality.said.text()

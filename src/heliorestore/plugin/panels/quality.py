@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError, SettingsError
 from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.task import End, Outcome, start_task
-from heliorestore.plugin.viewer.layers import known
+from heliorestore.plugin.viewer.layers import TAG, Placement, known
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
 from heliorestore.plugin.widgets.chart import ChartView
@@ -65,6 +67,7 @@ class QualityWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.measured: list[Measured] = []
+        self.registration = ""
         self._busy = self._stale = False
         self._watched: list[Any] = []
         meet(napari_viewer)
@@ -127,6 +130,53 @@ class QualityWidget(QWidget):
             say(self.said, f"⚠ {error}")
             return None
 
+    # -- another code's image
+
+    def register(self) -> None:
+        """Bring the second layer onto the pixels of the first, as a new layer, and measure both."""
+        ours, theirs = self.first.layer(), self.second.layer()
+        if ours is None or theirs is None or ours == theirs:
+            say(self.said, "⚠ Two image layers are needed: open the result of the other code beside ours.")
+            return
+        planes = [shown_plane(self.viewer, layer) for layer in (ours, theirs)]
+        pixels = [known(layer)["instrument"].pixel_arcsec for layer in (ours, theirs)]
+        scale = pixels[0] / pixels[1] if all(pixels) else None
+        self.register_button.setEnabled(False)
+        say(self.said, f"Registering {theirs.name} onto {ours.name}…")
+
+        def work() -> Any:
+            from heliorestore.prepare.register import brought_onto
+
+            return ours, theirs, *brought_onto(planes[0], planes[1], scale=scale)
+
+        start_task("Register images", work, self._registered, listed=False)
+
+    def _registered(self, outcome: Outcome) -> None:
+        self.register_button.setEnabled(True)
+        if outcome.end is not End.FINISHED:
+            say(self.said, f"⚠ {explain(outcome.error)}" if outcome.error is not None else "")
+            return
+        ours, theirs, found, image = outcome.value
+        facts = known(theirs)
+        pixel = known(ours)["instrument"].pixel_arcsec
+        burst = Burst.from_array(
+            image, dataclasses.replace(facts["instrument"], pixel_arcsec=pixel), unit=facts["unit"]
+        )
+        layer = self.viewer.add_image(
+            image,
+            name=f"registered {theirs.name}",
+            contrast_limits=tuple(theirs.contrast_limits),
+            colormap=theirs.colormap,
+            axis_labels=("y", "x"),
+            metadata={TAG: burst, "object": 0},
+            **Placement.of_layer(ours).of_grid(image.shape, image.shape),
+        )
+        self.first.choose(ours)
+        self.second.choose(layer)
+        self.viewer.layers.selection = {ours, layer}
+        self.registration = f"{found.in_words(image.shape)}; residual {found.residual_px:.2f} px"
+        self.update_soon()
+
     # -- measuring
 
     def _compute(self) -> None:
@@ -179,7 +229,7 @@ class QualityWidget(QWidget):
                 f"{word} {likeness[name]:.4g}" for word, name in _LIKENESS.items() if name in likeness
             )
             say(self.likeness, f"⚠ {problem}" if problem else text)
-            say(self.said, "")
+            say(self.said, self.registration)
         elif outcome.error is not None:
             say(self.said, f"⚠ {explain(outcome.error)}")
         if self._stale:
@@ -245,6 +295,12 @@ class QualityWidget(QWidget):
         self.second = LayerBox(
             self.viewer, "The layer on the horizontal axis, the reference of NMSE, SSIM and gain.", prefer=1
         )
+        self.register_button = button(
+            "Register",
+            "Bring the second layer, as of another code, onto the pixels of the first: mirror, rotation, "
+            "scale and offset are found, the result is a new layer, and both are measured.",
+            self.register,
+        )
         self.likeness = note(
             "The first layer against the second after one sub-pixel shift: error, "
             "similarity, gain (1 is right)."
@@ -257,7 +313,7 @@ class QualityWidget(QWidget):
         names = QFormLayout(pair)
         names.setContentsMargins(0, 0, 0, 0)
         names.addRow("of", self.first)
-        names.addRow("over", self.second)
+        names.addRow("over", row(self.second, self.register_button))
         rows = QVBoxLayout(inside)
         rows.setContentsMargins(6, 4, 6, 4)
         rows.addWidget(Section("Selected images", self.table, self.spectra))
