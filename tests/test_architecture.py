@@ -49,7 +49,8 @@ ALLOWED = {
     "quality": PHYSICS,  # the noise of an image is optics
     "simulate": PHYSICS,
     "nets": PHYSICS,
-    "prepare": PHYSICS | {"fits"},  # a dark frame, or a burst again, is in a file
+    # a dark frame, or a burst again, is in a file; a series is registered as images are compared
+    "prepare": PHYSICS | {"fits", "quality"},
     "methods": PHYSICS | {"quality", "nets", "prepare"},
     "diagnose": PHYSICS | {"quality", "nets", "prepare", "methods"},
     "fits": RECORDS | {"heliorestore"},

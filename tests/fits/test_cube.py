@@ -167,6 +167,28 @@ def test_what_is_no_cube_is_refused_in_a_sentence(
         gather(files)
 
 
+def test_a_steady_series_is_recorded_in_the_cube(tmp_path: Path) -> None:
+    files = []
+    for name, frames in (("a", "0:2"), ("b", "2:4"), ("c", "4:6")):
+        files.append(tmp_path / f"{name}.fits")
+        short = ["--frames", frames, "--iterations", "2", "--quiet"]
+        assert (
+            main(["richardson-lucy", str(sample_path("small_burst.fits")), "-o", str(files[-1]), *short]) == 0
+        )
+    out = tmp_path / "cube.fits"
+    assert main(["cube", *map(str, files), "-o", str(out), "--align", "--gain", "--objects", "0"]) == 0
+    with fits.open(out, checksum=True) as hdus:
+        table, header = hdus["SERIES"].data, hdus[0].header
+        assert table["FILE"].tolist() == ["a.fits", "b.fits", "c.fits"]
+        assert np.abs(table["SHIFT_X"]).max() > 0
+        levels = np.nanmedian(hdus[0].data, (-2, -1))
+    assert [header[f"PRSTEP{n}"] for n in (1, 2, 3)] == [
+        "RICHARDSON-LUCY-DECONVOLUTION", "DESTRETCHING-REGISTRATION", "CONCATENATION",
+    ]  # fmt: skip
+    assert '"align": true' in header["PRPARA2"]
+    assert np.ptp(levels) / levels.mean() < 0.01
+
+
 def test_wide_and_narrow_band_of_one_wavelength_stay_apart(tmp_path: Path) -> None:
     burst, out = sample_path("small_burst.fits"), tmp_path / "cube.fits"
     restored = tmp_path / "restored.fits"

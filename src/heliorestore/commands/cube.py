@@ -10,6 +10,9 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
+    from heliorestore.prepare.series import SeriesSettings
+    from heliorestore.settings import add_settings
+
     parser.add_argument(
         "restored", metavar="RESTORED", nargs="+", type=Path, help="restored files, or folders of them"
     )
@@ -23,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="what the headers lack, such as wavelength_nm=630.2,pixel_arcsec=0.059",
     )
+    add_settings(parser.add_argument_group("a steady series"), SeriesSettings)
     parser.add_argument(
         "--json", action="store_true", help="end with one line of JSON: output, shape, places"
     )
@@ -32,10 +36,14 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from heliorestore.fits.cube import gather
     from heliorestore.fits.cube_writer import write_cube
+    from heliorestore.prepare.series import SeriesSettings, steady
+    from heliorestore.settings import from_arguments
     from heliorestore.storage import check_output
 
+    settings = from_arguments(SeriesSettings, parsed)
     check_output(parsed.output, overwrite=parsed.overwrite, inputs=parsed.restored)
     cube = gather(parsed.restored, objects=parsed.objects, instrument=parsed.instrument)
+    cube = steady(cube, settings)
     written = write_cube(cube, parsed.output, overwrite=parsed.overwrite)
     for message in cube.messages:
         print("heliorestore:", message, file=sys.stderr)
@@ -48,6 +56,7 @@ def run(parsed: argparse.Namespace) -> int:
             "wavelengths_nm": [nm for _, nm in cube.positions],
             "stokes": cube.stokes,
             "missing": int((cube.places[..., 0] < 0).sum()),
+            "series": dict(cube.series),
         }
         print(json.dumps(facts))
     return 0

@@ -99,7 +99,8 @@ def read_cameras(path: Paths, axes: str = "") -> list[Burst]:
         plans = [_plan_of(opened.file(each), each, axes)[0] for each in files]
         shapes = [plan.shape[2:] for plan in plans]
         alike = [[n for n, other in enumerate(shapes) if other == shape] for shape in dict.fromkeys(shapes)]
-        return [_read([files[n] for n in ns], [plans[n] for n in ns], opened, axes, in_order=True) for ns in alike]
+        parts = [([files[n] for n in ns], [plans[n] for n in ns]) for ns in alike]
+        return [_read(*part, opened, axes, in_order=True) for part in parts]
 
 
 def _read(

@@ -86,23 +86,23 @@ def measure(read: Callable[[int], torch.Tensor], frames: int, reference: torch.T
 
     Displacements that all frames share belong to the object and are subtracted.
     """
+    displacements = torch.stack([local(read(frame), reference) for frame in range(frames)])
     shape = (int(reference.shape[-2]), int(reference.shape[-1]))
+    return Distortion(displacements - displacements.mean(0), shape)
+
+
+def local(seen: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Local displacements ([y, x], gy, gx) of one frame (object, y, x) from the reference, at the nodes."""
+    shape = reference.shape[-2:]
     size = min(_WINDOW, *shape)
     corners = [_corners(n, size) for n in shape]
     window = torch.hann_window(size, periodic=True)
     window = window[:, None] * window[None, :]
-    found = []
-    for frame in range(frames):
-        seen = read(frame)
-        rows = [
-            _displacements(
-                _windows(seen, top, corners[1], window), _windows(reference, top, corners[1], window)
-            )
-            for top in corners[0]
-        ]
-        found.append(_agreed(torch.stack(rows, dim=1)))
-    displacements = torch.stack(found)  # (frame, [y, x], gy, gx)
-    return Distortion(displacements - displacements.mean(0), shape)
+    rows = [
+        _displacements(_windows(seen, top, corners[1], window), _windows(reference, top, corners[1], window))
+        for top in corners[0]
+    ]
+    return _agreed(torch.stack(rows, dim=1))
 
 
 def _corners(n: int, size: int) -> list[int]:
