@@ -11,6 +11,8 @@ COMMANDS = {
     "rerun": "Repeat the run that made a restored file.",
     "instruments": "List the known instruments, keep or remove your own.",
     "cube": "Join restorations of a scan or a night in one cube: x, y, wavelength, Stokes, time.",
+    "movie": "Show the images of a cube or of restorations one after the other, as .mp4 or .gif.",
+    "figure": "Draw a restored image, or before and after, with axes in arcsec, as .pdf, .png or .svg.",
     "quality": "Measure an image: contrast, noise, power spectrum, and its similarity to a reference.",
     "train": "Train a network by a recipe.",
     "weights": "List, show, import, check or compare the weights of networks.",
