@@ -20,11 +20,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from heliorestore.fits.reader import describe, read
+    from heliorestore.fits.redux_cfg import is_config
 
+    if is_config(parsed.file[0]):
+        return _run_config(parsed)
     facts = describe(read(parsed.file[0] if len(parsed.file) == 1 else parsed.file))
     shown = facts | {"files": facts["files"] or [str(file) for file in parsed.file]}
     for name, value in _in_words(shown):
         print(f"{name:<12} {value}")
+    if parsed.json:
+        print(json.dumps(facts))
+    return 0
+
+
+def _run_config(parsed: argparse.Namespace) -> int:
+    """What a configuration of redux says, and what of it is not used."""
+    from heliorestore.fits.redux_cfg import read_config
+    from heliorestore.methods.momfbd import MomfbdSettings
+
+    config = read_config(parsed.file[0])
+    facts: dict[str, Any] = {
+        "file": str(config.path),
+        "layout": "redux configuration",
+        "channels": [channel.facts() for channel in config.channels],
+        "settings": config.settings(MomfbdSettings),
+        "unused": config.unused(MomfbdSettings),
+    }
+    for name in ("file", "layout"):
+        print(f"{name:<12} {facts[name]}")
+    for channel in facts["channels"]:
+        print(f"{'camera':<12} " + ", ".join(f"{key} {value}" for key, value in channel.items() if value))
+    print(f"{'settings':<12} " + ", ".join(f"{name} {value}" for name, value in facts["settings"].items()))
+    for key, reason in facts["unused"].items():
+        print(f"{'not used':<12} {key}: {reason}")
     if parsed.json:
         print(json.dumps(facts))
     return 0

@@ -16,7 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from heliorestore.settings import add_settings, options
 
     parser.add_argument(
-        "input", metavar="IN", nargs="+", type=Path, help="file, folder, or files of one burst"
+        "input",
+        metavar="IN",
+        nargs="+",
+        type=Path,
+        help="file, folder, or files of one burst; or a .cfg of redux",
     )
     add_output_arguments(parser)
     settings = parser.add_argument_group("settings of the method")
@@ -50,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
+    from heliorestore.fits.redux_cfg import is_config, read_config
     from heliorestore.methods.base import load, pick_device, stream
     from heliorestore.preparation import Preparation
     from heliorestore.prepare.opening import open_burst
@@ -63,7 +68,11 @@ def run(parsed: argparse.Namespace) -> int:
         how_many(best, 1)  # what is wrong is said before anything is read
         parsed.best = None if best.endswith("%") else best
     preset = find_preset(parsed.preset, parsed.command) if parsed.preset else None
-    settings = from_arguments(method, parsed, preset.settings(method) if preset else None)
+    config = read_config(parsed.input[0]) if is_config(parsed.input[0]) else None
+    base = preset.settings(method) if preset else method()
+    if config is not None:
+        base = base.replace(**config.settings(method))
+    settings = from_arguments(method, parsed, base)
     # Before the files are read: a wrong name costs no time.
     pick_device(parsed.device)
     preparation = from_arguments(Preparation, parsed)
@@ -76,7 +85,10 @@ def run(parsed: argparse.Namespace) -> int:
         burst = select_best(burst, best)
     elif best is not None and parsed.best is None:
         settings = settings.replace(best=how_many(best, burst.shape[1]))
-    notes = (f"Begun with the preset {preset.name}.",) if preset else ()
+    notes: tuple[str, ...] = (f"Begun with the preset {preset.name}.",) if preset else ()
+    if config is not None and (unused := config.unused(method)):
+        listed = "; ".join(f"{key}: {reason}" for key, reason in unused.items())
+        notes += (f"Of {config.path.name} these were not used ({listed}).",)
     return drain(
         parsed, burst, settings, stream(burst, settings, device=parsed.device, seed=parsed.seed), notes
     )

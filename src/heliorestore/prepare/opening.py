@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from os import PathLike
 from pathlib import Path
 
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.fits.provenance import find_source
 from heliorestore.fits.reader import Paths, read, read_burst, read_cameras
+from heliorestore.fits.redux_cfg import is_config
 from heliorestore.preparation import Preparation
 from heliorestore.prepare.calibrate import calibrated
 from heliorestore.prepare.camera_map import read_map
 from heliorestore.prepare.mapped import onto_wide
+from heliorestore.prepare.redux_burst import burst_of
 from heliorestore.settings import SavedSettings
 from heliorestore.snapshot import Run, Snapshot
 
@@ -22,9 +25,13 @@ def open_burst(paths: Paths, preparation: Preparation) -> Burst:
 
     With a map between two cameras, images of two shapes become one burst.
     """
+    given = [Path(path) for path in ([paths] if isinstance(paths, (str, PathLike)) else paths)]
+    # A configuration names its files itself; those that follow it are its files in the record of a run.
+    if given and is_config(given[0]):
+        return prepared(burst_of(given[0], prepared), preparation)
     if not preparation.register:
-        return prepared(read_burst(paths, preparation.axes), preparation)
-    bursts = read_cameras(paths, preparation.axes)
+        return prepared(read_burst(given, preparation.axes), preparation)
+    bursts = read_cameras(given, preparation.axes)
     if len(bursts) == 1:
         return prepared(bursts[0], preparation)
     # Each camera is calibrated in its own pixels.
