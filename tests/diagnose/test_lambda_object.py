@@ -22,9 +22,9 @@ SETTINGS = SvMomfbdSettings(psf=64, patch=64)
 @cache
 def found_at(noise: float) -> tuple[Simulation, Prepared, Suggestion]:
     """A burst, what a suggestion prepares of it, and the suggestion."""
-    simulated = SimulationSettings(size=80, frames=8, objects=1, scene="granulation", ao=True, noise=noise)
+    simulated = SimulationSettings(size=64, frames=6, objects=1, scene="granulation", ao=True, noise=noise)
     simulation = simulate_burst(simulated, find("crisp-8542"), seed=4)
-    ready = prepare(simulation.burst, SETTINGS, device="cpu", size=80)
+    ready = prepare(simulation.burst, SETTINGS, device="cpu", size=64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lambda_object, "prepare", lambda *_, **__: ready)
         return simulation, ready, suggest(simulation.burst, SETTINGS, device="cpu")
