@@ -107,6 +107,9 @@ def test_its_files_become_a_burst_and_each_camera_is_prepared(config: Path) -> N
     np.testing.assert_array_equal(burst.image(1, 2), fits.getdata(config.parent / "nb" / "nb.00108.fits"))
     np.testing.assert_array_equal(burst.frames[0:1, 1, 3:5, 2], burst.image(0, 1)[None, 3:5, 2])
     assert burst.sources[0].path == config
+    assert {"wb.00003.fits", "nb.00108.fits", "dark.007.fits", "gain.fits"} < {
+        s.path.name for s in burst.sources
+    }
 
 
 @pytest.mark.parametrize(

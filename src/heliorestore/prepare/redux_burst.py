@@ -40,17 +40,20 @@ def burst_of(path: Path, prepare: Prepare) -> Burst:
     config = read_config(path)
     cameras = [_camera(channel, prepare) for channel in config.channels]
     _check(config, cameras)
-    images = dict.fromkeys(source for each in cameras for source in each.sources)
-    return Burst(
+    named = (path for channel in config.channels for path in channel.preparation().files().values())
+    files = (*(source for each in cameras for source in each.sources), *map(Source.of, named))
+    return dataclasses.replace(
+        cameras[0],
         frames=Cameras([each.frames for each in cameras]),
         instruments=tuple(each.instruments[0] for each in cameras),
         labels=tuple(channel.name for channel in config.channels),
         headers=tuple(header for each in cameras for header in each.headers),
-        times=cameras[0].times,
-        unit=cameras[0].unit,
+        pointing=None,
         # The configuration first: by it the same files become the same burst again.
-        sources=(Source.of(path), *images),
+        sources=(Source.of(path), *dict.fromkeys(files)),
         layout="files",
+        object_numbers=range(len(cameras)),
+        preparation=Preparation(),
     )
 
 
