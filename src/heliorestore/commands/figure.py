@@ -34,22 +34,26 @@ def run(parsed: argparse.Namespace) -> int:
     files = [path for path in (parsed.before, parsed.restored) if path is not None]
     check_output(parsed.output, overwrite=parsed.overwrite, inputs=files)
     restored = in_time([parsed.restored], parsed)[0][0]
-    panels = [_panel(restored, parsed.object, 0, restored.labels[parsed.object])]
+    scale = restored.instruments[parsed.object].pixel_arcsec
+    panels = [_panel(restored, parsed.object, restored.labels[parsed.object], scale)]
     if parsed.before is not None:
         burst = in_time([parsed.before], parsed)[0][0].select(frames=str(parsed.frame))
+        before = burst.instruments[parsed.object].pixel_arcsec
+        if before is None and scale is not None:
+            # The user has given the instrument for the restoration, and both show the same field.
+            before = scale * restored.shape[3] / burst.shape[3]
         panels = [
-            _panel(burst, parsed.object, 0, f"frame {parsed.frame}"),
-            _panel(restored, parsed.object, 0, "restored"),
+            _panel(burst, parsed.object, f"frame {parsed.frame}", before),
+            _panel(restored, parsed.object, "restored", scale),
         ]
     save_figure(panels, parsed.output, look_of(parsed, restored))
     print(parsed.output)
     return 0
 
 
-def _panel(burst: Burst, object_: int, frame: int, title: str) -> Panel:
+def _panel(burst: Burst, object_: int, title: str, scale: float | None) -> Panel:
     from heliorestore.quality.pictures import Panel
 
-    scale = burst.instruments[object_].pixel_arcsec
     rows, columns = burst.shape[2:]
     extent = (0.0, columns * scale, 0.0, rows * scale) if scale else None
-    return Panel(image=burst.image(object_, frame), title=title, extent=extent, unit=burst.unit)
+    return Panel(image=burst.image(object_, 0), title=title, extent=extent, unit=burst.unit)
