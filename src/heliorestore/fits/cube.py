@@ -5,7 +5,6 @@ Nothing but headers is read here; `cube_writer` writes the cube.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import re
@@ -317,9 +316,3 @@ def _remarks(opened: Sequence[Restoration], places: npt.NDArray[np.int64]) -> tu
     if any(each.corners is None for each in opened):
         found.append("The pointing is unknown: the coordinates count from the middle of the field.")
     return tuple(found)
-
-
-def with_images(cube: Cube, changed: Mapping[int, Restoration], **more: Any) -> Cube:
-    """The cube with some restorations exchanged, by their number."""
-    restorations = tuple(changed.get(n, each) for n, each in enumerate(cube.restorations))
-    return dataclasses.replace(cube, restorations=restorations, **more)
