@@ -58,6 +58,11 @@ def test_a_figure_has_both_images_and_arcsec(series: Path, tmp_path: Path) -> No
     drawn = svg.read_text()
     for word in ("x [arcsec]", "y [arcsec]", "frame 2", "restored", "intensity [DN]"):
         assert f">{word}<" in drawn
+    # A burst whose header gives no scale lies in the field of its restoration.
+    unknown = tmp_path / "unknown.fits"
+    fits.writeto(unknown, fits.getdata(series))
+    assert main(["figure", str(series), "--before", str(unknown), "-o", str(svg), "--overwrite"]) == 0
+    assert svg.read_text().count(">x [arcsec]<") == 2
 
 
 def test_mistakes_are_one_sentence(
