@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from qtpy.QtCore import Signal
 
-from heliorestore.burst import Burst, Source
+from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.runs.autosave import State, as_they_are
 from heliorestore.plugin.runs.task import End, Latest, Outcome
 from heliorestore.plugin.widgets.form import SettingsForm
 from heliorestore.plugin.widgets.sections import Section, note, say
@@ -30,7 +31,7 @@ class Calibration(Section):
         self.said = note("What is done to the frames, and what does not fit.")
         super().__init__("Calibrate", self.form, self.said, opened=False)
         self._reader = Latest("Read the calibration", self._read)
-        self._asked: tuple[Burst, Preparation, tuple[Source, ...]] | None = None
+        self._asked: tuple[Burst, Preparation, tuple[State, ...]] | None = None
         self._found: Burst | str | None = None  # for what was asked, or why there is none
         self._then: Callable[[], None] | None = None
         self.form.changed.connect(self.changed)
@@ -48,7 +49,7 @@ class Calibration(Section):
             say(self.said, f"⚠ {_NO_FILE}" if wanted else "")
             return
         wanted = wanted.replace(axes=whole.preparation.axes)
-        asked = (whole, wanted, _states(wanted))
+        asked = (whole, wanted, as_they_are(wanted.files().values()))
         if self._asked is None or self._asked[0] is not whole or self._asked[1:] != asked[1:]:
             self._asked, self._found = asked, None
             say(self.said, "Reading…")
@@ -91,7 +92,3 @@ class Calibration(Section):
         if (then := self._then) is not None:
             self._then = None
             then()
-
-
-def _states(preparation: Preparation) -> tuple[Source, ...]:
-    return tuple(Source.of(path) for path in preparation.files().values() if path.exists())

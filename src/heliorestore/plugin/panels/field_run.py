@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject
 from heliorestore.errors import BurstError, HeliorestoreError
 from heliorestore.plugin.panels.parts import LivePanel
 from heliorestore.plugin.panels.unfinished import UnfinishedRuns, fill_in, open_input
-from heliorestore.plugin.runs.autosave import Autosave, as_text, as_they_are, begin
+from heliorestore.plugin.runs.autosave import Autosave, begin
 from heliorestore.plugin.runs.live import LiveLayers
 from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.task import End, Outcome
@@ -63,8 +63,6 @@ class FieldRun(QObject):
                 instrument=panel.instrument.text(),
                 objects=numbers_text(job.burst.object_numbers),
                 frames=numbers_text(job.burst.frame_numbers),
-                preparation=as_text(job.burst.preparation),
-                prepared_with=as_they_are(job.burst.preparation.files().values()),
                 device=job.device,
                 seed=job.seed,
             )

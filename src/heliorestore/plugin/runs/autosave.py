@@ -105,13 +105,13 @@ class Autosave:
         except FileNotFoundError:
             return
         # The state is written once a minute: the record follows it, not every snapshot.
-        if written != self._seen or as_text(settings) != self.restart.rows:
+        if written != self._seen or _as_text(settings) != self.restart.rows:
             self._seen = written
             self.keep(snapshot, settings)
 
     def keep(self, snapshot: Snapshot | None, settings: Settings) -> None:
         """Save the progress of the run; a full disk must not end the run, then the older file stays."""
-        self.restart = replace(self.restart, rows=as_text(settings))
+        self.restart = replace(self.restart, rows=_as_text(settings))
         if snapshot is not None:
             self.restart = replace(self.restart, step=snapshot.step, total=snapshot.total)
         with suppress(OSError):
@@ -146,8 +146,10 @@ def begin(burst: Burst, settings: Settings, **known: Any) -> tuple[Autosave | No
     sources = tuple(map(_state, burst.sources))
     restart = Restart(
         method=settings.method,
-        rows=as_text(settings),
+        rows=_as_text(settings),
         sources=sources,
+        preparation=_as_text(burst.preparation),
+        prepared_with=as_they_are(burst.preparation.files().values()),
         began=time.time(),
         process=_this_process(),
         **known,
@@ -196,16 +198,15 @@ def unfinished(method: str) -> list[Autosave]:
 
 
 def as_they_are(paths: Iterable[Path]) -> tuple[State, ...]:
-    """The states of files now."""
-    return tuple(_state(Source.of(path)) for path in paths)
+    """The states of files now; one that does not exist has none."""
+    return tuple(_state(Source.of(path)) for path in paths if path.exists())
 
 
 def _state(source: Source) -> State:
     return str(source.path), source.size, source.mtime_ns
 
 
-def as_text(settings: Settings) -> tuple[tuple[str, str], ...]:
-    """The settings by name, as text."""
+def _as_text(settings: Settings) -> tuple[tuple[str, str], ...]:
     return tuple((name, text) for name, text, *_ in to_rows(settings))
 
 
