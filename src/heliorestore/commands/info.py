@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file", metavar="FILE", nargs="+", type=Path, help="file, folder, or files of one burst"
     )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument(
+        "--axes", default="", help="names of the file's axes, slowest first, as in wavelength,frame,y,x"
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -24,7 +27,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     if is_config(parsed.file[0]):
         return _run_config(parsed)
-    facts = describe(read(parsed.file[0] if len(parsed.file) == 1 else parsed.file))
+    facts = describe(read(parsed.file[0] if len(parsed.file) == 1 else parsed.file, parsed.axes))
     shown = facts | {"files": facts["files"] or [str(file) for file in parsed.file]}
     for name, value in _in_words(shown):
         print(f"{name:<12} {value}")
