@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from heliorestore.batch.cluster import DaskWorkers, SlurmWorkers
 from heliorestore.batch.engine import Workers, run_night
 from heliorestore.batch.here import worker_command
 from heliorestore.batch.ledger import Ledger, State
-from heliorestore.batch.night import Night, add, bursts_in, output_name
+from heliorestore.batch.night import Night, add, bursts_in, open_entry, output_name
 from heliorestore.batch.watch import Watch
 from heliorestore.batch.work import Worker
 from heliorestore.cli import main
@@ -65,6 +66,22 @@ def test_a_worker_restores_what_waits_and_a_second_one_finds_nothing(night: Path
         assert result.step == 2
         assert result.run.settings.rows[0][:2] == ("iterations", "2")
     assert len(list((night / "thumbnails").glob("*.png"))) == 6
+
+
+def test_the_night_chooses_the_sharpest_frames(tmp_path: Path) -> None:
+    path = write_bursts(tmp_path / "in", 1)[0]
+    frames = np.full((3, 32, 24), 1000, np.float32)
+    frames[:, ::4] += np.array([[[10]], [[30]], [[20]]])
+    fits.writeto(path, frames, fits.getheader(path), overwrite=True)
+    night = Night(
+        method="richardson-lucy", settings={"iterations": "1"}, preparation=PREPARATION, best="2", frames="1:"
+    )
+    night.begin(tmp_path / "night")
+    ledger = Ledger(tmp_path / "night")
+    add(ledger, night, bursts_in([path]))
+    (entry,) = ledger.entries.values()
+    assert open_entry(night, entry).frame_numbers == range(1, 3)
+    assert open_entry(replace(night, best="1"), entry).frame_numbers == range(1, 2)
 
 
 def test_only_one_of_two_workers_gets_a_burst(night: Path) -> None:

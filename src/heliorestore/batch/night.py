@@ -34,6 +34,7 @@ class Night:
     instrument: str = ""
     objects: str = ":"
     frames: str = ":"
+    best: str = ""  # of these, the sharpest: a number, or percent
     seed: int = 0
     name: str = DEFAULT_NAME
     version: str = __version__
@@ -191,6 +192,7 @@ def open_entry(night: Night, entry: Entry) -> Burst:
     """The burst of an entry, prepared as the night says; files that have changed are a BurstError."""
     from heliorestore.preparation import Preparation
     from heliorestore.prepare.opening import open_burst
+    from heliorestore.prepare.sharpness import select_best
     from heliorestore.settings import from_rows
 
     for path, size, changed in zip(entry.paths, entry.sizes, entry.mtimes_ns, strict=True):
@@ -203,4 +205,5 @@ def open_entry(night: Night, entry: Entry) -> Burst:
     burst = open_burst(
         [Path(path) for path in entry.paths], from_rows(Preparation, night.preparation.items())
     )
-    return burst.with_instrument(night.instrument).select(night.objects, night.frames)
+    burst = burst.with_instrument(night.instrument).select(night.objects, night.frames)
+    return select_best(burst, night.best) if night.best else burst

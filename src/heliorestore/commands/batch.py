@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--instrument", default="", help="as for the method")
     parser.add_argument("--frames", default=":", help="as for the method")
+    parser.add_argument("--best", metavar="N|P%", default="", help="only so many of the sharpest frames")
     parser.add_argument("--objects", default=":", help="as for the method")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
@@ -89,8 +90,11 @@ def run(parsed: argparse.Namespace) -> int:
 def _begin(parsed: argparse.Namespace) -> int:
     from heliorestore.batch.ledger import Ledger
     from heliorestore.batch.night import add, bursts_in
+    from heliorestore.prepare.sharpness import how_many
 
     night = _night(parsed)
+    if night.best:
+        how_many(night.best, 1)  # what is wrong is said before anything is read
     if not parsed.inputs:
         raise SettingsError("No burst is given: name files, folders or patterns such as 'scan_*.fits'.")
     if parsed.dry_run:
@@ -152,6 +156,7 @@ def _night(parsed: argparse.Namespace) -> Night:
         instrument=parsed.instrument,
         objects=parsed.objects,
         frames=parsed.frames,
+        best=parsed.best,
         seed=parsed.seed,
         name=parsed.name,
     )
