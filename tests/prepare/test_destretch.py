@@ -112,6 +112,18 @@ def test_interpolation_keeps_constants_and_waves_and_lets_bad_pixels_stay_bad(pi
     )
 
 
+def test_the_wide_band_tells_how_a_narrow_band_without_structure_moved(burst):
+    wide = np.asarray(burst.frames)
+    # other pixels of other frames, with nothing but noise: alone it would say that nothing moved
+    narrow = np.random.default_rng(3).normal(300, 15, wide.shape).astype(np.float32)
+    both = Burst.from_array(np.concatenate([wide, narrow]), INSTRUMENT)
+    one, two, alone = (observe(b, CPU, destretch=True) for b in (burst, both, both.select(objects="1")))
+    np.testing.assert_array_equal(two.shifts, one.shifts)
+    difference = two.distortion.displacements - one.distortion.displacements
+    assert float(difference.square().mean().sqrt()) < 0.05
+    assert alone.distortion.rms < 0.5 * one.distortion.rms
+
+
 def test_frames_that_are_read_part_by_part_are_straightened_alike(straight, burst):
     read = observe(burst, CPU, align=False, destretch=True, hold_bytes=0.0)
     piece = (slice(1, 3), slice(40, 90), slice(100, 160))
