@@ -65,6 +65,8 @@ def test_images_of_different_things_have_no_map() -> None:
     rng = np.random.default_rng(5)
     with pytest.raises(BurstError, match=r"no map was found|No map fits|none was found"):
         find_map(rng.normal(0, 1, (64, 64)), rng.normal(0, 1, (64, 64)), scale=1.0)
+    with pytest.raises(BurstError, match="8 times as large"):
+        find_map(np.ones((64, 64)), np.ones((64, 64)), scale=1 / 8)
 
 
 def test_a_tilted_camera_has_a_projective_map() -> None:
@@ -130,6 +132,9 @@ def test_maps_of_redux_and_nine_numbers_are_read(tmp_path, capsys) -> None:
     text.write_text("1 2 3")
     with pytest.raises(SettingsError, match="3 numbers where a map between cameras has nine"):
         read_map(text)
+    out.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(SettingsError, match="is no map: give a file of"):
+        read_map(out)
     out.write_text("matrix = [[1, 0], [0, 1]]")
     with pytest.raises(SettingsError, match="not a map of `heliorestore register`"):
         read_map(out)

@@ -61,7 +61,7 @@ def test_the_level_does_not_matter_and_frames_without_light_are_last():
 
 
 def test_what_cannot_be_chosen_is_said():
-    assert [how_many(text, 40) for text in ("1", " 30 ", "30%", "0.1 %", "200%", "99")] == [
+    assert [how_many(text, 40) for text in ("1", " 30 ", "30%", "0.1 %", "100%", "99")] == [
         1,
         30,
         12,
@@ -69,7 +69,7 @@ def test_what_cannot_be_chosen_is_said():
         40,
         40,
     ]
-    for text in ("", "none", "0", "-3", "1.5", "nan%", "inf%"):
+    for text in ("", "none", "0", "-3", "1.5", "nan%", "inf%", "200%"):
         with pytest.raises(SettingsError, match=r"a number of frames, or a percentage such as 30%"):
             how_many(text, 40)
     with pytest.raises(BurstError, match="at least 16 x 16"):

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from heliorestore.prepare.camera_map import Floats
-from heliorestore.prepare.interpolation import values_at
 
 _COARSE = 256  # pixels along a side in which the search is done
 _PART = 64  # pixels along a side of the parts that are searched for
@@ -74,8 +73,7 @@ def _matched(wide: torch.Tensor, narrow: torch.Tensor, linear: Floats) -> tuple[
     first = np.floor(corners.min(0))
     columns, rows = (np.ceil(corners.max(0)) - first + 1).astype(int).tolist()
     grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1) + first
-    at = torch.from_numpy(grid @ linear.T)
-    seen = values_at(narrow, at[..., 1], at[..., 0])
+    seen = _seen(narrow, torch.from_numpy(grid @ linear.T))
     size = min(_PART, min(wide.shape) // 2, rows, columns)
     if size < 12:
         return 0.0, np.eye(3)
@@ -89,6 +87,13 @@ def _matched(wide: torch.Tensor, narrow: torch.Tensor, linear: Floats) -> tuple[
     whole = np.eye(3)
     whole[:2, :2] = linear
     return score, whole @ matrix
+
+
+def _seen(image: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """The image at places (y, x, [x, y]), linearly interpolated, NaN outside: enough for a search."""
+    unit = 2 * at.float() / torch.tensor([image.shape[1] - 1, image.shape[0] - 1]) - 1
+    values = torch.nn.functional.grid_sample(image[None, None].float(), unit[None], align_corners=True)[0, 0]
+    return torch.where((unit.abs() <= 1).all(-1), values, torch.nan)
 
 
 def _peaks(parts: torch.Tensor, image: torch.Tensor) -> tuple[Floats, Floats]:

@@ -31,6 +31,7 @@ _WORST_PX = 0.5  # residual beyond which a map is not believed
 _WORST_OF_CODES_PX = 1.5  # between images that were restored, or averaged, in different ways
 _WINDOW = 64  # pixels along a side of the compared windows
 _ROUNDS = 6
+_MOST_SCALE = 4.0  # between the pixels of two cameras
 _LIKE = 0.3  # correlation of a window that counts
 _VALID = 0.98  # fraction of a window that must be in both images
 _MOST = 1200  # pixels along a side; larger images are averaged first
@@ -51,6 +52,11 @@ def find_map(
     `near` is a rough map to begin with, `scale` the number of pixels of `narrow` in one of `wide`, if known.
     A `shift` is for images of one camera. `worst_px` is the largest residual that is believed.
     """
+    if scale is not None and not 1 / _MOST_SCALE <= scale <= _MOST_SCALE:
+        raise BurstError(
+            f"By their headers a pixel of one camera is {max(scale, 1 / scale):.3g} times as large as one of "
+            f"the other; up to {_MOST_SCALE:g} times are two cameras of one telescope."
+        )
     spots = find_spots(wide), find_spots(narrow)
     if spots[0] is not None and spots[1] is not None:
         pairs = pair_spots(spots[0], spots[1], near)

@@ -64,10 +64,11 @@ def how_many(best: str, frames: int) -> int:
     """The number of frames that a text such as `30` or `30%` means, of so many."""
     text = best.strip()
     try:
-        wanted = float(text[:-1]) * frames / 100 if text.endswith("%") else int(text)
+        percent = float(text[:-1]) if text.endswith("%") else 100.0
+        wanted = percent * frames / 100 if text.endswith("%") else int(text)
     except ValueError:
-        wanted = 0
-    if not 0 < wanted < math.inf:
+        percent, wanted = 0.0, 0
+    if not (wanted > 0 and 0 < percent <= 100):
         raise SettingsError(f"best is {best!r}; it must be a number of frames, or a percentage such as 30%.")
     return min(frames, max(1, round(wanted)))
 
