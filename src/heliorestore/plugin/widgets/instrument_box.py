@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QInputDialog, QLineEdit, QToo
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import KNOWN, Instrument, find, own, save_own
-from heliorestore.plugin.widgets.sections import note, row, say
+from heliorestore.plugin.widgets.sections import note, row, say, stack
 
 _CUSTOM = "custom"
 _EDITED = " (edited)"
@@ -49,8 +49,9 @@ class InstrumentBox(QWidget):
         self._fill()
         self.choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.choice.setMinimumContentsLength(6)
-        rows = QFormLayout(self)
-        rows.setContentsMargins(0, 0, 0, 0)
+        # Text that wraps gets the height that it needs beside a form, not in it.
+        column, rows = stack(self), QFormLayout()
+        column.addLayout(rows)
         self.save = QToolButton()
         self.save.setText("Save")
         self.save.setToolTip(
@@ -68,7 +69,7 @@ class InstrumentBox(QWidget):
                 self.numbers[name] = edit
             rows.addRow(title, row(*(self.numbers[name] for name in names)))
         self.missing = note("What is still unknown about the instrument.")
-        rows.addRow(self.missing)
+        column.addWidget(self.missing)
         self.doubt = note(
             "Pixels much larger or smaller than the instrument's own are usually an error in the header. "
             "Change the pixel size above, or type it again to confirm it."
