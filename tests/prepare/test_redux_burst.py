@@ -78,7 +78,7 @@ def test_everything_is_understood_or_listed(config: Path, capsys: pytest.Capture
     assert facts["settings"] == {
         "modes": 10, "patch": 32, "patch_step": 16, "object_weights": "0.5,1", "diversity": f"0,{waves:.6g}",
     }  # fmt: skip
-    assert set(facts["unused"]) == {"OUTPUT_FILE", "ALIGN_MAP", "FPMETHOD"}
+    assert set(facts["unused"]) == {"OUTPUT_FILE", "FPMETHOD"}
     first, second = facts["channels"]
     assert (first["frames"], Path(first["dark"]).name, Path(first["gain"]).name) == (
         3,
@@ -89,7 +89,8 @@ def test_everything_is_understood_or_listed(config: Path, capsys: pytest.Capture
     assert "0.97" in first["instrument"]
     # The second camera has no INCOMPLETE, and its third image is missing.
     assert second["missing"].endswith("nb.00104.fits of object 1 does not exist.")
-    assert any(line.startswith("not used") and "--register" in line for line in lines)
+    assert second["align_map"] == "1,0,3,0,1,4,0,0,1"
+    assert any(line.startswith("not used") and "FPMETHOD: no counterpart" in line for line in lines)
 
 
 def test_its_files_become_a_burst_and_each_camera_is_prepared(config: Path) -> None:
@@ -104,7 +105,11 @@ def test_its_files_become_a_burst_and_each_camera_is_prepared(config: Path) -> N
     assert burst.shape == (2, 3, 72, 80)
     assert [Path(p.gain).name for p in asked] == ["gain.fits"]
     assert (burst.instruments[1].diameter_m, burst.instruments[1].wavelength_nm) == (0.97, 630.2)
-    np.testing.assert_array_equal(burst.image(1, 2), fits.getdata(config.parent / "nb" / "nb.00108.fits"))
+    # ALIGN_MAP leads from x = 0, y = 0 of the first camera to x = 3, y = 4 of the second.
+    seen, image = burst.image(1, 2), fits.getdata(config.parent / "nb" / "nb.00108.fits")
+    np.testing.assert_array_equal(seen[:-4, :-3], image[4:, 3:])
+    assert np.isnan(seen[-4:]).all()
+    assert np.isnan(seen[:, -3:]).all()
     np.testing.assert_array_equal(burst.frames[0:1, 1, 3:5, 2], burst.image(0, 1)[None, 3:5, 2])
     assert burst.sources[0].path == config
     assert {"wb.00003.fits", "nb.00108.fits", "dark.007.fits", "gain.fits"} < {
@@ -147,7 +152,7 @@ def test_a_run_takes_its_settings_and_flags_overrule(config: Path, tmp_path: Pat
         "0.5,1",
     ]
     assert run.labels == ("object 0", "object 1")
-    assert "ALIGN_MAP: make a map" in " ".join(read(out).messages)
+    assert "FPMETHOD: no counterpart" in " ".join(read(out).messages)
     assert main(["rerun", str(out), "-o", str(tmp_path / "again.fits"), "--quiet"]) == 0
     np.testing.assert_array_equal(fits.getdata(out), fits.getdata(tmp_path / "again.fits"))
 

@@ -32,7 +32,7 @@ _METRE = {"": 1.0, "m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "a"
 _TEMPLATE = re.compile(r"%0?\d*[di]")
 _FILES = (
     "IMAGE_NUM", "IMAGE_NUMS", "IMAGE_DATA_DIR", "FILENAME_TEMPLATE", "DT", "INCOMPLETE",
-    "DARK_TEMPLATE", "DARK_NUM", "GAIN_FILE",
+    "DARK_TEMPLATE", "DARK_NUM", "GAIN_FILE", "ALIGN_MAP",
 )  # fmt: skip
 _INSTRUMENT = ("TELESCOPE_D", "TELESCOPE_CO", "ARCSECPERPIX", "WAVELENGTH")
 _SETTINGS = {
@@ -43,7 +43,6 @@ _SETTINGS = {
     "diversity": ("DIVERSITY", "TELESCOPE_F", "PIXELSIZE"),
 }
 _REASONS = {
-    "ALIGN_MAP": "make a map with `heliorestore register` and give it with --register",
     "ALIGN_CLIP": "make a map with `heliorestore register` and give it with --register",
     "OUTPUT_FILE": "-o names the file",
     "OUTPUT_FILES": "-o names the file",
@@ -105,6 +104,7 @@ class Channel:
             "first": str(files[0]) if files else "",
             "dark": prepared.dark,
             "gain": prepared.gain,
+            "align_map": ",".join(f"{number:g}" for number in self.align_map),
             "missing": note,
         }
 
@@ -136,6 +136,15 @@ class Channel:
             if key in self.values and (number := quantity(self.values[key])[0])
         ]
         return Instrument.parse(",".join(parts), known) if parts else known
+
+    @property
+    def align_map(self) -> tuple[float, ...]:
+        """The nine numbers of the map from the reference camera's pixels to its own, none if it has none."""
+        text = self.values.get("ALIGN_MAP", "")
+        numbers = tuple(quantity(part)[0] for part in text.split(",") if part.strip())
+        if len(numbers) not in (0, 9):
+            raise BurstError(f"ALIGN_MAP of {self.name} has {len(numbers)} numbers; a map has nine.")
+        return numbers
 
     @property
     def defocus_waves(self) -> float | None:

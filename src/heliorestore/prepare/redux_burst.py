@@ -14,6 +14,8 @@ from heliorestore.errors import BurstError
 from heliorestore.fits.reader import read_burst
 from heliorestore.fits.redux_cfg import Channel, Config, read_config
 from heliorestore.preparation import Preparation
+from heliorestore.prepare.camera_map import CameraMap
+from heliorestore.prepare.mapped import onto_wide
 from heliorestore.selection import Frames, every_axis
 
 Prepare = Callable[[Burst, Preparation], Burst]
@@ -39,7 +41,13 @@ def burst_of(path: Path, prepare: Prepare) -> Burst:
     """The burst of a configuration; `prepare` takes off each camera's own dark and gain."""
     config = read_config(path)
     cameras = [_camera(channel, prepare) for channel in config.channels]
-    _check(config, cameras)
+    _check_frames(config, cameras)
+    reference = next((n for n, channel in enumerate(config.channels) if not channel.align_map), 0)
+    cameras = [
+        _onto(cameras[reference], camera, channel) if channel.align_map else camera
+        for camera, channel in zip(cameras, config.channels, strict=True)
+    ]
+    _check_shapes(config, cameras)
     named = (path for channel in config.channels for path in channel.preparation().files().values())
     files = (*(source for each in cameras for source in each.sources), *map(Source.of, named))
     return dataclasses.replace(
@@ -74,7 +82,20 @@ def _camera(channel: Channel, prepare: Prepare) -> Burst:
     return prepare(burst, preparation) if files else burst
 
 
-def _check(config: Config, cameras: Sequence[Burst]) -> None:
+def _onto(reference: Burst, camera: Burst, channel: Channel) -> Burst:
+    """A camera's frames on the pixels of the reference, which ALIGN_MAP leads to its own."""
+    found = CameraMap(
+        matrix=np.array(channel.align_map).reshape(3, 3),
+        wide_shape=reference.shape[2:],
+        narrow_shape=camera.shape[2:],
+        applies_to=(channel.name,),
+    )
+    first = dataclasses.replace(reference, labels=("reference",))
+    both = onto_wide([first, dataclasses.replace(camera, labels=(channel.name,))], found)
+    return both.select(objects=[1])
+
+
+def _check_frames(config: Config, cameras: Sequence[Burst]) -> None:
     first = cameras[0]
     for channel, each in zip(config.channels[1:], cameras[1:], strict=True):
         if each.shape[1] != first.shape[1]:
@@ -82,9 +103,14 @@ def _check(config: Config, cameras: Sequence[Burst]) -> None:
                 f"{config.channels[0].name} has {first.shape[1]} frames and {channel.name} {each.shape[1]}: "
                 "the frames of all cameras must belong together."
             )
+
+
+def _check_shapes(config: Config, cameras: Sequence[Burst]) -> None:
+    first = cameras[0]
+    for channel, each in zip(config.channels[1:], cameras[1:], strict=True):
         if each.shape[2:] != first.shape[2:]:
             sizes = (f"{b.shape[3]} x {b.shape[2]}" for b in (first, each))
             raise BurstError(
-                f"{config.channels[0].name} and {channel.name} have {' and '.join(sizes)} pixels: bring the "
-                "cameras to the same pixels first."
+                f"{config.channels[0].name} and {channel.name} have {' and '.join(sizes)} pixels: give "
+                "ALIGN_MAP, or bring the cameras to the same pixels first."
             )
