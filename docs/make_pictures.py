@@ -25,6 +25,7 @@ def main() -> None:
     result_of_a_run(folder)
     burst_paused(folder)
     unknown_instrument(folder)
+    frames(folder)
     network(folder)
     denoised(folder)
 
@@ -96,6 +97,22 @@ def unknown_instrument(folder: Path) -> None:
     widget.run_panel.run_button.click()
     launch.process_events(0.5)
     save(widget.grab().toImage(), folder / "unknown_instrument.png")
+    viewer.close()
+
+
+def frames(folder: Path) -> None:
+    """How sharp the frames of the sunspot burst are, the best chosen, and the fields for the calibration."""
+    from heliorestore.plugin.widgets.sections import Section
+
+    viewer, widget = opened("sunspot_burst.fits", "sv-momfbd")
+    sections = {section.title.text(): section for section in widget.findChildren(Section)}
+    for title in ("Sharpness", "Calibrate"):
+        sections[title].set_open(True)
+    launch.process_events(4.0)
+    best = sections["Sharpness"].best
+    best.setText("50%")
+    best.editingFinished.emit()
+    take(viewer, folder / "frames.png")
     viewer.close()
 
 
