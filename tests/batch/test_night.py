@@ -7,16 +7,18 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from heliorestore.batch import cluster
+from heliorestore.batch import here as here_module
 from heliorestore.batch import ledger as ledgers
 from heliorestore.batch.cluster import DaskWorkers, SlurmWorkers
 from heliorestore.batch.engine import Workers, run_night
-from heliorestore.batch.here import worker_command
+from heliorestore.batch.here import shared_gb, worker_command
 from heliorestore.batch.ledger import Ledger, State
 from heliorestore.batch.night import Night, add, bursts_in, open_entry, output_name
 from heliorestore.batch.watch import Watch
@@ -183,6 +185,12 @@ def test_a_worker_without_memory_tries_with_half_of_it(night: Path) -> None:
     assert worker._settings(entry).memory_gb == 8.0
     entry.ends[1] = {"event": "failed", "memory": True}
     assert worker._settings(entry).memory_gb == 4.0
+
+
+def test_the_workers_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(here_module.psutil, "virtual_memory", lambda: SimpleNamespace(available=20e9))
+    assert shared_gb(4) == pytest.approx(4.0)
+    assert shared_gb(1000) == 0.2
 
 
 def test_changed_settings_are_refused_with_the_difference(night: Path) -> None:

@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--objects", default=":", help="as for the method")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
-    parser.add_argument("--memory-gb", type=float, help="memory of one worker")
+    parser.add_argument("--memory-gb", type=float, help="memory of one worker (default: its share)")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     add_settings(parser.add_argument_group("preparation of the frames"), Preparation)
@@ -231,18 +231,22 @@ def _run(parsed: argparse.Namespace, night: Night, ledger: Ledger) -> int:
 
 def _workers(parsed: argparse.Namespace, folder: Path) -> Workers:
     from heliorestore.batch.cluster import DaskWorkers, SlurmWorkers
-    from heliorestore.batch.here import Processes, worker_command
+    from heliorestore.batch.here import Processes, shared_gb, worker_command
     from heliorestore.methods.base import devices
 
     known: dict[str, Any] = {"retries": parsed.retries, "memory_gb": parsed.memory_gb}
     if parsed.scheduler:
         return DaskWorkers(parsed.scheduler, folder, device=parsed.device, **known)
+    gpus = sum(name.startswith("cuda:") for name in devices()) if parsed.device in ("auto", "cuda") else 0
+    count = parsed.workers or gpus or os.cpu_count() or 1
+    if parsed.slurm is None and not gpus and parsed.memory_gb is None:
+        # Each would else take half of what is free.
+        known["memory_gb"] = shared_gb(count)
     command = [*worker_command(folder, stay=parsed.watch, **known), "--device", parsed.device]
     if parsed.slurm is not None:
         template = Path(parsed.slurm) if parsed.slurm else None
         return SlurmWorkers(template, folder, parsed.workers or 1, command)
-    gpus = sum(name.startswith("cuda:") for name in devices()) if parsed.device in ("auto", "cuda") else 0
-    return Processes(command, folder / "workers.log", parsed.workers or gpus or os.cpu_count() or 1, gpus)
+    return Processes(command, folder / "workers.log", count, gpus)
 
 
 def _tell(parsed: argparse.Namespace, ledger: Ledger) -> int:
