@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", metavar="NAME=VALUE", action="append", default=[], help="a setting of the method"
     )
     parser.add_argument(
-        "--workers", type=int, help="processes on this machine (default: by memory and cores)"
+        "--workers", type=int, help="processes on this machine (default: one per GPU, or per core)"
     )
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", default="", help="a Dask scheduler, tcp://HOST:8786"
@@ -56,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--watch", action="store_true", help="take new files when they have stopped growing")
     parser.add_argument("--settle", type=float, default=3.0, help="seconds a file must rest (default 3)")
-    parser.add_argument("--dry-run", action="store_true", help="list bursts, memory and time, and do nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list the bursts and the memory they need, and do nothing"
+    )
     parser.add_argument("--retries", type=int, default=2, help="further attempts at a burst (default 2)")
     parser.add_argument(
         "--name",
