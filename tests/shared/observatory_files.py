@@ -1,6 +1,7 @@
 """Files and datasets as observatories give them out: HMI's from JSOC, the VBI's from DKIST."""
 
 from pathlib import Path
+from typing import Any
 
 import astropy.modeling.models as m
 import astropy.units as u
@@ -99,7 +100,7 @@ def vbi(frames: int = 4, shape: tuple[int, int] = (20, 24), read: list[int] | No
     """A dataset of the VBI; the numbers of frames that are read are appended to `read`."""
     sun = np.asarray(fits.getdata(sample_path("small_burst.fits"))[0, 0, : shape[0], : shape[1]], np.float32)
 
-    def load(block_info: dict) -> np.ndarray:  # type: ignore[type-arg]
+    def load(block_info: dict[Any, Any]) -> np.ndarray:
         number = block_info[None]["chunk-location"][0]
         if read is not None:
             read.append(number)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -169,23 +170,28 @@ def _from_toml(text: str, path: Path) -> CameraMap:
     try:
         table = tomllib.loads(text)
         sides: list[dict[str, Any]] = [table.get(name, {}) for name in ("wide", "narrow")]
-        shapes = [tuple(int(n) for n in side["shape"]) if "shape" in side else None for side in sides]
-        if any(shape is not None and (len(shape) != 2 or min(shape) < 1) for shape in shapes):
-            raise ValueError("a shape has two numbers")
+        shapes = [_shape(side["shape"]) if "shape" in side else None for side in sides]
         return CameraMap(
             matrix=np.array(table["matrix"], np.float64),
             kind=str(table.get("kind", "projective")),
             residual_px=float(table["residual_px"]) if "residual_px" in table else None,
             points=int(table.get("points", 0)),
             method=str(table.get("method", "")),
-            wide_shape=shapes[0],  # type: ignore[arg-type]  # two numbers, as checked
-            narrow_shape=shapes[1],  # type: ignore[arg-type]
+            wide_shape=shapes[0],
+            narrow_shape=shapes[1],
             applies_to=tuple(str(name) for name in table.get("applies_to", ())),
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, AttributeError, SettingsError) as error:
         raise SettingsError(
             f"{path} is not a map of `heliorestore register` ({type(error).__name__}: {error})."
         ) from error
+
+
+def _shape(numbers: Sequence[int]) -> tuple[int, int]:
+    rows, columns = (int(number) for number in numbers)
+    if min(rows, columns) < 1:
+        raise ValueError(f"a camera of {columns} x {rows} pixels")
+    return rows, columns
 
 
 def _of_redux(text: str, path: Path, camera: str) -> Floats:
