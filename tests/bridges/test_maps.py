@@ -10,7 +10,7 @@ import sunpy.map
 
 import heliorestore
 from heliorestore import Burst, from_map, to_map
-from heliorestore.errors import BurstError
+from heliorestore.errors import BurstError, SettingsError
 from heliorestore.samples import sample_path
 from observatory_files import write_as_jsoc
 from turned_burst import COLUMNS, MIRRORED, ROWS, burst, corners, result
@@ -93,7 +93,12 @@ def test_a_simulated_burst_and_its_truths_aperture_come_back() -> None:
     assert again.times[0] == made.times[0]
     np.testing.assert_array_equal(again.image(1, 2), made.image(1, 2))
     hmi = heliorestore.read(sample_path("hmi_continuum.fits"))  # of a class of SunPy's that looks at the unit
-    assert from_map(to_map(hmi)).unit == "I/Ic"
+    shown = to_map(hmi)
+    assert from_map(shown).unit == "I/Ic"
+    binned = from_map(shown.superpixel([5, 5] * u.pix))
+    with pytest.raises(SettingsError, match=r"2\.52 arcsec .*0\.504"):
+        binned.check_scale()
+    binned.with_instrument("pixel_arcsec=2.52").check_scale()
 
 
 def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

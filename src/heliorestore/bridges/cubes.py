@@ -93,6 +93,7 @@ def burst_of(cube: Any, cards: Header, labels: Any = (), waves_nm: Any = ()) -> 
         times=world.times,
         pointing=planes(world.places, (shape[0], shape[1])),
         unit=unit_of(cards, cube.unit),
+        scale_from_file=True,  # checked like that of a file before a method runs
     )
 
 

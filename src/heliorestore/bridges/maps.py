@@ -88,6 +88,7 @@ def _burst(objects: Sequence[Sequence[Any]]) -> Burst:
         times=np.array([each.date.utc.isot for each in objects[0]], "datetime64[ms]"),
         pointing=pointing,
         unit=unit_of(headers[0]),
+        scale_from_file=True,  # checked like that of a file before a method runs
     )
 
 
