@@ -207,6 +207,8 @@ class FieldFit:
                 if self.flow.corrected
                 else "Without adaptive optics that is mostly right to 25 %: a measured one (r0_cm) is better."
             )
+            if not flow.settled:
+                advice = "It had not settled yet: more iterations may change it, and with it the contrast."
             messages.append(
                 f"r0 was found from the data: {r0_cm:.1f} cm at {first.wavelength_nm:g} nm. {advice}"
             )
