@@ -193,6 +193,14 @@ def test_rerun_refuses_a_changed_input(tmp_path: Path, capsys: pytest.CaptureFix
         (("rerun", HMI, "-o", "OUT"), "hmi_continuum.fits"),
         (("restore", HMI), "invalid choice: 'restore'"),
         ((), "required: COMMAND"),
+        ((*RL, "-o", "OUT", "--iterations=--"), "--iterations has no value"),
+        ((*RL, "-o--"), "-o has no value"),
+        ((*RL, "-o", "OUT", "--iterations=1_0"), "must be a whole number"),
+        ((*RL, "-o", "OUT", "--frames", "1_0:"), "write numbers and Python slices"),
+        ((*RL, "-o", "OUT", "--seed=-1"), "seed"),
+        (("info", "x" * 5000 + ".fits"), "xxx..."),
+        (("info", "x\0.fits"), "not text"),
+        ((*RL, "-o", "OUT", "--preset", "x" * 5000), "xxx..."),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
@@ -203,6 +211,7 @@ def test_a_mistake_is_one_line_and_exit_2(
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+    assert len(error) < 1000
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
 
@@ -299,7 +308,8 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--stop-at-noise, --no-stop-at-noise" in text
 
 
-def test_ctrl_c_writes_what_there_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_writes_what_there_is(number: signal.Signals, tmp_path: Path) -> None:
     out = tmp_path / "out.fits"
     command = [
         *COMMAND,
@@ -320,10 +330,10 @@ def test_ctrl_c_writes_what_there_is(tmp_path: Path) -> None:
     while not re.search(r"\d:\d\d left", shown):  # the bar moves: it is running
         shown += os.read(master, 4096).decode()
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     os.close(master)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     report = json.loads(output)
     assert report["stop"] == "user"
     assert 1 <= report["iterations"] < 10000

@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from heliorestore import __version__
 from heliorestore.commands import COMMANDS
-from heliorestore.errors import HeliorestoreError
+from heliorestore.errors import HeliorestoreError, memory_asked, memory_is_full
 from heliorestore.methods import METHODS
+
+_WORD = 300  # characters: what is longer is no name, and is shortened in a message
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,28 +30,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parsed = _parser(arguments).parse_args(arguments)
+    parser = _parser(arguments)
+    _refuse(arguments, parser)
+    parsed = parser.parse_args(arguments)
     try:
         status: int = parsed.run(parsed)
-    except HeliorestoreError as error:
-        return _fail(parsed, error, str(error), 2)
-    except KeyboardInterrupt:
-        return _fail(parsed, None, "interrupted before there was a result to write", 130)
     except BrokenPipeError:  # the reader of our output has ended, as in `heliorestore info FILE | head -1`
         sys.stdout = None  # nothing to flush at exit
         return 1
-    except Exception as error:  # a fault of ours: still one line, and how to see more
-        return _fail(
-            parsed, error, f"internal error, {type(error).__name__}: {error} (--debug shows where)", 1
-        )
+    except (Exception, KeyboardInterrupt) as error:
+        if parsed.debug and isinstance(error, Exception):
+            raise
+        message, status = _explain(error)
+        words = (word if len(word) <= _WORD else f"{word[:40]}...{word[-40:]}" for word in message.split())
+        print("heliorestore:", " ".join(words), file=sys.stderr)
     return status
 
 
-def _fail(parsed: argparse.Namespace, error: Exception | None, message: str, status: int) -> int:
-    if error is not None and parsed.debug:
-        raise error
-    print("heliorestore:", " ".join(message.split()), file=sys.stderr)
-    return status
+def _explain(error: BaseException) -> tuple[str, int]:
+    """The sentence about an error, and the exit status."""
+    if isinstance(error, HeliorestoreError):
+        return str(error), 2
+    if isinstance(error, KeyboardInterrupt):  # it may name the signal
+        return "interrupted before there was a result to write", 128 + (*error.args, signal.SIGINT)[0]
+    if isinstance(error, OSError):
+        return f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}.", 2
+    if memory_is_full(error):
+        return f"There is not enough memory{memory_asked(error)}: choose fewer frames or a part of them.", 2
+    # a fault of ours: still one line, and how to see more
+    return f"internal error, {type(error).__name__}: {error} (--debug shows where)", 1
+
+
+def _refuse(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """End with a sentence for what argparse hands on wrongly, or no file can be called."""
+    for word in arguments:
+        if word == "--":
+            return
+        if re.fullmatch(r"(-\w|--[\w-]+=)--", word):  # argparse makes an empty list of it
+            parser.error(f"{word.removesuffix('--').removesuffix('=')} has no value")
+        if "\0" in word:
+            parser.error(f"{word!r} has a character that is not text")
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

@@ -4,7 +4,11 @@ None is a RuntimeError: torch and Qt raise those, and a caller must be able to d
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_FULL = re.compile(r"out of memory|not enough memory|can(?:not|'t) allocate memory", re.IGNORECASE)
+_ASKED = re.compile(r"allocate (?P<size>\d[\d.]*) ?(?P<unit>bytes|[KMGT]iB)", re.IGNORECASE)
 
 
 class HeliorestoreError(Exception):
@@ -25,6 +29,20 @@ class WeightsError(HeliorestoreError):
 
 class RestorationError(HeliorestoreError):
     """A restoration could not continue or could not be saved."""
+
+
+def memory_is_full(error: BaseException) -> bool:
+    """Whether memory could not be had: Python's and numpy's error, and the RuntimeErrors of torch."""
+    # by name, so that torch need not be loaded for this
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and _FULL.search(str(error)) is not None
+
+
+def memory_asked(error: BaseException) -> str:
+    """The memory that could not be had, in brackets, or nothing where the error does not say it."""
+    found = _ASKED.search(str(error))
+    return f" ({found['size']} {found['unit']} at once could not be had)" if found else ""
 
 
 def guess(name: str, known: Iterable[str]) -> str:

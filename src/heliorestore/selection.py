@@ -54,6 +54,8 @@ def _parse(text: str, total: int, what: str) -> Numbers:
     for part in text.split(","):
         try:
             ends = [int(word) if word.strip() else None for word in part.split(":")]
+            if "_" in part:  # Python takes 1_0 for ten
+                raise ValueError(part)
             if len(ends) > 3 or (len(ends) == 1 and ends[0] is None and "," in text) or 0 in ends[2:]:
                 raise ValueError(part)
         except ValueError:

@@ -128,7 +128,7 @@ class Option:
                 return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
                     text.lower()
                 ]
-            value = self.type(text)
+            value = text if "_" in text else self.type(text)  # Python takes 1_0 for ten
         except (KeyError, ValueError):
             value = text
         return self.check(value)

@@ -231,16 +231,48 @@ def test_files_that_settings_name_are_part_of_the_record(burst: Burst, tmp_path:
     assert {name: source.size for name, source in run.files.items()} == {"start": 6}
 
 
-def test_a_full_main_memory_is_an_error_that_names_the_burst(
-    burst: Burst, monkeypatch: pytest.MonkeyPatch
+FULL = [
+    torch.OutOfMemoryError("cannot allocate"),
+    RuntimeError(
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes. Error code 12"
+    ),
+    MemoryError("Unable to allocate 3.7 GiB for an array"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=lambda error: type(error).__name__)
+def test_a_full_main_memory_is_tried_with_less_and_named(
+    error: Exception, burst: Burst, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*args: object, **kwargs: object) -> Generator[Snapshot, None, None]:
-        raise torch.OutOfMemoryError("cannot allocate")
+    granted: list[float | None] = []
+
+    def full(burst: Burst, settings: CountSettings, **_: object) -> Generator[Snapshot, None, None]:
+        granted.append(getattr(settings, "memory_gb", None))
+        raise error
         yield
 
     monkeypatch.setattr(METHOD, "stream", full, raising=True)
-    with pytest.raises(RestorationError, match=r"\(1, 1, 3, 3\)"):
+    with pytest.raises(RestorationError, match=r"\(1, 1, 3, 3\) .*fewer frames"):
         restore(burst, CountSettings(), device="cpu")
+    assert granted == [None]
+    with pytest.raises(RestorationError):
+        restore(burst, BoundedSettings(memory_gb=8.0), device="cpu")
+    assert granted[1:] == [8.0, 4.0, 2.0]
+
+
+def test_another_error_of_torch_is_passed_on(burst: Burst, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*args: object, **kwargs: object) -> Generator[Snapshot, None, None]:
+        raise RuntimeError("shapes do not fit")
+        yield
+
+    monkeypatch.setattr(METHOD, "stream", wrong, raising=True)
+    with pytest.raises(RuntimeError, match="shapes"):
+        restore(burst, BoundedSettings(), device="cpu")
+
+
+def test_a_negative_seed_is_refused(burst: Burst) -> None:
+    with pytest.raises(SettingsError, match="seed is -1"):
+        restore(burst, CountSettings(), device="cpu", seed=-1)
 
 
 def test_no_result_is_an_error(burst: Burst) -> None:

@@ -32,6 +32,13 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
+def whole_number(text: str) -> int:
+    """The value of a flag that is a whole number from 0, such as a seed."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
 def drain(
     parsed: argparse.Namespace, burst: Burst, settings: Settings, snapshots: Any, notes: tuple[str, ...] = ()
 ) -> int:
@@ -51,7 +58,7 @@ def drain(
                 break
     if snapshot is None:
         # Stopped before the first snapshot: there is nothing to write.
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*interrupted[:1])
     kept = ""
     if interrupted and snapshot.stop is None:
         snapshot = dataclasses.replace(snapshot, stop=StopReason.USER)
@@ -73,7 +80,7 @@ def drain(
         )
     if parsed.json:
         print(json.dumps(_report(burst, snapshot, written, time.perf_counter() - began)))
-    return 130 if interrupted else 0
+    return 128 + interrupted[0] if interrupted else 0  # as a shell says it: 130 or 143
 
 
 def _report(burst: Burst, snapshot: Snapshot, written: Path, seconds: float) -> dict[str, Any]:

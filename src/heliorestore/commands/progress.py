@@ -1,4 +1,4 @@
-"""A progress bar on the terminal, and Ctrl-C as a request to stop."""
+"""A progress bar on the terminal, and Ctrl-C or SIGTERM as a request to stop."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ if TYPE_CHECKING:
 
 @contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """Collect Ctrl-C in a list for the loop to see; a second Ctrl-C ends the program at once."""
+    """Collect Ctrl-C and SIGTERM, by number, for the loop to see; a second one ends the program at once."""
     caught: list[int] = []
 
     def catch(number: int, frame: Any) -> None:
         if caught:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         caught.append(number)
-        print("\nheliorestore: stopping after this step; press Ctrl-C again to abort", file=sys.stderr)
+        again = "; press Ctrl-C again to abort" if number == signal.SIGINT else ""
+        print(f"\nheliorestore: stopping after this step{again}", file=sys.stderr)
 
     # An exception in the middle of an iteration would lose the result: the loop looks at the list instead.
-    before = signal.signal(signal.SIGINT, catch)
+    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Progress:

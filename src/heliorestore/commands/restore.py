@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from heliorestore.commands.output import add_output_arguments, drain
+from heliorestore.commands.output import add_output_arguments, drain, whole_number
 from heliorestore.storage import check_output
 
 
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_argument("--objects", metavar="A:B,C", default=":", help="objects to restore, likewise")
     add_settings(common, Preparation)
     common.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
-    common.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
+    common.add_argument("--seed", type=whole_number, default=0, help="seed of the random numbers (default 0)")
 
 
 def run(parsed: argparse.Namespace) -> int:

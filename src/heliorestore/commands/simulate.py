@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from heliorestore.burst import FloatArray
+from heliorestore.commands.output import whole_number
 from heliorestore.commands.progress import Progress
 from heliorestore.errors import SettingsError
 from heliorestore.fits.burst_writer import write_burst, write_psfs
@@ -54,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--instrument", default="crisp-8542", help=instruments)
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the Sun, the atmosphere and the noise (default 0)"
+        "--seed",
+        type=whole_number,
+        default=0,
+        help="seed of the Sun, the atmosphere and the noise (default 0)",
     )
     add_settings(parser.add_argument_group("settings of the simulation"), SimulationSettings)
 

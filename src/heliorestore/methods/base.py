@@ -17,7 +17,7 @@ import torch
 
 from heliorestore.budget import budget_bytes
 from heliorestore.burst import Burst, Source
-from heliorestore.errors import RestorationError, SettingsError
+from heliorestore.errors import RestorationError, SettingsError, memory_asked, memory_is_full
 from heliorestore.methods import METHODS
 from heliorestore.methods.history import Columns, History, gap, restarts, with_row
 from heliorestore.methods.watch import News
@@ -25,7 +25,7 @@ from heliorestore.settings import Settings, from_rows, options
 from heliorestore.snapshot import Run, Snapshot
 from heliorestore.storage import check_output
 
-_HALVINGS = 2  # of a GPU's memory before the CPU takes over
+_HALVINGS = 2  # of the memory, before the CPU takes over from a GPU, or the run fails
 
 Stream = Generator[Snapshot, Settings | None, None]
 
@@ -87,14 +87,14 @@ def stream(
     """Restore the burst, one Snapshot per iteration; `send` a copy of the settings to change live ones.
 
     Every snapshot carries the record of the run, all messages so far and the history of losses and live
-    settings, so that any of them can be written to a file. If the GPU runs out of memory, the run continues
-    from its last snapshot with half of the memory, then with a quarter, if the method has a setting for it,
-    finally on the CPU, and says so. A `checkpoint` given here replaces that of the settings. Methods that can
+    settings, so that any of them can be written to a file. If memory runs out, the run continues from its
+    last snapshot with half of it, then with a quarter, if the method has a setting for it, on a GPU finally
+    on the CPU, and says so. A `checkpoint` given here replaces that of the settings. Methods that can
     end an iteration in its middle ask `news` there for settings to continue with.
     """
     burst.check_scale()
     method, place = load(settings.method), pick_device(device)
-    _keep_apart(checkpoint or getattr(settings, "checkpoint", ""), Run.of(burst, settings, device, seed))
+    _check(checkpoint or getattr(settings, "checkpoint", ""), Run.of(burst, settings, device, seed))
     asked, entry = settings, METHODS[settings.method]
     start = _named_start(settings) if start is None else start
     settings, found = _attribute(entry.prepare)(burst, settings, place) if entry.prepare else (settings, ())
@@ -120,16 +120,15 @@ def stream(
                     sent = None if sent is None else live.use(sent)
             except StopIteration:
                 return
-            except torch.OutOfMemoryError as error:
-                if place.type == "cpu":
-                    raise RestorationError(
-                        f"There is not enough memory for a burst of {burst.shape}: {error}"
-                    ) from error
-        # The GPU is full; closing the generator has freed its tensors. Continue in smaller pieces.
-        torch.cuda.empty_cache()
+            except (MemoryError, RuntimeError) as error:
+                if not memory_is_full(error):
+                    raise
+                if place.type == "cpu" and not _can_halve(live.settings, halved):
+                    raise RestorationError(_too_large(burst, error)) from error
+        # Closing the generator has freed its tensors. Continue in smaller pieces.
         live.settings, place, message = _with_less(live.settings, asked, place, halved)
         halved, messages = halved + 1, (*messages, message)
-        if place.type == "cpu":
+        if place.type == "cpu" and not run.device.endswith("cpu"):
             run = dataclasses.replace(run, device=f"{run.device}, cpu")
         history = History(burst, live.settings, last)  # records a restart, which `replay` repeats
         source = method.stream(burst, live.settings, device=place, seed=seed, start=last, **more)
@@ -163,8 +162,10 @@ def _named_start(settings: Settings) -> Snapshot | None:
     return found
 
 
-def _keep_apart(state: str, run: Run) -> None:
-    """Refuse to keep the state of a run where one of its inputs is."""
+def _check(state: str, run: Run) -> None:
+    """Refuse to keep the state of a run where one of its inputs is, and a seed that is none."""
+    if run.seed < 0:
+        raise SettingsError(f"The seed is {run.seed}; it must be a whole number from 0.")
     if state:
         check_output(Path(state).expanduser(), overwrite=True, inputs=run.inputs())
 
@@ -172,14 +173,27 @@ def _keep_apart(state: str, run: Run) -> None:
 def _with_less(
     settings: Settings, asked: Settings, place: torch.device, halved: int
 ) -> tuple[Settings, torch.device, str]:
-    """Settings and device with which a run continues when its GPU is full, and the message about it."""
-    if halved < _HALVINGS and hasattr(settings, "memory_gb"):
-        smaller = max(0.1, budget_bytes(settings.memory_gb, place) / 2e9)
+    """Settings and device with which a run continues when memory is full, and the message about it."""
+    if place.type == "cuda":
+        torch.cuda.empty_cache()
+    if _can_halve(settings, halved):
+        smaller = max(0.1, budget_bytes(getattr(settings, "memory_gb", None), place) / 2e9)
         message = f"{place} is out of memory: the run continues in smaller pieces, within {smaller:.3g} GB."
         return settings.replace(memory_gb=smaller), place, message
     if hasattr(asked, "memory_gb"):
         settings = settings.replace(memory_gb=asked.memory_gb)
     return settings, torch.device("cpu"), f"{place} is out of memory: the run continues on the CPU."
+
+
+def _too_large(burst: Burst, error: BaseException) -> str:
+    return (
+        f"There is not enough memory for a burst of {burst.shape} (object, frame, y, x)"
+        f"{memory_asked(error)}: choose fewer frames or objects, or a part of the field."
+    )
+
+
+def _can_halve(settings: Settings, halved: int) -> bool:
+    return halved < _HALVINGS and hasattr(settings, "memory_gb")
 
 
 def _as_running(sent: Settings, asked: Settings, running: Settings) -> Settings:
