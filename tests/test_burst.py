@@ -118,3 +118,8 @@ def test_irregular_frames_are_chosen_and_read_in_their_order() -> None:
     np.testing.assert_array_equal(part.pointing, pointing[:, numbers])
     # Chosen again, the numbers are still those of the file, and evenly spaced ones a range.
     assert part.select(frames=[0, 2]).frame_numbers == range(1, 5, 2)
+
+
+def test_infinite_pixels_are_bad_ones() -> None:
+    image = Burst.from_array(np.array([[1.0, np.inf], [-np.inf, np.nan]])).image(0, 0)
+    np.testing.assert_array_equal(image, [[1, np.nan], [np.nan, np.nan]])

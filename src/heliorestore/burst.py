@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 
+# of the largest value: beyond, sums and products of single precision end, or few digits are left
+_SMALLEST, _LARGEST = 1e-33, 1e33
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -133,9 +136,21 @@ class Burst:
             raise SettingsError(" ".join(self.doubts))
 
     def image(self, object_: int, frame: int) -> FloatArray:
-        """One frame as native float32, NaN where the pixel is bad."""
-        image = np.asarray(self.frames[object_, frame])
-        return np.ascontiguousarray(image, dtype=np.float32)
+        """One frame as native float32, NaN where the pixel is bad: infinite ones are."""
+        image = np.ascontiguousarray(self.frames[object_, frame], dtype=np.float32)
+        infinite = np.isinf(image)
+        return np.where(infinite, np.float32(np.nan), image) if infinite.any() else image
+
+    def check_values(self) -> None:
+        """Refuse an object whose values, by its first frame, single precision cannot add up or resolve."""
+        for number, label in enumerate(self.labels):
+            size = np.abs(self.image(number, 0))
+            largest = float(np.max(size, where=size > 0, initial=0.0))
+            if largest and not _SMALLEST < largest < _LARGEST:
+                raise BurstError(
+                    f"The values of {label} reach {largest:.3g}; those between {_SMALLEST:.0e} and "
+                    f"{_LARGEST:.0e} can be restored: give them in another unit."
+                )
 
     def images(self) -> Iterator[tuple[int, int, FloatArray]]:
         """Every frame with its object and frame number, one at a time."""

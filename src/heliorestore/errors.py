@@ -42,7 +42,10 @@ def memory_is_full(error: BaseException) -> bool:
 def memory_asked(error: BaseException) -> str:
     """The memory that could not be had, in brackets, or nothing where the error does not say it."""
     found = _ASKED.search(str(error))
-    return f" ({found['size']} {found['unit']} at once could not be had)" if found else ""
+    if not found:
+        return ""
+    factor = 1024 ** (" KMGT".find(found["unit"][0].upper()) if found["unit"] != "bytes" else 0)
+    return f" ({float(found['size']) * factor / 1e6:,.0f} MB at once could not be had)"
 
 
 def guess(name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from heliorestore import Burst, Snapshot, StopReason, restore, stream
-from heliorestore.errors import RestorationError, SettingsError
+from heliorestore.errors import BurstError, RestorationError, SettingsError
 from heliorestore.instrument import KNOWN
 from heliorestore.methods import METHODS, Entry
 from heliorestore.methods.base import load, pick_device, replay
@@ -232,7 +232,7 @@ def test_files_that_settings_name_are_part_of_the_record(burst: Burst, tmp_path:
 
 
 FULL = [
-    torch.OutOfMemoryError("cannot allocate"),
+    torch.OutOfMemoryError("full"),
     RuntimeError(
         "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes. Error code 12"
     ),
@@ -252,8 +252,10 @@ def test_a_full_main_memory_is_tried_with_less_and_named(
         yield
 
     monkeypatch.setattr(METHOD, "stream", full, raising=True)
-    with pytest.raises(RestorationError, match=r"\(1, 1, 3, 3\) .*fewer frames"):
+    with pytest.raises(RestorationError, match=r"\(1, 1, 3, 3\) .*fewer frames") as refusal:
         restore(burst, CountSettings(), device="cpu")
+    assert ("allocate" not in str(error)) == ("MB at once" not in str(refusal.value))
+    assert "3.7 GiB" not in str(error) or "(3,973 MB at once" in str(refusal.value)
     assert granted == [None]
     with pytest.raises(RestorationError):
         restore(burst, BoundedSettings(memory_gb=8.0), device="cpu")
@@ -273,6 +275,13 @@ def test_another_error_of_torch_is_passed_on(burst: Burst, monkeypatch: pytest.M
 def test_a_negative_seed_is_refused(burst: Burst) -> None:
     with pytest.raises(SettingsError, match="seed is -1"):
         restore(burst, CountSettings(), device="cpu", seed=-1)
+
+
+@pytest.mark.parametrize("value", [1e37, 1e-39])
+def test_values_beyond_single_precision_are_refused(value: float) -> None:
+    burst = Burst.from_array(np.full((3, 3), value), labels=("bright",))
+    with pytest.raises(BurstError, match=r"values of bright reach .* another unit"):
+        restore(burst, CountSettings(), device="cpu")
 
 
 def test_no_result_is_an_error(burst: Burst) -> None:

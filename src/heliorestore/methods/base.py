@@ -92,9 +92,8 @@ def stream(
     on the CPU, and says so. A `checkpoint` given here replaces that of the settings. Methods that can
     end an iteration in its middle ask `news` there for settings to continue with.
     """
-    burst.check_scale()
     method, place = load(settings.method), pick_device(device)
-    _check(checkpoint or getattr(settings, "checkpoint", ""), Run.of(burst, settings, device, seed))
+    _check(burst, checkpoint or getattr(settings, "checkpoint", ""), Run.of(burst, settings, device, seed))
     asked, entry = settings, METHODS[settings.method]
     start = _named_start(settings) if start is None else start
     settings, found = _attribute(entry.prepare)(burst, settings, place) if entry.prepare else (settings, ())
@@ -162,8 +161,10 @@ def _named_start(settings: Settings) -> Snapshot | None:
     return found
 
 
-def _check(state: str, run: Run) -> None:
-    """Refuse to keep the state of a run where one of its inputs is, and a seed that is none."""
+def _check(burst: Burst, state: str, run: Run) -> None:
+    """Refuse data and a seed that no run is right with, and a state that would replace an input."""
+    burst.check_scale()
+    burst.check_values()
     if run.seed < 0:
         raise SettingsError(f"The seed is {run.seed}; it must be a whole number from 0.")
     if state:
