@@ -48,6 +48,12 @@ def memory_asked(error: BaseException) -> str:
     return f" ({float(found['size']) * factor / 1e6:,.0f} MB at once could not be had)"
 
 
+def pickle_trouble(error: BaseException) -> str:
+    """What is wrong with a file of tensors; torch's advice to load it all the same is left out."""
+    found = re.search(r"GLOBAL (?P<name>[\w.]+)", str(error))
+    return f"it names {found['name']}" if found else "it is damaged, or no file of tensors alone"
+
+
 def guess(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: the known one that it resembles, or nothing."""
     near = difflib.get_close_matches(name, list(known), n=1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from heliorestore import Burst, restore, stream
-from heliorestore.errors import SettingsError, WeightsError
+from heliorestore.errors import BurstError, WeightsError
 from heliorestore.instrument import KNOWN
 from heliorestore.methods.mfbd import MfbdSettings
 from heliorestore.nets import weights
@@ -204,7 +204,7 @@ def test_what_a_user_should_know_is_said(nets: Path) -> None:
     assert "takes 7 frames and there are 3" in messages
     unknown = restore(Burst.from_array(np.asarray(burst().frames)), ONE, device="cpu")
     assert "size of the pixels is unknown" in " ".join(unknown.messages)
-    with pytest.raises(SettingsError, match="at least 16 x 16"):
+    with pytest.raises(BurstError, match="16 x 16 at least"):
         restore(burst(shape=(40, 12)), ONE, device="cpu")
     assert "the weights mfbd-crisp-quarter were trained on" in " ".join(
         restore(burst().with_instrument("chromis-3934"), ONE, device="cpu").messages

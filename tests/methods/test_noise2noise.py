@@ -197,7 +197,7 @@ def test_fitted_weights_are_kept_under_a_name(tmp_path: Path, monkeypatch: pytes
     last = restore(burst, fit, device="cpu")
     again = restore(burst, DenoiseSettings(weights="mine"), device="cpu")
     np.testing.assert_allclose(again.images, last.images, atol=1e-6)
-    assert weights.check("mine").architecture == "denoiser-uncertain"
+    assert weights.load("mine")[1].architecture == "denoiser-uncertain"
     restore(burst, fit.replace(uncertainty=False), device="cpu")
     with pytest.raises(WeightsError, match="does not estimate its uncertainty"):
         restore(burst, DenoiseSettings(weights="mine", uncertainty=True), device="cpu")

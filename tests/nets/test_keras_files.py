@@ -106,7 +106,7 @@ def test_the_command_imports_and_recognises_the_network(
     path = write(tmp_path / "w.hdf5", enhance_layers())
     assert main(["weights", "import", str(path), "--as", "published-magnetogram"]) == 0
     assert capsys.readouterr().out.strip().endswith("published-magnetogram.safetensors")
-    record = weights.check("published-magnetogram")
+    _, record = weights.load("published-magnetogram")
     assert (record.architecture, record.kind, record.normalisation) == ("enhance-small", "magnetogram", "kG")
     assert "w.hdf5" in record.origin
 

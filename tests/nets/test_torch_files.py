@@ -93,8 +93,10 @@ def test_a_malicious_checkpoint_is_refused_and_not_run(
 ) -> None:
     monkeypatch.setenv("EVIL_FOLDER", str(own / "harm"))
     torch.save({"state_dict": {}, "extra": Evil()}, own / "evil.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(WeightsError, match=r"evil\.pth is refused: it holds more than tensors"):
+    with pytest.raises(WeightsError, match=r"evil\.pth is refused: it holds more than tensors") as refusal:
         import_file(own / "evil.pth", "evil")
+    assert "posix.mkdir" in str(refusal.value)
+    assert "weights_only" not in str(refusal.value)
     assert not (own / "harm").exists()
     assert not (own / "own").exists()
 

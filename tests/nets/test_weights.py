@@ -98,11 +98,23 @@ def test_weights_of_another_network_are_refused(own: Path) -> None:
         weights.load("mine")
 
 
+def test_weights_that_are_not_finite_are_refused(own: Path) -> None:
+    net = small()
+    next(net.parameters()).data.view(-1)[0] = float("nan")
+    weights.save(net, RECORD, own)
+    with pytest.raises(WeightsError, match="hold NaN or infinite values"):
+        weights.load("mine")
+
+
 def test_a_record_must_be_there_and_be_json(own: Path) -> None:
     path = weights.save(small(), RECORD, own)
-    path.with_suffix(".json").write_text("{")
-    with pytest.raises(WeightsError, match="cannot be read"):
-        weights.load("mine")
+    for damaged in ("{", "[]", "[" * 100_000, json.dumps({"name": "mine", "unknown": 1})):
+        path.with_suffix(".json").write_text(damaged)
+        with pytest.raises(WeightsError, match="cannot be read"):
+            weights.load("mine")
+    for absurd in ("mfbd:" + "9" * 5000, "mfbd:0", "mfbd:99999", "os:system"):
+        with pytest.raises(WeightsError, match="No network is called"):
+            weights.build(absurd)
     path.with_suffix(".json").unlink()
     with pytest.raises(WeightsError, match=r"no record mine\.json"):
         weights.load("mine")

@@ -116,3 +116,10 @@ def test_a_burst_of_nothing_but_gaps_is_a_sentence() -> None:
     empty = Burst(frames=np.full((1, 4, 64, 64), np.nan, np.float32), instruments=(INSTRUMENT,))
     with pytest.raises(BurstError, match="no valid pixel"):
         restore(empty, FEW, device="cpu")
+
+
+@pytest.mark.parametrize("shape", [(1, 64), (64, 15)])
+def test_fields_narrower_than_the_blur_are_refused(shape: tuple[int, int]) -> None:
+    burst = Burst.from_array(np.random.default_rng(0).normal(10, 1, (3, *shape)))
+    with pytest.raises(BurstError, match=f"{shape[0]} x {shape[1]} pixels; .* 16 x 16 at least"):
+        observe(burst, torch.device("cpu"))

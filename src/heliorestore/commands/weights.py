@@ -139,7 +139,7 @@ def _checked(asked: list[str]) -> Iterator[str]:
     problems = []
     for name in asked:
         try:
-            record = weights.check(name)
+            _, record = weights.load(name)
         except WeightsError as error:
             problems.append(str(error))
         else:

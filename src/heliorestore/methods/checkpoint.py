@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from heliorestore.burst import Burst
-from heliorestore.errors import RestorationError, SettingsError
+from heliorestore.errors import RestorationError, SettingsError, pickle_trouble
 from heliorestore.methods.history import OF_THE_MACHINE, Columns, History
 from heliorestore.settings import Settings, options
 from heliorestore.snapshot import Snapshot
@@ -82,7 +82,8 @@ def resume(saver: Saver, state: State) -> State:
         key, values = found["key"], found["state"]
     except Exception as error:  # a damaged pickle raises almost anything
         raise SettingsError(
-            f"The checkpoint {saver.path} cannot be read ({error}): delete it, or choose another file."
+            f"The checkpoint {saver.path} cannot be read ({pickle_trouble(error)}): delete it, or choose "
+            "another file."
         ) from error
     if key != saver.key:
         raise SettingsError(

@@ -18,7 +18,6 @@ import numpy.typing as npt
 import torch
 
 from heliorestore.burst import Burst, FloatArray
-from heliorestore.errors import SettingsError
 from heliorestore.methods.committee import Frames, Mean
 from heliorestore.nets import mfbd_weights, weights
 from heliorestore.nets.mfbd import STRIDE, EncoderDecoder, Recurrent
@@ -122,11 +121,6 @@ METHOD = MfbdMethod()
 
 def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple[_Problem, tuple[str, ...]]:
     """Normalise, align and sort the frames and choose the network, with messages for the user."""
-    if min(burst.shape[2:]) < 2 * STRIDE:
-        raise SettingsError(
-            f"The frames have {burst.shape[2]} x {burst.shape[3]} pixels; the network needs at least "
-            f"{2 * STRIDE} x {2 * STRIDE}."
-        )
     net, record, messages = mfbd_weights.fitting(burst.instruments[0], settings.network, settings.weights)
     observation = observe(burst, torch.device("cpu"), align=settings.align)
     messages += in_words(burst, observation)

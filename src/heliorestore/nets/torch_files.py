@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from heliorestore.errors import WeightsError
+from heliorestore.errors import WeightsError, pickle_trouble
 
 _STATES = ("state_dict", "model_state_dict", "model")
 _KINDS_OF_NUMBERS = (np.float64, np.float32, np.int64, np.int32, np.bool_)
@@ -22,15 +22,13 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         with torch.serialization.safe_globals(_harmless()):
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split())[:200]
         raise WeightsError(
             f"{path.name} is refused: it holds more than tensors and numbers, and could run a program "
-            f"({reason}). Ask its author to save the state_dict alone."
+            f"({pickle_trouble(error)}). Ask its author to save the state_dict alone."
         ) from error
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         raise WeightsError(
-            f"The checkpoint {path} cannot be read ({type(error).__name__}: {error}): is it one that torch "
-            "saved?"
+            f"The checkpoint {path} cannot be read: {pickle_trouble(error)}. Is it one that torch saved?"
         ) from error
     if isinstance(content, Mapping):
         content = next((content[name] for name in _STATES if isinstance(content.get(name), Mapping)), content)

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -39,6 +40,7 @@ ARCHITECTURES: Mapping[str, str] = {
 }
 """The function that builds each network, by the name that records give it."""
 
+_INPUTS = re.compile("[1-9][0-9]{0,2}")
 _SUFFIX = ".safetensors"
 
 
@@ -71,7 +73,7 @@ class WeightsRecord:
 def build(architecture: str) -> nn.Module:
     """The untrained network of that name; `mfbd:12` is `mfbd` with 12 instead of its usual inputs."""
     name, _, inputs = architecture.partition(":")
-    if name not in ARCHITECTURES or (inputs and not inputs.isdecimal()):
+    if name not in ARCHITECTURES or (inputs and not _INPUTS.fullmatch(inputs)):
         raise WeightsError(f"No network is called {architecture!r}; there are {', '.join(ARCHITECTURES)}.")
     module, _, maker = ARCHITECTURES[name].partition(":")
     net: nn.Module = getattr(importlib.import_module(module), maker)(*([int(inputs)] if inputs else []))
@@ -137,7 +139,7 @@ def read_record(path: Path) -> WeightsRecord:
         raise WeightsError(
             f"{path} has no record {beside.name} beside it: weights and record belong together."
         ) from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"The record {beside} cannot be read: {error}.") from error
 
 
@@ -170,6 +172,10 @@ def load(name: str) -> tuple[nn.Module, WeightsRecord]:
         raise WeightsError(
             f"The weights {path} do not fit the network {record.architecture}: {first[0].strip()}"
         ) from error
+    if bad := [
+        key for key, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()
+    ]:
+        raise WeightsError(f"The weights {path} hold NaN or infinite values, in {', '.join(bad[:3])}.")
     return net.eval(), record
 
 
@@ -211,16 +217,3 @@ def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = Fa
     with replacing(path) as file:
         file.write(content)
     return path
-
-
-def check(name: str) -> WeightsRecord:
-    """Load weights, which verifies checksum and layers, look for NaN and infinity; return the record."""
-    net, record = load(name)
-    bad = [
-        key
-        for key, value in net.state_dict().items()
-        if value.is_floating_point() and not bool(torch.isfinite(value).all())
-    ]
-    if bad:
-        raise WeightsError(f"The weights {name} hold NaN or infinite values, in {', '.join(bad[:3])}.")
-    return record

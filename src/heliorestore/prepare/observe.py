@@ -24,6 +24,7 @@ from heliorestore.selection import Frames
 
 _ALL = slice(None)
 _FLAT = 1e-7  # contrast below which float32 has no structure
+_SMALLEST = 16  # pixels of a side: the blur is as wide, and nothing is left to fit
 _REPORTED = 1e-2  # peak to peak of the frames' intensities; less is about their error on a small field
 
 
@@ -209,6 +210,11 @@ def observe(
     Frames that take no more than `hold_bytes` are read once and held; others are read part by part, whenever
     they are needed.
     """
+    if min(burst.shape[2:]) < _SMALLEST:
+        rows, columns = burst.shape[2:]
+        raise BurstError(
+            f"The frames have {rows} x {columns} pixels; the method needs {_SMALLEST} x {_SMALLEST} at least."
+        )
     held = _read(burst) if 4.0 * math.prod(burst.shape) <= hold_bytes else None
     frames: Frames = burst.frames if held is None else held
     selection = _selected(burst, LowFrequencies.of(frames))

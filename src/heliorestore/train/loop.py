@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from heliorestore.errors import RestorationError
+from heliorestore.errors import RestorationError, pickle_trouble
 from heliorestore.nets.weights import copied, place
 from heliorestore.storage import replacing
 from heliorestore.train.recipe import Recipe
@@ -226,7 +226,7 @@ def _load(
         raise RestorationError(f"There is no {path} to resume from: start without --resume.") from error
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         raise RestorationError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): start without --resume."
+            f"{path} cannot be read ({pickle_trouble(error)}): start without --resume."
         ) from error
     try:
         net.load_state_dict(state["net"])
