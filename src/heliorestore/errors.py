@@ -27,6 +27,10 @@ class WeightsError(HeliorestoreError):
     """Network weights are missing, damaged, or do not belong to the network or the data."""
 
 
+class CheckpointError(SettingsError):
+    """The saved state of a run is damaged, or of another run."""
+
+
 class RestorationError(HeliorestoreError):
     """A restoration could not continue or could not be saved."""
 

@@ -18,7 +18,7 @@ from typing import Any
 from heliorestore.batch.ledger import BEAT_S, Entry, Ledger, State
 from heliorestore.batch.night import Night, open_entry
 from heliorestore.burst import Burst
-from heliorestore.errors import BurstError, HeliorestoreError
+from heliorestore.errors import BurstError, CheckpointError, HeliorestoreError
 from heliorestore.snapshot import Snapshot
 from heliorestore.storage import appending, atomic_write
 
@@ -81,6 +81,9 @@ class Worker:
         with _beating(self.ledger, entry, number):
             try:
                 facts = self._result(entry)
+            except CheckpointError as error:
+                self._state(entry).unlink(missing_ok=True)  # the next attempt begins anew
+                end, facts = "failed", {"reason": str(error), "memory": False}
             except HeliorestoreError as error:
                 end, facts = "failed", {"reason": str(error), "memory": bool(_FULL.search(str(error)))}
             except (MemoryError, RuntimeError) as error:
@@ -105,32 +108,40 @@ class Worker:
         from heliorestore.fits.writer import write
         from heliorestore.methods.base import stream
 
-        out = self.folder / entry.name
+        out, state = self.folder / entry.name, self._state(entry)
         burst = open_entry(self.night, entry)
         if out.exists() and (found := _own_result(read, out, entry)) is not None:
             # The process that wrote it was killed before it could say so.
+            state.unlink(missing_ok=True)
             return self._facts(entry, burst, found)
         settings = self._settings(entry)
-        state = self.folder / "states" / f"{entry.id}.state" if hasattr(settings, "checkpoint") else None
-        if state is not None:
+        keeps = hasattr(settings, "checkpoint")
+        if keeps:
             state.parent.mkdir(exist_ok=True)
+        if self.stopping:
+            return {}
         snapshots = stream(
             burst,
             settings,
             device=self.device,
             seed=self.night.seed,
-            checkpoint="" if state is None else str(state),
+            checkpoint=str(state) if keeps else "",
         )
-        last: Snapshot | None = None
+        last = wrote = None
         with closing(snapshots):  # closed early, a method writes its state
             for last in snapshots:
-                if self.stopping and last.stop is None:
+                if last.stop is not None:
+                    # Now, because a method that goes on to its end deletes its state.
+                    write(last, out, overwrite=True)
+                    wrote = last
+                elif self.stopping:
                     return {}
         if last is None:
             raise BurstError(f"{self.night.method} gave no result.")
+        if wrote is not last:
+            write(last, out, overwrite=True)
         for message in dict.fromkeys(last.messages):
             self._log(entry, message)
-        write(last, out, overwrite=True)
         return self._facts(entry, burst, last)
 
     def _settings(self, entry: Entry) -> Any:
@@ -174,6 +185,10 @@ class Worker:
             "residual": last.losses.get("residual"),
             "r0_cm": next((float(found[1]) for found in said if found), None),
         }
+
+    def _state(self, entry: Entry) -> Path:
+        """Where a method that can go on later keeps what it has."""
+        return self.folder / "states" / f"{entry.id}.state"
 
     def _log(self, entry: Entry, text: str) -> None:
         with suppress(OSError):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from heliorestore.burst import Burst
-from heliorestore.errors import RestorationError, SettingsError, pickle_trouble
+from heliorestore.errors import CheckpointError, RestorationError, pickle_trouble
 from heliorestore.methods.history import OF_THE_MACHINE, Columns, History
 from heliorestore.settings import Settings, options
 from heliorestore.snapshot import Snapshot
@@ -74,19 +74,19 @@ class Saver:
 
 
 def resume(saver: Saver, state: State) -> State:
-    """The state in the saver's file, or the given one without a file; another run's is a SettingsError."""
+    """The state in the saver's file, or the given one without a file; another run's is a CheckpointError."""
     if saver.path is None or not saver.path.exists():
         return state
     try:
         found = torch.load(saver.path, weights_only=True, map_location="cpu")
         key, values = found["key"], found["state"]
     except Exception as error:  # a damaged pickle raises almost anything
-        raise SettingsError(
+        raise CheckpointError(
             f"The checkpoint {saver.path} cannot be read ({pickle_trouble(error)}): delete it, or choose "
             "another file."
         ) from error
     if key != saver.key:
-        raise SettingsError(
+        raise CheckpointError(
             f"The checkpoint {saver.path} belongs to another burst or other settings: delete "
             "it, or choose another file."
         )
