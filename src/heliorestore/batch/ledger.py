@@ -52,6 +52,7 @@ class Entry:
     sizes: tuple[int, ...]
     mtimes_ns: tuple[int, ...]
     name: str
+    own: Mapping[str, str] = field(default_factory=dict)  # what it has otherwise than the night, as text
     ends: dict[int, dict[str, Any]] = field(default_factory=dict)
     last: int = 0  # the number of the last attempt
     renewed: int = 0  # attempts up to this one count no more: the user has asked for another
@@ -153,6 +154,7 @@ class Ledger:
                     sizes=tuple(said["sizes"]),
                     mtimes_ns=tuple(said["mtimes_ns"]),
                     name=said["name"],
+                    own=said.get("own", {}),
                 )
                 for earlier in self._early.pop(burst, ()):
                     self._take(earlier)

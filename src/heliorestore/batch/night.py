@@ -8,8 +8,8 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from heliorestore.fits.reader import SUFFIXES
 from heliorestore.storage import atomic_write, check_folder
 
 _FILE = "night.toml"
+OWN = ("instrument", "objects", "frames", "best")  # a burst may have its own, besides files and settings
 DEFAULT_NAME = "{stem}_restored.fits"
 
 
@@ -74,16 +75,25 @@ class Night:
                 "the same settings."
             )
 
+    def of(self, own: Mapping[str, str]) -> Night:
+        """The night with what a burst has otherwise: of `OWN`, its preparation, and its settings."""
+        selection: dict[str, Any] = {name: text for name, text in own.items() if name in OWN}
+        files = {name: text for name, text in own.items() if name in self.preparation}
+        settings = {n: text for n, text in own.items() if n not in selection and n not in files}
+        return dataclasses.replace(
+            self, preparation=self.preparation | files, settings=self.settings | settings, **selection
+        )
+
     def unlike(self, there: Night) -> Iterator[str]:
         """What differs from another night, in words."""
-        for field in dataclasses.fields(self):
-            ours, theirs = getattr(self, field.name), getattr(there, field.name)
+        for each in dataclasses.fields(self):
+            ours, theirs = getattr(self, each.name), getattr(there, each.name)
             if isinstance(ours, dict):
                 for key in sorted(ours.keys() | theirs.keys()):
                     if ours.get(key) != theirs.get(key):
                         yield f"{key} {theirs.get(key, 'missing')} and not {ours.get(key, 'missing')}"
             elif ours != theirs:
-                yield f"{field.name} {theirs} and not {ours}"
+                yield f"{each.name} {theirs} and not {ours}"
 
     def _toml(self) -> str:
         values = dataclasses.asdict(self)
@@ -97,6 +107,18 @@ class Night:
 # -- the bursts ----------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A burst to add: its files, what it has otherwise than the night, the name of its result if it is given,
+    and the place of a plan where that stands.
+    """
+
+    paths: tuple[Path, ...]
+    own: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    where: str = ""
+
+
 def bursts_in(inputs: Iterable[Path]) -> Iterator[tuple[Path, ...]]:
     """The bursts that files, folders and patterns name.
 
@@ -107,25 +129,50 @@ def bursts_in(inputs: Iterable[Path]) -> Iterator[tuple[Path, ...]]:
         if path.is_dir():
             yield from ((file,) for file in sorted(path.iterdir()) if _is_image(file))
             for folder in sorted(each for each in path.iterdir() if each.is_dir()):
-                files = tuple(sorted(file for file in folder.iterdir() if _is_image(file)))
+                files = images_in(folder)
                 if files and not (folder / _FILE).exists():  # a night's results are no bursts
                     yield files
         elif path.is_file():
-            yield (path,)
-        elif any(sign in str(given) for sign in "*?["):
-            found = sorted(each for each in path.parent.glob(path.name) if _is_image(each))
-            if not found:
-                raise BurstError(f"No file is called as in {given}.")
-            yield from ((file,) for file in found)
+            yield _with_its_files(path)
         else:
-            raise BurstError(f"{given} does not exist.")
+            yield from ((file,) for file in matching(path))
+
+
+def images_in(folder: Path) -> tuple[Path, ...]:
+    """The files of images in a folder."""
+    return tuple(sorted(file for file in folder.iterdir() if _is_image(file)))
+
+
+def matching(pattern: Path) -> list[Path]:
+    """The files that a pattern such as `scan_*/wide_*.fits` names; none is a BurstError."""
+    fixed = next(each for each in (pattern, *pattern.parents) if not re.search(r"[*?\[]", str(each)))
+    if fixed == pattern:
+        raise BurstError(f"{pattern} does not exist.")
+    found = sorted(each for each in fixed.glob(str(pattern.relative_to(fixed))) if _is_image(each))
+    if not found:
+        raise BurstError(f"No file is called as in {pattern}.")
+    return found
+
+
+def _with_its_files(path: Path) -> tuple[Path, ...]:
+    """A file; a configuration of redux is followed by the files that it names."""
+    from heliorestore.fits.redux_cfg import is_config, read_config
+
+    if not is_config(path):
+        return (path,)
+    channels = read_config(path).channels
+    images = [file for channel in channels for file in channel.images()]
+    named = [file for channel in channels for file in channel.preparation().files().values()]
+    return (path, *dict.fromkeys(images + named))
 
 
 def _is_image(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
 
 
-def identity(paths: Iterable[Path]) -> tuple[str, list[str], list[int], list[int]]:
+def identity(
+    paths: Iterable[Path], own: Mapping[str, str] | None = None
+) -> tuple[str, list[str], list[int], list[int]]:
     """A burst's identity, with the paths, sizes and times of change of its files."""
     names, sizes, times = [], [], []
     for path in paths:
@@ -133,24 +180,32 @@ def identity(paths: Iterable[Path]) -> tuple[str, list[str], list[int], list[int
         names.append(str(path))
         sizes.append(stat.st_size)
         times.append(stat.st_mtime_ns)
-    digest = hashlib.sha256(json.dumps([names, sizes, times]).encode()).hexdigest()[:16]
+    known = [names, sizes, times, *([dict(sorted(own.items()))] if own else [])]
+    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
     return digest, names, sizes, times
 
 
-def add(ledger: Ledger, night: Night, bursts: Iterable[tuple[Path, ...]]) -> int:
+def add(ledger: Ledger, night: Night, bursts: Iterable[Wanted | tuple[Path, ...]]) -> int:
     """Add the bursts that are new to the night, and return how many."""
     ledger.refresh()
-    taken, added = {entry.name for entry in ledger.entries.values()}, 0
-    for paths in bursts:
-        burst, names, sizes, times = identity(paths)
+    taken, added = {entry.name: entry.id for entry in ledger.entries.values()}, 0
+    for given in bursts:
+        wanted = given if isinstance(given, Wanted) else Wanted(given)
+        burst, names, sizes, times = identity(wanted.paths, wanted.own)
         if burst in ledger.entries:
             continue
-        name = output_name(night.name, paths)
-        if name in taken:
+        name = wanted.name or output_name(night.name, wanted.paths)
+        if taken.get(name, burst) != burst:
+            if wanted.name:
+                raise SettingsError(
+                    f"{wanted.where}: {name} is the name of another burst of this night; if files or "
+                    "settings have changed since, give another name."
+                )
             stem, dot, suffix = name.partition(".")
             name = f"{stem}_{burst[:8]}{dot}{suffix}"
-        taken.add(name)
-        ledger.say("add", burst, paths=names, sizes=sizes, mtimes_ns=times, name=name)
+        taken[name] = burst
+        own = {"own": dict(wanted.own)} if wanted.own else {}
+        ledger.say("add", burst, paths=names, sizes=sizes, mtimes_ns=times, name=name, **own)
         added += 1
     ledger.refresh()
     return added
@@ -158,8 +213,10 @@ def add(ledger: Ledger, night: Night, bursts: Iterable[tuple[Path, ...]]) -> int
 
 def output_name(pattern: str, paths: tuple[Path, ...]) -> str:
     """The name of a burst's result: `{stem}`, `{date:%H%M%S}`, `{wavelength}`, `{label}` are filled in."""
-    stem = paths[0].name if len(paths) == 1 else paths[0].parent.name
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+    from heliorestore.fits.redux_cfg import SUFFIX, is_config
+
+    stem = paths[0].name if len(paths) == 1 or is_config(paths[0]) else paths[0].parent.name
+    for suffix in sorted((*SUFFIXES, SUFFIX), key=len, reverse=True):
         stem = stem.removesuffix(suffix)
     known: dict[str, Any] = {"stem": stem}
     if re.search(r"\{(date|wavelength|label)", pattern):
@@ -171,15 +228,23 @@ def output_name(pattern: str, paths: tuple[Path, ...]) -> str:
             f"The name {pattern!r} cannot be filled in for {paths[0]} ({error}); it may have {{stem}}, "
             "{date:%H%M%S}, {wavelength} and {label}."
         ) from error
+    return checked_name(name)
+
+
+def checked_name(name: str) -> str:
+    """A name for a result; one that is no name of a FITS file is a SettingsError."""
     if not name or Path(name).name != name or not name.lower().endswith((".fits", ".fits.gz")):
-        raise SettingsError(f"{name!r} is no name of a FITS file: the pattern must end in .fits.")
+        raise SettingsError(
+            f"{name!r} is no name of a FITS file in the night's folder: it must end in .fits."
+        )
     return name
 
 
 def _of_header(paths: tuple[Path, ...]) -> dict[str, Any]:
-    from heliorestore.fits.reader import read_burst
+    from heliorestore.preparation import Preparation
+    from heliorestore.prepare.opening import open_burst
 
-    burst = read_burst(paths)
+    burst = open_burst(paths, Preparation())
     known: dict[str, Any] = {"label": burst.labels[0]}
     if burst.instruments[0].wavelength_nm is not None:
         known["wavelength"] = f"{10 * burst.instruments[0].wavelength_nm:.0f}"
@@ -202,6 +267,7 @@ def open_entry(night: Night, entry: Entry) -> Burst:
             raise BurstError(f"{path} cannot be opened: {error.strerror}.") from error
         if (stat.st_size, stat.st_mtime_ns) != (size, changed):
             raise BurstError(f"{path} has changed since it was added: add it again.")
+    night = night.of(entry.own)
     burst = open_burst(
         [Path(path) for path in entry.paths], from_rows(Preparation, night.preparation.items())
     )

@@ -11,12 +11,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from heliorestore.batch.ledger import BEAT_S, Entry, Ledger, State
 from heliorestore.batch.night import Night, open_entry
+from heliorestore.batch.plan import unused
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, CheckpointError, HeliorestoreError
 from heliorestore.snapshot import Snapshot
@@ -105,7 +106,6 @@ class Worker:
     def _result(self, entry: Entry) -> dict[str, Any]:
         """Restore a burst and write its file; returns facts about it, none if it was interrupted."""
         from heliorestore.fits.reader import read
-        from heliorestore.fits.writer import write
         from heliorestore.methods.base import stream
 
         out, state = self.folder / entry.name, self._state(entry)
@@ -120,6 +120,7 @@ class Worker:
             state.parent.mkdir(exist_ok=True)
         if self.stopping:
             return {}
+        notes = unused(Path(entry.paths[0]), self.night)
         snapshots = stream(
             burst,
             settings,
@@ -127,19 +128,18 @@ class Worker:
             seed=self.night.seed,
             checkpoint=str(state) if keeps else "",
         )
-        last = wrote = None
+        shown = last = None
         with closing(snapshots):  # closed early, a method writes its state
-            for last in snapshots:
-                if last.stop is not None:
+            for shown in snapshots:
+                if shown.stop is not None:
                     # Now, because a method that goes on to its end deletes its state.
-                    write(last, out, overwrite=True)
-                    wrote = last
+                    last = _written(shown, notes, out)
                 elif self.stopping:
                     return {}
-        if last is None:
+        if shown is None:
             raise BurstError(f"{self.night.method} gave no result.")
-        if wrote is not last:
-            write(last, out, overwrite=True)
+        if last is None:
+            last = _written(shown, notes, out)
         for message in dict.fromkeys(last.messages):
             self._log(entry, message)
         return self._facts(entry, burst, last)
@@ -149,7 +149,8 @@ class Worker:
         from heliorestore.methods.base import load
         from heliorestore.settings import from_rows
 
-        settings: Any = from_rows(load(self.night.method).settings, self.night.settings.items())
+        night = self.night.of(entry.own)
+        settings: Any = from_rows(load(night.method).settings, night.settings.items())
         if not hasattr(settings, "memory_gb"):
             return settings
         halvings = sum(bool(end.get("memory")) for end in entry.ends.values())
@@ -196,6 +197,15 @@ class Worker:
             folder.mkdir(exist_ok=True)
             with appending(folder / f"{entry.id}.log") as file:
                 file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text.rstrip()}\n".encode())
+
+
+def _written(shown: Snapshot, notes: tuple[str, ...], out: Path) -> Snapshot:
+    """The result with the notes, which is now in its file."""
+    from heliorestore.fits.writer import write
+
+    last = replace(shown, messages=shown.messages + notes)
+    write(last, out, overwrite=True)
+    return last
 
 
 def _own_result(read: Callable[[Path], Any], out: Path, entry: Entry) -> Snapshot | None:

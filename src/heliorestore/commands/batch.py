@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heliorestore.errors import SettingsError
+from heliorestore.settings import Settings, to_rows
 
 if TYPE_CHECKING:
     from heliorestore.batch.engine import Workers
@@ -35,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("what", metavar="METHOD|SETTINGS.toml|RESTORED.fits|VERB", help="how, or what to do")
     parser.add_argument(
-        "inputs", metavar="INPUT", nargs="*", type=Path, help="files, folders, patterns; or NIGHT"
+        "inputs",
+        metavar="INPUT",
+        nargs="*",
+        type=Path,
+        help="files, folders, patterns, plans (TOML, CSV), configurations of redux; or NIGHT",
     )
     parser.add_argument("-o", "--output", metavar="NIGHT", type=Path, help="the folder of the night")
     parser.add_argument(
@@ -91,7 +96,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _begin(parsed: argparse.Namespace) -> int:
     from heliorestore.batch.ledger import Ledger
-    from heliorestore.batch.night import add, bursts_in
+    from heliorestore.batch.night import add
+    from heliorestore.batch.plan import is_plan, wanted
     from heliorestore.prepare.sharpness import how_many
 
     night = _night(parsed)
@@ -103,8 +109,10 @@ def _begin(parsed: argparse.Namespace) -> int:
         return _plan(night, parsed.inputs)
     if parsed.output is None:
         raise SettingsError("Name the folder of the night with -o NIGHT.")
+    if parsed.watch and any(map(is_plan, parsed.inputs)):
+        raise SettingsError("--watch takes folders and patterns; a plan's bursts are there already.")
     folder = parsed.output.absolute()
-    bursts = [] if parsed.watch else list(bursts_in(parsed.inputs))
+    bursts = [] if parsed.watch else list(wanted(parsed.inputs, night))
     night.begin(folder)
     ledger = Ledger(folder, parsed.retries)
     ledger.refresh()
@@ -120,7 +128,7 @@ def _night(parsed: argparse.Namespace) -> Night:
     from heliorestore.methods import METHODS
     from heliorestore.methods.base import load, settings_of
     from heliorestore.preparation import Preparation
-    from heliorestore.settings import from_arguments, options, to_rows
+    from heliorestore.settings import from_arguments, options
 
     settings: Any
     if parsed.what in METHODS:
@@ -149,12 +157,15 @@ def _night(parsed: argparse.Namespace) -> Night:
                 f"{settings.method} has no setting {name!r}; it has {', '.join(sorted(known))}."
             )
         settings = settings.replace(**{name: known[name].parse(value)})
+    preparation = from_arguments(Preparation, parsed)
     return Night(
         method=settings.method,
         settings={
-            name: text for name, text, *_ in to_rows(settings) if name not in ("memory_gb", "checkpoint")
+            name: text
+            for name, text in _absolute(settings).items()
+            if name not in ("memory_gb", "checkpoint")
         },
-        preparation={name: text for name, text, *_ in to_rows(from_arguments(Preparation, parsed))},
+        preparation=_absolute(preparation),
         instrument=parsed.instrument,
         objects=parsed.objects,
         frames=parsed.frames,
@@ -162,6 +173,12 @@ def _night(parsed: argparse.Namespace) -> Night:
         seed=parsed.seed,
         name=parsed.name,
     )
+
+
+def _absolute(settings: Settings) -> dict[str, str]:
+    """Settings as text; files that they name are found from the folders of other hosts too."""
+    files = {n: str(path.absolute()) for n, path in settings.files().items() if path.is_file()}
+    return {name: text for name, text, *_ in to_rows(settings)} | files
 
 
 def _plan(night: Night, inputs: Sequence[Path]) -> int:
@@ -315,10 +332,11 @@ def _retry(parsed: argparse.Namespace, folder: Path, rest: Sequence[Path]) -> in
 
 
 def _add(parsed: argparse.Namespace, folder: Path, rest: Sequence[Path]) -> int:
-    from heliorestore.batch.night import add, bursts_in
+    from heliorestore.batch.night import add
+    from heliorestore.batch.plan import wanted
 
     night, ledger = _opened(parsed, folder)
-    added = add(ledger, night, list(bursts_in(rest)))
+    added = add(ledger, night, list(wanted(rest, night)))
     print(f"{added} bursts were added; the workers of a night that runs take them by themselves.")
     _tell(parsed, ledger)
     return 0
