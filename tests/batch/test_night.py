@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from heliorestore import __version__
 from heliorestore.batch import cluster
 from heliorestore.batch import here as here_module
 from heliorestore.batch import ledger as ledgers
@@ -207,6 +208,18 @@ def test_a_cancelled_night_is_left_alone_until_it_goes_on(night: Path) -> None:
     ledger.refresh()
     ledger.turn(cancel=False)
     assert Worker(night).run() == 3
+
+
+def test_a_night_goes_on_without_its_first_line(night: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["batch", "cancel", str(night)]) == 0
+    Worker(night).run()
+    assert states(night) == ["waiting"] * 3
+    assert main(["batch", "resume", str(night), "--workers", "1", "--quiet"]) == 0
+    assert states(night) == ["done"] * 3
+    written = (night / "night.toml").read_text()
+    (night / "night.toml").write_text(written.replace(f'version = "{__version__}"', 'version = "0.0.1"'))
+    assert main(["batch", "resume", str(night)]) == 2
+    assert "is a night with version 0.0.1" in capsys.readouterr().err
 
 
 def test_a_watched_folder_gives_files_that_rest_and_are_whole(tmp_path: Path) -> None:

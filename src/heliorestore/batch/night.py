@@ -18,6 +18,8 @@ from heliorestore.batch.ledger import Entry, Ledger
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.fits.reader import SUFFIXES
+from heliorestore.preparation import Preparation
+from heliorestore.settings import Settings, to_rows
 from heliorestore.storage import atomic_write, check_folder
 
 _FILE = "night.toml"
@@ -39,6 +41,20 @@ class Night:
     seed: int = 0
     name: str = DEFAULT_NAME
     version: str = __version__
+
+    @classmethod
+    def of(cls, settings: Settings, preparation: Preparation, **chosen: Any) -> Night:
+        """The night with these settings; what belongs to a machine or to one run is left out of them."""
+        return cls(
+            method=settings.method,
+            settings={
+                name: text
+                for name, text in _absolute(settings).items()
+                if name not in ("memory_gb", "checkpoint")
+            },
+            preparation=_absolute(preparation),
+            **chosen,
+        )
 
     @classmethod
     def read(cls, folder: Path) -> Night:
@@ -102,6 +118,36 @@ class Night:
         for name, table in tables.items():
             lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
         return "\n".join(lines) + "\n"
+
+
+def _absolute(settings: Settings) -> dict[str, str]:
+    """Settings as text; files that they name are found from the folders of other hosts too."""
+    files = {n: str(path.absolute()) for n, path in settings.files().items() if path.is_file()}
+    return {name: text for name, text, *_ in to_rows(settings)} | files
+
+
+def settings_named(what: str) -> Settings:
+    """The settings that a method's name, a file of settings (.toml), or a restored file stands for."""
+    from heliorestore.methods import METHODS
+    from heliorestore.methods.base import load, settings_of
+
+    if what in METHODS:
+        return load(what).settings()
+    if what.endswith(".toml"):
+        from heliorestore.presets import find_preset
+
+        preset = find_preset(what, "")
+        return preset.settings(load(preset.method).settings)
+    from heliorestore.fits.reader import read
+    from heliorestore.snapshot import Snapshot
+
+    found = read(what)
+    if not isinstance(found, Snapshot) or found.run is None:
+        raise SettingsError(
+            f"{what} is no method, no settings (.toml) and no restored file with a record; "
+            f"methods are {', '.join(METHODS)}."
+        )
+    return settings_of(found.run)
 
 
 # -- the bursts ----------------------------------------------------------------------------------------------
@@ -255,7 +301,6 @@ def _of_header(paths: tuple[Path, ...]) -> dict[str, Any]:
 
 def open_entry(night: Night, entry: Entry) -> Burst:
     """The burst of an entry, prepared as the night says; files that have changed are a BurstError."""
-    from heliorestore.preparation import Preparation
     from heliorestore.prepare.opening import open_burst
     from heliorestore.prepare.sharpness import select_best
     from heliorestore.settings import from_rows

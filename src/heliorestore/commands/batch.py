@@ -8,18 +8,19 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heliorestore import __version__
 from heliorestore.errors import SettingsError
-from heliorestore.settings import Settings, to_rows
 
 if TYPE_CHECKING:
     from heliorestore.batch.engine import Workers
     from heliorestore.batch.ledger import Ledger
     from heliorestore.batch.night import Night
 
-_VERBS = ("status", "cancel", "add", "retry", "work")
+_VERBS = ("status", "cancel", "add", "retry", "resume", "work")
 _SHOWN = 20  # bursts that failed, and bursts of a dry run
 
 
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.usage = (
         "heliorestore batch METHOD|SETTINGS.toml|RESTORED.fits INPUT... -o NIGHT [...]\n"
-        "       heliorestore batch status|cancel|retry|work NIGHT [--json]\n"
+        "       heliorestore batch status|cancel|retry|resume|work NIGHT [--json]\n"
         "       heliorestore batch add NIGHT INPUT..."
     )
     parser.add_argument("what", metavar="METHOD|SETTINGS.toml|RESTORED.fits|VERB", help="how, or what to do")
@@ -89,9 +90,8 @@ def run(parsed: argparse.Namespace) -> int:
     if not parsed.inputs:
         raise SettingsError(f"Name the night: heliorestore batch {parsed.what} NIGHT.")
     folder, rest = parsed.inputs[0].absolute(), parsed.inputs[1:]
-    return {"status": _status, "cancel": _cancel, "add": _add, "retry": _retry, "work": _work}[parsed.what](
-        parsed, folder, rest
-    )
+    verbs = dict(zip(_VERBS, (_status, _cancel, _add, _retry, _resume, _work), strict=True))
+    return verbs[parsed.what](parsed, folder, rest)
 
 
 def _begin(parsed: argparse.Namespace) -> int:
@@ -124,31 +124,11 @@ def _begin(parsed: argparse.Namespace) -> int:
 
 def _night(parsed: argparse.Namespace) -> Night:
     """The night that the command asks for; settings come from the method, a file of settings, or a result."""
-    from heliorestore.batch.night import Night
-    from heliorestore.methods import METHODS
-    from heliorestore.methods.base import load, settings_of
+    from heliorestore.batch.night import Night, settings_named
     from heliorestore.preparation import Preparation
     from heliorestore.settings import from_arguments, options
 
-    settings: Any
-    if parsed.what in METHODS:
-        settings = load(parsed.what).settings()
-    elif parsed.what.endswith(".toml"):
-        from heliorestore.presets import find_preset
-
-        preset = find_preset(parsed.what, "")
-        settings = preset.settings(load(preset.method).settings)
-    else:
-        from heliorestore.fits.reader import read
-        from heliorestore.snapshot import Snapshot
-
-        found = read(parsed.what)
-        if not isinstance(found, Snapshot) or found.run is None:
-            raise SettingsError(
-                f"{parsed.what} is no method, no settings (.toml) and no restored file with a record; "
-                f"methods are {', '.join(METHODS)}."
-            )
-        settings = settings_of(found.run)
+    settings = settings_named(parsed.what)
     known = {option.name: option for option in options(type(settings))}
     for text in parsed.set:
         name, _, value = text.partition("=")
@@ -157,15 +137,9 @@ def _night(parsed: argparse.Namespace) -> Night:
                 f"{settings.method} has no setting {name!r}; it has {', '.join(sorted(known))}."
             )
         settings = settings.replace(**{name: known[name].parse(value)})
-    preparation = from_arguments(Preparation, parsed)
-    return Night(
-        method=settings.method,
-        settings={
-            name: text
-            for name, text in _absolute(settings).items()
-            if name not in ("memory_gb", "checkpoint")
-        },
-        preparation=_absolute(preparation),
+    return Night.of(
+        settings,
+        from_arguments(Preparation, parsed),
         instrument=parsed.instrument,
         objects=parsed.objects,
         frames=parsed.frames,
@@ -173,12 +147,6 @@ def _night(parsed: argparse.Namespace) -> Night:
         seed=parsed.seed,
         name=parsed.name,
     )
-
-
-def _absolute(settings: Settings) -> dict[str, str]:
-    """Settings as text; files that they name are found from the folders of other hosts too."""
-    files = {n: str(path.absolute()) for n, path in settings.files().items() if path.is_file()}
-    return {name: text for name, text, *_ in to_rows(settings)} | files
 
 
 def _plan(night: Night, inputs: Sequence[Path]) -> int:
@@ -340,6 +308,17 @@ def _add(parsed: argparse.Namespace, folder: Path, rest: Sequence[Path]) -> int:
     print(f"{added} bursts were added; the workers of a night that runs take them by themselves.")
     _tell(parsed, ledger)
     return 0
+
+
+def _resume(parsed: argparse.Namespace, folder: Path, rest: Sequence[Path]) -> int:
+    """Go on with a night that stands in its folder, without its first line."""
+    if parsed.watch:
+        raise SettingsError("What is watched is named by the first line of the night: begin it again.")
+    night, ledger = _opened(parsed, folder)
+    replace(night, version=__version__).begin(folder)  # one that another version began is refused
+    ledger.turn(cancel=False)
+    _find_lost(ledger)
+    return _run(parsed, night, ledger)
 
 
 def _work(parsed: argparse.Namespace, folder: Path, rest: Sequence[Path]) -> int:
