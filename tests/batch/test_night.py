@@ -178,6 +178,29 @@ def test_a_burst_that_cannot_be_restored_fails_with_its_reason_and_the_night_goe
     assert page.count("<tr>") == 4
 
 
+def test_what_the_user_thinks_of_results_stands_in_the_ledger_and_is_told(
+    night: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = Ledger(night)
+    ledger.refresh()
+    first, second, _ = ledger.entries.values()
+    ledger.judge(first, "rejected", "")
+    ledger.judge(second, "rejected", "clouds <b>")
+    ledger.judge(first, "kept", "best of the scan")
+    assert main(["batch", "status", str(night)]) == 0
+    assert "0 failed, 1 kept, 1 rejected" in capsys.readouterr().out
+    assert main(["batch", "status", str(night), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["kept"], told["rejected"]) == (1, 1)
+    lines = (night / "night.csv").read_text().splitlines()
+    assert [line.split(",")[-2:] for line in lines[1:3]] == [
+        ["kept", "best of the scan"],
+        ["rejected", "clouds <b>"],
+    ]
+    page = (night / "night.html").read_text()
+    assert "<td>rejected</td><td>clouds &lt;b&gt;</td>" in page
+
+
 def test_a_worker_without_memory_tries_with_half_of_it(night: Path) -> None:
     worker = Worker(night, memory_gb=8.0)
     worker.night = Night(method="momfbd", settings={}, preparation=PREPARATION)

@@ -31,6 +31,7 @@ from heliorestore.storage import appending, create, here
 
 DEAD_S = 90.0  # without a sign of life from another host
 BEAT_S = 15.0
+VERDICTS = ("kept", "rejected")
 _ENDS = ("interrupted", "failed", "done")  # of an attempt, the last one outweighs the others
 
 
@@ -230,6 +231,15 @@ class Ledger:
         """How many bursts there are, in all and in each state."""
         states = [self.state(entry) for entry in self.entries.values()]
         return {"total": len(states)} | {state.value: states.count(state) for state in State}
+
+    def judge(self, entry: Entry, verdict: str, note: str) -> None:
+        """Say what the user thinks of a result: `kept`, `rejected` or nothing, and a note."""
+        self.say("judge", entry.id, verdict=verdict, note=note)
+
+    def verdicts(self) -> dict[str, int]:
+        """How many results the user wants to keep, and how many not."""
+        given = [entry.judged.get("verdict") for entry in self.entries.values()]
+        return {verdict: given.count(verdict) for verdict in VERDICTS}
 
     def _attempt_path(self, burst: str, number: int) -> Path:
         return self.night / "attempts" / f"{burst}.{number}"

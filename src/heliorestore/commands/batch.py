@@ -240,16 +240,14 @@ def _tell(parsed: argparse.Namespace, ledger: Ledger) -> int:
     """Say how the night stands; the exit status is 1 if bursts have failed."""
     from heliorestore.batch.ledger import State
 
-    counts = ledger.counts()
+    counts, judged = ledger.counts(), ledger.verdicts()
     failed = [entry for entry in ledger.entries.values() if ledger.state(entry) is State.FAILED]
     if parsed.json:
-        print(
-            json.dumps(
-                counts | {"cancelled": ledger.cancelled, "failures": {e.paths[0]: e.reason for e in failed}}
-            )
-        )
+        known = {"cancelled": ledger.cancelled, "failures": {e.paths[0]: e.reason for e in failed}}
+        print(json.dumps(counts | judged | known))
     else:
-        print(f"{ledger.night}: {_in_words(counts)}{', cancelled' if ledger.cancelled else ''}")
+        said = _in_words(counts) + "".join(f", {n} {word}" for word, n in judged.items() if n)
+        print(f"{ledger.night}: {said}{', cancelled' if ledger.cancelled else ''}")
         for entry in failed[:_SHOWN]:
             print(f"  {entry.paths[0]}: {entry.reason}")
     return 1 if failed else 0
