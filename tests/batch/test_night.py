@@ -14,7 +14,7 @@ import pytest
 from astropy.io import fits
 
 from heliorestore import __version__
-from heliorestore.batch import cluster
+from heliorestore.batch import cluster, work
 from heliorestore.batch import here as here_module
 from heliorestore.batch import ledger as ledgers
 from heliorestore.batch.cluster import DaskWorkers, SlurmWorkers
@@ -176,6 +176,14 @@ def test_a_burst_that_cannot_be_restored_fails_with_its_reason_and_the_night_goe
     page = (night / "night.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     assert page.count("<tr>") == 4
+
+
+def test_the_ledger_tells_how_far_a_burst_is(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "PROGRESS_S", 0.0)
+    Worker(night).run()
+    ledger = Ledger(night)
+    ledger.refresh()
+    assert [entry.progress for entry in ledger.entries.values()] == [(1, 2, 2)] * 3
 
 
 def test_what_the_user_thinks_of_results_stands_in_the_ledger_and_is_told(

@@ -58,6 +58,7 @@ class Entry:
     last: int = 0  # the number of the last attempt
     renewed: int = 0  # attempts up to this one count no more: the user has asked for another
     judged: Mapping[str, Any] = field(default_factory=dict)  # what the user thinks of the result
+    progress: tuple[int, int, int] = (0, 0, 0)  # the number of an attempt, its iterations, and of how many
 
     @property
     def result(self) -> Mapping[str, Any] | None:
@@ -174,6 +175,8 @@ class Ledger:
         number = int(said["attempt"])
         if event == "retry":
             entry.renewed = max(entry.renewed, number)
+        elif event == "progress":
+            entry.progress = max(entry.progress, (number, int(said["step"]), int(said["total"])))
         elif event in _ENDS:
             known = entry.ends.get(number)
             if known is None or _ENDS.index(known["event"]) < _ENDS.index(event):

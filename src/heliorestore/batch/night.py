@@ -43,7 +43,7 @@ class Night:
     version: str = __version__
 
     @classmethod
-    def of(cls, settings: Settings, preparation: Preparation, **chosen: Any) -> Night:
+    def restoring(cls, settings: Settings, preparation: Preparation, **chosen: Any) -> Night:
         """The night with these settings; what belongs to a machine or to one run is left out of them."""
         return cls(
             method=settings.method,

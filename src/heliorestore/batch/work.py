@@ -24,6 +24,7 @@ from heliorestore.snapshot import Snapshot
 from heliorestore.storage import appending, atomic_write
 
 IDLE_S = 0.3
+PROGRESS_S = 3.0  # between two lines of the ledger about a burst in work
 _LEAST_GB = 0.1
 _FULL = re.compile(r"out of memory|not enough memory|can't allocate|cannot allocate|alloc", re.IGNORECASE)
 
@@ -129,6 +130,7 @@ class Worker:
             checkpoint=str(state) if keeps else "",
         )
         shown = last = None
+        told = time.monotonic()
         with closing(snapshots):  # closed early, a method writes its state
             for shown in snapshots:
                 if shown.stop is not None:
@@ -136,6 +138,11 @@ class Worker:
                     last = _written(shown, notes, out)
                 elif self.stopping:
                     return {}
+                if time.monotonic() - told >= PROGRESS_S:
+                    told = time.monotonic()
+                    self.ledger.say(
+                        "progress", entry.id, attempt=entry.last, step=shown.step, total=shown.total
+                    )
         if shown is None:
             raise BurstError(f"{self.night.method} gave no result.")
         if last is None:

@@ -137,7 +137,7 @@ def _night(parsed: argparse.Namespace) -> Night:
                 f"{settings.method} has no setting {name!r}; it has {', '.join(sorted(known))}."
             )
         settings = settings.replace(**{name: known[name].parse(value)})
-    return Night.of(
+    return Night.restoring(
         settings,
         from_arguments(Preparation, parsed),
         instrument=parsed.instrument,
