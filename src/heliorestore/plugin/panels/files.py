@@ -52,7 +52,12 @@ class Files(QObject):
         python = button(
             "Copy as Python", "Python lines that repeat this run in a script or notebook.", self.copy_python
         )
-        self.section = Section("Result", self.export_button, row(command, python))
+        queue = button(
+            "Restore more…",
+            "Restore further files with these settings, in the panel Queue; napari may be closed meanwhile.",
+            self._queue,
+        )
+        self.section = Section("Result", row(self.export_button, queue), row(command, python))
 
     def open_files(self) -> None:
         """Ask for files and open them with this plugin's reader, whichever reader napari would take."""
@@ -106,6 +111,13 @@ class Files(QObject):
     def copy_python(self) -> None:
         """Put the Python lines that repeat this run into the clipboard."""
         self._copy(as_python)
+
+    def _queue(self) -> None:
+        """Take this panel's settings to the queue."""
+        dock, queue = self._panel.viewer.window.add_plugin_dock_widget("heliorestore", "Queue")
+        dock.show()  # it may have been hidden
+        dock.raise_()
+        queue.use(self._panel.widget)
 
     def _copy(self, make: Callable[..., str]) -> None:
         panel = self._panel

@@ -1,0 +1,382 @@
+"""Nights of bursts: begun in processes that outlive this one, read and written from a thread."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import psutil
+from qtpy.QtCore import QObject, QProcess, Signal
+
+from heliorestore.batch.contact_sheet import write_sheet
+from heliorestore.batch.ledger import Entry, Ledger, State
+from heliorestore.batch.night import DEFAULT_NAME, Night, add, bursts_in, open_entry, settings_named
+from heliorestore.burst import Burst
+from heliorestore.errors import BurstError, HeliorestoreError
+from heliorestore.preparation import Preparation
+from heliorestore.settings import Settings
+from heliorestore.storage import atomic_write, here
+
+__all__ = ["DEFAULT_NAME", "BurstRow", "NightReader", "NightSeen", "Wanted", "begin", "found", "original"]
+
+_LOOK_S = 1.0  # between two looks at the ledger
+_MARK, _LOG = "coordinator.json", "coordinator.log"
+
+_STOPS = {"noise": "ended at the noise", "converged": "converged"}  # the word of the ledger
+
+Input = Path | tuple[Path, ...]  # a file, folder or pattern; or the files of one burst
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to be done to every burst; settings may be the name or the file that they are read from."""
+
+    settings: Settings | str
+    preparation: Preparation = field(default_factory=Preparation)
+    instrument: str = ""
+    objects: str = ":"
+    frames: str = ":"
+    best: str = ""
+    seed: int = 0
+    device: str = "auto"
+
+    def night(self, name: str) -> Night:
+        """The night that does it, with this pattern for the names of its results."""
+        settings = settings_named(self.settings) if isinstance(self.settings, str) else self.settings
+        return Night.restoring(
+            settings,
+            self.preparation,
+            instrument=self.instrument,
+            objects=self.objects or ":",
+            frames=self.frames or ":",
+            best=self.best,
+            seed=self.seed,
+            name=name.strip() or DEFAULT_NAME,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BurstRow:
+    """A burst of a night as a list shows it."""
+
+    id: str
+    title: str
+    paths: tuple[str, ...]
+    result: Path
+    state: str
+    reason: str = ""
+    step: int = 0  # iterations of the attempt that runs, of `total`
+    total: int = 0
+    seconds: float | None = None
+    contrast: tuple[float, float] | None = None  # before and after, 1 is 100 %
+    facts: str = ""
+    verdict: str = ""
+    note: str = ""
+    before: Path | None = None  # thumbnails
+    after: Path | None = None
+
+
+@dataclass(frozen=True)
+class NightSeen:
+    """A night at one moment."""
+
+    folder: Path
+    method: str
+    rows: tuple[BurstRow, ...]
+    cancelled: bool
+    coordinated: bool  # whether a coordinator that the queue began still works
+    last_words: str  # of a coordinator that has ended
+
+    def count(self, state: str) -> int:
+        return sum(row.state == state for row in self.rows)
+
+
+# -- beginning a night ---------------------------------------------------------------------------------------
+
+
+def found(inputs: Iterable[Input]) -> list[tuple[Path, ...]]:
+    """The bursts that these name, each once."""
+    bursts: dict[tuple[Path, ...], None] = {}
+    for given in inputs:
+        if isinstance(given, tuple):
+            if missing := next((path for path in given if not path.is_file()), None):
+                raise BurstError(f"{missing} does not exist.")
+            bursts[given] = None
+        else:
+            bursts |= dict.fromkeys(bursts_in([given]))
+    return list(bursts)
+
+
+def begin(folder: Path, wanted: Wanted, inputs: Sequence[Input], name: str, workers: int) -> None:
+    """Write a night into its folder, or go on with the same one there, and begin its coordinator."""
+    bursts = found(inputs)
+    if not bursts:
+        raise BurstError("No burst is given: add files, a folder, or the files of the selected layers.")
+    night = wanted.night(name)
+    night.begin(folder)
+    add(Ledger(folder), night, bursts)
+    launch(folder, workers, wanted.device)
+
+
+def launch(folder: Path, workers: int, device: str) -> None:
+    """Begin a coordinator as a process in a session of its own, which does not end with this one."""
+    words = ["-m", "heliorestore.cli", "batch", "resume", str(folder), "--device", device]
+    process = QProcess()
+    process.setProgram(sys.executable)
+    process.setArguments(words + (["--workers", str(workers)] if workers else []))
+    process.setStandardInputFile(QProcess.nullDevice())
+    log = str(folder / _LOG)
+    process.setStandardOutputFile(log, QProcess.OpenModeFlag.Append)
+    process.setStandardErrorFile(log, QProcess.OpenModeFlag.Append)
+    started: Any = process.startDetached()  # (whether it did, its number)
+    if not started[0]:
+        raise BurstError(f"The process that restores {folder} could not be started: {process.errorString()}.")
+    with suppress(psutil.Error), atomic_write(folder / _MARK) as file:
+        file.write(json.dumps([here(), started[1], psutil.Process(started[1]).create_time()]).encode())
+
+
+def _coordinated(folder: Path) -> bool:
+    """Whether the coordinator that was begun last works still, as far as this machine knows."""
+    try:
+        host, number, began = json.loads((folder / _MARK).read_text())
+        process = psutil.Process(number)
+        return (
+            host == here()
+            and abs(process.create_time() - began) < 1.0
+            and process.status() != psutil.STATUS_ZOMBIE
+        )
+    except (OSError, ValueError, psutil.Error):
+        return False
+
+
+def _last_words(folder: Path) -> str:
+    """The last line that a coordinator wrote."""
+    with suppress(OSError), (folder / _LOG).open("rb") as file:
+        file.seek(max(0, (folder / _LOG).stat().st_size - 2000))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+    return ""
+
+
+def original(folder: Path, row: BurstRow) -> Burst:
+    """The burst of a row as it was restored: prepared, and with the frames that were chosen."""
+    ledger = Ledger(folder)
+    ledger.refresh()
+    return open_entry(Night.read(folder), ledger.entries[row.id])
+
+
+# -- a night that is looked at -------------------------------------------------------------------------------
+
+
+class NightReader(QObject):
+    """Looks at a night again and again, and writes into its ledger, in one thread, until it is closed."""
+
+    seen = Signal(object)  # NightSeen, when something has changed
+    failed = Signal(str)  # a sentence; empty when the night can be read again
+
+    def __init__(self, folder: Path, parent: QObject) -> None:
+        super().__init__(parent)
+        self.folder = folder
+        self.workers, self.device = 0, "auto"  # for a coordinator that is begun later
+        self._judged = False  # since table and page were written
+        self._acts: SimpleQueue[Callable[[Ledger], None] | None] = SimpleQueue()
+        parent.destroyed.connect(_closer(self._acts))
+        self.thread_ = threading.Thread(target=self._work, name=f"night {folder.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look; who listens must be connected, since what does not change is not said again."""
+        self.thread_.start()
+
+    def close(self) -> None:
+        """End the thread after what has been asked for; the night goes on."""
+        self._acts.put(None)
+
+    def cancel(self) -> None:
+        """Let the workers end after their present bursts."""
+        self._acts.put(lambda ledger: ledger.turn(cancel=True))
+
+    def resume(self) -> None:
+        """Go on with what waits."""
+        self._acts.put(self._launch)
+
+    def retry(self, bursts: Iterable[str]) -> None:
+        """Try these failed bursts again."""
+        wanted = set(bursts)
+
+        def act(ledger: Ledger) -> None:
+            for entry in [ledger.entries[burst] for burst in wanted]:
+                if ledger.state(entry) is State.FAILED:
+                    ledger.say("retry", entry.id, attempt=entry.last)
+            self._go_on(ledger)
+
+        self._acts.put(act)
+
+    def add(self, inputs: Sequence[Input]) -> None:
+        """Add bursts; those that the night has already change nothing."""
+
+        def act(ledger: Ledger) -> None:
+            if add(ledger, Night.read(self.folder), found(inputs)):
+                self._go_on(ledger)
+
+        self._acts.put(act)
+
+    def judge(self, bursts: Iterable[str], verdict: str | None, note: str | None) -> None:
+        """Keep or reject results; None leaves the verdict, or the note, as it is."""
+        wanted = list(bursts)
+
+        def act(ledger: Ledger) -> None:
+            for entry in [ledger.entries[burst] for burst in wanted]:
+                before = entry.judged
+                ledger.judge(
+                    entry,
+                    str(before.get("verdict", "")) if verdict is None else verdict,
+                    str(before.get("note", "")) if note is None else note,
+                )
+            self._judged = True
+
+        self._acts.put(act)
+
+    # -- in the thread
+
+    def _work(self) -> None:
+        acts: list[Callable[[Ledger], None] | None] = []
+        ledger: Ledger | None = None
+        last: NightSeen | None = None
+        problem = ""
+        while None not in acts:
+            try:
+                if ledger is None:
+                    night, ledger = Night.read(self.folder), Ledger(self.folder)
+                now, text = self._look(night, ledger, acts), ""
+                if now != last:
+                    self._tell("seen", now)
+                last = now
+            except Exception as error:
+                text = self._in_words(error)
+            if text != problem:
+                self._tell("failed", text)
+            problem = text
+            acts = self._wait()
+            if not acts:
+                self._write_sheet(ledger)
+        if ledger is not None:
+            with suppress(Exception):  # nobody is left to read what is wrong
+                self._look(night, ledger, acts)
+        self._write_sheet(ledger)
+
+    def _wait(self) -> list[Callable[[Ledger], None] | None]:
+        """All that has been asked for, or nothing after a while."""
+        acts = []
+        with suppress(Empty):
+            acts.append(self._acts.get(timeout=_LOOK_S))
+            while True:
+                acts.append(self._acts.get_nowait())
+        return acts
+
+    def _look(
+        self, night: Night, ledger: Ledger, acts: Sequence[Callable[[Ledger], None] | None]
+    ) -> NightSeen:
+        ledger.refresh()
+        for act in acts:
+            try:
+                if act is not None:
+                    act(ledger)
+            except Exception as error:
+                self._tell("failed", self._in_words(error))
+        if acts:
+            ledger.refresh()
+        return _seen(night, ledger)
+
+    def _in_words(self, error: Exception) -> str:
+        if isinstance(error, HeliorestoreError):
+            return str(error)
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return f"The night {self.folder} cannot be read or written: {why}."
+
+    def _write_sheet(self, ledger: Ledger | None) -> None:
+        """Write what was judged into table and page: they may be large, so not at once after every key."""
+        if ledger is not None and self._judged:
+            self._judged = False
+            with suppress(OSError, HeliorestoreError):
+                write_sheet(ledger)
+
+    def _launch(self, ledger: Ledger) -> None:
+        ledger.turn(cancel=False)
+        launch(self.folder, self.workers, self.device)
+
+    def _go_on(self, ledger: Ledger) -> None:
+        """Begin a coordinator, unless one works: a second one would only take its cores."""
+        at_work = any(ledger.state(entry) is State.RUNNING for entry in ledger.entries.values())
+        if ledger.cancelled or not (at_work or _coordinated(self.folder)):
+            self._launch(ledger)
+
+    def _tell(self, name: str, value: Any) -> None:
+        # When the panel is deleted while the thread still works, Qt has already deleted the signals.
+        with suppress(RuntimeError):
+            getattr(self, name).emit(value)
+
+
+def _closer(acts: SimpleQueue[Any]) -> Callable[..., None]:
+    return lambda *_: acts.put(None)
+
+
+def _seen(night: Night, ledger: Ledger) -> NightSeen:
+    rows = tuple(_row(ledger, entry) for entry in ledger.entries.values())
+    coordinated = _coordinated(ledger.night)
+    return NightSeen(
+        folder=ledger.night,
+        method=night.method,
+        rows=rows,
+        cancelled=ledger.cancelled,
+        coordinated=coordinated,
+        last_words="" if coordinated else _last_words(ledger.night),
+    )
+
+
+def _row(ledger: Ledger, entry: Entry) -> BurstRow:
+    state = ledger.state(entry)
+    facts = entry.result or {}
+    of, step, total = entry.progress
+    runs = state is State.RUNNING and of == entry.last
+    contrast = tuple(float(facts.get(name) or "nan") for name in ("contrast_before", "contrast_after"))
+    first = Path(entry.paths[0])
+    pictures = ledger.night / "thumbnails"
+    return BurstRow(
+        id=entry.id,
+        title=first.name if len(entry.paths) == 1 else f"{first.parent.name} ({len(entry.paths)} files)",
+        paths=entry.paths,
+        result=ledger.night / entry.name,
+        state=state.value,
+        # the folder is known, and would fill the line
+        reason="" if state is State.DONE else entry.reason.replace(f"{first.parent}{os.sep}", ""),
+        step=step if runs else 0,
+        total=total if runs else 0,
+        seconds=facts.get("seconds"),
+        contrast=(contrast[0], contrast[1]) if all(map(math.isfinite, contrast)) else None,
+        facts=_in_words(facts),
+        verdict=str(entry.judged.get("verdict", "")),
+        note=str(entry.judged.get("note", "")),
+        before=pictures / f"{entry.id}_before.png" if facts else None,
+        after=pictures / f"{entry.id}_after.png" if facts else None,
+    )
+
+
+def _in_words(facts: Any) -> str:
+    """The facts of a result that have no column of their own."""
+    texts = {
+        "iterations": "{} iterations",
+        "residual": "residual {:.3g}",
+        "r0_cm": "r0 {:.3g} cm",
+        "peak_mb": "{} MB of memory",
+    }
+    known = [text.format(facts[name]) for name, text in texts.items() if facts.get(name) not in (None, "")]
+    return ", ".join(known + list(filter(None, [_STOPS.get(facts.get("stop", ""), "")])))
