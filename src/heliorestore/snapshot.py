@@ -142,7 +142,8 @@ class Snapshot:
     gx) in radian, `residual`, `uncertainty`, `coverage` (object, y, x), and `series` (object, frame, y, x)
     where every frame was restored, of which images show one. losses of this step by name; `history` has one
     value per iteration from the very start, filled in by `stream`, or by a method that continues an
-    interrupted run.
+    interrupted run. `stages` names the parts of a run in order, with the step at which each ends; without
+    them it has one.
     """
 
     step: int
@@ -154,6 +155,7 @@ class Snapshot:
     elapsed_s: float = 0.0
     zoom: int = 1
     stop: StopReason | None = None
+    stages: tuple[tuple[str, int], ...] = ()
     messages: tuple[str, ...] = ()
     run: Run | None = None
 

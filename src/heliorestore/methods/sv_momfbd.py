@@ -66,7 +66,7 @@ class SvMomfbd:
                         state = replace(state, flow=replace(state.flow, stalled=0))
                     if watch.watched or not ends:
                         watch.open = True
-                        sent = yield replace(snapshot, stop=None) if ends else snapshot
+                        sent = yield _awaiting_its_end(snapshot) if ends else snapshot
                     if ends and sent is None:
                         sent = yield saver.timed(fit.ended(state, settings, snapshot))
                         if sent is None:
@@ -79,6 +79,11 @@ class SvMomfbd:
             saver.write(state)
             raise
         saver.done()
+
+
+def _awaiting_its_end(snapshot: Snapshot) -> Snapshot:
+    """The last image: no iteration follows, but its standard error does."""
+    return replace(snapshot, stop=None, stages=((snapshot.stages[-1][0], snapshot.step),))
 
 
 METHOD = SvMomfbd()

@@ -142,6 +142,7 @@ def test_pause_step_and_go_on(panel, finish, qtbot):
     run.step_button.click()
     qtbot.waitUntil(lambda: run.state.name == "PAUSED" and run.snapshot is not None, timeout=20_000)
     assert run.snapshot.step == 1
+    assert run.status.text() == "Paused before iteration 2 of 5."
     assert (run.run_button.isEnabled(), run.pause_button.isEnabled(), run.stop_button.isEnabled()) == (
         True,
         False,
@@ -153,6 +154,7 @@ def test_pause_step_and_go_on(panel, finish, qtbot):
     assert finish(panel, run.run_button.click).end.value == "finished"
     assert run.snapshot.step == 5
     assert run.run_button.text() == "Run"
+    assert run.status.text().startswith("Finished: 5 iterations in 0:")  # and no rate of a run that is over
 
 
 def test_a_run_that_waits_for_settings_at_its_end_is_shown_and_can_be_stopped(panel, finish, qtbot):

@@ -277,6 +277,7 @@ class FieldFit:
             maps=maps,
             losses=measured.losses,
             stop=stop,
+            stages=(("patches", state.on_patches), ("whole field", total))[state.on_patches <= state.began :],
             messages=messages,
         )
 

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from enum import Enum
 from typing import Any
 
-from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QLabel, QProgressBar, QWidget
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QProgressBar, QWidget
 
+from heliorestore.plugin.runs.course import clock, course
 from heliorestore.plugin.runs.failure import explain, notify
 from heliorestore.plugin.runs.redraw_rate import Pace, single_shot
 from heliorestore.plugin.runs.task import End, Outcome
 from heliorestore.plugin.runs.worker import Job, RestoreWorker, Stage, prepare_restoration
 from heliorestore.plugin.viewer.result_layers import ResultLayers
 from heliorestore.plugin.widgets.loss_curve import LossCurve
-from heliorestore.plugin.widgets.sections import button, note, row, say, stack
+from heliorestore.plugin.widgets.messages import Clipped, MessageStrip
+from heliorestore.plugin.widgets.sections import button, row, stack
 from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot
 
-_MARKS = 30  # redraws over which the rate is averaged
+_BAR = 8  # px
+_TICK_MS = 1000  # between two looks at the clock: the time left shrinks while an iteration is computed
 
 
 class State(Enum):
-    """The state of the panel; the value is shown to the user."""
+    """The state of the panel; the value is shown to the user, as long as there is no more to say."""
 
     IDLE = "Ready."
-    LOADING = "Loading…"
-    RUNNING = "Running"
+    LOADING = "Loading the method…"
+    RUNNING = "Reading the frames…"
     PAUSED = "Paused."
     HOLDING = "Waiting for a change."
-    STOPPING = "Stopping…"
+    STOPPING = "Stopping after this iteration…"
 
 
 STATES = {
@@ -58,10 +60,15 @@ class RunPanel(QWidget):
         self._settings: Settings | None = None
         self._layers: ResultLayers | None = None
         self._outcome = Outcome(End.FINISHED)
+        self._ended_as: End | None = None
         self.stopped = False  # by the user, with the button
         self._ready = False
-        self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
+        self._came = 0.0  # when the last snapshot did
+        self._begun = False  # whether this run has shown a snapshot
         self._build()
+        self._clock = QTimer(self)
+        self._clock.setInterval(_TICK_MS)
+        self._clock.timeout.connect(self._show_course)
         self._pace = Pace(self, self._draw, lambda: self._layers is None or self._layers.settled)
         self._completer = single_shot(self, self._complete)
         # A closed panel must not leave its run behind; the list outlives the widget.
@@ -76,8 +83,8 @@ class RunPanel(QWidget):
         displayed curve and progress.
         """
         self._layers, self._settings, self.stopped = layers, job.settings, False
-        self._marks.clear()
         self._pace.forget()
+        self._begun = False
         if not further:
             self.snapshot = None
             self.curve.clear()
@@ -148,7 +155,7 @@ class RunPanel(QWidget):
 
     def say(self, text: str) -> None:
         """Show an error, until the next run."""
-        say(self.problem, text and f"⚠ {text}")
+        self.strip.say(text and f"⚠ {text}")
 
     def say_failure(self, outcome: Outcome) -> None:
         """Show the error of a task, here and as a notification."""
@@ -158,12 +165,11 @@ class RunPanel(QWidget):
 
     def report(self, text: str) -> None:
         """Show a message in place of the earlier ones."""
-        say(self.messages, text)
+        self.strip.report(text)
 
     def report_more(self, text: str) -> None:
-        """Show a message under the earlier ones."""
-        lines = [*filter(None, self.messages.text().split("\n")), text]
-        self.report("\n".join(lines[-5:]))
+        """Show a message, and keep the earlier ones."""
+        self.strip.report_more(text)
 
     # -- signals of the worker
 
@@ -172,22 +178,20 @@ class RunPanel(QWidget):
 
     def _stage(self, stage: Stage) -> None:
         if self.state is not State.STOPPING:
-            # A pause does not count in the rate.
-            self._marks.clear()
+            self._came = time.monotonic()  # a pause is no part of an iteration
             self._set_state(STATES[stage])
 
     def _draw(self) -> None:
         snapshot = self._worker.take() if self._worker is not None else None
         if snapshot is None:
             return
-        began = time.monotonic()
-        self.snapshot = snapshot
+        self._came = time.monotonic()
+        self.snapshot, self._begun = snapshot, True
         if self._layers is not None:
             self._layers.show(snapshot)
-        self._marks.append((began, snapshot.step))
         self._show_progress(snapshot)
         self.curve.set_history(snapshot.history, tuple(snapshot.losses))
-        self._show_rate()
+        self._show_course()
         self.state_changed.emit()
 
     def _ended(self, outcome: Outcome) -> None:
@@ -209,6 +213,7 @@ class RunPanel(QWidget):
             self.say_failure(outcome)
         elif self.snapshot is not None and self.snapshot.stop is not None:
             self.report_more(self.snapshot.stop.value)
+        self._ended_as = outcome.end
         self._set_state(State.IDLE)
         self.ended.emit(outcome)
 
@@ -220,20 +225,34 @@ class RunPanel(QWidget):
         self.progress.setValue(min(snapshot.step, snapshot.total))
         self.progress.setUpdatesEnabled(True)
 
-    def _show_rate(self) -> None:
-        if self.snapshot is None:
-            return
-        text = self.state.value
-        (began, first), (now, step) = self._marks[0], self._marks[-1]
-        if self.state is State.RUNNING and step > first:
-            rate = (step - first) / (now - began)
-            left = max(0.0, (self.snapshot.total - step) / rate)
-            text += f", {rate:.3g} iterations/s, {int(left // 60)}:{int(left % 60):02d} left"
-        self.status.setText(text)
+    def _show_course(self) -> None:
+        """Say what is being computed, and for how long; no number of a run that has ended."""
+        text = self._ending() if self.state is State.IDLE else self.state.value
+        if self._begun and self.snapshot is not None and self.state in (State.RUNNING, State.PAUSED):
+            now = course(self.snapshot)
+            text = "Finishing: standard errors and checks…" if now is None else str(now)
+            if now is not None and self.state is State.PAUSED:
+                text = f"Paused before {now}."
+            elif now is not None and now.more:
+                text += ", the whole field after that"
+            elif now is not None and (left := now.left_s(time.monotonic() - self._came)) is not None:
+                most = "at most " if getattr(self._settings, "stop_early", False) else ""
+                text += f", {most}{clock(left)} left"
+        self.status.setText(text[:1].upper() + text[1:])
+
+    def _ending(self) -> str:
+        """How the last run ended."""
+        if self._ended_as is None:
+            return State.IDLE.value
+        done = self.snapshot.step if self.snapshot is not None else 0
+        took = f" in {clock(self.snapshot.elapsed_s)}" if self.snapshot and self.snapshot.elapsed_s else ""
+        words = {End.FINISHED: "Finished:", End.STOPPED: "Stopped after", End.FAILED: "Failed after"}
+        return f"{words[self._ended_as]} {done} iteration{'s' * (done != 1)}{took}."
 
     def _set_state(self, state: State) -> None:
         self.state = state
-        self.status.setText(state.value)
+        (self._clock.start if state is State.RUNNING else self._clock.stop)()
+        self._show_course()
         idle, paused = state is State.IDLE and self._ready, state is State.PAUSED
         self.run_button.setText("Continue" if paused else "Run")
         self.run_button.setEnabled(idle or paused)
@@ -255,15 +274,15 @@ class RunPanel(QWidget):
         self.stop_button = button("Stop", "End after the current iteration and keep its result.", self.stop)
         buttons = row(self.run_button, self.pause_button, self.step_button, self.stop_button)
         self.progress = QProgressBar()
-        self.progress.setFormat("%v of %m")
+        self.progress.setTextVisible(False)  # the line below says more
+        self.progress.setFixedHeight(_BAR)
         self.progress.setRange(0, 1)
         self.progress.setToolTip("Iterations done.")
-        self.status = QLabel()
-        self.status.setToolTip("Progress, iterations per second, and the time left at this rate.")
-        self.problem = note("What went wrong and what to do.")
-        self.messages = note("Messages of the method.")
+        self.status = Clipped("What is being computed, and the time left as the last iterations had it.")
+        self.strip = MessageStrip()
+        self.problem, self.messages = self.strip.problem, self.strip.messages
         self.curve = LossCurve()
-        stack(self, buttons, self.progress, self.status, self.problem, self.messages, self.curve)
+        stack(self, buttons, self.progress, self.status, self.strip, self.curve).setSpacing(3)
 
 
 def _quitter(running: list[RestoreWorker]) -> Any:
