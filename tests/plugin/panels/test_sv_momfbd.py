@@ -536,6 +536,14 @@ def test_the_preview_ends_with_the_window(live, viewer, qtbot):
 def test_the_memory_of_a_run_is_told_before_it(live, qtbot):
     qtbot.waitUntil(lambda: "Memory needed: about" in live.memory_note.text(), timeout=20_000)
     assert "GB" in live.memory_note.text()
+    live.resize(385, 690)  # what a window of 1366 x 768 leaves
+    live.grab()  # lays it out
+    assert live.run_panel.curve.height() >= 160
+    assert live.run_panel.curve.mapTo(live, live.run_panel.curve.rect().bottomLeft()).y() < 690
+    inputs = live.layer_list.height()
+    for number in range(3):
+        live.viewer.add_image(np.zeros((40, 48)), name=f"more {number}")
+    assert live.layer_list.sizeHint().height() > inputs
 
 
 def test_shortcuts_press_the_buttons_and_what_is_disabled_stays(live, viewer, qtbot):

@@ -149,3 +149,13 @@ def test_the_weights_at_hand_are_listed_when_they_are_asked_for(form, tmp_path, 
     box.activated.emit(1)
     assert changes == ["third"]
     assert form.settings().net == "third"
+
+
+def test_a_number_of_six_digits_is_seen_whole(form, qtbot):
+    slide = form.fields["strength"].editor
+    form.resize(320, 600)
+    form.show()
+    slide.setValue(0.00123456)
+    box = slide.box
+    assert box.lineEdit().width() >= box.fontMetrics().horizontalAdvance("0.00123456")
+    assert slide.slider.width() >= 60

@@ -16,7 +16,7 @@ from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.layers import burst_of, common_burst, hint, objects_of
 from heliorestore.plugin.widgets.instrument_box import InstrumentBox
 from heliorestore.plugin.widgets.layer_list import LayerList
-from heliorestore.plugin.widgets.sections import Section, note, row, say
+from heliorestore.plugin.widgets.sections import Section, note, row, say, side_by_side
 
 
 class InputLayers(QObject):
@@ -41,10 +41,10 @@ class InputLayers(QObject):
             self.layer_list,
             self.hint,
             row("frames", self.frames, "objects", self.objects),
-            self.frame_choice,
         )
         self.calibration = Calibration()
         self.instrument_section = Section("Instrument", self.instrument)
+        self.about = side_by_side(self.frame_choice, self.calibration, self.instrument_section)
         self.calibration.changed.connect(self.look)
         self._measured: list[Any] = []  # the layers whose frames are known
         for changed in (self.calibration.changed, self.calibration.read, self.objects.editingFinished):

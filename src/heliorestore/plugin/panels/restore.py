@@ -42,8 +42,6 @@ class RestoreWidget(QWidget):
     groups: ClassVar[Mapping[str, Sequence[str]] | None] = None  # of its settings, by title
     slots: ClassVar[tuple[str, ...]] = (
         "input",
-        "calibration",
-        "instrument",
         "method",
         "suggestion",
         "run",
@@ -152,10 +150,8 @@ class RestoreWidget(QWidget):
         self.suggest_box = SuggestBox(self.job, self.method_form.use)
         self.suggest_section = Section("Suggestion", self.suggest_box, opened=False)
         self.sections = Slots(self.slots)
+        self.sections.fill("input", self.input.section, self.input.about)
         for name, section in {
-            "input": self.input.section,
-            "calibration": self.input.calibration,
-            "instrument": self.input.instrument_section,
             "method": self.method_form.section,
             "suggestion": self.suggest_section,
             "run": Section("Run", self._machine(), self.run_panel),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QListWidget, QListWidgetItem
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
+from qtpy.QtWidgets import QListWidget, QListWidgetItem, QSizePolicy
 
 from heliorestore.burst import Burst
 from heliorestore.plugin.viewer.layers import TAG, is_restorable
 from heliorestore.plugin.widgets.closing import follow
+from heliorestore.snapshot import Snapshot
 
-_ROWS_SHOWN = 3
+_ROWS = (2, 8)  # at least and at most
+
+_LAYER = Qt.ItemDataRole.UserRole  # of an item's data
 
 
 class LayerList(QListWidget):
@@ -23,11 +26,12 @@ class LayerList(QListWidget):
         super().__init__()
         self._viewer = viewer
         self._ticked: list[Any] = []
+        self._inputs = 0  # layers that are no results
         self.setToolTip(
             "Tick the image layers to restore. Each becomes an object of the burst; they must have one shape."
         )
         self.setSelectionMode(QListWidget.SelectionMode.NoSelection)
-        self.setFixedHeight(_ROWS_SHOWN * (self.fontMetrics().height() + 4) + 8)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         events = viewer.layers.events
         follow(self, [events.inserted], self._inserted)
         follow(self, [events.removed, events.reordered, events.renamed], self._rebuild)
@@ -39,6 +43,15 @@ class LayerList(QListWidget):
     def chosen(self) -> list[Any]:
         """The ticked layers in the order of the viewer's list."""
         return [layer for layer in self._viewer.layers if layer in self._ticked]
+
+    def sizeHint(self) -> QSize:
+        """As tall as its inputs: results, which come while a run is watched, would move what is below."""
+        rows = min(max(self._inputs, _ROWS[0]), _ROWS[1])
+        row = self.sizeHintForRow(0) if self.count() else self.fontMetrics().height()
+        return QSize(super().sizeHint().width(), rows * row + 2 * self.frameWidth())
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
 
     def choose(self, layers: list[Any]) -> None:
         """Tick these layers and no others."""
@@ -62,6 +75,7 @@ class LayerList(QListWidget):
 
     def _rebuild(self, event: Any = None) -> None:
         layers = [layer for layer in self._viewer.layers if is_restorable(layer)]
+        self._inputs = sum(not isinstance(layer.metadata.get(TAG), Snapshot) for layer in layers)
         # Ticks belong to layers, not to rows, which move.
         self._ticked = [layer for layer in self._ticked if layer in layers]
         # Only clicks of the user may tick and untick.
@@ -69,16 +83,17 @@ class LayerList(QListWidget):
             self.clear()
             for layer in layers:
                 item = QListWidgetItem(layer.name, self)
-                item.setData(Qt.ItemDataRole.UserRole, layer)
+                item.setData(_LAYER, layer)
                 item.setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
                 item.setCheckState(
                     Qt.CheckState.Checked if layer in self._ticked else Qt.CheckState.Unchecked
                 )
                 item.setToolTip(f"{layer.name}: {' x '.join(map(str, layer.data.shape))}")
+        self.updateGeometry()
         self.changed.emit()
 
     def _toggled(self, item: QListWidgetItem) -> None:
-        layer = item.data(Qt.ItemDataRole.UserRole)
+        layer = item.data(_LAYER)
         if item.checkState() == Qt.CheckState.Checked and layer not in self._ticked:
             self._ticked.append(layer)
         elif item.checkState() == Qt.CheckState.Unchecked and layer in self._ticked:

@@ -9,8 +9,8 @@ from qtpy.QtCore import QObject
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.worker import Job
+from heliorestore.plugin.widgets.messages import Clipped
 from heliorestore.plugin.widgets.run_controls import RunPanel
-from heliorestore.plugin.widgets.sections import note, say
 
 _QUIET_MS = 400  # after the last change before the memory is estimated
 
@@ -21,7 +21,7 @@ class MemoryNote(QObject):
     def __init__(self, parent: QObject, run_panel: RunPanel, job: Callable[[], Job]) -> None:
         super().__init__(parent)
         self._run_panel, self._job = run_panel, job
-        self.note = note(
+        self.note = Clipped(
             "Memory that a run on the whole field will need beyond the program itself, estimated from "
             "the sizes."
         )
@@ -35,9 +35,9 @@ class MemoryNote(QObject):
         if self._run_panel.busy:
             return
         try:
-            say(self.note, memory_text(self._job()))
+            self.note.setText(memory_text(self._job()))
         except HeliorestoreError:
-            say(self.note, "")
+            self.note.setText("")
 
 
 def memory_text(job: Job) -> str:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QValidator
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSizePolicy, QSlider, QSpinBox, QWidget
+from qtpy.QtWidgets import (
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QSizePolicy,
+    QSlider,
+    QSpinBox,
+    QStyle,
+    QStyleOptionSpinBox,
+    QWidget,
+)
 
 _DECIMALS = 15
+_WIDEST = "0.00123456"
+_AROUND = 8  # px around a text: the cursor, and the margins of the line
 _TICKS = 1000  # positions of a logarithmic slider
 _INT_LIMIT = 2**31 - 1  # of a QSpinBox
 
@@ -49,6 +60,20 @@ class FloatBox(QDoubleSpinBox):
             if rounded == self._shown and math.isclose(rounded, self._exact, abs_tol=1e-12)
             else rounded
         )
+
+    def sizeHint(self) -> QSize:
+        """As wide as six digits, or its ends, need between the buttons; Qt counts fifteen decimals."""
+        metrics, option = self.fontMetrics(), QStyleOptionSpinBox()
+        self.initStyleOption(option)
+        texts = _WIDEST, self.textFromValue(self.minimum()), self.textFromValue(self.maximum())
+        inside = QSize(max(map(metrics.horizontalAdvance, texts)) + _AROUND, metrics.height())
+        kind = QStyle.ContentsType.CT_SpinBox
+        style = self.style()
+        assert style is not None
+        return QSize(style.sizeFromContents(kind, option, inside, self).width(), super().sizeHint().height())
+
+    def minimumSizeHint(self) -> QSize:
+        return self.sizeHint()
 
     def textFromValue(self, value: float) -> str:
         return f"{value:.6g}"
@@ -102,7 +127,6 @@ class SlideNumber(QWidget):
         self.slider.setRange(0, _TICKS)
         self.slider.setMinimumWidth(60)
         self.box.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        self.box.setFixedWidth(90)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.slider, 1)

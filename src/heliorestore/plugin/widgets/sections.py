@@ -6,13 +6,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from qtpy.QtCore import QChildEvent, QEvent, QObject, Qt
+from qtpy.QtCore import QChildEvent, QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
+    QDockWidget,
     QHBoxLayout,
     QLabel,
+    QMainWindow,
     QPushButton,
     QScrollArea,
     QToolButton,
@@ -56,13 +58,29 @@ class Section(QWidget):
         self.title.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
 
 
+def side_by_side(*sections: Section) -> QWidget:
+    """Sections with their titles in one row; what is opened stands below, in the same order."""
+    whole, titles = QWidget(), QWidget()
+    line = QHBoxLayout(titles)
+    line.setContentsMargins(0, 0, 0, 0)
+    line.setSpacing(4)
+    for section in sections:
+        section.setParent(whole)  # what is left of it is empty
+        section.hide()
+        line.addWidget(section.title)
+    line.addStretch(1)
+    stack(whole, titles, *(section.inside for section in sections)).setSpacing(1)
+    return whole
+
+
 class Slots(QWidget):
     """A column with a named place for each of its sections, in this order; an empty place takes no room."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
         self.column = QVBoxLayout(self)
-        self.column.setContentsMargins(6, 4, 6, 4)
+        self.column.setContentsMargins(6, 2, 6, 2)
+        self.column.setSpacing(1)
         self._places = {name: QVBoxLayout() for name in names}
         for place in self._places.values():
             self.column.addLayout(place)
@@ -106,8 +124,61 @@ class _WheelScrolls(QObject):
                 self._adopt(child)
 
 
+_PANEL = "heliorestore_panel"  # property of every panel
+
+
+class _JoinsTabs(QObject):
+    """A panel that is shown for the first time becomes a tab beside the one that is there."""
+
+    def __init__(self, panel: QWidget) -> None:
+        super().__init__(panel)
+        self._panel = panel
+        panel.setProperty(_PANEL, True)
+        panel.installEventFilter(self)
+        self._front = QTimer(self)
+        self._front.setSingleShot(True)
+        self._front.timeout.connect(self._raise)
+
+    def eventFilter(self, panel: QObject | None, event: QEvent | None) -> bool:
+        if event is not None and event.type() == QEvent.Type.Show:
+            self._panel.removeEventFilter(self)  # where the user moves it later is the user's affair
+            self._join()
+        return False
+
+    def _join(self) -> None:
+        dock, window = _dock_of(self._panel), self._panel.window()
+        if dock is None or not isinstance(window, QMainWindow):
+            return
+        others = [
+            other
+            for other in window.findChildren(QDockWidget)
+            if other is not dock
+            and not other.isHidden()
+            and not other.isFloating()
+            and window.dockWidgetArea(other) == window.dockWidgetArea(dock)
+            and any(child.property(_PANEL) for child in other.findChildren(QWidget))
+        ]
+        if others:
+            window.tabifyDockWidget(others[-1], dock)
+            self._front.start(0)
+
+    def _raise(self) -> None:
+        if (dock := _dock_of(self._panel)) is not None:
+            dock.raise_()
+
+
+def _dock_of(widget: QWidget) -> QDockWidget | None:
+    parent: QObject | None = widget
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parent()
+    return parent
+
+
 def scroll(panel: QWidget, inside: QWidget) -> None:
-    """Fill a panel with a widget that scrolls, by the wheel too, where it is too long for the window."""
+    """Fill a panel with a widget that scrolls, by the wheel too, where it is too long for the window; a
+    second panel becomes a tab of the first one's place.
+    """
+    _JoinsTabs(panel)
     area = QScrollArea()
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
