@@ -99,6 +99,22 @@ def input_deleted_while_results_stream() -> None:
     run(panel, panel.run_panel.stop_button.click)
 
 
+def two_windows_that_stream() -> None:
+    windows = [opened(iterations=100_000) for _ in range(2)]
+    for _, panel in windows:
+        panel.run_panel.run_button.click()
+    for viewer, panel in windows:
+        wait(lambda viewer=viewer: streams(viewer), "the first image")
+        panel.modes_on.setChecked(True)
+    for viewer, _ in windows:
+        viewer.layers.pop(0)
+        process_events(0.5)
+    (first, _), (_, panel) = windows
+    first.close()
+    process_events(0.5)
+    run(panel, panel.run_panel.stop_button.click)
+
+
 def compare_then_new_image() -> None:
     viewer = napari.Viewer()
     viewer.window.resize(900, 700)
@@ -126,6 +142,6 @@ if __name__ == "__main__":
     for name in sys.argv[1:]:
         print(name, file=sys.stderr, flush=True)  # for one that does not end
         globals()[name]()
-        napari.current_viewer().close()
+        napari.Viewer.close_all()
         if _strays:
             sys.exit(f"{name}: sent to another OpenGL context: {', '.join(sorted(set(_strays)))}")
