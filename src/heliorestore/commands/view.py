@@ -12,7 +12,7 @@ from heliorestore.methods import METHODS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
     parser.add_argument(
-        "file", metavar="FILE", nargs="*", type=Path, help="file, folder, or files of one burst"
+        "file", metavar="FILE", nargs="*", type=Path, help="file, folder, files of one burst, or a session"
     )
     parser.add_argument("--method", choices=METHODS, help="the method whose form is shown")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from heliorestore.errors import RestorationError
 from heliorestore.plugin.npe2.readers import load_layers
+from heliorestore.plugin.npe2.session_file import SUFFIX
 
 if TYPE_CHECKING:
     from heliorestore.plugin.panels.restore import RestoreWidget
@@ -19,13 +20,21 @@ _SIZE = (1400, 900)  # of the window of `demo`
 
 
 def view(paths: Sequence[str | Path], method: str | None = None) -> None:
-    """Open napari with the files as one burst and the panel docked; returns when the window is closed."""
+    """Open napari with the files as one burst and the panel docked, or with a session; returns when the
+    window is closed.
+    """
     import napari
 
+    session = len(paths) == 1 and str(paths[0]).lower().endswith(SUFFIX)
     # An unreadable file is reported before a window opens.
-    layers = load_layers(paths) if paths else []
+    layers = load_layers(paths) if paths and not session else []
     viewer = napari.Viewer(title="heliorestore")
-    dock(viewer, layers, method)
+    if session:
+        from heliorestore.plugin.panels.session import open_session
+
+        open_session(viewer, Path(paths[0]))
+    else:
+        dock(viewer, layers, method)
     napari.run()
 
 

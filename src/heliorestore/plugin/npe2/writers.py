@@ -74,7 +74,7 @@ def _write_plain(path: Path, layers: Sequence[LayerData]) -> Path:
     hdus = fits.HDUList()
     for number, (data, arguments, _) in enumerate(layers):
         make = fits.ImageHDU if number else fits.PrimaryHDU
-        hdu = make(data=_pixels(data), header=_header(arguments))
+        hdu = make(data=pixels_of(data), header=header_of(arguments))
         if number or len(layers) > 1:
             # EXTNAME must fit into a card.
             hdu.name = str(arguments.get("name", ""))[:60]
@@ -85,7 +85,7 @@ def _write_plain(path: Path, layers: Sequence[LayerData]) -> Path:
     return target
 
 
-def _pixels(data: Any) -> Any:
+def pixels_of(data: Any) -> Any:
     """The pixels in a type that FITS allows."""
     # Lazy layers are read here, whole.
     array = np.asarray(data)
@@ -94,7 +94,7 @@ def _pixels(data: Any) -> Any:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _header(arguments: Mapping[str, Any]) -> fits.Header:
+def header_of(arguments: Mapping[str, Any]) -> fits.Header:
     """The layer's original header, without cards that describe the array; else scale and unit as a WCS."""
     metadata = arguments.get("metadata", {})
     record, object_ = metadata.get(TAG), metadata.get("object", 0)

@@ -122,6 +122,17 @@ class Comparison(QObject):
             self._undo()
             self.changed.emit(why)
 
+    def looks_before(self, layer: Any) -> dict[str, Any]:
+        """How a layer looked before the comparison, as far as that has changed it."""
+        found: dict[str, Any] = {}
+        for each, visible in () if self._before is None else self._before.visible:
+            if each == layer:
+                found["visible"] = visible
+        for each, limits, reach in () if self._before is None else self._before.limits:
+            if each == layer:
+                found |= {"contrast_limits": list(limits), "contrast_limits_range": list(reach)}
+        return found
+
     def _check(self, how: How, first: Any, second: Any) -> None:
         if first == second:
             raise BurstError("Both layers are the same one: choose two to compare.")

@@ -1,0 +1,168 @@
+"""A session that is saved from a real window and opened in another."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from napari.layers import Image, Layer
+
+from fake_method import FakeSettings
+from heliorestore.errors import HeliorestoreError
+from heliorestore.fits.burst_writer import write_burst
+from heliorestore.plugin.npe2.readers import load_layers
+from heliorestore.plugin.npe2.session_file import read_session, write_session
+from heliorestore.plugin.panels import session as sessions
+from heliorestore.plugin.viewer.comparison import How, comparison_of
+from heliorestore.plugin.viewer.cut_levels import set_origin
+from window import choose_method, set_fields, wait_for_threads
+
+
+@pytest.fixture
+def said(monkeypatch):
+    found = []
+    for name in ("show_error", "show_info", "show_warning"):
+        monkeypatch.setattr(sessions, name, found.append)
+    return found
+
+
+def looks(viewer):
+    return [
+        (
+            layer.name,
+            layer.visible,
+            tuple(layer.contrast_limits),
+            tuple(layer.contrast_limits_range),
+            layer.colormap.name,
+            layer.opacity,
+            np.asarray(layer.scale).tolist(),
+            np.asarray(layer.translate).tolist(),
+            [str(unit) for unit in layer.units],
+            layer.axis_labels,
+        )
+        for layer in viewer.layers
+        if layer.name != "marks"
+    ]
+
+
+def open_burst(viewer, burst, path):
+    write_burst(burst, path)
+    for data in load_layers([path]):
+        viewer.add_layer(Layer.create(*data))
+
+
+def open_in(viewer, path, said, qtbot):
+    before = len(said)
+    sessions.open_session(viewer, path)
+    wait_for_threads()
+    qtbot.waitUntil(lambda: len(viewer.layers) > 0 or len(said) > before, timeout=20_000)
+
+
+def test_a_session_comes_back_as_it_was(viewer, fake, burst, finish, qtbot, tmp_path, said):
+    open_burst(viewer, burst, tmp_path / "sun.fits")
+    _, panel = viewer.window.add_plugin_dock_widget("heliorestore", "Restore")
+    viewer.window.add_plugin_dock_widget("heliorestore", "Compare")
+    choose_method(panel, "fake", qtbot)
+    set_fields(panel, strength=0.7, text="for the record")
+    panel.frames.setText("0:3")
+    panel.seed.setValue(5)
+    panel.instrument.set_text("diameter_m=1.2,pixel_arcsec=0.05,wavelength_nm=630")
+    finish(panel, panel.run_panel.run_button.click)
+    panel.keep_result()
+    viewer.add_layer(Image(np.arange(12.0).reshape(3, 4), name="drawn", colormap="magma", opacity=0.4))
+    viewer.add_points([[1, 2]], name="marks")
+    result = viewer.layers["fake 1 WB"]
+    result.contrast_limits = (9.5, 13.25)
+    viewer.layers["fake 1 NB residual"].visible = True
+    set_origin(viewer, lower_left=False)
+    viewer.dims.current_step = (2, 0, 0)
+    viewer.scene.camera.zoom, viewer.scene.camera.center = 31.0, (0.0, 0.5, 0.7)
+    before = looks(viewer)
+    pixels = [np.asarray(layer.data) for layer in viewer.layers][:-1]
+    comparison_of(viewer).start(How.BLINK, viewer.layers[0], result)
+    sessions.save_session(viewer, tmp_path / "day.heliosession")
+    wait_for_threads()
+    qtbot.waitUntil(lambda: bool(said), timeout=20_000)
+    assert "Not in it, because they are no images: marks" in said.pop()
+    comparison_of(viewer).stop()
+    viewer.layers.clear()
+    viewer.window.remove_dock_widget("all")
+
+    open_in(viewer, tmp_path / "day.heliosession", said, qtbot)
+    assert not said
+    comparison = comparison_of(viewer)
+    assert comparison.how is How.BLINK
+    assert [layer.name for layer in comparison.pair] == ["sun WB", "fake 1 WB"]
+    comparison.stop()
+    assert looks(viewer) == before
+    for layer, was in zip(viewer.layers, pixels, strict=True):
+        np.testing.assert_array_equal(np.asarray(layer.data), was)
+    assert viewer.dims.current_step[0] == 2
+    assert viewer.scene.camera.zoom == 31.0
+    assert "down" in str(viewer.scene.camera.orientation2d[0])
+    again = viewer.window.dock_widgets["Restore (heliorestore)"]
+    qtbot.waitUntil(lambda: again.form is not None and again.method_name == "fake", timeout=20_000)
+    assert again.form.settings() == FakeSettings(strength=0.7, text="for the record")
+    assert (again.frames.text(), again.seed.value()) == ("0:3", 5)
+    assert "diameter_m=1.2" in again.instrument.text()
+    assert [layer.name for layer in again.layer_list.chosen()] == ["sun WB", "sun NB"]
+    assert again.burst().shape == (2, 3, 24, 30)
+    again.version_list.refresh()
+    names = [again.version_list.list.item(n).text() for n in range(again.version_list.list.count())]
+    assert names == ["fake 1 kept 1 (strength 0.7)", "fake 1"]
+    assert viewer.layers["fake 1 WB"].metadata["heliorestore"].history["strength"].tolist() == [0.7] * 5
+
+
+def test_what_is_missing_changed_or_forged_is_a_sentence(viewer, burst, qtbot, tmp_path, said):
+    source, path = tmp_path / "sun.fits", tmp_path / "day.heliosession"
+    open_burst(viewer, burst, source)
+    viewer.add_layer(Image(np.ones((3, 4)), name="drawn"))
+    write_session(sessions.gathered(viewer)[0], path)
+    viewer.layers.clear()
+    write_burst(burst.select(frames="0:2"), source, overwrite=True)
+    open_in(viewer, path, said, qtbot)
+    assert [layer.name for layer in viewer.layers] == ["drawn"]
+    assert len(said) == 1
+    assert f"{source} is gone or has been changed since the session was saved" in said[0]
+
+    text = json.loads(zipfile.ZipFile(path).read("session.json"))
+    image = zipfile.ZipFile(path).read("images/0.fits")
+
+    def forged(changes, compress=zipfile.ZIP_STORED):
+        with zipfile.ZipFile(path, "w", compress) as archive:
+            archive.writestr("session.json", json.dumps(text | changes))
+            archive.writestr("images/0.fits", image)
+        return path
+
+    path.write_bytes(b"not a session")
+    for bad in (
+        path,
+        lambda: forged({}, zipfile.ZIP_DEFLATED),
+        lambda: forged({"format": 99}),
+        lambda: forged({"layers": 3}),
+        lambda: forged({"view": [[1]]}),
+    ):
+        with pytest.raises(HeliorestoreError, match=r"is no session of heliorestore, or it is damaged"):
+            read_session(bad if bad is path else bad())
+    drawn = text["layers"][-1]
+    assert read_session(forged({"layers": [drawn | {"image": 7}]})).problems == (
+        "drawn is damaged in day.heliosession (KeyError: \"There is no item named 'images/7.fits' in the "
+        'archive").',
+    )
+    for looks_ in (
+        {"opacity": "full"},
+        {"units": ["9**9**9", "m"]},
+        {"callback": 1},
+        {"colormap": "none such"},
+    ):
+        said.clear()
+        viewer.layers.clear()
+        session = read_session(forged({"layers": [drawn | {"looks": drawn["looks"] | looks_}]}))
+        sessions.show(viewer, session, [])
+        assert len(said) == 1
+        assert said[0].startswith("drawn is damaged in the session (")
+        assert not viewer.layers
+    said.clear()
+    sessions.show(viewer, read_session(forged({"panels": [{"title": "Nothing"}], "view": {}})), [""])
+    assert "The view of the session is damaged" in said[0]
+    assert "The panel Nothing is not as it was" in said[0]
