@@ -44,6 +44,7 @@ ARCSEC_PER_UNIT = {
 _IN_SPACE = frozenset(
     ("sdo", "hmi", "aia", "soho", "mdi", "hinode", "sot", "iris", "trace", "solo", "phi", "eui", "proba")
 ) | {"sunrise", "imax", "tumag", "susi"}
+PSF_FORMS = ("airy", "wachter", "wachter-short", "wachter-2012", "yeo-2014")
 _SAME_LINE_NM = 2  # a filter this near to a known one is named after it
 _USUAL_BINNING = 3  # factor by which a pixel may differ from the camera's own without a warning
 
@@ -52,8 +53,8 @@ _USUAL_BINNING = 3  # factor by which a pixel may differ from the camera's own w
 class Instrument:
     """Telescope aperture, sampling and wavelength; None where it is not known.
 
-    `psf` is the closed form of the telescope's PSF without an atmosphere: the Airy pattern of the (obscured)
-    aperture, or Wachter's core-and-wings form for HMI.
+    `psf` is the closed form of the telescope's PSF without an atmosphere, one of `PSF_FORMS`: the Airy
+    pattern of the (obscured) aperture, or one of the published forms of HMI's PSF (docs/richardson-lucy.md).
     """
 
     name: str = "unknown"
@@ -73,8 +74,8 @@ class Instrument:
                 f"The central obscuration is {self.obscuration_m} m and the aperture {self.diameter_m} m; "
                 "the obscuration must be smaller."
             )
-        if self.psf not in ("airy", "wachter"):
-            raise SettingsError(f"The PSF form is {self.psf!r}; possible are 'airy' and 'wachter'.")
+        if self.psf not in PSF_FORMS:
+            raise SettingsError(f"The PSF form is {self.psf!r}; possible are {', '.join(PSF_FORMS)}.")
 
     @property
     def camera(self) -> str:

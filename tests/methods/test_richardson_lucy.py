@@ -1,9 +1,11 @@
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 
 from heliorestore import Burst, Instrument, RichardsonLucySettings, StopReason, restore, stream
 from heliorestore.errors import BurstError, SettingsError
@@ -44,7 +46,7 @@ def test_blur_and_adjoint_are_a_pair(zoom: int, shape: tuple[int, int]) -> None:
         Burst.from_array(np.ones(shape), CRISP),
         np.ones((1, *shape), np.float32),
         False,
-        zoom,
+        RichardsonLucySettings(upsampling=zoom),
         torch.device("cpu"),
     )
     double = dataclasses.replace(problem, otf=problem.otf.to(torch.complex128))
@@ -213,3 +215,25 @@ def test_an_image_without_a_valid_pixel_is_refused() -> None:
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1), (3, 3)])
 def test_tiny_images_work(shape: tuple[int, int]) -> None:
     assert np.isfinite(run(np.ones(shape), iterations=2)).all()
+
+
+def test_another_psf_is_a_setting_and_a_file_is_one_too(tmp_path: Path) -> None:
+    image = seen(scene(), HMI)
+    short = run(image, HMI, iterations=3, psf="wachter-short")
+    np.testing.assert_array_equal(
+        short, run(image, dataclasses.replace(HMI, psf="wachter-short"), iterations=3)
+    )
+    assert np.abs(short - run(image, HMI, iterations=3)).max() > 0.01
+    # The same PSF measured: twice finer pixels than the image's, its peak in the middle of an even field.
+    fine = dataclasses.replace(HMI, pixel_arcsec=0.252, psf="wachter-short")
+    measured = torch.fft.fftshift(telescope_psf(fine, (80, 80), dtype=torch.float64))
+    header = fits.Header({"CDELT1": 0.252, "CUNIT1": "arcsec"})
+    fits.writeto(tmp_path / "psf.fits", 7 * measured.numpy(), header)
+    settings = RichardsonLucySettings(iterations=3, psf_file=str(tmp_path / "psf.fits"))
+    restored = restore(Burst.from_array(image, HMI), settings, device="cpu")
+    np.testing.assert_allclose(restored.images[0], short, atol=1e-3)
+    assert restored.run is not None
+    assert restored.run.files["psf_file"].path == tmp_path / "psf.fits"
+    fits.writeto(tmp_path / "cube.fits", np.ones((2, 3, 3)))
+    with pytest.raises(SettingsError, match=r"cube.fits has the shape \(2, 3, 3\): it must be one image"):
+        run(image, HMI, psf_file=str(tmp_path / "cube.fits"))

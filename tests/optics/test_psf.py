@@ -286,3 +286,21 @@ def test_closed_form_and_wavefront_agree() -> None:
 
 def test_fast_lengths() -> None:
     assert [fast_length(n) for n in (1, 7, 61, 97, 128, 129)] == [1, 8, 64, 100, 128, 135]
+
+
+@pytest.mark.parametrize(
+    ("form", "within_2", "within_4_4"),
+    [("wachter", 0.831, 0.924), ("wachter-short", 0.892, 0.991), ("yeo-2014", 0.834, 0.931)],
+)
+def test_light_within_two_radii_of_hmis_psfs(form: str, within_2: float, within_4_4: float) -> None:
+    fine = dataclasses.replace(HMI, psf=form, pixel_arcsec=0.126)
+    kernel = telescope_psf(fine, (1024, 1024), dtype=torch.float64)
+    place = torch.fft.fftfreq(1024, 1 / 1024, dtype=torch.float64) * 0.126
+    radius = torch.hypot(place[:, None], place[None])
+    assert float(kernel[radius <= 2].sum()) == pytest.approx(within_2, abs=0.012)
+    assert float(kernel[radius <= 4.4].sum()) == pytest.approx(within_4_4, abs=0.012)
+    # The core of the published code and the wings that it keeps: 39 % of its light.
+    if form == "wachter-short":
+        assert float(kernel[place.abs() > 4.45].sum()) == 0
+        whole = float(kernel[0, 0]) * 0.9 * math.pi * (2 * 617.3e-9 / math.pi / 0.14 * 206264.8 / 0.126) ** 2
+        assert 1 - whole == pytest.approx(0.39, abs=0.01)

@@ -181,3 +181,16 @@ def test_an_unknown_method_cannot_be_trained(capsys: pytest.CaptureFixture[str])
 
 def test_a_recipe_carries_its_files_into_the_record() -> None:
     assert dataclasses.asdict(recipe())["files"][0]["file"] == "scene.fits"
+
+
+def test_a_recipe_chooses_the_psf_of_its_input(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "scene.fits").write_bytes((folder / "scene.fits").read_bytes())
+    fits.writeto(tmp_path / "point.fits", np.pad(np.ones((1, 1)), 4))  # sharper than any HMI
+    contrasts = [
+        float(EnhanceTask(recipe(psf=psf), tmp_path).validation[0].low.std())
+        for psf in ("wachter", "wachter-short", "point.fits")
+    ]
+    assert contrasts == sorted(contrasts)
+    assert contrasts[0] < 0.99 * contrasts[1] < 0.8 * contrasts[2]
+    with pytest.raises(SettingsError, match=r"psf is 'gauss'; possible are airy, .* or a .fits file"):
+        recipe(psf="gauss")

@@ -12,15 +12,18 @@ import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 
 from heliorestore.burst import Burst, FloatArray
-from heliorestore.optics.psf import fast_length, telescope_psf
+from heliorestore.instrument import KnownInstrument
+from heliorestore.optics.psf import fast_length, sampled_psf, telescope_psf
 from heliorestore.prepare.average import average_frames
-from heliorestore.settings import Settings, option
+from heliorestore.prepare.psf_file import read_psf
+from heliorestore.settings import Settings, file_option, option
 from heliorestore.snapshot import DATA_UNIT, Map, Snapshot, StopReason
 
 _DAMPING_POWER = 10  # White's N: the steepness of the damping at its threshold
@@ -40,9 +43,17 @@ class RichardsonLucySettings(Settings):
         help="Do not change what fits the data within this many noise sigmas; 0 is undamped.",
     )  # fmt: skip
     upsampling: Literal[1, 2] = option(1, help="Pixels of the result per pixel of the image along each axis.")
+    psf: Literal["instrument", "airy", "wachter", "wachter-short", "wachter-2012", "yeo-2014"] = option(
+        "instrument", help="The PSF: the instrument's, or another of the closed forms."
+    )
+    psf_file: str = file_option(help="FITS file with a measured PSF, which is used instead")
     stop_at_noise: bool = option(
         False, live=True, help="Stop once the residual is no larger than the noise of the image."
     )
+
+    def files(self) -> dict[str, Path]:
+        """The file of the PSF, if one is named."""
+        return {"psf_file": Path(self.psf_file).expanduser()} if self.psf_file else {}
 
 
 @dataclass(frozen=True)
@@ -105,7 +116,7 @@ class RichardsonLucy:
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
         images, sigma = average_frames(burst)
         signed = bool(np.nanmin(images) < 0)
-        problem = prepare(burst, images, signed, settings.upsampling, device)
+        problem = prepare(burst, images, signed, settings, device)
         threshold = torch.tensor(sigma, device=device, dtype=torch.float32).repeat_interleave(1 + signed)[
             :, None, None
         ]
@@ -135,17 +146,17 @@ class RichardsonLucy:
 METHOD = RichardsonLucy()
 
 
-def prepare(burst: Burst, images: FloatArray, signed: bool, zoom: int, device: torch.device) -> _Problem:
+def prepare(
+    burst: Burst, images: FloatArray, signed: bool, settings: RichardsonLucySettings, device: torch.device
+) -> _Problem:
     """Put data, weights and OTFs on the device; the grid has a margin as wide as the PSF reaches."""
-    known = [instrument.require() for instrument in burst.instruments]
+    known, zoom = [instrument.require() for instrument in burst.instruments], settings.upsampling
     resolution = max(i.resolution_arcsec / i.pixel_arcsec for i in known)
     # Twelve resolution elements: beyond, a PSF has little light left.
     margin = zoom * min(max(16, math.ceil(12 * resolution)), max(images.shape[1:]))
     rows, columns = (fast_length(n * zoom + 2 * margin) for n in images.shape[1:])
     grid = (rows, columns)
-    otf = torch.stack([
-        torch.fft.rfft2(telescope_psf(i, grid, oversampling=zoom, device="cpu")) for i in known
-    ])  # fmt: skip
+    otf = torch.stack([torch.fft.rfft2(_psf(i, settings, grid)) for i in known])
     # Bad pixels are 0 here, and have no weight.
     data = torch.from_numpy(np.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0)).to(device)
     weight = torch.from_numpy(np.isfinite(images).astype(np.float32)).to(device)
@@ -162,6 +173,16 @@ def prepare(burst: Burst, images: FloatArray, signed: bool, zoom: int, device: t
         data,
     )
     return _with_norm(problem)
+
+
+def _psf(known: KnownInstrument, settings: RichardsonLucySettings, grid: tuple[int, int]) -> torch.Tensor:
+    """The PSF that the settings choose, on the finer grid; a file without a scale has the image's pixels."""
+    if settings.psf_file:
+        image, pixel_arcsec = read_psf(settings.files()["psf_file"])
+        fine_arcsec = known.pixel_arcsec / settings.upsampling
+        return sampled_psf(image, pixel_arcsec or known.pixel_arcsec, grid, fine_arcsec)
+    chosen = known if settings.psf == "instrument" else replace(known, psf=settings.psf)
+    return telescope_psf(chosen, grid, oversampling=settings.upsampling, device="cpu")
 
 
 def initial(problem: _Problem, start: Snapshot | None, signed: bool) -> torch.Tensor:

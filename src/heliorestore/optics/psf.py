@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from heliorestore.errors import SettingsError
@@ -17,6 +18,19 @@ from heliorestore.instrument import RADIAN_ARCSEC, Instrument, KnownInstrument
 from heliorestore.optics.mode_cache import sampled_modes
 from heliorestore.optics.modes import Basis, make_basis
 from heliorestore.optics.pupil import Aperture, check_sampling, pupil_coordinates, transmission
+
+# Constants of the telescope's closed forms: as published by Wachter et al. (2012), and as Diaz Baso & Asensio
+# Ramos (2018) changed them.
+_WACHTER: dict[str, dict[str, float]] = {
+    "wachter": {"core": 2.0, "reach": 3.4},
+    "wachter-short": {"core": 2.0, "reach": 3.4},
+    "wachter-2012": {"core": 1.8, "reach": 3.0},
+}
+# The published code cuts its kernel to 133 x 133 pixels of 0.0662 arcsec: a square of twice this.
+_SHORT_ARCSEC = 66.5 * 0.0662
+# The five Gaussians of Yeo et al. (2014).
+_YEO_WEIGHTS = (0.641, 0.211, 0.066, 0.0467, 0.035)
+_YEO_SIGMAS_ARCSEC = (0.470, 1.155, 2.09, 4.42, 25.77)
 
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
@@ -282,15 +296,50 @@ def telescope_psf(
     `oversampling` grid pixels make one pixel of the instrument.
     """
     known = instrument.require()
-    pixel_rad = known.pixel_arcsec / oversampling / RADIAN_ARCSEC
+    pixel_arcsec = known.pixel_arcsec / oversampling
     # Pixels from the peak in the order of an FFT: 0, 1, ... -2, -1.
     y, x = (torch.fft.fftfreq(n, d=1 / n, device=device, dtype=torch.float64) for n in shape)
-    radius = torch.hypot(y[:, None], x[None, :]) * (
-        math.pi * known.diameter_m * pixel_rad / (known.wavelength_nm * 1e-9)
-    )
-    psf = wachter(radius) if known.psf == "wachter" else airy(radius, known.obscuration_m / known.diameter_m)
+    distance = torch.hypot(y[:, None], x[None, :]) * pixel_arcsec
+    if known.psf == "yeo-2014":
+        psf = yeo(distance)
+    else:
+        radius = distance * (math.pi / RADIAN_ARCSEC * known.diameter_m / (known.wavelength_nm * 1e-9))
+        psf = (
+            airy(radius, known.obscuration_m / known.diameter_m)
+            if known.psf == "airy"
+            else wachter(radius, **_WACHTER[known.psf])
+        )
+    if known.psf == "wachter-short":
+        # A pixel at the edge counts by the part of it that lies within.
+        edge = _SHORT_ARCSEC / pixel_arcsec + 0.5
+        psf = psf * torch.outer((edge - y.abs()).clamp(0, 1), (edge - x.abs()).clamp(0, 1))
     # Sampled at the pixels' centres: what lies beyond the grid is not in the sum.
     return (psf / psf.sum()).to(dtype)
+
+
+def sampled_psf(
+    image: npt.NDArray[np.floating], pixel_arcsec: float, shape: tuple[int, int], grid_arcsec: float
+) -> torch.Tensor:
+    """A measured PSF (y, x) on a grid of `shape`, as `telescope_psf` gives it; beyond the image it is 0.
+
+    Its centre is the centroid of what is brighter than half its maximum.
+    """
+    values = torch.from_numpy(np.ascontiguousarray(image, np.float64))
+    core = values * (values > values.max() / 2)
+    sides = [torch.arange(n, dtype=torch.float64) for n in values.shape]
+    centre = [float((core.sum(1 - axis) * side).sum() / core.sum()) for axis, side in enumerate(sides)]
+    places = [
+        # From -1 to 1 between the centres of the first and the last pixel, as `grid_sample` has it.
+        (torch.fft.fftfreq(n, d=1 / n, dtype=torch.float64) * grid_arcsec / pixel_arcsec + middle)
+        / (max(size - 1, 1) / 2)
+        - 1
+        for n, middle, size in zip(shape, centre, values.shape, strict=True)
+    ]
+    y, x = torch.meshgrid(*places, indexing="ij")
+    psf = torch.nn.functional.grid_sample(
+        values[None, None], torch.stack((x, y), -1)[None], mode="bicubic", align_corners=True
+    )[0, 0]
+    return (psf / psf.sum()).float()
 
 
 def airy(radius: torch.Tensor, obscuration: float = 0.0) -> torch.Tensor:
@@ -316,6 +365,17 @@ def wachter(
     with the constants of Diaz Baso & Asensio Ramos (2018), doi:10.1051/0004-6361/201731344.
     """
     return (1 - wings) * torch.exp(-((radius / core) ** 2)) + wings / (1 + (radius / reach) ** slope)
+
+
+def yeo(arcsec: torch.Tensor) -> torch.Tensor:
+    """HMI's PSF as measured in the transit of Venus, averaged over the azimuth, per square arcsec.
+
+    A sum of five Gaussians; Yeo et al. (2014), A&A 561, A22.
+    """
+    psf = torch.zeros_like(arcsec)
+    for weight, sigma in zip(_YEO_WEIGHTS, _YEO_SIGMAS_ARCSEC, strict=True):
+        psf += weight / (2 * math.pi * sigma**2) * torch.exp(-((arcsec / sigma) ** 2) / 2)
+    return psf
 
 
 def _jinc(r: torch.Tensor) -> torch.Tensor:

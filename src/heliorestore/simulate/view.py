@@ -246,7 +246,7 @@ def make_view(settings: SimulationSettings, instrument: Instrument, seed: int) -
     """Set up telescope and atmosphere; an instrument with Wachter's PSF flies, and has no atmosphere."""
     known = instrument.require()
     size = _psf_size(settings, known)
-    if known.psf == "wachter":
+    if known.psf != "airy":
         still = telescope_psf(known, (size, size)).roll((size // 2, size // 2), (0, 1))
         return View(settings, known, still, None)
     optics = make_optics(known, size, settings.ao_modes if settings.ao else 2)
@@ -259,7 +259,7 @@ def _psf_size(settings: SimulationSettings, instrument: KnownInstrument) -> int:
     if settings.psf_size is not None:
         return settings.psf_size + settings.psf_size % 2
     pixel, limit = instrument.pixel_arcsec, instrument.resolution_arcsec
-    in_space = settings.r0_cm == 0 or instrument.psf == "wachter"
+    in_space = settings.r0_cm == 0 or instrument.psf != "airy"
     # lambda/r0 in arcsec, from the diffraction limit lambda/D.
     disc = 0.0 if in_space else limit * instrument.diameter_m / (settings.r0_cm / 100)
     return 2 * fast_length(math.ceil(max(64, 4 * disc / pixel, 20 * limit / pixel) / 2))

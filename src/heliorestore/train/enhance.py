@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from torch import nn
 
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
+from heliorestore.instrument import PSF_FORMS
 from heliorestore.methods.richardson_lucy import RichardsonLucy, RichardsonLucySettings
 from heliorestore.nets.enhance import Enhance, start_linear
 from heliorestore.nets.weights import WeightsRecord
+from heliorestore.prepare.psf_file import read_psf
 from heliorestore.train.scenes import (
     VALIDATION_SEED,
     Kind,
@@ -26,7 +29,7 @@ from heliorestore.train.scenes import (
     simulated,
 )
 from heliorestore.train.trainer import Trainer
-from heliorestore.train.views import HMI, SAMPLES, Views, observe
+from heliorestore.train.views import HMI, SAMPLES, MeasuredPsf, Views, observe
 
 _LEVELS = (0.9, 1.1)  # levels of the quiet Sun after an imperfect normalisation and limb darkening
 _CONTRASTS = (0.75, 1.2)
@@ -35,16 +38,24 @@ _STRENGTHS = (0.5, 1.4)
 
 @dataclass(frozen=True, kw_only=True)
 class EnhanceRecipe(SceneRecipe):
-    """A recipe with scenes; `noise` is in units of the quiet Sun, or in kG."""
+    """A recipe with scenes; `noise` is in units of the quiet Sun, or in kG.
+
+    `psf` is HMI's: a form of `PSF_FORMS`, or a FITS file in the data's folder.
+    """
 
     kind: str = "continuum"
     noise: float = 1e-3
+    psf: str = "wachter"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kind not in ("continuum", "magnetogram"):
             raise SettingsError(
                 f"The recipe's kind is {self.kind!r}; possible are 'continuum' and 'magnetogram'."
+            )
+        if self.psf not in PSF_FORMS and not self.psf.endswith(".fits"):
+            raise SettingsError(
+                f"The recipe's psf is {self.psf!r}; possible are {', '.join(PSF_FORMS)}, or a .fits file."
             )
         if self.noise < 0:
             raise SettingsError(f"The recipe's noise is {self.noise}; it cannot be negative.")
@@ -132,10 +143,15 @@ def _views(recipe: EnhanceRecipe, folder: Path, *, validation: bool) -> list[Vie
         *simulated(recipe.physical_kind, count, seed),
         *(read(file, folder) for file in files),
     ]
+    psf: str | MeasuredPsf = recipe.psf
+    if recipe.psf not in PSF_FORMS:
+        kernel, scale = read_psf(folder / recipe.psf)
+        psf = kernel, scale or HMI.require().pixel_arcsec
     views = []
     for number, (name, image, pixel_arcsec) in enumerate(scenes):
         from_light = recipe.kind == "magnetogram" and number >= count
-        views.append(observe(name, field_of_darkness(image) if from_light else image, pixel_arcsec))
+        shown = field_of_darkness(image) if from_light else image
+        views.append(observe(name, shown, pixel_arcsec, psf))
     return views
 
 
@@ -150,7 +166,8 @@ def _record(net: nn.Module, task: EnhanceTask, recipe: EnhanceRecipe) -> Weights
     pairs = validation_pairs(task.validation, recipe.noise)
     with torch.inference_mode():
         errors = [float((net(low) - high).square().mean().sqrt()) for low, high in pairs]
-    lucy = [best_richardson_lucy(low[0, 0], high[0, 0]) for low, high in pairs]
+    lucy_psf = recipe.psf if recipe.psf in PSF_FORMS else HMI.psf
+    lucy = [best_richardson_lucy(low[0, 0], high[0, 0], psf=lucy_psf) for low, high in pairs]
     ratios = [error / best for error, best in zip(errors, lucy, strict=True)]
     return WeightsRecord(
         name=recipe.name,
@@ -172,13 +189,15 @@ def _record(net: nn.Module, task: EnhanceTask, recipe: EnhanceRecipe) -> Weights
     )
 
 
-def best_richardson_lucy(low: torch.Tensor, high: torch.Tensor, iterations: int = 300) -> float:
+def best_richardson_lucy(
+    low: torch.Tensor, high: torch.Tensor, iterations: int = 300, *, psf: str = HMI.psf
+) -> float:
     """The smallest error (rms) against `high` that Richardson-Lucy reaches after any number of iterations.
 
     It uses the PSF with which `low` was made, at the pixels' centres, and its result is interpolated to the
     finer pixels.
     """
-    burst = Burst.from_array(low.numpy(), HMI)
+    burst = Burst.from_array(low.numpy(), dataclasses.replace(HMI, psf=psf))
     steps = RichardsonLucy().stream(
         burst, RichardsonLucySettings(iterations=iterations), device=torch.device("cpu"), seed=0
     )

@@ -16,7 +16,7 @@ import torch
 
 from heliorestore.errors import BurstError
 from heliorestore.instrument import KNOWN
-from heliorestore.optics.psf import resampled, telescope_psf
+from heliorestore.optics.psf import resampled, sampled_psf, telescope_psf
 
 HMI = KNOWN["hmi-6173"]
 TWICE = dataclasses.replace(HMI, name="twice HMI's aperture", diameter_m=0.28, pixel_arcsec=0.252, psf="airy")
@@ -49,8 +49,14 @@ class Views:
         return self.cut(0, 0, self.room)
 
 
-def observe(name: str, scene: npt.NDArray[np.floating], pixel_arcsec: float) -> Views:
-    """Look at a scene (y, x) with both telescopes; its mirror images surround it.
+MeasuredPsf = tuple[npt.NDArray[np.float64], float]
+"""A PSF (y, x) of HMI and its pixel in arcsec."""
+
+
+def observe(
+    name: str, scene: npt.NDArray[np.floating], pixel_arcsec: float, psf: str | MeasuredPsf = HMI.psf
+) -> Views:
+    """Look at a scene (y, x) with both telescopes, with one of HMI's PSFs; its mirror images surround it.
 
     The point-spread functions hold for the centres of the pixels: the constants of HMI's were chosen so that
     simulations have the power spectrum of HMI images with all that the detector does (Diaz Baso & Asensio
@@ -70,13 +76,17 @@ def observe(name: str, scene: npt.NDArray[np.floating], pixel_arcsec: float) -> 
     )
     spectrum = torch.fft.rfft2(mirrored, norm="forward")
     views = []
-    for telescope in (HMI, TWICE):
-        # On the scene's own pixels, which are finer than the telescope resolves.
-        psf = telescope_psf(
-            dataclasses.replace(telescope, pixel_arcsec=pixel_arcsec), (mirrored.shape[0], mirrored.shape[1])
-        )
+    size = (mirrored.shape[0], mirrored.shape[1])
+    # On the scene's own pixels, which are finer than the telescope resolves.
+    kernels = [
+        sampled_psf(*psf, size, pixel_arcsec)
+        if isinstance(psf, tuple)
+        else telescope_psf(dataclasses.replace(HMI, psf=psf, pixel_arcsec=pixel_arcsec), size),
+        telescope_psf(dataclasses.replace(TWICE, pixel_arcsec=pixel_arcsec), size),
+    ]
+    for kernel in kernels:
         blurred = resampled(
-            spectrum * torch.fft.rfft2(psf.double()), mirrored.shape[1], (2 * shape[0], 2 * shape[1])
+            spectrum * torch.fft.rfft2(kernel.double()), mirrored.shape[1], (2 * shape[0], 2 * shape[1])
         )
         views.append(blurred[: shape[0], : shape[1]].float().contiguous())
     return Views(name, *views)
