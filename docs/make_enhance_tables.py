@@ -47,7 +47,7 @@ def lucy(image: Image, kind: str, iterations: int = 20) -> Image:
     return restore(Burst.from_array(image, HMI), settings, device="cpu").images[0]
 
 
-def enhance(network: str, *, keep_flux: bool = True) -> Callable[[Image, str], Image]:
+def enhance(network: str, *, keep_flux: bool = False) -> Callable[[Image, str], Image]:
     """Enhance with one of its networks."""
 
     def run(image: Image, kind: str) -> Image:
@@ -64,7 +64,7 @@ METHODS: Mapping[str, Callable[[Image, str], Image]] = {
     "Enhance, small": enhance("small"),
     "Enhance, full": enhance("full"),
 }
-MAGNETIC = {"Enhance, full, `--no-keep-flux`": enhance("full", keep_flux=False)}
+MAGNETIC = {"Enhance, full, `--keep-flux`": enhance("full", keep_flux=True)}
 
 
 def methods(kind: str) -> Mapping[str, Callable[[Image, str], Image]]:

@@ -1,11 +1,13 @@
 """A method that restores every frame: its series in the file, with time and object as axes, and back."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from heliorestore.burst import Burst
-from heliorestore.fits.reader import read, read_burst
+from heliorestore.fits.reader import read, read_burst, read_series
 from heliorestore.fits.writer import write
 from heliorestore.samples import sample_path
 from heliorestore.settings import SavedSettings
@@ -44,6 +46,13 @@ def test_the_series_of_a_cube_keeps_place_time_and_objects(tmp_path):
         np.testing.assert_allclose(extension.data, raw, atol=1e-7)
     again = read(path)
     np.testing.assert_allclose(again.maps["series"], np.asarray(burst.frames[:]), atol=1e-7)
+    # For a movie the file is a burst of all its frames, where others see its one image.
+    whole = read_series(path)
+    np.testing.assert_array_equal(whole.frames, again.maps["series"])
+    np.testing.assert_array_equal(whole.times, burst.times)
+    assert whole.labels == burst.labels
+    single = write(dataclasses.replace(again, maps={}), tmp_path / "image.fits")
+    assert read_series(single).shape == (12, 1, 96, 96)
 
 
 @pytest.mark.parametrize(

@@ -120,13 +120,35 @@ def test_holes_stay_holes_and_harm_nobody() -> None:
 
 
 @pytest.mark.usefixtures("random_weights")
-def test_frames_are_averaged() -> None:
-    frames = np.stack([sun(seed=1), sun(seed=2)])
-    both = restore(Burst.from_array(frames, HMI), SMALL, device="cpu")
-    np.testing.assert_allclose(
-        both.images, restore(Burst.from_array(frames.mean(0), HMI), SMALL, device="cpu").images, rtol=1e-5
-    )
-    assert any("mean of the 2 frames" in text for text in both.messages)
+def test_a_series_is_restored_frame_by_frame_or_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enhance, "TILE", 30)
+    frames = np.stack([sun(seed=1), sun(seed=2), sun(seed=3)])
+    burst = Burst.from_array(frames, HMI)
+    snapshots = list(stream(burst, SMALL.replace(frame=1), device="cpu"))
+    assert [s.step for s in snapshots] == [1, 2, 3, 4, 5, 6]
+    alone = [restore(Burst.from_array(frame, HMI), SMALL, device="cpu").images for frame in frames]
+    last = snapshots[-1]
+    np.testing.assert_allclose(last.images, alone[1], rtol=1e-5)
+    np.testing.assert_allclose(last.maps["series"], np.stack(alone, 1), rtol=1e-5)
+    assert not any("mean of" in text for text in last.messages)
+    averaged = restore(burst, SMALL.replace(frame=None), device="cpu")
+    mean = restore(Burst.from_array(frames.mean(0), HMI), SMALL, device="cpu")
+    np.testing.assert_allclose(averaged.images, mean.images, rtol=1e-5, atol=0.01)
+    assert "series" not in averaged.maps
+    assert any("mean of the 3 frames" in text for text in averaged.messages)
+    with pytest.raises(SettingsError, match="frame is 3, but the burst has 3 frames"):
+        restore(burst, SMALL.replace(frame=3), device="cpu")
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_an_image_without_a_header_is_hmis_if_its_kind_is_named() -> None:
+    bare = restore(Burst.from_array(sun()), SMALL.replace(kind="continuum"), device="cpu")
+    known = restore(Burst.from_array(sun(), HMI), SMALL, device="cpu")
+    np.testing.assert_array_equal(bare.images, known.images)
+    np.testing.assert_array_equal(bare.maps["residual"], known.maps["residual"])
+    assert any("treated as one of HMI, with pixels of 0.504 arcsec" in text for text in bare.messages)
+    with pytest.raises(SettingsError, match="give --kind continuum or --kind magnetogram"):
+        restore(Burst.from_array(sun()), SMALL, device="cpu")
 
 
 def kind(image: np.ndarray, **cards: object) -> str:
@@ -159,8 +181,6 @@ def test_pixels_must_be_hmis() -> None:
         r"are for 0.45 to 0.56",
     ):
         restore(burst, SMALL, device="cpu")
-    with pytest.raises(SettingsError, match="does not give the instrument's diameter_m, pixel_arcsec"):
-        restore(Burst.from_array(sun()), SMALL, device="cpu")
 
 
 @pytest.mark.usefixtures("random_weights")
@@ -211,8 +231,8 @@ def test_the_unsigned_flux_does_not_grow() -> None:
         net.out.weight *= 200 / net(torch.randn(1, 1, 20, 20)).std()  # an untrained network that exaggerates
     weights.save(net, record, weights.folders()[0])
     burst = Burst.from_array(np.random.default_rng(0).normal(0, 300, (30, 30)).astype(np.float32), HMI)
-    free = restore(burst, SMALL.replace(keep_flux=False), device="cpu")
-    kept = restore(burst, SMALL, device="cpu")
+    free = restore(burst, SMALL, device="cpu")
+    kept = restore(burst, SMALL.replace(keep_flux=True), device="cpu")
     before = np.abs(burst.image(0, 0)).mean()
     assert np.abs(free.images).mean() > 1.1 * before
     assert np.abs(kept.images).mean() == pytest.approx(1.029 * before, rel=1e-4)

@@ -50,9 +50,9 @@ def look_of(parsed: argparse.Namespace, burst: Burst, *, scale_bar: bool = True)
 
 def in_time(paths: list[Path], parsed: argparse.Namespace) -> list[tuple[Burst, int]]:
     """Every image of the chosen object as (burst, frame), in the order of time."""
-    from heliorestore.fits.reader import read_burst
+    from heliorestore.fits.reader import read_series
 
-    bursts = [read_burst(path).with_instrument(parsed.instrument) for path in paths]
+    bursts = [read_series(path).with_instrument(parsed.instrument) for path in paths]
     for path, burst in zip(paths, bursts, strict=True):
         if not 0 <= parsed.object < burst.shape[0]:
             raise SettingsError(f"object is {parsed.object}; {path} has {burst.shape[0]}, numbered from 0.")

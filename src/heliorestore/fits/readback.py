@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
-from heliorestore.burst import Burst
+from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import BurstError, RestorationError, SettingsError
 from heliorestore.fits.files import Opened, in_one_line, silent_astropy
 from heliorestore.fits.hdus import Hdu, Image, header_of, images_of
@@ -19,7 +20,7 @@ from heliorestore.fits.provenance import from_ascii, read_tables
 from heliorestore.fits.steps import first_own_step, step_number
 from heliorestore.fits.wcs import planar, zoomed
 from heliorestore.instrument import Instrument
-from heliorestore.snapshot import DATA_UNIT, Map, Run, Snapshot, as_map
+from heliorestore.snapshot import DATA_UNIT, SERIES, Map, Run, Snapshot, as_map
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -162,6 +163,16 @@ def as_burst(burst: Burst, image: Image, opened: Opened) -> Burst:
             labels=run.labels,
             unit=run.unit,
         )
+
+
+def series_of(opened: Opened, path: Path) -> tuple[FloatArray, npt.NDArray[np.datetime64] | None] | None:
+    """All frames (object, frame, y, x) of a restored file and their times; None if it has but one image."""
+    with _hdus_of(opened, path, FORMAT) as hdus:
+        for hdu in hdus[1:]:
+            if hdu.header.get(MAP_CARD) == SERIES:
+                run = read_tables(hdus)["run"]
+                return np.array(hdu.data, np.float32), None if run is None else run.times
+    return None
 
 
 def finer(instrument: Instrument, zoom: int) -> Instrument:

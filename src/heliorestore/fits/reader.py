@@ -77,6 +77,24 @@ def read_burst(path: Paths, axes: str = "") -> Burst:
         return _read(files, plans, opened, axes)
 
 
+def read_series(path: Path) -> Burst:
+    """Read a file as `read_burst` does, and a restored file that has every frame as the burst of them all."""
+    burst = read_burst(path)
+    if burst.layout != "restored":
+        return burst
+    from heliorestore.fits.readback import series_of
+
+    with Opened(Gunzip()) as opened:
+        found = series_of(opened, path.absolute())
+    if found is None:
+        return burst
+    frames, times = found
+    numbers = range(frames.shape[1])
+    return dataclasses.replace(
+        burst, frames=frames, times=times, image_times=None, pointing=None, frame_numbers=numbers
+    )
+
+
 def are_frames(paths: Sequence[Path]) -> bool:
     """Whether the files have one image each, of one shape and unit, by their headers alone."""
     kinds = set()

@@ -45,6 +45,7 @@ METHODS = {
     "enhance": Entry(
         "heliorestore.methods.enhance:METHOD",
         "Deconvolve HMI continuum images and magnetograms to twice the resolution.",
+        needs_instrument=False,  # it is HMI's
     ),
     "denoise": Entry(
         "heliorestore.methods.noise2noise:METHOD",

@@ -6,9 +6,10 @@ quiet Sun, its magnetogram in kilogauss.
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -16,7 +17,8 @@ import numpy.typing as npt
 import torch
 
 from heliorestore.burst import Burst, FloatArray
-from heliorestore.errors import SettingsError, WeightsError
+from heliorestore.errors import BurstError, SettingsError, WeightsError
+from heliorestore.instrument import KNOWN, PSF_FORMS
 from heliorestore.nets import weights
 from heliorestore.nets.enhance import Enhance
 from heliorestore.nets.tile_rows import restored_rows
@@ -24,8 +26,9 @@ from heliorestore.optics.quiet_sun import limb_cosine, quiet_sun
 from heliorestore.optics.reobserve import reobserved
 from heliorestore.prepare.average import average_frames
 from heliorestore.settings import Settings, option, weights_option
-from heliorestore.snapshot import DATA_UNIT, Map, Snapshot, StopReason
+from heliorestore.snapshot import DATA_UNIT, SERIES, SERIES_AXES, Map, Snapshot, StopReason
 
+_HMI, _NUMBERS = KNOWN["hmi-6173"], ("diameter_m", "pixel_arcsec", "wavelength_nm")
 ZOOM = 2
 TILE = 256  # input pixels
 _LIMB_MU = 0.4  # nearer to the limb the authors found artefacts
@@ -55,9 +58,15 @@ class EnhanceSettings(Settings):
         "full", help="The published architecture, or one with a ninth of its computation."
     )
     keep_flux: bool = option(
-        True,
-        help="Scale a magnetogram down if its unsigned flux has grown by more than 2.9 %; resolved "
-        "mixed polarities add some flux.",
+        False,
+        help="Scale a whole magnetogram down if its unsigned flux has grown by more than 2.9 %; it then "
+        "agrees less with the input.",
+    )
+    frame: int | None = option(
+        0,
+        minimum=0,
+        help="The frame of a series that is shown and is the file's main image, all being restored; none "
+        "restores the mean of the frames.",
     )
     weights: str = weights_option(
         "",
@@ -75,6 +84,7 @@ class _Input:
     hole: npt.NDArray[np.bool_]
     kind: str
     net: Enhance
+    psf: str
     messages: tuple[str, ...]
 
 
@@ -93,55 +103,125 @@ class EnhanceMethod:
         seed: int,
         start: Snapshot | None = None,
     ) -> Generator[Snapshot, EnhanceSettings | None, None]:
-        """Yield a snapshot per row of tiles; `start`, of the same images, is continued."""
+        """Yield a snapshot per row of tiles, the shown frame's first; `start`, of the same images, is
+        continued.
+        """
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
-        observed, _ = average_frames(burst)
-        inputs = [prepare(burst, k, observed[k], settings, device) for k in range(len(observed))]
-        images, coverage = _begin(observed, start)
-        messages = tuple(dict.fromkeys(text for prepared in inputs for text in prepared.messages))
-        tops = range(0, observed.shape[1], TILE)
-        total, step = len(tops) * len(inputs), 0
-        for number, prepared in enumerate(inputs):
-            for top in tops:
-                step += 1
-                rows = slice(top, min(top + TILE, observed.shape[1]))
-                # Restored already by the run that is continued.
-                if coverage[number, rows].all():
-                    continue
-                fine = slice(ZOOM * rows.start, ZOOM * rows.stop)
-                images[number, fine] = _restored(prepared, rows, device)
-                coverage[number, rows] = 1
-                if step < total:
-                    yield Snapshot(
-                        step=step, total=total, images=images, maps={"coverage": Map(coverage)},
-                        messages=messages, elapsed_s=time.perf_counter() - began, zoom=ZOOM,
-                    )  # fmt: skip
-        if settings.keep_flux:
-            messages += tuple(
-                filter(
-                    None,
-                    (
-                        _keep_flux(burst, k, observed[k], images[k])
-                        for k, each in enumerate(inputs)
-                        if each.kind == "magnetogram"
-                    ),
-                )
-            )
-        residual, losses = _reconvolution(burst, observed, images)
-        yield Snapshot(
-            step=total,
-            total=total,
-            images=images,
-            maps={"coverage": Map(coverage), "residual": Map(residual, unit=DATA_UNIT, signed=True)},
-            losses=losses,
-            messages=messages,
+        burst, messages = as_hmi(burst, settings)
+        order = _order(burst, settings)
+        rows = -(-burst.shape[2] // TILE)
+        state = _State(rows * burst.shape[0] * len(order), messages)
+        frames: dict[int, FloatArray] = {}
+        misfits = []
+        for frame in order:
+            observed = _observed(burst, frame)
+            inputs = [prepare(burst, k, observed[k], settings, device) for k in range(len(observed))]
+            state.say(*(text for prepared in inputs for text in prepared.messages))
+            fine, coverage = _begin(observed, start if frame == order[0] else None)
+            if frame == order[0]:
+                state.images, state.coverage = fine, coverage
+            for new in _tiles(inputs, fine, coverage, device):
+                state.step += 1
+                if new and state.step < state.total:
+                    yield state.snapshot(began)
+            said = _keep_flux(burst, observed, fine, inputs) if settings.keep_flux else ()
+            residual, misfit = _reconvolution(burst, observed, fine, inputs)
+            misfits.append(misfit)
+            if frame == order[0]:
+                state.say(*said)
+                state.maps["residual"] = Map(residual, unit=DATA_UNIT, signed=True)
+                for array in (fine, coverage):
+                    array.flags.writeable = False  # so that the snapshots need not copy them
+            frames[frame] = fine
+        if len(order) > 1:
+            series = np.stack([frames[frame] for frame in sorted(frames)], axis=1)
+            series.flags.writeable = False
+            state.maps[SERIES] = Map(series, SERIES_AXES, DATA_UNIT)
+        state.losses = {"reconvolution": float(np.mean(misfits))}
+        yield state.snapshot(began, StopReason.DONE)
+
+
+@dataclass(eq=False)
+class _State:
+    """A run so far; `images` and `coverage` (object, y, x) are of the shown frame."""
+
+    total: int
+    messages: tuple[str, ...]
+    step: int = 0
+    images: FloatArray = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+    coverage: FloatArray = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+    maps: dict[str, Map] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+
+    def say(self, *messages: str) -> None:
+        """Add messages, each once."""
+        self.messages = tuple(dict.fromkeys((*self.messages, *messages)))
+
+    def snapshot(self, began: float, stop: StopReason | None = None) -> Snapshot:
+        """The state as a snapshot."""
+        return Snapshot(
+            step=self.step,
+            total=self.total,
+            images=self.images,
+            maps={"coverage": Map(self.coverage), **self.maps},
+            losses=self.losses,
+            messages=self.messages,
             elapsed_s=time.perf_counter() - began,
             zoom=ZOOM,
-            stop=StopReason.DONE,
+            stop=stop,
         )
 
 
 METHOD = EnhanceMethod()
+
+
+def as_hmi(burst: Burst, settings: EnhanceSettings) -> tuple[Burst, tuple[str, ...]]:
+    """The burst with its instruments complete, and a message if that took a guess.
+
+    The networks are HMI's: an image that says nothing about itself is HMI's too, if the user names its kind.
+    """
+    if not any(instrument.unknown for instrument in burst.instruments):
+        return burst, ()
+    if settings.kind == "auto":
+        missing = next(instrument for instrument in burst.instruments if instrument.unknown)
+        raise SettingsError(
+            f"The file does not give the instrument's {', '.join(missing.unknown)}: give --kind continuum or "
+            "--kind magnetogram for an image of HMI, or --instrument hmi-6173."
+        )
+    told = [
+        {
+            f: v
+            for f, v in vars(each).items()
+            if v not in (None, "unknown") and f not in ("psf", "obscuration_m")
+        }
+        for each in burst.instruments
+    ]
+    complete = tuple(dataclasses.replace(_HMI, **known) for known in told)
+    pixels = ", ".join(dict.fromkeys(f"{each.require().pixel_arcsec:g}" for each in complete))
+    return dataclasses.replace(burst, instruments=complete), (
+        f"The file does not say what took the image: it is treated as one of HMI, with pixels of {pixels} "
+        "arcsec.",
+    )
+
+
+def _order(burst: Burst, settings: EnhanceSettings) -> tuple[int, ...]:
+    """The frames to restore, that which is shown first; -1 is the mean of all."""
+    frames = burst.shape[1]
+    if settings.frame is None:
+        return (-1,)
+    if settings.frame >= frames:
+        raise SettingsError(f"frame is {settings.frame}, but the burst has {frames} frames, numbered from 0.")
+    return (settings.frame, *(frame for frame in range(frames) if frame != settings.frame))
+
+
+def _observed(burst: Burst, frame: int) -> FloatArray:
+    """The images (object, y, x) of a frame, or the mean of all."""
+    if frame < 0 or burst.shape[1] == 1:
+        return average_frames(burst)[0]
+    images = np.stack([burst.image(k, frame) for k in range(burst.shape[0])])
+    if not np.isfinite(images).any(axis=(1, 2)).all():
+        raise BurstError(f"Frame {frame} has an image without any valid pixel: leave it out with --frames.")
+    return images
 
 
 def kind_of(burst: Burst, number: int, image: FloatArray) -> str:
@@ -184,7 +264,7 @@ def prepare(
             "needs at least 2 x 2."
         )
     messages = [f"Weights {record.name}, sha256 {record.sha256}."]
-    if burst.shape[1] > 1:
+    if burst.shape[1] > 1 and settings.frame is None:
         messages.append(f"Enhance restores one image: the mean of the {burst.shape[1]} frames.")
     if kind == "magnetogram":
         unit, empty = np.full(image.shape, _per_kilogauss(burst, number, image), np.float32), 0.0
@@ -201,11 +281,15 @@ def prepare(
     # To the network holes look like quiet Sun, or like no field.
     normalised = np.where(hole, empty, image / unit).astype(np.float32)
     weights.place(net, device)
-    return _Input(normalised, unit, hole, kind, net, tuple(messages))
+    # Observed again, the result has the PSF that the network has learned to remove.
+    psf = str(record.recipe.get("psf", burst.instruments[number].psf))
+    psf = psf if psf in PSF_FORMS else burst.instruments[number].psf
+    return _Input(normalised, unit, hole, kind, net, psf, tuple(messages))
 
 
 def _network(kind: str, settings: EnhanceSettings) -> tuple[Enhance, weights.WeightsRecord]:
-    name = settings.weights or f"enhance-{kind}" + ("-small" if settings.network == "small" else "")
+    small = "-small" if settings.network == "small" else ""
+    name = settings.weights or f"enhance-{kind}{small}"
     net, record = weights.load(name)
     if not isinstance(net, Enhance):
         raise WeightsError(
@@ -256,6 +340,21 @@ def _begin(observed: FloatArray, start: Snapshot | None) -> tuple[FloatArray, Fl
     return images, coverage
 
 
+def _tiles(
+    inputs: list[_Input], images: FloatArray, coverage: FloatArray, device: torch.device
+) -> Iterator[bool]:
+    """Restore the images (object, 2 y, 2 x) in place; for each row of tiles, whether it was left to do."""
+    for number, prepared in enumerate(inputs):
+        for top in range(0, coverage.shape[1], TILE):
+            rows = slice(top, min(top + TILE, coverage.shape[1]))
+            # Not those restored already by the run that is continued.
+            new = not coverage[number, rows].all()
+            if new:
+                images[number, ZOOM * rows.start : ZOOM * rows.stop] = _restored(prepared, rows, device)
+                coverage[number, rows] = 1
+            yield new
+
+
 def _restored(prepared: _Input, rows: slice, device: torch.device) -> FloatArray:
     """Restored rows (2 y, 2 x) in the burst's unit, from tiles that overlap by the network's reach."""
     images = torch.from_numpy(prepared.image)[None, None].to(device)
@@ -268,20 +367,26 @@ def _restored(prepared: _Input, rows: slice, device: torch.device) -> FloatArray
     return np.where(hole, np.nan, result * unit)
 
 
-def _keep_flux(burst: Burst, number: int, observed: FloatArray, image: FloatArray) -> str:
-    """Scale the field in place if its mean modulus has grown too much; the message says what it cost."""
-    growth = float(np.nanmean(np.abs(image))) / max(float(np.nanmean(np.abs(observed))), 1e-30)
-    if growth <= _MOST_FLUX:
-        return ""
-    factor = np.float32(_MOST_FLUX / growth)
-    seen = reobserved(image, burst.instruments[number])
-    free, kept = (_misfit(observed - each, observed) for each in (seen, factor * seen))
-    image *= factor
-    return (
-        f"The unsigned flux had grown by {growth - 1:.1%}: the whole field was scaled by {factor:.3f} "
-        f"to keep it within {_MOST_FLUX - 1:.1%}. Observed again, it differs from the input by "
-        f"{kept:.1%}, unscaled by {free:.1%} (--no-keep-flux leaves it as the network gave it)."
-    )
+def _keep_flux(
+    burst: Burst, observed: FloatArray, images: FloatArray, inputs: list[_Input]
+) -> tuple[str, ...]:
+    """Scale magnetograms in place whose mean modulus has grown too much; the messages say what it cost."""
+    said = []
+    for number, prepared in enumerate(inputs):
+        before = float(np.nanmean(np.abs(observed[number])))
+        growth = float(np.nanmean(np.abs(images[number]))) / max(before, 1e-30)
+        if prepared.kind != "magnetogram" or growth <= _MOST_FLUX:
+            continue
+        factor = np.float32(_MOST_FLUX / growth)
+        seen = reobserved(images[number], dataclasses.replace(burst.instruments[number], psf=prepared.psf))
+        free, kept = (_misfit(observed[number] - each, observed[number]) for each in (seen, factor * seen))
+        images[number] *= factor
+        said.append(
+            f"The unsigned flux had grown by {growth - 1:.1%}: the whole field was scaled by {factor:.3f} to "
+            f"keep it within {_MOST_FLUX - 1:.1%}. Observed again, it differs from the input by {kept:.1%}, "
+            f"unscaled by {free:.1%} (--no-keep-flux leaves it as the network gave it)."
+        )
+    return tuple(said)
 
 
 def _repeated(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -289,19 +394,20 @@ def _repeated(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _reconvolution(
-    burst: Burst, observed: FloatArray, images: FloatArray
-) -> tuple[FloatArray, dict[str, float]]:
+    burst: Burst, observed: FloatArray, images: FloatArray, inputs: list[_Input]
+) -> tuple[FloatArray, float]:
     """The observed images (object, y, x) minus the restored ones as the telescope would see them, and the rms
     of that.
 
     The rms is relative to the standard deviation of the observed image.
     """
-    residual = np.stack(
-        [observed[k] - reobserved(images[k], burst.instruments[k]) for k in range(len(observed))]
-    )
-    return residual, {
-        "reconvolution": float(np.mean([_misfit(*pair) for pair in zip(residual, observed, strict=True)]))
-    }
+    residual = np.stack([
+        image - reobserved(fine, dataclasses.replace(instrument, psf=prepared.psf))
+        for image, fine, instrument, prepared in zip(
+            observed, images, burst.instruments, inputs, strict=True
+        )
+    ])  # fmt: skip
+    return residual, float(np.mean([_misfit(*pair) for pair in zip(residual, observed, strict=True)]))
 
 
 def _misfit(left: FloatArray, observed: FloatArray) -> float:

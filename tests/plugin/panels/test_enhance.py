@@ -98,6 +98,23 @@ def test_the_split_goes_with_its_input(enhance_panel, viewer, finish):
     assert not enhance_panel.before.isEnabled()
 
 
+def test_a_series_comes_over_the_input_and_moves_with_it(enhance_panel, viewer, finish):
+    from napari.layers import Layer
+
+    from heliorestore.plugin.viewer.layers import burst_layers
+
+    viewer.layers.clear()
+    for data in burst_layers(Burst.from_array(np.stack([IMAGE, 1.1 * IMAGE]), KNOWN["hmi-6173"]), "time"):
+        viewer.add_layer(Layer.create(*data))
+    outcome = finish(enhance_panel, enhance_panel.run_panel.run_button.click)
+    assert outcome.end.value == "finished"
+    image, series = viewer.layers["enhance 1 time"], viewer.layers["enhance 1 time series"]
+    assert (series.visible, image.visible) == (True, False)
+    assert series.data.shape == (2, 48, 60)
+    np.testing.assert_array_equal(series.data[0], image.data)
+    np.testing.assert_allclose(series.scale, (1, *(viewer.layers["time"].scale[1:] / 2)))
+
+
 def test_richardson_lucy_runs_beside_it(enhance_panel, viewer, finish):
     enhance_panel.lucy_iterations.setValue(3)
     outcome = finish(enhance_panel, enhance_panel.lucy_button.click, seconds=60)

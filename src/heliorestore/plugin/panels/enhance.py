@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QPushButton, QSlider
 from heliorestore.plugin.panels.restore import RestoreWidget
 from heliorestore.plugin.panels.second_method import start_beside
 from heliorestore.plugin.viewer.comparison import How, comparison_of
+from heliorestore.plugin.viewer.result_layers import show_series
 from heliorestore.plugin.widgets.closing import when_closed
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.sections import Section, button, row
@@ -37,6 +38,7 @@ class EnhanceWidget(RestoreWidget):
         self._split_pair: tuple[Any, Any] | None = None  # that the slider can compare
         super().__init__(napari_viewer)
         self.run_panel.state_changed.connect(self._compare_when_idle)
+        self.run_panel.ended.connect(self._show_series)
         self.run_panel.state_changed.connect(self._show_border)
         self.layer_list.changed.connect(self._show_border)
         self.comparison.changed.connect(self._show_border)
@@ -66,6 +68,10 @@ class EnhanceWidget(RestoreWidget):
             self.comparison.split.move(value / _STEPS)
         else:
             self.comparison.start(How.SPLIT, *pair, part=value / _STEPS)
+
+    def _show_series(self, outcome: Any = None) -> None:
+        if self._latest is not None:
+            show_series([each for each in self._latest.layers.values() if each in self.viewer.layers])
 
     def _before_and_after(self) -> tuple[Any, Any] | None:
         """The input, where it is still chosen, and the latest result."""

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLabel, QPushButton
 from heliorestore.methods.denoising.polarisation import block_means
 from heliorestore.plugin.panels.restore import RestoreWidget
 from heliorestore.plugin.runs.worker import Job
-from heliorestore.plugin.viewer.result_layers import ResultLayers
+from heliorestore.plugin.viewer.result_layers import ResultLayers, show_series
 from heliorestore.plugin.widgets.closing import follow
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.sections import Section, button, row
@@ -126,17 +126,7 @@ class DenoiseWidget(RestoreWidget):
             field.set(int(step[-3]))
 
     def _show_series(self, outcome: Any = None) -> None:
-        """The finished series takes the place of the one frame, and the time slider moves both."""
-        frames = {
-            layer.metadata["object"]: layer for layer in self._results() if layer.metadata["kind"] == SERIES
-        }
-        for layer in self._results():
-            number = layer.metadata["object"]
-            if layer.metadata["kind"] == "image" and layer.visible and number in frames:
-                # What the user set on the one frame holds for the series.
-                frames[number].contrast_limits = layer.contrast_limits
-                frames[number].visible = True
-                layer.visible = False
+        show_series(self._results())
 
     def _build(self) -> None:
         super()._build()

@@ -11,7 +11,7 @@ from napari.layers import Layer
 from qtpy.QtCore import QTimer
 
 from heliorestore.plugin.viewer.layers import TAG, Key, Placement, pictures, snapshot_layer, snapshot_metadata
-from heliorestore.snapshot import Snapshot
+from heliorestore.snapshot import SERIES, Snapshot
 
 _TURN_S = 0.025  # time per turn of the event loop; further layers wait for the next one
 
@@ -177,3 +177,15 @@ def _wide_range(array: Any, limits: tuple[float, float]) -> tuple[float, float]:
     finite = array[np.isfinite(array)]
     low, high = float(finite.min(initial=limits[0])), float(finite.max(initial=limits[1]))
     return low - 0.5 * (high - low), high + 0.5 * (high - low)
+
+
+def show_series(results: Sequence[Any]) -> None:
+    """The finished series takes the place of the one frame, and the time slider moves both."""
+    frames = {layer.metadata["object"]: layer for layer in results if layer.metadata["kind"] == SERIES}
+    for layer in results:
+        number = layer.metadata["object"]
+        if layer.metadata["kind"] == "image" and layer.visible and number in frames:
+            # What the user set on the one frame holds for the series.
+            frames[number].contrast_limits = layer.contrast_limits
+            frames[number].visible = True
+            layer.visible = False
