@@ -75,10 +75,12 @@ def test_a_night_is_begun_seen_again_opened_and_judged(
 ) -> None:
     folder = tmp_path / "raw"
     write_bursts(folder, 2)
+    queue.new.start()
+    assert "Choose the settings" in queue.problem.text()
     queue.new.settings.setCurrentIndex(queue.new.settings.findData(f"method {SETTINGS}"))
     queue.new.add([folder])
     qtbot.waitUntil(queue.new.start_button.isEnabled)
-    assert queue.new.said.text() == "2 bursts of raw."
+    assert queue.new.said.text() == f"2 bursts: raw{os.sep}"
     where = Path(queue.new.folder.text())
     assert where == tmp_path / "raw_richardson-lucy"
     queue.new.workers.setValue(1)
@@ -280,6 +282,10 @@ def test_the_files_of_a_layer_are_one_burst_of_a_night(tmp_path: Path, unattende
         ("burst0.fits", 1),
     ]
     assert unattended == [tmp_path / "night"]
+    ledger.attempt(next(iter(ledger.entries.values())))
+    first, second = nights._seen(Night.read(tmp_path / "night"), ledger).rows
+    assert (first.state, first.reason) == ("running", "")
+    assert (first.title, second.title) == ("frames (2 files)", "burst0")
     # The command line would say the same of it.
     there = Night.read(tmp_path / "night")
     assert there == Wanted(settings=SETTINGS).night("{stem}.fits")

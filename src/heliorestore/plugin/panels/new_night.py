@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.history import get_open_history, update_open_history
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QEnterEvent
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLineEdit, QWidget
 
 from heliorestore.burst import Burst
@@ -59,6 +60,7 @@ class NewNight(Section):
         self._viewer, self._say = viewer, say_problem
         self.inputs: list[Input] = []
         self._file: Path | None = None  # with settings, chosen by the user
+        self._methods: dict[str, str] = {}  # of the presets, by their files
         self._look = Latest("Look for bursts", self._looked)
         self._build()
         super().__init__("New night", self._form(), self.start_button)
@@ -80,6 +82,11 @@ class NewNight(Section):
         if self.settings.currentData() != before:
             self._suggest()
 
+    def enterEvent(self, event: QEnterEvent | None) -> None:
+        """A panel may have been opened or closed meanwhile."""
+        super().enterEvent(event)
+        self.fill()
+
     def use(self, panel: QWidget) -> None:
         """Take the settings of this panel."""
         self.set_open(True)
@@ -90,6 +97,8 @@ class NewNight(Section):
     def wanted(self) -> Wanted:
         """What the night does to every burst; errors are raised as a sentence."""
         kind, _, name = self.settings.currentData().partition(" ")
+        if not kind:
+            raise SettingsError("Choose the settings: open a panel, or take a preset, a method or a file.")
         if kind != "panel":
             return Wanted(settings=name, device=preferences().device)
         panel = dict(self._panels()).get(name)
@@ -171,9 +180,9 @@ class NewNight(Section):
             return
         inputs, count = outcome.value
         if inputs == self.inputs:
-            names = [each.name if isinstance(each, Path) else each[0].name for each in inputs]
+            names = [_name(each) for each in inputs]
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            say(self.said, f"{count} burst{'s' * (count != 1)} of {', '.join(names[:3])}{more}.")
+            say(self.said, f"{count} burst{'s' * (count != 1)}: {', '.join(names[:3])}{more}")
             self.start_button.setEnabled(count > 0)
 
     def _started(self, outcome: Outcome) -> None:
@@ -200,10 +209,13 @@ class NewNight(Section):
                 f"panel {name}",
                 "Its settings, instrument, frames and calibration, as they are when the night begins.",
             )
+        if not any(self._panels()):
+            yield "choose…", "", "Settings are wanted: those of a panel that you open, or what stands below."
         if self._file is not None:
             yield f"file {self._file.name}", f"file {self._file}", str(self._file)
         for method in METHODS:
             for preset in presets(method).values():
+                self._methods[str(preset.path)] = method
                 yield f"preset {preset.name} ({method})", f"file {preset.path}", preset.about
         for method, entry in METHODS.items():
             yield f"{method} with its defaults", f"method {method}", entry.summary
@@ -236,7 +248,13 @@ class NewNight(Section):
         """The method, as far as it is known without reading a file."""
         kind, _, name = self.settings.currentData().partition(" ")
         panel = dict(self._panels()).get(name) if kind == "panel" else None
-        return panel.method_name if panel else name if kind == "method" else "restored"
+        return (
+            panel.method_name
+            if panel
+            else self._methods.get(name, "restored")
+            if kind == "file"
+            else name or "restored"
+        )
 
     def _browse(self) -> None:
         start = str(Path(self.folder.text() or get_open_history()[0]).parent)
@@ -316,6 +334,12 @@ def layer_files(layers: Sequence[Any]) -> list[Input]:
     if not bursts:
         raise BurstError("No layer is selected: select layers in the list of layers.")
     return list(dict.fromkeys(bursts))
+
+
+def _name(given: Input) -> str:
+    if isinstance(given, tuple):
+        return f"{given[0].name} and {len(given) - 1} more"
+    return f"{given.name}{os.sep * given.is_dir()}"
 
 
 def _wanted_of(panel: RestoreWidget) -> Wanted:

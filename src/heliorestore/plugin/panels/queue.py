@@ -57,6 +57,7 @@ class QueueWidget(QWidget):
     def open_night(self, folder: Path) -> None:
         """Show the night in this folder, whoever began it, and what happens to it."""
         self._stop_looking()
+        self.new.set_open(False)
         self._folder, self.night = folder, None
         self.table.shown.take(())
         self._look()
@@ -95,7 +96,7 @@ class QueueWidget(QWidget):
             self.open_night(Path(name))
 
     def _begun(self, folder: Path) -> None:
-        self.new.set_open(False)
+        update_open_history(str(folder))  # where it will be looked for tomorrow
         self.open_night(folder)
 
     # -- what it says
@@ -234,6 +235,8 @@ class QueueWidget(QWidget):
         results = [layer for layer in after if layer.metadata.get("kind") == "image"]
         how = self.how.currentData()
         if how is not None and before and results:
+            if before[0] in self._opened:  # what the restored image shows would be cut off by its input's
+                before[0].contrast_limits = results[-1].contrast_limits
             try:
                 self.comparison.start(how, before[0], results[-1])
             except HeliorestoreError as error:
@@ -283,6 +286,7 @@ class QueueWidget(QWidget):
         self.table.pressed_key.connect(lambda key: self.judge(KEYS[key]))
         self.details.judged.connect(self.judge)
         self.details.wanted.connect(self.open_result)
+        self.details.noted.connect(self.table.setFocus)
         self.filter.currentIndexChanged.connect(lambda number: self.table.shown.show_only(FILTERS[number]))
         self.how.currentIndexChanged.connect(self._how_changed)
         inside = QWidget()
@@ -294,13 +298,14 @@ class QueueWidget(QWidget):
             row(self.where, self.open_button),
             self.progress,
             self.status,
-            self.problem,
-            self.message,
             night,
             row("show", self.filter),
         ):
             column.addWidget(part)
         column.addWidget(self.table, 1)
+        # Below the list, or it would move under the mouse when they come and go.
+        column.addWidget(self.problem)
+        column.addWidget(self.message)
         column.addWidget(self.details)
         self.details.add_choices(self.how, self.one_at_a_time)
         scroll(self, inside)

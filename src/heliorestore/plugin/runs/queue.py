@@ -22,6 +22,7 @@ from heliorestore.batch.ledger import Entry, Ledger, State
 from heliorestore.batch.night import DEFAULT_NAME, Night, add, bursts_in, open_entry, settings_named
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, HeliorestoreError
+from heliorestore.plugin.viewer.layers import stem_of
 from heliorestore.preparation import Preparation
 from heliorestore.settings import Settings
 from heliorestore.storage import atomic_write, here
@@ -352,12 +353,11 @@ def _row(ledger: Ledger, entry: Entry) -> BurstRow:
     pictures = ledger.night / "thumbnails"
     return BurstRow(
         id=entry.id,
-        title=first.name if len(entry.paths) == 1 else f"{first.parent.name} ({len(entry.paths)} files)",
+        title=stem_of(first) if len(entry.paths) == 1 else f"{first.parent.name} ({len(entry.paths)} files)",
         paths=entry.paths,
         result=ledger.night / entry.name,
         state=state.value,
-        # the folder is known, and would fill the line
-        reason="" if state is State.DONE else entry.reason.replace(f"{first.parent}{os.sep}", ""),
+        reason=_reason(entry, state),
         step=step if runs else 0,
         total=total if runs else 0,
         seconds=facts.get("seconds"),
@@ -368,6 +368,14 @@ def _row(ledger: Ledger, entry: Entry) -> BurstRow:
         before=pictures / f"{entry.id}_before.png" if facts else None,
         after=pictures / f"{entry.id}_after.png" if facts else None,
     )
+
+
+def _reason(entry: Entry, state: State) -> str:
+    """Why the last attempt that ended gave no result; the folder is known, and would fill the line."""
+    if state is State.DONE:
+        return ""
+    end = entry.ends.get(entry.last - 1, {}) if state is State.RUNNING else {"reason": entry.reason}
+    return str(end.get("reason", "")).replace(f"{Path(entry.paths[0]).parent}{os.sep}", "")
 
 
 def _in_words(facts: Any) -> str:

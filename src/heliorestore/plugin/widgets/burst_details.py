@@ -45,6 +45,7 @@ class BurstDetails(QWidget):
 
     judged = Signal(object, object)  # verdict and note; None: as before
     wanted = Signal(object)  # the burst is to be opened
+    noted = Signal()  # the note is complete: the keys are the list's again
 
     def __init__(self, thumbnails: Thumbnails) -> None:
         super().__init__()
@@ -78,6 +79,7 @@ class BurstDetails(QWidget):
         self.text.setPlaceholderText("note, for the chosen bursts")
         self.text.setToolTip("A note on the chosen bursts; Enter, or leaving the field, saves it.")
         self.text.editingFinished.connect(self._note)
+        self.text.returnPressed.connect(self.noted)
         self._judging = (self.keep_button, self.reject_button, self.clear_button)
         self._opening = row(self.open_button)
         pictures, judging = row(self.before, self.after), row(*self._judging)

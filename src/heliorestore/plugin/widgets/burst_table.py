@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QRect, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QKeyEvent, QPainter, QPalette, QPixmap
+from qtpy.QtGui import QColor, QFontMetrics, QImage, QKeyEvent, QPainter, QPalette, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -16,7 +17,6 @@ from qtpy.QtWidgets import (
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableView,
-    QWidget,
 )
 
 from heliorestore.plugin.runs.queue import BurstRow
@@ -30,7 +30,7 @@ _STATES = ("running", "failed", "waiting", "done")  # as sorted
 _COLOURS = {"running": "#3d8fd1", "failed": "#d9534f", "waiting": "#8a8f98", "done": "#4c9f50"}
 _MARKS = {"kept": "✓", "rejected": "✗"}
 _MARK_COLOURS = {"kept": "#4c9f50", "rejected": "#d9534f"}
-_MIDDLE = Qt.TextElideMode.ElideMiddle
+_BREAKS = re.compile(r"[_.:/-]")
 ALL = "all"
 FILTERS = (ALL, *_STATES, *_MARKS, "not judged")
 """Which bursts are shown, by a word."""
@@ -208,7 +208,7 @@ class _Painter(QStyledItemDelegate):
 
     def paint(self, painter: QPainter | None, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         model, widget = index.model(), option.widget
-        if painter is None or not isinstance(model, BurstModel) or not isinstance(widget, QWidget):
+        if painter is None or not isinstance(model, BurstModel) or not isinstance(widget, QTableView):
             return
         row = model.rows[index.row()]
         if (style := widget.style()) is not None:
@@ -216,17 +216,32 @@ class _Painter(QStyledItemDelegate):
         painter.save()
         inside = option.rect.adjusted(4, 2, -4, -2)
         text = option.palette.color(QPalette.ColorRole.Text)
-        if index.column() in (_BEFORE, _AFTER):
-            self._draw_picture(
-                painter, option.rect, row, row.before if index.column() == _BEFORE else row.after
+        if index.column() <= _BURST and row.reason and row.before is None:
+            # A sentence needs the place of the pictures too; each cell draws its part of it.
+            painter.setClipRect(option.rect, Qt.ClipOperation.IntersectClip)
+            inside.setLeft(widget.columnViewportPosition(0) + 4)
+            inside.setRight(widget.columnViewportPosition(_BURST) + widget.columnWidth(_BURST) - 4)
+            _draw_texts(
+                painter,
+                inside,
+                [
+                    (row.title, text, 1),
+                    (row.reason.removeprefix(f"{Path(row.paths[0]).name} "), _faded(text), 3),
+                ],
             )
+        elif index.column() in (_BEFORE, _AFTER):
+            path = row.before if index.column() == _BEFORE else row.after
+            self._draw_picture(painter, option.rect, row, path)
         elif index.column() == _BURST:
-            second = row.reason if row.state != "done" else row.note
-            _draw_lines(painter, inside, [(row.title, text), (second, _faded(text))])
+            note = [(row.note, _faded(text), 2)] if row.note else []
+            _draw_texts(painter, inside, [(row.title, text, 3 - len(note)), *note])
         elif index.column() == _STATE:
             chosen = option.state & QStyle.StateFlag.State_Selected  # where colours are hard to see
-            lines = [(each, text if chosen else _colour(row, each, text)) for each in _state(row).split("\n")]
-            _draw_lines(painter, inside, lines)
+            lines = _state(row).split("\n")
+            colours = [text if chosen else _colour(row, each, text) for each in lines]
+            _draw_texts(
+                painter, inside, [(each, colour, 1) for each, colour in zip(lines, colours, strict=True)]
+            )
         else:
             painter.setPen(text)
             painter.drawText(
@@ -248,23 +263,34 @@ class _Painter(QStyledItemDelegate):
         painter.drawPixmap(place, picture)
 
 
-def _draw_lines(painter: QPainter, place: QRect, lines: Sequence[tuple[str, QColor]]) -> None:
-    """Lines below each other, in the middle of a place; the second and last fills what the place allows."""
-    metrics, lines = painter.fontMetrics(), [each for each in lines if each[0]]
-    height, wrap = metrics.height(), Qt.TextFlag.TextWordWrap
-    room = QRect(0, 0, place.width(), place.height() - height * (len(lines) - 1))
-    last = lines[-1][0] if len(lines) > 1 else metrics.elidedText(lines[0][0], _MIDDLE, place.width())
-    while metrics.boundingRect(room, wrap, last).height() > room.height() and len(last) > 9:
-        last = f"{last[:-9]}…"
-    needed = metrics.boundingRect(room, wrap, last).height()
-    y = place.center().y() - (height * (len(lines) - 1) + needed) // 2
-    for text, colour in lines[:-1]:
+def _draw_texts(painter: QPainter, place: QRect, texts: Sequence[tuple[str, QColor, int]]) -> None:
+    """Texts below each other, in the middle of a place, each with a colour and at most so many lines."""
+    metrics, left = painter.fontMetrics(), place.height()
+    fitted = []
+    for text, colour, lines in texts:
+        room = QSize(place.width(), min(lines * metrics.lineSpacing(), left))
+        shown, height = _fitted(metrics, text, room)
+        fitted.append((shown, colour, height))
+        left -= height
+    y = place.top() + left // 2
+    for text, colour, height in fitted:
         painter.setPen(colour)
-        shown = metrics.elidedText(text, _MIDDLE, place.width())
-        painter.drawText(QRect(place.left(), y, place.width(), height), 0, shown)
+        painter.drawText(QRect(place.left(), y, place.width(), height), Qt.TextFlag.TextWordWrap, text)
         y += height
-    painter.setPen(lines[-1][1])
-    painter.drawText(QRect(place.left(), y, place.width(), needed), wrap, last)
+
+
+def _fitted(metrics: QFontMetrics, text: str, room: QSize) -> tuple[str, int]:
+    """As much of a text as fits, wrapped, and its height; of one word it is the middle that is left out."""
+    area, tail, kept = QRect(0, 0, room.width(), 10 * room.height()), 0 if " " in text else 8, len(text)
+    while True:
+        # A zero-width space, at which a name may be broken.
+        shown = _BREAKS.sub(
+            "\\g<0>\u200b", text[:kept] + ("…" + text[len(text) - tail :]) * (kept < len(text))
+        )
+        found = metrics.boundingRect(area, Qt.TextFlag.TextWordWrap, shown)
+        if (found.height() <= room.height() and found.width() <= room.width()) or kept < 4:
+            return shown, min(found.height(), room.height())
+        kept = min(kept - 3, len(text) - tail - 1)
 
 
 def _colour(row: BurstRow, text: str, other: QColor) -> QColor:
