@@ -23,7 +23,7 @@ from heliorestore.plugin.runs.queue import DEFAULT_NAME, Input, Wanted, begin, f
 from heliorestore.plugin.runs.task import End, Latest, Outcome, start_task
 from heliorestore.plugin.viewer.layers import TAG, common_burst
 from heliorestore.plugin.widgets.numbers import IntBox
-from heliorestore.plugin.widgets.sections import Section, button, note, row, say
+from heliorestore.plugin.widgets.sections import Section, button, note, row
 from heliorestore.preparation import Preparation
 from heliorestore.presets import presets
 from heliorestore.selection import numbers_text
@@ -119,7 +119,7 @@ class NewNight(Section):
         night, inputs = Path(folder).expanduser().absolute(), list(self.inputs)
         name, workers = self.name.text(), self.workers.value()
         self.start_button.setEnabled(False)
-        say(self.said, "Beginning the night…")
+        self.said.setText("Beginning the night…")
 
         def work() -> Path:
             begin(night, wanted, inputs, name, workers)
@@ -167,22 +167,22 @@ class NewNight(Section):
         self._suggest()
         if not self.inputs:
             self._look.forget()
-            say(self.said, "No burst yet: add files or a folder, drop them here, or select layers.")
+            self.said.setText("No burst yet: add files or a folder, drop them here, or select layers.")
             return
         inputs = list(self.inputs)
-        say(self.said, "Looking for bursts…")
+        self.said.setText("Looking for bursts…")
         self._look.ask(lambda: (inputs, len(found(inputs))))
 
     def _looked(self, outcome: Outcome) -> None:
         if outcome.end is not End.FINISHED:
-            say(self.said, "")
+            self.said.setText("")
             self._say(explain(outcome.error) if outcome.error else "")
             return
         inputs, count = outcome.value
         if inputs == self.inputs:
             names = [_name(each) for each in inputs]
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            say(self.said, f"{count} burst{'s' * (count != 1)}: {', '.join(names[:3])}{more}")
+            self.said.setText(f"{count} burst{'s' * (count != 1)}: {', '.join(names[:3])}{more}")
             self.start_button.setEnabled(count > 0)
 
     def _started(self, outcome: Outcome) -> None:
@@ -298,6 +298,10 @@ class NewNight(Section):
         )
         self.clear_button = button("Clear", "Take no burst.", self.clear)
         self.said = note("The bursts that the night begins with.")
+        # The same room for every text, or the button would move under the mouse.
+        self.said.setMinimumHeight(2 * self.said.fontMetrics().lineSpacing() + 2)
+        self.said.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.said.show()
         self.folder = QLineEdit()
         self.folder.setPlaceholderText("folder of the night")
         self.folder.setToolTip(

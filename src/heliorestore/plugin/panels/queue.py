@@ -323,7 +323,7 @@ class QueueWidget(QWidget):
             lambda: self._ask(lambda reader: reader.resume()),
         )  # fmt: skip
         self.cancel_button = button(
-            "Cancel", "Let the workers end after their present bursts; Resume goes on.",
+            "Cancel", "Let the workers save what they do, or complete it, and end; Resume goes on.",
             lambda: self._ask(lambda reader: reader.cancel()),
         )  # fmt: skip
         self.retry_button = button(
@@ -364,7 +364,7 @@ def _in_words(night: NightSeen) -> str:
     if not night.rows:
         return f"{night.method}: no burst."
     if night.cancelled:
-        ending = "The workers end after their present bursts." if counts["running"] else ""
+        ending = "The workers are ending." if counts["running"] else ""
         return f"{text}. {ending or 'Cancelled: Resume goes on.'}"
     if counts["waiting"] and not counts["running"]:
         if night.coordinated:
