@@ -17,10 +17,10 @@ from qtpy.QtWidgets import QApplication
 from heliorestore.batch.ledger import Ledger
 from heliorestore.batch.night import Night, add
 from heliorestore.batch.work import Worker
-from heliorestore.errors import BurstError
+from heliorestore.errors import BurstError, SettingsError
 from heliorestore.plugin.npe2.readers import load_layers
 from heliorestore.plugin.runs import queue as nights
-from heliorestore.plugin.runs.queue import BurstRow, NightReader, NightSeen, Wanted, begin
+from heliorestore.plugin.runs.queue import BurstRow, NightReader, NightSeen, Wanted, begin, count
 from heliorestore.preparation import Preparation
 
 SETTINGS = "richardson-lucy"
@@ -290,6 +290,15 @@ def test_the_files_of_a_layer_are_one_burst_of_a_night(tmp_path: Path, unattende
     there = Night.read(tmp_path / "night")
     assert there == Wanted(settings=SETTINGS).night("{stem}.fits")
     assert add(ledger, there, [frames]) == 0
+    plan = tmp_path / "plan.csv"
+    plan.write_text("files,iterations\nframes/burst0.fits,7\nframes/burst1.fits,\n")
+    assert count([plan, frames[0]], Wanted(settings=SETTINGS)) == 3
+    with pytest.raises(SettingsError, match="choose them first"):
+        count([plan], None)
+    begin(tmp_path / "night", Wanted(settings=SETTINGS), [plan], "{stem}.fits", 0)
+    ledger.refresh()
+    assert [entry.own for entry in ledger.entries.values()] == [{}, {}, {"iterations": "7"}, {}]
+    assert nights._seen(there, ledger).rows[2].facts == "its own iterations 7"
     with pytest.raises(BurstError, match="No burst is given"):
         begin(tmp_path / "other", Wanted(settings=SETTINGS, preparation=Preparation()), [], "", 0)
     assert not (tmp_path / "other").exists()

@@ -19,7 +19,7 @@ from heliorestore.methods import METHODS
 from heliorestore.plugin.panels.restore import RestoreWidget
 from heliorestore.plugin.preferences import preferences
 from heliorestore.plugin.runs.failure import explain
-from heliorestore.plugin.runs.queue import DEFAULT_NAME, Input, Wanted, begin, found
+from heliorestore.plugin.runs.queue import DEFAULT_NAME, Input, Wanted, begin, count
 from heliorestore.plugin.runs.task import End, Latest, Outcome, start_task
 from heliorestore.plugin.viewer.layers import TAG, common_burst
 from heliorestore.plugin.widgets.numbers import IntBox
@@ -32,7 +32,10 @@ from heliorestore.snapshot import Snapshot
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-_IMAGES = f"Solar images ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;All files (*)"
+_BURSTS = (
+    f"Solar images ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;"
+    "Plans and configurations (*.toml *.csv *.cfg);;All files (*)"
+)
 _SETTINGS = "Presets and restored files (*.toml *.fits *.fits.gz);;All files (*)"
 
 
@@ -64,7 +67,7 @@ class NewNight(Section):
         self._look = Latest("Look for bursts", self._looked)
         self._build()
         super().__init__("New night", self._form(), self.start_button)
-        self.settings.currentIndexChanged.connect(self._suggest)
+        self.settings.currentIndexChanged.connect(self._show_inputs)
         self.fill()
         self._show_inputs()
 
@@ -131,7 +134,7 @@ class NewNight(Section):
 
     def add_files(self) -> None:
         """Ask for files, of which each is a burst."""
-        names, _ = QFileDialog.getOpenFileNames(self, "Bursts", get_open_history()[0], _IMAGES)
+        names, _ = QFileDialog.getOpenFileNames(self, "Bursts", get_open_history()[0], _BURSTS)
         if names:
             update_open_history(names[0])
             self.add([Path(name) for name in names])
@@ -161,7 +164,7 @@ class NewNight(Section):
         self.inputs = []
         self._show_inputs()
 
-    def _show_inputs(self) -> None:
+    def _show_inputs(self, *_: Any) -> None:
         self.start_button.setEnabled(False)
         self.clear_button.setEnabled(bool(self.inputs))
         self._suggest()
@@ -171,19 +174,24 @@ class NewNight(Section):
             return
         inputs = list(self.inputs)
         self.said.setText("Looking for bursts…")
-        self._look.ask(lambda: (inputs, len(found(inputs))))
+        try:
+            wanted = self.wanted()
+        except HeliorestoreError:  # as long as nothing is chosen, files can be counted
+            wanted = None
+        self._look.ask(lambda: (inputs, count(inputs, wanted)))
 
     def _looked(self, outcome: Outcome) -> None:
         if outcome.end is not End.FINISHED:
             self.said.setText("")
             self._say(explain(outcome.error) if outcome.error else "")
             return
-        inputs, count = outcome.value
+        inputs, number = outcome.value
         if inputs == self.inputs:
+            self._say("")
             names = [_name(each) for each in inputs]
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            self.said.setText(f"{count} burst{'s' * (count != 1)}: {', '.join(names[:3])}{more}")
-            self.start_button.setEnabled(count > 0)
+            self.said.setText(f"{number} burst{'s' * (number != 1)}: {', '.join(names[:3])}{more}")
+            self.start_button.setEnabled(number > 0)
 
     def _started(self, outcome: Outcome) -> None:
         self._show_inputs()
@@ -287,7 +295,11 @@ class NewNight(Section):
         self.file_button = button(
             "File…", "Take the settings of a preset (.toml) or of a restored file.", self.choose_file
         )
-        self.files_button = button("Files…", "Add files; each is a burst.", self.add_files)
+        self.files_button = button(
+            "Files…",
+            "Add files; each is a burst, but a plan (.toml, .csv) lists some, with what is their own.",
+            self.add_files,
+        )
         self.folder_button = button(
             "Folder…",
             "Add a folder: every file in it is a burst, and every folder in it, whose files are its frames.",

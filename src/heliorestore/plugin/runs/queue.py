@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,22 +19,26 @@ from qtpy.QtCore import QObject, QProcess, Signal
 
 from heliorestore.batch.contact_sheet import write_sheet
 from heliorestore.batch.ledger import Entry, Ledger, State
-from heliorestore.batch.night import DEFAULT_NAME, Night, add, bursts_in, open_entry, settings_named
+from heliorestore.batch.night import DEFAULT_NAME, Night, add, open_entry, settings_named
+from heliorestore.batch.night import Wanted as WantedBurst
+from heliorestore.batch.plan import is_plan
+from heliorestore.batch.plan import wanted as wanted_bursts
 from heliorestore.burst import Burst
-from heliorestore.errors import BurstError, HeliorestoreError
+from heliorestore.errors import BurstError, HeliorestoreError, SettingsError
+from heliorestore.fits.redux_cfg import is_config
 from heliorestore.plugin.viewer.layers import stem_of
 from heliorestore.preparation import Preparation
 from heliorestore.settings import Settings
 from heliorestore.storage import atomic_write, here
 
-__all__ = ["DEFAULT_NAME", "BurstRow", "NightReader", "NightSeen", "Wanted", "begin", "found", "original"]
+__all__ = ["DEFAULT_NAME", "BurstRow", "NightReader", "NightSeen", "Wanted", "begin", "count", "original"]
 
 _LOOK_S = 1.0  # between two looks at the ledger
 _MARK, _LOG = "coordinator.json", "coordinator.log"
 
 _STOPS = {"noise": "ended at the noise", "converged": "converged"}  # the word of the ledger
 
-Input = Path | tuple[Path, ...]  # a file, folder or pattern; or the files of one burst
+Input = Path | tuple[Path, ...]  # a file, folder or plan; or the files of one burst
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,25 +108,34 @@ class NightSeen:
 # -- beginning a night ---------------------------------------------------------------------------------------
 
 
-def found(inputs: Iterable[Input]) -> list[tuple[Path, ...]]:
+def found(inputs: Iterable[Input], night: Night) -> list[WantedBurst]:
     """The bursts that these name, each once."""
-    bursts: dict[tuple[Path, ...], None] = {}
+    bursts: list[WantedBurst] = []
     for given in inputs:
-        if isinstance(given, tuple):
-            if missing := next((path for path in given if not path.is_file()), None):
-                raise BurstError(f"{missing} does not exist.")
-            bursts[given] = None
+        if isinstance(given, Path):
+            bursts += wanted_bursts([given], night)
+        elif missing := next((path for path in given if not path.is_file()), None):
+            raise BurstError(f"{missing} does not exist.")
         else:
-            bursts |= dict.fromkeys(bursts_in([given]))
-    return list(bursts)
+            bursts.append(WantedBurst(given))
+    return list({(each.paths, *sorted(each.own.items())): each for each in bursts}.values())
+
+
+def count(inputs: Sequence[Input], wanted: Wanted | None) -> int:
+    """How many bursts these name; a plan, or a configuration of redux, is read with what is wanted."""
+    if not any(isinstance(each, Path) and (is_plan(each) or is_config(each)) for each in inputs):
+        return len(found(inputs, Night(method="", settings={}, preparation={})))
+    if wanted is None:
+        raise SettingsError("A plan is checked with the settings of the night: choose them first.")
+    return len(found(inputs, wanted.night("")))
 
 
 def begin(folder: Path, wanted: Wanted, inputs: Sequence[Input], name: str, workers: int) -> None:
     """Write a night into its folder, or go on with the same one there, and begin its coordinator."""
-    bursts = found(inputs)
+    night = wanted.night(name)
+    bursts = found(inputs, night)
     if not bursts:
         raise BurstError("No burst is given: add files, a folder, or the files of the selected layers.")
-    night = wanted.night(name)
     night.begin(folder)
     add(Ledger(folder), night, bursts)
     launch(folder, workers, wanted.device)
@@ -225,7 +238,8 @@ class NightReader(QObject):
         """Add bursts; those that the night has already change nothing."""
 
         def act(ledger: Ledger) -> None:
-            if add(ledger, Night.read(self.folder), found(inputs)):
+            night = Night.read(self.folder)
+            if add(ledger, night, found(inputs, night)):
                 self._go_on(ledger)
 
         self._acts.put(act)
@@ -349,11 +363,10 @@ def _row(ledger: Ledger, entry: Entry) -> BurstRow:
     of, step, total = entry.progress
     runs = state is State.RUNNING and of == entry.last
     contrast = tuple(float(facts.get(name) or "nan") for name in ("contrast_before", "contrast_after"))
-    first = Path(entry.paths[0])
     pictures = ledger.night / "thumbnails"
     return BurstRow(
         id=entry.id,
-        title=stem_of(first) if len(entry.paths) == 1 else f"{first.parent.name} ({len(entry.paths)} files)",
+        title=_title(entry),
         paths=entry.paths,
         result=ledger.night / entry.name,
         state=state.value,
@@ -362,12 +375,19 @@ def _row(ledger: Ledger, entry: Entry) -> BurstRow:
         total=total if runs else 0,
         seconds=facts.get("seconds"),
         contrast=(contrast[0], contrast[1]) if all(map(math.isfinite, contrast)) else None,
-        facts=_in_words(facts),
+        facts=_in_words(facts, entry.own),
         verdict=str(entry.judged.get("verdict", "")),
         note=str(entry.judged.get("note", "")),
         before=pictures / f"{entry.id}_before.png" if facts else None,
         after=pictures / f"{entry.id}_after.png" if facts else None,
     )
+
+
+def _title(entry: Entry) -> str:
+    first = Path(entry.paths[0])
+    if len(entry.paths) == 1 or is_config(first):
+        return stem_of(first)
+    return f"{first.parent.name} ({len(entry.paths)} files)"
 
 
 def _reason(entry: Entry, state: State) -> str:
@@ -378,7 +398,7 @@ def _reason(entry: Entry, state: State) -> str:
     return str(end.get("reason", "")).replace(f"{Path(entry.paths[0]).parent}{os.sep}", "")
 
 
-def _in_words(facts: Any) -> str:
+def _in_words(facts: Mapping[str, Any], own: Mapping[str, str]) -> str:
     """The facts of a result that have no column of their own."""
     texts = {
         "iterations": "{} iterations",
@@ -387,4 +407,5 @@ def _in_words(facts: Any) -> str:
         "peak_mb": "{} MB of memory",
     }
     known = [text.format(facts[name]) for name, text in texts.items() if facts.get(name) not in (None, "")]
-    return ", ".join(known + list(filter(None, [_STOPS.get(facts.get("stop", ""), "")])))
+    known += filter(None, [_STOPS.get(facts.get("stop", ""), "")])
+    return ", ".join([*known, *(f"its own {name} {text}" for name, text in own.items())])
