@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Layer
 from napari.utils.history import get_open_history, update_open_history
 from qtpy.QtCore import QEvent, QObject
-from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from heliorestore.errors import HeliorestoreError
@@ -70,6 +70,10 @@ class QueueWidget(QWidget):
     def showEvent(self, event: QShowEvent | None) -> None:
         super().showEvent(event)
         self._look()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        super().resizeEvent(event)
+        self.details.leave_room(self.height())
 
     def _look(self) -> None:
         if self._folder is not None and self.reader is None:

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QPixmap
+from qtpy.QtCore import QRect, Qt, Signal
+from qtpy.QtGui import QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import QLabel, QLineEdit, QWidget
 
 from heliorestore.plugin.runs.queue import BurstRow
 from heliorestore.plugin.widgets.burst_table import Thumbnails
 from heliorestore.plugin.widgets.sections import button, row, stack
 
-_SIDE_PX = 150
+_SIDE_PX, _LEAST_PX = 150, 60
+_REST_PX = 560  # of a panel: all but the pictures and half of the list
 _LINES = 3
 KEYS = {"k": "kept", "x": "rejected", "u": ""}
 """The verdict that a key gives, in the list."""
 
 
-class _Picture(QLabel):
+class _Picture(QWidget):
     """A thumbnail that is as large as its place allows."""
 
     def __init__(self, tip: str) -> None:
         super().__init__()
         self.setToolTip(tip)
-        self.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.setFixedHeight(_SIDE_PX)
-        self.setMinimumWidth(80)
+        self._picture: QPixmap | None = None
 
     def show_picture(self, picture: QPixmap | None) -> None:
-        if picture is None:
-            self.clear()
+        self._picture = picture
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        if self._picture is None:
             return
-        room = QSize(max(self.width(), 80), _SIDE_PX)
-        self.setPixmap(
-            picture.scaled(
-                room, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
-            )
-        )
+        size = self._picture.size().scaled(self.size(), Qt.AspectRatioMode.KeepAspectRatio)
+        place = QRect(0, 0, size.width(), size.height())
+        place.moveCenter(self.rect().center())
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        painter.drawPixmap(place, self._picture)
 
 
 class BurstDetails(QWidget):
@@ -92,6 +95,11 @@ class BurstDetails(QWidget):
         if (layout := self._opening.layout()) is not None:
             for each in choices:
                 layout.addWidget(each)
+
+    def leave_room(self, height: int) -> None:
+        """Make the pictures small in a panel of this height, if the list needs the room more."""
+        for picture in (self.before, self.after):
+            picture.setFixedHeight(min(_SIDE_PX, max(_LEAST_PX, (height - _REST_PX) // 2)))
 
     def show_rows(self, current: BurstRow | None, rows: Sequence[BurstRow]) -> None:
         """Show the burst that is current, among all that are chosen."""
