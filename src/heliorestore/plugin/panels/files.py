@@ -114,7 +114,7 @@ class Files(QObject):
 
     def _queue(self) -> None:
         """Take this panel's settings to the queue."""
-        dock, queue = self._panel.viewer.window.add_plugin_dock_widget("heliorestore", "Queue", tabify=True)
+        dock, queue = self._panel.viewer.window.add_plugin_dock_widget("heliorestore", "Queue")
         dock.show()  # it may have been hidden
         dock.raise_()
         queue.use(self._panel.widget)

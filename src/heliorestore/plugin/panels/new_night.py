@@ -22,8 +22,9 @@ from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.queue import DEFAULT_NAME, Input, Wanted, begin, count
 from heliorestore.plugin.runs.task import End, Latest, Outcome, start_task
 from heliorestore.plugin.viewer.layers import TAG, common_burst
+from heliorestore.plugin.widgets.messages import Clipped
 from heliorestore.plugin.widgets.numbers import IntBox
-from heliorestore.plugin.widgets.sections import Section, button, note, row
+from heliorestore.plugin.widgets.sections import Section, button, row
 from heliorestore.preparation import Preparation
 from heliorestore.presets import presets
 from heliorestore.selection import numbers_text
@@ -309,11 +310,7 @@ class NewNight(Section):
             "Layers", "Add the files from which the selected layers came.", self.add_layers
         )
         self.clear_button = button("Clear", "Take no burst.", self.clear)
-        self.said = note("The bursts that the night begins with.")
-        # The same room for every text, or the button would move under the mouse.
-        self.said.setMinimumHeight(2 * self.said.fontMetrics().lineSpacing() + 2)
-        self.said.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.said.show()
+        self.said = Clipped("The bursts that the night begins with.", 2)
         self.folder = QLineEdit()
         self.folder.setPlaceholderText("folder of the night")
         self.folder.setToolTip(

@@ -11,7 +11,7 @@ from napari.layers import Layer
 from napari.utils.history import get_open_history, update_open_history
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent, QShowEvent
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QProgressBar, QVBoxLayout, QWidget
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.new_night import NewNight, layer_files
@@ -25,7 +25,8 @@ from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.widgets.burst_details import KEYS, BurstDetails
 from heliorestore.plugin.widgets.burst_table import FILTERS, BurstTable, passes
 from heliorestore.plugin.widgets.closing import when_closed, when_taken_out
-from heliorestore.plugin.widgets.sections import button, check, note, row, say, scroll
+from heliorestore.plugin.widgets.messages import Clipped, MessageStrip
+from heliorestore.plugin.widgets.sections import button, check, row, scroll
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -107,7 +108,7 @@ class QueueWidget(QWidget):
 
     def say(self, text: str) -> None:
         """Show an error, until the next thing is asked for."""
-        say(self.problem, text and f"⚠ {text}")
+        self.strip.say(text and f"⚠ {text}")
 
     def _seen(self, night: NightSeen) -> None:
         self.night = night
@@ -117,7 +118,7 @@ class QueueWidget(QWidget):
 
     def _show(self) -> None:
         night = self.night
-        self.where.setText(f"<b>{self._folder.name}</b>" if self._folder else "No night is open.")
+        self.where.setText(self._folder.name if self._folder else "No night is open.")
         self.where.setToolTip(str(self._folder or ""))
         counts = {state: night.count(state) if night else 0 for state in _STATES}
         total = len(night.rows) if night else 0
@@ -185,7 +186,7 @@ class QueueWidget(QWidget):
         folder = self._folder
         there = self._input_layers(burst)
         self.say("")
-        say(self.message, f"Opening {burst.title}…")
+        self.strip.report(f"Opening {burst.title}…")
 
         def work() -> tuple[list[LayerData], list[LayerData], str]:
             from heliorestore.plugin.npe2.readers import load_layers
@@ -216,7 +217,7 @@ class QueueWidget(QWidget):
         return known
 
     def _show_result(self, outcome: Outcome, there: list[Any]) -> None:
-        say(self.message, "")
+        self.strip.report("")
         if outcome.end is not End.FINISHED:
             self.say(explain(outcome.error) if outcome.error else "")
             return
@@ -257,13 +258,15 @@ class QueueWidget(QWidget):
     # -- how it looks
 
     def _build(self) -> None:
-        self.problem = note("What went wrong and what to do.")
-        self.message = note("What is being done.")
+        self.strip = MessageStrip()
+        self.problem = self.strip.problem
         self.new = NewNight(self.viewer, self.say)
         self.new.begun.connect(self._begun)
-        self.where, self.status = QLabel(), QLabel()
-        self.status.setToolTip("How many bursts are in each state, and whether anybody works at them.")
-        self.status.setWordWrap(True)
+        self.where = Clipped("The night that is shown.")
+        bold = self.where.font()
+        bold.setBold(True)
+        self.where.setFont(bold)
+        self.status = Clipped("How many bursts are in each state, and whether anybody works at them.", 2)
         self.progress = QProgressBar()
         self.progress.setToolTip("Bursts that are done or have failed.")
         self.table = BurstTable("".join(KEYS))
@@ -300,16 +303,13 @@ class QueueWidget(QWidget):
         for part in (
             self.new,
             row(self.where, self.open_button),
-            self.progress,
+            row(self.progress, "show", self.filter),
             self.status,
             night,
-            row("show", self.filter),
         ):
             column.addWidget(part)
         column.addWidget(self.table, 1)
-        # Below the list, or it would move under the mouse when they come and go.
-        column.addWidget(self.problem)
-        column.addWidget(self.message)
+        column.addWidget(self.strip)
         column.addWidget(self.details)
         self.details.add_choices(self.how, self.one_at_a_time)
         scroll(self, inside)
@@ -373,6 +373,6 @@ def _in_words(night: NightSeen) -> str:
     if counts["waiting"] and not counts["running"]:
         if night.coordinated:
             return f"{text}. The workers are starting."
-        last = night.last_words.removeprefix("heliorestore: ")
-        return f"{text}. Nobody works at it: Resume goes on." + (f" Its last words: {last}" if last else "")
+        last = f" It ended with: {night.last_words}" if night.last_words else ""
+        return f"{text}. Nobody works at it: Resume goes on.{last}"
     return f"{text}." if counts["waiting"] + counts["running"] else f"{text}. Finished."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -173,11 +174,12 @@ def _coordinated(folder: Path) -> bool:
 
 
 def _last_words(folder: Path) -> str:
-    """The last line that a coordinator wrote."""
+    """The last line that a coordinator wrote, if that is more than how far it was."""
     with suppress(OSError), (folder / _LOG).open("rb") as file:
         file.seek(max(0, (folder / _LOG).stat().st_size - 2000))
         lines = file.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        last = lines[-1].removeprefix("heliorestore: ") if lines else ""
+        return "" if re.match(r"\d+ bursts: ", last) else last
     return ""
 
 
