@@ -20,7 +20,8 @@ from heliorestore.batch.work import Worker
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.plugin.npe2.readers import load_layers
 from heliorestore.plugin.runs import queue as nights
-from heliorestore.plugin.runs.queue import BurstRow, NightReader, NightSeen, Wanted, begin, count
+from heliorestore.plugin.runs.night_seen import BurstRow, NightSeen
+from heliorestore.plugin.runs.queue import NightReader, Wanted, begin, count
 from heliorestore.preparation import Preparation
 
 SETTINGS = "richardson-lucy"
@@ -122,7 +123,7 @@ def test_a_night_of_the_command_line_is_tried_again_added_to_and_cancelled(
 
     queue.open_night(night.parent)
     qtbot.waitUntil(lambda: "is not a night" in queue.problem.text())
-    queue.open_night(night)
+    drop(queue.new, [night])
     qtbot.waitUntil(lambda: states() == ["done", "done", "failed"])
     assert "burst2.fits" in queue.night.rows[2].reason
     assert str(night.parent) not in queue.night.rows[2].reason
@@ -197,6 +198,12 @@ def test_the_settings_of_a_panel_are_those_of_the_night(panel: Any, tmp_path: Pa
     assert _free_folder(tmp_path, "fake").name == f"{tmp_path.name}_fake_2"
     queue.new.start()
     assert "Name a folder" in queue.problem.text()
+
+
+def test_no_worker_is_begun_beside_the_jobs_of_slurm(tmp_path: Path) -> None:
+    (tmp_path / "worker.sh").touch()
+    with pytest.raises(BurstError, match="are jobs of SLURM: begin some with sbatch"):
+        nights.launch(tmp_path, 0, "auto")
 
 
 def rows(count: int, folder: Path) -> list[BurstRow]:

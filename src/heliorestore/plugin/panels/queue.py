@@ -17,7 +17,8 @@ from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.new_night import NewNight, layer_files
 from heliorestore.plugin.preferences import preferences
 from heliorestore.plugin.runs.failure import explain
-from heliorestore.plugin.runs.queue import BurstRow, Input, NightReader, NightSeen, original
+from heliorestore.plugin.runs.night_seen import BurstRow, NightSeen
+from heliorestore.plugin.runs.queue import Input, NightReader, is_night, original
 from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.viewer.comparison import How, comparison_of
 from heliorestore.plugin.viewer.layers import LayerData, burst_layers, stem_of
@@ -171,6 +172,13 @@ class QueueWidget(QWidget):
         else:
             self._ask(lambda reader: reader.add(inputs))
 
+    def _dropped(self, paths: list[Path], add: Callable[[list[Path]], None]) -> None:
+        """Files and folders are bursts, but the folder of a night is opened."""
+        if len(paths) == 1 and is_night(paths[0]):
+            self.open_night(paths[0])
+        else:
+            add(paths)
+
     def _add_files(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self, "Add bursts", get_open_history()[0])
         if names:
@@ -313,8 +321,8 @@ class QueueWidget(QWidget):
         column.addWidget(self.details)
         self.details.add_choices(self.how, self.one_at_a_time)
         scroll(self, inside)
-        _Drops(self, self.add)
-        _Drops(self.new, self.new.add)
+        _Drops(self, lambda paths: self._dropped(paths, self.add))
+        _Drops(self.new, lambda paths: self._dropped(paths, self.new.add))
 
     def _build_buttons(self) -> None:
         self.open_button = button(
@@ -343,7 +351,7 @@ class QueueWidget(QWidget):
 class _Drops(QObject):
     """Files and folders that are dropped on a widget go to `act`."""
 
-    def __init__(self, widget: QWidget, act: Callable[[list[Input]], None]) -> None:
+    def __init__(self, widget: QWidget, act: Callable[[list[Path]], None]) -> None:
         super().__init__(widget)
         self._act = act
         widget.setAcceptDrops(True)
@@ -352,7 +360,7 @@ class _Drops(QObject):
     def eventFilter(self, widget: QObject | None, event: QEvent | None) -> bool:
         if not isinstance(event, QDropEvent) or (data := event.mimeData()) is None:
             return False
-        paths: list[Input] = [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
+        paths = [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
         if not paths:
             return False
         event.acceptProposedAction()

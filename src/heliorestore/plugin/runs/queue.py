@@ -27,12 +27,21 @@ from heliorestore.batch.plan import wanted as wanted_bursts
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, HeliorestoreError, SettingsError
 from heliorestore.fits.redux_cfg import is_config
+from heliorestore.plugin.runs.night_seen import BurstRow, NightSeen
 from heliorestore.plugin.viewer.layers import stem_of
 from heliorestore.preparation import Preparation
 from heliorestore.settings import Settings
 from heliorestore.storage import atomic_write, here
 
-__all__ = ["DEFAULT_NAME", "BurstRow", "NightReader", "NightSeen", "Wanted", "begin", "count", "original"]
+__all__ = [
+    "DEFAULT_NAME",
+    "NightReader",
+    "Wanted",
+    "begin",
+    "count",
+    "is_night",
+    "original",
+]
 
 _LOOK_S = 1.0  # between two looks at the ledger
 _MARK, _LOG = "coordinator.json", "coordinator.log"
@@ -68,42 +77,6 @@ class Wanted:
             seed=self.seed,
             name=name.strip() or DEFAULT_NAME,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BurstRow:
-    """A burst of a night as a list shows it."""
-
-    id: str
-    title: str
-    paths: tuple[str, ...]
-    result: Path
-    state: str
-    reason: str = ""
-    step: int = 0  # iterations of the attempt that runs, of `total`
-    total: int = 0
-    seconds: float | None = None
-    contrast: tuple[float, float] | None = None  # before and after, 1 is 100 %
-    facts: str = ""
-    verdict: str = ""
-    note: str = ""
-    before: Path | None = None  # thumbnails
-    after: Path | None = None
-
-
-@dataclass(frozen=True)
-class NightSeen:
-    """A night at one moment."""
-
-    folder: Path
-    method: str
-    rows: tuple[BurstRow, ...]
-    cancelled: bool
-    coordinated: bool  # whether a coordinator that the queue began still works
-    last_words: str  # of a coordinator that has ended
-
-    def count(self, state: str) -> int:
-        return sum(row.state == state for row in self.rows)
 
 
 # -- beginning a night ---------------------------------------------------------------------------------------
@@ -144,6 +117,11 @@ def begin(folder: Path, wanted: Wanted, inputs: Sequence[Input], name: str, work
 
 def launch(folder: Path, workers: int, device: str) -> None:
     """Begin a coordinator as a process in a session of its own, which does not end with this one."""
+    if (script := folder / "worker.sh").exists():  # a login node is no place for workers
+        raise BurstError(
+            f"The workers of {folder.name} are jobs of SLURM: begin some with sbatch {script}, or with "
+            f"heliorestore batch resume {folder} --slurm."
+        )
     words = ["-m", "heliorestore.cli", "batch", "resume", str(folder), "--device", device]
     process = QProcess()
     process.setProgram(sys.executable)
@@ -181,6 +159,13 @@ def _last_words(folder: Path) -> str:
         last = lines[-1].removeprefix("heliorestore: ") if lines else ""
         return "" if re.match(r"\d+ bursts: ", last) else last
     return ""
+
+
+def is_night(folder: Path) -> bool:
+    """Whether this is the folder of a night."""
+    with suppress(HeliorestoreError):
+        return bool(Night.read(folder))
+    return False
 
 
 def original(folder: Path, row: BurstRow) -> Burst:

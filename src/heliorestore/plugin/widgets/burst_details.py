@@ -8,7 +8,7 @@ from qtpy.QtCore import QRect, Qt, Signal
 from qtpy.QtGui import QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import QLabel, QLineEdit, QWidget
 
-from heliorestore.plugin.runs.queue import BurstRow
+from heliorestore.plugin.runs.night_seen import BurstRow
 from heliorestore.plugin.widgets.burst_table import Thumbnails
 from heliorestore.plugin.widgets.sections import button, row, stack
 

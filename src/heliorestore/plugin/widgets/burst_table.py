@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QTableView,
 )
 
-from heliorestore.plugin.runs.queue import BurstRow
+from heliorestore.plugin.runs.night_seen import BurstRow
 from heliorestore.plugin.runs.task import End, Outcome, start_task
 
 _ROW_PX = 58
