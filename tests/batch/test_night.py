@@ -229,6 +229,8 @@ def test_changed_settings_are_refused_with_the_difference(night: Path) -> None:
     changed = Night(method="richardson-lucy", settings={"iterations": "3"}, preparation=PREPARATION, seed=1)
     with pytest.raises(SettingsError, match=r"iterations 2 and not 3; seed 0 and not 1"):
         changed.begin(night)
+    with pytest.raises(SettingsError, match="method richardson-lucy and not momfbd: give another folder"):
+        Night(method="momfbd", settings={"patch": "64"}, preparation=PREPARATION).begin(night)
     NIGHT.begin(night)
 
 

@@ -102,6 +102,9 @@ class Night:
 
     def unlike(self, there: Night) -> Iterator[str]:
         """What differs from another night, in words."""
+        if self.method != there.method:  # and so do all settings
+            yield f"method {there.method} and not {self.method}"
+            return
         for each in dataclasses.fields(self):
             ours, theirs = getattr(self, each.name), getattr(there, each.name)
             if isinstance(ours, dict):

@@ -84,6 +84,13 @@ def test_a_night_is_begun_seen_again_opened_and_judged(
     assert queue.new.said.text() == f"2 bursts: raw{os.sep}"
     where = Path(queue.new.folder.text())
     assert where == tmp_path / "raw_richardson-lucy"
+    queue.new.folder.setText(str(folder / "burst0.fits"))
+    queue.new.folder.setModified(True)
+    queue.new.start_button.click()
+    qtbot.waitUntil(lambda: "burst0.fits is not a folder" in queue.problem.text())
+    qtbot.waitUntil(queue.new.start_button.isEnabled)
+    assert "burst0.fits is not a folder" in queue.problem.text()
+    queue.new.folder.setText(str(where))
     queue.new.workers.setValue(1)
     queue.new.start_button.click()
     qtbot.waitUntil(lambda: queue.night is not None and len(queue.night.rows) == 2, timeout=20_000)

@@ -68,7 +68,7 @@ class NewNight(Section):
         self._look = Latest("Look for bursts", self._looked)
         self._build()
         super().__init__("New night", self._form(), self.start_button)
-        self.settings.currentIndexChanged.connect(self._show_inputs)
+        self.settings.currentIndexChanged.connect(self._settings_chosen)
         self.fill()
         self._show_inputs()
 
@@ -165,7 +165,12 @@ class NewNight(Section):
         self.inputs = []
         self._show_inputs()
 
-    def _show_inputs(self, *_: Any) -> None:
+    def _settings_chosen(self, *_: Any) -> None:
+        """Plans depend on the settings, and the suggested folder on the method."""
+        self._say("")
+        self._show_inputs()
+
+    def _show_inputs(self) -> None:
         self.start_button.setEnabled(False)
         self.clear_button.setEnabled(bool(self.inputs))
         self._suggest()
@@ -188,7 +193,6 @@ class NewNight(Section):
             return
         inputs, number = outcome.value
         if inputs == self.inputs:
-            self._say("")
             names = [_name(each) for each in inputs]
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             self.said.setText(f"{number} burst{'s' * (number != 1)}: {', '.join(names[:3])}{more}")
