@@ -297,8 +297,13 @@ def test_the_files_of_a_layer_are_one_burst_of_a_night(tmp_path: Path, unattende
     ]
     assert unattended == [tmp_path / "night"]
     ledger.attempt(next(iter(ledger.entries.values())))
-    first, second = nights._seen(Night.read(tmp_path / "night"), ledger).rows
+    first, second = nights._seen(Night.read(tmp_path / "night"), ledger, known := nights._Rows()).rows
     assert (first.state, first.reason) == ("running", "")
+    ledger.judge(next(iter(ledger.entries.values())), "kept", "")
+    ledger.refresh()
+    again = nights._seen(Night.read(tmp_path / "night"), ledger, known).rows
+    assert again == (replace(first, verdict="kept"), second)
+    assert again[1] is second
     assert (first.title, second.title) == ("frames (2 files)", "burst0")
     # The command line would say the same of it.
     there = Night.read(tmp_path / "night")
@@ -312,7 +317,7 @@ def test_the_files_of_a_layer_are_one_burst_of_a_night(tmp_path: Path, unattende
     begin(tmp_path / "night", Wanted(settings=SETTINGS), [plan], "{stem}.fits", 0)
     ledger.refresh()
     assert [entry.own for entry in ledger.entries.values()] == [{}, {}, {"iterations": "7"}, {}]
-    assert nights._seen(there, ledger).rows[2].facts == "its own iterations 7"
+    assert nights._seen(there, ledger, known).rows[2].facts == "its own iterations 7"
     with pytest.raises(BurstError, match="No burst is given"):
         begin(tmp_path / "other", Wanted(settings=SETTINGS, preparation=Preparation()), [], "", 0)
     assert not (tmp_path / "other").exists()

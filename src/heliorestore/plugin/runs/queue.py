@@ -189,6 +189,7 @@ class NightReader(QObject):
         self.folder = folder
         self.workers, self.device = 0, "auto"  # for a coordinator that is begun later
         self._judged = False  # since table and page were written
+        self._rows = _Rows()
         self._acts: SimpleQueue[Callable[[Ledger], None] | None] = SimpleQueue()
         parent.destroyed.connect(_closer(self._acts))
         self.thread_ = threading.Thread(target=self._work, name=f"night {folder.name}", daemon=True)
@@ -296,7 +297,7 @@ class NightReader(QObject):
                 self._tell("failed", self._in_words(error))
         if acts:
             ledger.refresh()
-        return _seen(night, ledger)
+        return _seen(night, ledger, self._rows)
 
     def _in_words(self, error: Exception) -> str:
         if isinstance(error, HeliorestoreError):
@@ -331,8 +332,24 @@ def _closer(acts: SimpleQueue[Any]) -> Callable[..., None]:
     return lambda *_: acts.put(None)
 
 
-def _seen(night: Night, ledger: Ledger) -> NightSeen:
-    rows = tuple(_row(ledger, entry) for entry in ledger.entries.values())
+class _Rows:
+    """The rows of a night, made anew only for bursts of which something was said: there may be thousands."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Any, BurstRow]] = {}
+
+    def of(self, ledger: Ledger, entry: Entry) -> BurstRow:
+        state = ledger.state(entry)
+        attempts = entry.last, entry.renewed, len(entry.ends), entry.progress
+        said = (state, *attempts, entry.judged.get("at"))
+        known = self._known.get(entry.id)
+        if known is None or known[0] != said:
+            known = self._known[entry.id] = said, _row(ledger.night, entry, state)
+        return known[1]
+
+
+def _seen(night: Night, ledger: Ledger, known: _Rows) -> NightSeen:
+    rows = tuple(known.of(ledger, entry) for entry in ledger.entries.values())
     coordinated = _coordinated(ledger.night)
     return NightSeen(
         folder=ledger.night,
@@ -344,18 +361,17 @@ def _seen(night: Night, ledger: Ledger) -> NightSeen:
     )
 
 
-def _row(ledger: Ledger, entry: Entry) -> BurstRow:
-    state = ledger.state(entry)
+def _row(folder: Path, entry: Entry, state: State) -> BurstRow:
     facts = entry.result or {}
     of, step, total = entry.progress
     runs = state is State.RUNNING and of == entry.last
     contrast = tuple(float(facts.get(name) or "nan") for name in ("contrast_before", "contrast_after"))
-    pictures = ledger.night / "thumbnails"
+    pictures = folder / "thumbnails"
     return BurstRow(
         id=entry.id,
         title=_title(entry),
         paths=entry.paths,
-        result=ledger.night / entry.name,
+        result=folder / entry.name,
         state=state.value,
         reason=_reason(entry, state),
         step=step if runs else 0,

@@ -169,7 +169,7 @@ class BurstModel(QAbstractTableModel):
             return
         self.rows = rows
         for number, (old, new) in enumerate(zip(before, rows, strict=True)):
-            if old != new:
+            if old is not new and old != new:
                 self.dataChanged.emit(self.index(number, 0), self.index(number, len(_COLUMNS) - 1))
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
