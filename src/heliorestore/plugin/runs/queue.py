@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 _LOOK_S = 1.0  # between two looks at the ledger
+_REST_S = 10.0  # from a verdict to the table and the page that tell it, if no other follows
 _MARK, _LOG = "coordinator.json", "coordinator.log"
 
 _STOPS = {"noise": "ended at the noise", "converged": "converged"}  # the word of the ledger
@@ -188,7 +190,7 @@ class NightReader(QObject):
         super().__init__(parent)
         self.folder = folder
         self.workers, self.device = 0, "auto"  # for a coordinator that is begun later
-        self._judged = False  # since table and page were written
+        self._judged_at: float | None = None  # the last verdict that table and page do not tell yet
         self._rows = _Rows()
         self._acts: SimpleQueue[Callable[[Ledger], None] | None] = SimpleQueue()
         parent.destroyed.connect(_closer(self._acts))
@@ -244,7 +246,7 @@ class NightReader(QObject):
                     str(before.get("verdict", "")) if verdict is None else verdict,
                     str(before.get("note", "")) if note is None else note,
                 )
-            self._judged = True
+            self._judged_at = time.monotonic()
 
         self._acts.put(act)
 
@@ -274,7 +276,7 @@ class NightReader(QObject):
         if ledger is not None:
             with suppress(Exception):  # nobody is left to read what is wrong
                 self._look(night, ledger, acts)
-        self._write_sheet(ledger)
+        self._write_sheet(ledger, rest_s=0.0)
 
     def _wait(self) -> list[Callable[[Ledger], None] | None]:
         """All that has been asked for, or nothing after a while."""
@@ -305,12 +307,13 @@ class NightReader(QObject):
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         return f"The night {self.folder} cannot be read or written: {why}."
 
-    def _write_sheet(self, ledger: Ledger | None) -> None:
-        """Write what was judged into table and page: they may be large, so not at once after every key."""
-        if ledger is not None and self._judged:
-            self._judged = False
-            with suppress(OSError, HeliorestoreError):
-                write_sheet(ledger)
+    def _write_sheet(self, ledger: Ledger | None, rest_s: float = _REST_S) -> None:
+        """Write table and page after a rest: with a thousand bursts they are 50 MB."""
+        if ledger is None or self._judged_at is None or time.monotonic() - self._judged_at < rest_s:
+            return
+        self._judged_at = None
+        with suppress(OSError, HeliorestoreError):
+            write_sheet(ledger)
 
     def _launch(self, ledger: Ledger) -> None:
         ledger.turn(cancel=False)
