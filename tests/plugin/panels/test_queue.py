@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from napari.layers import Layer
 from qtpy.QtCore import QMimeData, QObject, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QImage
 from qtpy.QtWidgets import QApplication
@@ -106,10 +107,17 @@ def test_a_night_is_begun_seen_again_opened_and_judged(
 
     queue.table.selectRow(1)
     qtbot.waitUntil(lambda: queue.table.thumbnails.get(queue.table.current().after) is not None)
+    (mine,) = load_layers([folder / "burst1.fits"])
+    viewer.add_layer(Layer.create(*mine))  # which is not opened again
     press(queue.table, Qt.Key.Key_Return, qtbot)
     qtbot.waitUntil(lambda: len(viewer.layers) >= 2)
     assert [layer.name for layer in viewer.layers if layer.visible] == ["burst1", "burst1_restored"]
-    np.testing.assert_array_equal(viewer.layers["burst1"].data, fits.getdata(folder / "burst1.fits"))
+    limits = load_layers([where / "burst1_restored.fits"])[-1][1]["contrast_limits"]
+    assert [tuple(viewer.layers[name].contrast_limits) for name in ("burst1", "burst1_restored")] == [
+        limits
+    ] * 2
+    queue.how.setCurrentIndex(0)
+    assert tuple(viewer.layers["burst1"].contrast_limits) == mine[1]["contrast_limits"]
     press(queue.table, Qt.Key.Key_K, qtbot)
     qtbot.waitUntil(lambda: queue.night.rows[1].verdict == "kept")
     queue.details.text.setText("no seeing at all")
@@ -160,6 +168,8 @@ def test_a_night_of_the_command_line_is_tried_again_added_to_and_cancelled(
         queue.table.doubleClicked.emit(queue.table.shown.index(number, 2))
         qtbot.waitUntil(lambda names=names: [x.name for x in viewer.layers if x.visible] == names)
     assert not [layer for layer in viewer.layers if layer.name.startswith("burst0")]
+    raw = fits.getdata(night.parent / "raw" / "burst1.fits")
+    np.testing.assert_array_equal(viewer.layers["burst1"].data, raw)
     queue.how.setCurrentIndex(0)
     assert not viewer.canvas.grid.enabled
     queue.table.doubleClicked.emit(queue.table.shown.index(3, 2))

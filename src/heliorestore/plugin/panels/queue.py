@@ -48,6 +48,7 @@ class QueueWidget(QWidget):
         self.night: NightSeen | None = None
         self._folder: Path | None = None  # of the night that is shown whenever the panel is
         self._opened: list[Any] = []  # the layers of the result that was opened last
+        self._pair: tuple[list[Any], list[Any]] = [], []  # its input, and what came of it
         self.setMinimumWidth(480)
         self._build()
         when_closed(self, self._stop_looking)
@@ -231,6 +232,7 @@ class QueueWidget(QWidget):
             return
         before, after, problem = outcome.value
         self.say(problem)
+        beside = self.comparison.how is How.SIDE
         self.comparison.stop()
         earlier = [each for each in self._opened if each in self.viewer.layers and each not in there]
         first = len(self.viewer.layers) == 0
@@ -240,28 +242,30 @@ class QueueWidget(QWidget):
                 self.viewer.layers.remove(layer)
         if first:
             self.viewer.dims.current_step = (0,) * self.viewer.dims.ndim
-        self._opened = added
-        self._compare(there or added[: len(before)], added[len(before) :], fit=first)
+        self._opened = [*(each for each in self._opened if each in there), *added]
+        self._pair = there or added[: len(before)], added[len(before) :]
+        # Else the place that is looked at stays.
+        self._compare(fit=first or beside != (self.how.currentData() is How.SIDE))
 
-    def _compare(self, before: list[Any], after: list[Any], fit: bool) -> None:
+    def _compare(self, *, fit: bool) -> None:
         """Show the first object's result as the menu says: over its input, beside it, in turns."""
+        before, after = ([each for each in part if each in self.viewer.layers] for part in self._pair)
         results = [layer for layer in after if layer.metadata.get("kind") == "image"]
         how = self.how.currentData()
         if how is not None and before and results:
-            if before[0] in self._opened:  # what the restored image shows would be cut off by its input's
-                before[0].contrast_limits = results[-1].contrast_limits
+            limits = results[-1].contrast_limits
             try:
                 self.comparison.start(how, before[0], results[-1])
+                # Those of its input, which both have now, would cut off what the restored image shows.
+                results[-1].contrast_limits = limits
             except HeliorestoreError as error:
                 self.say(str(error))
         if fit:
             self.viewer.fit_to_view()
 
     def _how_changed(self) -> None:
-        layers = [layer for layer in self._opened if layer in self.viewer.layers]
         self.comparison.stop()
-        before = [layer for layer in layers if layer.metadata.get("kind") is None]
-        self._compare(before, [layer for layer in layers if layer not in before], fit=bool(layers))
+        self._compare(fit=bool(self._pair[1]))
 
     # -- how it looks
 
