@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,10 @@ def queue(viewer: Any) -> Any:
     widget._stop_looking()
 
 
+def wait(qtbot: Any, condition: Callable[[], bool], timeout: int = 30_000) -> None:
+    qtbot.waitUntil(condition, timeout=timeout)
+
+
 def press(table: Any, key: Any, qtbot: Any) -> None:
     qtbot.keyClick(table, key)
 
@@ -81,36 +86,36 @@ def test_a_night_is_begun_seen_again_opened_and_judged(
     assert "Choose the settings" in queue.problem.text()
     queue.new.settings.setCurrentIndex(queue.new.settings.findData(f"method {SETTINGS}"))
     queue.new.add([folder])
-    qtbot.waitUntil(queue.new.start_button.isEnabled)
+    wait(qtbot, queue.new.start_button.isEnabled)
     assert queue.new.said.text() == f"2 bursts: raw{os.sep}"
     where = Path(queue.new.folder.text())
     assert where == tmp_path / "raw_richardson-lucy"
     queue.new.folder.setText(str(folder / "burst0.fits"))
     queue.new.folder.setModified(True)
     queue.new.start_button.click()
-    qtbot.waitUntil(lambda: "burst0.fits is not a folder" in queue.problem.text())
-    qtbot.waitUntil(queue.new.start_button.isEnabled)
+    wait(qtbot, lambda: "burst0.fits is not a folder" in queue.problem.text())
+    wait(qtbot, queue.new.start_button.isEnabled)
     assert "burst0.fits is not a folder" in queue.problem.text()
     queue.new.folder.setText(str(where))
     queue.new.workers.setValue(1)
     queue.new.start_button.click()
-    qtbot.waitUntil(lambda: queue.night is not None and len(queue.night.rows) == 2, timeout=20_000)
+    wait(qtbot, lambda: queue.night is not None and len(queue.night.rows) == 2)
 
     # The night goes on while nobody looks, in a session that does not end with this one.
     _, number, _ = json.loads((where / "coordinator.json").read_text())
     assert os.getsid(number) not in (os.getsid(0), os.getsid(os.getppid()))
     viewer.window.remove_dock_widget(queue.parent())
-    qtbot.waitUntil(lambda: not looking())
+    wait(qtbot, lambda: not looking())
     _, queue = viewer.window.add_plugin_dock_widget("heliorestore", "Queue")
     queue.open_night(where)
-    qtbot.waitUntil(lambda: "2 done. Finished." in queue.status.text(), timeout=60_000)
+    wait(qtbot, lambda: "2 done. Finished." in queue.status.text(), timeout=60_000)
 
     queue.table.selectRow(1)
-    qtbot.waitUntil(lambda: queue.table.thumbnails.get(queue.table.current().after) is not None)
+    wait(qtbot, lambda: queue.table.thumbnails.get(queue.table.current().after) is not None)
     (mine,) = load_layers([folder / "burst1.fits"])
     viewer.add_layer(Layer.create(*mine))  # which is not opened again
     press(queue.table, Qt.Key.Key_Return, qtbot)
-    qtbot.waitUntil(lambda: len(viewer.layers) >= 2)
+    wait(qtbot, lambda: len(viewer.layers) >= 2)
     assert [layer.name for layer in viewer.layers if layer.visible] == ["burst1", "burst1_restored"]
     limits = load_layers([where / "burst1_restored.fits"])[-1][1]["contrast_limits"]
     assert [tuple(viewer.layers[name].contrast_limits) for name in ("burst1", "burst1_restored")] == [
@@ -119,13 +124,13 @@ def test_a_night_is_begun_seen_again_opened_and_judged(
     queue.how.setCurrentIndex(0)
     assert tuple(viewer.layers["burst1"].contrast_limits) == mine[1]["contrast_limits"]
     press(queue.table, Qt.Key.Key_K, qtbot)
-    qtbot.waitUntil(lambda: queue.night.rows[1].verdict == "kept")
+    wait(qtbot, lambda: queue.night.rows[1].verdict == "kept")
     queue.details.text.setText("no seeing at all")
     queue.details.text.editingFinished.emit()
-    qtbot.waitUntil(lambda: queue.night.rows[1].note == "no seeing at all")
+    wait(qtbot, lambda: queue.night.rows[1].note == "no seeing at all")
     assert queue.filter.itemText(5) == "kept (1)"
     queue._stop_looking()
-    qtbot.waitUntil(lambda: not looking())
+    wait(qtbot, lambda: not looking())
     table = (where / "night.csv").read_text().splitlines()
     assert table[2].endswith("kept,no seeing at all")
 
@@ -137,9 +142,9 @@ def test_a_night_of_the_command_line_is_tried_again_added_to_and_cancelled(
         return [row.state for row in queue.night.rows] if queue.night else []
 
     queue.open_night(night.parent)
-    qtbot.waitUntil(lambda: "is not a night" in queue.problem.text())
+    wait(qtbot, lambda: "is not a night" in queue.problem.text())
     drop(queue.new, [night])
-    qtbot.waitUntil(lambda: states() == ["done", "done", "failed"])
+    wait(qtbot, lambda: states() == ["done", "done", "failed"])
     assert "burst2.fits" in queue.night.rows[2].reason
     assert str(night.parent) not in queue.night.rows[2].reason
     unattended.clear()
@@ -149,31 +154,31 @@ def test_a_night_of_the_command_line_is_tried_again_added_to_and_cancelled(
     queue.table.selectRow(2)
     press(queue.table, Qt.Key.Key_K, qtbot)  # nothing is there to be kept
     queue.retry_button.click()
-    qtbot.waitUntil(lambda: states() == ["done", "done", "waiting"])
+    wait(qtbot, lambda: states() == ["done", "done", "waiting"])
     assert unattended == [night]
     assert "Nobody works at it" in queue.status.text()
     more = write_bursts(night.parent / "late", 1)
     drop(queue, more)
-    qtbot.waitUntil(lambda: len(states()) == 4)
+    wait(qtbot, lambda: len(states()) == 4)
     queue.cancel_button.setEnabled(True)  # as when a coordinator worked
     queue.cancel_button.click()
-    qtbot.waitUntil(lambda: "Cancelled" in queue.status.text())
+    wait(qtbot, lambda: "Cancelled" in queue.status.text())
     queue.resume_button.click()
-    qtbot.waitUntil(lambda: not queue.night.cancelled)
+    wait(qtbot, lambda: not queue.night.cancelled)
     assert unattended == [night] * 3
     assert not queue.problem.text()
 
     # Both are opened, one after the other; a burst without a result alone.
     for number, names in ((0, ["burst0", "burst0_restored"]), (1, ["burst1", "burst1_restored"])):
         queue.table.doubleClicked.emit(queue.table.shown.index(number, 2))
-        qtbot.waitUntil(lambda names=names: [x.name for x in viewer.layers if x.visible] == names)
+        wait(qtbot, lambda names=names: [x.name for x in viewer.layers if x.visible] == names)
     assert not [layer for layer in viewer.layers if layer.name.startswith("burst0")]
     raw = fits.getdata(night.parent / "raw" / "burst1.fits")
     np.testing.assert_array_equal(viewer.layers["burst1"].data, raw)
     queue.how.setCurrentIndex(0)
     assert not viewer.canvas.grid.enabled
     queue.table.doubleClicked.emit(queue.table.shown.index(3, 2))
-    qtbot.waitUntil(lambda: [layer.name for layer in viewer.layers if layer.visible] == ["burst0"])
+    wait(qtbot, lambda: [layer.name for layer in viewer.layers if layer.visible] == ["burst0"])
 
 
 def drop(widget: Any, paths: list[Path]) -> None:
@@ -253,7 +258,7 @@ def test_a_list_of_a_thousand_reads_only_what_is_seen_and_keeps_its_place(tmp_pa
     table.show()
     bar = table.verticalScrollBar()
     table.selectRow(500)
-    qtbot.waitUntil(lambda: table.thumbnails.get(many[500].after) is not None)
+    wait(qtbot, lambda: table.thumbnails.get(many[500].after) is not None)
     assert len(table.thumbnails._missing) < 60
     place = bar.value()
     assert place > 1000
@@ -281,10 +286,10 @@ def test_a_reader_ends_with_its_panel_and_after_what_was_asked_for(night: Path, 
     seen: list[NightSeen] = []
     reader.seen.connect(seen.append)
     reader.start()
-    qtbot.waitUntil(lambda: bool(seen))
+    wait(qtbot, lambda: bool(seen))
     reader.judge([row.id for row in seen[0].rows[:2]], "rejected", None)
     reader.close()
-    qtbot.waitUntil(lambda: not reader.thread_.is_alive())
+    wait(qtbot, lambda: not reader.thread_.is_alive())
     ledger = Ledger(night)
     ledger.refresh()
     assert ledger.verdicts() == {"kept": 0, "rejected": 2}
@@ -293,7 +298,7 @@ def test_a_reader_ends_with_its_panel_and_after_what_was_asked_for(night: Path, 
     other.start()
     thread = other.thread_
     parent.deleteLater()
-    qtbot.waitUntil(lambda: not thread.is_alive())
+    wait(qtbot, lambda: not thread.is_alive())
 
 
 def test_the_files_of_a_layer_are_one_burst_of_a_night(tmp_path: Path, unattended: list[Path]) -> None:
