@@ -53,7 +53,6 @@ class BurstDetails(QWidget):
     def __init__(self, thumbnails: Thumbnails) -> None:
         super().__init__()
         self._thumbnails = thumbnails
-        self._rows: Sequence[BurstRow] = ()
         self.row: BurstRow | None = None
         self.before = _Picture("As it was observed; its own contrast.")
         self.after = _Picture("As it was restored; its own contrast.")
@@ -84,6 +83,8 @@ class BurstDetails(QWidget):
         self.text.editingFinished.connect(self._note)
         self.text.returnPressed.connect(self.noted)
         self._judging = (self.keep_button, self.reject_button, self.clear_button)
+        for each in (self.open_button, *self._judging):
+            each.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the arrow keys stay the list's
         self._opening = row(self.open_button)
         pictures, judging = row(self.before, self.after), row(*self._judging)
         stack(self, pictures, self.about, self._opening, judging, self.text).setSpacing(3)
@@ -104,7 +105,7 @@ class BurstDetails(QWidget):
     def show_rows(self, current: BurstRow | None, rows: Sequence[BurstRow]) -> None:
         """Show the burst that is current, among all that are chosen."""
         another = (self.row.id if self.row else "") != (current.id if current else "")
-        self._rows, self.row = rows, current
+        self.row = current
         done = any(each.state == "done" for each in rows)
         for each in self._judging:
             each.setEnabled(done)

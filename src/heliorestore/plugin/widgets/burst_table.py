@@ -62,8 +62,8 @@ def _state(row: BurstRow) -> str:
 
 
 _COLUMNS = (
-    _Column("before", "The mean or first frame, as it was observed.", _ROW_PX, None, lambda row: ""),
-    _Column("after", "The restored image.", _ROW_PX, None, lambda row: ""),
+    _Column("before", "The first frame of the first object, as observed.", _ROW_PX, None, lambda row: ""),
+    _Column("after", "The restored image of the first object.", _ROW_PX, None, lambda row: ""),
     _Column("burst", "Its file or folder; below, why it failed, or your note.", 0, lambda r: r.title,
             lambda row: row.title),
     _Column("state", "What is going on with it, with its iterations, and what you think of it.", 78,
