@@ -527,6 +527,8 @@ def test_a_method_that_cannot_be_loaded_is_explained(panel, notices, qtbot, monk
 
 
 def test_hidden_layers_wait_until_they_are_shown(panel, viewer, finish, qtbot):
+    heard = []
+    viewer.layers.selection.events.active.connect(lambda event: heard.append(str(event.value)))
     set_fields(panel, iterations=100_000, pace_s=0.002)
     panel.run_panel.run_button.click()
     qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
@@ -548,6 +550,7 @@ def test_hidden_layers_wait_until_they_are_shown(panel, viewer, finish, qtbot):
         "fake 1 WB",
     ]
     assert viewer.layers.selection.active.name == "fake 1 WB"
+    assert set(heard) <= {"None", "fake 1 WB"}  # nothing is built for a selection that is undone at once
 
 
 def test_closing_the_window_before_the_layers_are_made_is_safe(panel, viewer, fake, qtbot):

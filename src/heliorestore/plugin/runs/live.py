@@ -109,6 +109,9 @@ class BoxLayers(LiveLayers):
         layer.contrast_limits = self._cuts[key[1]]
         return layer
 
+    def _select(self, layer: Any) -> None:
+        """The box stays selected, to be dragged."""
+
     def put_away(self) -> None:
         """Hide the layers until the next preview needs them."""
         self._glances.forget()

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from napari.layers import Layer
 from qtpy.QtCore import QTimer
 
+from heliorestore.plugin.viewer.insertion import insert_quietly
 from heliorestore.plugin.viewer.layers import TAG, Key, Placement, pictures, snapshot_layer, snapshot_metadata
 from heliorestore.snapshot import SERIES, Snapshot
 
@@ -43,8 +43,8 @@ class ResultLayers:
         event loop.
         """
         self.last = snapshot
-        self._add_one()
-        self._update_visible()
+        # A new layer fills a turn: the others follow in the next one.
+        self._update_visible(at_once=not self._add_one())
 
     @property
     def settled(self) -> bool:
@@ -81,15 +81,17 @@ class ResultLayers:
             self.layers[key] = self._add(key, array, self.last)
         return bool(missing)
 
-    def _update_visible(self) -> None:
+    def _update_visible(self, *, at_once: bool = True) -> None:
         before = self._waiting
         visible = [key for key, layer in self.layers.items() if layer.visible]
         # The layer that waited longest comes first: with fast snapshots none is left behind.
         self._waiting = [key for key in before if key in visible] + [
             key for key in visible if key not in before
         ]
-        if not before:
+        if not before and at_once:
             self._hand_over()
+        elif not before and self._waiting:
+            QTimer.singleShot(0, self._hand_over)
 
     def _hand_over(self) -> None:
         """Update one waiting layer at least; the others follow in the next turns of the event loop."""
@@ -120,20 +122,15 @@ class ResultLayers:
         return True
 
     def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
-        before = self._viewer.dims.ndim
-        step = self._viewer.dims.current_step
-        camera = self._viewer.scene.camera
+        camera, before = self._viewer.scene.camera, self._viewer.dims.ndim
         zoom, centre = camera.zoom, camera.center
         data, arguments, kind = snapshot_layer(key, array, snapshot, self.name, self._placements[key[1]])
         ours = [
             self._viewer.layers.index(each) for each in self.layers.values() if each in self._viewer.layers
         ]
-        active = self._viewer.layers.selection.active
-        place = min(ours, default=len(self._viewer.layers))
-        self._viewer.layers.insert(place, Layer.create(data, arguments, kind))
-        layer = self._viewer.layers[place]
-        if ours:  # napari selects a new layer; the first one, the result, must stay selected
-            self._viewer.layers.selection.active = active
+        layer = insert_quietly(self._viewer, data, arguments, kind, min(ours, default=None))
+        if not ours:  # the first one, the result, is selected, in a turn of its own
+            QTimer.singleShot(0, lambda: self._select(layer))
         low, high = arguments["contrast_limits"]
         # the first iterations may be flat: later ones have more contrast than the input
         if key[0] == "image":
@@ -141,12 +138,13 @@ class ResultLayers:
         layer.events.visible.connect(self._shown)
         layer.contrast_limits_range = _wide_range(array, (low, high))
         layer.contrast_limits = (low, high)
-        # A layer with more axes than the viewer had prepends some: the existing sliders keep their positions.
-        added = self._viewer.dims.ndim - before
-        self._viewer.dims.current_step = (0,) * added + tuple(step)
-        if added:  # napari fits the view to layers with more axes
+        if self._viewer.dims.ndim > before:  # napari fits the view to layers with more axes
             camera.zoom, camera.center = zoom, centre
         return layer
+
+    def _select(self, layer: Any) -> None:
+        if layer in self._viewer.layers:
+            self._viewer.layers.selection.active = layer
 
     def _shown(self, event: Any = None) -> None:
         """A layer was shown or hidden: update the visible ones to the last snapshot."""

@@ -59,8 +59,8 @@ class LossCurve(ChartPlace):
         }
         self._curves = positive if any(np.isfinite(values).any() for values in positive.values()) else {}
         self._wanted = True
-        if not self._pause.isActive():
-            self._update()
+        if not self._pause.isActive():  # drawn later: this turn has put pixels into layers
+            self._pause.start()
 
     def clear(self) -> None:
         """Forget the curves."""
@@ -106,7 +106,6 @@ class LossCurve(ChartPlace):
         if not self._wanted:
             return
         self._wanted = False
-        self._pause.start()
         if self.canvas is None or self.canvas.stale or not self._fits():
             self.redraw()
             return
