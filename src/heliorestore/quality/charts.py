@@ -30,6 +30,9 @@ _SUFFIXES = (".png", ".pdf", ".svg")
 _PAGE_IN = (9.0, 5.6)  # width and height of one chart in a file
 _FEW_DECADES = 2.5  # on which a logarithmic axis has labels at 2 and 5 too
 _LEGEND_WIDTH = 48  # characters that fit above a chart on a panel of 300 pixels
+# Okabe and Ito's colours, which colour-blind eyes tell apart; each row has the shades seen on its paper.
+_ON_DARK = ("#56b4e9", "#e69f00", "#2bc8a0", "#cc79a7", "#f0e442", "#ff7f50", "#bbbbbb")
+_ON_LIGHT = ("#0072b2", "#d55e00", "#007d5a", "#b0578d", "#8a7a00", "#333333", "#999999")
 _LINES = {"equal": (1.0, "-"), "x 2": (2.0, "--"), "x 1/2": (0.5, "--")}
 
 
@@ -147,17 +150,26 @@ def finish(
     legend_above(axes, title)
 
 
-def legend_above(axes: Axes, title: str = "") -> int:
-    """Put a legend above in as few rows as fit a panel, names literally; returns the number of rows."""
-    names = [str(line.get_label()) for line in axes.lines]
-    columns = max(1, min(len(names), _LEGEND_WIDTH // (5 + max(map(len, names), default=0))))
+def legend_above(axes: Axes, title: str = "", lines: Sequence[Line2D] = ()) -> int:
+    """Put a legend of these lines, by default all, above in as few rows as fit a panel, names literally;
+    returns the number of rows.
+    """
+    lines = lines or axes.lines
+    names = [str(line.get_label()) for line in lines]
+    rows = next((n for n in range(1, len(names)) if _legend_width(names, n) <= _LEGEND_WIDTH), len(names))
+    columns = math.ceil(len(names) / max(rows, 1))
     legend = axes.legend(
-        axes.lines, names, title=title, alignment="left", loc="lower left",
+        lines, names, title=title, alignment="left", loc="lower left",
         bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=columns, handlelength=1.5, columnspacing=1.0,
     )  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)
-    return math.ceil(len(names) / columns)
+    return rows
+
+
+def _legend_width(names: Sequence[str], rows: int) -> int:
+    """Characters of a legend that is filled column by column."""
+    return sum(5 + max(map(len, names[n : n + rows])) for n in range(0, len(names), rows))
 
 
 def label_decades(axis: Axis) -> None:
@@ -172,13 +184,17 @@ def label_decades(axis: Axis) -> None:
 
 def style(ink: str = "black", paper: str = "white", size: float = 10.0) -> AbstractContextManager[None]:
     """The look of charts in this context, whatever the user's matplotlibrc; in files text stays text."""
+    from cycler import cycler
     from matplotlib import rc_context
+    from matplotlib.colors import to_rgb
 
+    dark = sum(to_rgb(paper)) < 1.5
     look: dict[Any, Any] = {
         **dict.fromkeys(
             ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), ink
         ),
         **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), paper),
+        "axes.prop_cycle": cycler(color=_ON_DARK if dark else _ON_LIGHT),
         "legend.frameon": False,
         "legend.fontsize": "small",
         "legend.title_fontsize": "medium",

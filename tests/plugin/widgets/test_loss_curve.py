@@ -63,9 +63,33 @@ def test_the_loss_curve_names_its_lines_and_leaves_out_what_is_not_of_one_kind(c
     assert axes.lines[0].get_xdata().tolist() == list(range(11, 31))
     assert axes.get_xlabel() == "iteration"
     curve.clear()
-    assert [text.get_text() for text in seen(curve, qtbot).texts] == ["loss"]
+    qtbot.waitUntil(lambda: not curve._wanted)
+    curve.grab()
+    assert curve.canvas.figure.axes == []  # no empty frame
     curve.set_history(history(20_000, "loss"), ("loss",))
     assert len(seen(curve, qtbot).lines[0].get_xdata()) < 1000
+
+
+def test_kinds_have_axes_of_their_own_and_turned_knobs_are_marked(curve, qtbot):
+    told = history(30, "loss", "residual")
+    told["lambda_object"] = np.repeat([0.02, 0.05, 0.1], [10, 1, 19])  # 0.05 is on the slider's way
+    told["prior_x"] = np.full(30, np.nan)
+    curve.set_history(told, ("loss", "residual"), ("lambda_object", "prior_x"))
+    qtbot.waitUntil(lambda: curve.canvas is not None and not curve._wanted, timeout=20_000)
+    curve.grab()
+    left, right = curve.canvas.figure.axes
+    assert [axes.get_ylabel() for axes in (left, right)] == ["loss", "relative"]
+    assert [axes.lines[0].get_label() for axes in (left, right)] == ["loss", "residual"]
+    assert [text.get_text() for text in left.texts] == ["lambda object 0.1"]
+    assert left.texts[0].xy[0] == 12
+    names = left.get_legend().get_texts()
+    assert [text.get_text() for text in names] == ["loss", "residual"]
+    place = names[1].get_window_extent()
+    for shown in (False, True):  # a click on the name hides the curve, another one shows it
+        event = type("Press", (), {"x": place.x0 + 2, "y": place.y0 + 2})
+        curve._pressed(event)
+        curve.grab()
+        assert curve._lines["residual"].get_visible() is shown
 
 
 def test_only_the_lines_of_the_loss_curve_are_drawn_while_the_axes_hold_them(curve, qtbot):

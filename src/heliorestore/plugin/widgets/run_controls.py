@@ -18,10 +18,11 @@ from heliorestore.plugin.viewer.result_layers import ResultLayers
 from heliorestore.plugin.widgets.loss_curve import LossCurve
 from heliorestore.plugin.widgets.messages import Clipped, MessageStrip
 from heliorestore.plugin.widgets.sections import button, row, stack
-from heliorestore.settings import Settings
+from heliorestore.settings import Settings, options
 from heliorestore.snapshot import Snapshot
 
 _BAR = 8  # px
+_SILENT = ("iterations", "residual_frame", "stop_early")  # live settings that do not change the result
 _TICK_MS = 1000  # between two looks at the clock: the time left shrinks while an iteration is computed
 
 
@@ -190,7 +191,9 @@ class RunPanel(QWidget):
         if self._layers is not None:
             self._layers.show(snapshot)
         self._show_progress(snapshot)
-        self.curve.set_history(snapshot.history, tuple(snapshot.losses))
+        knobs = [each.name for each in options(type(self._settings)) if each.live] if self._settings else []
+        knobs = [name for name in knobs if name not in _SILENT]
+        self.curve.set_history(snapshot.history, tuple(snapshot.losses), knobs)
         self._show_course()
         self.state_changed.emit()
 
