@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import time
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,13 +24,15 @@ INTERVAL_S = 60.0
 
 
 class Saver:
-    """Writes the run's state with its history and clock at intervals; without a path it does nothing."""
+    """Writes the run's state with its history and clock after its first iteration, then at intervals;
+    without a path it does nothing.
+    """
 
     def __init__(self, path: str, burst: Burst, settings: Settings, start: Snapshot | None = None) -> None:
         self.path = Path(path).expanduser() if path else None
         self.key = _fingerprint(burst, settings) if path else ""
         self.history = History(burst, settings, start)
-        self._saved = time.monotonic()
+        self._saved = -math.inf  # a run that is lost in its first minute is lost too
         self._began = time.perf_counter() - (start.elapsed_s if start is not None else 0.0)
 
     def noted(self, snapshot: Snapshot, settings: Settings) -> Snapshot:

@@ -407,11 +407,9 @@ def test_a_killed_process_leaves_a_run_that_can_be_resumed_or_discarded(viewer, 
         import torch; torch.set_num_threads(1)
         import heliorestore, time
         from pathlib import Path
-        from heliorestore.methods import checkpoint
         from heliorestore.plugin.runs import autosave
         from heliorestore.plugin.runs.worker import Job, RestoreWorker
         from heliorestore import SvMomfbdSettings
-        checkpoint.INTERVAL_S = 0.0
         autosave.folder = lambda: Path({str(saves)!r})
         burst = heliorestore.read({str(sun_file)!r})
         settings = SvMomfbdSettings(**{ {**SMALL, "iterations": 10_000}!r})
@@ -422,15 +420,15 @@ def test_a_killed_process_leaves_a_run_that_can_be_resumed_or_discarded(viewer, 
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
     try:
         qtbot.waitUntil(
-            lambda: any(json.loads(path.read_text())["step"] >= 4 for path in saves.glob("*.json")),
-            timeout=100_000,
+            lambda: any(json.loads(path.read_text())["step"] >= 2 for path in saves.glob("*.json")),
+            timeout=100_000,  # it is saved at once, not after a minute
         )
         assert autosave.unfinished("sv-momfbd") == []  # it runs
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     (found,) = autosave.unfinished("sv-momfbd")
-    assert found.restart.step >= 4
+    assert found.restart.step >= 2
     widget = docked(viewer, qtbot)
     widget.unfinished.discard_button.click()
     assert not widget.unfinished.offered

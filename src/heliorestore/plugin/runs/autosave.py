@@ -87,7 +87,7 @@ class Autosave:
 
     def __init__(self, name: str, restart: Restart) -> None:
         self.name, self.restart = name, restart
-        self._seen = 0
+        self._seen = -1  # ns, when the state was written: not even looked at
 
     @property
     def state(self) -> Path:
@@ -99,12 +99,12 @@ class Autosave:
         return folder() / f"{self.name}.json"
 
     def note(self, snapshot: Snapshot, settings: Settings) -> None:
-        """Save the progress if the state has been written or a setting has changed since last time."""
+        """Save the progress if it is the first, the state has been written or a setting has changed."""
         try:
             written = self.state.stat().st_mtime_ns
         except FileNotFoundError:
-            return
-        # The state is written once a minute: the record follows it, not every snapshot.
+            written = 0
+        # The state is written at once, then every minute: the record follows it, not every snapshot.
         if written != self._seen or _as_text(settings) != self.restart.rows:
             self._seen = written
             self.keep(snapshot, settings)
