@@ -21,6 +21,7 @@ import heliorestore
 from heliorestore.burst import Burst
 from heliorestore.instrument import find
 from heliorestore.plugin.runs import autosave
+from heliorestore.plugin.runs.preview import new_edges
 from heliorestore.plugin.runs.versions import versions
 from heliorestore.plugin.viewer.layers import is_restorable
 from heliorestore.plugin.viewer.shown_plane import is_image
@@ -225,6 +226,11 @@ def test_what_a_sweep_ran_is_not_gone_on_with(live, viewer, finish, qtbot):
 def test_the_preview_box_restores_its_part_follows_knobs_and_moves(live, viewer, qtbot):
     live.preview_on.setChecked(True)
     preview, box = live.preview, live.preview.box
+    assert [new_edges(n) for n in (40, 200, 1024)] == [
+        (4, 36),
+        (50, 150),
+        (384, 640),
+    ]  # half of a small field
     box.move(type(preview.rectangle)(0, 8, 32, 40))
     qtbot.waitUntil(
         lambda: preview.snapshot is not None and preview.snapshot.step == 5 and preview.rectangle.left == 8,

@@ -22,7 +22,7 @@ from heliorestore.plugin.viewer.tool_layers import put_away, tool_layer
 from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot
 
-_SIDE = 256  # px of a new box
+_SIDE = 256  # px of a new box at most; of a smaller field it covers a quarter
 _LEAST = 32  # px: a smaller box does not constrain the wavefronts
 _MARGIN = 16  # px around the box that are restored too, so that its border is as good as its middle
 _QUIET_MS = 250  # from the last change to a new restoration of the box
@@ -59,7 +59,7 @@ class Box:
 
     def __init__(self, viewer: Any, over: Any, shape: tuple[int, int], changed: Callable[[], None]) -> None:
         self._viewer, self._shape = viewer, shape
-        rows, columns = ((max(0, (n - _SIDE) // 2), min(n, (n + _SIDE) // 2)) for n in shape)
+        rows, columns = (new_edges(n) for n in shape)
         looks = {
             "edge_width": max(shape) / 160,
             **vars(Placement.of_layer(over)),
@@ -236,6 +236,12 @@ class Preview(QObject):
         if self._worker is not None:
             self._worker.quit()
         self._worker, self.snapshot = None, None
+
+
+def new_edges(size: int) -> tuple[int, int]:
+    """The edges of a new box along an axis of the field."""
+    side = min(size, max(_LEAST, min(_SIDE, size // 2)))
+    return (size - side) // 2, (size + side) // 2
 
 
 def _corners(rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
