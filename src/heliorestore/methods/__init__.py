@@ -10,7 +10,7 @@ class Entry:
     from the data, and the one that reads the earlier result which its setting `start` may name.
 
     `needs_instrument`: aperture, pixels and wavelength must be known; `maps`: other names for maps that mean
-    less than their kind.
+    less than their kind; `sweeps`: the settings whose values are worth comparing, the first one most.
     """
 
     target: str
@@ -19,6 +19,7 @@ class Entry:
     start: str = ""
     needs_instrument: bool = True
     maps: Mapping[str, str] = field(default_factory=dict)
+    sweeps: tuple[str, ...] = ()
 
 
 METHODS = {
@@ -27,20 +28,24 @@ METHODS = {
         "Restore a burst with a trained network, in a pass per seven frames (MFBD).",
         needs_instrument=False,
         maps={"uncertainty": "spread"},
+        sweeps=("committee", "best"),
     ),
     "momfbd": Entry(
         "heliorestore.methods.momfbd:METHOD",
         "Restore a burst by blind deconvolution in overlapping patches (MOMFBD).",
         prepare="heliorestore.diagnose.fried:prepare",
+        sweeps=("r0_cm", "modes", "patch", "prior", "filter_width"),
     ),
     "richardson-lucy": Entry(
         "heliorestore.methods.richardson_lucy:METHOD",
         "Deconvolve with the instrument's PSF (damped Richardson-Lucy).",
+        sweeps=("iterations", "damping"),
     ),
     "sv-momfbd": Entry(
         "heliorestore.methods.sv_momfbd:METHOD",
         "Restore a burst by blind deconvolution with a blur that varies from place to place.",
         start="heliorestore.fits.readback:read_start",
+        sweeps=("lambda_object", "lambda_modes", "r0_cm", "modes", "filter_width"),
     ),
     "enhance": Entry(
         "heliorestore.methods.enhance:METHOD",
@@ -51,10 +56,12 @@ METHODS = {
         "heliorestore.methods.noise2noise:METHOD",
         "Denoise Stokes images with a network, one that may learn from the series itself (Noise2Noise).",
         needs_instrument=False,
+        sweeps=("fit",),
     ),
     "pca": Entry(
         "heliorestore.methods.pca:METHOD",
         "Denoise spectra by a few principal components along wavelength (PCA).",
         needs_instrument=False,
+        sweeps=("components",),
     ),
 }

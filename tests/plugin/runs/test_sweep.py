@@ -12,3 +12,17 @@ def test_the_values_offered_for_settings_of_every_method_are_around_their_defaul
                 assert min(values) <= option.default <= max(values)
     committee = next(option for option in sweepable(load("mfbd").settings) if option.name == "committee")
     assert spaced_values(committee, *suggested_ends(committee), 5) == "5, 10, 20, 40, 80"
+
+
+def test_what_is_worth_sweeping_comes_first_and_what_changes_no_result_is_not_offered():
+    offered = {
+        name: [option.name for option in sweepable(load(name).settings)]
+        for name in ("sv-momfbd", "richardson-lucy", "mfbd", "pca")
+    }
+    assert offered["sv-momfbd"][:3] == ["lambda_object", "lambda_modes", "r0_cm"]
+    assert offered["richardson-lucy"] == ["iterations", "damping"]
+    assert offered["mfbd"] == ["committee", "best"]
+    assert offered["pca"] == ["components"]
+    assert not {"memory_gb", "residual_frame"} & set(offered["sv-momfbd"])
+    for name, entry in METHODS.items():
+        assert set(entry.sweeps) <= {option.name for option in sweepable(load(name).settings)}

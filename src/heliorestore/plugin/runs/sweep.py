@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from heliorestore.errors import SettingsError
-from heliorestore.plugin.runs.versions import short_name
+from heliorestore.methods import METHODS
+from heliorestore.plugin.runs.versions import NOT_OF_THE_RESULT, short_name
 from heliorestore.plugin.viewer.insertion import insert_quietly
 from heliorestore.plugin.viewer.layers import Placement, cuts
 from heliorestore.plugin.viewer.result_layers import ResultLayers
@@ -22,11 +23,21 @@ _MOST = 50  # values: each is a run
 
 
 def sweepable(settings_class: type[Settings]) -> list[Option]:
-    """The settings of a method that take numbers, those on a logarithmic scale first."""
+    """The settings of a method that take numbers and change its result: first those that the method says are
+    worth it, then those on a logarithmic scale.
+    """
+    entry = METHODS.get(settings_class.method)
+    first = entry.sweeps if entry is not None else ()
     numeric = [
-        option for option in options(settings_class) if option.type in (int, float) and not option.choices
+        option
+        for option in options(settings_class)
+        if option.type in (int, float) and not option.choices and option.name not in NOT_OF_THE_RESULT
     ]
-    return sorted(numeric, key=lambda option: not option.log)
+
+    def rank(option: Option) -> tuple[int, bool]:
+        return first.index(option.name) if option.name in first else len(first), not option.log
+
+    return sorted(numeric, key=rank)
 
 
 def parse_values(option: Option, text: str) -> tuple[float, ...]:
@@ -43,14 +54,16 @@ def parse_values(option: Option, text: str) -> tuple[float, ...]:
 
 
 def suggested_ends(option: Option) -> tuple[float, float]:
-    """Suggested first and last value: the default over and times 10, or 4 for whole numbers."""
+    """Suggested first and last value: the default over and times 10, or 4 for whole numbers; without a
+    default, as of r0 that the data give, over and times 2 around the middle of what is permitted.
+    """
     whole = option.type is int
     factor = 4 if whole else 10
-    middle = (
-        option.default
-        if option.default is not None and option.default > 0
-        else max(1.0, option.minimum or 0.0)
-    )
+    middle = option.default
+    if middle is None and option.minimum and option.maximum:
+        factor, middle = 2, math.sqrt(option.minimum * option.maximum)
+    elif middle is None or middle <= 0:
+        middle = max(1.0, option.minimum or 0.0)
     low, high = _permitted(option, middle / factor), _permitted(option, middle * factor)
     return (
         (float(max(1, round(low))), float(round(high)))

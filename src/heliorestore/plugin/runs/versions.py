@@ -18,6 +18,9 @@ VERSION = "version"  # metadata key that marks the layers of a kept version
 # settings whose names begin so are in a version's name even at their default
 _ALWAYS_SHOWN = "lambda"
 
+# settings of one machine or of what is shown, whatever the method
+NOT_OF_THE_RESULT = frozenset({"checkpoint", "frame", "memory_gb", "residual_frame", "tile"})
+
 
 @dataclass(frozen=True, eq=False)
 class Version:

@@ -59,6 +59,8 @@ class SweepBox(QWidget):
         self._options = sweepable(settings_class) if settings_class is not None else []
         self.setting.clear()
         self.setting.addItems([option.label for option in self._options])
+        if settings_class is not None and not self._options:
+            say(self.said, f"{settings_class.method} has no number that changes its result.")
         self._enable()
 
     def start(self) -> None:
