@@ -36,4 +36,4 @@ def results(viewer: Any) -> dict[str, Any]:
 def version_names(panel: Any) -> list[str]:
     """What the list of versions shows."""
     panel.version_list.refresh()
-    return [panel.version_list.list.item(n).text() for n in range(panel.version_list.list.count())]
+    return [panel.version_list.table.item(n, 0).text() for n in range(panel.version_list.table.rowCount())]

@@ -108,7 +108,7 @@ def test_a_session_comes_back_as_it_was(viewer, fake, burst, finish, qtbot, tmp_
     assert [layer.name for layer in again.layer_list.chosen()] == ["sun WB", "sun NB"]
     assert again.burst().shape == (2, 3, 24, 30)
     again.version_list.refresh()
-    names = [again.version_list.list.item(n).text() for n in range(again.version_list.list.count())]
+    names = [again.version_list.table.item(n, 0).text() for n in range(again.version_list.table.rowCount())]
     assert names == ["fake 1 kept 1 (strength 0.7)", "fake 1"]
     assert viewer.layers["fake 1 WB"].metadata["heliorestore"].history["strength"].tolist() == [0.7] * 5
 

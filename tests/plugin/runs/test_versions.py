@@ -10,7 +10,7 @@ from window import results, set_fields, version_names
 
 def choose(panel, number):
     panel.version_list.refresh()
-    panel.version_list.list.setCurrentRow(number)
+    panel.version_list.table.setCurrentCell(number, 0)
 
 
 def test_a_kept_result_stays_while_the_run_goes_on_and_knows_its_settings(
@@ -36,6 +36,16 @@ def test_a_kept_result_stays_while_the_run_goes_on_and_knows_its_settings(
     np.testing.assert_allclose(kept.scale, viewer.layers["fake 1 WB"].scale)
     assert version_names(panel) == ["fake 1 kept 1 (strength 2.0)", "fake 1"]
 
+    table = panel.version_list.table
+    assert [table.horizontalHeaderItem(n).text() for n in range(table.columnCount())] == [
+        "version", "strength", "iterations", "contrast [%]",
+    ]  # fmt: skip
+    rows = [[table.item(n, column).text() for column in range(1, 4)] for n in range(2)]
+    contrasts = [
+        f"{100 * image.std() / image.mean():.2f}" for image in (pixels, results(viewer)["fake 1 WB"].data)
+    ]
+    assert rows == [["2", "2", contrasts[0]], ["● 0.5", "5", contrasts[1]]]
+
     choose(panel, 0)
     panel.version_list.back_button.click()
     assert panel.form.settings() == FakeSettings(strength=2.0)
@@ -50,7 +60,7 @@ def test_versions_are_renamed_and_deleted_together(panel, viewer, finish, qtbot)
     finish(panel, panel.run_panel.run_button.click)
     panel.keep_result()
     choose(panel, 0)
-    item = panel.version_list.list.item(0)
+    item = panel.version_list.table.item(0, 0)
     item.setText("the good one")
     assert {"the good one WB", "the good one NB"} <= {layer.name for layer in viewer.layers}
     qtbot.waitUntil(lambda: version_names(panel) == ["the good one", "fake 1"], timeout=5000)

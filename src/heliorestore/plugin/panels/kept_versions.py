@@ -21,6 +21,7 @@ class KeptVersions(QObject):
             panel.viewer, keep=self.keep_result, back=self._back_to, compare=self._compare,
             export=lambda version: panel.files.export(snapshot=version.snapshot),
         )  # fmt: skip
+        panel.run_panel.ended.connect(lambda _outcome: self.version_list.refresh())
         self.section = Section("Versions", self.version_list)
 
     def keep_result(self) -> None:

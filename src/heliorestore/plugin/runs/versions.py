@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
 
 from heliorestore.plugin.viewer.insertion import insert_quietly
 from heliorestore.plugin.viewer.layers import TAG, Placement, snapshot_layer
@@ -51,6 +54,55 @@ def versions(layers: Iterable[Any]) -> list[Version]:
         name = _common_name([layer.name for layer in images])
         found.append(Version(name, tuple(group), any(VERSION in layer.metadata for layer in group)))
     return found
+
+
+def settings_of(version: Version) -> dict[str, str]:
+    """The settings of a version as short texts, the live ones as at its last iteration."""
+    snapshot = version.snapshot
+    if snapshot.run is None:
+        return {}
+    found = {name: text for name, text, *_ in to_rows(snapshot.run.settings)}
+    found |= {
+        name: to_text(float(values[-1]))
+        for name, values in snapshot.history.items()
+        if name in found and len(values)
+    }
+    return {"method": snapshot.run.settings.method} | {name: _short(text) for name, text in found.items()}
+
+
+def differing(all_settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """The settings whose values differ among the results that have them, the knobs first."""
+    names = dict.fromkeys(name for settings in all_settings for name in settings)
+    found = [
+        name
+        for name in names
+        if name not in NOT_OF_THE_RESULT
+        and len({settings[name] for settings in all_settings if name in settings}) > 1
+    ]
+    return sorted(found, key=lambda name: not name.startswith((_ALWAYS_SHOWN, "method")))
+
+
+def contrast(version: Version) -> float:
+    """The contrast of a version's first image: its standard deviation over its mean; NaN of a map around
+    zero.
+    """
+    snapshot = version.snapshot
+    if snapshot not in _contrasts:
+        image = snapshot.images[0]
+        mean = float(np.nanmean(image))
+        _contrasts[snapshot] = float(np.nanstd(image)) / mean if mean > 0 else float("nan")
+    return _contrasts[snapshot]
+
+
+_contrasts: WeakKeyDictionary[Snapshot, float] = WeakKeyDictionary()  # large images take long
+
+
+def _short(text: str) -> str:
+    """A number with at most four digits, any other text as it is."""
+    try:
+        return f"{float(text):.4g}"
+    except ValueError:
+        return text
 
 
 def knob_text(settings: Settings | SavedSettings) -> str:
