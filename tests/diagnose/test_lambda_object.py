@@ -45,6 +45,24 @@ def test_the_suggested_value_is_nearly_as_good_as_the_best(noise: float) -> None
     assert "predicts one half of the frames best" in found.reason
 
 
+def test_the_steps_are_counted_and_an_error_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, ready, _ = found_at(2e-3)
+    seen = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        seen.append((stage, done, total))
+        if len(seen) == 3:
+            raise SettingsError("enough")
+
+    monkeypatch.setattr(lambda_object, "prepare", lambda *_, **__: ready)
+    with pytest.raises(SettingsError, match="enough"):
+        suggest(ready.burst, SETTINGS, device="cpu", progress=progress)
+    assert [done for _, done, _ in seen] == [1, 2, 3]
+    assert {(stage, total) for stage, _, total in seen} == {
+        ("values of λ object", SETTINGS.patch_iterations + 11 + 2 * len(GRID))
+    }
+
+
 def test_more_noise_asks_for_more_smoothing() -> None:
     little, much = (found_at(noise)[2].value for noise in (2e-3, 2e-2))
     assert much > little

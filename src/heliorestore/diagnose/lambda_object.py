@@ -8,6 +8,8 @@ a constant (the idea of Noise2Noise, of cross-validation before it).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +20,7 @@ from heliorestore.budget import budget_bytes
 from heliorestore.burst import Burst
 from heliorestore.diagnose.fitted_air import fitted_wavefronts
 from heliorestore.errors import SettingsError
-from heliorestore.methods.base import pick_device, restore
+from heliorestore.methods.base import pick_device, stream
 from heliorestore.methods.blind.forward import Flow
 from heliorestore.methods.blind.object_solver import solve_objects
 from heliorestore.methods.blind.wavefronts import Wavefronts
@@ -61,7 +63,18 @@ class Suggestion:
     reason: str
 
 
-def suggest(burst: Burst, settings: Settings, *, device: str = "auto", size: int = 192) -> Suggestion:
+Progress = Callable[[str, int, int], None]
+"""Is called with the stage, the steps done and the steps in all; an error that it raises ends the work."""
+
+
+def suggest(
+    burst: Burst,
+    settings: Settings,
+    *,
+    device: str = "auto",
+    size: int = 192,
+    progress: Progress | None = None,
+) -> Suggestion:
     """Suggest lambda_object of SV-MOMFBD for a burst, from the `size` pixels in its middle.
 
     All other settings are used unchanged. lambda_modes is not suggested: it shapes the wavefronts, which both
@@ -76,10 +89,29 @@ def suggest(burst: Burst, settings: Settings, *, device: str = "auto", size: int
             f"The burst has {burst.shape[1]} frames; a suggestion needs at least {_FEWEST_FRAMES}, "
             "because it compares two halves."
         )
-    ready = prepare(burst, settings, device=device, size=size)
+    step = _Steps(progress, settings.patch_iterations + _REFINED + 2 * len(GRID))
+    ready = prepare(burst, settings, device=device, size=size, fitted=lambda: step("wavefronts"))
     # Every second frame: both halves see the same seeing.
-    halves = [ready.solutions(slice(number, None, 2)) for number in (0, 1)]
+    halves = [
+        ready.solutions(slice(number, None, 2), lambda: step("values of λ object")) for number in (0, 1)
+    ]
     return _weighed(halves, settings.lambda_object)
+
+
+class _Steps:
+    """Counts the steps of a suggestion and says so."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def __call__(self, stage: str) -> None:
+        self._done = min(self._done + 1, self._total)
+        if self._progress is not None:
+            self._progress(stage, self._done, self._total)
+
+
+def _nothing() -> None:
+    """A step that nobody counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,16 +123,27 @@ class Prepared:
     modes: torch.Tensor
     settings: SvMomfbdSettings
 
-    def solutions(self, frames: slice) -> Array:
+    def solutions(self, frames: slice, solved: Callable[[], None] = _nothing) -> Array:
         """Objects (value, object, y, x) of some frames with every value, as the telescope sees them."""
         numbers = range(self.burst.shape[1])[frames]
         return _solutions(
-            self.burst.select(frames=frames), self.wavefronts, self.modes[list(numbers)], self.settings
+            self.burst.select(frames=frames),
+            self.wavefronts,
+            self.modes[list(numbers)],
+            self.settings,
+            solved,
         )
 
 
-def prepare(burst: Burst, settings: SvMomfbdSettings, *, device: str, size: int) -> Prepared:
-    """Cut out the middle and find its wavefronts."""
+def prepare(
+    burst: Burst,
+    settings: SvMomfbdSettings,
+    *,
+    device: str,
+    size: int,
+    fitted: Callable[[], None] = _nothing,
+) -> Prepared:
+    """Cut out the middle and find its wavefronts; `fitted` is called after every iteration."""
     place = pick_device(device)
     middle = burst.middle(min(256, size))
     # In memory, and of no file: it is read again and again.
@@ -115,11 +158,14 @@ def prepare(burst: Burst, settings: SvMomfbdSettings, *, device: str, size: int)
         stop_early=False,
         residual_frame=None,
     )
-    fitted = restore(part, fit, device=device)
+    with closing(stream(part, fit, device=device)) as results:
+        for snapshot in results:
+            result = snapshot
+            fitted()
     observation = observe(part, place, align=fit.align)
     # The run's own choice of frames and their alignment, so that modes and frames belong together.
-    known = torch.from_numpy(observation.of_used(fitted.maps["modes"].array)).to(place)
-    return Prepared(_aligned(part, observation), fitted_wavefronts(fitted, fit).to(place), known, fit)
+    known = torch.from_numpy(observation.of_used(result.maps["modes"].array)).to(place)
+    return Prepared(_aligned(part, observation), fitted_wavefronts(result, fit).to(place), known, fit)
 
 
 def _aligned(burst: Burst, observation: Observation) -> Burst:
@@ -130,7 +176,11 @@ def _aligned(burst: Burst, observation: Observation) -> Burst:
 
 
 def _solutions(
-    burst: Burst, wavefronts: Wavefronts, modes: torch.Tensor, settings: SvMomfbdSettings
+    burst: Burst,
+    wavefronts: Wavefronts,
+    modes: torch.Tensor,
+    settings: SvMomfbdSettings,
+    step: Callable[[], None],
 ) -> Array:
     """Objects (value, object, y, x) with every value, as the telescope sees them, over their mean."""
     device = modes.device
@@ -160,6 +210,7 @@ def _solutions(
         # The edge pixels are barely constrained by data, and would decide.
         inner = torch.stack(seen)[:, _BORDER:-_BORDER, _BORDER:-_BORDER] * observation.scales[:, None, None]
         solved.append(inner.cpu().numpy().astype(np.float64))
+        step()
     return np.stack(solved)
 
 

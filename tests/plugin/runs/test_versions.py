@@ -5,7 +5,7 @@ import numpy as np
 from fake_method import FakeSettings
 from heliorestore.fits.reader import read
 from heliorestore.methods.base import restore
-from window import results, set_fields, version_names
+from window import results, set_fields, version_names, wait_for_threads
 
 
 def choose(panel, number):
@@ -114,3 +114,38 @@ def test_a_version_chosen_while_its_run_goes_on_is_the_present_result(panel, qtb
         run.step_button.click()
         qtbot.waitUntil(lambda step=step: run.snapshot.step == step, timeout=20_000)
     assert panel.version_list.chosen().snapshot is run.snapshot
+
+
+def test_a_suggestion_shows_its_steps_and_is_cancelled(panel, qtbot, monkeypatch):
+    import threading
+
+    from heliorestore.diagnose import lambda_object
+
+    box, ended, go_on = panel.suggest_box, threading.Event(), threading.Event()
+
+    def search(*_, progress, **__):
+        progress("wavefronts", 3, 9)
+        go_on.wait(20)
+        try:
+            progress("wavefronts", 4, 9)
+        finally:
+            ended.set()
+        raise ValueError("a step after the end")
+
+    monkeypatch.setattr(lambda_object, "suggest", search)
+    box.ask_button.click()
+    qtbot.waitUntil(lambda: box.progress.maximum() == 9, timeout=20_000)
+    assert box.progress.value() == 3
+    assert "wavefronts" in box.said.text()
+    assert box.ask_button.isHidden()
+    box.cancel_button.click()
+    assert (box.said.text(), box.ask_button.isHidden(), box.progress.isHidden()) == (
+        "Cancelled.",
+        False,
+        True,
+    )
+    go_on.set()
+    qtbot.waitUntil(ended.is_set, timeout=20_000)
+    wait_for_threads()
+    qtbot.wait(10)
+    assert box.said.text() == "Cancelled."
