@@ -11,13 +11,13 @@ import numpy as np
 
 from heliorestore.commands.pictures import add_picture_arguments, in_time, look_of
 from heliorestore.errors import SettingsError
+from heliorestore.quality.movies import check_name, encode
 from heliorestore.storage import check_output, replacing
 
 if TYPE_CHECKING:
     from heliorestore.burst import Burst
     from heliorestore.quality.pictures import Look
 
-_SUFFIXES = (".mp4", ".gif")
 _MOST_LOOKED_AT = 40  # images that decide about the cut levels
 
 
@@ -40,15 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    if parsed.output.suffix.lower() not in _SUFFIXES:
-        raise SettingsError(f"{parsed.output} cannot name a movie: its name must end in .mp4 or .gif.")
+    check_name(parsed.output)
     if not 0 < parsed.fps <= 120:
         raise SettingsError(f"fps is {parsed.fps:g}; it must be above 0 and at most 120.")
     check_output(parsed.output, overwrite=parsed.overwrite, inputs=parsed.input)
     images = in_time(parsed.input, parsed)
     look = _with_limits(look_of(parsed, images[0][0], scale_bar=parsed.scale_bar), images, parsed.object)
     with replacing(parsed.output) as file:
-        _encode(file, parsed.output.suffix.lower(), _frames(images, look, parsed), parsed.fps)
+        encode(file, parsed.output.suffix.lower(), _frames(images, look, parsed), parsed.fps)
     low, high = look.limits or (0.0, 0.0)
     print(f"{parsed.output}: {len(images)} images, cut levels {low:.4g} to {high:.4g}")
     return 0
@@ -79,33 +78,3 @@ def _frames(images: list[tuple[Burst, int]], look: Look, parsed: argparse.Namesp
             else str(np.datetime_as_string(time, unit="s"))
         )
         yield painted(burst.image(parsed.object, frame), look, stamp.replace("T", " ") + " UTC" * bool(stamp))
-
-
-def _encode(file: Any, suffix: str, frames: Iterator[Any], fps: float) -> None:
-    """Write the frames as H.264 or as GIF, one after the other."""
-    try:
-        from imageio import v2 as imageio
-        from imageio_ffmpeg import write_frames
-    except ImportError as error:
-        raise SettingsError("A movie needs the extra `movie`: pip install 'heliorestore[movie]'.") from error
-    if suffix == ".gif":
-        writer: Any = imageio.get_writer  # its own types know no writer
-        with writer(file, format="GIF", duration=1000 / fps, loop=0) as movie:
-            for frame in frames:
-                movie.append_data(frame)
-        return
-    # The coder writes a file of its own, which is then taken over.
-    part = Path(f"{file.name}.mp4")
-    try:
-        coder = None
-        for frame in frames:
-            if coder is None:
-                size = (frame.shape[1], frame.shape[0])
-                coder = write_frames(part, size, fps=fps, codec="libx264", macro_block_size=2, quality=8)
-                coder.send(None)
-            coder.send(np.ascontiguousarray(frame))
-        if coder is not None:
-            coder.close()
-        file.write(part.read_bytes())
-    finally:
-        part.unlink(missing_ok=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
 
 from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.panels.movies import save_blink
 from heliorestore.plugin.viewer.comparison import How, comparison_of
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.widgets.closing import when_closed
@@ -86,6 +88,12 @@ class CompareWidget(QWidget):
         say(self.problem, problem and f"⚠ {problem}")
         self.rate.setEnabled(self.comparison.how is How.BLINK)
         self.border.setEnabled(self.comparison.how is How.SPLIT)
+        self.movie.setEnabled(self.comparison.how is How.BLINK)
+
+    def _save_blink(self) -> None:
+        if self.comparison.how is How.BLINK and self.comparison.pair is not None:
+            tell = partial(say, self.problem)
+            save_blink(self, self.viewer, self.comparison.pair, self.rate.value(), tell)
 
     def _swap(self) -> None:
         self._choose(self.how.currentData(), self.second.layer(), self.first.layer())
@@ -121,7 +129,12 @@ class CompareWidget(QWidget):
             "Show both with the contrast limits of the first, so that you compare the images and not "
             "their limits."
         )
-        self.problem = note("Why these two cannot be compared.")
+        self.movie = button(
+            "Save blink…",
+            "Write a GIF or MP4 of the canvas as it is, with the two layers in turns at this rate.",
+            self._save_blink,
+        )
+        self.problem = note("Why these two cannot be compared, or what was written.")
         exchange = button("⇄", "Exchange the two layers.", self._swap)
         exchange.setMaximumWidth(40)
         inside = QWidget()
@@ -129,7 +142,7 @@ class CompareWidget(QWidget):
         form.addRow("first", self.first)
         form.addRow("second", row(self.second, exchange))
         form.addRow("compare", self.how)
-        form.addRow("rate [Hz]", self.rate)
+        form.addRow("rate [Hz]", row(self.rate, self.movie))
         form.addRow("divider", self.border)
         form.addRow(self.linked)
         form.addRow(self.problem)

@@ -12,6 +12,7 @@ from heliorestore.plugin.panels.files import Files
 from heliorestore.plugin.panels.input_layers import InputLayers
 from heliorestore.plugin.panels.kept_versions import KeptVersions
 from heliorestore.plugin.panels.method_form import MethodForm
+from heliorestore.plugin.panels.movies import RunMovie
 from heliorestore.plugin.preferences import preferences
 from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.meeting import meet
@@ -144,6 +145,7 @@ class RestoreWidget(QWidget):
         self.input = InputLayers(self)
         self.method_form = MethodForm(self)
         self.kept = KeptVersions(self)
+        self.movie = RunMovie(self)
         self._name_parts()
         self.sweep_box = SweepBox(self.viewer, self.run_panel, self.job, self.input.layers_of)
         self.sweep_section = Section("Sweep", self.sweep_box, opened=False)
@@ -160,6 +162,7 @@ class RestoreWidget(QWidget):
             "sweep": self.sweep_section,
         }.items():
             self.sections.fill(name, section)
+        self.files.section.append(self.movie.button)
         self.column = self.sections.column
         scroll(self, self.sections)
 

@@ -41,13 +41,18 @@ class Section(QWidget):
         font.setBold(True)
         self.title.setFont(font)
         self.inside = QWidget()
-        stack(self.inside, *contents).setSpacing(3)
+        self._column = stack(self.inside, *contents)
+        self._column.setSpacing(3)
         layout = stack(self, self.title, self.inside)
         layout.setContentsMargins(0, 2, 0, 0)
         layout.setSpacing(1)
         self.title.toggled.connect(self._show)
         self.title.setChecked(opened)
         self._show(opened)
+
+    def append(self, widget: QWidget) -> None:
+        """Put another widget under the others."""
+        self._column.addWidget(widget)
 
     def set_open(self, opened: bool) -> None:
         """Show or hide the widgets under the title."""
