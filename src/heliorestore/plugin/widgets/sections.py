@@ -22,6 +22,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from heliorestore.plugin.widgets.keyboard import KeyboardArea
+
 # too long for a panel: may be broken in the middle
 _CHECKSUM = re.compile(r"\b([0-9a-f]{32})([0-9a-f]{32})\b")
 
@@ -184,7 +186,7 @@ def scroll(panel: QWidget, inside: QWidget) -> None:
     second panel becomes a tab of the first one's place.
     """
     _JoinsTabs(panel)
-    area = QScrollArea()
+    area = KeyboardArea()
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setFrameShape(QScrollArea.Shape.NoFrame)
