@@ -351,3 +351,44 @@ def test_closing_the_window_while_blinking_is_safe(compare, viewer, qtbot):
     choose(compare, "blink")
     viewer.close()
     qtbot.wait(150)
+
+
+def test_a_key_blinks_two_images_and_the_canvas_says_which(compare, viewer):
+    from napari.utils.action_manager import action_manager
+
+    from heliorestore.plugin.viewer.blink_key import KEY, blink, two_images
+
+    action = action_manager._actions["heliorestore:blink"]  # so that it is in the preferences
+    assert action_manager._shortcuts["heliorestore:blink"] == [KEY]
+    assert action.command is blink
+
+    viewer.layers.selection = {viewer.layers["a"], viewer.layers["b"]}
+    action.injected(viewer)
+    overlays = viewer.canvas.overlays
+    titles = [overlays["compared left"]]
+    assert compare.how.currentText() == "blink"
+    names = {overlays["compared left"].text}
+    compare.comparison._blink()
+    names.add(titles[0].text)
+    assert names == {"a", "b"}
+    assert titles[0].visible
+    blink(viewer)
+    assert compare.how.currentText() == "off"
+    assert not titles[0].visible
+
+    camera = viewer.scene.camera
+    viewer.fit_to_view()
+    fitted = camera.zoom
+    compare.compare(How.SIDE, viewer.layers["a"], viewer.layers["b"])
+    assert camera.zoom < 0.9 * fitted  # the whole field is seen in each half
+    assert (overlays["compared left"].text, overlays["compared right"].text) == ("a", "b")
+    choose(compare, "off")
+    assert camera.zoom == fitted
+    camera.zoom = 4 * fitted
+    compare.compare(How.SIDE, viewer.layers["a"], viewer.layers["b"])
+    assert camera.zoom == 4 * fitted  # a detail that is looked at stays
+    choose(compare, "off")
+    assert not overlays["compared right"].visible
+    viewer.layers.selection = {viewer.layers["other"]}
+    viewer.layers.selection.active = viewer.layers["other"]
+    assert [layer.name for layer in two_images(viewer)] == ["other", "a"]

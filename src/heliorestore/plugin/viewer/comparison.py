@@ -15,6 +15,7 @@ from heliorestore.plugin.viewer.before_after import Split
 from heliorestore.plugin.viewer.help_layer import HelpLayer
 from heliorestore.plugin.viewer.layers import Placement, symmetric_cuts
 from heliorestore.plugin.viewer.shown_plane import is_help, is_image, shown_plane
+from heliorestore.plugin.viewer.titles import Titles
 from heliorestore.quality.metrics import on_equal_pixels
 
 _REDRAW_MS = 200  # shortest time between two computations of a difference
@@ -55,6 +56,7 @@ class Comparison(QObject):
         self.pair: tuple[Any, Any] | None = None
         self.split = Split(viewer, self.split_moved.emit)
         self._viewer = viewer
+        self._titles = Titles(viewer)
         self._before: _Before | None = None
         self._alike: list[Any] = []  # layers that share their contrast limits
         self._difference = HelpLayer(viewer, "difference")
@@ -110,6 +112,7 @@ class Comparison(QObject):
         if how is How.DIFFERENCE:
             for event in self._changes(self.pair):
                 event.connect(self._redraw)
+        self._name()
         self.changed.emit("")
 
     def set_rate(self, rate_hz: float) -> None:
@@ -148,6 +151,7 @@ class Comparison(QObject):
         if before is None or pair is None:
             return
         self._blinker.stop()
+        self._titles.show()
         self._before = self.pair = self.how = None
         for event in self._changes(pair):
             event.disconnect(self._redraw)
@@ -190,6 +194,7 @@ class Comparison(QObject):
             first, second = self.pair
             second.visible = bool(first.visible)
             first.visible = not first.visible
+            self._name()
 
     def _begin_split(self) -> None:
         assert self.pair is not None
@@ -233,6 +238,17 @@ class Comparison(QObject):
                 "axis_labels": ("y", "x"),
             },
         )
+
+    def _name(self) -> None:
+        """Say on the canvas which layer is where."""
+        assert self.pair is not None
+        first, second = self.pair
+        if self.how is How.BLINK:
+            self._titles.show((first if first.visible else second).name)
+        elif self.how is How.DIFFERENCE:
+            self._titles.show(f"{first.name} − {second.name}")
+        else:
+            self._titles.show(first.name, second.name)
 
     # -- changes during a comparison
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from heliorestore.plugin.viewer.blink_key import offer_blinking
 from heliorestore.plugin.viewer.cut_levels import apply_origin
 from heliorestore.plugin.viewer.gl_context import guard_removals
 from heliorestore.plugin.viewer.sky import watch
 
 
 def meet(viewer: Any) -> None:
-    """Make the removal of layers safe, set the origin by the preferences, and show places on the Sun."""
+    """Make the removal of layers safe, set the origin by the preferences, show places on the Sun, and
+    offer the key that blinks.
+    """
     guard_removals(viewer)
     apply_origin(viewer)
     watch(viewer)
+    offer_blinking()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from heliorestore.burst import Burst
 from heliorestore.fits.sky import is_celestial
 from heliorestore.plugin.viewer.layers import TAG
+from heliorestore.plugin.viewer.layout_fit import fit_with_layout
 from heliorestore.snapshot import Snapshot
 
 _AXES = ("CTYPE", "CUNIT", "CRVAL", "CRPIX", "CDELT", "CROTA", "PC", "CD", "PV", "LONPOLE", "LATPOLE")
@@ -89,6 +90,7 @@ def watch(viewer: Any) -> None:
     overlays = viewer.canvas.overlays
     if _NORTH in overlays:
         return
+    fit_with_layout(viewer)
     overlays[_NORTH] = TextOverlay(visible=False, position="top_right", font_size=12)
 
     def meet_layer(event: Any) -> None:
