@@ -17,6 +17,7 @@ import numpy as np
 from heliorestore.plugin import launch
 from heliorestore.plugin.npe2.readers import load_layers
 from heliorestore.plugin.runs.live import LiveLayers
+from heliorestore.plugin.runs.preview import Rectangle
 from heliorestore.samples import sample_path
 
 
@@ -46,6 +47,9 @@ def main() -> None:
     LiveLayers.show_ahead = timed
     widget.preview_on.setChecked(True)
     preview = widget.preview
+    whole = Rectangle(0, 0, *widget.burst().shape[2:])
+    preview.box.move(whole)
+    launch.wait(lambda: preview.rectangle == whole, "the box to cover the field")
     launch.wait(
         lambda: preview.snapshot is not None and "residual" in preview.snapshot.maps,
         "the first iteration on the field",

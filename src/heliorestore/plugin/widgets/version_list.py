@@ -26,6 +26,7 @@ from heliorestore.plugin.widgets.sections import button, note, row, say, stack
 from heliorestore.settings import SavedSettings, to_rows
 
 _ROWS_SHOWN = 4
+_NAME_WIDTH = 150  # px
 
 
 class VersionList(QWidget):
@@ -130,13 +131,17 @@ class VersionList(QWidget):
             above = [of_each[row_ - 1].get(name, "") for name in names] if row_ else texts
             for column, text in enumerate([version.name, *texts, *_results(version)]):
                 item = QTableWidgetItem(text)
-                item.setToolTip(_story(version))
+                item.setToolTip(f"{version.name}\n{_story(version)}")
                 if column:
                     item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
                 if 0 < column <= len(names) and text != above[column - 1]:
                     item.setFont(_bold(self.table.font()))
                     item.setText(f"● {text}")  # seen without colours, and in any theme
                 self.table.setItem(row_, column, item)
+        if (columns := self.table.horizontalHeader()) is not None and names:
+            # long names must not push the settings out of sight; the user may pull the column wider
+            columns.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
+            self.table.setColumnWidth(0, min(self.table.sizeHintForColumn(0), _NAME_WIDTH))
 
     def _renamed(self, item: QTableWidgetItem) -> None:
         number = item.row()
