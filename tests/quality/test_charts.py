@@ -1,15 +1,27 @@
 """Charts: which lines, marks and words lie on the axes, where, and that the files show them."""
 
+import itertools
+
 import numpy as np
 import pytest
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import KNOWN, Instrument
-from heliorestore.quality.charts import draw_curve, draw_photometry, draw_power_spectra, finish, save, to_csv
+from heliorestore.quality.charts import (
+    COLOURS,
+    draw_curve,
+    draw_photometry,
+    draw_power_spectra,
+    finish,
+    save,
+    style,
+    to_csv,
+)
 from heliorestore.quality.report import Measured, intensities, measure
 
 X = np.array([1.0, 10.0, 100.0])
@@ -204,3 +216,26 @@ def test_an_unknown_suffix_is_refused_with_those_that_are_known(name, tmp_path) 
     with pytest.raises(SettingsError, match=r"end in \.png, \.pdf or \.svg"):
         save([two_curves], tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def linear(colour: str) -> np.ndarray:
+    """The amounts of red, green and blue light."""
+    value = np.array(to_rgb(colour))
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def test_lines_are_seen_on_white_and_dark_and_told_apart_by_colour_blind_eyes() -> None:
+    bright = {colour: float(linear(colour) @ (0.2126, 0.7152, 0.0722)) for colour in COLOURS}
+    dark = float(linear("#262930") @ (0.2126, 0.7152, 0.0722))
+    for luminance in bright.values():
+        assert 1.05 / (luminance + 0.05) > 3
+        assert (luminance + 0.05) / (dark + 0.05) > 3
+    # Vienot, Brettel and Mollon (1999): what is left of red, green and blue light without one kind of cone
+    protan = np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]])
+    deutan = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])
+    for eye in (np.eye(3), protan, deutan):
+        seen = [np.clip(eye @ linear(colour), 0, 1) ** (1 / 2.2) for colour in COLOURS[:4]]
+        for a, b in itertools.combinations(seen, 2):
+            assert np.linalg.norm(a - b) > 0.3
+    with style():
+        assert rcParams["axes.prop_cycle"].by_key()["color"] == list(COLOURS)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.lines import Line2D
 
+COLOURS = ("#0f68fc", "#c05001", "#719a5b", "#5e99bd", "#b8860b", "#8c8c8c")
+"""Of lines: told apart by colour-blind eyes too, and seen on white as on a dark window."""
+
 Drawing = Callable[["Axes"], None]
 """Fills empty axes with a chart."""
 
@@ -30,9 +33,6 @@ _SUFFIXES = (".png", ".pdf", ".svg")
 _PAGE_IN = (9.0, 5.6)  # width and height of one chart in a file
 _FEW_DECADES = 2.5  # on which a logarithmic axis has labels at 2 and 5 too
 _LEGEND_WIDTH = 48  # characters that fit above a chart on a panel of 300 pixels
-# Okabe and Ito's colours, which colour-blind eyes tell apart; each row has the shades seen on its paper.
-_ON_DARK = ("#56b4e9", "#e69f00", "#2bc8a0", "#cc79a7", "#f0e442", "#ff7f50", "#bbbbbb")
-_ON_LIGHT = ("#0072b2", "#d55e00", "#007d5a", "#b0578d", "#8a7a00", "#333333", "#999999")
 _LINES = {"equal": (1.0, "-"), "x 2": (2.0, "--"), "x 1/2": (0.5, "--")}
 
 
@@ -186,15 +186,13 @@ def style(ink: str = "black", paper: str = "white", size: float = 10.0) -> Abstr
     """The look of charts in this context, whatever the user's matplotlibrc; in files text stays text."""
     from cycler import cycler
     from matplotlib import rc_context
-    from matplotlib.colors import to_rgb
 
-    dark = sum(to_rgb(paper)) < 1.5
     look: dict[Any, Any] = {
         **dict.fromkeys(
             ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), ink
         ),
         **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), paper),
-        "axes.prop_cycle": cycler(color=_ON_DARK if dark else _ON_LIGHT),
+        "axes.prop_cycle": cycler(color=COLOURS),
         "legend.frameon": False,
         "legend.fontsize": "small",
         "legend.title_fontsize": "medium",
