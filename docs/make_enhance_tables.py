@@ -133,6 +133,27 @@ def simulated_table(kind: str) -> tuple[str, list[Image]]:
     return table(["method", *names, "mean"], rows), [*shown, pairs[0][1]]
 
 
+def uncertainty_table() -> str:
+    """How many errors on the six new scenes lie within the uncertainty, and how well it sorts them."""
+    rows = []
+    for kind in ("continuum", "magnetogram"):
+        views = [observe(name, image, pixel) for name, image, pixel in simulated(kind, 6, TEST_SEED)]
+        for network in ("full", "small"):
+            errors, sigmas = [], []
+            for low, high in validation_pairs(views, NOISE[kind]):
+                settings = EnhanceSettings(kind=kind, network=network, uncertainty=True)
+                unit = {"magnetogram": "kG"}.get(kind, "")
+                burst = Burst.from_array(low[0, 0].numpy(), HMI, unit=unit)
+                restored = restore(burst, settings, device="cpu")
+                errors.append(np.abs(restored.images[0] - high[0, 0].numpy()).ravel())
+                sigmas.append(restored.maps["uncertainty"].array[0].ravel())
+            error, sigma = np.concatenate(errors), np.concatenate(sigmas)
+            within = (f"{100 * np.mean(error < n * sigma):.1f} %" for n in (1, 2))
+            rows.append([f"{kind}, {network}", *within, f"{np.corrcoef(error, sigma)[0, 1]:.2f}"])
+    within = [f"within {n} sigma ({gaussian} % of Gaussian errors)" for n, gaussian in ((1, 68.3), (2, 95.4))]
+    return table(["", *within, "correlation with the size of the error"], rows)
+
+
 def band_power(image: Image) -> tuple[Image, Image]:
     """Power (y, x) of an image in a Hann window, and the frequency of each element per output pixel."""
     windowed = (image - image.mean()) * np.outer(np.hanning(image.shape[0]), np.hanning(image.shape[1]))
@@ -243,6 +264,7 @@ def main() -> None:
     for kind in ("continuum", "magnetogram"):
         tables[f"simulated {kind}"], pictures[kind] = simulated_table(kind)
     draw(pictures)
+    tables["uncertainty"] = uncertainty_table()
     if len(sys.argv) > 1:
         tables |= real_tables(Path(sys.argv[1]))
     page = DOCS / "enhance.md"

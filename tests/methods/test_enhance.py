@@ -12,7 +12,7 @@ from heliorestore.instrument import KNOWN
 from heliorestore.methods import enhance
 from heliorestore.methods.enhance import EnhanceSettings
 from heliorestore.nets import weights
-from heliorestore.nets.enhance import small
+from heliorestore.nets.enhance import CALIBRATION, small
 from heliorestore.snapshot import StopReason
 
 HMI = KNOWN["hmi-6173"]
@@ -149,6 +149,26 @@ def test_an_image_without_a_header_is_hmis_if_its_kind_is_named() -> None:
     assert any("treated as one of HMI, with pixels of 0.504 arcsec" in text for text in bare.messages)
     with pytest.raises(SettingsError, match="give --kind continuum or --kind magnetogram"):
         restore(Burst.from_array(sun()), SMALL, device="cpu")
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_the_uncertainty_of_the_shown_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enhance, "TILE", 30)
+    image = sun()
+    image[5:8, 40:44] = np.nan
+    burst, settings = Burst.from_array(np.stack([image, image]), HMI), SMALL.replace(uncertainty=True)
+    with pytest.raises(WeightsError, match="uncertainty of the weights enhance-continuum-small was never"):
+        restore(burst, settings, device="cpu")
+    net, record = weights.load("enhance-continuum-small")
+    calibrated = dict(zip(CALIBRATION, (0.02, 1e-9), strict=True))
+    weights.save(net, dataclasses.replace(record, quality=calibrated), weights.folders()[0])
+    snapshots = list(stream(burst, settings, device="cpu"))
+    assert [s.step for s in snapshots] == [1, 2, 3, 4, 5, 6]  # two rows of each frame, and of the sigmas
+    sigma, seen = snapshots[-1].maps["uncertainty"][0], snapshots[-1].images[0]
+    np.testing.assert_array_equal(np.isnan(sigma), np.isnan(seen))
+    # With hardly any spread sigma is the floor, in the image's unit, which falls with the light.
+    quiet = 6e4 * 0.02 * (0.4 + 0.6 * np.clip(seen / 6e4, 0, 1))
+    np.testing.assert_allclose(sigma, quiet, rtol=0.05)
 
 
 def kind(image: np.ndarray, **cards: object) -> str:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from heliorestore.nets.enhance import Enhance, full, small, start_linear
+from heliorestore.nets.enhance import Enhance, full, orientation_spread, sigma_of, small, start_linear
 
 
 def counts(net: torch.nn.Module) -> tuple[int, int]:
@@ -82,3 +82,17 @@ def test_a_linear_start_silences_the_branches() -> None:
         x = torch.relu(net.first(image))
         shallow = net.out(torch.relu(net.fine(torch.nn.functional.interpolate(x, scale_factor=2.0))))
         torch.testing.assert_close(net(image), shallow)
+
+
+def test_the_spread_over_orientations_turns_with_the_image() -> None:
+    torch.manual_seed(0)
+    net, image = small().eval(), torch.randn(1, 1, 9, 12)
+    with torch.inference_mode():
+        spread = orientation_spread(net, image, signed=True)
+        turned = orientation_spread(net, torch.rot90(-image, 1, (-2, -1)).flip(-1), signed=True)
+        torch.testing.assert_close(turned, torch.rot90(spread, 1, (-2, -1)).flip(-1), rtol=1e-3, atol=1e-6)
+        assert float(spread.min()) > 0
+        sigma = sigma_of(net, image, kind="magnetogram", calibration=(0.3, 2.0))
+        torch.testing.assert_close(sigma, torch.sqrt(0.09 + 4 * spread**2))
+        floor = sigma_of(net, image, kind="continuum", calibration=(0.3, 0.0))
+        torch.testing.assert_close(floor, 0.3 * (0.4 + 0.6 * net(image).clamp(0, 1)))

@@ -9,7 +9,14 @@ from astropy.io import fits
 from heliorestore.cli import main
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.nets import weights
-from heliorestore.train.enhance import EnhanceRecipe, EnhanceTask, best_richardson_lucy, validation_pairs
+from heliorestore.nets.enhance import CALIBRATION, Enhance
+from heliorestore.train.enhance import (
+    EnhanceRecipe,
+    EnhanceTask,
+    best_richardson_lucy,
+    calibrate,
+    validation_pairs,
+)
 from heliorestore.train.scenes import SceneFile, field_of_darkness, read, simulated
 from heliorestore.train.views import observe
 
@@ -167,6 +174,9 @@ def test_the_command_trains_and_writes_weights_with_their_record(
         "validation_mse",
         "error_relative_to_bicubic",
         "error_relative_to_best_richardson_lucy",
+        *CALIBRATION,
+        "inside_1_sigma",
+        "inside_2_sigma",
     }
     assert main(command) == 2
     assert "--resume" in capsys.readouterr().err
@@ -194,3 +204,19 @@ def test_a_recipe_chooses_the_psf_of_its_input(folder: Path, tmp_path: Path) -> 
     assert contrasts[0] < 0.99 * contrasts[1] < 0.8 * contrasts[2]
     with pytest.raises(SettingsError, match=r"psf is 'gauss'; possible are airy, .* or a .fits file"):
         recipe(psf="gauss")
+
+
+def test_the_uncertainty_is_calibrated_on_the_errors_that_are_there(folder: Path) -> None:
+    class Bicubic(Enhance):
+        """An interpolation that depends a little on the orientation."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            leaning = 0.9 * images + 0.1 * images.roll(1, -1)
+            return torch.nn.functional.interpolate(leaning, scale_factor=2, mode="bicubic")
+
+    for noise in (0.02, 0.2):
+        task = EnhanceTask(recipe(noise=noise), folder)
+        found = calibrate(Bicubic(blocks=1, kernels=1), task, task.recipe)
+        assert all(found[name] > 0 for name in CALIBRATION)
+        assert found["inside_1_sigma"] == pytest.approx(0.7, abs=0.1)
+        assert found["inside_2_sigma"] == pytest.approx(0.95, abs=0.04)

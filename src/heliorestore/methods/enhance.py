@@ -7,6 +7,7 @@ quiet Sun, its magnetogram in kilogauss.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -18,31 +19,20 @@ import torch
 
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import BurstError, SettingsError, WeightsError
-from heliorestore.instrument import KNOWN, PSF_FORMS
+from heliorestore.instrument import PSF_FORMS
 from heliorestore.nets import weights
-from heliorestore.nets.enhance import Enhance
+from heliorestore.nets.enhance import CALIBRATION, Enhance, sigma_of
 from heliorestore.nets.tile_rows import restored_rows
 from heliorestore.optics.quiet_sun import limb_cosine, quiet_sun
 from heliorestore.optics.reobserve import reobserved
 from heliorestore.prepare.average import average_frames
+from heliorestore.prepare.hmi import about_limb, as_hmi, kind_of, per_kilogauss
 from heliorestore.settings import Settings, option, weights_option
 from heliorestore.snapshot import DATA_UNIT, SERIES, SERIES_AXES, Map, Snapshot, StopReason
 
-_HMI, _NUMBERS = KNOWN["hmi-6173"], ("diameter_m", "pixel_arcsec", "wavelength_nm")
 ZOOM = 2
 TILE = 256  # input pixels
-_LIMB_MU = 0.4  # nearer to the limb the authors found artefacts
 _MOST_FLUX = 1.029  # unsigned, relative to the input's
-_GAUSS = {
-    "g": 1e-3,
-    "gauss": 1e-3,
-    "mx/cm^2": 1e-3,
-    "mx cm-2": 1e-3,
-    "mx/cm2": 1e-3,
-    "kg": 1.0,
-    "t": 10.0,
-    "mt": 1e-2,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +58,11 @@ class EnhanceSettings(Settings):
         help="The frame of a series that is shown and is the file's main image, all being restored; none "
         "restores the mean of the frames.",
     )
+    uncertainty: bool = option(
+        False,
+        help="Add a map of the standard deviation of the shown frame, by the network's results in all "
+        "orientations; 8 times the work, 16 times for a magnetogram.",
+    )
     weights: str = weights_option(
         "",
         of="enhance",
@@ -85,6 +80,7 @@ class _Input:
     kind: str
     net: Enhance
     psf: str
+    calibration: tuple[float, float]  # of the uncertainty: floor and factor of the spread; 0 where unknown
     messages: tuple[str, ...]
 
 
@@ -107,10 +103,11 @@ class EnhanceMethod:
         continued.
         """
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
-        burst, messages = as_hmi(burst, settings)
+        burst, messages = as_hmi(burst, settings.kind)
         order = _order(burst, settings)
         rows = -(-burst.shape[2] // TILE)
-        state = _State(rows * burst.shape[0] * len(order), messages)
+        more = int(settings.uncertainty)
+        state = _State(rows * burst.shape[0] * (len(order) + more), messages)
         frames: dict[int, FloatArray] = {}
         misfits = []
         for frame in order:
@@ -132,6 +129,13 @@ class EnhanceMethod:
                 state.maps["residual"] = Map(residual, unit=DATA_UNIT, signed=True)
                 for array in (fine, coverage):
                     array.flags.writeable = False  # so that the snapshots need not copy them
+                sigma = np.full_like(fine, np.nan)
+                for _ in _sigmas(inputs, sigma, device) if settings.uncertainty else ():
+                    state.step += 1
+                    if state.step < state.total:
+                        yield state.snapshot(began)
+                if settings.uncertainty:
+                    state.maps["uncertainty"] = Map(sigma, unit=DATA_UNIT)
             frames[frame] = fine
         if len(order) > 1:
             series = np.stack([frames[frame] for frame in sorted(frames)], axis=1)
@@ -175,35 +179,6 @@ class _State:
 METHOD = EnhanceMethod()
 
 
-def as_hmi(burst: Burst, settings: EnhanceSettings) -> tuple[Burst, tuple[str, ...]]:
-    """The burst with its instruments complete, and a message if that took a guess.
-
-    The networks are HMI's: an image that says nothing about itself is HMI's too, if the user names its kind.
-    """
-    if not any(instrument.unknown for instrument in burst.instruments):
-        return burst, ()
-    if settings.kind == "auto":
-        missing = next(instrument for instrument in burst.instruments if instrument.unknown)
-        raise SettingsError(
-            f"The file does not give the instrument's {', '.join(missing.unknown)}: give --kind continuum or "
-            "--kind magnetogram for an image of HMI, or --instrument hmi-6173."
-        )
-    told = [
-        {
-            f: v
-            for f, v in vars(each).items()
-            if v not in (None, "unknown") and f not in ("psf", "obscuration_m")
-        }
-        for each in burst.instruments
-    ]
-    complete = tuple(dataclasses.replace(_HMI, **known) for known in told)
-    pixels = ", ".join(dict.fromkeys(f"{each.require().pixel_arcsec:g}" for each in complete))
-    return dataclasses.replace(burst, instruments=complete), (
-        f"The file does not say what took the image: it is treated as one of HMI, with pixels of {pixels} "
-        "arcsec.",
-    )
-
-
 def _order(burst: Burst, settings: EnhanceSettings) -> tuple[int, ...]:
     """The frames to restore, that which is shown first; -1 is the mean of all."""
     frames = burst.shape[1]
@@ -222,26 +197,6 @@ def _observed(burst: Burst, frame: int) -> FloatArray:
     if not np.isfinite(images).any(axis=(1, 2)).all():
         raise BurstError(f"Frame {frame} has an image without any valid pixel: leave it out with --frames.")
     return images
-
-
-def kind_of(burst: Burst, number: int, image: FloatArray) -> str:
-    """`continuum` or `magnetogram`, by the header's words and unit, else by the signs in the image."""
-    header = burst.headers[number] if burst.headers else {}
-    words = " ".join(
-        str(header.get(key, "")) for key in ("CONTENT", "BTYPE", "OBJECT", "BUNIT", "DATATYPE")
-    ).lower()
-    unit = str(header.get("BUNIT", burst.unit)).strip().lower()
-    if unit in ("m/s", "cm/s", "km/s") or "doppler" in words:
-        raise SettingsError(
-            f"{burst.labels[number]} is in {unit or 'm/s'}: Enhance restores continuum "
-            "images and magnetograms."
-        )
-    if "magnetogram" in words or unit in _GAUSS:
-        return "magnetogram"
-    if "continuum" in words or "intensity" in words:
-        return "continuum"
-    # The noise of a dark sky makes a few negative pixels, opposite polarities make many.
-    return "magnetogram" if np.nanmean(image < 0) > 0.05 else "continuum"
 
 
 def prepare(
@@ -267,12 +222,12 @@ def prepare(
     if burst.shape[1] > 1 and settings.frame is None:
         messages.append(f"Enhance restores one image: the mean of the {burst.shape[1]} frames.")
     if kind == "magnetogram":
-        unit, empty = np.full(image.shape, _per_kilogauss(burst, number, image), np.float32), 0.0
+        unit, empty = np.full(image.shape, per_kilogauss(burst, number, image), np.float32), 0.0
     else:
         header = burst.headers[number] if burst.headers else {}
         mu = limb_cosine(header, (image.shape[0], image.shape[1]))
         quiet = quiet_sun(image, mu)
-        messages += _about_limb(mu, quiet.lowest)
+        messages += about_limb(mu, quiet.lowest)
         # Off the limb there is no quiet Sun to divide by.
         image = np.where(np.isfinite(mu), image, np.nan) if mu is not None else image
         # For the network the quiet Sun is 1: limb darkening is divided out, and `unit` puts it back.
@@ -284,7 +239,13 @@ def prepare(
     # Observed again, the result has the PSF that the network has learned to remove.
     psf = str(record.recipe.get("psf", burst.instruments[number].psf))
     psf = psf if psf in PSF_FORMS else burst.instruments[number].psf
-    return _Input(normalised, unit, hole, kind, net, psf, tuple(messages))
+    calibration = tuple(record.quality.get(name, 0.0) for name in CALIBRATION)
+    if settings.uncertainty and not all(calibration):
+        raise WeightsError(
+            f"The uncertainty of the weights {record.name} was never calibrated: use the bundled ones, or "
+            "weights that heliorestore has trained."
+        )
+    return _Input(normalised, unit, hole, kind, net, psf, (calibration[0], calibration[1]), tuple(messages))
 
 
 def _network(kind: str, settings: EnhanceSettings) -> tuple[Enhance, weights.WeightsRecord]:
@@ -302,29 +263,6 @@ def _network(kind: str, settings: EnhanceSettings) -> tuple[Enhance, weights.Wei
             f"others, or --kind {record.kind}."
         )
     return net, record
-
-
-def _per_kilogauss(burst: Burst, number: int, image: FloatArray) -> float:
-    """A kilogauss in the image's unit; without a unit, fields above 20 are in gauss."""
-    header = burst.headers[number] if burst.headers else {}
-    unit = str(header.get("BUNIT", burst.unit)).strip().lower()
-    return 1 / _GAUSS[unit] if unit in _GAUSS else 1000.0 if np.nanmax(np.abs(image)) > 20 else 1.0
-
-
-def _about_limb(mu: npt.NDArray[np.float64] | None, lowest: float) -> list[str]:
-    if mu is None and lowest < 0.9:
-        return [
-            f"The quiet Sun falls to {lowest:.0%} of its brightness within the field: limb darkening, which "
-            "was divided out for the "
-            "network and put back. Near the limb the result is less reliable."
-        ]
-    if mu is not None and (nearest := float(np.nanmin(mu))) < _LIMB_MU:
-        return [
-            f"The field reaches mu = {nearest:.2f}: limb darkening was divided out for the network and "
-            f"put back, and what lies off the limb is left out. Below mu = {_LIMB_MU} the contrast is "
-            "too small for the network: expect artefacts there."
-        ]
-    return []
 
 
 def _begin(observed: FloatArray, start: Snapshot | None) -> tuple[FloatArray, FloatArray]:
@@ -353,6 +291,21 @@ def _tiles(
                 images[number, ZOOM * rows.start : ZOOM * rows.stop] = _restored(prepared, rows, device)
                 coverage[number, rows] = 1
             yield new
+
+
+def _sigmas(inputs: list[_Input], sigmas: FloatArray, device: torch.device) -> Iterator[None]:
+    """Fill in the standard deviations (object, 2 y, 2 x), one row of tiles after the other."""
+    for number, prepared in enumerate(inputs):
+        images = torch.from_numpy(prepared.image)[None, None].to(device)
+        run = functools.partial(sigma_of, prepared.net, kind=prepared.kind, calibration=prepared.calibration)
+        for top in range(0, prepared.image.shape[0], TILE):
+            rows = slice(top, min(top + TILE, prepared.image.shape[0]))
+            found = restored_rows(run, images, rows, side=TILE, reach=prepared.net.reach, zoom=ZOOM)[0, 0]
+            unit, hole = (_repeated(part[rows]) for part in (prepared.unit, prepared.hole))
+            sigmas[number, ZOOM * rows.start : ZOOM * rows.stop] = np.where(
+                hole, np.nan, found.cpu().numpy() * unit
+            )
+            yield
 
 
 def _restored(prepared: _Input, rows: slice, device: torch.device) -> FloatArray:

@@ -10,6 +10,7 @@ from torch import nn
 
 from heliorestore.nets.precision import precisely
 
+CALIBRATION = ("uncertainty_floor", "uncertainty_factor")  # in the record's quality, by `sigma_of`
 _BN_EPS = 1e-3  # Keras' default, with which the published networks were trained
 _BN_MOMENTUM = 0.01  # Keras' 0.99, counted from the other side
 
@@ -86,3 +87,35 @@ def _conv(before: int, after: int) -> nn.Conv2d:
 
 def _norm(kernels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(kernels, eps=_BN_EPS, momentum=_BN_MOMENTUM)
+
+
+def orientation_spread(net: Enhance, images: torch.Tensor, *, signed: bool) -> torch.Tensor:
+    """The standard deviation (batch, 1, 2 y, 2 x) of the results of an image in its eight orientations.
+
+    The Sun has no preferred one, so that results which differ are uncertain; `signed` images come with both
+    signs too.
+    """
+    results = []
+    for sign in (1, -1) if signed else (1,):
+        for turns in range(4):
+            for mirrored in (False, True):
+                turned = torch.rot90(sign * images, turns, (-2, -1))
+                result = net(turned.flip(-1) if mirrored else turned)
+                result = result.flip(-1) if mirrored else result
+                results.append(sign * torch.rot90(result, -turns, (-2, -1)))
+    return torch.stack(results).std(0)
+
+
+def sigma_of(
+    net: Enhance, images: torch.Tensor, *, kind: str, calibration: tuple[float, float]
+) -> torch.Tensor:
+    """The standard deviation of the result's error (batch, 1, 2 y, 2 x).
+
+    It has two parts: the spread over orientations times a factor, and a floor, which all orientations miss
+    because the telescope does not show it. In a continuum image the floor falls with the light: an umbra has
+    less contrast than granulation.
+    """
+    floor, factor = calibration
+    spread = orientation_spread(net, images, signed=kind == "magnetogram")
+    share = 0.4 + 0.6 * net(images).clamp(0, 1) if kind == "continuum" else 1.0
+    return torch.sqrt((floor * share) ** 2 + (factor * spread) ** 2)

@@ -16,7 +16,7 @@ from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import PSF_FORMS
 from heliorestore.methods.richardson_lucy import RichardsonLucy, RichardsonLucySettings
-from heliorestore.nets.enhance import Enhance, start_linear
+from heliorestore.nets.enhance import CALIBRATION, Enhance, sigma_of, start_linear
 from heliorestore.nets.weights import WeightsRecord
 from heliorestore.prepare.psf_file import read_psf
 from heliorestore.train.scenes import (
@@ -34,6 +34,7 @@ from heliorestore.train.views import HMI, SAMPLES, MeasuredPsf, Views, observe
 _LEVELS = (0.9, 1.1)  # levels of the quiet Sun after an imperfect normalisation and limb darkening
 _CONTRASTS = (0.75, 1.2)
 _STRENGTHS = (0.5, 1.4)
+_CALIBRATED = 50_000  # pixels that decide about the uncertainty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +167,7 @@ def _record(net: nn.Module, task: EnhanceTask, recipe: EnhanceRecipe) -> Weights
     pairs = validation_pairs(task.validation, recipe.noise)
     with torch.inference_mode():
         errors = [float((net(low) - high).square().mean().sqrt()) for low, high in pairs]
+    calibrated = calibrate(net, task, recipe) if isinstance(net, Enhance) else {}
     lucy_psf = recipe.psf if recipe.psf in PSF_FORMS else HMI.psf
     lucy = [best_richardson_lucy(low[0, 0], high[0, 0], psf=lucy_psf) for low, high in pairs]
     ratios = [error / best for error, best in zip(errors, lucy, strict=True)]
@@ -180,13 +182,41 @@ def _record(net: nn.Module, task: EnhanceTask, recipe: EnhanceRecipe) -> Weights
             "validation_mse": figures["loss"],
             "error_relative_to_bicubic": figures["relative_to_bicubic"],
             "error_relative_to_best_richardson_lucy": float(np.mean(ratios)),
+            **calibrated,
         },
         quality_note=(
             f"means over {len(pairs)} simulated HMI images with known truth, of scenes that were "
             f"not trained on: {', '.join(views.name for views in task.validation)}; noise "
-            f"{recipe.noise}; Richardson-Lucy at its best of 300 iterations"
+            f"{recipe.noise}; Richardson-Lucy at its best of 300 iterations; inside_N_sigma: share of the "
+            "pixels whose error is below N standard deviations by the spread over orientations"
         ),
     )
+
+
+def calibrate(net: Enhance, task: EnhanceTask, recipe: EnhanceRecipe) -> dict[str, float]:
+    """Floor and factor that make the standard deviations most likely, and what lies within one and two."""
+    errors, spreads, shares = [], [], []
+    with torch.inference_mode():
+        for low, high in validation_pairs(task.validation, recipe.noise):
+            restored = net(low)
+            errors.append((restored - high).flatten())
+            # With a factor of 1 and a floor of 0 the sigma is the spread, and the other way round the share.
+            only = [sigma_of(net, low, kind=recipe.kind, calibration=pair) for pair in ((0, 1), (1, 0))]
+            spreads.append(only[0].flatten())
+            shares.append(only[1].flatten())
+    error, spread, share = (torch.cat(parts).double() for parts in (errors, spreads, shares))
+    few = slice(None, None, max(1, len(error) // _CALIBRATED))
+    squares, light, spreading = error[few].square(), share[few].square(), spread[few].square()
+    tried = [
+        (float((squares / variance + variance.log()).mean()), float(floor), float(factor))
+        for floor in float(squares.mean().sqrt()) * np.geomspace(0.1, 2, 40)
+        for factor in np.geomspace(0.5, 20, 40)
+        for variance in [floor**2 * light + factor**2 * spreading]
+    ]
+    _, floor, factor = min(tried)
+    sigma = torch.sqrt((floor * share) ** 2 + (factor * spread) ** 2)
+    inside = {f"inside_{n}_sigma": float((error.abs() < n * sigma).double().mean()) for n in (1, 2)}
+    return dict(zip(CALIBRATION, (floor, factor), strict=True)) | inside
 
 
 def best_richardson_lucy(
