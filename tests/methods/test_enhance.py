@@ -13,6 +13,7 @@ from heliorestore.methods import enhance
 from heliorestore.methods.enhance import EnhanceSettings
 from heliorestore.nets import weights
 from heliorestore.nets.enhance import CALIBRATION, small
+from heliorestore.optics.reobserve import reobserved
 from heliorestore.snapshot import StopReason
 
 HMI = KNOWN["hmi-6173"]
@@ -169,6 +170,24 @@ def test_the_uncertainty_of_the_shown_frame(monkeypatch: pytest.MonkeyPatch) -> 
     # With hardly any spread sigma is the floor, in the image's unit, which falls with the light.
     quiet = 6e4 * 0.02 * (0.4 + 0.6 * np.clip(seen / 6e4, 0, 1))
     np.testing.assert_allclose(sigma, quiet, rtol=0.05)
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_the_short_psf_has_weights_of_its_own_and_is_observed_again_with_it(random_weights: Path) -> None:
+    net, record = weights.load("enhance-continuum-small")
+    for name, psf in (("enhance-continuum", "wachter"), ("enhance-continuum-short", "wachter-short")):
+        weights.save(net, dataclasses.replace(record, name=name, recipe={"psf": psf}), random_weights)
+    burst = Burst.from_array(sun(), HMI)
+    one, other = (
+        restore(burst, EnhanceSettings(psf=psf), device="cpu") for psf in ("wachter", "wachter-short")
+    )
+    assert "Weights enhance-continuum-short" in other.messages[0]
+    np.testing.assert_array_equal(one.images, other.images)
+    seen = reobserved(other.images[0], dataclasses.replace(HMI, psf="wachter-short"))
+    np.testing.assert_allclose(other.maps["residual"][0], burst.image(0, 0) - seen, atol=0.01)
+    assert np.abs(one.maps["residual"] - other.maps["residual"]).max() > 1
+    with pytest.raises(SettingsError, match="no small network for the PSF wachter-short"):
+        restore(burst, SMALL.replace(psf="wachter-short"), device="cpu")
 
 
 def kind(image: np.ndarray, **cards: object) -> str:

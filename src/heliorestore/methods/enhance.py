@@ -47,6 +47,11 @@ class EnhanceSettings(Settings):
     network: Literal["full", "small"] = option(
         "full", help="The published architecture, or one with a ninth of its computation."
     )
+    psf: Literal["wachter", "wachter-short"] = option(
+        "wachter",
+        help="HMI's PSF in the training: as measured far out, or dark beyond 4.40 arcsec as in the published "
+        "code.",
+    )
     keep_flux: bool = option(
         False,
         help="Scale a whole magnetogram down if its unsigned flux has grown by more than 2.9 %; it then "
@@ -250,7 +255,9 @@ def prepare(
 
 def _network(kind: str, settings: EnhanceSettings) -> tuple[Enhance, weights.WeightsRecord]:
     small = "-small" if settings.network == "small" else ""
-    name = settings.weights or f"enhance-{kind}{small}"
+    if small and settings.psf != "wachter" and not settings.weights:
+        raise SettingsError(f"There is no small network for the PSF {settings.psf}: choose --network full.")
+    name = settings.weights or f"enhance-{kind}{small}{settings.psf.removeprefix('wachter')}"
     net, record = weights.load(name)
     if not isinstance(net, Enhance):
         raise WeightsError(
