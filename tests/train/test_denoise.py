@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from heliorestore.nets import weights
 from heliorestore.nets.denoiser import Denoiser
 from heliorestore.train import denoise
 from heliorestore.train.denoise import TRAINER, DenoiseRecipe, DenoiseTask, calibration, settle
-from heliorestore.train.polarised import correlated_noise, noise, of_light, simulated
+from heliorestore.train.polarised import correlated_noise, noise, of_light, simulated, weak_structure
 from heliorestore.train.recipe import bundled, from_table, read_table
 
 RECIPE = DenoiseRecipe(
@@ -66,6 +68,49 @@ def test_pairs_differ_by_noise_of_about_one(task: DenoiseTask) -> None:
     assert clean.abs().max() < 1.01 * denoise._STRONGEST * 2.5
     again, _ = task.batch(np.random.default_rng(0), 40, 48)
     assert torch.equal(noisy, again)
+
+
+def test_noisy_targets_are_the_same_map_with_another_noise(task: DenoiseTask) -> None:
+    noisy_task = copy.copy(task)
+    noisy_task.recipe = dataclasses.replace(RECIPE, targets="noisy", loss="l2", noise_low=1, noise_high=1)
+    noisy, other = noisy_task.batch(np.random.default_rng(0), 40, 48)  # the signals are far below the noise
+    assert (noisy.std((1, 2, 3)) / other.std((1, 2, 3))).mean() == pytest.approx(1, abs=0.02)
+    pairs = zip(noisy.flatten(1), other.flatten(1), strict=True)
+    correlations = [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in pairs]
+    assert np.mean(correlations) == pytest.approx(0, abs=0.02)
+    assert np.max(np.abs(correlations)) < 0.2
+    # The mean over noisy targets leads to where the clean ones do: the gradients differ by noise alone.
+    torch.manual_seed(0)
+    net = Denoiser(kernels=2, residual=True, log_variance=4.0)
+    noisy_task.objective(net, noisy, other).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.variance[-1].parameters())
+
+
+def test_weak_structure_is_as_weak_as_the_noise_and_of_both_signs() -> None:
+    random = np.random.default_rng(0)
+    made = np.stack([weak_structure(random, (52, 60)) for _ in range(60)])
+    assert made.shape == (60, 52, 60)
+    assert np.median(made.std((1, 2))) == pytest.approx(0.4, abs=0.2)
+    assert np.abs(made).max() < 12
+    assert abs(made.mean()) < 0.1
+    with_it = dataclasses.replace(RECIPE, weak_share=1.0, noise_low=1, noise_high=1)
+    other = copy.copy(DenoiseTask(with_it, Path()))
+    _, clean = other.batch(np.random.default_rng(0), 20, 48)
+    assert float(clean.std()) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"targets": "none"}, "targets is 'none'; possible are clean and noisy"),
+        ({"loss": "l3"}, "loss is 'l3'; possible are huber and l2"),
+        ({"targets": "noisy"}, "needs loss = 'l2'"),
+        ({"weak_share": 2.0}, "it is a fraction from 0 to 1"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_said(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        dataclasses.replace(RECIPE, **changes)
 
 
 def test_the_share_of_the_files_is_as_the_recipe_says(tmp_path: Path) -> None:

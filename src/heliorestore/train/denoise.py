@@ -18,7 +18,14 @@ from heliorestore.nets.denoiser import Denoiser
 from heliorestore.nets.uncertainty import uncertain_image, unlikelihood
 from heliorestore.nets.weights import WeightsRecord
 from heliorestore.train.loop import Inputs
-from heliorestore.train.polarised import Map, correlated_noise, noise, of_light, simulated
+from heliorestore.train.polarised import (
+    Map,
+    correlated_noise,
+    noise,
+    of_light,
+    simulated,
+    weak_structure,
+)
 from heliorestore.train.scenes import VALIDATION_SEED, SceneRecipe, read
 from heliorestore.train.trainer import Trainer
 
@@ -30,6 +37,8 @@ _CANDIDATES = 4  # places of which every other patch takes the one with the stro
 # larger errors, in units of the noise, count linearly: strong signals must not outweigh all others
 _MOST = 2.0
 _STRONGEST = 150.0  # signal of a patch in units of its noise; stronger ones are scaled down
+_TARGETS, _LOSSES = ("clean", "noisy"), ("huber", "l2")
+_APART = 16  # pixels between two noises that are cut from one
 _SHARE = 0.3  # of the patches of a step, from which the second head learns
 _WITHIN_TWO = 0.954  # of the true values within two sigmas, as for Gaussian errors
 _SETTLINGS = 2  # shifts of the log variance: the spread under dropout does not follow it
@@ -42,12 +51,17 @@ class DenoiseRecipe(SceneRecipe):
     of the continuum.
 
     If `files_share` is above 0 it is the share of the patches from files; else that share is the files' part
-    of all maps.
+    of all maps. `targets` are the clean maps, or the same with another noise (Noise2Noise); the latter need
+    the `loss` l2, because the mean of a noisy target is the clean one, and what Huber's loss finds is not.
+    Over `weak_share` of the patches lie structures of random scale, as weak as the noise.
     """
 
     noise_low: float = 1e-3
     noise_high: float = 1e-2
     files_share: float = 0.0
+    targets: str = "clean"
+    loss: str = "huber"
+    weak_share: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,6 +69,20 @@ class DenoiseRecipe(SceneRecipe):
             raise SettingsError(
                 f"The recipe's noise goes from {self.noise_low} to {self.noise_high}; both must be "
                 "positive, the smaller one first."
+            )
+        for name, value, possible in (("targets", self.targets, _TARGETS), ("loss", self.loss, _LOSSES)):
+            if value not in possible:
+                raise SettingsError(
+                    f"The recipe's {name} is {value!r}; possible are {' and '.join(possible)}."
+                )
+        if self.targets == "noisy" and self.loss != "l2":
+            raise SettingsError(
+                "A recipe with noisy targets needs loss = 'l2': only the mean of a noisy target is the clean "
+                "one."
+            )
+        if not 0 <= self.weak_share <= 1:
+            raise SettingsError(
+                f"The recipe's weak_share is {self.weak_share}; it is a fraction from 0 to 1."
             )
         if not 0 <= self.files_share <= 1 or (self.files_share and not self.files):
             raise SettingsError(
@@ -81,10 +109,10 @@ class DenoiseTask:
         self._of_files = [each for maps in scenes[recipe.scenes :] for each in maps]
 
     def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Noisy and clean patches (batch, 1, y, x) in units of an imperfect estimate of the noise."""
+        """Noisy patches and targets (batch, 1, y, x) in units of an imperfect estimate of the noise."""
         pairs = [self._pair(random, patch) for _ in range(size)]
-        noisy, clean = (torch.from_numpy(np.stack(side))[:, None] for side in zip(*pairs, strict=True))
-        return noisy, clean
+        noisy, target = (torch.from_numpy(np.stack(side))[:, None] for side in zip(*pairs, strict=True))
+        return noisy, target
 
     def objective(self, net: nn.Module, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
         """The error of the image and, if the network has that head, the unlikelihood of this error (equation
@@ -96,13 +124,19 @@ class DenoiseTask:
         assert isinstance(net, Denoiser)
         assert isinstance(inputs, torch.Tensor)
         denoised = net(inputs).float()
-        error = _error(denoised, targets)
+        squared = self.recipe.loss == "l2"
+        error = nn.functional.mse_loss(denoised, targets) / 2 if squared else _error(denoised, targets)
         if net.highest is None:
             return error
         # Detached below: the image must not be drawn to where the second head finds small errors.
         few = max(1, round(_SHARE * len(inputs)))
         squares = (denoised[:few].detach() - targets[:few]).square()
-        return error + unlikelihood(squares, net.log_variance(inputs[:few]).float())
+        own = net.log_variance(inputs[:few]).float()
+        if self.recipe.targets == "noisy":
+            # sigma^2 = sigma_net^2 + sigma_noise^2; half of what input and target differ by is the noise.
+            noise_variance = (inputs[:few] - targets[:few]).square().mean((1, 2, 3), keepdim=True) / 2
+            own = torch.logaddexp(own, noise_variance.log())
+        return error + unlikelihood(squares, own)
 
     def validate(self, net: nn.Module) -> Mapping[str, float]:
         """The loss of the image alone, its error (rms) relative to the noise by kind of noise, and how often
@@ -158,11 +192,21 @@ class DenoiseTask:
             * random.choice((-1, 1))
             * signal
         )
-        noisy = clean + noise(random, (patch, patch))
+        if self.recipe.weak_share and random.random() < self.recipe.weak_share:
+            clean = clean + weak_structure(random, (patch, patch))
+        target = clean
+        if self.recipe.targets == "noisy":
+            # Two parts of one noise, so far apart that they are independent.
+            both = noise(random, (patch, 2 * (patch + _APART)))
+            added, other = both[:, :patch], both[:, patch + _APART : 2 * patch + _APART]
+            target = clean + other
+        else:
+            added = noise(random, (patch, patch))
+        noisy = clean + added
         # Input and truth are divided by an estimate of the noise that is a little wrong, as in an
         # observation.
         judged = np.exp(_MISJUDGED * random.standard_normal())
-        return np.asarray(noisy * judged, np.float32), np.asarray(clean * judged, np.float32)
+        return np.asarray(noisy * judged, np.float32), np.asarray(target * judged, np.float32)
 
     def _cut(self, random: np.random.Generator, patch: int) -> Map:
         """A patch, turned and mirrored; every other one the strongest of several."""

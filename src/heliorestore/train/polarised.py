@@ -100,6 +100,27 @@ def correlated_noise(
     return np.asarray(made / expected, np.float32)
 
 
+def weak_structure(random: np.random.Generator, shape: tuple[int, int]) -> Map:
+    """Structure (y, x) of both signs in units of the noise: a texture of one scale, or single round spots.
+
+    The texture has a sigma of 1 to 8 pixels and an rms of 0.15 to 1.5; the spots, one in 150 to 1500 pixels,
+    a sigma of 1.2 to 4 and peaks of 0.5 to 4.
+    """
+    if random.random() < 0.5:
+        scale = float(np.exp(random.uniform(0, np.log(8))))
+        strength = np.exp(random.uniform(np.log(0.15), np.log(1.5)))
+        return np.float32(strength) * correlated_noise(random, shape, smoothing_px=scale)
+    count = max(1, round(shape[0] * shape[1] / np.exp(random.uniform(np.log(150), np.log(1500)))))
+    width = random.uniform(1.2, 4.0)
+    rows, columns = (random.uniform(0, n, count) for n in shape)
+    peaks = np.exp(random.uniform(np.log(0.5), np.log(4), count)) * random.choice((-1, 1), count)
+    down, across = (
+        np.exp(-((np.arange(n)[:, None] - places[None]) ** 2) / (2 * width**2))
+        for n, places in zip(shape, (rows, columns), strict=True)
+    )
+    return np.asarray(np.einsum("yk,xk,k->yx", down, across, peaks), np.float32)
+
+
 def _smoothed(image: npt.NDArray[np.float64], sigma_px: float) -> npt.NDArray[np.float64]:
     """The image (y, x) under a Gaussian, continued by its mirror images."""
     mirrored = np.pad(image, [(0, n) for n in image.shape], mode="symmetric")
