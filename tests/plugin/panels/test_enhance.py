@@ -113,6 +113,11 @@ def test_a_series_comes_over_the_input_and_moves_with_it(enhance_panel, viewer, 
     assert series.data.shape == (2, 48, 60)
     np.testing.assert_array_equal(series.data[0], image.data)
     np.testing.assert_allclose(series.scale, (1, *(viewer.layers["time"].scale[1:] / 2)))
+    enhance_panel.before.setValue(500)  # the slider sets every frame against its own input
+    assert [layer.name for layer in viewer.layers if layer.visible][:2] == [
+        "enhance 1 time series",
+        "time left",
+    ]
 
 
 def test_richardson_lucy_runs_beside_it(enhance_panel, viewer, finish):

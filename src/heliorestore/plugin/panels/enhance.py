@@ -14,6 +14,7 @@ from heliorestore.plugin.viewer.result_layers import show_series
 from heliorestore.plugin.widgets.closing import when_closed
 from heliorestore.plugin.widgets.numbers import IntBox
 from heliorestore.plugin.widgets.sections import Section, button, row
+from heliorestore.snapshot import SERIES
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -74,8 +75,9 @@ class EnhanceWidget(RestoreWidget):
             show_series([each for each in self._latest.layers.values() if each in self.viewer.layers])
 
     def _before_and_after(self) -> tuple[Any, Any] | None:
-        """The input, where it is still chosen, and the latest result."""
-        result = self._latest.layers.get(("image", 0)) if self._latest is not None else None
+        """The input, where it is still chosen, and the latest result: of a series all frames."""
+        made = self._latest.layers if self._latest is not None else {}
+        result = made.get((SERIES, 0)) or made.get(("image", 0))
         if self._latest is None or result is None or result not in self.viewer.layers:
             return None
         return (
