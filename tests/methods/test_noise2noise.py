@@ -1,5 +1,6 @@
 """Denoising: what comes out is the input without noise, in its units, on its places, of its signs."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.methods.base import restore, stream
 from heliorestore.methods.denoising.pairs import Aim, Pairs
+from heliorestore.methods.denoising.series import wide_part
 from heliorestore.methods.noise2noise import DenoiseSettings
 from heliorestore.nets import weights
 from heliorestore.nets.denoiser import Denoiser
@@ -289,3 +291,30 @@ def test_bad_pixels_of_the_target_do_not_count() -> None:
     other[..., :4] = torch.nan
     assert float(Aim("L2", False, 1.0).of(net, noisy, other).detach()) == pytest.approx(1, abs=0.05)
     assert float(Aim("L1", False, 0.25).of(net, noisy, other).detach()) == pytest.approx(2, abs=0.1)
+
+
+def test_what_is_wider_than_noise_is_not_removed(tmp_path: Path) -> None:
+    net = weights.build("denoiser")  # finds nothing but zero, and so removes everything
+    torch.nn.init.zeros_(net.out.weight)
+    torch.nn.init.zeros_(net.out.bias)
+    record = weights.WeightsRecord(
+        name="none", architecture="denoiser", normalisation="noise", recipe={"name": "none"}
+    )
+    name = str(weights.save(net, record, tmp_path))
+    y, x = np.mgrid[:160, :200]
+    wide = 0.2 * np.cos(2 * np.pi * x / 200) * np.cos(2 * np.pi * y / 160)
+    noise = np.random.default_rng(0).standard_normal(wide.shape)
+    burst = Burst.from_array((SIGMA * (wide + noise)).astype(np.float32), labels=("Q",))
+    kept = restore(burst, DenoiseSettings(weights=name), device="cpu").images[0] / SIGMA
+    assert np.std(kept - wide) < 0.06
+    assert np.std(kept) > 0.08
+    gone = restore(burst, DenoiseSettings(weights=name, keep_wide=0), device="cpu").images[0]
+    assert np.abs(gone).max() == 0
+    # Weights fitted to a series, or published, have no recipe and are applied as they are.
+    fitted = str(weights.save(net, dataclasses.replace(record, name="fitted", recipe={}), tmp_path))
+    gone = restore(burst, DenoiseSettings(weights=fitted), device="cpu").images[0]
+    assert np.abs(gone).max() == 0
+    # A hole has no weight, and the mean of what is left stays.
+    holed = np.full((1, 60, 60), 2.0, np.float32)
+    holed[0, 20:30, 20:30] = np.nan
+    np.testing.assert_allclose(wide_part(holed, 5.0), 2.0, rtol=1e-3)

@@ -63,6 +63,14 @@ class DenoiseSettings(Settings):
     passes: int = option(
         8, minimum=2, maximum=1000, help="Passes under dropout for the uncertainty of the weights."
     )
+    keep_wide: float = option(
+        12.0,
+        unit="px",
+        minimum=0.0,
+        maximum=1000.0,
+        help="What is wider than this Gaussian is not removed, since noise has next to nothing there; 0 "
+        "removes it. Not with weights fitted to a series, which know its noise.",
+    )
     spectral: bool = option(
         False,
         help="Feed all wavelengths of a Stokes parameter together, for a network that was fitted that way.",
@@ -181,9 +189,15 @@ def prepare(burst: Burst, settings: DenoiseSettings, device: torch.device) -> Jo
             f"Noise {typical:.3g} {burst.unit}".rstrip() + " (the median of the objects that are denoised).",
         )
     weights.place(net, device)
-    job = Job(burst, net.eval(), architecture, unit, device, light, groups, units, levels, messages)
+    wide = 0.0 if settings.fit or not _of_a_recipe(settings.weights) else settings.keep_wide
+    job = Job(burst, net.eval(), architecture, unit, device, light, groups, units, levels, messages, wide)
     job.show(settings.frame)
     return job
+
+
+def _of_a_recipe(name: str) -> bool:
+    """Whether the weights were trained by a recipe: neither fitted to a series nor published by others."""
+    return bool(weights.read_record(weights.find(name)).recipe)
 
 
 def _check_keep(settings: DenoiseSettings) -> None:

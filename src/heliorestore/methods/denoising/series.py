@@ -16,6 +16,7 @@ from heliorestore.methods.denoising.polarisation import Light
 from heliorestore.nets.denoiser import Denoiser
 from heliorestore.nets.tile_rows import restored_rows
 from heliorestore.nets.uncertainty import uncertain_image
+from heliorestore.optics.noise import frequencies
 from heliorestore.snapshot import DATA_UNIT, SERIES, SERIES_AXES, Map, Snapshot, StopReason
 
 TILE = 256  # pixels, a multiple of the network's stride
@@ -35,6 +36,7 @@ class Job:
     units: npt.NDArray[np.float64]  # the network's unit in that of the burst, per object
     levels: npt.NDArray[np.float64]
     messages: tuple[str, ...]
+    keep_wide: float = 0.0  # px: what was removed on scales wider than this Gaussian is given back
     images: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     coverage: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     observed: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
@@ -76,6 +78,8 @@ class Job:
         bands = (slice(top, min(top + TILE, noisy.shape[1])) for top in range(0, noisy.shape[1], TILE))
         rows = [restored_rows(run, images, band, side=TILE, reach=self.net.reach) for band in bands]
         found = torch.cat(rows, -2)[0].cpu().numpy()
+        if self.keep_wide:
+            found[: len(group)] += wide_part(noisy - found[: len(group)], self.keep_wide)
         unit = self.units[list(group)].astype(np.float32)[:, None, None]
         level = self.levels[list(group)].astype(np.float32)[:, None, None]
         # With `passes` the second half of the channels is the uncertainty, which has the same bad pixels.
@@ -105,6 +109,21 @@ class Job:
             messages=self.messages,
             stop=stop,
         )
+
+
+def wide_part(images: FloatArray, sigma_px: float) -> FloatArray:
+    """Images (channel, y, x) under a Gaussian, mirrored at their borders; NaN pixels have no weight."""
+    good = np.isfinite(images)
+    margin = [(min(round(4 * sigma_px), n),) * 2 for n in images.shape[1:]]
+    sides = np.stack([np.where(good, images, 0), good]).astype(np.float32)
+    padded = np.pad(sides, [(0, 0), (0, 0), *margin], mode="symmetric")
+    shape = (padded.shape[2], padded.shape[3])
+    transfer = np.exp(-2 * (np.pi * sigma_px * frequencies(shape)) ** 2).astype(np.float32)
+    smooth, weight = torch.fft.irfft2(
+        torch.fft.rfft2(torch.from_numpy(padded)) * torch.from_numpy(transfer), s=shape
+    ).numpy()[(..., *(slice(low, n - high) for (low, high), n in zip(margin, shape, strict=True)))]
+    wide: FloatArray = smooth / np.maximum(weight, 1e-3)
+    return wide
 
 
 @dataclass(frozen=True, eq=False)
