@@ -62,11 +62,10 @@ def smoothed(sigma_px: float) -> Method:
     return run
 
 
-def network(name: str = BUNDLED) -> Method:
+def network(name: str = BUNDLED, **changes: float) -> Method:
     """A network with its weights."""
-    return lambda image: restore(
-        Burst.from_array(image, labels=("Q",)), DenoiseSettings(weights=name), device="cpu"
-    ).images[0]
+    settings = DenoiseSettings(weights=name, **changes)
+    return lambda image: restore(Burst.from_array(image, labels=("Q",)), settings, device="cpu").images[0]
 
 
 def best_smoothing(noisy: Image, truth: Image) -> Image:
@@ -310,15 +309,22 @@ def draw(methods: Mapping[str, Method]) -> None:
     figure.savefig(DOCS / "pictures" / "denoise.png", dpi=70)
 
 
+def _beside(methods: Mapping[str, Method], more: Mapping[str, Method]) -> dict[str, Method]:
+    """The package's network, then the same with other settings, then the others."""
+    (first, *others) = methods.items()
+    return dict([first, *more.items(), *others])
+
+
 def main() -> None:
     """Measure, draw, and put the tables where the page has marks for them."""
     torch.set_num_threads(1)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     wanted = sys.argv[2:] or ["errors", "weak", "real", "calibration", "series", "targets"]
     methods: dict[str, Method] = {"Noise2Noise, weights of the package": network()}
+    more = {f"the same, `--keep-wide {wide}`": network(keep_wide=float(wide)) for wide in (2, 0)}
     makers: dict[str, Callable[[], str]] = {
-        "errors": lambda: errors_table(methods, folder),
-        "weak": lambda: weak_table(methods),
+        "errors": lambda: errors_table(_beside(methods, more), folder),
+        "weak": lambda: weak_table(_beside(methods, more)),
         "calibration": calibration_line,
         "series": series_table,
         "targets": noisy_noisy,
@@ -329,7 +335,7 @@ def main() -> None:
                 folder / "weights" / "denoiser_simulation_bayes.hdf5", "published", folder=Path(place)
             )
             methods["published Bayesian network"] = network(str(path))
-            makers["real"] = lambda: real_table(methods, folder)
+            makers["real"] = lambda: real_table(_beside(methods, more), folder)
         if "errors" in wanted:
             draw(methods)
         tables = {name: make() for name, make in makers.items() if name in wanted}

@@ -64,12 +64,12 @@ class DenoiseSettings(Settings):
         8, minimum=2, maximum=1000, help="Passes under dropout for the uncertainty of the weights."
     )
     keep_wide: float = option(
-        12.0,
+        4.0,
         unit="px",
         minimum=0.0,
         maximum=1000.0,
-        help="What is wider than this Gaussian is not removed, since noise has next to nothing there; 0 "
-        "removes it. Not with weights fitted to a series, which know its noise.",
+        help="What is wider than this Gaussian is not removed, since noise has little there; less keeps more "
+        "of weak signals, and of noise; 0 leaves all to the network. Not with weights fitted to a series.",
     )
     spectral: bool = option(
         False,

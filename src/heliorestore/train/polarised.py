@@ -103,11 +103,11 @@ def correlated_noise(
 def weak_structure(random: np.random.Generator, shape: tuple[int, int]) -> Map:
     """Structure (y, x) of both signs in units of the noise: a texture of one scale, or single round spots.
 
-    The texture has a sigma of 1 to 8 pixels and an rms of 0.15 to 1.5; the spots, one in 150 to 1500 pixels,
+    The texture has a sigma of 1 to 12 pixels and an rms of 0.15 to 1.5; the spots, one in 150 to 1500 pixels,
     a sigma of 1.2 to 4 and peaks of 0.5 to 4.
     """
     if random.random() < 0.5:
-        scale = float(np.exp(random.uniform(0, np.log(8))))
+        scale = float(np.exp(random.uniform(0, np.log(12))))
         strength = np.exp(random.uniform(np.log(0.15), np.log(1.5)))
         return np.float32(strength) * correlated_noise(random, shape, smoothing_px=scale)
     count = max(1, round(shape[0] * shape[1] / np.exp(random.uniform(np.log(150), np.log(1500)))))
