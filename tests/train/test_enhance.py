@@ -167,7 +167,7 @@ def test_the_command_trains_and_writes_weights_with_their_record(
     written = Path(said.out.strip())
     assert written == tmp_path / "out" / "own-continuum.safetensors"
     assert "step 4/4" in said.err
-    record = weights.check(str(written))
+    _, record = weights.load(str(written))
     assert (record.name, record.kind, record.seed, record.data) == ("own-continuum", "continuum", 5, "a test")
     assert record.recipe["steps"] == 4
     assert set(record.quality) == {

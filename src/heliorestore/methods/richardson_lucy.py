@@ -46,7 +46,7 @@ class RichardsonLucySettings(Settings):
     psf: Literal["instrument", "airy", "wachter", "wachter-short", "wachter-2012", "yeo-2014"] = option(
         "instrument", help="The PSF: the instrument's, or another of the closed forms."
     )
-    psf_file: str = file_option(help="FITS file with a measured PSF, which is used instead")
+    psf_file: str = file_option(help="FITS file with a measured PSF, which is used instead.")
     stop_at_noise: bool = option(
         False, live=True, help="Stop once the residual is no larger than the noise of the image."
     )

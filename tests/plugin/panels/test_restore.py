@@ -642,7 +642,7 @@ def test_a_panel_names_the_order_of_its_sections_and_fills_its_own(viewer, fake,
     mine, *shown = [place.itemAt(0).widget() for place in places if place is not None and place.count()]
     assert mine is widget.mine
     assert [section.title.text() for section in shown] == [
-        "Run", "Input", "Calibrate", "Instrument", "Method", "Suggestion", "Result", "Versions", "Sweep",
+        "Run", "Input", "Method", "Suggestion", "Result", "Versions", "Sweep",
     ]  # fmt: skip
     qtbot.waitUntil(lambda: widget.form is not None, timeout=20_000)
     with pytest.raises(KeyError):
