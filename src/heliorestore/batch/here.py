@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from heliorestore.batch.ledger import Ledger
+from heliorestore.errors import SettingsError
 from heliorestore.storage import appending
 
 _USED = 0.8  # of the free memory; the rest is for the programs themselves
@@ -22,6 +23,35 @@ def shared_gb(count: int) -> float:
     """The memory that each of so many workers may use for its burst, of what is free now."""
     free = float(psutil.virtual_memory().available)
     return max(_LEAST_GB, _USED * free / 1e9 / count)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a worker of this machine sees of it: a GPU by its number there, empty for none, and threads."""
+
+    gpu: str
+    threads: int
+
+
+def places(asked: int | None, device: str) -> list[Place]:
+    """A place for each worker: as many as asked for, else one for each GPU or each core."""
+    from heliorestore.methods.base import devices
+
+    if asked is not None and asked < 1:
+        raise SettingsError(f"There are {asked} workers; there must be one at least.")
+    there = devices()
+    gpus = _gpus(sum(name.startswith("cuda:") for name in there)) if device in ("auto", "cuda") else []
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    on_cores = (there[0] if device == "auto" else device) == "cpu"
+    count = asked or len(gpus) or (cores if on_cores else 1)
+    threads = max(1, cores // count)
+    return [Place(gpus[number % len(gpus)] if gpus else "", threads) for number in range(count)]
+
+
+def _gpus(count: int) -> list[str]:
+    """The numbers of the GPUs: those that this process may see, where that is limited."""
+    seen = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return seen[:count] if seen else [str(number) for number in range(count)]
 
 
 def worker_command(folder: Path, *, retries: int, memory_gb: float | None, stay: bool) -> list[str]:
@@ -41,13 +71,12 @@ def worker_command(folder: Path, *, retries: int, memory_gb: float | None, stay:
 
 @dataclass
 class Processes:
-    """Processes of this machine; with GPUs each sees one of them."""
+    """Processes of this machine, each at its place."""
 
     command: list[str]
     log: Path
-    count: int
-    gpus: int = 0
-    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    places: list[Place]
+    running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)  # by the place
     _settled: int = 0
     _deaths: int = 0
 
@@ -56,24 +85,25 @@ class Processes:
         settled = counts["done"] + counts["failed"]
         self._deaths = 0 if settled > self._settled else self._deaths
         self._settled = settled
-        self._deaths += sum(bool(process.poll()) for process in self.running)
-        self.running = [process for process in self.running if process.poll() is None]
+        self._deaths += sum(bool(process.poll()) for process in self.running.values())
+        self.running = {n: process for n, process in self.running.items() if process.poll() is None}
         if counts["waiting"] + counts["running"] and self._deaths < _DEATHS:
-            self.running += [self._begin(n) for n in range(len(self.running), self.count)]
+            for number in range(len(self.places)):
+                if number not in self.running:
+                    self.running[number] = self._begin(self.places[number])
         return self._deaths < _DEATHS
 
-    def _begin(self, number: int) -> subprocess.Popen[bytes]:
-        threads = max(1, (os.cpu_count() or 1) // self.count)
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-        if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = str(number % self.gpus)
+    def _begin(self, place: Place) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"OMP_NUM_THREADS": str(place.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        if place.gpu:
+            environment["CUDA_VISIBLE_DEVICES"] = place.gpu
         with appending(self.log) as log:
             return subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
 
     def stop(self) -> None:
-        for process in self.running:
+        for process in self.running.values():
             process.terminate()
-        for process in self.running:
+        for process in self.running.values():
             process.wait()

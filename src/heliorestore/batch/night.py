@@ -85,6 +85,15 @@ class Night:
                 pass
             finally:
                 part.unlink()
+        self.check(folder)
+
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Whether there is a night in a folder."""
+        return (folder / _FILE).exists()
+
+    def check(self, folder: Path) -> None:
+        """Refuse the night in a folder if it is another one."""
         if differences := list(self.unlike(Night.read(folder))):
             raise SettingsError(
                 f"{folder} is a night with {'; '.join(differences)}: give another folder, or "

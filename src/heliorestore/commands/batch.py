@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from heliorestore.batch.night import Night
 
 _VERBS = ("status", "cancel", "add", "retry", "resume", "work")
-_SHOWN = 20  # bursts that failed, and bursts of a dry run
+_SHOWN = 20  # bursts that failed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="take new files when they have stopped growing")
     parser.add_argument("--settle", type=float, default=3.0, help="seconds a file must rest (default 3)")
     parser.add_argument(
-        "--dry-run", action="store_true", help="list the bursts and the memory they need, and do nothing"
+        "--dry-run",
+        action="store_true",
+        help="list the bursts, their memory, the workers and the time, and do nothing",
     )
     parser.add_argument("--retries", type=int, default=2, help="further attempts at a burst (default 2)")
     parser.add_argument(
@@ -106,7 +107,7 @@ def _begin(parsed: argparse.Namespace) -> int:
     if not parsed.inputs:
         raise SettingsError("No burst is given: name files, folders or patterns such as 'scan_*.fits'.")
     if parsed.dry_run:
-        return _plan(night, parsed.inputs)
+        return _plan(parsed, night)
     if parsed.output is None:
         raise SettingsError("Name the folder of the night with -o NIGHT.")
     if parsed.watch and any(map(is_plan, parsed.inputs)):
@@ -149,31 +150,23 @@ def _night(parsed: argparse.Namespace) -> Night:
     )
 
 
-def _plan(night: Night, inputs: Sequence[Path]) -> int:
+def _plan(parsed: argparse.Namespace, night: Night) -> int:
     """List what would be done."""
-    from heliorestore.batch.night import bursts_in, output_name
-    from heliorestore.diagnose.memory import memory_estimate
-    from heliorestore.errors import HeliorestoreError
-    from heliorestore.fits.reader import read_burst
-    from heliorestore.methods.base import devices, load
-    from heliorestore.settings import from_rows
+    from heliorestore.batch.dry_run import dry_run
+    from heliorestore.batch.here import places, shared_gb
+    from heliorestore.batch.plan import wanted
 
-    settings = from_rows(load(night.method).settings, night.settings.items())
-    count, most = 0, 0.0
-    for paths in bursts_in(inputs):
-        count += 1
-        try:
-            burst = read_burst(paths).with_instrument(night.instrument).select(night.objects, night.frames)
-            need = memory_estimate(burst.shape, settings) / 1e9
-            line = f"{' x '.join(map(str, burst.shape))}, {need:.2f} GB -> {output_name(night.name, paths)}"
-        except HeliorestoreError as error:
-            need, line = 0.0, f"cannot be used: {error}"
-        most = max(most, need)
-        if count <= _SHOWN:
-            print(f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}: {line}")
-    if count > _SHOWN:
-        print(f"... and {count - _SHOWN} more")
-    print(f"{count} bursts, at most {most:.2f} GB each, on {devices()[0]}; nothing was done.")
+    workers, memory_gb = [], parsed.memory_gb
+    if not parsed.scheduler and parsed.slurm is None:
+        there = places(parsed.workers, parsed.device)
+        memory_gb = memory_gb or (None if there[0].gpu else shared_gb(len(there)))
+        for number, place in enumerate(there):
+            gpu = f"GPU {place.gpu}, " if place.gpu else ""
+            memory = f", {memory_gb:.1f} GB" if memory_gb else ""
+            workers.append(f"worker {number}: {gpu}{place.threads} threads{memory}")
+    folder = parsed.output.absolute() if parsed.output is not None else None
+    for line in dry_run(night, list(wanted(parsed.inputs, night)), folder, workers, memory_gb):
+        print(line)
     return 0
 
 
@@ -218,22 +211,20 @@ def _run(parsed: argparse.Namespace, night: Night, ledger: Ledger) -> int:
 
 def _workers(parsed: argparse.Namespace, folder: Path) -> Workers:
     from heliorestore.batch.cluster import DaskWorkers, SlurmWorkers
-    from heliorestore.batch.here import Processes, shared_gb, worker_command
-    from heliorestore.methods.base import devices
+    from heliorestore.batch.here import Processes, places, shared_gb, worker_command
 
     known: dict[str, Any] = {"retries": parsed.retries, "memory_gb": parsed.memory_gb}
     if parsed.scheduler:
         return DaskWorkers(parsed.scheduler, folder, device=parsed.device, **known)
-    gpus = sum(name.startswith("cuda:") for name in devices()) if parsed.device in ("auto", "cuda") else 0
-    count = parsed.workers or gpus or os.cpu_count() or 1
-    if parsed.slurm is None and not gpus and parsed.memory_gb is None:
+    there = places(parsed.workers, parsed.device) if parsed.slurm is None else []
+    if there and not there[0].gpu and parsed.memory_gb is None:
         # Each would else take half of what is free.
-        known["memory_gb"] = shared_gb(count)
+        known["memory_gb"] = shared_gb(len(there))
     command = [*worker_command(folder, stay=parsed.watch, **known), "--device", parsed.device]
     if parsed.slurm is not None:
         template = Path(parsed.slurm) if parsed.slurm else None
         return SlurmWorkers(template, folder, parsed.workers or 1, command)
-    return Processes(command, folder / "workers.log", count, gpus)
+    return Processes(command, folder / "workers.log", there)
 
 
 def _tell(parsed: argparse.Namespace, ledger: Ledger) -> int:
