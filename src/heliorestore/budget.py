@@ -17,7 +17,7 @@ def budget_bytes(memory_gb: float | None, device: torch.device) -> float:
     if device.type == "cuda":
         # torch 2.4 refuses a device without a number; None is the current one
         return _SHARE * torch.cuda.mem_get_info(device.index)[0]
-    return _SHARE * _free_bytes()
+    return _SHARE * free_bytes()
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def share(memory_bytes: float, burst_shape: tuple[int, int, int, int], state_byt
     return Shares(held, max(memory_bytes - held - state_bytes, memory_bytes / 4))
 
 
-def _free_bytes() -> float:
+def free_bytes() -> float:
     """Main memory that is available without swapping."""
     import psutil  # at first use: a command that only reads files starts faster without it
 

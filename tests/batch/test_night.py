@@ -27,6 +27,7 @@ from heliorestore.batch.work import Worker
 from heliorestore.cli import main
 from heliorestore.errors import SettingsError
 from heliorestore.fits.reader import read
+from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.preparation import Preparation
 from heliorestore.settings import to_rows
 
@@ -217,10 +218,23 @@ def test_a_worker_without_memory_tries_with_half_of_it(night: Path) -> None:
     assert worker._settings(entry).memory_gb == 8.0
     entry.ends[1] = {"event": "failed", "memory": True}
     assert worker._settings(entry).memory_gb == 4.0
+    entry.last = 4  # the second and the third have died without a word, perhaps killed by the system
+    assert worker._settings(entry).memory_gb == 2.0
+
+
+def test_a_burst_larger_than_the_machine_is_tiled(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = [100e9]
+    monkeypatch.setattr(work, "room_bytes", lambda: room[0])
+    worker, burst = Worker(night, device="cpu"), SimpleNamespace(shape=(1, 12, 2048, 2048))
+    _, whole = worker._fitting(burst, MomfbdSettings(memory_gb=50.0))
+    room[0] = whole / 2
+    settings, need = worker._fitting(burst, MomfbdSettings(memory_gb=50.0))
+    assert settings.memory_gb == pytest.approx(whole / 2e9)
+    assert need < whole
 
 
 def test_the_workers_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(here_module.psutil, "virtual_memory", lambda: SimpleNamespace(available=20e9))
+    monkeypatch.setattr(here_module, "room_bytes", lambda: 16e9)
     assert shared_gb(4) == pytest.approx(4.0)
     assert shared_gb(1000) == 0.2
 

@@ -8,21 +8,18 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
+from heliorestore.batch.admission import room_bytes
 from heliorestore.batch.ledger import Ledger
 from heliorestore.errors import SettingsError
 from heliorestore.storage import appending
 
-_USED = 0.8  # of the free memory; the rest is for the programs themselves
 _LEAST_GB = 0.2
 _DEATHS = 20  # without a result in between: the machine is at fault, not a burst
 
 
 def shared_gb(count: int) -> float:
     """The memory that each of so many workers may use for its burst, of what is free now."""
-    free = float(psutil.virtual_memory().available)
-    return max(_LEAST_GB, _USED * free / 1e9 / count)
+    return max(_LEAST_GB, room_bytes() / 1e9 / count)
 
 
 @dataclass(frozen=True)

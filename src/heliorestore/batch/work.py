@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from heliorestore.batch.admission import admitted, room_bytes
 from heliorestore.batch.ledger import BEAT_S, Entry, Ledger, State
 from heliorestore.batch.night import Night, open_entry
 from heliorestore.batch.plan import unused
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, CheckpointError, HeliorestoreError
+from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot
 from heliorestore.storage import appending, atomic_write
 
@@ -107,7 +109,6 @@ class Worker:
     def _result(self, entry: Entry) -> dict[str, Any]:
         """Restore a burst and write its file; returns facts about it, none if it was interrupted."""
         from heliorestore.fits.reader import read
-        from heliorestore.methods.base import stream
 
         out, state = self.folder / entry.name, self._state(entry)
         burst = open_entry(self.night, entry)
@@ -119,15 +120,41 @@ class Worker:
         keeps = hasattr(settings, "checkpoint")
         if keeps:
             state.parent.mkdir(exist_ok=True)
-        if self.stopping:
-            return {}
+        settings, need = self._fitting(burst, settings)
+        with admitted(need, lambda: self.stopping) as fits:
+            if not fits or self.stopping:
+                return {}
+            last = self._run(entry, burst, settings, state if keeps else None)
+        return self._facts(entry, burst, last) if last is not None else {}
+
+    def _fitting(self, burst: Burst, settings: Any) -> tuple[Any, float]:
+        """The settings, with smaller tiles if a burst would not fit into the machine, and bytes of its memory
+        that it needs besides the program, as far as that is known.
+        """
+        from heliorestore.diagnose.memory import memory_estimate
+        from heliorestore.methods.base import pick_device
+
+        place = pick_device(self.device)
+        if place.type != "cpu":
+            return settings, 0.0
+        need, room = memory_estimate(burst.shape, settings, place), room_bytes()
+        if need > room and hasattr(settings, "memory_gb"):
+            settings = settings.replace(memory_gb=max(_LEAST_GB, room / 1e9))
+            need = memory_estimate(burst.shape, settings, place)
+        return settings, float(need)
+
+    def _run(self, entry: Entry, burst: Burst, settings: Settings, state: Path | None) -> Snapshot | None:
+        """The result, which is now in its file; None if the run was interrupted."""
+        from heliorestore.methods.base import stream
+
+        out = self.folder / entry.name
         notes = unused(Path(entry.paths[0]), self.night)
         snapshots = stream(
             burst,
             settings,
             device=self.device,
             seed=self.night.seed,
-            checkpoint=str(state) if keeps else "",
+            checkpoint="" if state is None else str(state),
         )
         shown = last = None
         told = time.monotonic()
@@ -137,7 +164,7 @@ class Worker:
                     # Now, because a method that goes on to its end deletes its state.
                     last = _written(shown, notes, out)
                 elif self.stopping:
-                    return {}
+                    return None
                 if time.monotonic() - told >= PROGRESS_S:
                     told = time.monotonic()
                     self.ledger.say(
@@ -149,7 +176,7 @@ class Worker:
             last = _written(shown, notes, out)
         for message in dict.fromkeys(last.messages):
             self._log(entry, message)
-        return self._facts(entry, burst, last)
+        return last
 
     def _settings(self, entry: Entry) -> Any:
         """The settings of the night, with this worker's memory, halved for each attempt that lacked it."""
@@ -160,7 +187,9 @@ class Worker:
         settings: Any = from_rows(load(night.method).settings, night.settings.items())
         if not hasattr(settings, "memory_gb"):
             return settings
-        halvings = sum(bool(end.get("memory")) for end in entry.ends.values())
+        # The system kills who takes too much without a word: the second such death counts as one of memory.
+        deaths = sum(number not in entry.ends for number in range(entry.renewed + 1, entry.last))
+        halvings = sum(bool(end.get("memory")) for end in entry.ends.values()) + max(0, deaths - 1)
         memory_gb = settings.memory_gb or self.memory_gb
         if memory_gb is None and halvings:
             from heliorestore.budget import budget_bytes

@@ -1,0 +1,59 @@
+"""Bursts run together only as far as their needs fit into the memory."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from heliorestore.batch import admission
+from heliorestore.batch.admission import admitted, room_bytes
+from heliorestore.errors import BurstError
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The need, 5 GB, of another process of this machine, which has 10 GB free."""
+    monkeypatch.setattr(admission.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(admission, "free_bytes", lambda: 10e9)
+    monkeypatch.setattr(admission, "_LOOK_S", 0.0)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        file = admission._folder() / f"{process.pid}.need"
+        file.write_text(json.dumps([5e9, psutil.Process(process.pid).create_time()]))
+        yield file
+        process.kill()
+
+
+def test_a_burst_waits_until_there_is_room_beside_the_others(other: Path) -> None:
+    with admitted(2e9, lambda: False) as fits:
+        assert fits
+        assert len(list(other.parent.glob("*.need"))) == 2
+    assert list(other.parent.glob("*.need")) == [other]
+    looked: list[int] = []
+    with admitted(4e9, lambda: len(looked) >= 3 or looked.append(0) is not None) as fits:
+        assert not fits  # 5 + 4 are more than 80 % of 10 GB, and a stop was asked for
+    assert len(looked) == 3
+
+    def ends() -> bool:
+        other.unlink(missing_ok=True)
+        return False
+
+    with admitted(4e9, ends) as fits:
+        assert fits
+
+
+def test_what_a_dead_process_needed_is_free_again(other: Path) -> None:
+    other.write_text(json.dumps([5e9, 0.0]))  # another process had this number
+    with admitted(7e9, lambda: False) as fits:
+        assert fits
+    assert not other.exists()
+    (other.parent / "1.need").write_text("half a li")
+    assert room_bytes() == pytest.approx(8e9)
+
+
+def test_a_burst_that_does_not_fit_alone_is_refused_with_its_need(other: Path) -> None:
+    with pytest.raises(BurstError, match=r"It needs 12.0 GB.*has 8.0 GB"), admitted(12e9, lambda: False):
+        pass
