@@ -61,7 +61,7 @@ TOPS = {"batch", "commands", "plugin", "train"}  # may import everything below, 
 TOP_EXCEPTIONS = {
     ("commands", "plugin"): {"commands.view"},
     ("commands", "train"): {"commands.train"},
-    ("commands", "batch"): {"commands.batch"},
+    ("commands", "batch"): {"commands.batch", "commands.cube", "commands.movie"},
     ("plugin", "batch"): {"plugin.runs.queue"},
 }
 

@@ -22,10 +22,11 @@ from heliorestore.batch.engine import Workers, run_night
 from heliorestore.batch.here import shared_gb, worker_command
 from heliorestore.batch.ledger import Ledger, State
 from heliorestore.batch.night import Night, add, bursts_in, open_entry, output_name
+from heliorestore.batch.results import results_of
 from heliorestore.batch.watch import Watch
 from heliorestore.batch.work import Worker
 from heliorestore.cli import main
-from heliorestore.errors import SettingsError
+from heliorestore.errors import BurstError, SettingsError
 from heliorestore.fits.reader import read
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.preparation import Preparation
@@ -246,6 +247,33 @@ def test_changed_settings_are_refused_with_the_difference(night: Path) -> None:
     with pytest.raises(SettingsError, match="method richardson-lucy and not momfbd: give another folder"):
         Night(method="momfbd", settings={"patch": "64"}, preparation=PREPARATION).begin(night)
     NIGHT.begin(night)
+
+
+def test_a_night_gives_one_cube_of_what_is_done_and_kept(night: Path) -> None:
+    worker = Worker(night)
+    assert worker.run() == 3
+    worker.ledger.refresh()
+    first, second, third = worker.ledger.entries.values()
+    worker.ledger.judge(second, "rejected", "clouds")
+    worker.ledger.judge(third, "kept", "")
+    (night / "stray.fits").write_bytes((night / second.name).read_bytes())
+    assert results_of([night, Path("other.fits")]) == [
+        night / first.name,
+        night / third.name,
+        Path("other.fits"),
+    ]
+    for path, number in ((first.name, 0), (third.name, 1)):
+        fits.setval(night / path, "DATE-BEG", value=f"2020-05-03T09:41:0{number}")
+        fits.setval(night / path, "DATE-AVG", value=f"2020-05-03T09:41:0{number}")
+    assert main(["cube", str(night), "-o", str(night.parent / "cube.fits")]) == 0
+    assert fits.getheader(night.parent / "cube.fits")["NAXIS5"] == 2
+    movie = night.parent / "movie.gif"
+    assert main(["movie", str(night), "-o", str(movie)]) == 0
+    assert movie.exists()
+    for entry in (first, third):
+        (night / entry.name).unlink()
+    with pytest.raises(BurstError, match="no result that is done and kept"):
+        results_of([night])
 
 
 def test_a_cancelled_night_is_left_alone_until_it_goes_on(night: Path) -> None:

@@ -14,7 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from heliorestore.settings import add_settings
 
     parser.add_argument(
-        "restored", metavar="RESTORED", nargs="+", type=Path, help="restored files, or folders of them"
+        "restored",
+        metavar="RESTORED",
+        nargs="+",
+        type=Path,
+        help="restored files, folders of them, or nights",
     )
     parser.add_argument(
         "-o", "--output", metavar="CUBE", type=Path, required=True, help="the FITS file to write"
@@ -34,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
+    from heliorestore.batch.results import results_of
     from heliorestore.fits.cube import gather
     from heliorestore.fits.cube_writer import write_cube
     from heliorestore.prepare.series import SeriesSettings, steady
@@ -41,8 +46,9 @@ def run(parsed: argparse.Namespace) -> int:
     from heliorestore.storage import check_output
 
     settings = from_arguments(SeriesSettings, parsed)
-    check_output(parsed.output, overwrite=parsed.overwrite, inputs=parsed.restored)
-    cube = gather(parsed.restored, objects=parsed.objects, instrument=parsed.instrument)
+    restored = results_of(parsed.restored)
+    check_output(parsed.output, overwrite=parsed.overwrite, inputs=restored)
+    cube = gather(restored, objects=parsed.objects, instrument=parsed.instrument)
     cube = steady(cube, settings)
     written = write_cube(cube, parsed.output, overwrite=parsed.overwrite)
     for message in cube.messages:

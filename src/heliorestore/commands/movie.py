@@ -24,7 +24,7 @@ _MOST_LOOKED_AT = 40  # images that decide about the cut levels
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
     parser.add_argument(
-        "input", metavar="IN", nargs="+", type=Path, help="a cube, a burst, or restored files"
+        "input", metavar="IN", nargs="+", type=Path, help="a cube, a burst, restored files, or nights"
     )
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="an .mp4 or a .gif")
     add_picture_arguments(parser)
@@ -43,8 +43,11 @@ def run(parsed: argparse.Namespace) -> int:
     check_name(parsed.output)
     if not 0 < parsed.fps <= 120:
         raise SettingsError(f"fps is {parsed.fps:g}; it must be above 0 and at most 120.")
-    check_output(parsed.output, overwrite=parsed.overwrite, inputs=parsed.input)
-    images = in_time(parsed.input, parsed)
+    from heliorestore.batch.results import results_of
+
+    inputs = results_of(parsed.input)
+    check_output(parsed.output, overwrite=parsed.overwrite, inputs=inputs)
+    images = in_time(inputs, parsed)
     look = _with_limits(look_of(parsed, images[0][0], scale_bar=parsed.scale_bar), images, parsed.object)
     with replacing(parsed.output) as file:
         encode(file, parsed.output.suffix.lower(), _frames(images, look, parsed), parsed.fps)
