@@ -54,7 +54,12 @@ def test_a_tilt_in_y_moves_it_in_y_and_small_aberrations_cost_what_marechal_says
     )
     bent = np.zeros((1, 6, 4, 5))
     bent[0, 4] = 0.4
-    assert probe(result(bent), SETTINGS, (0.0, 0.0), 0).strehl == pytest.approx(np.exp(-(0.4**2)), abs=0.02)
+    seen = probe(result(bent), SETTINGS, (0.0, 0.0), 0)
+    assert seen.strehl == pytest.approx(np.exp(-(0.4**2)), abs=0.02)
+    assert seen.wavefront_rms == pytest.approx(0.4, rel=0.02)
+    assert seen.wavelength_nm == pytest.approx(854.2, abs=1)
+    assert np.isnan(seen.wavefront[0, 0])
+    assert moved.wavefront_rms < 1e-3  # a tilt only moves the image
 
 
 def test_the_place_is_y_then_x_and_between_nodes_the_modes_are_interpolated():

@@ -8,6 +8,7 @@ import torch
 
 from heliorestore.methods.blind.settings import BlindSettings
 from heliorestore.methods.blind.wavefronts import Wavefronts
+from heliorestore.optics.mode_names import mode_names
 from heliorestore.snapshot import Snapshot
 
 
@@ -25,3 +26,8 @@ def fitted_wavefronts(snapshot: Snapshot, settings: BlindSettings) -> Wavefronts
     # The last mode is as strong as turbulence with the fitted r0 makes it.
     strength = float(sigmas[-1]) ** 2 / float(wavefronts.basis.variances[-1])
     return replace(wavefronts, sigmas=sigmas, unknown=unknown, d_over_r0=strength ** (3 / 5))
+
+
+def names_of_modes(snapshot: Snapshot, settings: BlindSettings) -> tuple[str, ...]:
+    """What the modes of a result are called, in the order of its maps."""
+    return mode_names(fitted_wavefronts(snapshot, settings).basis)

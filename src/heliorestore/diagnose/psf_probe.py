@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from heliorestore.burst import FloatArray
@@ -18,10 +19,12 @@ from heliorestore.methods.blind.settings import ASSUMED_R0_CM
 from heliorestore.methods.blind.wavefronts import make_wavefronts, modes_at
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.optics.filters import filtered, frequency
+from heliorestore.optics.modes import Basis
 from heliorestore.optics.psf import Optics, psf
 from heliorestore.optics.pupil import cutoff
 from heliorestore.snapshot import Snapshot
 
+_ACROSS = 96  # pixels of the shown wavefront
 _FINER = 4  # pixels of the shown PSF per pixel of the detector
 
 
@@ -31,7 +34,8 @@ class ProbedPsf:
 
     `strehl` is its peak over that of the telescope alone, `fwhm_arcsec` the diameter of a circle as large as
     the area above half of the peak, `limit_arcsec` the first dark ring's radius without aberrations, 1.22
-    lambda/D.
+    lambda/D. `wavefront` (y, x) is what was fitted, in radian at `wavelength_nm`, that of the first object,
+    over the aperture, without the tilts, which only move the image; NaN where the aperture is closed.
     """
 
     image: FloatArray
@@ -39,6 +43,13 @@ class ProbedPsf:
     strehl: float
     fwhm_arcsec: float
     limit_arcsec: float
+    wavefront: FloatArray
+    wavelength_nm: float
+
+    @property
+    def wavefront_rms(self) -> float:
+        """In radian, over the aperture."""
+        return float(np.nanstd(self.wavefront))
 
 
 def probe(
@@ -64,7 +75,8 @@ def probe(
     # From pixels of the images to numbers of nodes.
     at = tuple((p - first) / step for p, first, step in zip(place, maps.first, maps.step, strict=True))
     # The halo multiplies the transfer function: the mean over turbulence that no mode describes.
-    image = _seen(optics, halo, modes_at(modes, 1, [(at[0], at[1])])[0, :, 0])
+    coefficients = modes_at(modes, 1, [(at[0], at[1])])[0, :, 0]
+    image = _seen(optics, halo, coefficients)
     pixel = optics.instrument.pixel_arcsec
     # On the fine pixels: on the detector's a width would be a few whole numbers.
     area = float((image >= image.max() / 2).sum()) * pixel**2
@@ -74,7 +86,24 @@ def probe(
         strehl=float(image.max()) / peak,
         fwhm_arcsec=2 * math.sqrt(area / math.pi),
         limit_arcsec=1.22 * optics.instrument.resolution_arcsec,
+        wavefront=_wavefront(wavefronts.basis, coefficients.numpy()),
+        wavelength_nm=every[0].instrument.wavelength_nm,
     )
+
+
+def _wavefront(basis: Basis, coefficients: FloatArray) -> FloatArray:
+    """The sum (y, x) of all modes but the tilts, which are the first two."""
+    shapes, is_open = _shapes(basis)
+    total: FloatArray = np.tensordot(coefficients[2:], shapes[2:], 1).astype(np.float32)
+    total[~is_open] = np.nan
+    return total
+
+
+@lru_cache(maxsize=2)
+def _shapes(basis: Basis) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """The modes (mode, y, x) over a square around the aperture, and where it is open."""
+    y, x = (np.indices((_ACROSS, _ACROSS)) - (_ACROSS - 1) / 2) * 2 / _ACROSS
+    return basis.sample(y, x).astype(np.float32), basis.aperture.covers(y, x)
 
 
 @lru_cache(maxsize=4)

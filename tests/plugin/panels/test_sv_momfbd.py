@@ -302,6 +302,18 @@ def test_the_probe_shows_the_psf_of_the_frame_on_the_slider(live, viewer, finish
     viewer.dims.set_current_step(1, 3)
     qtbot.waitUntil(lambda: "frame 3" in live.probe.text.text(), timeout=30_000)
     assert not np.array_equal(live.probe.view.psf.image, first.image)
+    assert f"{first.wavefront_rms:.2f} rad rms" != f"{live.probe.view.psf.wavefront_rms:.2f} rad rms"
+    assert f"{live.probe.view.psf.wavefront_rms:.2f} rad rms" in live.probe.text.text()
+    live.probe.view.resize(300, 150)
+    root = live.probe.view.grab().toImage()
+    live.probe.logarithmic.setChecked(True)
+    assert live.probe.view.grab().toImage() != root
+    live.modes_on.setChecked(True)
+    viewer.dims.current_step = (2, 3, 0, 0)
+    assert live.frame_views.mode_name.text() == "k = 2, like Zernike 4: defocus"
+    assert live.field_run.layers.layers["modes", 0].colorbar.visible
+    live.modes_on.setChecked(False)
+    assert live.frame_views.mode_name.text() == ""
     live.probe.point.layer.add([30.0, 5.0])  # as a click does
     assert live.probe.point.place == (30.0, 5.0)
     assert len(live.probe.point.layer.data) == 1

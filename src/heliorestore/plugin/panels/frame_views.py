@@ -7,6 +7,7 @@ from typing import Any
 from qtpy.QtCore import QObject
 
 from heliorestore.plugin.panels.parts import LivePanel
+from heliorestore.plugin.widgets.messages import Clipped
 from heliorestore.plugin.widgets.probe_box import ProbeBox, Probed
 from heliorestore.plugin.widgets.sections import check
 from heliorestore.selection import Numbers
@@ -25,8 +26,9 @@ class FrameViews(QObject):
         self.modes_on = check(
             "Mode maps",
             "Show the fitted modes over the image, in radian; the slider k chooses the mode.",
-            lambda on: self._show_maps("modes", on),
+            self._toggle_maps,
         )
+        self.mode_name = Clipped("The mode on the slider k, by the Noll index and the name of its Zernike.")
         self.residual_on = check(
             "Residual of the frame",
             "Show model minus data of the frame on the slider, from the next iteration on.",
@@ -42,6 +44,7 @@ class FrameViews(QObject):
     def frame_moved(self, event: Any = None) -> None:
         """Another frame is on the slider."""
         self._follow_residual()
+        self._name_mode()
         self.probe.look_soon()
 
     def _frame(self, snapshot: Snapshot) -> int | None:
@@ -59,6 +62,10 @@ class FrameViews(QObject):
         if form is not None and self.residual_on.isChecked() and snapshot is not None:
             form.fields[_RESIDUAL].set(self._frame(snapshot))
 
+    def _toggle_maps(self, on: bool) -> None:
+        self._show_maps("modes", on)
+        self._name_mode()
+
     def _toggle_residual(self, on: bool) -> None:
         self._show_maps("residual", on)
         if on:
@@ -72,9 +79,24 @@ class FrameViews(QObject):
         for (name, object_), layer in (shown.layers if shown is not None else {}).items():
             if name == kind and object_ == 0 and layer in layers:
                 layer.visible = on
+                layer.colorbar.position = "top_left"  # the other corner says where north is
+                layer.colorbar.visible = on
                 if on:  # over the images, under the box and the probe
                     layers.move(layers.index(layer), len(layers))
                     self._tools_to_front()
+
+    def _name_mode(self) -> None:
+        """Say which mode is shown; only while the maps are."""
+        text, snapshot = "", self._panel.run_panel.snapshot
+        step = self._panel.viewer.dims.current_step
+        if self.modes_on.isChecked() and snapshot is not None and snapshot.run is not None and len(step) > 3:
+            from heliorestore.diagnose.fitted_air import names_of_modes  # loaded already: there is a result
+            from heliorestore.methods.base import settings_of
+
+            settings: Any = settings_of(snapshot.run)
+            names = names_of_modes(snapshot, settings)
+            text = f"k = {step[-4]}, like Zernike {names[step[-4]]}" if step[-4] < len(names) else ""
+        self.mode_name.setText(text)
 
     def _tools_to_front(self) -> None:
         layers, preview = self._panel.viewer.layers, self._panel.preview

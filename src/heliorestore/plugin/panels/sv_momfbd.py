@@ -143,8 +143,8 @@ class SvMomfbdWidget(RestoreWidget):
         self.unfinished = self.field_run.unfinished
         self.sections.fill("unfinished", self.unfinished)
         self.sections.fill("memory", self.memory_note)
-        look = (self.preview_on, self.preview_note, row(self.modes_on, self.residual_on), self.probe)
-        self.sections.fill("look", Section("Look", *look))
+        look = (self.preview_on, self.preview_note, row(self.modes_on, self.residual_on))
+        self.sections.fill("look", Section("Look", *look, self.frame_views.mode_name, self.probe))
         for section in (self.input.instrument_section, self.suggest_section, self.sweep_section):
             section.set_open(False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,13 +20,15 @@ from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.task import End, Latest, Outcome
 from heliorestore.plugin.viewer.layers import Placement
 from heliorestore.plugin.viewer.tool_layers import put_away, tool_layer
-from heliorestore.plugin.widgets.sections import check, note, say, stack
+from heliorestore.plugin.widgets.sections import check, note, row, say, stack
 from heliorestore.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from heliorestore.diagnose.psf_probe import ProbedPsf
 
 _FIELDS = (0.5, 16.0)  # limits of the zoom, in units of the first dark ring's diameter
+_DECADES = 4  # of the logarithmic picture
+_GAP, _BAR = 6, 24  # px between the pictures, and for the bar of colours
 _PEN = QColor(255, 255, 255)
 
 
@@ -107,11 +110,16 @@ class ProbeBox(QWidget):
             "PSF probe", "Click on the image and see the PSF there, of the frame on the slider.", self._toggle
         )
         self.view = PsfView()
+        self.logarithmic = check(
+            "logarithmic",
+            "Show four decades of the PSF instead of its square root.",
+            self.view.set_logarithmic,
+        )
         self.view.hide()
         self.text = note(
             "Strehl ratio, and the diameter of a circle as large as the area above half of the peak."
         )
-        stack(self, self.on, self.view, self.text)
+        stack(self, row(self.on, self.logarithmic), self.view, self.text)
 
     def look_soon(self) -> None:
         """Update the PSF, at most 20 times a second."""
@@ -166,24 +174,31 @@ class ProbeBox(QWidget):
         alone = psf.limit_arcsec * 1.029 / 1.22  # the Airy disc's full width at half maximum
         say(
             self.text,
-            f"{what}: Strehl {psf.strehl:.2f}, FWHM {psf.fwhm_arcsec:.2f}″ (telescope alone {alone:.2f}″)",
+            f"{what}: Strehl {psf.strehl:.2f}, FWHM {psf.fwhm_arcsec:.2f}″ (telescope alone {alone:.2f}″). "
+            f"Wavefront without tilts: {psf.wavefront_rms:.2f} rad rms, "
+            f"{psf.wavefront_rms * psf.wavelength_nm / (2 * math.pi):.0f} nm.",
         )
 
 
 class PsfView(QWidget):
-    """A PSF on a square-root scale with a bar in arcsec and the telescope's first dark ring."""
+    """A PSF with a bar in arcsec and the telescope's first dark ring, and beside it the wavefront."""
 
     def __init__(self) -> None:
         super().__init__()
         self.psf: ProbedPsf | None = None
         self.upwards = False  # whether y grows upwards on the canvas
         self.field = 5.0  # side of the picture, in units of the first dark ring's diameter
-        self._colours = (ensure_colormap("inferno").map(np.linspace(0, 1, 256)) * 255).astype(np.uint8)
+        self.logarithmic = False
+        self._colours, self._signed = (
+            (ensure_colormap(name).map(np.linspace(0, 1, 256)) * 255).astype(np.uint8)
+            for name in ("inferno", "coolwarm")
+        )
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "The PSF at the probe, square root of the intensity, oriented as the image. The circle is "
-            "the first dark ring of the telescope without atmosphere, 1.22 lambda/D; its centre is the "
-            "true place of the point. After a click the wheel zooms."
+            "Left: the PSF at the probe, square root of the intensity or four decades, oriented as the "
+            "image. The circle is the first dark ring of the telescope without atmosphere, 1.22 lambda/D; "
+            "its centre is the true place of the point. After a click the wheel zooms. Right: the fitted "
+            "wavefront over the aperture, without tilts, in radian."
         )
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # without the focus the wheel scrolls the panel
 
@@ -195,6 +210,11 @@ class PsfView(QWidget):
         self.psf = psf
         self.update()
 
+    def set_logarithmic(self, on: bool) -> None:
+        """Show four decades, or the square root."""
+        self.logarithmic = on
+        self.update()
+
     def wheelEvent(self, event: QWheelEvent | None) -> None:
         if event is not None:
             factor = 0.8 if event.angleDelta().y() > 0 else 1.25
@@ -204,24 +224,22 @@ class PsfView(QWidget):
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = QPainter(self)
-        side = float(min(self.width(), self.height()))
-        area = QRectF((self.width() - side) / 2, 0, side, side)
         if self.psf is None or self.psf.limit_arcsec <= 0:
             painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, "no PSF yet")
             return
+        side = float(min(self.height(), (self.width() - _GAP - _BAR) / 2))
+        area = QRectF(0, 0, side, side)
+        self._paint_wavefront(painter, self.psf, QRectF(side + _GAP, 0, side, side))
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         field_arcsec = self.field * 2 * self.psf.limit_arcsec
         shown = self.part(field_arcsec)
         shown = shown[::-1] if self.upwards else shown
-        rows, columns = shown.shape
-        # The square root makes the halo visible beside the core.
-        pixels = np.ascontiguousarray(
-            self._colours[(255 * np.sqrt(np.clip(shown / shown.max(), 0, 1))).astype(np.uint8)]
-        )
-        painter.drawImage(
-            area, QImage(pixels.tobytes(), columns, rows, 4 * columns, QImage.Format.Format_RGBA8888)
-        )
+        rows = len(shown)
+        part = np.clip(shown / shown.max(), 10.0**-_DECADES, 1)
+        # Both make the halo visible beside the core.
+        scaled = 1 + np.log10(part) / _DECADES if self.logarithmic else np.sqrt(part)
+        painter.drawImage(area, _coloured(self._colours[(255 * scaled).astype(np.uint8)]))
         per_arcsec = side / (rows * self.psf.pixel_arcsec)
         radius = self.psf.limit_arcsec * per_arcsec
         painter.setPen(QPen(_PEN, 1, Qt.PenStyle.DotLine))
@@ -232,12 +250,33 @@ class PsfView(QWidget):
         painter.drawLine(QPointF(left, foot), QPointF(left + bar * per_arcsec, foot))
         painter.drawText(QPointF(left, foot - 5), f"{bar:g}″")
 
+    def _paint_wavefront(self, painter: QPainter, psf: ProbedPsf, area: QRectF) -> None:
+        """The wavefront around zero, with its colours beside it."""
+        seen = psf.wavefront[::-1] if self.upwards else psf.wavefront
+        most = max(float(np.nanmax(np.abs(seen))), 1e-6)
+        pixels = self._signed[np.nan_to_num(127.5 + 127.5 * seen / most).astype(np.uint8)]
+        pixels[np.isnan(seen)] = 0  # transparent
+        painter.drawImage(area, _coloured(pixels))
+        ramp = QRectF(area.right() + 4, area.top() + 14, 8, area.height() - 28)
+        painter.drawImage(ramp, _coloured(self._signed[::-1, None]))
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        for place, text in ((ramp.top() - 3, f"+{most:.2g}"), (ramp.bottom() + 12, f"-{most:.2g} rad")):
+            box = QRectF(ramp.right() - 80, place - 12, 80 + _BAR - 12, 14)
+            painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, text)
+
     def part(self, field_arcsec: float) -> np.ndarray:
         """The middle of the PSF (y, x), an odd number of pixels around its centre."""
         assert self.psf is not None
         image, centre = self.psf.image, self.psf.image.shape[0] // 2
         half = min(max(round(field_arcsec / self.psf.pixel_arcsec / 2), 4), centre - 1)
         return image[centre - half : centre + half + 1, centre - half : centre + half + 1]
+
+
+def _coloured(pixels: np.ndarray) -> QImage:
+    """An image of RGBA pixels (y, x, 4)."""
+    rows, columns, _ = pixels.shape
+    whole = np.ascontiguousarray(pixels).tobytes()
+    return QImage(whole, columns, rows, 4 * columns, QImage.Format.Format_RGBA8888).copy()
 
 
 def _round_length(length: float) -> float:
