@@ -15,7 +15,10 @@ def test_no_message_changes_the_size_of_its_place_and_all_can_be_read(qtbot):
     strip.resize(300, strip.sizeHint().height())
     strip.show()
     size = strip.sizeHint()
-    strip.report_more("Read.")
+    for text in ("one", "two", "three"):
+        strip.report_more(text)
+        assert strip.sizeHint() == size
+    strip.report("Read.")
     strip.report_more(LONG)
     strip.say("⚠ It failed.")
     assert strip.sizeHint() == size

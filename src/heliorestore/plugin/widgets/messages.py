@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 
-from qtpy.QtCore import QEvent, QPointF, QRectF, Qt
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QMouseEvent, QPainter, QPaintEvent, QTextLayout
 from qtpy.QtWidgets import (
     QApplication,
@@ -31,9 +31,7 @@ class Clipped(QLabel):
         super().__init__()
         self._tip, self._lines, self._shown = tip, lines, ""
         self.setToolTip(tip)
-        # A minimum of its own: the label must not ask for the width of its text.
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.setMinimumWidth(40)
 
     def setText(self, text: str | None) -> None:
         self.show_last([text or ""])
@@ -45,9 +43,12 @@ class Clipped(QLabel):
         self.setToolTip(f"{self._shown}\n\n{self._tip}" if self._shown else self._tip)
         self.update()
 
-    def changeEvent(self, event: QEvent | None) -> None:
-        super().changeEvent(event)
-        self.setFixedHeight(self._lines * self.fontMetrics().lineSpacing() + 2)
+    def sizeHint(self) -> QSize:
+        """The same whatever the text is."""
+        return QSize(40, self._lines * self.fontMetrics().lineSpacing() + 2)
+
+    def minimumSizeHint(self) -> QSize:
+        return self.sizeHint()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = QPainter(self)
@@ -98,6 +99,7 @@ class MessageStrip(QWidget):
         self.history: list[str] = []
         self._window: _History | None = None
         self._now: list[str] = []
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._pages, 1)
