@@ -662,3 +662,30 @@ def test_a_layer_of_naparis_own_reader_is_pointed_out(panel, viewer, tmp_path):
     panel.layer_list.choose([viewer.layers["cube"]])
     assert "opened by napari's own reader" in panel.hint.text()
     assert not panel.hint.isHidden()
+
+
+def test_what_cannot_be_restored_is_said_before_run_with_what_to_do(panel, viewer):
+    bursts = list(viewer.layers)
+    for name, image, words in (
+        ("flat", np.full((3, 24, 30), 7.0), "The pixels of flat all have the value 7: there is nothing"),
+        ("empty", np.full((24, 30), np.nan, np.float32), "The pixels of empty are all NaN"),
+    ):
+        panel.layer_list.choose([viewer.add_image(image, name=name, contrast_limits=(0, 1))])
+        assert words in panel.hint.text()
+    late = np.ones((3, 24, 30))
+    late[1, 3] = 2  # some frames are good
+    panel.layer_list.choose([viewer.add_image(late, name="late")])
+    assert "nothing to restore" not in panel.hint.text()
+    panel.layer_list.choose(bursts)
+    assert panel.hint.text() == ""
+    for layer in list(viewer.layers):
+        viewer.layers.remove(layer)
+    for layer, words in (
+        (viewer.add_image(np.zeros((9, 9, 3), np.uint8), rgb=True, name="photo"), "photo has colours: split"),
+        (viewer.add_labels(np.zeros((9, 9), int), name="spots"), "spots holds labels, not an image: open"),
+        (viewer.add_points([[1.0, 2.0]], name="dots"), "dots holds points, not an image"),
+        (viewer.add_image(np.zeros((2, 3, 9, 9)), name="scan"), "scan has 4 axes (2 x 3 x 9 x 9): split it"),
+    ):
+        assert words in panel.hint.text()
+        viewer.layers.remove(layer)
+    assert panel.hint.text() == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import QObject
@@ -14,6 +15,7 @@ from heliorestore.plugin.panels.frame_choice import FrameChoice
 from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.layers import burst_of, common_burst, hint, objects_of
+from heliorestore.plugin.viewer.unsuitable import nothing_in, why_not_listed
 from heliorestore.plugin.widgets.instrument_box import InstrumentBox
 from heliorestore.plugin.widgets.layer_list import LayerList
 from heliorestore.plugin.widgets.sections import Section, note, row, say, side_by_side
@@ -47,6 +49,7 @@ class InputLayers(QObject):
         self.about = side_by_side(self.frame_choice, self.calibration, self.instrument_section)
         self.calibration.changed.connect(self.look)
         self._measured: list[Any] = []  # the layers whose frames are known
+        self._nothing: list[str] = []  # what is said of frames without an image
         for changed in (self.calibration.changed, self.calibration.read, self.objects.editingFinished):
             changed.connect(self.frame_choice.forget)
         self.layer_list.changed.connect(self.look)
@@ -86,7 +89,11 @@ class InputLayers(QObject):
     def look(self) -> None:
         """Show the instrument of the ticked layers, and warnings about them."""
         chosen = self.layer_list.chosen()
-        text = "\n".join(filter(None, map(hint, chosen)))
+        if chosen != self._measured:  # a frame is read for it: not with every layer that comes or goes
+            with suppress(HeliorestoreError, OSError):  # a file that has gone is reported by the run
+                self._nothing = list(filter(None, map(nothing_in, chosen)))
+        others = () if chosen else map(why_not_listed, self.layer_list.viewer_layers())
+        text = "\n".join(filter(None, (*map(hint, chosen), *self._nothing, *others)))
         burst = None
         if chosen:
             try:

@@ -53,6 +53,10 @@ class LayerList(QListWidget):
     def minimumSizeHint(self) -> QSize:
         return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
 
+    def viewer_layers(self) -> list[Any]:
+        """Every layer of the viewer, also those that the list leaves out."""
+        return list(self._viewer.layers)
+
     def choose(self, layers: list[Any]) -> None:
         """Tick these layers and no others."""
         self._ticked = list(layers)
