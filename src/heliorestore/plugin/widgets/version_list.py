@@ -8,7 +8,14 @@ from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QFont
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
 
 from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.versions import (
@@ -174,6 +181,8 @@ def _table(line: int) -> QTableWidget:
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     table.setTabKeyNavigation(False)  # Tab leaves the table
+    for corner in table.findChildren(QAbstractButton):
+        corner.setToolTip("Choose all rows.")
     table.setFixedHeight((_ROWS_SHOWN + 2) * (line + 8))
     if (rows := table.verticalHeader()) is not None:
         rows.hide()
