@@ -13,6 +13,7 @@ from heliorestore import own_instruments
 from heliorestore.errors import HeliorestoreError
 from heliorestore.instrument import find
 from heliorestore.methods.base import restore
+from heliorestore.plugin.viewer.layers import cuts
 from heliorestore.snapshot import StopReason
 from window import choose_method, results, set_fields, wait_for_threads
 
@@ -46,10 +47,14 @@ def test_a_run_makes_layers_with_the_headless_result(panel, viewer, burst, finis
 def test_a_second_run_is_a_new_version_and_leaves_the_first_alone(panel, viewer, finish):
     finish(panel, panel.run_panel.run_button.click)
     first = np.array(results(viewer)["fake 1 WB"].data)
+    # limits of its own, once; not those of the input around it
+    assert tuple(results(viewer)["fake 1 WB"].contrast_limits) == cuts(first)
+    results(viewer)["fake 1 WB"].contrast_limits = (1.0, 2.0)
     set_fields(panel, strength=1.0)
     finish(panel, panel.run_panel.run_button.click)
     np.testing.assert_array_equal(results(viewer)["fake 1 WB"].data, first)
     assert results(viewer)["fake 2 WB"].data.mean() > first.mean()
+    assert tuple(results(viewer)["fake 1 WB"].contrast_limits) == (1.0, 2.0)
     assert len(results(viewer)) == 8
 
 

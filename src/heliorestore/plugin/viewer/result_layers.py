@@ -10,7 +10,15 @@ import numpy as np
 from qtpy.QtCore import QTimer
 
 from heliorestore.plugin.viewer.insertion import insert_quietly
-from heliorestore.plugin.viewer.layers import TAG, Key, Placement, pictures, snapshot_layer, snapshot_metadata
+from heliorestore.plugin.viewer.layers import (
+    TAG,
+    Key,
+    Placement,
+    cuts,
+    pictures,
+    snapshot_layer,
+    snapshot_metadata,
+)
 from heliorestore.snapshot import SERIES, Snapshot
 
 _TURN_S = 0.025  # time per turn of the event loop; further layers wait for the next one
@@ -31,6 +39,7 @@ class ResultLayers:
         self._placements = [Placement.of_layer(layer) for layer in inputs]
         self._cuts = [tuple(layer.contrast_limits) for layer in inputs]
         self.layers: dict[Key, Any] = {}
+        self._first_limits: dict[Key, tuple[float, ...]] = {}  # until an image has its own, or the user's
         self.last: Snapshot | None = None
         self._ahead: set[Key] = set()  # the layers that show a quick preview instead of the last snapshot
         self._waiting: list[Key] = []  # the layers that do not show the last snapshot yet
@@ -55,10 +64,25 @@ class ResultLayers:
         """Create one of the missing layers, or update one; returns whether there was nothing left to do."""
         if self.last is None:
             return True
-        return not (
-            self._add_one()
-            or any(self._update(key, array, self.last) for key, array in self._pictures(self.last).items())
+        more = self._add_one() or any(
+            self._update(key, array, self.last) for key, array in self._pictures(self.last).items()
         )
+        if not more:
+            self._limit_once()
+        return not more
+
+    def _limit_once(self) -> None:
+        """Give the finished images contrast limits of their own, once, and only where the user has set
+        none.
+        """
+        for key, limits in self._first_limits.items():
+            layer = self.layers[key]
+            if key[0] == "image" and tuple(layer.contrast_limits) == limits and layer in self._viewer.layers:
+                low, high = cuts(np.asarray(layer.data))
+                reach = layer.contrast_limits_range
+                layer.contrast_limits_range = min(low, reach[0]), max(high, reach[1])
+                layer.contrast_limits = low, high
+        self._first_limits.clear()
 
     def show_ahead(self, images: Any) -> None:
         """Show images (object, y, x) in advance of the next snapshot, until one is shown."""
@@ -79,6 +103,7 @@ class ResultLayers:
         if missing:
             key, array = missing[-1]
             self.layers[key] = self._add(key, array, self.last)
+            self._first_limits[key] = tuple(self.layers[key].contrast_limits)
         return bool(missing)
 
     def _update_visible(self, *, at_once: bool = True) -> None:
