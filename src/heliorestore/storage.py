@@ -24,6 +24,11 @@ import platformdirs
 
 from heliorestore.errors import RestorationError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment] # a module or nothing
+
 _KINDS = (
     (stat.S_ISFIFO, "a FIFO"),
     (stat.S_ISSOCK, "a socket"),
@@ -213,3 +218,19 @@ def user_folder(
         # unfinished runs of earlier versions lie one folder deeper on Windows
         top = platformdirs.user_data_path(_APP, appauthor=None if name == "unfinished" else False)
     return Path(top) / name
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep out the other processes of this machine that lock the same file; nobody where it cannot be locked."""
+    try:
+        held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        if fcntl is not None:
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)  # which ends the lock

@@ -6,7 +6,7 @@ held while it looks at those of the others. What a process that died has left is
 
 from __future__ import annotations
 
-import fcntl
+import getpass
 import json
 import os
 import tempfile
@@ -19,6 +19,7 @@ import psutil
 
 from heliorestore.budget import free_bytes
 from heliorestore.errors import BurstError
+from heliorestore.storage import locked, replacing
 
 USED = 0.8  # of the free memory; the rest is for the programs themselves
 _LOOK_S = 0.5
@@ -46,12 +47,7 @@ def admitted(need: float, asked_to_stop: Callable[[], bool]) -> Iterator[bool]:
 
 
 def _reserve(own: Path, need: float) -> bool:
-    try:
-        opened = (own.parent / "lock").open("a")
-    except OSError:
-        return True  # no place to keep needs in: nobody waits for the others
-    with opened as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(own.parent / "lock"):
         room = room_bytes()
         if need > room:
             raise BurstError(
@@ -60,7 +56,8 @@ def _reserve(own: Path, need: float) -> bool:
             )
         if sum(promised for promised, _ in _others()) + need > room:
             return False
-        own.write_text(json.dumps([need, psutil.Process().create_time()]))
+        with suppress(OSError), replacing(own) as file:  # with no place to keep needs in, nobody waits
+            file.write(json.dumps([need, psutil.Process().create_time()]).encode())
         return True
 
 
@@ -82,7 +79,7 @@ def _others() -> list[tuple[float, float]]:
 
 
 def _folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"heliorestore-{os.getuid()}-memory"
+    folder = Path(tempfile.gettempdir()) / f"heliorestore-{getpass.getuser()}-memory"
     with suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
     return folder
