@@ -222,7 +222,7 @@ def user_folder(
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep out the other processes of this machine that lock the same file; nobody where it cannot be locked."""
+    """Keep out the other processes of this machine that lock the same file, where it can be locked."""
     try:
         held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError:
