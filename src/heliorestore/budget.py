@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _SHARE = 0.5
 
@@ -15,6 +17,8 @@ def budget_bytes(memory_gb: float | None, device: torch.device) -> float:
     if memory_gb is not None:
         return memory_gb * 1e9
     if device.type == "cuda":
+        import torch  # at first use: what only asks for the free memory starts faster without it
+
         # torch 2.4 refuses a device without a number; None is the current one
         return _SHARE * torch.cuda.mem_get_info(device.index)[0]
     return _SHARE * free_bytes()

@@ -52,7 +52,7 @@ def test_a_dry_run_says_what_a_night_would_do(tmp_path: Path, capsys: pytest.Cap
 def test_workers_share_cores_and_the_gpus_that_may_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(here.os, "sched_getaffinity", lambda process: range(8))
     there = ["cpu"]
-    monkeypatch.setattr("heliorestore.methods.base.devices", lambda: tuple(there))
+    monkeypatch.setattr(here, "_devices", lambda: tuple(there))
     assert places(None, "auto") == [Place("", 1)] * 8
     assert places(3, "cpu") == [Place("", 2)] * 3
     there[:] = ["cuda", "cuda:0", "cuda:1", "cpu"]

@@ -276,6 +276,24 @@ def test_a_night_gives_one_cube_of_what_is_done_and_kept(night: Path) -> None:
         results_of([night])
 
 
+def test_a_night_that_is_done_is_begun_again_without_loading_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bursts(tmp_path / "in", 1)
+    line = ["batch", "richardson-lucy", f"{tmp_path}/in", "-o", f"{tmp_path}/night", "--set", "iterations=2"]
+    monkeypatch.setattr("heliorestore.commands.batch._run", lambda *given: 0)
+    assert main(line) == 0
+    assert Worker(tmp_path / "night").run() == 1
+    again = f"import sys; from heliorestore.cli import main; print(main({line!r}), 'torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", again], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-1] == "0 False"
+    # What is remembered does not outlive a change of the night.
+    file = tmp_path / "night" / "night.toml"
+    file.write_text(file.read_text().replace('"2"', '"3"'))
+    assert main(line) == 2
+    assert "iterations 3 and not 2" in capsys.readouterr().err
+
+
 def test_a_cancelled_night_is_left_alone_until_it_goes_on(night: Path) -> None:
     assert main(["batch", "cancel", str(night)]) == 0
     assert Worker(night).run() == 0

@@ -14,6 +14,7 @@ from heliorestore.errors import SettingsError
 from heliorestore.storage import appending
 
 _LEAST_GB = 0.2
+_GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")  # in /dev, of NVIDIA, AMD, and Windows' Linux
 _DEATHS = 20  # without a result in between: the machine is at fault, not a burst
 
 
@@ -32,17 +33,24 @@ class Place:
 
 def places(asked: int | None, device: str) -> list[Place]:
     """A place for each worker: as many as asked for, else one for each GPU or each core."""
-    from heliorestore.methods.base import devices
-
     if asked is not None and asked < 1:
         raise SettingsError(f"There are {asked} workers; there must be one at least.")
-    there = devices()
+    there = _devices()
     gpus = _gpus(sum(name.startswith("cuda:") for name in there)) if device in ("auto", "cuda") else []
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     on_cores = (there[0] if device == "auto" else device) == "cpu"
     count = asked or len(gpus) or (cores if on_cores else 1)
     threads = max(1, cores // count)
     return [Place(gpus[number % len(gpus)] if gpus else "", threads) for number in range(count)]
+
+
+def _devices() -> tuple[str, ...]:
+    """The devices of this machine; torch, which takes a second to load, is asked if there may be a GPU."""
+    if sys.platform == "linux" and not any(Path("/dev").glob(name) for name in _GPU_FILES):
+        return ("cpu",)
+    from heliorestore.methods.base import devices
+
+    return devices()
 
 
 def _gpus(count: int) -> list[str]:

@@ -23,6 +23,7 @@ from heliorestore.settings import Settings, to_rows
 from heliorestore.storage import atomic_write, check_folder
 
 _FILE = "night.toml"
+_ASKED = ".asked"  # the line that began the night last, so that it need not be understood again
 OWN = ("instrument", "objects", "frames", "best")  # a burst may have its own, besides files and settings
 DEFAULT_NAME = "{stem}_restored.fits"
 
@@ -87,6 +88,22 @@ class Night:
                 part.unlink()
         self.check(folder)
 
+    @classmethod
+    def asked_before(cls, folder: Path, line: str) -> Night | None:
+        """The night in a folder if it was begun last by this line: then no method needs to be loaded."""
+        try:
+            if (folder / _ASKED).read_text() == _signed(folder, line):
+                return cls.read(folder)
+        except (OSError, UnicodeDecodeError, SettingsError):
+            pass
+        return None
+
+    def remember(self, folder: Path, line: str) -> None:
+        """Keep the line that has begun the night."""
+        if self.asked_before(folder, line) is None:
+            with atomic_write(folder / _ASKED) as file:
+                file.write(_signed(folder, line).encode())
+
     @staticmethod
     def is_in(folder: Path) -> bool:
         """Whether there is a night in a folder."""
@@ -130,6 +147,11 @@ class Night:
         for name, table in tables.items():
             lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
         return "\n".join(lines) + "\n"
+
+
+def _signed(folder: Path, line: str) -> str:
+    """What belongs together: a line and the night's file, as this version understands them."""
+    return hashlib.sha256(f"{__version__} {line} ".encode() + (folder / _FILE).read_bytes()).hexdigest()
 
 
 def _absolute(settings: Settings) -> dict[str, str]:

@@ -97,30 +97,53 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _begin(parsed: argparse.Namespace) -> int:
     from heliorestore.batch.ledger import Ledger
-    from heliorestore.batch.night import add
+    from heliorestore.batch.night import Night, add
     from heliorestore.batch.plan import is_plan, wanted
-    from heliorestore.prepare.sharpness import how_many
 
-    night = _night(parsed)
+    folder = None if parsed.output is None else parsed.output.absolute()
+    line = _line(parsed)
+    night = (None if folder is None else Night.asked_before(folder, line)) or _night(parsed)
     if night.best:
+        from heliorestore.prepare.sharpness import how_many
+
         how_many(night.best, 1)  # what is wrong is said before anything is read
     if not parsed.inputs:
         raise SettingsError("No burst is given: name files, folders or patterns such as 'scan_*.fits'.")
     if parsed.dry_run:
         return _plan(parsed, night)
-    if parsed.output is None:
+    if folder is None:
         raise SettingsError("Name the folder of the night with -o NIGHT.")
     if parsed.watch and any(map(is_plan, parsed.inputs)):
         raise SettingsError("--watch takes folders and patterns; a plan's bursts are there already.")
-    folder = parsed.output.absolute()
     bursts = [] if parsed.watch else list(wanted(parsed.inputs, night))
     night.begin(folder)
+    night.remember(folder, line)
     ledger = Ledger(folder, parsed.retries)
     ledger.refresh()
     ledger.turn(cancel=False)
     add(ledger, night, bursts)
     _find_lost(ledger)
     return _run(parsed, night, ledger)
+
+
+def _line(parsed: argparse.Namespace) -> str:
+    """What of the command decides about the settings of a night, in one text."""
+    from heliorestore.preparation import Preparation
+    from heliorestore.settings import options
+
+    names = [
+        "instrument",
+        "objects",
+        "frames",
+        "best",
+        "seed",
+        "name",
+        *(o.name for o in options(Preparation)),
+    ]
+    file = Path(parsed.what).expanduser()
+    stat = file.stat() if file.is_file() else None
+    known = [] if stat is None else [stat.st_size, stat.st_mtime_ns]
+    return json.dumps([str(Path.cwd()), parsed.what, known, parsed.set, [getattr(parsed, n) for n in names]])
 
 
 def _night(parsed: argparse.Namespace) -> Night:
@@ -196,6 +219,10 @@ def _run(parsed: argparse.Namespace, night: Night, ledger: Ledger) -> int:
             print(f"heliorestore: {_in_words(counts)}", file=sys.stderr, flush=True)
             shown.append(counts)
 
+    counts = ledger.counts()
+    if watch is None and not counts["waiting"] + counts["running"]:
+        write_sheet(ledger)
+        return _tell(parsed, ledger)
     run_night(
         ledger,
         _workers(parsed, ledger.night),
