@@ -1,10 +1,14 @@
 """The probed PSF lies where its tilt puts it, is taken at the right place, and its figures are right where
 they are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from heliorestore.burst import Burst
+from heliorestore.diagnose.fitted_air import air_in_words
 from heliorestore.diagnose.psf_probe import probe
 from heliorestore.errors import RestorationError
 from heliorestore.instrument import find
@@ -93,3 +97,14 @@ def test_the_halo_lowers_the_strehl_ratio():
 def test_a_result_without_modes_is_refused():
     with pytest.raises(RestorationError, match="no mode maps"):
         probe(Snapshot(step=1, total=1, images=np.ones((1, 8, 8))), SETTINGS, (0.0, 0.0), 0)
+
+
+def test_the_air_of_a_result_is_said_in_words():
+    plain = result(np.zeros((1, 6, 4, 5)))
+    assert air_in_words(plain, SETTINGS) == ""
+    sigmas = SETTINGS.replace(r0_cm=8.0).wavefronts(plain.run.instruments, torch.device("cpu")).sigmas
+    maps = {"mode_sigmas": sigmas.numpy(), "mode_variances": np.zeros(6)}
+    known = {name: Map(values, ("mode",), "rad") for name, values in maps.items()}
+    found = replace(plain, maps={**plain.maps, **known}, losses={"noise": 0.002})
+    # 0.98 x 854.2 nm / 8 cm
+    assert air_in_words(found, SETTINGS) == "r0 8.0 cm, seeing 2.2″ (854 nm), noise 0.2 %"

@@ -298,6 +298,8 @@ def test_the_probe_shows_the_psf_of_the_frame_on_the_slider(live, viewer, finish
     live.probe.on.setChecked(True)
     qtbot.waitUntil(lambda: "Strehl" in live.probe.text.text(), timeout=30_000)
     assert "WB, frame 0" in live.probe.text.text()
+    assert live.air.text().startswith("Iteration 5: r0 ")
+    assert live.air.text().endswith(" %")
     first = live.probe.view.psf
     viewer.dims.set_current_step(1, 3)
     qtbot.waitUntil(lambda: "frame 3" in live.probe.text.text(), timeout=30_000)

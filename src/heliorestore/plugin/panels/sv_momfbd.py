@@ -15,6 +15,7 @@ from heliorestore.plugin.runs.preview import Preview
 from heliorestore.plugin.runs.worker import Job, RestoreWorker
 from heliorestore.plugin.widgets.closing import follow, when_taken_out
 from heliorestore.plugin.widgets.memory_text import MemoryNote
+from heliorestore.plugin.widgets.messages import Clipped
 from heliorestore.plugin.widgets.probe_box import ProbeBox
 from heliorestore.plugin.widgets.run_controls import State
 from heliorestore.plugin.widgets.sections import Section, row
@@ -130,6 +131,19 @@ class SvMomfbdWidget(RestoreWidget):
         idle = self.run_panel.state is State.IDLE
         self.preview_box.on.setEnabled(self.form is not None and idle)
         self.frame_views.set_enabled(self.field_run.layers is not None)
+        self.air.setText(self._air())
+
+    def _air(self) -> str:
+        """What the run has found of air and noise so far."""
+        snapshot = self.run_panel.snapshot
+        if snapshot is None or snapshot.run is None:
+            return ""
+        from heliorestore.diagnose.fitted_air import air_in_words  # loaded already: there is a result
+        from heliorestore.methods.base import settings_of
+
+        settings: Any = settings_of(snapshot.run)
+        found = air_in_words(snapshot, settings) if settings.method == self.method else ""
+        return f"Iteration {snapshot.step}: {found}" if found else ""
 
     def _build(self) -> None:
         super()._build()
@@ -137,12 +151,16 @@ class SvMomfbdWidget(RestoreWidget):
         self.preview_box = PreviewBox(self)
         self.frame_views = FrameViews(self)
         self.memory = MemoryNote(self, self.run_panel, self.job)
+        self.air = Clipped(
+            "Fried's parameter, seeing and noise (relative to the mean) of the data, as this iteration has "
+            "them: r0 settles late in a run."
+        )
         self.preview_on, self.preview_note = self.preview_box.on, self.preview_box.note
         self.modes_on, self.residual_on = self.frame_views.modes_on, self.frame_views.residual_on
         self.probe, self.memory_note = self.frame_views.probe, self.memory.note
         self.unfinished = self.field_run.unfinished
         self.sections.fill("unfinished", self.unfinished)
-        self.sections.fill("memory", self.memory_note)
+        self.sections.fill("memory", self.memory_note, self.air)
         look = (self.preview_on, self.preview_note, row(self.modes_on, self.residual_on))
         self.sections.fill("look", Section("Look", *look, self.frame_views.mode_name, self.probe))
         for section in (self.input.instrument_section, self.suggest_section, self.sweep_section):
