@@ -98,12 +98,12 @@ class Momfbd:
                 evaluation = evaluate(problem, state, weights, settings.prior)
                 state = judged(state, evaluation.losses["held out"])
                 stop = reason(state, settings.iterations, settings.stop_early)
-                shown = saver.noted(snapshot(problem, state, evaluation, settings, stop, messages), settings)
-                # with the settings that are shown, so that state and history agree wherever the run is cut
-                # off
+                shown = snapshot(problem, state, evaluation, settings, stop, messages)
+                # With the settings that are shown, and the history last, so that state and history agree
+                # wherever the run is cut off.
                 if stop is None:
                     state = advanced(problem, state, evaluation, settings.rate_modes)
-                sent = yield shown
+                sent = yield saver.noted(shown, settings)
                 settings, messages = sent or settings, ()
                 if stop is None:
                     saver.save(state)

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from fake_method import FakeSettings
 from heliorestore.burst import Burst
@@ -123,6 +124,32 @@ def test_stop_closes_the_generator_and_frees_its_arrays(qtbot, run, fake):
     assert fake.closed == 1
     assert fake.made[0]() is None
     assert worker.take().stop is StopReason.USER
+
+
+def test_stop_ends_an_iteration_in_its_middle_and_lets_the_method_save_its_state(qtbot, run, fake, burst):
+    ends, begun = [], threading.Event()
+
+    def stream(burst, settings, *, device, seed, start=None):
+        yield Snapshot(step=1, total=9, images=np.stack([burst.image(0, 0)]))
+        begun.set()
+        try:
+            for _ in range(1_000_000):  # an iteration of many operations, or of many frames to read
+                burst.image(0, 0) if settings.flag else torch.ones(100, 100).sum()
+        except GeneratorExit:
+            ends.append(settings.flag)
+            torch.ones(2).sum()  # what it does then is not stopped again
+            burst.image(0, 0)
+            raise
+
+    fake.stream = stream
+    for reads in (False, True):
+        begun.clear()
+        worker, told = run(flag=reads)
+        begun.wait(20)
+        worker.quit()
+        assert until_end(qtbot, told).end.value == "stopped"
+        assert (worker.take().stop, names(told).count("errored")) == (StopReason.USER, 0)
+    assert ends == [False, True]
 
 
 def test_stop_before_the_start_runs_nothing(qtbot, run, fake):

@@ -89,7 +89,7 @@ class RestoreWorker(Task):
             self._change.notify()
 
     def quit(self) -> None:
-        """End after the iteration that is being computed."""
+        """End at once, in the middle of an iteration too; the last snapshot is the result."""
         with self._change:
             super().quit()
             self._change.notify()
@@ -115,6 +115,7 @@ class RestoreWorker(Task):
             return
         self._tell("stage", Stage.LOADING)  # the first import of torch takes seconds
         from heliorestore.methods.base import stream
+        from heliorestore.plugin.runs.stopping import StopBetweenFrames, StopBetweenOperations
 
         last = None
         settings = job.settings
@@ -128,14 +129,17 @@ class RestoreWorker(Task):
 
         reported: set[str] = set()
         state = "" if job.autosave is None else str(job.autosave.state)
+        stopping = StopBetweenOperations(lambda: self.abort_requested)
+        burst = dataclasses.replace(job.burst, frames=StopBetweenFrames(job.burst.frames, stopping.look))
         with closing(
-            stream(job.burst, settings, device=job.device, seed=job.seed, checkpoint=state, news=news)
+            stream(burst, settings, device=job.device, seed=job.seed, checkpoint=state, news=news)
         ) as iterations:
             self._tell("stage", Stage.RUNNING)
             while not self.abort_requested:
                 try:
-                    last = iterations.send(sent)  # `send(None)` is `next`
-                except StopIteration:
+                    with stopping:
+                        last = iterations.send(sent)  # `send(None)` is `next`
+                except (StopIteration, GeneratorExit):
                     break
                 for text in last.messages:
                     if text not in reported:

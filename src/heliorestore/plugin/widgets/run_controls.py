@@ -119,7 +119,7 @@ class RunPanel(QWidget):
             self._worker.pause()
 
     def stop(self) -> None:
-        """End after the current iteration; its result stays."""
+        """End in the middle of an iteration; the last image stays."""
         if self._worker is not None:
             self.stopped = True
             self._set_state(State.STOPPING)
@@ -274,7 +274,9 @@ class RunPanel(QWidget):
             self.pause,
         )
         self.step_button = button("Step", "Do one iteration and pause.", self.step)
-        self.stop_button = button("Stop", "End after the current iteration and keep its result.", self.stop)
+        self.stop_button = button(
+            "Stop", "End now, in the middle of an iteration too, and keep the last image.", self.stop
+        )
         buttons = row(self.run_button, self.pause_button, self.step_button, self.stop_button)
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)  # the line below says more

@@ -1,0 +1,47 @@
+"""The end of a restoration in the middle of an iteration, as if its generator had been closed there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch.overrides import TorchFunctionMode
+
+from heliorestore.selection import Frames
+
+
+class StopBetweenOperations(TorchFunctionMode):
+    """In this context each operation of torch in this thread first asks whether the run is to `stop`.
+
+    An iteration on a large burst takes many seconds, one operation in it hardly a second. It ends by
+    GeneratorExit, which no method takes for an error, and on which it saves its state; what it then does is
+    left alone.
+    """
+
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        super().__init__()
+        self._stop, self._stopped = stop, False
+
+    def look(self) -> None:
+        """End the run here if it is to stop."""
+        if not self._stopped and self._stop():
+            self._stopped = True
+            raise GeneratorExit
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.look()
+        return func(*args, **(kwargs or {}))
+
+
+class StopBetweenFrames:
+    """The frames of a burst, before each reading of which the run asks whether it is to stop."""
+
+    def __init__(self, frames: Frames, look: Callable[[], None]) -> None:
+        self._frames, self._look = frames, look
+        self.shape, self.dtype = frames.shape, frames.dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        self._look()
+        return self._frames[key]
