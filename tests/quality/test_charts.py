@@ -69,12 +69,17 @@ def test_power_spectra_and_the_diffraction_limit_lie_on_logarithmic_axes() -> No
 
 
 def test_without_pixel_sizes_frequencies_are_per_pixel() -> None:
-    measured = [measure(SUN, "known", KNOWN["crisp-8542"]), measure(SUN, "unknown", Instrument())]
-    axes = drawn(draw_power_spectra, images=measured)
-    for line in axes.lines:
-        assert line.get_xdata()[-1] == pytest.approx(axes.lines[1].get_xdata()[-1], rel=1e-6)
+    axes = drawn(draw_power_spectra, images=[measure(SUN, "unknown", Instrument())])
+    assert axes.lines[0].get_xdata()[-1] == pytest.approx(0.5, rel=0.1)
     assert axes.get_xlabel() == "spatial frequency [cycles/pixel]"
     assert marks(axes) == {}
+
+
+def test_spectra_with_and_without_a_pixel_size_are_not_drawn_on_one_axis() -> None:
+    measured = [measure(SUN, "known", KNOWN["crisp-8542"]), measure(SUN, "raw $1", Instrument())]
+    axes = drawn(draw_power_spectra, images=measured)
+    assert len(axes.lines) == 0
+    assert any("pixel size of raw $1\nis unknown" in text for text in words(axes))
 
 
 def test_images_without_a_spectrum_are_explained() -> None:

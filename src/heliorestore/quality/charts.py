@@ -33,19 +33,27 @@ _SUFFIXES = (".png", ".pdf", ".svg")
 _PAGE_IN = (9.0, 5.6)  # width and height of one chart in a file
 _FEW_DECADES = 2.5  # on which a logarithmic axis has labels at 2 and 5 too
 _LEGEND_WIDTH = 48  # characters that fit above a chart on a panel of 300 pixels
+_NO_COMMON_AXIS = (
+    "The pixel size of {}\nis unknown in arcsec, that of others is known:\n"
+    "their spectra have no axis in common."
+)
 _LINES = {"equal": (1.0, "-"), "x 2": (2.0, "--"), "x 1/2": (0.5, "--")}
 
 
 def draw_power_spectra(axes: Axes, images: Sequence[Measured]) -> None:
-    """Azimuthal power spectra of images on logarithmic axes, with every diffraction limit among them."""
+    """Azimuthal power spectra of images on logarithmic axes, with every diffraction limit among them.
+
+    Images with and without a pixel size in arcsec have no axis in common and are refused in a sentence.
+    """
     shown = [(image, image.spectrum) for image in images if image.spectrum is not None]
-    sky = all(image.instrument.pixel_arcsec for image, _ in shown)
+    scales = {image.name: image.instrument.pixel_arcsec for image, _ in shown}
+    sky, empty = all(scales.values()), "no power in at least 8 x 8 valid pixels"
+    if not sky and any(scales.values()):
+        unknown = next(name for name, scale in scales.items() if not scale)
+        shown, empty = [], _NO_COMMON_AXIS.format(unknown)
     limits: dict[float, str] = {}
     for image, spectrum in shown:
-        scale = image.instrument.pixel_arcsec
-        # frequencies of an image without a scale are in cycles per pixel already
-        pixel = 1.0 if sky or scale is None else scale
-        draw_curve(axes, spectrum.frequency * pixel, spectrum.power / pixel**2, image.name)
+        draw_curve(axes, spectrum.frequency, spectrum.power, image.name)
         if sky and (resolution := image.instrument.resolution_arcsec):
             limits.setdefault(round(1 / resolution, 6), f"diffraction limit, {resolution:.3g} arcsec")
     unit = "arcsec" if sky else "pixel"
@@ -54,7 +62,7 @@ def draw_power_spectra(axes: Axes, images: Sequence[Measured]) -> None:
         axes,
         *titles,
         title="azimuthally averaged power spectra",
-        empty="no power in at least 8 x 8 valid pixels",
+        empty=empty,
         marks=limits,
     )
 
@@ -129,7 +137,7 @@ def finish(
     axes.set_xlabel(x, parse_math=False)
     axes.set_ylabel(y, parse_math=False)
     if not np.isfinite(axes.dataLim.get_points()).all():
-        axes.text(0.5, 0.5, empty, transform=axes.transAxes, ha="center", va="center")
+        axes.text(0.5, 0.5, empty, transform=axes.transAxes, ha="center", va="center", parse_math=False)
         axes.set(xlim=(0.1, 1), ylim=(0.1, 1))
         marks = None
     marks = marks or {}

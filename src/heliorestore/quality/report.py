@@ -53,15 +53,21 @@ class Measured:
         }
 
 
-def measure(image: npt.NDArray[np.floating], name: str, instrument: Instrument) -> Measured:
-    """Measure an image (y, x); noise beyond the diffraction limit where the pixels resolve it."""
+def measure(
+    image: npt.NDArray[np.floating], name: str, instrument: Instrument, pixel_unscaled: float = 1.0
+) -> Measured:
+    """Measure an image (y, x); noise beyond the diffraction limit where the pixels resolve it.
+
+    `pixel_unscaled` is the size of a pixel where its size in arcsec is unknown, in pixels that this image
+    shares with others.
+    """
     if not np.isfinite(image).any():
         raise BurstError(f"{name} has no valid pixel: every value is NaN.")
     pixel, resolution = instrument.pixel_arcsec, instrument.resolution_arcsec
     noise = estimate_noise(image, pixel / resolution if pixel and resolution else None)
     try:
         # without a scale frequencies are in cycles per pixel
-        spectrum = power_spectrum(image, 1.0 if pixel is None else pixel)
+        spectrum = power_spectrum(image, pixel_unscaled if pixel is None else pixel)
     except BurstError:
         spectrum = None
     return Measured(name, float(np.nanmean(image)), contrast(image), noise.sigma, instrument, spectrum)

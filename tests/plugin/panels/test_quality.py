@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 
 from heliorestore.burst import Burst
 from heliorestore.instrument import KNOWN
+from heliorestore.plugin.viewer.layers import TAG
 
 SUN = (1000 * (1 + 0.1 * np.random.default_rng(0).standard_normal((3, 64, 80)).cumsum(-1) / 5)).astype(
     np.float32
@@ -81,6 +82,19 @@ def test_photometry_compares_two_layers(quality, viewer, qtbot):
     np.testing.assert_allclose(points[:, 1] / points[:, 0], 1.5, rtol=1e-4)
     assert "gain 0.66" in quality.likeness.text()
     assert "within factor 2 1" in quality.likeness.text()
+
+
+def test_spectra_have_one_axis_also_where_pixels_differ_and_their_size_is_unknown(quality, viewer, qtbot):
+    coarse = viewer.add_image(SUN[0], name="coarse", axis_labels=("y", "x"))
+    fine = viewer.add_image(SUN[0].repeat(2, 0).repeat(2, 1), name="fine", scale=(0.5, 0.5))
+    viewer.layers.selection = {coarse, fine}
+    qtbot.waitUntil(lambda: quality.table.rowCount() == 2, timeout=20_000)
+    first, second = (line.get_xdata() for line in axes_of(quality.spectra, qtbot).lines)
+    np.testing.assert_allclose(first[:-1], second[: len(first) - 1], rtol=1e-6)
+    assert second[-1] == pytest.approx(2 * first[-1], rel=0.05)
+    viewer.layers.selection = {coarse, viewer.layers["brighter"]}
+    qtbot.waitUntil(lambda: "brighter" in {m.name for m in quality.measured}, timeout=20_000)
+    assert "have no axis in common" in axes_of(quality.spectra, qtbot).texts[0].get_text()
 
 
 def test_charts_are_saved_as_picture_and_as_numbers(quality, qtbot, tmp_path):
@@ -187,5 +201,21 @@ def test_the_image_of_another_code_is_brought_onto_ours_and_measured(quality, vi
     assert cell(quality, 0, 4) == cell(quality, 1, 4) or cell(quality, 1, 4) == "?"
     qtbot.waitUntil(lambda: "mirrored in x" in quality.said.text(), timeout=20_000)
     quality.second.choose(viewer.layers[0])
-    quality.register()
-    assert "Two image layers are needed" in quality.said.text()
+    assert quality.second.currentText() == layer.name  # no layer is offered against itself
+
+
+def test_photometry_offers_the_same_quantity_of_the_same_object(quality, viewer):
+    def offered():
+        return [quality.second.itemText(n) for n in range(quality.second.count())]
+
+    both = Burst.from_array(np.stack([SUN, SUN]), KNOWN["crisp-8542"], labels=("WB", "NB"))
+    viewer.add_image(SUN[0], name="other band", metadata={TAG: both, "object": 1})
+    viewer.add_image(SUN[0], name="error", metadata={"kind": "uncertainty"})
+    viewer.add_image(SUN[0], name="old error", metadata={"kind": "uncertainty"})
+    quality.first.choose(viewer.layers["brighter"])
+    assert offered() == ["other band", "sun WB"]
+    quality.first.choose(viewer.layers["sun WB"])
+    assert offered() == ["brighter"]
+    assert quality.second.currentText() == "brighter"
+    quality.first.choose(viewer.layers["error"])
+    assert offered() == ["old error"]

@@ -28,6 +28,7 @@ from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.viewer.layers import TAG, Placement, known
 from heliorestore.plugin.viewer.meeting import meet
+from heliorestore.plugin.viewer.partners import comparable, on_one_scale
 from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
 from heliorestore.plugin.widgets.chart import ChartView
 from heliorestore.plugin.widgets.closing import follow
@@ -51,6 +52,8 @@ _COLUMNS = {
     "diffraction limit if that is known.",
     "limit [″]": "Diffraction limit lambda/D in arcsec.",
 }
+_NO_PARTNER = "no other layer shows the same object"
+_UNMATCHED = "Register finds the scale and brings the second onto the first."
 _LIKENESS = {
     "NMSE": "nmse",
     "SSIM": "ssim",
@@ -76,6 +79,7 @@ class QualityWidget(QWidget):
         layers = napari_viewer.layers
         changes = [layers.selection.events.changed, layers.events.inserted, layers.events.removed]
         follow(self, [*changes, napari_viewer.dims.events.current_step], self.update_soon)
+        self.first.changed.connect(self.second.rebuild)
         self.first.changed.connect(self.update_soon)
         self.second.changed.connect(self.update_soon)
         self.destroyed.connect(_unwatcher(self._watched, self.update_soon))
@@ -188,22 +192,24 @@ class QualityWidget(QWidget):
         self._watch()
         # Pixels are taken here, in the GUI thread: layers must not be read in another.
         images = [
-            (shown_plane(self.viewer, layer), str(layer.name), known(layer)["instrument"])
+            (
+                shown_plane(self.viewer, layer),
+                str(layer.name),
+                known(layer)["instrument"],
+                float(layer.scale[-1]),
+            )
             for layer in self.shown_layers()
         ]
         pair = [layer for layer in (self.first.layer(), self.second.layer()) if layer is not None]
-        planes = (
-            [shown_plane(self.viewer, layer) for layer in pair]
-            if len(pair) == 2 and pair[0] != pair[1]
-            else []
-        )
+        planes = [shown_plane(self.viewer, layer) for layer in pair] if len(pair) == 2 else []
         names, unit = [str(layer.name) for layer in pair], known(pair[0])["unit"] if pair else ""
+        unmatched = len(pair) == 2 and not on_one_scale(*pair)
 
         def work() -> Any:
             found = [measure(*image) for image in images]
             likeness, problem = {}, ""
             photometry = partial(
-                draw_photometry, intensities=np.empty((0, 2)), names=("", ""), empty="choose two layers"
+                draw_photometry, intensities=np.empty((0, 2)), names=("", ""), empty=_NO_PARTNER
             )
             if planes:
                 try:
@@ -213,7 +219,7 @@ class QualityWidget(QWidget):
                     )
                     likeness = compare(planes[0], planes[1])
                 except HeliorestoreError as error:
-                    problem = str(error)
+                    problem = f"{error} {_UNMATCHED}" if unmatched else str(error)
             return found, partial(draw_power_spectra, images=found), photometry, likeness, problem
 
         start_task("Measure images", work, self._show, listed=False)
@@ -293,7 +299,10 @@ class QualityWidget(QWidget):
         )
         self.first = LayerBox(self.viewer, "The layer on the vertical axis.")
         self.second = LayerBox(
-            self.viewer, "The layer on the horizontal axis, the reference of NMSE, SSIM and gain.", prefer=1
+            self.viewer,
+            "The layer on the horizontal axis, the reference of NMSE, SSIM and gain. Offered are layers of "
+            "the same kind that are not known to show another object.",
+            accepts=lambda layer: comparable(self.first.layer(), layer),
         )
         self.register_button = button(
             "Register",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Signal
@@ -15,22 +16,25 @@ class LayerBox(QComboBox):
     """The image layers by name, the topmost first; `prefer` is the number in that order that is chosen at
     first.
 
-    `changed` fires when the choice changes, not when the list does.
+    With `accepts` only those are offered for which it is true, as it is at the last `rebuild`. `changed`
+    fires when the choice changes, not when the list does.
     """
 
     changed = Signal()
 
-    def __init__(self, viewer: Any, tip: str, prefer: int = 0) -> None:
+    def __init__(
+        self, viewer: Any, tip: str, prefer: int = 0, accepts: Callable[[Any], bool] | None = None
+    ) -> None:
         super().__init__()
         self._viewer = viewer
-        self._prefer = prefer
+        self._prefer, self._accepts = prefer, accepts
         self.setToolTip(tip)
         # Long layer names must not widen the panel.
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(14)
         events = viewer.layers.events
-        follow(self, [events.inserted, events.removed, events.reordered, events.renamed], self._rebuild)
-        self._rebuild()
+        follow(self, [events.inserted, events.removed, events.reordered, events.renamed], self.rebuild)
+        self.rebuild()
         self.currentIndexChanged.connect(self.changed)
 
     def layer(self) -> Any:
@@ -43,9 +47,12 @@ class LayerBox(QComboBox):
             if self.itemData(number) == layer:  # napari returns a new proxy of a layer each time
                 self.setCurrentIndex(number)
 
-    def _rebuild(self, event: Any = None) -> None:
+    def rebuild(self, event: Any = None) -> None:
+        """Offer the layers that there are now; the choice stays where it can."""
         chosen = self.layer()
         layers = [layer for layer in reversed(list(self._viewer.layers)) if is_image(layer)]
+        if self._accepts is not None:
+            layers = [layer for layer in layers if self._accepts(layer)]
         with QSignalBlocker(self):
             self.clear()
             for layer in layers:
