@@ -406,7 +406,7 @@ def test_the_list_of_inputs_follows_the_viewer(panel, viewer):
     assert shown() == [("new", 2)]
 
 
-def test_the_command_line_repeats_the_run(panel, viewer, burst, tmp_path, qtbot, monkeypatch):
+def test_the_command_line_repeats_the_run(panel, viewer, burst, tmp_path, qtbot, monkeypatch, finish):
     import dataclasses
 
     from napari.layers import Layer
@@ -442,7 +442,24 @@ def test_the_command_line_repeats_the_run(panel, viewer, burst, tmp_path, qtbot,
     compile(text, "copied", "exec")
     assert ".select(objects='1:2', frames='0:4:2').with_instrument('pixel_arcsec=0.06')" in text
     assert 'strength=0.25, text="it\'s"' in text
+    check_moved(panel, finish, qtbot)
     check_calibration(panel, viewer, burst, tmp_path, qtbot, monkeypatch)
+
+
+def check_moved(panel, finish, qtbot):
+    """Where no command repeats the result, the panel says what does."""
+    finish(panel, panel.run_panel.run_button.click)
+    panel.copy_command()
+    assert "rerun" not in panel.run_panel.messages.text()
+    panel.run_panel.step_button.click()
+    qtbot.waitUntil(lambda: panel.run_panel.state.name == "PAUSED", timeout=20_000)
+    set_fields(panel, strength=0.5)
+    finish(panel, panel.run_panel.run_button.click)
+    panel.copy_python()
+    said = panel.run_panel.messages.text()
+    assert "settings were moved during its run" in said
+    assert "heliorestore rerun FILE" in said
+    set_fields(panel, strength=0.25)
 
 
 def check_calibration(panel, viewer, burst, tmp_path, qtbot, monkeypatch):

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES
 from heliorestore.plugin.panels.parts import Panel
-from heliorestore.plugin.runs.as_code import as_command, as_python
+from heliorestore.plugin.runs.as_code import as_command, as_python, not_repeated
 from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.widgets.sections import Section, button, row
 from heliorestore.snapshot import Snapshot
@@ -46,11 +46,14 @@ class Files(QObject):
         )
         command = button(
             "Copy as command line",
-            "The heliorestore command that repeats this run without napari.",
+            "The heliorestore command that runs these settings without napari. Where settings were moved "
+            "during the run, it says so: then an exported file and `heliorestore rerun` repeat the result.",
             self.copy_command,
         )
         python = button(
-            "Copy as Python", "Python lines that repeat this run in a script or notebook.", self.copy_python
+            "Copy as Python",
+            "Python lines that run these settings in a script or notebook.",
+            self.copy_python,
         )
         queue = button(
             "Restore more…",
@@ -137,7 +140,8 @@ class Files(QObject):
         panel.run_panel.say("")
         if (clipboard := QApplication.clipboard()) is not None:
             clipboard.setText(text)
-        panel.run_panel.report(f"Copied:\n{text}")
+        warning = not_repeated(panel.run_panel.snapshot)
+        panel.run_panel.report(f"Copied:\n{text}" + (warning and f"\n⚠ {warning}"))
 
     def _opened(self, outcome: Outcome, then: Callable[[], None] | None) -> None:
         from napari.layers import Layer

@@ -10,6 +10,31 @@ from heliorestore.errors import SettingsError
 from heliorestore.preparation import Preparation
 from heliorestore.selection import numbers_text
 from heliorestore.settings import Settings, options, to_flags
+from heliorestore.snapshot import Snapshot, StopReason
+
+_HARMLESS = {"iterations", "residual_frame"}  # live settings that do not change an iteration
+
+
+def not_repeated(snapshot: Snapshot | None) -> str:
+    """Why no single set of settings repeats this result, and what does; empty where one does."""
+    if snapshot is None or snapshot.run is None or not snapshot.history:
+        return ""
+    from heliorestore.methods.base import settings_of
+    from heliorestore.methods.history import restarts, with_row
+
+    ran = settings_of(snapshot.run)
+    rows = [with_row(ran, snapshot.history, n) for n in range(len(snapshot.history["step"]))]
+    why = ""
+    if any(not _HARMLESS.issuperset(row.unlike(ran, live=True)) for row in rows):
+        why = "settings were moved during its run"
+    elif restarts(snapshot.history):
+        why = "its run was begun again in between"
+    elif snapshot.stop is StopReason.USER:
+        why = "its run was stopped by hand"
+    return why and (
+        f"This does not repeat the result that is shown: {why}. Export it, then `heliorestore rerun FILE` "
+        "repeats it exactly."
+    )
 
 
 def as_command(
