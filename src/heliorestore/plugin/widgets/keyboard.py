@@ -17,7 +17,7 @@ class KeyboardArea(QScrollArea):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ring = FocusRing()
+        self._ring = FocusRing(self)
         application = QApplication.instance()
         if isinstance(application, QApplication):
             application.focusChanged.connect(self._focus_moved)
@@ -78,8 +78,8 @@ class KeyboardArea(QScrollArea):
 class FocusRing(QWidget):
     """A line around a widget, drawn over its surroundings: nothing moves."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)  # a widget without one would outlive the application
         self._around: QWidget | None = None
         self._followed: list[QWidget] = []
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
