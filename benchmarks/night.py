@@ -6,6 +6,11 @@ writes bursts of 64 x 64 pixels, restores them with richardson-lucy, and kills (
 and the coordinator twice; each time the same command is given again. At the end every result must be there,
 valid by its CHECKSUM, and made once. Prints seconds, and those that the same line takes when all is done and
 until it goes on when 9 results are missing (median of 5 each).
+
+    python benchmarks/night.py FOLDER --watch FILE [--settle 3]
+
+copies a burst five times into a folder that `batch mfbd --watch` watches, and prints the seconds from the end
+of each copy to its image.
 """
 
 import argparse
@@ -36,7 +41,12 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=20.0, help="seconds between two killed workers")
     parser.add_argument("--coordinators", type=int, default=2, help="how many coordinators are killed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--watch", type=Path, metavar="FILE", help="measure a watched folder with this burst")
+    parser.add_argument("--settle", type=float, default=3.0, help="seconds a file must rest (default 3)")
     chosen = parser.parse_args()
+    if chosen.watch:
+        watch(chosen)
+        return
     inputs, night = chosen.folder / "in", chosen.folder / "night"
     shutil.rmtree(night, ignore_errors=True)
     write_bursts(inputs, chosen.bursts)
@@ -120,6 +130,28 @@ def report(night: Path, chosen: argparse.Namespace, status: int, killed: int, se
     )
     assert valid == counts["total"] == chosen.bursts
     assert not twice
+
+
+def watch(chosen: argparse.Namespace) -> None:
+    """Time the images of bursts that come into a watched folder one after the other."""
+    incoming, night = chosen.folder / "incoming", chosen.folder / "quicklook"
+    for folder in (incoming, night):
+        shutil.rmtree(folder, ignore_errors=True)
+    incoming.mkdir(parents=True)
+    words = ["batch", "mfbd", str(incoming), "-o", str(night), "--watch", "--workers", "1", "--quiet"]
+    run = subprocess.Popen([sys.executable, "-m", "heliorestore.cli", *words, "--settle", str(chosen.settle)])
+    time.sleep(20)  # a watch at the telescope has begun long before
+    seconds = []
+    for number in range(5):
+        shutil.copy(chosen.watch, incoming / f"burst{number}.fits")
+        begun = time.monotonic()
+        while not (night / f"burst{number}_restored.fits").exists() and run.poll() is None:
+            time.sleep(0.02)
+        seconds.append(round(time.monotonic() - begun, 2))
+        time.sleep(2)
+    run.send_signal(signal.SIGINT)
+    run.wait()
+    print(json.dumps({"seconds from file to image": seconds, "median": statistics.median(seconds)}))
 
 
 def go_on(night: Path, chosen: argparse.Namespace) -> float:

@@ -315,6 +315,19 @@ def test_a_night_goes_on_without_its_first_line(night: Path, capsys: pytest.Capt
     assert "is a night with version 0.0.1" in capsys.readouterr().err
 
 
+def test_the_workers_of_a_watched_folder_are_there_before_the_first_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    NIGHT.begin(tmp_path / "night")
+    began: list[list[str]] = []
+    running = SimpleNamespace(poll=lambda: None)
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **known: began.append(words) or running)
+    for ready in (False, True):
+        there = [here_module.Place("", 1)]
+        here_module.Processes(["work"], tmp_path / "log", there, ready).tend(Ledger(tmp_path / "night"))
+    assert began == [["work"]]
+
+
 def test_a_watched_folder_gives_files_that_rest_and_are_whole(tmp_path: Path) -> None:
     NIGHT.begin(tmp_path / "night")
     ledger, watch = Ledger(tmp_path / "night"), Watch(NIGHT, [tmp_path / "in"], settle_s=0.0)

@@ -81,6 +81,7 @@ class Processes:
     command: list[str]
     log: Path
     places: list[Place]
+    ready: bool = False  # begun before there is anything to do, for what is watched
     running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)  # by the place
     _settled: int = 0
     _deaths: int = 0
@@ -92,7 +93,7 @@ class Processes:
         self._settled = settled
         self._deaths += sum(bool(process.poll()) for process in self.running.values())
         self.running = {n: process for n, process in self.running.items() if process.poll() is None}
-        if counts["waiting"] + counts["running"] and self._deaths < _DEATHS:
+        if (self.ready or counts["waiting"] + counts["running"]) and self._deaths < _DEATHS:
             for number in range(len(self.places)):
                 if number not in self.running:
                     self.running[number] = self._begin(self.places[number])

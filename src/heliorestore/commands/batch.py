@@ -251,7 +251,7 @@ def _workers(parsed: argparse.Namespace, folder: Path) -> Workers:
     if parsed.slurm is not None:
         template = Path(parsed.slurm) if parsed.slurm else None
         return SlurmWorkers(template, folder, parsed.workers or 1, command)
-    return Processes(command, folder / "workers.log", there)
+    return Processes(command, folder / "workers.log", there, ready=parsed.watch)
 
 
 def _tell(parsed: argparse.Namespace, ledger: Ledger) -> int:
