@@ -373,11 +373,27 @@ def until_done(night: Path, workers: Workers) -> None:
 
 
 def test_a_dask_cluster_restores_the_night(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        1, processes=False, dashboard_address=None, worker_dashboard_address=None
-    ) as c:
-        until_done(night, DaskWorkers(c.scheduler_address, night, retries=2))
+    pytest.importorskip("distributed")
+    known = night.parent / "scheduler.json"
+    words = ["--scheduler-file", str(known), "--no-dashboard"]
+    parts = (["scheduler", "--port", "0"], ["worker", "--nthreads", "1", "--no-nanny"])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{part}", *more, *words],
+            stderr=subprocess.DEVNULL,
+            cwd=night.parent,
+        )
+        for part, *more in parts
+    ]
+    try:
+        while not known.exists():
+            assert processes[0].poll() is None
+            time.sleep(0.05)
+        until_done(night, DaskWorkers(json.loads(known.read_text())["address"], night, retries=2))
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait()
     assert states(night) == ["done"] * 3
     monkeypatch.setattr(cluster, "_ANSWER_S", 0.2)
     with pytest.raises(SettingsError, match="No Dask scheduler answers at tcp"):
