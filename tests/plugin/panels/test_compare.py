@@ -238,6 +238,19 @@ def test_blink_shows_them_in_turns_with_the_same_limits(compare, viewer, qtbot):
     assert tuple(viewer.layers["a"].contrast_limits) == (8, 12)
 
 
+def test_the_same_limits_or_each_its_own_do_not_restart_a_comparison(compare, viewer):
+    first, second = viewer.layers["a"], viewer.layers["b"]
+    compare.compare(How.SPLIT, first, second)
+    compare.border.setValue(300)
+    changes = []
+    compare.comparison.changed.connect(changes.append)
+    compare.linked.setChecked(False)
+    assert second.contrast_limits == [5, 20]
+    compare.linked.setChecked(True)
+    assert second.contrast_limits == first.contrast_limits == [8, 12]
+    assert (changes, compare.comparison.how, compare.comparison.split.part) == ([], How.SPLIT, 0.3)
+
+
 def test_the_divider_cuts_the_first_layer_and_lies_where_it_is_cut(compare, viewer):
     choose(compare, "split")
     compare.border.setValue(400)

@@ -151,11 +151,11 @@ class CompareWidget(QWidget):
         self.how.currentIndexChanged.connect(self._start)
         self.first.changed.connect(self._restart)
         self.second.changed.connect(self._restart)
-        self.linked.toggled.connect(self._restart)
+        self.linked.toggled.connect(self.comparison.set_linked)
         self.rate.valueChanged.connect(self.comparison.set_rate)
         self.border.valueChanged.connect(lambda value: self.comparison.split.move(value / _STEPS))
 
     def _restart(self, *_: Any) -> None:
-        """Another layer or another link: restart the comparison, if one is shown."""
+        """Another layer: restart the comparison, if one is shown."""
         if self.comparison.how is not None:
             self._start()

@@ -104,8 +104,7 @@ class Comparison(QObject):
             How.DIFFERENCE: self._subtract,
             How.SIDE: self._side_by_side,
         }[how]()
-        if linked and how is not How.DIFFERENCE:
-            self._link(first, second)
+        self.set_linked(linked)
         self.set_rate(rate_hz)
         if how is How.SPLIT:
             self.split.move(part)
@@ -118,6 +117,18 @@ class Comparison(QObject):
     def set_rate(self, rate_hz: float) -> None:
         """Set the rate of the blinking."""
         self._blinker.setInterval(max(1, round(1000 / rate_hz)))
+
+    def set_linked(self, linked: bool) -> None:
+        """Show both with the first one's contrast limits, or each with its own; the comparison goes on."""
+        if self.pair is None or self._before is None or self.how is How.DIFFERENCE:
+            return
+        self._unlink()
+        if linked:
+            self._link(*self.pair)
+            return
+        for layer, limits, _ in self._before.limits:
+            if layer == self.pair[1]:
+                layer.contrast_limits = limits
 
     def stop(self, why: str = "") -> None:
         """Undo: restore visibility, contrast and grid."""
@@ -155,9 +166,7 @@ class Comparison(QObject):
         self._before = self.pair = self.how = None
         for event in self._changes(pair):
             event.disconnect(self._redraw)
-        for layer in self._alike:
-            layer.events.contrast_limits.disconnect(self._same_limits)
-        self._alike = []
+        self._unlink()
         self.split.drop()
         self._difference.put_away()
         for layer, limits, reach in before.limits:
@@ -176,6 +185,11 @@ class Comparison(QObject):
         for layer in self._alike:
             layer.contrast_limits = first.contrast_limits
             layer.events.contrast_limits.connect(self._same_limits)
+
+    def _unlink(self) -> None:
+        for layer in self._alike:
+            layer.events.contrast_limits.disconnect(self._same_limits)
+        self._alike = []
 
     def _same_limits(self, event: Any) -> None:
         limits = tuple(event.source.contrast_limits)
