@@ -76,6 +76,7 @@ docs: export OMP_WAIT_POLICY ?= PASSIVE
 docs: .venv/.setup system
 	$(XVFB) $(BIN)/python docs/make_pictures.py
 	$(XVFB) $(BIN)/python docs/make_tutorial_pictures.py
+	$(XVFB) $(BIN)/python docs/make_film.py
 
 bench: .venv/.test system
 	$(XVFB) $(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
