@@ -49,10 +49,10 @@ class Worker:
 
     def run(self) -> int:
         """Restore what waits; returns the number of results. SIGTERM and Ctrl-C end it after saving."""
-        from heliorestore.methods.base import load
-
         done = 0
         if self.stay:
+            from heliorestore.methods.base import load
+
             load(self.night.method)  # now, and not when the first burst comes
         with _asked_to_stop(self):
             while not self.stopping and not self._alone():
