@@ -10,7 +10,8 @@ class Entry:
     from the data, and the one that reads the earlier result which its setting `start` may name.
 
     `needs_instrument`: aperture, pixels and wavelength must be known; `maps`: other names for maps that mean
-    less than their kind; `sweeps`: the settings whose values are worth comparing, the first one most.
+    less than their kind; `sweeps`: the settings whose values are worth comparing, the first one most;
+    `title`: its name in the window.
     """
 
     target: str
@@ -20,6 +21,7 @@ class Entry:
     needs_instrument: bool = True
     maps: Mapping[str, str] = field(default_factory=dict)
     sweeps: tuple[str, ...] = ()
+    title: str = ""
 
 
 METHODS = {
@@ -29,39 +31,46 @@ METHODS = {
         needs_instrument=False,
         maps={"uncertainty": "spread"},
         sweeps=("committee", "best"),
+        title="MFBD",
     ),
     "momfbd": Entry(
         "heliorestore.methods.momfbd:METHOD",
         "Restore a burst by blind deconvolution in overlapping patches (MOMFBD).",
         prepare="heliorestore.diagnose.fried:prepare",
         sweeps=("r0_cm", "modes", "patch", "prior", "filter_width"),
+        title="MOMFBD",
     ),
     "richardson-lucy": Entry(
         "heliorestore.methods.richardson_lucy:METHOD",
         "Deconvolve with the instrument's PSF (damped Richardson-Lucy).",
         sweeps=("iterations", "damping"),
+        title="Richardson-Lucy",
     ),
     "sv-momfbd": Entry(
         "heliorestore.methods.sv_momfbd:METHOD",
         "Restore a burst by blind deconvolution with a blur that varies from place to place.",
         start="heliorestore.fits.readback:read_start",
         sweeps=("lambda_object", "lambda_modes", "r0_cm", "modes", "filter_width"),
+        title="SV-MOMFBD",
     ),
     "enhance": Entry(
         "heliorestore.methods.enhance:METHOD",
         "Deconvolve HMI continuum images and magnetograms to twice the resolution.",
         needs_instrument=False,  # it is HMI's
+        title="Enhance",
     ),
     "denoise": Entry(
         "heliorestore.methods.noise2noise:METHOD",
         "Denoise Stokes images with a network, one that may learn from the series itself (Noise2Noise).",
         needs_instrument=False,
         sweeps=("fit",),
+        title="Noise2Noise",
     ),
     "pca": Entry(
         "heliorestore.methods.pca:METHOD",
         "Denoise spectra by a few principal components along wavelength (PCA).",
         needs_instrument=False,
         sweeps=("components",),
+        title="PCA",
     ),
 }

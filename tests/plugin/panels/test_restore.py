@@ -532,6 +532,8 @@ def test_the_panel_scrolls_and_keeps_its_width(panel, viewer, qtbot):
 
 
 def test_another_method_can_be_chosen_and_brings_its_own_form(panel, qtbot):
+    shown = [panel.method_choice.itemText(n) for n in range(panel.method_choice.count())]
+    assert {"SV-MOMFBD", "Noise2Noise", "Richardson-Lucy", "fake"} <= set(shown)
     choose_method(panel, "richardson-lucy", qtbot)
     assert set(panel.form.fields) >= {"iterations", "damping", "upsampling"}
     assert panel.device.findText("cpu") >= 0

@@ -32,8 +32,8 @@ class MethodForm(QObject):
         self._wanted: Settings | None = None  # to be shown once their method is loaded
         self.choice = QComboBox()
         self.choice.setToolTip("The method of restoration.")
-        for name in METHODS:
-            self.choice.addItem(name, name)
+        for name, entry in METHODS.items():
+            self.choice.addItem(entry.title or name, name)
         self.choice.currentIndexChanged.connect(self.choose)
         self.summary = note("What the method does.")
         self.summary.show()

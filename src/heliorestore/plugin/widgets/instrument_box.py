@@ -55,7 +55,7 @@ class InstrumentBox(QWidget):
         self.save = QToolButton()
         self.save.setText("Save")
         self.save.setToolTip(
-            "Keep these numbers under a name, for this list and for --instrument; `heliorestore instruments` "
+            "Keep these numbers under a name, for this list and the command line; `heliorestore instruments` "
             "lists and removes them."
         )
         self.save.clicked.connect(self._save)
@@ -146,7 +146,7 @@ class InstrumentBox(QWidget):
 
     def _save(self) -> None:
         name, confirmed = QInputDialog.getText(
-            self, "Save the instrument", "A name without spaces, for --instrument too:"
+            self, "Save the instrument", "A name without spaces, for the command line too:"
         )
         if confirmed and name.strip():
             self.save_as(name.strip())
