@@ -160,6 +160,14 @@ def test_the_order_in_which_events_are_read_and_half_a_line_do_not_matter(night:
     assert states(night)[0] == "done"
 
 
+def test_lines_that_are_no_events_are_passed_over(night: Path) -> None:
+    entry = '"event": "add", "burst": "b", "paths": ["x"], "sizes": [1], "mtimes_ns": [1]'
+    lines = [b"\xff\xfe", b"[1]", b"null", b"[" * 100_000, b'{"event": "done", "burst": {}, "attempt": "x"}']
+    lines += [f'{{{entry}, "name": "{name}"}}'.encode() for name in ("../x.fits", "/x.fits")]
+    (night / "ledger" / "0.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    assert states(night) == ["waiting"] * 3
+
+
 def test_a_burst_that_cannot_be_restored_fails_with_its_reason_and_the_night_goes_on(
     night: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -141,7 +141,8 @@ class Ledger:
         whole = data[: data.rfind(b"\n") + 1]
         self._read[path.name] = before + len(whole)
         for line in whole.splitlines():
-            with suppress(ValueError, KeyError, TypeError):
+            # Whatever a full disk or a stranger has left there: the other lines count.
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 self._take(json.loads(line))
 
     def _take(self, said: dict[str, Any]) -> None:
@@ -149,6 +150,8 @@ class Ledger:
         if event in ("cancel", "resume"):
             self.turns = max(self.turns, int(said["turn"]))
         elif event == "add":
+            if Path(said["name"]).name != said["name"]:
+                raise ValueError(said["name"])  # no file outside the night is written
             if burst not in self.entries:
                 self.entries[burst] = Entry(
                     id=burst,
