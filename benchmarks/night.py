@@ -11,6 +11,11 @@ until it goes on when 9 results are missing (median of 5 each).
 
 copies a burst five times into a folder that `batch mfbd --watch` watches, and prints the seconds from the end
 of each copy to its image.
+
+    python benchmarks/night.py FOLDER --sleep 3 [--workers 64]
+
+has 1, 2, 4, ... workers at one night whose bursts sleep instead of being restored, five bursts for each, and
+prints the speed-up over its number: what ledger, attempts and looking at each other cost.
 """
 
 import argparse
@@ -23,12 +28,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 from astropy.io import fits
 
-from heliorestore.batch.ledger import Ledger
+from heliorestore.batch.ledger import Entry, Ledger
+from heliorestore.batch.night import Night, add
+from heliorestore.batch.work import Worker
+from heliorestore.methods.richardson_lucy import RichardsonLucySettings
+from heliorestore.preparation import Preparation
 
 
 def main() -> None:
@@ -43,7 +53,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--watch", type=Path, metavar="FILE", help="measure a watched folder with this burst")
     parser.add_argument("--settle", type=float, default=3.0, help="seconds a file must rest (default 3)")
+    parser.add_argument(
+        "--sleep", type=float, metavar="S", help="measure workers whose bursts take S seconds"
+    )
+    parser.add_argument("--sleeper", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.sleeper:
+        sleeper(chosen.folder, chosen.sleep)
+        return
+    if chosen.sleep:
+        speed_up(chosen)
+        return
     if chosen.watch:
         watch(chosen)
         return
@@ -166,6 +186,49 @@ def go_on(night: Path, chosen: argparse.Namespace) -> float:
     seconds = time.monotonic() - begun
     run.wait()
     return seconds
+
+
+def speed_up(chosen: argparse.Namespace) -> None:
+    """Print the speed-up of 1, 2, 4, ... workers over their number."""
+    each, found, workers = 5, {}, 1
+    while workers <= chosen.workers:
+        night = chosen.folder / f"night{workers}"
+        shutil.rmtree(night, ignore_errors=True)
+        inputs = chosen.folder / f"in{workers}"
+        write_bursts(inputs, workers * each)
+        settings = Night.restoring(RichardsonLucySettings(), Preparation())
+        settings.begin(night)
+        add(Ledger(night), settings, [(path,) for path in sorted(inputs.iterdir())])
+        words = [sys.executable, __file__, str(night), "--sleeper", "--sleep", str(chosen.sleep)]
+        running = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(workers)]
+        for process in running:  # each says that it is ready
+            assert process.stdout is not None
+            process.stdout.readline()
+        begun = time.monotonic()
+        (night / "go").touch()
+        for process in running:
+            assert process.wait() == 0
+        found[workers] = round(each * chosen.sleep / (time.monotonic() - begun), 3)
+        ledger = Ledger(night)
+        ledger.refresh()
+        assert ledger.counts()["done"] == workers * each, ledger.counts()
+        print(json.dumps({"workers": workers, "speed-up over number": found[workers]}), flush=True)
+        workers *= 2
+
+
+def sleeper(night: Path, seconds: float) -> None:
+    """A worker that sleeps for each burst that it takes."""
+    worker = Worker(night)
+
+    def result(entry: Entry) -> dict[str, Any]:
+        time.sleep(seconds)
+        return {"slept": seconds}
+
+    worker._result = result  # type: ignore[method-assign] # the work itself is what is left out
+    print("ready", flush=True)
+    while not (night / "go").exists():
+        time.sleep(0.01)
+    worker.run()
 
 
 if __name__ == "__main__":
