@@ -82,7 +82,7 @@ def turned(widget: Any, film: "Film") -> None:
         widget.form.fields["lambda_object"].set(value)
         widget.form.changed.emit()
         launch.process_events(0.8)
-        film.add(f"Turn a knob: the image answers at once, λ object {value:g}", 0.4)
+        film.add(f"Turn a knob: the image answers at once, lambda object {value:g}", 0.4)
 
 
 def probed(widget: Any, film: "Film") -> None:

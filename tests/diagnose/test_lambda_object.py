@@ -59,7 +59,7 @@ def test_the_steps_are_counted_and_an_error_ends_them(monkeypatch: pytest.Monkey
         suggest(ready.burst, SETTINGS, device="cpu", progress=progress)
     assert [done for _, done, _ in seen] == [1, 2, 3]
     assert {(stage, total) for stage, _, total in seen} == {
-        ("values of λ object", SETTINGS.patch_iterations + 11 + 2 * len(GRID))
+        ("values of lambda object", SETTINGS.patch_iterations + 11 + 2 * len(GRID))
     }
 
 

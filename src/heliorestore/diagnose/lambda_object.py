@@ -93,7 +93,7 @@ def suggest(
     ready = prepare(burst, settings, device=device, size=size, fitted=lambda: step("wavefronts"))
     # Every second frame: both halves see the same seeing.
     halves = [
-        ready.solutions(slice(number, None, 2), lambda: step("values of λ object")) for number in (0, 1)
+        ready.solutions(slice(number, None, 2), lambda: step("values of lambda object")) for number in (0, 1)
     ]
     return _weighed(halves, settings.lambda_object)
 
@@ -233,7 +233,7 @@ def _weighed(halves: list[Array], present: float) -> Suggestion:
     worth = difference[nearest] / difference[best] - 1
     gain = "as good as" if worth < 2 * _EQUAL else f"{worth:.0%} better than"
     reason = (
-        f"λ object {value:g} predicts one half of the frames best from the other; their difference is "
+        f"lambda object {value:g} predicts one half of the frames best from the other; their difference is "
         f"{difference[best]:.2g} of the image's variance, {gain} with {present:g}. Smaller values leave "
         "noise, larger ones smooth too much."
     )

@@ -26,3 +26,16 @@ def test_what_is_worth_sweeping_comes_first_and_what_changes_no_result_is_not_of
     assert not {"memory_gb", "residual_frame"} & set(offered["sv-momfbd"])
     for name, entry in METHODS.items():
         assert set(entry.sweeps) <= {option.name for option in sweepable(load(name).settings)}
+
+
+def test_a_setting_has_one_name_in_labels_versions_and_sweeps():
+    from heliorestore.methods.sv_momfbd import SvMomfbdSettings
+    from heliorestore.plugin.runs.sweep import Sweep
+    from heliorestore.plugin.runs.versions import knob_text
+    from heliorestore.settings import options
+
+    labels = {option.name: option.label for option in options(SvMomfbdSettings)}
+    assert labels["lambda_object"] == "lambda object"
+    assert knob_text(SvMomfbdSettings()) == "lambda object 0.02, lambda modes 0.01"
+    sweep = Sweep("lambda_object", (0.1, 1.0))
+    assert (sweep.title(0), sweep.axis) == ("lambda object = 0.1", "lambda")

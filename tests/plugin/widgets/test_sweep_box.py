@@ -25,7 +25,7 @@ def test_a_sweep_becomes_one_stack_with_the_values_on_its_axis(panel, viewer, bu
     qtbot.waitUntil(lambda: not box.running and "Done" in box.said.text(), timeout=20_000)
     layer = viewer.layers["sweep of strength 1 WB"]
     assert layer.data.shape == (3, 4, 24, 30)  # the burst's slider stays the burst's
-    assert tuple(layer.axis_labels) == ("str", "t", "y", "x")
+    assert tuple(layer.axis_labels) == ("strength", "t", "y", "x")
     for number, value in enumerate((0.1, 1.0, 10.0)):
         alone = restore(burst, FakeSettings(strength=value), device="cpu")
         np.testing.assert_array_equal(layer.data[number, 3], alone.images[0])

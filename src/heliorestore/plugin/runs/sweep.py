@@ -101,7 +101,7 @@ class Sweep:
     @property
     def axis(self) -> str:
         """The label of the stack's first axis, short enough for a slider."""
-        return "λ" if self.setting.startswith("lambda") else self.setting[:3]
+        return self.setting.split("_")[0]
 
     def title(self, number: int) -> str:
         """The setting with one of its values, as shown over the image."""

@@ -107,7 +107,7 @@ def _short(text: str) -> str:
 
 def knob_text(settings: Settings | SavedSettings) -> str:
     """The settings that distinguish versions: every lambda, and other live settings not at their default, as
-    `λ object 0.1, prior 3.0`.
+    `lambda object 0.1, prior 3.0`.
     """
     if isinstance(settings, SavedSettings):
         shown = [(name, text) for name, text, *_ in settings.rows if name.startswith(_ALWAYS_SHOWN)]
@@ -123,8 +123,8 @@ def knob_text(settings: Settings | SavedSettings) -> str:
 
 
 def short_name(setting: str) -> str:
-    """The name of a setting for layer names and axes: `lambda_object` is `λ object`."""
-    return setting.replace("lambda", "λ").replace("_", " ")
+    """The name of a setting for layer names and axes: `lambda_object` is `lambda object`."""
+    return setting.replace("_", " ")
 
 
 def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, name: str = "") -> str:

@@ -40,7 +40,7 @@ class SuggestBox(QWidget):
         self._searches = searches
         self.destroyed.connect(_giving_up(searches))
         self.ask_button = button(
-            "Suggest λ object",
+            "Suggest lambda object",
             "Estimate from the data how much smoothing they need: two halves of the frames, 192 pixels "
             "of the field, ten seconds to a minute.",
             self.ask,
@@ -49,12 +49,12 @@ class SuggestBox(QWidget):
         self.cancel_button = button("Cancel", "End the search; nothing changes.", self.cancel)
         self.progress = QProgressBar()
         self.progress.setFormat("%v of %m")
-        self.progress.setToolTip("Steps done: iterations for the wavefronts, then values of λ object.")
+        self.progress.setToolTip("Steps done: iterations for the wavefronts, then values of lambda object.")
         self._went_on.connect(self._show_progress)
         self.said = note("Why this value is suggested.")
         self.chart = ChartView(
-            "Difference of the two halves of the frames over λ object, in units of the image's "
-            "variance: a too small λ leaves noise, a too large one removes detail of the Sun.",
+            "Difference of the two halves of the frames over lambda object, in units of the image's "
+            "variance: too small a value leaves noise, a too large one removes detail of the Sun.",
             200,
         )
         stack(
@@ -95,7 +95,7 @@ class SuggestBox(QWidget):
         self._set_searching(True)
         self._show(None)
         say(self.said, "Loading…")
-        title = f"Suggest λ object for {job}"
+        title = f"Suggest lambda object for {job}"
         tasks.append(start_task(title, work, lambda outcome: self._found(outcome, given_up)))
 
     def cancel(self) -> None:
@@ -153,11 +153,11 @@ def _giving_up(searches: list[Event]) -> Callable[..., None]:
 
 def draw_suggestion(axes: Axes, suggestion: Suggestion) -> None:
     """The measurements behind the suggestion, over the values that were tried."""
-    draw_curve(axes, suggestion.values, suggestion.difference, "half with λ against the other half, sharp")
-    draw_curve(axes, suggestion.values, suggestion.noise, "both with λ: noise", linestyle="--")
+    draw_curve(axes, suggestion.values, suggestion.difference, "half with it against the other half, sharp")
+    draw_curve(axes, suggestion.values, suggestion.noise, "both with it: noise", linestyle="--")
     finish(
         axes,
-        "λ object",
+        "lambda object",
         "squared difference / variance",
         marks={suggestion.value: f"suggested {suggestion.value:g}"},
     )
