@@ -1,5 +1,6 @@
 import argparse
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -150,3 +151,11 @@ def test_a_setting_of_a_base_class_gets_another_default_and_keeps_its_range() ->
     ours, base = ({o.name: o for o in options(cls)} for cls in (Other, Example))
     assert ours["weight"] == dataclasses.replace(base["weight"], default=0.9)
     assert ours["count"] == dataclasses.replace(base["count"], default=7, help="How many.")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_help_of_the_command_line_names_an_empty_default(method):
+    parser = argparse.ArgumentParser()
+    add_settings(parser, load(method).settings)
+    for action in parser._actions:
+        assert not re.search(r"default *[);]|default None|\(\)", action.help), action.help

@@ -83,7 +83,16 @@ class Option:
 
     @property
     def label(self) -> str:
-        return self.name.replace("_", " ") + (f" [{self.unit}]" if self.unit else "")
+        """The name in words, with the unit once: `r0_cm` is `r0 [cm]`."""
+        name = self.name.removesuffix(f"_{self.unit.lower()}") if self.unit else self.name
+        return name.replace("_", " ") + (f" [{self.unit}]" if self.unit else "")
+
+    @property
+    def default_text(self) -> str:
+        """The default in words, empty where nothing is set by default."""
+        if isinstance(self.default, bool):
+            return "on" if self.default else "off"
+        return "" if self.default is None else str(self.default)
 
     @property
     def range_text(self) -> str:
@@ -241,9 +250,10 @@ def add_settings(parser: argparse._ActionsContainer, cls: type[Settings]) -> Non
             explained.append(opt.range_text + (f" {opt.unit}" if opt.unit else ""))
         elif opt.unit:
             explained.append(opt.unit)
-        explained.append(f"default {opt.default}")
-        # argparse formats help texts with %.
-        text = " ".join([explained[0], f"({'; '.join(explained[1:])})"]).replace("%", "%%")
+        if opt.default_text:
+            explained.append(f"default {opt.default_text}")
+        facts = f" ({'; '.join(explained[1:])})" if explained[1:] else ""
+        text = f"{explained[0]}{facts}".replace("%", "%%")  # argparse formats help texts with %
         if opt.type is bool:
             parser.add_argument(opt.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:

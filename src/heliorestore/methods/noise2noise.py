@@ -48,7 +48,7 @@ class DenoiseSettings(Settings):
     weights: str = weights_option(
         BUNDLED,
         of="denoiser",
-        help="Name or file of the network's weights; `none` fits a new network, which needs --fit.",
+        help="Name or file of the network's weights; `none` fits a new network, which needs fit above 0.",
     )
     fit: int = option(
         0,
@@ -58,7 +58,7 @@ class DenoiseSettings(Settings):
         help="Epochs of training on the series itself; 0 applies the weights.",
     )
     uncertainty: bool = option(
-        False, help="Add a map of the standard deviation; it takes `passes` times as long."
+        False, help="Add a map of the standard deviation; the time is that of all passes."
     )
     passes: int = option(
         8, minimum=2, maximum=1000, help="Passes under dropout for the uncertainty of the weights."

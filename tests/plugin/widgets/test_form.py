@@ -1,9 +1,12 @@
 """The form shows every kind of setting, and gives back exactly what it shows."""
 
+import re
+
 import pytest
 
 from fake_method import FakeSettings
 from heliorestore.errors import SettingsError
+from heliorestore.methods.base import METHODS, load
 from heliorestore.settings import options, to_flags
 from window import HAS_DISPLAY
 
@@ -159,3 +162,20 @@ def test_a_number_of_six_digits_is_seen_whole(form, qtbot):
     box = slide.box
     assert box.lineEdit().width() >= box.fontMetrics().horizontalAdvance("0.00123456")
     assert slide.slider.width() >= 60
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_tooltips_are_sentences_of_the_window(method):
+    from heliorestore.plugin.widgets.form import tooltip
+
+    for option in options(load(method).settings):
+        words = tooltip(option)
+        assert not re.search(r"--\w|\w_\w|default *[);]|default (None|True|False)|\(\)", words), words
+        assert not re.search(r"\b(\w+) \[?\1\b", f"{option.label}\n{words}", re.IGNORECASE), option.label
+
+
+def test_no_tooltip_of_a_panel_names_a_flag(panel):
+    from qtpy.QtWidgets import QWidget
+
+    assert panel.findChildren(QWidget)
+    assert [w.toolTip() for w in panel.findChildren(QWidget) if re.search(r"(^|\s)--\w", w.toolTip())] == []

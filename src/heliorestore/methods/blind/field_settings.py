@@ -79,7 +79,7 @@ class SvMomfbdSettings(BlindSettings):
         help="Step of the objects with adamw, in units of the range of intensities of their mean image.",
     )
     regulariser: Literal["tikhonov", "total-variation", "wavelet"] = option(
-        "tikhonov", help="The penalty that lambda_object weighs."
+        "tikhonov", help="The penalty that lambda object weighs."
     )
     positive: bool = option(False, help="Penalise negative intensities.")
     residual_frame: int | None = option(

@@ -45,7 +45,7 @@ class BlindSettings(Settings):
         help="Fried's parameter; where it is empty, sv-momfbd takes it from the data and momfbd assumes 10.",
     )
     r0_from_data: bool = option(
-        False, help="Take r0 from the burst whatever r0_cm is; the record of the run holds the number."
+        False, help="Take r0 from the burst even where one is given; the record of the run holds the number."
     )
     left_out: float = option(
         1.0,

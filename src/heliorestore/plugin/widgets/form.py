@@ -127,11 +127,12 @@ def tooltip(option: Option) -> str:
     unit = f" {option.unit}" if option.unit else ""
     facts = [
         f"{option.range_text}{unit}" if option.range_text else option.unit,
-        f"default {option.default}{unit}",
+        option.default_text and f"default {option.default_text}{unit}",
     ]
     if option.live:
         facts.append("acts while running, from the next iteration on")
-    return f"{option.help}\n({'; '.join(filter(None, facts))})"
+    given = "; ".join(filter(None, facts))
+    return f"{option.help}\n({given})" if given else option.help
 
 
 Editor = tuple[QWidget, Callable[[], Any], Callable[[Any], None]]

@@ -28,7 +28,7 @@ class PresetBox(QWidget):
         self.menu = QComboBox()
         self.menu.setToolTip(
             "Settings for a kind of data, bundled or your own; choosing one fills in the form. The "
-            "command line takes them with --preset."
+            "command line knows them by the same names."
         )
         # `activated`: only a choice of the user fills in the form, not a refresh of the menu.
         self.menu.activated.connect(self._chosen)
