@@ -713,3 +713,25 @@ def test_what_cannot_be_restored_is_said_before_run_with_what_to_do(panel, viewe
         assert words in panel.hint.text()
         viewer.layers.remove(layer)
     assert panel.hint.text() == ""
+
+
+def test_the_method_that_fits_the_layer_stands_first_until_one_is_chosen(viewer, qtbot):
+    from napari.layers import Layer
+
+    from heliorestore.fits.reader import read
+    from heliorestore.plugin.panels.restore import RestoreWidget
+    from heliorestore.plugin.viewer.layers import burst_layers
+    from heliorestore.samples import sample_path
+
+    for sample in ("hmi_continuum.fits", "sunspot_truth.fits"):
+        for data in burst_layers(read(sample_path(sample)), sample):
+            viewer.add_layer(Layer.create(*data))
+    widget = RestoreWidget(viewer)
+    qtbot.addWidget(widget)
+    assert (widget.method_choice.itemData(0), widget.method_name) == ("enhance", "enhance")
+    widget.layer_list.choose([viewer.layers[1]])
+    assert (widget.method_choice.itemData(0), widget.method_name) == ("richardson-lucy", "richardson-lucy")
+    choose_method(widget, "pca", qtbot)
+    widget.layer_list.choose([viewer.layers[0]])
+    assert (widget.method_choice.itemData(0), widget.method_name) == ("enhance", "pca")
+    assert widget.method_choice.currentText() == "PCA"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QSignalBlocker, Signal
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.methods import METHODS
+from heliorestore.methods.first_choice import first_choice
 from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.preferences import preferences
 from heliorestore.plugin.runs.task import End, Outcome, start_task
+from heliorestore.plugin.viewer.layers import burst_of
 from heliorestore.plugin.widgets.form import SettingsForm
 from heliorestore.plugin.widgets.preset_box import PresetBox
 from heliorestore.plugin.widgets.sections import Section, button, note, stack
@@ -30,11 +32,13 @@ class MethodForm(QObject):
         self.form: SettingsForm | None = None
         self.devices: tuple[str, ...] = ()  # of this machine, known once a method is loaded
         self._wanted: Settings | None = None  # to be shown once their method is loaded
+        self._chosen = False  # whether the user has chosen the method: then it stays
+        self._loaded_as: Settings | None = None  # what the form showed first
         self.choice = QComboBox()
-        self.choice.setToolTip("The method of restoration.")
+        self.choice.setToolTip("The method of restoration; the one that fits the ticked layers stands first.")
         for name, entry in METHODS.items():
             self.choice.addItem(entry.title or name, name)
-        self.choice.currentIndexChanged.connect(self.choose)
+        self.choice.currentIndexChanged.connect(self._choose)
         self.summary = note("What the method does.")
         self.summary.show()
         self.loading = note("The method is being loaded; the first time this takes a few seconds.")
@@ -68,6 +72,36 @@ class MethodForm(QObject):
         except HeliorestoreError:
             return None
 
+    def order(self) -> bool:
+        """Put the method that fits the ticked layers first; until the user has chosen one or has changed a
+        setting it is the present one too. Whether that has changed.
+        """
+        layers = self._panel.layer_list.chosen()
+        if self._panel.method is not None or self._panel.run_panel.busy or not layers:
+            return False
+        try:
+            number = self.choice.findData(first_choice(burst_of(layers)))
+        except HeliorestoreError:
+            return False
+        before = self.name
+        with QSignalBlocker(self.choice):
+            if number > 0:
+                title, name = self.choice.itemText(number), self.choice.itemData(number)
+                self.choice.removeItem(number)
+                self.choice.insertItem(0, title, name)
+            moved = self.form is not None and self.knobs() != self._loaded_as
+            self.choice.setCurrentIndex(self.choice.findData(before) if self._chosen or moved else 0)
+        return self.name != before
+
+    def follow(self) -> None:
+        """Offer the methods for the layers that are ticked now."""
+        if self.order():
+            self.choose()
+
+    def _choose(self) -> None:
+        self._chosen = True
+        self.choose()
+
     def choose(self) -> None:
         """Load the chosen method in a thread, since that imports torch, then show its form."""
         name = self.name
@@ -86,6 +120,7 @@ class MethodForm(QObject):
     def show_settings(self, settings: Settings) -> None:
         """Show these settings and choose their method; during a run only the live ones."""
         run = self._panel.run_panel
+        self._chosen = True
         if settings.method != self.name:
             number = self.choice.findData(settings.method)
             if self._panel.method is not None or run.busy or number < 0:
@@ -137,6 +172,7 @@ class MethodForm(QObject):
         self.reset()
         if self._wanted is not None and self._wanted.method == name:
             form.set_settings(self._wanted)
+        self._loaded_as = self.knobs()
         self._wanted = None
 
     def _show(self, form: SettingsForm | None) -> None:

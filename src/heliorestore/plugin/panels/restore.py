@@ -68,7 +68,9 @@ class RestoreWidget(QWidget):
         self.method_form.changed.connect(self._settings_changed)
         self.method_form.shown.connect(self._form_shown)
         when_taken_out(self, self.run_panel.quit)
+        self.method_form.order()
         self.method_form.choose()
+        self.layer_list.changed.connect(self.method_form.follow)
         self.input.look()
 
     # -- what is asked for
