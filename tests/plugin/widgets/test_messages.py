@@ -34,3 +34,12 @@ def test_no_message_changes_the_size_of_its_place_and_all_can_be_read(qtbot):
     assert "New run." in strip._window.text.toPlainText()
     assert strip.messages.text() == "New run."
     strip._window.close()
+
+
+def test_checksums_are_shortened(qtbot):
+    from heliorestore.plugin.widgets.messages import MessageStrip
+
+    strip = MessageStrip()
+    qtbot.addWidget(strip)
+    strip.report(f"Weights w, sha256 {'0123456789abcdef' * 4}.")
+    assert strip.messages.text() == "Weights w, sha256 0123456789ab…."

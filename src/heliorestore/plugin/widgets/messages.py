@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
@@ -21,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from heliorestore.plugin.widgets.sections import button, row, stack
 
+_CHECKSUM = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b")  # the record of a run has it whole
 _KEPT = 5  # messages that `MessageStrip.messages` holds
 
 
@@ -120,7 +122,8 @@ class MessageStrip(QWidget):
             self.report_more(text)
 
     def report_more(self, text: str) -> None:
-        """Show a message, and keep the earlier ones."""
+        """Show a message, with checksums shortened, and keep the earlier ones."""
+        text = _CHECKSUM.sub(r"\1…", text)
         self._now = [*self._now, text][-_KEPT:]
         self.messages.show_last(self._now)
         self._note(text)
