@@ -263,6 +263,58 @@ def test_hiding_the_dock_lets_the_run_go_on(panel, viewer, finish, qtbot):
     assert finish(panel, lambda: (panel.run_panel.run_button.click(), dock.hide())).end.value == "finished"
 
 
+def close_button(dock):
+    """The button with the cross in the title bar."""
+    return dock.titleBarWidget().close_button
+
+
+def answer(button, monkeypatch):
+    """Press the button of that name in every question from now on; the list has the names that were there."""
+    from qtpy.QtWidgets import QMessageBox
+
+    asked = []
+
+    def press(box):
+        names = {each.text().replace("&", ""): each for each in box.buttons()}
+        asked.append(set(names))
+        names[button].click()
+
+    monkeypatch.setattr(QMessageBox, "exec", press)
+    return asked
+
+
+def test_closing_a_panel_in_mid_run_asks(panel, viewer, fake, finish, qtbot, monkeypatch):
+    set_fields(panel, iterations=100_000, pace_s=0.002)
+    panel.run_panel.run_button.click()
+    qtbot.waitUntil(lambda: len(results(viewer)) == 4, timeout=20_000)
+    dock, run = panel.parent(), panel.run_panel
+    asked = answer("Cancel", monkeypatch)
+    close_button(dock).click()
+    assert asked == [{"Let it run", "Stop", "Cancel"}]
+    assert run.busy
+    assert not dock.isHidden()
+    dock.setFloating(True)  # which makes the button anew
+    answer("Let it run", monkeypatch)
+    close_button(dock).click()
+    assert dock.isHidden()
+    before = run.snapshot.step
+    qtbot.waitUntil(lambda: run.snapshot.step > before + 5, timeout=20_000)
+    assert viewer.window.dock_widgets["Restore"] is panel  # what the Plugins menu shows again
+    dock.setVisible(True)
+    answer("Stop", monkeypatch)
+    assert finish(panel, close_button(dock).click).end.value == "stopped"
+    assert fake.closed == 1
+    assert "Restore" not in viewer.window.dock_widgets
+
+
+def test_closing_a_panel_without_a_run_asks_nothing(panel, viewer, finish, monkeypatch):
+    finish(panel, panel.run_panel.run_button.click)
+    asked = answer("Cancel", monkeypatch)
+    close_button(panel.parent()).click()
+    assert not asked
+    assert "Restore" not in viewer.window.dock_widgets
+
+
 def test_updates_leave_no_memory_behind(panel, viewer, finish, qtbot):
     set_fields(panel, iterations=100_000)
     panel.run_panel.run_button.click()

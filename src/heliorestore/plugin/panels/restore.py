@@ -17,7 +17,7 @@ from heliorestore.plugin.preferences import preferences
 from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.result_layers import ResultLayers, next_name
-from heliorestore.plugin.widgets.closing import when_taken_out
+from heliorestore.plugin.widgets.closing import ask_before_closing, when_taken_out
 from heliorestore.plugin.widgets.form import SettingsForm
 from heliorestore.plugin.widgets.layer_list import LayerList
 from heliorestore.plugin.widgets.numbers import IntBox
@@ -68,6 +68,7 @@ class RestoreWidget(QWidget):
         self.method_form.changed.connect(self._settings_changed)
         self.method_form.shown.connect(self._form_shown)
         when_taken_out(self, self.run_panel.quit)
+        ask_before_closing(self, lambda: self.run_panel.busy or self.sweep_box.running)
         self.method_form.order()
         self.method_form.choose()
         self.layer_list.changed.connect(self.method_form.follow)

@@ -1,12 +1,15 @@
-"""Notice at once that a panel was closed: Qt's `destroyed` waits for Python's garbage collection."""
+"""Ask before a panel with a run is closed, and notice at once that one was: Qt's `destroyed` waits for
+Python's garbage collection.
+"""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QMessageBox, QWidget
 
 from heliorestore.plugin.runs.redraw_rate import single_shot
 
@@ -40,6 +43,51 @@ def when_closed(panel: QWidget, act: Callable[[], None]) -> None:
 def when_taken_out(panel: QWidget, act: Callable[[], None]) -> None:
     """Call `act` when the panel leaves its dock, as when the dock is closed; hiding does not count."""
     _Watch(panel, act, hiding=False)
+
+
+class _Question(QObject):
+    def __init__(self, panel: QWidget, runs: Callable[[], bool]) -> None:
+        super().__init__(panel)
+        self._panel, self._runs = panel, runs
+        panel.installEventFilter(self)
+
+    def eventFilter(self, panel: QObject | None, event: QEvent | None) -> bool:
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            dock: Any = self._panel.parent()
+            # The button in the title bar calls it, and is made anew when the dock floats.
+            if hasattr(dock, "destroyOnClose"):
+                question = weakref.ref(self)  # the dock outlives the panel
+                dock.destroyOnClose = lambda: (asked := question()) and asked._close()
+        return False
+
+    def _close(self) -> None:
+        dock: Any = self._panel.parent()
+        wish = self._asked() if self._runs() else QMessageBox.ButtonRole.DestructiveRole
+        if wish is QMessageBox.ButtonRole.AcceptRole:
+            dock.close()  # which hides it
+        elif wish is QMessageBox.ButtonRole.DestructiveRole:
+            del dock.destroyOnClose
+            dock.destroyOnClose()
+
+    def _asked(self) -> QMessageBox.ButtonRole:
+        box = QMessageBox(self._panel.window())
+        box.setWindowTitle("Close the panel")
+        box.setText("The run in this panel has not ended.")
+        box.setInformativeText(
+            "Let it run: the panel is hidden, and the Plugins menu shows it again.\n"
+            "Stop: the run ends, its latest images stay, and the panel is closed."
+        )
+        box.setDefaultButton(box.addButton("Let it run", QMessageBox.ButtonRole.AcceptRole))
+        box.addButton("Stop", QMessageBox.ButtonRole.DestructiveRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.exec()
+        box.deleteLater()
+        return box.buttonRole(box.clickedButton())
+
+
+def ask_before_closing(panel: QWidget, runs: Callable[[], bool]) -> None:
+    """Let the user choose, when the panel's dock is closed while it `runs`: hide it, stop the run, cancel."""
+    _Question(panel, runs)
 
 
 def follow(widget: QObject, events: Sequence[Any], slot: Callable[..., Any]) -> None:
