@@ -381,6 +381,43 @@ def test_a_scale_far_from_the_cameras_is_refused_in_the_panel(panel, viewer, fin
     assert panel.instrument.text() == "pixel_arcsec=1"
 
 
+def test_an_instrument_belongs_to_its_layer_in_every_panel(panel, viewer):
+    from heliorestore.plugin.panels.enhance import EnhanceWidget
+
+    for name in ("one", "other"):
+        viewer.add_image(np.random.default_rng(0).normal(5, 1, (20, 20)), name=name)
+    one, other = viewer.layers["one"], viewer.layers["other"]
+    second = EnhanceWidget(viewer)
+    viewer.window.add_dock_widget(second, name="second")
+    for each in (panel, second):
+        each.layer_list.choose([one])
+    box = panel.instrument
+    box.choice.setCurrentIndex(box.choice.findData("crisp-8542"))
+    box.numbers["pixel_arcsec"].setText("0.06")
+    box.numbers["pixel_arcsec"].editingFinished.emit()
+    text = "crisp-8542,pixel_arcsec=0.06"
+    assert second.instrument.text() == text
+    assert second.instrument.choice.currentText() == "SST/CRISP 8542 (edited)"
+    panel.layer_list.choose([other])  # whose instrument nobody has entered
+    assert box.text() == ""
+    second.instrument.numbers["diameter_m"].setText("1.5")
+    viewer.add_image(np.ones((4, 4)), name="comes meanwhile")
+    assert second.instrument.numbers["diameter_m"].text() == "1.5"  # being typed
+    panel.layer_list.choose([one, other])
+    assert box.text() == text
+    assert "restored with that of one" in panel.hint.text()
+    assert second.instrument.numbers["diameter_m"].text() == "1.5"
+    panel.layer_list.choose([other])
+    box.set_text("name=custom,psf=airy,diameter_m=0.5")
+    panel.layer_list.choose([one])
+    assert box.text() == text
+    second.layer_list.choose([other])
+    assert second.instrument.text() == "name=custom,psf=airy,diameter_m=0.5"
+    box.choice.setCurrentIndex(0)  # back to the file's
+    second.layer_list.choose([one])
+    assert second.instrument.text() == ""
+
+
 def test_a_custom_instrument_has_only_the_numbers_that_are_given(panel):
     box = panel.instrument
     box.choice.setCurrentIndex(box.choice.findText("custom"))

@@ -14,8 +14,16 @@ from heliorestore.plugin.panels.calibration import Calibration
 from heliorestore.plugin.panels.frame_choice import FrameChoice
 from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.worker import Job
-from heliorestore.plugin.viewer.layers import burst_of, common_burst, hint, objects_of
+from heliorestore.plugin.viewer.layers import (
+    burst_of,
+    common_burst,
+    enter_instrument,
+    entered_instrument,
+    hint,
+    objects_of,
+)
 from heliorestore.plugin.viewer.unsuitable import nothing_in, why_not_listed
+from heliorestore.plugin.widgets.closing import follow
 from heliorestore.plugin.widgets.instrument_box import InstrumentBox
 from heliorestore.plugin.widgets.layer_list import LayerList
 from heliorestore.plugin.widgets.sections import Section, note, row, say, side_by_side
@@ -49,11 +57,14 @@ class InputLayers(QObject):
         self.about = side_by_side(self.frame_choice, self.calibration, self.instrument_section)
         self.calibration.changed.connect(self.look)
         self._measured: list[Any] = []  # the layers whose frames are known
+        self._entered: list[str] = []  # the instruments that the ticked layers were given, as they are shown
         self._nothing: list[str] = []  # what is said of frames without an image
         for changed in (self.calibration.changed, self.calibration.read, self.objects.editingFinished):
             changed.connect(self.frame_choice.forget)
         self.layer_list.changed.connect(self.look)
+        self.instrument.changed.connect(self._keep_instrument)
         self.instrument.changed.connect(self.look)
+        follow(self, [panel.viewer.layers.events], self._layers_told)
 
     def whole_burst(self) -> Burst:
         """The burst of the ticked layers, its frames prepared."""
@@ -93,7 +104,8 @@ class InputLayers(QObject):
             with suppress(HeliorestoreError, OSError):  # a file that has gone is reported by the run
                 self._nothing = list(filter(None, map(nothing_in, chosen)))
         others = () if chosen else map(why_not_listed, self.layer_list.viewer_layers())
-        text = "\n".join(filter(None, (*map(hint, chosen), *self._nothing, *others)))
+        about = (*map(hint, chosen), *self._nothing, *others, _other_instruments(chosen))
+        text = "\n".join(filter(None, about))
         burst = None
         if chosen:
             try:
@@ -101,8 +113,35 @@ class InputLayers(QObject):
             except HeliorestoreError as error:
                 text = f"{text}\n{error}".strip()
         self.calibration.look(common_burst(chosen))
-        self.instrument.set_burst(burst)
+        self._entered = self._all_entered()
+        self.instrument.set_burst(burst, entered_instrument(chosen[0]) if chosen else "")
         if chosen != self._measured:  # not with every layer that comes or goes
             self._measured = chosen
             self.frame_choice.forget()
         say(self.hint, text and f"⚠ {text}")
+
+    def _keep_instrument(self) -> None:
+        """The instrument belongs to the layers; other panels that have them see it there."""
+        text, chosen = self.instrument.text(), self.layer_list.chosen()
+        if chosen and text != entered_instrument(chosen[0]):
+            for layer in chosen:
+                enter_instrument(layer, text)
+
+    def _layers_told(self, event: Any) -> None:
+        # The layers of a run get new metadata with every snapshot.
+        if event.type == "metadata" and self._entered != self._all_entered():
+            self.look()
+
+    def _all_entered(self) -> list[str]:
+        return [entered_instrument(layer) for layer in self.layer_list.chosen()]
+
+
+def _other_instruments(layers: list[Any]) -> str:
+    """A warning where not all these layers, restored together, were given the instrument of the first."""
+    others = [layer.name for layer in layers if entered_instrument(layer) != entered_instrument(layers[0])]
+    if not others:
+        return ""
+    return (
+        f"{', '.join(others)} and {layers[0].name} have been given different instruments: together they "
+        f"are restored with that of {layers[0].name}."
+    )

@@ -30,6 +30,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 Key = tuple[str, int]
 
 TAG = "heliorestore"  # metadata key that holds the Burst or Snapshot a layer shows
+_ENTERED = "instrument"  # metadata key of the instrument that the user has entered, as text
 _ENCLOSED = 99.0  # percent of the pixels between the contrast limits
 _SAMPLES = 512  # pixels along an axis that are sampled for the contrast limits
 _COLORMAPS = {"image": "gray", "uncertainty": "inferno", SERIES: "gray"}
@@ -279,6 +280,17 @@ def hint(layer: Any) -> str:
             "cube and drops the header: open the file with Open FITS... instead."
         )
     return ""
+
+
+def entered_instrument(layer: Any) -> str:
+    """What a user has entered of a layer's instrument, as `Instrument.parse` takes it, or empty."""
+    return str(layer.metadata.get(_ENTERED, ""))
+
+
+def enter_instrument(layer: Any, text: str) -> None:
+    """Keep it with the layer, which tells everyone who listens to its metadata."""
+    if text != entered_instrument(layer):
+        layer.metadata = {**layer.metadata, _ENTERED: text}
 
 
 def is_restorable(layer: Any) -> bool:

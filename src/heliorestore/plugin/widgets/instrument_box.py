@@ -39,6 +39,7 @@ class InstrumentBox(QWidget):
         super().__init__()
         self._needed = True
         self._burst: Burst | None = None
+        self._entered = ""  # what the others have been told
         self._base: dict[str, str] = dict.fromkeys(_NUMBERS, "")
         self.choice = QComboBox()
         self.choice.setToolTip(
@@ -77,18 +78,21 @@ class InstrumentBox(QWidget):
         rows.addRow(self.doubt)
         self.choice.currentIndexChanged.connect(self._choose)
 
-    def set_burst(self, burst: Burst | None) -> None:
-        """Show the instrument in the headers of another burst; for the same burst keep the user's entries."""
+    def set_burst(self, burst: Burst | None, entered: str = "") -> None:
+        """Show the instrument in a burst's headers, changed as `text` returned; what is shown already stays,
+        and with it a number that is being typed.
+        """
         before = self._burst
         self._burst = burst
-        if burst is None or (before is not None and before.instruments == burst.instruments):
+        same = burst is None or (before is not None and before.instruments == burst.instruments)
+        if burst is None or (same and entered == self._entered):
             self._show_missing()
             return
         names = list(dict.fromkeys(instrument.name for instrument in burst.instruments))
         with QSignalBlocker(self.choice):
             self.choice.setItemText(0, f"file: {', '.join(names)}")
             self.choice.setCurrentIndex(0)
-        self._choose()
+        self.set_text(entered)
 
     def text(self) -> str:
         """The instrument as `Instrument.parse` and `--instrument` take it; empty for the file's own."""
@@ -108,7 +112,12 @@ class InstrumentBox(QWidget):
         """Choose and fill in the instrument that `text` returned."""
         parts = [part.strip() for part in text.split(",") if part.strip()]
         key = next((part for part in parts if "=" not in part), _CUSTOM if "name=custom" in parts else "")
-        self.choice.setCurrentIndex(max(0, self.choice.findData(key)))
+        with QSignalBlocker(self.choice):
+            self.choice.setCurrentIndex(max(0, self.choice.findData(key)))
+        self._fill_in()
+        if key == _CUSTOM:
+            for edit in self.numbers.values():
+                edit.clear()
         for name, _, value in (part.partition("=") for part in parts):
             if name in self.numbers:
                 self.numbers[name].setText(value)
@@ -165,6 +174,10 @@ class InstrumentBox(QWidget):
         self._choose()
 
     def _choose(self) -> None:
+        self._fill_in()
+        self._tell()
+
+    def _fill_in(self) -> None:
         """Fill in the numbers of the chosen instrument; custom starts from the current ones."""
         key = self.choice.currentData()
         if key != _CUSTOM:
@@ -176,9 +189,9 @@ class InstrumentBox(QWidget):
                 edit.setText(self._base[name])
                 several = ", ".join("?" if v is None else f"{v:.10g}" for v in values)
                 edit.setPlaceholderText(several if len(values) > 1 else "unknown")
-        self._tell()
 
     def _tell(self) -> None:
+        self._entered = self.text()
         self._name()
         self._show_missing()
         self.changed.emit()
