@@ -57,10 +57,10 @@ class _Question(QObject):
             # The button in the title bar calls it, and is made anew when the dock floats.
             if hasattr(dock, "destroyOnClose"):
                 question = weakref.ref(self)  # the dock outlives the panel
-                dock.destroyOnClose = lambda: (asked := question()) and asked._close()
+                dock.destroyOnClose = lambda: _ask(question())
         return False
 
-    def _close(self) -> None:
+    def close(self) -> None:
         dock: Any = self._panel.parent()
         wish = self._asked() if self._runs() else QMessageBox.ButtonRole.DestructiveRole
         if wish is QMessageBox.ButtonRole.AcceptRole:
@@ -83,6 +83,11 @@ class _Question(QObject):
         box.exec()
         box.deleteLater()
         return box.buttonRole(box.clickedButton())
+
+
+def _ask(question: _Question | None) -> None:
+    if question is not None:
+        question.close()
 
 
 def ask_before_closing(panel: QWidget, runs: Callable[[], bool]) -> None:
