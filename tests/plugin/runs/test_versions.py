@@ -1,10 +1,15 @@
 """Versions of a real panel's results in a real viewer."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 
 from fake_method import FakeSettings
 from heliorestore.fits.reader import read
 from heliorestore.methods.base import restore
+from heliorestore.plugin.runs.versions import contrast
+from heliorestore.snapshot import Snapshot
 from window import results, set_fields, version_names, wait_for_threads
 
 
@@ -149,3 +154,10 @@ def test_a_suggestion_shows_its_steps_and_is_cancelled(panel, qtbot, monkeypatch
     wait_for_threads()
     qtbot.wait(10)
     assert box.said.text() == "Cancelled."
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.01])
+def test_a_map_around_zero_has_no_contrast(offset):
+    stokes_v = np.array([[[-1.0, 1.0], [1.0, -1.0]]], np.float32) + np.float32(offset)
+    version = SimpleNamespace(snapshot=Snapshot(step=1, total=1, images=stokes_v))
+    assert np.isnan(contrast(version))

@@ -90,7 +90,8 @@ def contrast(version: Version) -> float:
     if snapshot not in _contrasts:
         image = snapshot.images[0]
         mean = float(np.nanmean(image))
-        _contrasts[snapshot] = float(np.nanstd(image)) / mean if mean > 0 else float("nan")
+        spread = float(np.nanstd(image))
+        _contrasts[snapshot] = spread / mean if mean > spread / 2 else float("nan")
     return _contrasts[snapshot]
 
 
