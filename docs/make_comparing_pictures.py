@@ -32,8 +32,9 @@ def burst(folder: Path) -> None:
     widget.keep_result()
     widget.suggest_section.set_open(True)
     box = widget.suggest_box
+    offered = box.use_button.text()
     box.ask_button.click()
-    launch.wait(box.ask_button.isEnabled, "the suggestion", seconds=600)
+    launch.wait(lambda: box.use_button.text() != offered, "the suggestion", seconds=600)
     reveal(widget, widget.suggest_section)
     save(widget.suggest_section.grab().toImage(), folder / "suggestion.png")
 
