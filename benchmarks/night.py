@@ -226,7 +226,7 @@ def sleeper(night: Path, seconds: float) -> None:
         time.sleep(seconds)
         return {"slept": seconds}
 
-    worker._result = result  # type: ignore[method-assign] # the work itself is what is left out
+    worker._result = result  # the work itself is what is left out
     print("ready", flush=True)
     while not (night / "go").exists():
         time.sleep(0.01)

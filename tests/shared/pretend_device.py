@@ -89,7 +89,7 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     out = func(*tree_map(_inner, args), **tree_map(_inner, kwargs))
     for each in there:
         if each.size() != each.inner.size():
-            raise NotImplementedError(f"{func} changes the shape of its output; see _MADE_THERE")
+            raise RuntimeError(f"{func} changes the shape of its output; see _MADE_THERE")
     if func is aten.copy_.default:
         return args[0]
     if not (there if wanted is None else wanted.type == "pretend"):
@@ -103,7 +103,7 @@ def _inner(x: Any) -> Any:
     return x.inner if isinstance(x, Elsewhere) else x
 
 
-class _Module(backend_registration._DummyBackendModule):  # type: ignore[misc]
+class _Module(backend_registration._DummyBackendModule):
     """What torch and we ask the module of a device."""
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
@@ -120,7 +120,7 @@ def register() -> list[torch.library.Library]:
         packet, _, overload = name.partition(".")
         some.impl(name, _there(getattr(getattr(aten, packet), overload or "default")), "PrivateUse1")
     # Tensors of inference mode have no versions, which wrappers need; torch.tensor copies out of our sight.
-    torch.inference_mode = torch.no_grad  # type: ignore[misc,assignment]
+    torch.inference_mode = torch.no_grad
     made = torch.tensor
 
     def tensor(data: Any, *, device: Any = None, **known: Any) -> torch.Tensor:

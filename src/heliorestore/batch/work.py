@@ -20,7 +20,7 @@ from heliorestore.batch.ledger import BEAT_S, Entry, Ledger, State
 from heliorestore.batch.night import Night, open_entry
 from heliorestore.batch.plan import unused
 from heliorestore.burst import Burst
-from heliorestore.errors import BurstError, CheckpointError, HeliorestoreError
+from heliorestore.errors import BurstError, CheckpointError, HeliorestoreError, memory_is_full
 from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot
 from heliorestore.storage import appending, atomic_write
@@ -28,7 +28,6 @@ from heliorestore.storage import appending, atomic_write
 IDLE_S = 0.3
 PROGRESS_S = 3.0  # between two lines of the ledger about a burst in work
 _LEAST_GB = 0.1
-_FULL = re.compile(r"out of memory|not enough memory|can't allocate|cannot allocate|alloc", re.IGNORECASE)
 
 
 @dataclass
@@ -92,15 +91,13 @@ class Worker:
             except CheckpointError as error:
                 self._state(entry).unlink(missing_ok=True)  # the next attempt begins anew
                 end, facts = "failed", {"reason": str(error), "memory": False}
-            except HeliorestoreError as error:
-                end, facts = "failed", {"reason": str(error), "memory": bool(_FULL.search(str(error)))}
-            except (MemoryError, RuntimeError) as error:
-                full = isinstance(error, MemoryError) or bool(_FULL.search(str(error)))
-                end, facts = "failed", {"reason": f"{type(error).__name__}: {error}", "memory": full}
-                self._log(entry, traceback.format_exc())
             except Exception as error:
-                end, facts = "failed", {"reason": f"{type(error).__name__}: {error}", "memory": False}
-                self._log(entry, traceback.format_exc())
+                full = any(memory_is_full(each) for each in (error, error.__cause__) if each is not None)
+                ours = isinstance(error, HeliorestoreError)
+                reason = str(error) if ours else f"{type(error).__name__}: {error}"
+                end, facts = "failed", {"reason": reason, "memory": full}
+                if not ours:
+                    self._log(entry, traceback.format_exc())
             else:
                 end = "done" if facts else "interrupted"
         facts["seconds"] = round(time.monotonic() - began, 3)

@@ -109,7 +109,7 @@ def read_session(path: Path) -> Session:
             return _Reading(archive, path, Path(folder)).session()
     except OSError as error:
         raise BurstError(f"{path} cannot be read ({error.strerror or error}).") from error
-    except (zipfile.BadZipFile, NotImplementedError, *_DAMAGED) as error:
+    except (zipfile.BadZipFile, NotImplementedError, *_DAMAGED) as error:  # a compression zipfile lacks
         raise BurstError(
             f"{path} is no session of heliorestore, or it is damaged ({_brief(error)}): save it again, or "
             "open its images alone; it is a zip archive."

@@ -402,5 +402,5 @@ def _beside(first: QWidget, second: QWidget) -> QWidget:
     """Two widgets in a row, of which the first takes the room."""
     whole = row(first, second)
     if (layout := whole.layout()) is not None:
-        layout.setStretch(0, 1)  # type: ignore[attr-defined]  # of a box
+        layout.setStretch(0, 1)  # type: ignore[attr-defined] # `row` makes a box, which has it
     return whole
