@@ -100,6 +100,7 @@ ROOMS = {
             "plugin.preferences",
         },
         "plugin.launch": {"plugin.panels", "plugin.npe2", "plugin.viewer"},
+        "plugin.screen": set(),
     },
 }
 GUI = {"qtpy", "PyQt5", "PyQt6", "PySide6", "napari", "magicgui", "superqt", "vispy", "npe2"}

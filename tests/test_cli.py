@@ -16,7 +16,8 @@ from astropy.io import fits
 import heliorestore
 import heliorestore.errors
 from heliorestore import cli
-from heliorestore.commands import progress
+from heliorestore.commands import COMMANDS, progress
+from heliorestore.methods import METHODS
 from heliorestore.samples import sample_path
 
 HMI = str(sample_path("hmi_continuum.fits"))
@@ -192,7 +193,6 @@ def test_rerun_refuses_a_changed_input(tmp_path: Path, capsys: pytest.CaptureFix
         (("info", __file__), "test_cli.py"),
         (("rerun", HMI, "-o", "OUT"), "hmi_continuum.fits"),
         (("restore", HMI), "invalid choice: 'restore'"),
-        ((), "required: COMMAND"),
         ((*RL, "-o", "OUT", "--iterations=--"), "--iterations has no value"),
         ((*RL, "-o--"), "-o has no value"),
         ((*RL, "-o", "OUT", "--iterations=1_0"), "must be a whole number"),
@@ -454,5 +454,26 @@ def test_view_without_napari_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "heliorestore.plugin.launch", None)
-    assert run("view") == 2
-    assert 'pip install "heliorestore[napari]"' in capsys.readouterr().err
+    monkeypatch.setenv("DISPLAY", ":0")
+    for command in ("view", "demo"):
+        assert run(command) == 2
+        assert 'pip install "heliorestore[all]"' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there always is a screen")
+def test_view_without_a_screen_is_one_sentence_and_no_abort(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    assert run("view", HMI) == 2
+    assert "There is no screen" in capsys.readouterr().err
+
+
+def test_the_command_alone_shows_the_first_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    said = capsys.readouterr().out
+    steps = re.findall(r"^  heliorestore (\S+)", said, re.MULTILINE)
+    known = {**COMMANDS, **METHODS, "--help": ""}
+    assert steps[0] == "demo"
+    assert not [step for step in steps if step not in known]

@@ -19,6 +19,17 @@ from heliorestore.methods import METHODS
 _WORD = 300  # characters: what is longer is no name, and is shortened in a message
 
 
+_FIRST_STEPS = f"""heliorestore {__version__} restores images of the Sun.
+
+  heliorestore demo                        a sunspot burst becomes sharp in napari
+  heliorestore view FILE                   your file in napari, with a panel
+  heliorestore info FILE                   what a file holds, and what is unknown about it
+  heliorestore sv-momfbd BURST -o OUT      restore a burst, without a window
+  heliorestore enhance HMI.fits -o OUT     sharpen an image of HMI
+  heliorestore --help                      every command; each has its own --help
+  heliorestore doctor                      if something does not work"""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -30,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        print(_FIRST_STEPS)
+        return 0
     parser = _parser(arguments)
     _refuse(arguments, parser)
     parsed = parser.parse_args(arguments)

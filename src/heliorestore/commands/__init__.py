@@ -18,5 +18,8 @@ COMMANDS = {
     "weights": "List, show, import, check or compare the weights of networks.",
     "batch": "Restore many bursts: a night that goes on where it was, on this machine or a cluster.",
     "view": "Open napari with the files.",
+    "demo": "Restore the sunspot burst of the samples in napari, to see how it works.",
+    "doctor": "Say what is installed and what the machine has, for a report of a problem.",
+    "cite": "Show what to cite for a restoration, as BibTeX.",
 }
 """Names and summaries; those of the methods are in `heliorestore.methods`."""

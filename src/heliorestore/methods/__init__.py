@@ -11,7 +11,7 @@ class Entry:
 
     `needs_instrument`: aperture, pixels and wavelength must be known; `maps`: other names for maps that mean
     less than their kind; `sweeps`: the settings whose values are worth comparing, the first one most;
-    `title`: its name in the window.
+    `title`: its name in the window; `papers`: what to cite, by the keys of `papers.bib`.
     """
 
     target: str
@@ -22,6 +22,7 @@ class Entry:
     maps: Mapping[str, str] = field(default_factory=dict)
     sweeps: tuple[str, ...] = ()
     title: str = ""
+    papers: tuple[str, ...] = ()
 
 
 METHODS = {
@@ -32,6 +33,7 @@ METHODS = {
         maps={"uncertainty": "spread"},
         sweeps=("committee", "best"),
         title="MFBD",
+        papers=("AsensioRamos2018",),
     ),
     "momfbd": Entry(
         "heliorestore.methods.momfbd:METHOD",
@@ -39,12 +41,14 @@ METHODS = {
         prepare="heliorestore.diagnose.fried:prepare",
         sweeps=("r0_cm", "modes", "patch", "prior", "filter_width"),
         title="MOMFBD",
+        papers=("vanNoort2005",),
     ),
     "richardson-lucy": Entry(
         "heliorestore.methods.richardson_lucy:METHOD",
         "Deconvolve with the instrument's PSF (damped Richardson-Lucy).",
         sweeps=("iterations", "damping"),
         title="Richardson-Lucy",
+        papers=("Richardson1972", "Lucy1974"),
     ),
     "sv-momfbd": Entry(
         "heliorestore.methods.sv_momfbd:METHOD",
@@ -52,12 +56,14 @@ METHODS = {
         start="heliorestore.fits.readback:read_start",
         sweeps=("lambda_object", "lambda_modes", "r0_cm", "modes", "filter_width"),
         title="SV-MOMFBD",
+        papers=("AsensioRamos2024",),
     ),
     "enhance": Entry(
         "heliorestore.methods.enhance:METHOD",
         "Deconvolve HMI continuum images and magnetograms to twice the resolution.",
         needs_instrument=False,  # it is HMI's
         title="Enhance",
+        papers=("DiazBaso2018",),
     ),
     "denoise": Entry(
         "heliorestore.methods.noise2noise:METHOD",
@@ -65,6 +71,7 @@ METHODS = {
         needs_instrument=False,
         sweeps=("fit",),
         title="Noise2Noise",
+        papers=("DiazBaso2019",),
     ),
     "pca": Entry(
         "heliorestore.methods.pca:METHOD",
@@ -72,5 +79,6 @@ METHODS = {
         needs_instrument=False,
         sweeps=("components",),
         title="PCA",
+        papers=("MartinezGonzalez2008", "DiazBaso2019"),
     ),
 }

@@ -19,9 +19,9 @@ PANELS = {"denoise": "Noise2Noise", "enhance": "Enhance", "mfbd": "MFBD", "sv-mo
 _SIZE = (1400, 900)  # of the window of `demo`
 
 
-def view(paths: Sequence[str | Path], method: str | None = None) -> None:
-    """Open napari with the files as one burst and the panel docked, or with a session; returns when the
-    window is closed.
+def view(paths: Sequence[str | Path], method: str | None = None, *, started: bool = False) -> None:
+    """Open napari with the files as one burst and the panel docked, or with a session, and start the run at
+    once if asked; returns when the window is closed.
     """
     import napari
 
@@ -34,7 +34,10 @@ def view(paths: Sequence[str | Path], method: str | None = None) -> None:
 
         open_session(viewer, Path(paths[0]))
     else:
-        dock(viewer, layers, method)
+        widget = dock(viewer, layers, method)
+        if started:
+            wait(lambda: widget.form is not None, "the method to load")
+            widget.run_panel.run_button.click()
     napari.run()
 
 
