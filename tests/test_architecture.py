@@ -17,6 +17,7 @@ TESTS = Path(__file__).parent
 BASE = {"errors", "storage", "budget"}  # everything may use them
 RECORDS = {
     "cameras",
+    "coordinates",
     "own_instruments",
     "instrument",
     "selection",
@@ -37,14 +38,15 @@ ALLOWED = {
     "moved": set(),
     "samples": BASE,
     "cameras": set(),
+    "coordinates": set(),
     "own_instruments": BASE,
     "instrument": BASE | {"cameras", "own_instruments"},
     "settings": BASE,
     "selection": BASE,
     "preparation": BASE | {"settings"},
     "presets": BASE | {"settings"},
-    "burst": BASE | {"instrument", "selection", "preparation"},
-    "snapshot": BASE | {"instrument", "burst", "settings", "selection", "preparation"},
+    "burst": BASE | {"coordinates", "instrument", "selection", "preparation"},
+    "snapshot": BASE | {"coordinates", "instrument", "burst", "settings", "selection", "preparation"},
     "optics": RECORDS,
     "quality": PHYSICS,  # the noise of an image is optics
     "simulate": PHYSICS,

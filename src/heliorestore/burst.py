@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from heliorestore.coordinates import Coordinates
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.instrument import Instrument, doubts
 from heliorestore.preparation import Preparation
@@ -48,7 +49,10 @@ class Burst:
     unknown), that of the first object; `image_times` (object, frame) is the time of every image, if objects
     differ in it, as the wavelengths of a scan do. `pointing` (object, frame, 2, 3) is the place of every
     image, if the file gives it for each: longitude and latitude in arcsec at the field's centre, their change
-    per pixel along x, and along y; NaN where unknown. `object_numbers` and `frame_numbers` are those of the
+    per pixel along x, and along y; NaN where unknown. `coordinates` has one entry per object, if they are
+    known. `present` (object, frame) is False where an object has no image in a frame, None where all have:
+    behind a filter a camera shows one state or tuning at a time, beside the wide band that all frames have. A
+    missing image holds NaN and is no bad data. `object_numbers` and `frame_numbers` are those of the
     file that this is, and `preparation` what was done to its frames; `messages` are sentences about that for
     the record of a run. `layout` is a key of `fits.layouts.LAYOUTS`. `scale_from_file`: the pixel scale is
     the header's, and nobody has confirmed it.
@@ -61,6 +65,8 @@ class Burst:
     times: npt.NDArray[np.datetime64] | None = None
     image_times: npt.NDArray[np.datetime64] | None = None
     pointing: npt.NDArray[np.float64] | None = None
+    coordinates: tuple[Coordinates, ...] = ()
+    present: npt.NDArray[np.bool_] | None = None
     unit: str = ""
     sources: tuple[Source, ...] = ()
     layout: str = "array"
@@ -90,17 +96,22 @@ class Burst:
         for name, wanted in (
             ("instruments", objects), ("labels", objects), ("object_numbers", objects),
             ("frame_numbers", frames), ("headers", objects if self.headers else 0), ("times", frames),
+            ("coordinates", objects if self.coordinates else 0),
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and len(value) != wanted:
                 raise BurstError(
                     f"The burst has shape {shape} but {len(value)} {name}; there must be {wanted}."
                 )
-        if self.image_times is not None and self.image_times.shape != (objects, frames):
-            raise BurstError(
-                f"The burst has shape {shape} but its image_times {self.image_times.shape}; they must be "
-                f"{(objects, frames)}."
-            )
+        for name in ("image_times", "present"):
+            value = getattr(self, name)
+            if value is not None and value.shape != (objects, frames):
+                raise BurstError(
+                    f"The burst has shape {shape} but its {name} {value.shape}; they must be "
+                    f"{(objects, frames)}."
+                )
+        if self.present is not None and self.present.all():
+            object.__setattr__(self, "present", None)
         if self.pointing is not None and self.pointing.shape != (objects, frames, 2, 3):
             raise BurstError(
                 f"The burst has shape {shape} but its pointing {self.pointing.shape}; it must "
@@ -141,10 +152,25 @@ class Burst:
         infinite = np.isinf(image)
         return np.where(infinite, np.float32(np.nan), image) if infinite.any() else image
 
+    def frames_of(self, object_: int) -> list[int]:
+        """The numbers of the frames in which an object has an image."""
+        return (
+            list(range(self.shape[1]))
+            if self.present is None
+            else np.flatnonzero(self.present[object_]).tolist()
+        )
+
     def check_values(self) -> None:
-        """Refuse an object whose values, by its first frame, single precision cannot add up or resolve."""
+        """Refuse an object without any image, or whose values, by its first one, single precision cannot add
+        up or resolve.
+        """
         for number, label in enumerate(self.labels):
-            size = np.abs(self.image(number, 0))
+            shown = self.frames_of(number)
+            if not shown:
+                raise BurstError(
+                    f"{label} has no image in these frames: choose more frames, or leave it out (--objects)."
+                )
+            size = np.abs(self.image(number, shown[0]))
             largest = float(np.max(size, where=size > 0, initial=0.0))
             if largest and not _SMALLEST < largest < _LARGEST:
                 raise BurstError(
@@ -153,9 +179,9 @@ class Burst:
                 )
 
     def images(self) -> Iterator[tuple[int, int, FloatArray]]:
-        """Every frame with its object and frame number, one at a time."""
+        """Every image with its object and frame number, one at a time, without the missing ones."""
         for object_ in range(self.shape[0]):
-            for frame in range(self.shape[1]):
+            for frame in self.frames_of(object_):
                 yield object_, frame, self.image(object_, frame)
 
     def count_bad_pixels(self) -> int:
@@ -183,6 +209,8 @@ class Burst:
             times=times,
             image_times=image_times,
             pointing=pick_images(self.pointing, of_objects, of_frames),
+            coordinates=pick(self.coordinates, of_objects) if self.coordinates else (),
+            present=pick_images(self.present, of_objects, of_frames),
             object_numbers=evenly(pick(self.object_numbers, of_objects)),
             frame_numbers=evenly(pick(self.frame_numbers, of_frames)),
         )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from heliorestore.burst import FloatArray, Source
+from heliorestore.coordinates import Coordinates
 from heliorestore.errors import RestorationError
 from heliorestore.instrument import Instrument
 from heliorestore.preparation import Preparation
@@ -69,6 +70,8 @@ class Run:
     times: npt.NDArray[np.datetime64] | None = None
     image_times: npt.NDArray[np.datetime64] | None = None
     pointing: npt.NDArray[np.float64] | None = None
+    coordinates: tuple[Coordinates, ...] = ()
+    present: npt.NDArray[np.bool_] | None = None
     object_numbers: Numbers = range(0)
     frame_numbers: Numbers = range(0)
     preparation: Preparation = field(default_factory=Preparation)

@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TRUTH.fits",
         type=Path,
         help="write the diffraction-limited truth, the Sun (SCENE), and the faults that were switched on "
-        "(SCALES, FLUX, GAINTABLE, FRINGES)",
+        "(SCALES, FLUX, GAINTABLE, FRINGES); with --polarimetry also I, Q, U, V (STOKES) and the "
+        "modulation matrix (MODULATION)",
     )
     parser.add_argument(
         "--psfs", metavar="PSFS.fits", type=Path, help="write the true PSFs (frame, grid y, grid x, y, x)"
@@ -96,6 +97,9 @@ def simulate(parsed: argparse.Namespace, show: Callable[[Snapshot], None]) -> di
     }
     if parsed.truth is not None:
         extensions = {"SCENE": simulation.scene} | simulation.faults.images()
+        if simulation.polarimeter is not None and simulation.stokes is not None:
+            extensions |= {"STOKES": simulation.stokes}
+            extensions["MODULATION"] = simulation.polarimeter.matrix.astype(np.float32)
         facts["truth"] = str(
             write_burst(
                 simulation.truth_burst(), parsed.truth, overwrite=parsed.overwrite, extensions=extensions

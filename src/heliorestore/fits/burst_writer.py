@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from heliorestore.burst import Burst
 from heliorestore.fits.files import silent_astropy
-from heliorestore.fits.provenance import to_ascii
+from heliorestore.fits.object_table import object_columns
+from heliorestore.fits.provenance import table_of, to_ascii
 from heliorestore.instrument import Instrument
 from heliorestore.storage import check_output, replacing
 
@@ -26,8 +27,8 @@ def write_burst(
     overwrite: bool = False,
     extensions: Mapping[str, npt.NDArray[np.float32]] | None = None,
 ) -> Path:
-    """Write the frames with the first object's header, labels and the times of the frames, and return the
-    file's path.
+    """Write the frames with the first object's header, labels, the times of the frames, and what is known of
+    the objects, and return the file's path.
 
     `extensions` are further images by name. The file appears under its name when it is complete.
     """
@@ -45,6 +46,8 @@ def write_burst(
         # As text, which every reader understands, in the table that ours looks for.
         column = fits.Column("DATE-OBS", f"{max(map(len, dates))}A", array=dates)
         hdus.append(fits.BinTableHDU.from_columns([column], name="FRAMES"))
+    if known := object_columns(burst.coordinates, burst.present):
+        hdus.append(table_of("OBJECTS", {"LABEL": burst.labels} | known))
     return _write(hdus, target)
 
 

@@ -46,8 +46,8 @@ class Image:
     primary header.
 
     `code` is the compression of its tiles, or a key of FOREIGN, and empty for plain pixels at `data_at`;
-    `frames_table` is the number of the file's table FRAMES, 0 for none. `little`: plain pixels have their
-    lowest byte first, which is never so in FITS.
+    `frames_table` and `objects_table` are the numbers of the file's tables FRAMES and OBJECTS, 0 for none.
+    `little`: plain pixels have their lowest byte first, which is never so in FITS.
     """
 
     path: Path
@@ -60,6 +60,7 @@ class Image:
     code: str = ""
     header_at: tuple[tuple[int, int], ...] = ()
     frames_table: int = 0
+    objects_table: int = 0
     little: bool = False
 
     @property
@@ -232,10 +233,8 @@ def images_of(hdus: list[Hdu], path: Path) -> list[Image]:
     """The images among the HDUs, plain and tile-compressed, of any shape."""
     found = []
     primary = hdus[0]
-    # Times of the frames that need no regular step, in a table beside the images.
-    frames_table = next(
-        (hdu.number for hdu in hdus if hdu.kind == "BINTABLE" and hdu.cards.get("EXTNAME") == "FRAMES"), 0
-    )
+    # Tables beside the images: times of the frames that need no regular step, what is known of objects.
+    named = {str(hdu.cards.get("EXTNAME")): hdu.number for hdu in reversed(hdus) if hdu.kind == "BINTABLE"}
     for hdu in hdus:
         tiled = hdu.kind == "BINTABLE" and hdu.cards.get("ZIMAGE") is True
         if not tiled and (
@@ -262,7 +261,8 @@ def images_of(hdus: list[Hdu], path: Path) -> list[Image]:
                 data_size=hdu.data_size,
                 code=_tile_code(hdu, shape, path) if tiled else "",
                 header_at=tuple((h.header_at, h.header_size) for h in where),
-                frames_table=frames_table,
+                frames_table=named.get("FRAMES", 0),
+                objects_table=named.get("OBJECTS", 0),
             )
         )
     return found

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from heliorestore.burst import Source
 from heliorestore.errors import BurstError
+from heliorestore.fits.object_table import COLUMNS, object_columns, read_objects
 from heliorestore.instrument import Instrument
 from heliorestore.preparation import Preparation
 from heliorestore.selection import Numbers, numbers_text
@@ -54,7 +55,11 @@ def tables(snapshot: Snapshot) -> list[fits.BinTableHDU]:
         return found
     found += [
         _settings_table("SETTINGS", run.settings, _run_cards(run)),
-        table_of("OBJECTS", {"LABEL": run.labels, "INSTRUMENT": [i.record for i in run.instruments]}),
+        table_of(
+            "OBJECTS",
+            {"LABEL": run.labels, "INSTRUMENT": [i.record for i in run.instruments]}
+            | object_columns(run.coordinates, run.present),
+        ),
     ]
     if run.preparation != Preparation():
         found.append(_settings_table("PREPARATION", run.preparation))
@@ -210,6 +215,7 @@ def _read_run(hdus: fits.HDUList) -> Run:
         files={setting: source for setting, source in inputs if setting},
         times=times,
         image_times=image_times,
+        **read_objects({name: objects.data[name] for name in COLUMNS if name in objects.columns.names}),
         object_numbers=_read_numbers(card["OBJSEL"]),
         frame_numbers=_read_numbers(card["FRAMSEL"]),
         preparation=prepared,

@@ -161,6 +161,7 @@ def as_burst(burst: Burst, image: Image, opened: Opened) -> Burst:
             burst,
             instruments=tuple(finer(i, zoom) for i in run.instruments),
             labels=run.labels,
+            coordinates=run.coordinates,
             unit=run.unit,
         )
 

@@ -18,7 +18,13 @@ from heliorestore.fits.files import Gunzip, Opened, read_exactly, silent_astropy
 from heliorestore.fits.frames import FileFrames
 from heliorestore.fits.hdus import FOREIGN, Hdu, header_of, images_of, scan
 from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natural, plan_file, plan_files
-from heliorestore.fits.tables import tabulated_axes, tabulated_seconds, tabulated_sky, tabulated_times
+from heliorestore.fits.tables import (
+    tabulated_axes,
+    tabulated_objects,
+    tabulated_seconds,
+    tabulated_sky,
+    tabulated_times,
+)
 from heliorestore.fits.wcs import planar, pointed, untabulated
 from heliorestore.instrument import Instrument
 from heliorestore.preparation import Preparation
@@ -248,7 +254,7 @@ def _burst_of(plan: Plan, sources: tuple[Source, ...], opened: Opened) -> Burst:
         scale_from_file=plan.layout != "restored",  # whose scale was believed when it was made
     )
     if plan.layout != "restored":
-        return burst
+        return dataclasses.replace(burst, **tabulated_objects(plan, opened))
     from heliorestore.fits.readback import as_burst
 
     return as_burst(burst, plan.pieces[0].image, opened)

@@ -1,4 +1,6 @@
-"""What tables add to images: coordinates of axes (CTYPE ends in -TAB), times of frames (table FRAMES)."""
+"""What tables add to images: coordinates of axes (CTYPE ends in -TAB), times of frames (table FRAMES),
+coordinates of objects and which images are missing (table OBJECTS).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from heliorestore.errors import BurstError
 from heliorestore.fits.axes import Coordinates, seconds_per_unit
 from heliorestore.fits.files import Opened, silent_astropy
 from heliorestore.fits.hdus import Image
-from heliorestore.fits.layouts import Piece, parse_time
+from heliorestore.fits.layouts import Piece, Plan, parse_time
+from heliorestore.fits.object_table import COLUMNS, read_objects
 from heliorestore.fits.sky import arcsec_per_unit, fit_planes, is_celestial
 from heliorestore.fits.tabulated import Address, Lookup, is_tabulated, lookup
 
@@ -128,6 +131,22 @@ def tabulated_times(piece: Piece, opened: Opened) -> npt.NDArray[np.datetime64] 
         return None
     times = [parse_time(str(text)) for text in texts]
     return np.array([np.datetime64("NaT") if time is None else time for time in times], "datetime64[us]")
+
+
+def tabulated_objects(plan: Plan, opened: Opened) -> dict[str, Any]:
+    """Coordinates and missing images of a burst's objects by the table OBJECTS of its only file, if that has
+    one that fits.
+    """
+    image = plan.pieces[0].image
+    if len(plan.pieces) > 1 or not image.objects_table:
+        return {}
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for name in COLUMNS:  # of another kind each
+        columns |= _columns(image.path, image.objects_table, (name,), "ADKIJB", opened)
+    found = read_objects({name: values for name, values in columns.items() if len(values) == plan.shape[0]})
+    if "present" in found and found["present"].shape != plan.shape[:2]:
+        del found["present"]
+    return found
 
 
 def _lookup(image: Image, number: int, opened: Opened) -> Lookup | None:

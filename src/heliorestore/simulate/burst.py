@@ -12,6 +12,7 @@ import torch
 from astropy.io.fits import Header
 
 from heliorestore.burst import Burst, FloatArray
+from heliorestore.coordinates import Coordinates
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument
 from heliorestore.settings import to_flags
@@ -20,6 +21,7 @@ from heliorestore.simulate.faults import Faults, draw_faults
 from heliorestore.simulate.lattice import Array
 from heliorestore.simulate.patch import Patch
 from heliorestore.simulate.photosphere import photosphere
+from heliorestore.simulate.polarimeter import Polarimeter, polarised
 from heliorestore.simulate.stokes import stokes
 from heliorestore.simulate.view import SimulationSettings, View, make_view
 
@@ -38,7 +40,8 @@ class Simulation:
 
     `scene` (object, y, x) is the Sun as it is, `truth` (object, y, x) as the telescope shows it without air
     and noise, both registered with the frames, in units of the quiet Sun's mean in the band. `view` gives the
-    true PSFs, `faults` what telescope and camera did besides.
+    true PSFs, `faults` what telescope and camera did besides; behind a `polarimeter` objects after the wide
+    band are modulation states, in the units of the continuum.
     """
 
     burst: Burst
@@ -46,6 +49,14 @@ class Simulation:
     truth: FloatArray
     view: View
     faults: Faults
+    polarimeter: Polarimeter | None = None
+
+    @property
+    def stokes(self) -> FloatArray | None:
+        """I, Q, U, V (wavelength, stokes, y, x) at the telescope's diffraction limit; None without a
+        polarimeter.
+        """
+        return None if self.polarimeter is None else self.polarimeter.demodulated(self.truth[1:])
 
     def truth_burst(self) -> Burst:
         """The truth as a burst of one frame per object, ready to be written."""
@@ -62,6 +73,7 @@ class Simulation:
             headers=headers,
             times=times,
             frame_numbers=range(1),
+            present=None,
             unit="I/Ic",
         )
 
@@ -72,51 +84,84 @@ def simulate_burst(
     *,
     seed: int = 0,
     scene: FloatArray | None = None,
+    polarimeter: Polarimeter | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulation:
     """Simulate a burst; the same settings and seed give the same bytes on a CPU.
+
+    With `polarimetry` the narrow band is behind `polarimeter`, by default that of the settings.
 
     `scene` (object, y, x) takes the place of the simulated Sun: its centre is used, mirrored where it is
     smaller than the frames and their surroundings. `progress` is told the number of frames done and in all.
     """
     view = make_view(settings, instrument, seed)
+    if settings.polarimetry:
+        if scene is not None:
+            raise SettingsError("A scene from a file has no polarised light: use sunspot or granulation.")
+        polarimeter = polarimeter or Polarimeter.of(settings)
+    elif polarimeter is not None:
+        raise SettingsError("A polarimeter is given but polarimetry is off: switch it on in the settings.")
     around = (
-        make_scene(settings, instrument, view.margin, seed)
+        make_scene(settings, instrument, view.margin, seed, polarimeter)
         if scene is None
         else _around(scene, settings, view.margin)
     )
     objects = torch.from_numpy(np.ascontiguousarray(around, np.float32))
-    frames = expose(view, objects, progress)
-    return record(view, objects, frames, seed)
+    present = None if polarimeter is None else polarimeter.present(settings.frames)
+    frames = expose(view, objects, progress, present)
+    return record(view, objects, frames, seed, polarimeter)
 
 
 def expose(
-    view: View, objects: torch.Tensor, progress: Callable[[int, int], None] | None = None
+    view: View,
+    objects: torch.Tensor,
+    progress: Callable[[int, int], None] | None = None,
+    present: npt.NDArray[np.bool_] | None = None,
 ) -> torch.Tensor:
-    """The light (object, frame, y, x) of a scene (object, y, x) with its margin, before any camera."""
+    """The light (object, frame, y, x) of a scene (object, y, x) with its margin, before any camera; 0 where
+    an image is not present (object, frame).
+    """
     settings = view.settings
-    frames = torch.empty((len(objects), settings.frames, settings.size, settings.size))
+    frames = torch.zeros((len(objects), settings.frames, settings.size, settings.size))
     for frame in range(settings.frames):
-        frames[:, frame] = view.expose(objects, frame)
+        shown = slice(None) if present is None else torch.from_numpy(present[:, frame])
+        frames[shown, frame] = view.expose(objects[shown], frame)
         if progress is not None:
             progress(frame + 1, settings.frames)
     return frames
 
 
-def record(view: View, objects: torch.Tensor, frames: torch.Tensor, seed: int) -> Simulation:
+def record(
+    view: View,
+    objects: torch.Tensor,
+    frames: torch.Tensor,
+    seed: int,
+    polarimeter: Polarimeter | None = None,
+) -> Simulation:
     """What the camera makes of the light (object, frame, y, x), and the truth beside it."""
     settings = view.settings
     shape = (len(objects), settings.frames, settings.size, settings.size)
     faults = draw_faults(settings, shape, view.seeing_px, seed)
-    counts = faults.on_counts(detect(faults.on_light(frames), settings, seed))
+    present = None if polarimeter is None else polarimeter.present(settings.frames)
+    counts = faults.on_counts(detect(faults.on_light(frames), settings, seed, present))
+    if present is not None:
+        counts[~present] = np.nan
     inner = slice(view.margin, view.margin + settings.size)
     seen = np.ascontiguousarray(objects[:, inner, inner].numpy())
-    burst = _burst(view, counts, faults, seed)
-    return Simulation(burst, seen, view.truth(objects).numpy(), view, faults)
+    burst = _burst(view, counts, faults, seed, polarimeter)
+    return Simulation(burst, seen, view.truth(objects).numpy(), view, faults, polarimeter)
 
 
-def make_scene(settings: SimulationSettings, instrument: Instrument, margin: int, seed: int) -> Array:
-    """The Sun (object, y, x) in an instrument's bands, with a margin of pixels around the frame."""
+def make_scene(
+    settings: SimulationSettings,
+    instrument: Instrument,
+    margin: int,
+    seed: int,
+    polarimeter: Polarimeter | None = None,
+) -> Array:
+    """The Sun (object, y, x) in an instrument's bands, or in the wide band and modulation states, with a
+    margin of pixels around the frame.
+    """
     if settings.scene not in SCENES:
         raise SettingsError(
             f"The scene is {settings.scene!r}; possible are {', '.join(SCENES)}, or a FITS "
@@ -131,7 +176,11 @@ def make_scene(settings: SimulationSettings, instrument: Instrument, margin: int
         seed=seed,
         margin=margin * finer,
     )
-    bands = [wide_band(patch, instrument), narrow_band(patch, instrument)][: settings.objects]
+    if polarimeter is not None:
+        states = polarimeter.modulated(polarised(patch, instrument, polarimeter.offsets_pm))
+        bands = [wide_band(patch, instrument), *states]
+    else:
+        bands = [wide_band(patch, instrument), narrow_band(patch, instrument)][: settings.objects]
     return np.stack([bin_pixels(band, finer) for band in bands])
 
 
@@ -157,8 +206,15 @@ def bin_pixels(image: npt.NDArray[np.floating], factor: int) -> Array:
     return means
 
 
-def detect(frames: torch.Tensor, settings: SimulationSettings, seed: int) -> FloatArray:
-    """Add flat-field errors, photon and read noise, gain and offset to frames (object, frame, y, x)."""
+def detect(
+    frames: torch.Tensor,
+    settings: SimulationSettings,
+    seed: int,
+    present: npt.NDArray[np.bool_] | None = None,
+) -> FloatArray:
+    """Add flat-field errors, photon and read noise, gain and offset to frames (object, frame, y, x); of
+    images that are not present (object, frame) nothing counts.
+    """
     # Another stream than that of the atmosphere, which begins with the seed itself.
     generator = torch.Generator().manual_seed(seed + 1_000_003)
     if settings.flat_rms:
@@ -167,6 +223,8 @@ def detect(frames: torch.Tensor, settings: SimulationSettings, seed: int) -> Flo
         frames = _electrons(frames, settings, generator)
     elif settings.noise:
         mean = frames.mean((1, 2, 3), keepdim=True)
+        if present is not None:
+            mean /= torch.from_numpy(present.mean(1)).to(mean)[:, None, None, None]
         # Photon noise grows with the light, read-out noise is the same everywhere.
         variance = _PHOTON_SHARE * (frames / mean).clamp(min=0) + 1 - _PHOTON_SHARE
         frames = frames + settings.noise * mean * variance.sqrt() * torch.randn(
@@ -206,14 +264,19 @@ def _around(scene: FloatArray, settings: SimulationSettings, margin: int) -> Flo
     return np.asarray(scene[: settings.objects, places[0][:, None], places[1][None, :]], np.float32)
 
 
-def _burst(view: View, frames: FloatArray, faults: Faults, seed: int) -> Burst:
+def _burst(
+    view: View, frames: FloatArray, faults: Faults, seed: int, polarimeter: Polarimeter | None
+) -> Burst:
     settings = view.settings
     instrument = Instrument(**asdict(view.instrument))  # as files give it, whose numbers may be unknown
     unit = "I/Ic" if (settings.gain, settings.offset) == (1.0, 0.0) else "count"
     times = _BEGIN + np.round(np.arange(settings.frames) * settings.cadence_s * 1000).astype(
         "timedelta64[ms]"
     )
-    labels = LABELS[: len(frames)]
+    coordinates: tuple[Coordinates, ...] = ()
+    if polarimeter is not None:
+        coordinates = polarimeter.coordinates(view.instrument)
+    labels = tuple(each.label for each in coordinates) or LABELS[: len(frames)]
     headers = tuple(_header(settings, instrument, label, unit, seed) for label in labels)
     for header in headers:
         header.update(_fault_cards(settings, faults))
@@ -223,6 +286,8 @@ def _burst(view: View, frames: FloatArray, faults: Faults, seed: int) -> Burst:
         labels=labels,
         headers=headers,
         times=times,
+        coordinates=coordinates,
+        present=None if polarimeter is None else polarimeter.present(settings.frames),
         unit=unit,
     )
 

@@ -46,6 +46,17 @@ class SimulationSettings(Settings):
         maximum=2,
         help="1 is the wide band alone, 2 adds the narrow band seen through the same air.",
     )
+    polarimetry: bool = option(
+        False,
+        help="The narrow band behind a modulator: every frame shows the wide band and one of four modulation "
+        "states, in turns, each an object of its own.",
+    )
+    offsets_pm: str = option(
+        "8",
+        unit="pm",
+        help="With --polarimetry, places in the line from its centre, separated by commas: all states of "
+        "one, then of the next.",
+    )
     r0_cm: float = option(
         10.0,
         unit="cm",
