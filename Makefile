@@ -1,7 +1,14 @@
 # Every target installs what it needs; a second run installs nothing again.
 PYTHON ?= python3
-BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# make test QT=pyside6 DEPS=newest: another binding of Qt, other versions (pinned, lowest, newest), each in an
+# environment of its own. The extra `all` has compiled triangulation beside, for labels and shapes, which every
+# process of the tests would warm up.
+QT ?= pyqt6
+DEPS ?= pinned
+ENVIRONMENT := $(subst -pinned,,$(subst -pyqt6,,.venv-$(QT)-$(DEPS)))
+CONSTRAINTS := $(subst -pinned,,constraints-$(DEPS)).txt
+BIN := $(ENVIRONMENT)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 XVFB := xvfb-run --auto-servernum --server-args "-screen 0 1600x1000x24"
 # Empty where there is a screen.
 SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,virtual)
@@ -11,21 +18,21 @@ DEMO_METHOD := sv-momfbd
 .PHONY: setup system demo test gauntlet lint wheel docs bench bench-gpu clean
 .DEFAULT_GOAL := setup
 
-setup: .venv/.setup
+setup: $(ENVIRONMENT)/.setup
 
-.venv/.setup: pyproject.toml constraints.txt
+$(ENVIRONMENT)/.setup: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "heliorestore needs Python 3.11 or newer: make PYTHON=...")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh .ci/system python3-venv
-	$(PYTHON) -m venv .venv
-	$(PIP) --editable ".[napari]"
+	$(PYTHON) -m venv $(ENVIRONMENT)
+	$(PIP) --editable ".[$(QT),movie]"
 	@touch $@
 
-.venv/.test: .venv/.setup
-	$(PIP) --editable ".[napari,test]"
+$(ENVIRONMENT)/.test: $(ENVIRONMENT)/.setup
+	$(PIP) --editable ".[$(QT),movie,test]"
 	@touch $@
 
-.venv/.lint: .venv/.setup
-	$(PIP) --editable ".[napari,lint]"
+$(ENVIRONMENT)/.lint: $(ENVIRONMENT)/.setup
+	$(PIP) --editable ".[$(QT),movie,lint]"
 	@touch $@
 
 system:
@@ -34,7 +41,7 @@ system:
 # Threads that wait without spinning leave the cores to whatever else runs.
 # Restores the bundled sample; where there is a screen, napari opens on it and stays.
 demo: export OMP_WAIT_POLICY ?= PASSIVE
-demo: .venv/.setup system
+demo: $(ENVIRONMENT)/.setup system
 	@mkdir -p demo
 ifeq ($(SCREEN),)
 	$(BIN)/heliorestore $(DEMO_METHOD) $(DEMO_SAMPLE) -o demo/restored.fits --overwrite
@@ -49,36 +56,43 @@ endif
 # The images of the tests are small: a second thread would only wait for the first, a second process does half.
 # Compiled modules are kept, or each of the many processes compiles them anew.
 test gauntlet: export PYTHONDONTWRITEBYTECODE =
-test: .venv/.test system
+test gauntlet: export QT_API = $(QT)
+test gauntlet: export PYTEST_QT_API = $(QT)
+test: $(ENVIRONMENT)/.test system
 	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest -n auto
 
 # The tests and what repeats them: more examples, more damaged files, the same actions many times.
 gauntlet: export HYPOTHESIS_PROFILE = gauntlet
 gauntlet: export HELIORESTORE_FUZZ_CASES ?= 20000
-gauntlet: .venv/.test system
+gauntlet: $(ENVIRONMENT)/.test system
 	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest -n auto -m "stress or not stress" --timeout 3000
 
-lint: .venv/.lint
+lint: $(ENVIRONMENT)/.lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/npe2 validate src/heliorestore/napari.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
-# Builds the wheel and tries it in a fresh environment: command, manifest and sample data.
-wheel: .venv/.lint
-	rm -rf dist build/fresh
-	$(BIN)/python -m build --wheel --outdir dist .
+# Builds the source archive, from it the wheel, which must be what the checkout gives too, byte by byte, and tries
+# the wheel in a fresh environment: command, manifest and sample data.
+wheel: $(ENVIRONMENT)/.lint
+	rm -rf dist build/fresh build/again
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m build --wheel --outdir build/again .
+	cmp dist/*.whl build/again/*.whl
 	$(PYTHON) -m venv build/fresh
 	build/fresh/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl npe2
 	cd build && fresh/bin/python ../.ci/try_wheel.py
 
 docs: export OMP_WAIT_POLICY ?= PASSIVE
-docs: .venv/.setup system
+docs: $(ENVIRONMENT)/.setup system
 	$(XVFB) $(BIN)/python docs/make_pictures.py
 	$(XVFB) $(BIN)/python docs/make_tutorial_pictures.py
 	$(XVFB) $(BIN)/python docs/make_film.py
 
-bench: .venv/.test system
+bench: $(ENVIRONMENT)/.test system
 	$(XVFB) $(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
 
 # On a machine with a CUDA GPU, by a Python whose torch has CUDA: make bench-gpu PYTHON=python3 OUT=gpu-results
@@ -86,4 +100,4 @@ bench-gpu:
 	sh benchmarks/gpu.sh $(OUT)
 
 clean:
-	rm -rf .venv build dist demo
+	rm -rf .venv .venv-* build dist demo
