@@ -5,17 +5,19 @@ import zipfile
 
 import numpy as np
 import pytest
-from napari.layers import Image, Layer
+from napari.layers import Image, Layer, Points, Shapes
 
 from fake_method import FakeSettings
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.burst_writer import write_burst
 from heliorestore.plugin.npe2.readers import load_layers
-from heliorestore.plugin.npe2.session_file import read_session, write_session
+from heliorestore.plugin.npe2.session_file import SavedLayer, Session, read_session, write_session
 from heliorestore.plugin.panels import session as sessions
 from heliorestore.plugin.viewer.comparison import How, comparison_of
 from heliorestore.plugin.viewer.cut_levels import set_origin
-from window import choose_method, set_fields, wait_for_threads
+from heliorestore.plugin.viewer.layers import enter_instrument, entered_instrument
+from heliorestore.plugin.viewer.looks import is_picture, looks_of, made_layer
+from window import choose_method, set_fields, version_names, wait_for_threads
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def looks(viewer):
             layer.axis_labels,
         )
         for layer in viewer.layers
-        if layer.name != "marks"
+        if is_picture(layer)
     ]
 
 
@@ -49,6 +51,13 @@ def open_burst(viewer, burst, path):
     write_burst(burst, path)
     for data in load_layers([path]):
         viewer.add_layer(Layer.create(*data))
+
+
+def add_others(viewer):
+    viewer.add_layer(Image(np.arange(12.0).reshape(3, 4), name="drawn", colormap="magma", opacity=0.4))
+    enter_instrument(viewer.layers["drawn"], "diameter_m=4")  # which is not ticked
+    viewer.add_points([[1, 2], [3, 4.5]], name="pores")
+    viewer.add_vectors([[[1, 2], [3, 4]]], name="flow")
 
 
 def open_in(viewer, path, said, qtbot):
@@ -69,8 +78,7 @@ def test_a_session_comes_back_as_it_was(viewer, fake, burst, finish, qtbot, tmp_
     panel.instrument.set_text("diameter_m=1.2,pixel_arcsec=0.05,wavelength_nm=630")
     finish(panel, panel.run_panel.run_button.click)
     panel.keep_result()
-    viewer.add_layer(Image(np.arange(12.0).reshape(3, 4), name="drawn", colormap="magma", opacity=0.4))
-    viewer.add_points([[1, 2]], name="marks")
+    add_others(viewer)
     result = viewer.layers["fake 1 WB"]
     result.contrast_limits = (9.5, 13.25)
     viewer.layers["fake 1 NB residual"].visible = True
@@ -78,12 +86,12 @@ def test_a_session_comes_back_as_it_was(viewer, fake, burst, finish, qtbot, tmp_
     viewer.dims.current_step = (2, 0, 0)
     viewer.scene.camera.zoom, viewer.scene.camera.center = 31.0, (0.0, 0.5, 0.7)
     before = looks(viewer)
-    pixels = [np.asarray(layer.data) for layer in viewer.layers][:-1]
+    pixels = [np.asarray(layer.data) for layer in viewer.layers if is_picture(layer)]
     comparison_of(viewer).start(How.BLINK, viewer.layers[0], result)
     sessions.save_session(viewer, tmp_path / "day.heliosession")
     wait_for_threads()
     qtbot.waitUntil(lambda: bool(said), timeout=20_000)
-    assert "Not in it, because they are no images: marks" in said.pop()
+    assert "Not in it: flow (only images, labels, points and shapes can be saved)" in said.pop()
     comparison_of(viewer).stop()
     viewer.layers.clear()
     viewer.window.remove_dock_widget("all")
@@ -95,8 +103,10 @@ def test_a_session_comes_back_as_it_was(viewer, fake, burst, finish, qtbot, tmp_
     assert [layer.name for layer in comparison.pair] == ["sun WB", "fake 1 WB"]
     comparison.stop()
     assert looks(viewer) == before
-    for layer, was in zip(viewer.layers, pixels, strict=True):
+    for layer, was in zip(filter(is_picture, viewer.layers), pixels, strict=True):
         np.testing.assert_array_equal(np.asarray(layer.data), was)
+    assert entered_instrument(viewer.layers["drawn"]) == "diameter_m=4"
+    assert viewer.layers["pores"].data.tolist() == [[1, 2], [3, 4.5]]
     assert viewer.dims.current_step[0] == 2
     assert viewer.scene.camera.zoom == 31.0
     assert "down" in str(viewer.scene.camera.orientation2d[0])
@@ -107,10 +117,30 @@ def test_a_session_comes_back_as_it_was(viewer, fake, burst, finish, qtbot, tmp_
     assert "diameter_m=1.2" in again.instrument.text()
     assert [layer.name for layer in again.layer_list.chosen()] == ["sun WB", "sun NB"]
     assert again.burst().shape == (2, 3, 24, 30)
-    again.version_list.refresh()
-    names = [again.version_list.table.item(n, 0).text() for n in range(again.version_list.table.rowCount())]
-    assert names == ["fake 1 kept 1 (strength 0.7)", "fake 1"]
+    assert version_names(again) == ["fake 1 kept 1 (strength 0.7)", "fake 1"]
     assert viewer.layers["fake 1 WB"].metadata["heliorestore"].history["strength"].tolist() == [0.7] * 5
+
+
+def test_points_and_shapes_are_as_they_were(tmp_path):
+    known = {"name": ["A", "B {}"], "n": [1, 2]}
+    corners = [np.array([[0, 0, 1], [0, 5, 1], [0, 5, 5]]), np.array([[0, 0, 0], [0, 5, 5]])]
+    layers = [
+        Points([[1, 2], [3, 4.5]], features=known, text="{name}", size=[3, 4], symbol="x"),
+        Shapes(corners, shape_type=["polygon", "line"], edge_color=["red", "blue"]),
+        Shapes(ndim=3),
+    ]
+    saved = [
+        SavedLayer(name="", data=each.data, looks=looks_of(each), kind=type(each).__name__.lower())
+        for each in layers
+    ]
+    path = write_session(Session(layers=tuple(saved)), tmp_path / "day.heliosession")
+    again = [made_layer("", each.data, each.looks, {}, each.kind) for each in read_session(path).layers]
+    assert [looks_of(each) for each in again] == [looks_of(each) for each in layers]
+    assert again[0].text.values.tolist() == ["A", "B {}"]
+    for made, was in zip(again, layers, strict=True):
+        assert [mark.tolist() for mark in made.data] == [mark.tolist() for mark in was.data]
+    with pytest.raises(ValueError, match="such a text is unknown"):
+        made_layer("", [[1, 2]], {"text": {"string": {"format": "{a:99}"}}}, {}, "points")
 
 
 def test_what_is_missing_changed_or_forged_is_a_sentence(viewer, burst, qtbot, tmp_path, said):

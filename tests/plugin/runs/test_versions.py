@@ -9,6 +9,7 @@ from fake_method import FakeSettings
 from heliorestore.fits.reader import read
 from heliorestore.methods.base import restore
 from heliorestore.plugin.runs.versions import contrast
+from heliorestore.plugin.viewer.layers import enter_instrument, entered_instrument
 from heliorestore.snapshot import Snapshot
 from window import results, set_fields, version_names, wait_for_threads
 
@@ -28,6 +29,7 @@ def test_a_kept_result_stays_while_the_run_goes_on_and_knows_its_settings(
     run.step_button.click()
     qtbot.waitUntil(lambda: run.snapshot.step == 2, timeout=20_000)
     viewer.layers["fake 1 WB"].contrast_limits = (9.0, 13.0)
+    enter_instrument(viewer.layers["fake 1 WB"], "diameter_m=1.2")
     before = (viewer.dims.current_step, viewer.scene.camera.zoom, set(viewer.layers.selection))
     panel.version_list.keep_button.click()
     assert (viewer.dims.current_step, viewer.scene.camera.zoom, set(viewer.layers.selection)) == before
@@ -37,6 +39,7 @@ def test_a_kept_result_stays_while_the_run_goes_on_and_knows_its_settings(
     finish(panel, run.run_button.click)
     np.testing.assert_array_equal(kept.data, pixels)
     assert kept.metadata["settings"]["strength"] == "2.0"
+    assert entered_instrument(kept) == entered_instrument(viewer.layers["fake 1 WB"]) == "diameter_m=1.2"
     assert tuple(kept.contrast_limits) == (9.0, 13.0)
     np.testing.assert_allclose(kept.scale, viewer.layers["fake 1 WB"].scale)
     assert version_names(panel) == ["fake 1 kept 1 (strength 2.0)", "fake 1"]

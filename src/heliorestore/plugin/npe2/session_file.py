@@ -1,7 +1,7 @@
 """A session in one file: an archive without compression that holds a text, `session.json`, and FITS files.
 
 Files that were opened are named with their checksums; results lie in the archive with their whole record, and
-so do images that come from no file.
+so do images that come from no file, and points and shapes as texts.
 """
 
 from __future__ import annotations
@@ -68,11 +68,14 @@ def write_session(session: Session, path: Path) -> Path:
     target = check_output(path, overwrite=True, inputs=inputs)
     results = _distinct(layers, Snapshot)
     entries: list[dict[str, Any]] = []
-    files: list[SavedLayer] = []
+    files, drawn = list[SavedLayer](), list[SavedLayer]()
     for layer in layers:
-        entry: dict[str, Any] = {"name": layer.name, "type": layer.kind}
-        entry |= {"looks": layer.looks, "more": layer.more}
-        if layer.record is None:
+        entry: dict[str, Any] = {"name": layer.name, "type": layer.kind, "more": layer.more}
+        entry |= {"looks": {} if layer.kind in MARKS else layer.looks}
+        if layer.kind in MARKS:
+            drawn.append(layer)
+            entry |= {"drawn": len(drawn) - 1}
+        elif layer.record is None:
             files.append(layer)
             entry |= {"image": len(files) - 1, "shape": list(np.shape(layer.data))}
         else:
@@ -99,6 +102,9 @@ def write_session(session: Session, path: Path) -> Path:
             archive.write(write(result, part, overwrite=True), f"results/{number}.fits")
         for number, layer in enumerate(files):
             archive.write(_image(layer, part), f"images/{number}.fits")
+        for number, layer in enumerate(drawn):
+            places = [np.asarray(mark, float).tolist() for mark in layer.data]
+            archive.writestr(f"drawn/{number}.json", json.dumps({"data": places, "looks": layer.looks}))
     return target
 
 
@@ -145,9 +151,14 @@ class _Reading:
         )
 
     def _layer(self, entry: dict[str, Any]) -> SavedLayer | None:
-        name = str(entry.get("name", "a layer"))
+        name, looks = str(entry.get("name", "a layer")), dict(entry["looks"])
         try:
-            data, metadata = self._pixels(entry)
+            if "drawn" in entry:
+                drawn = json.loads(self._archive.read(f"drawn/{int(entry['drawn'])}.json"))
+                data, metadata = [np.asarray(mark, float) for mark in drawn["data"]], dict[str, Any]()
+                looks = dict(drawn["looks"])
+            else:
+                data, metadata = self._pixels(entry)
         except HeliorestoreError as error:
             self._problems.append(str(error))
             return None
@@ -158,8 +169,8 @@ class _Reading:
         return SavedLayer(
             name=name,
             data=data,
-            looks=dict(entry["looks"]),
-            kind="labels" if entry["type"] == "labels" else "image",
+            looks=looks,
+            kind=entry["type"] if entry["type"] in ("labels", *MARKS) else "image",
             metadata=metadata | more,
         )
 
@@ -239,8 +250,11 @@ class _Reading:
         return target
 
 
-MORE = ("kind", "version", "settings")
+MORE = ("kind", "version", "settings", "instrument")
 """The entries of a layer's metadata that a session keeps as they are."""
+
+MARKS = ("points", "shapes")
+"""The types of layers that have marks instead of pixels."""
 
 
 def _distinct(layers: Sequence[SavedLayer], kind: type) -> list[Any]:

@@ -30,7 +30,7 @@ from heliorestore.plugin.runs.task import Outcome, start_task
 from heliorestore.plugin.runs.versions import versions
 from heliorestore.plugin.viewer.comparison import How, comparison_of
 from heliorestore.plugin.viewer.layers import TAG
-from heliorestore.plugin.viewer.looks import is_picture, looks_of, made_layer, show_view, view_of
+from heliorestore.plugin.viewer.looks import has_marks, looks_of, made_layer, show_view, view_of
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.tool_layers import is_tool
 from heliorestore.preparation import Preparation
@@ -77,7 +77,8 @@ def save_session(viewer: Any, path: Path) -> None:
         if outcome.error is not None:
             show_error(explain(outcome.error))
         elif left_out:
-            show_warning(f"Session saved: {path}. Not in it, because they are no images: {left_out}.")
+            kinds = "only images, labels, points and shapes can be saved"
+            show_warning(f"Session saved: {path}. Not in it: {left_out} ({kinds}).")
         else:
             show_info(f"Session saved: {path}.")
 
@@ -165,12 +166,12 @@ def show(viewer: Any, session: Session, settings: Sequence[Settings | str]) -> N
 
 def _can_be_saved(layer: Any) -> bool:
     kind = layer.__class__.__name__
-    return kind in ("Image", "Labels") and np.dtype(layer.dtype).kind in "biuf"
+    return has_marks(layer) or (kind in ("Image", "Labels") and np.dtype(layer.dtype).kind in "biuf")
 
 
 def _saved(layer: Any, latest: Snapshot | None, looks: Mapping[str, Any]) -> SavedLayer:
     record, metadata = layer.metadata.get(TAG), layer.metadata
-    data = layer.data[0] if layer.multiscale else layer.data
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     # as in exported files: a picture that has been edited is no longer the documented result
     unchanged = layer.data is metadata.get("pixels")
     documented = bool(record.sources if isinstance(record, Burst) else getattr(record, "run", None))
@@ -180,7 +181,7 @@ def _saved(layer: Any, latest: Snapshot | None, looks: Mapping[str, Any]) -> Sav
         name=str(layer.name),
         data=data,
         looks={**looks_of(layer), **looks},
-        kind="image" if is_picture(layer) else "labels",
+        kind=str(layer.__class__.__name__).lower(),
         record=record if unchanged and documented else None,
         key=(str(metadata.get("kind", "image")), int(metadata.get("object", 0))),
         metadata=dict(metadata),

@@ -11,7 +11,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from heliorestore.plugin.viewer.insertion import insert_quietly
-from heliorestore.plugin.viewer.layers import TAG, Placement, snapshot_layer
+from heliorestore.plugin.viewer.layers import (
+    TAG,
+    Placement,
+    enter_instrument,
+    entered_instrument,
+    snapshot_layer,
+)
 from heliorestore.plugin.viewer.result_layers import next_name
 from heliorestore.settings import SavedSettings, Settings, options, to_rows, to_text
 from heliorestore.snapshot import Snapshot
@@ -160,7 +166,9 @@ def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, na
             # Where the user sees the result now, with the same cuts and colours.
             arguments |= Placement.of_layer(like).of_grid(array.shape, array.shape)
             arguments |= {"contrast_limits": like.contrast_limits, "colormap": like.colormap}
-        insert_quietly(viewer, data, arguments, kind, lowest)
+        copy = insert_quietly(viewer, data, arguments, kind, lowest)
+        if like is not None:
+            enter_instrument(copy, entered_instrument(like))
     return stem
 
 

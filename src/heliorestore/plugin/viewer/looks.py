@@ -15,11 +15,18 @@ from heliorestore.plugin.viewer.cut_levels import is_lower_left, set_origin
 _PLACES = ("scale", "translate", "rotate", "shear")
 _PLAIN = ("visible", "opacity", "blending")
 _IMAGES = ("gamma", "interpolation2d")  # labels have neither these nor limits nor such colours
+_MARKS = {
+    "Points": ("size", "symbol", "face_color", "border_color", "border_width", "shown"),
+    "Shapes": ("shape_type", "edge_width", "edge_color", "face_color", "z_index"),
+}
+"""What each mark of a layer has of its own."""
+_ALL_MARKS = ("border_width_is_relative",)  # only points have it
+_TEXT = re.compile(r"(?:[^{}]|\{\w+\})*")  # a format that only inserts features
 _UNIT = re.compile(r"(1 ?/)?\D{1,40}\d?")  # no arithmetic: it would be computed
 
 
 def looks_of(layer: Any) -> dict[str, Any]:
-    """What the user sees of an image or of labels besides the pixels: place, colours, limits."""
+    """What the user sees of a layer besides its pixels or places of marks: place, colours, limits."""
     found: dict[str, Any] = {name: np.asarray(getattr(layer, name)).tolist() for name in _PLACES}
     found |= {name: _plain(getattr(layer, name)) for name in _PLAIN}
     found |= {
@@ -36,7 +43,26 @@ def looks_of(layer: Any) -> dict[str, Any]:
                 "contrast_limits_range": [float(value) for value in layer.contrast_limits_range],
                 "colormap": _colours(layer.colormap),
             }
+    return found | (_marks_of(layer) if has_marks(layer) else {})
+
+
+def _marks_of(layer: Any) -> dict[str, Any]:
+    """How the marks of a layer look, and what is known of each."""
+    kind = str(layer.__class__.__name__)
+    found: dict[str, Any] = {"ndim": int(layer.ndim)}
+    found |= {name: bool(getattr(layer, name)) for name in _ALL_MARKS if kind == "Points"}
+    if len(layer.data):
+        found |= {name: _plain_list(getattr(layer, name)) for name in _MARKS[kind]}
+        found |= {
+            "features": {str(name): _plain_list(values) for name, values in layer.features.items()},
+            "text": layer.text.model_dump(mode="json"),
+        }
     return found
+
+
+def has_marks(layer: Any) -> bool:
+    """Whether a layer has points or shapes."""
+    return layer.__class__.__name__ in _MARKS
 
 
 def is_picture(layer: Any) -> bool:
@@ -49,6 +75,10 @@ def made_layer(name: str, data: Any, looks: Mapping[str, Any], metadata: Mapping
     given = dict(looks)
     reach, colours = given.pop("contrast_limits_range", None), given.pop("colormap", None)
     known = {*_PLACES, *_PLAIN, *_IMAGES, "affine", "units", "axis_labels", "rgb", "contrast_limits"}
+    if marks := _MARKS.get(kind.capitalize()):
+        known |= {*marks, *_ALL_MARKS, "ndim", "features", "text"}
+        if not _TEXT.fullmatch(str(given.get("text", {}).get("string", {}).get("format", ""))):
+            raise ValueError("such a text is unknown")
     if unknown := given.keys() - known:
         raise ValueError(f"no layer has {', '.join(sorted(unknown))}")
     if not all(_UNIT.fullmatch(str(unit)) for unit in given.get("units", ())):
@@ -89,6 +119,12 @@ def show_view(viewer: Any, view: Mapping[str, Any]) -> None:
 def _plain(value: Any) -> Any:
     """A number or a truth as it is, and the text of anything else, such as an enumeration's."""
     return value if isinstance(value, (bool, int, float)) else str(value)
+
+
+def _plain_list(values: Any) -> Any:
+    """Lists of numbers as they are, of anything else as texts."""
+    array = np.asarray(values)
+    return array.tolist() if array.dtype.kind in "biuf" else [_plain(value) for value in array.tolist()]
 
 
 def _colours(colormap: Any) -> Any:

@@ -143,7 +143,8 @@ class ResultLayers:
             return False
         self._ahead.discard(key)
         layer.data = array
-        layer.metadata = snapshot_metadata(key, array, snapshot)
+        # what the user has entered, such as an instrument, stays
+        layer.metadata = {**layer.metadata, **snapshot_metadata(key, array, snapshot)}
         return True
 
     def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
