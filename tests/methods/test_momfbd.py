@@ -55,6 +55,9 @@ def test_the_gradient_is_the_slope_of_the_metric(problem):
     # The level of the noise does not depend on the modes here, so that its term drops out of the difference.
     slope = (at(1e-2).losses["loss"] - at(-1e-2).losses["loss"]) * problem.patches.count / 2e-2
     assert slope == pytest.approx(float((at(0.0).gradient * direction).sum()), rel=2e-2)
+    losses = at(0.0).losses
+    assert losses["loss"] == pytest.approx(losses["data"] + losses["modes"], rel=1e-6)
+    assert "prior" not in losses  # the history has the setting of that name
 
 
 def test_the_metric_does_not_see_a_common_shift(problem):

@@ -83,7 +83,8 @@ class SvMomfbd:
 
 def _awaiting_its_end(snapshot: Snapshot) -> Snapshot:
     """The last image: no iteration follows, but its standard error does."""
-    return replace(snapshot, stop=None, stages=((snapshot.stages[-1][0], snapshot.step),))
+    *before, (last, _) = snapshot.stages
+    return replace(snapshot, stop=None, stages=(*before, (last, snapshot.step)))
 
 
 METHOD = SvMomfbd()

@@ -39,49 +39,55 @@ def test_a_missing_value_cuts_the_loss_curve(curve, qtbot):
     assert line.axes.get_yscale() == "log"
 
 
-@pytest.mark.parametrize("losses", [[4.0], [np.nan, np.nan, 4.0], [4.0, np.nan, 3.0, 2.0]])
-def test_a_loss_without_neighbours_is_a_dot(curve, qtbot, losses):
-    curve.set_history({"step": np.arange(1.0, len(losses) + 1), "residual": np.array(losses)}, ("residual",))
+def test_a_loss_without_neighbours_is_a_dot_and_one_value_is_no_curve(curve, qtbot):
+    losses = [4.0, np.nan, 3.0, 2.0]
+    curve.set_history({"step": np.arange(1.0, 5), "residual": np.array(losses)}, ("residual",))
     (line,) = seen(curve, qtbot).lines
     drawn = np.asarray(curve.canvas.buffer_rgba()).copy()
     curve.canvas.restore_region(curve._background)
     differs = (drawn != np.asarray(curve.canvas.buffer_rgba())).any(-1)
-    alone = losses.index(4.0)
-    column, from_below = line.axes.transData.transform((alone + 1, 4.0))
+    column, from_below = line.axes.transData.transform((1, 4.0))
     row = len(drawn) - round(from_below)
     assert differs[row - 3 : row + 3, round(column) : round(column) + 4].any()
-    if len(losses) == 4:  # a line needs no dots
-        assert line.get_markevery().tolist() == [True, False, False, False]
+    assert line.get_markevery().tolist() == [True, False, False, False]  # a line needs no dots
+    for alone in ([4.0], [np.nan, np.nan, 4.0]):
+        curve.set_history({"step": np.arange(1.0, len(alone) + 1), "loss": np.array(alone)}, ("loss",))
+        qtbot.waitUntil(lambda: not curve._wanted)
+        curve.grab()
+        assert curve.canvas.figure.axes == []
 
 
-def test_the_loss_curve_names_its_lines_and_leaves_out_what_is_not_of_one_kind(curve, qtbot):
-    told = history(30, "loss", "data", "noise")
-    told["data"][:10] = np.nan  # another loss at first
-    curve.set_history(told, ("loss", "data"))
+def test_the_loss_curve_names_its_lines_in_words(curve, qtbot):
+    curve.set_history(history(30, "loss", "hold_out", "elsewhere"), ("loss", "hold_out"))
     axes = seen(curve, qtbot)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss", "data"]
-    assert axes.lines[0].get_xdata().tolist() == list(range(11, 31))
-    assert axes.get_xlabel() == "iteration"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss", "hold out"]
+    assert axes.lines[0].get_xdata().tolist() == list(range(1, 31))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("iteration", "loss")
     curve.clear()
     qtbot.waitUntil(lambda: not curve._wanted)
     curve.grab()
     assert curve.canvas.figure.axes == []  # no empty frame
-    curve.set_history(history(20_000, "loss"), ("loss",))
-    assert len(seen(curve, qtbot).lines[0].get_xdata()) < 1000
+    curve.set_history(history(20_000, "contrast_gain"), ("contrast_gain",))
+    axes = seen(curve, qtbot)
+    assert len(axes.lines[0].get_xdata()) < 1000
+    assert axes.get_ylabel() == "x sharpest frame"
 
 
-def test_kinds_have_axes_of_their_own_and_turned_knobs_are_marked(curve, qtbot):
+def test_kinds_have_axes_of_their_own_and_turned_knobs_a_history(curve, qtbot):
     told = history(30, "loss", "residual")
     told["lambda_object"] = np.repeat([0.02, 0.05, 0.1], [10, 1, 19])  # 0.05 is on the slider's way
     told["prior_x"] = np.full(30, np.nan)
     curve.set_history(told, ("loss", "residual"), ("lambda_object", "prior_x"))
     qtbot.waitUntil(lambda: curve.canvas is not None and not curve._wanted, timeout=20_000)
     curve.grab()
-    left, right = curve.canvas.figure.axes
-    assert [axes.get_ylabel() for axes in (left, right)] == ["loss", "relative"]
+    left, right, strip = curve.canvas.figure.axes
+    assert [axes.get_ylabel() for axes in (left, right, strip)] == ["loss", "relative", "lambda\nobject"]
     assert [axes.lines[0].get_label() for axes in (left, right)] == ["loss", "residual"]
-    assert [text.get_text() for text in left.texts] == ["lambda object 0.1"]
-    assert left.texts[0].xy[0] == 12
+    assert [(text.get_text(), text.xy[0]) for text in strip.texts] == [("0.1", 12), ("0.02", 1)]
+    assert strip.lines[0].get_drawstyle() == "steps-post"
+    assert strip.lines[0].get_ydata().tolist() == told["lambda_object"].tolist()
+    assert strip.get_xlim() == left.get_xlim()
+    assert left.lines[-1].get_xdata() == [12, 12]  # where it was turned
     names = left.get_legend().get_texts()
     assert [text.get_text() for text in names] == ["loss", "residual"]
     place = names[1].get_window_extent()
@@ -90,6 +96,32 @@ def test_kinds_have_axes_of_their_own_and_turned_knobs_are_marked(curve, qtbot):
         curve._pressed(event)
         curve.grab()
         assert curve._lines["residual"].get_visible() is shown
+
+
+def test_the_losses_of_patches_meet_those_of_the_field(curve, qtbot):
+    nothing = np.nan
+    told = {
+        "step": np.arange(1.0, 7),
+        "seconds": np.arange(6.0),
+        "loss": np.array([8e5, 4e5, 2e5, 0.02, 0.01, 0.01]),
+        "data": np.array([6e5, 3e5, 1e5, 0.01, 0.01, 0.01]),
+        "residual": np.array([0.3, 0.2, 0.1, 0.02, 0.01, 0.01]),
+        "held out": np.array([3.0, 2.0, 1.0, nothing, nothing, nothing]),
+        "object": np.array([nothing, nothing, nothing, 0.01, 0.02, 0.03]),
+    }
+    stages = (("patches", 3), ("whole field", 8))
+    curve.set_history(told, ("loss", "data", "object", "residual"), (), stages)
+    qtbot.waitUntil(lambda: curve.canvas is not None and not curve._wanted, timeout=20_000)
+    curve.grab()
+    left, right = curve.canvas.figure.axes
+    by_name = {line.get_label(): list(line.get_ydata()) for line in (*left.lines, *right.lines)}
+    assert by_name["loss"] == pytest.approx([0.08, 0.04, 0.02, 0.02, 0.01, 0.01])
+    assert by_name["data"][:3] == pytest.approx([0.06, 0.03, 0.01])  # by the same factor
+    assert by_name["residual"] == pytest.approx([0.06, 0.04, 0.02, 0.02, 0.01, 0.01])
+    (shaded,) = left.patches
+    assert shaded.get_extents().transformed(left.transData.inverted()).x1 == pytest.approx(3.5)
+    assert [text.get_text() for text in left.texts] == ["patches", "whole field"]
+    assert left.get_xlim()[1] == 8  # no iteration comes after that
 
 
 def test_only_the_lines_of_the_loss_curve_are_drawn_while_the_axes_hold_them(curve, qtbot):

@@ -162,7 +162,7 @@ def evaluate(
     losses = {
         "loss": (data + prior * small + coupling * rough) / patches.count,
         "data": data / patches.count,
-        "prior": prior * small / patches.count,
+        "modes": (prior * small + coupling * rough) / patches.count,
         "held out": held / power,
         "residual": float((tally.misfit.sum() / tally.signal.sum()).clamp(min=0).sqrt()),
     }

@@ -193,7 +193,7 @@ class RunPanel(QWidget):
         self._show_progress(snapshot)
         knobs = [each.name for each in options(type(self._settings)) if each.live] if self._settings else []
         knobs = [name for name in knobs if name not in _SILENT]
-        self.curve.set_history(snapshot.history, tuple(snapshot.losses), knobs)
+        self.curve.set_history(snapshot.history, tuple(snapshot.losses), knobs, snapshot.stages)
         self._show_course()
         self.state_changed.emit()
 
