@@ -344,7 +344,11 @@ def test_what_is_unknown_is_asked_for_in_the_panel(panel, viewer, finish):
     panel.instrument.numbers["pixel_arcsec"].editingFinished.emit()
     assert panel.instrument.missing.isHidden()
     assert panel.instrument.text() == "crisp-8542,pixel_arcsec=0.06"
-    assert panel.instrument.choice.currentText() == "SST/CRISP 8542 (edited)"
+    choice = panel.instrument.choice
+    assert choice.currentText() == "SST/CRISP 8542 (edited)"
+    panel.setFixedWidth(385)  # what a window of 1366 x 768 leaves
+    panel.grab()
+    assert choice.width() > choice.fontMetrics().horizontalAdvance("file: SST/CRISP 8542 (edited)") + 30
     panel.instrument.save_as("no such name")
     assert "cannot be called 'no such name'" in panel.instrument.missing.text()
     panel.instrument.save_as("crisp-new")  # remembered, and chosen
@@ -426,7 +430,7 @@ def test_a_custom_instrument_has_only_the_numbers_that_are_given(panel):
     assert (instrument.name, instrument.diameter_m, instrument.wavelength_nm) == ("custom", 0.5, 630.0)
     box.numbers["diameter_m"].setText("half")
     panel.run_panel.run_button.click()
-    assert "diameter_m is 'half'; it must be a number" in panel.run_panel.problem.text()
+    assert "aperture D [m] is 'half'; it must be a number" in panel.run_panel.problem.text()
 
 
 def test_frames_and_objects_are_chosen_by_slices(panel, finish):

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES, are_frames, read
+from heliorestore.plugin.runs.words import in_words
 from heliorestore.plugin.viewer.layers import LayerData, burst_layers, snapshot_layers, stem_of
 from heliorestore.snapshot import Snapshot
 
@@ -44,7 +45,7 @@ def read_layers(path: str | Sequence[str]) -> Sequence[tuple[object, ...]]:
         joined = None if len(paths) > 1 else _joined(paths[0])
         return load_layers(paths) if joined is None else joined or NOTHING
     except HeliorestoreError as error:
-        show_error(str(error))
+        show_error(in_words(str(error)))
         return NOTHING
 
 

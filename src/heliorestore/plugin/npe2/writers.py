@@ -11,6 +11,7 @@ from astropy.io import fits
 
 from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError
+from heliorestore.plugin.runs.words import in_words
 from heliorestore.plugin.viewer.layers import TAG, LayerData
 from heliorestore.plugin.viewer.tool_layers import is_exported
 from heliorestore.snapshot import Snapshot
@@ -28,7 +29,7 @@ def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
     try:
         return [str(save(Path(path), layers))]
     except (HeliorestoreError, OSError) as error:
-        show_error(str(error))
+        show_error(in_words(str(error)))
         return []
 
 

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import re
-
 from heliorestore.errors import HeliorestoreError, memory_asked, memory_is_full
-
-_FLAG = re.compile(r"(?<![\w-])--([a-z][\w-]*)")
+from heliorestore.plugin.runs.words import in_words
 
 
 def explain(error: Exception) -> str:
     """The error as a sentence that helps."""
     if isinstance(error, HeliorestoreError):
-        return without_flags(str(error))
+        return in_words(str(error))
     if memory_is_full(error):
         return (
             f"There is not enough memory{memory_asked(error)}: choose fewer frames or objects, "
             "a smaller part of the image, or the CPU as device."
         )
     return f"The restoration failed with {type(error).__name__}: {error}"
-
-
-def without_flags(text: str) -> str:
-    """A sentence that the command says too, with settings by their labels in the window, not by flags."""
-    return _FLAG.sub(lambda flag: flag[1].replace("-", " "), text)
 
 
 def notify(error: Exception) -> None:

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from heliorestore.plugin.runs.words import in_words
 from heliorestore.plugin.widgets.sections import button, row, stack
 
 _CHECKSUM = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b")  # the record of a run has it whole
@@ -109,6 +110,7 @@ class MessageStrip(QWidget):
 
     def say(self, text: str) -> None:
         """Show an error in front of the messages; an empty one takes it away."""
+        text = in_words(text)
         if text and text != self.problem.text():
             self._note(text)
         self.problem.setText(text)
@@ -123,7 +125,7 @@ class MessageStrip(QWidget):
 
     def report_more(self, text: str) -> None:
         """Show a message, with checksums shortened, and keep the earlier ones."""
-        text = _CHECKSUM.sub(r"\1…", text)
+        text = in_words(_CHECKSUM.sub(r"\1…", text))
         self._now = [*self._now, text][-_KEPT:]
         self.messages.show_last(self._now)
         self._note(text)

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QProgressBar, QWidget
 
 from heliorestore.plugin.runs.course import clock, course
-from heliorestore.plugin.runs.failure import explain, notify, without_flags
+from heliorestore.plugin.runs.failure import explain, notify
 from heliorestore.plugin.runs.redraw_rate import Pace, single_shot
 from heliorestore.plugin.runs.task import End, Outcome
 from heliorestore.plugin.runs.worker import Job, RestoreWorker, Stage, prepare_restoration
@@ -156,7 +156,7 @@ class RunPanel(QWidget):
 
     def say(self, text: str) -> None:
         """Show an error, until the next run."""
-        self.strip.say(text and f"⚠ {without_flags(text)}")
+        self.strip.say(text and f"⚠ {text}")
 
     def say_failure(self, outcome: Outcome) -> None:
         """Show the error of a task, here and as a notification."""

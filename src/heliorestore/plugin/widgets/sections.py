@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from heliorestore.plugin.runs.words import in_words
 from heliorestore.plugin.widgets.keyboard import KeyboardArea
 
 # too long for a panel: may be broken in the middle
@@ -222,9 +223,9 @@ def note(tip: str) -> QLabel:
 
 
 def say(label: QLabel, text: str) -> None:
-    """Show the text in a note, or hide the note."""
+    """Show the text in a note, in the words of the window, or hide the note."""
     # A zero-width space, at which the label may break the line.
-    label.setText(_CHECKSUM.sub("\\1\u200b\\2", text))
+    label.setText(_CHECKSUM.sub("\\1\u200b\\2", in_words(text)))
     label.setVisible(bool(text))
 
 
