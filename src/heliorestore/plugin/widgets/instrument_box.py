@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QInputDialog, QLineEdit, QToolButton, QWidget
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QInputDialog,
+    QLineEdit,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
 
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
@@ -50,9 +58,9 @@ class InstrumentBox(QWidget):
         self._fill()
         self.choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.choice.setMinimumContentsLength(6)
+        self.choice.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         # Text that wraps gets the height that it needs beside a form, not in it.
         column, rows = stack(self), QFormLayout()
-        column.addLayout(rows)
         self.save = QToolButton()
         self.save.setText("Save")
         self.save.setToolTip(
@@ -60,7 +68,9 @@ class InstrumentBox(QWidget):
             "lists and removes them."
         )
         self.save.clicked.connect(self._save)
-        rows.addRow("instrument", row(self.choice, self.save))
+        # not in the form: beside its longest label the names would be cut
+        column.addWidget(row("instrument", self.choice, self.save))
+        column.addLayout(rows)
         self.numbers: dict[str, QLineEdit] = {}
         for title, names in _ROWS.items():
             for name in names:
@@ -68,7 +78,10 @@ class InstrumentBox(QWidget):
                 edit.setToolTip(_NUMBERS[name][1])
                 edit.editingFinished.connect(self._tell)
                 self.numbers[name] = edit
-            rows.addRow(title, row(*(self.numbers[name] for name in names)))
+            fields = row(*(self.numbers[name] for name in names))
+            for name in names:  # a range of wavelengths is longer than other numbers
+                self.numbers[name].setSizePolicy(_stretching(3 if name == "wavelength_nm" else 2))
+            rows.addRow(title, fields)
         self.missing = note("What is still unknown about the instrument.")
         column.addWidget(self.missing)
         self.doubt = note(
@@ -188,7 +201,14 @@ class InstrumentBox(QWidget):
                 self._base[name] = f"{values[0]:.10g}" if len(values) == 1 and values[0] is not None else ""
                 edit.setText(self._base[name])
                 several = ", ".join("?" if v is None else f"{v:.10g}" for v in values)
-                edit.setPlaceholderText(several if len(values) > 1 else "unknown")
+                known = [v for v in values if v is not None]
+                shown = several
+                if len(known) == len(values) and len(values) > 1:
+                    shown = f"{min(known):.6g} to {max(known):.6g}"
+                edit.setPlaceholderText(shown if len(values) > 1 else "unknown")
+                edit.setToolTip(
+                    _NUMBERS[name][1] + (f"\nIn the files: {several}." if len(values) > 1 else "")
+                )
 
     def _tell(self) -> None:
         self._entered = self.text()
@@ -202,7 +222,9 @@ class InstrumentBox(QWidget):
         edited = "=" in self.text() and self.choice.currentData() != _CUSTOM
         for index in range(self.choice.count()):
             name = self.choice.itemText(index).removesuffix(_EDITED)
-            self.choice.setItemText(index, name + _EDITED * (edited and index == chosen))
+            text = name + _EDITED * (edited and index == chosen)
+            self.choice.setItemText(index, text)
+            self.choice.setItemData(index, text, Qt.ItemDataRole.ToolTipRole)
 
     def _show_missing(self) -> None:
         text = doubt = ""
@@ -218,3 +240,10 @@ class InstrumentBox(QWidget):
         *first, last = (f"the {_NUMBERS[name][0]}" for name in unknown)
         wanted = f"{', '.join(first)} and {last}" if first else last
         return f"The file does not give {wanted}: choose the instrument, or fill in the number."
+
+
+def _stretching(share: int) -> QSizePolicy:
+    """Fields in a row get room by their shares."""
+    policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    policy.setHorizontalStretch(share)
+    return policy
