@@ -11,7 +11,8 @@ class Entry:
 
     `needs_instrument`: aperture, pixels and wavelength must be known; `maps`: other names for maps that mean
     less than their kind; `sweeps`: the settings whose values are worth comparing, the first one most;
-    `title`: its name in the window; `papers`: what to cite, by the keys of `papers.bib`.
+    `title`: its name in the window; `papers`: what to cite, by the keys of `papers.bib`; `iterates`: whether
+    its losses are a curve.
     """
 
     target: str
@@ -23,6 +24,7 @@ class Entry:
     sweeps: tuple[str, ...] = ()
     title: str = ""
     papers: tuple[str, ...] = ()
+    iterates: bool = True
 
 
 METHODS = {
@@ -64,6 +66,7 @@ METHODS = {
         needs_instrument=False,  # it is HMI's
         title="Enhance",
         papers=("DiazBaso2018",),
+        iterates=False,
     ),
     "denoise": Entry(
         "heliorestore.methods.noise2noise:METHOD",
@@ -80,5 +83,6 @@ METHODS = {
         sweeps=("components",),
         title="PCA",
         papers=("MartinezGonzalez2008", "DiazBaso2019"),
+        iterates=False,
     ),
 }

@@ -107,6 +107,7 @@ class MethodForm(QObject):
         name = self.name
         self.summary.setText(METHODS[name].summary)
         self._panel.instrument.set_needed(METHODS[name].needs_instrument)
+        self._panel.run_panel.curve.setVisible(METHODS[name].iterates)
 
         def load_method() -> tuple[str, type[Settings], tuple[str, ...]]:
             from heliorestore.methods.base import devices, load

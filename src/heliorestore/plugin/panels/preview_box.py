@@ -10,8 +10,10 @@ from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.parts import LivePanel
 from heliorestore.plugin.runs.live import BoxLayers
 from heliorestore.plugin.runs.preview import Box, Preview
+from heliorestore.plugin.runs.words import in_words
 from heliorestore.plugin.runs.worker import RestoreWorker
-from heliorestore.plugin.widgets.sections import check, note, say
+from heliorestore.plugin.widgets.messages import Clipped
+from heliorestore.plugin.widgets.sections import check
 
 
 class PreviewBox(QObject):
@@ -31,7 +33,7 @@ class PreviewBox(QObject):
             "slider. Run restores the whole field.",
             self._toggle,
         )
-        self.note = note("Progress of the box.")
+        self.note = Clipped("Progress of the box.", 2)  # its room is there before it speaks
         panel.layer_list.changed.connect(self._layers_changed)
         panel.instrument.changed.connect(self._anew)
 
@@ -44,7 +46,7 @@ class PreviewBox(QObject):
         if self.preview is not None:
             self.preview.put_away()
             self.preview = None
-        say(self.note, "")
+        self.note.setText("")
         if not on:
             return
         panel = self._panel
@@ -62,7 +64,7 @@ class PreviewBox(QObject):
         layers = BoxLayers(panel.viewer, name, inputs, panel.knobs)
         box = Box(panel.viewer, inputs[0], job.burst.shape[2:], self._anew)
         self.preview = Preview(box, layers, panel.job, self.running)
-        self.preview.said.connect(lambda text: say(self.note, text))
+        self.preview.said.connect(lambda text: self.note.setText(in_words(text)))
         self.preview.arrived.connect(self.arrived)
         self.preview.restart()
 

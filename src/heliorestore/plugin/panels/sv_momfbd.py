@@ -142,8 +142,7 @@ class SvMomfbdWidget(RestoreWidget):
         from heliorestore.methods.base import settings_of
 
         settings: Any = settings_of(snapshot.run)
-        found = air_in_words(snapshot, settings) if settings.method == self.method else ""
-        return f"Iteration {snapshot.step}: {found}" if found else ""
+        return air_in_words(snapshot, settings) if settings.method == self.method else ""
 
     def _build(self) -> None:
         super()._build()
@@ -152,8 +151,8 @@ class SvMomfbdWidget(RestoreWidget):
         self.frame_views = FrameViews(self)
         self.memory = MemoryNote(self, self.run_panel, self.job)
         self.air = Clipped(
-            "Fried's parameter, seeing and noise (relative to the mean) of the data, as this iteration has "
-            "them: r0 settles late in a run."
+            "Fried's parameter, seeing and noise (relative to the mean) of the data, as the last iteration "
+            "has them: r0 settles late in a run."
         )
         self.preview_on, self.preview_note = self.preview_box.on, self.preview_box.note
         self.modes_on, self.residual_on = self.frame_views.modes_on, self.frame_views.residual_on
@@ -161,7 +160,7 @@ class SvMomfbdWidget(RestoreWidget):
         self.unfinished = self.field_run.unfinished
         self.sections.fill("unfinished", self.unfinished)
         self.sections.fill("memory", self.memory_note, self.air)
-        look = (self.preview_on, self.preview_note, row(self.modes_on, self.residual_on))
+        look = (row(self.preview_on, self.preview_note), row(self.modes_on, self.residual_on))
         self.sections.fill("look", Section("Look", *look, self.frame_views.mode_name, self.probe))
         for section in (self.input.instrument_section, self.suggest_section, self.sweep_section):
             section.set_open(False)
