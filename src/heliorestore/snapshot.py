@@ -199,7 +199,7 @@ def as_map(name: str, found: Map | npt.ArrayLike, run: Run | None) -> Map:
     if axes == NODE_AXES and name == "modes":
         return Map(array, axes, "rad", _node_step(run), signed=True)
     # Such maps are differences or spreads of images.
-    of_data = name.startswith(("residual", "uncertainty", SERIES))
+    of_data = name.startswith(("residual", "uncertainty", "spread", SERIES))
     return Map(array, axes, DATA_UNIT if of_data else "", signed=name == "residual")
 
 

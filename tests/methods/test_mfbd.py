@@ -134,13 +134,17 @@ def test_the_network_sees_the_unit_of_its_record(tmp_path: Path, monkeypatch: py
 @pytest.mark.usefixtures("nets")
 def test_the_committees_mean_and_spread_are_those_of_its_members() -> None:
     observed = burst()
-    members = list(stream(observed, ONE.replace(committee=4), device="cpu", seed=3))
+    members = list(stream(observed, ONE.replace(committee=4, members=True), device="cpu", seed=3))
     assert [s.step for s in members] == [1, 2, 3, 4]
-    assert "uncertainty" not in members[0].maps
+    assert "spread" not in members[0].maps
     means = [s.images.astype(np.float64) for s in members]
     outputs = np.stack([means[0]] + [(n + 1) * means[n] - n * means[n - 1] for n in range(1, 4)])
     assert float(np.abs(outputs[1] - outputs[0]).max()) > 1e-3 * COUNTS * 0.01
-    np.testing.assert_allclose(members[-1].maps["uncertainty"], outputs.std(0, ddof=1), rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(members[-1].maps["spread"], outputs.std(0, ddof=1), rtol=0.02, atol=0.02)
+    kept = members[-1].maps["members"]
+    assert kept.axes == ("object", "member", "y", "x")
+    np.testing.assert_allclose(np.asarray(kept)[0], outputs[:, 0], rtol=1e-4)
+    assert "members" not in members[-2].maps
     again = restore(observed, ONE.replace(committee=4), device="cpu", seed=3)
     np.testing.assert_array_equal(again.images, members[-1].images)
     assert not np.array_equal(
@@ -169,7 +173,8 @@ def test_the_committee_sees_the_burst_in_all_orientations(network: str) -> None:
 @pytest.mark.usefixtures("nets")
 def test_the_recurrent_network_streams_an_image_per_frame_and_then_one_per_member(nets: Path) -> None:
     observed = burst(frames=5)
-    snapshots = list(stream(observed, MfbdSettings(network="recurrent", committee=3), device="cpu"))
+    settings = MfbdSettings(network="recurrent", committee=3, members=True)
+    snapshots = list(stream(observed, settings, device="cpu"))
     assert [s.step for s in snapshots] == [1, 2, 3, 4, 5, 6]
     assert all(s.total == 6 for s in snapshots)
     net, _ = weights.load("mfbd-recurrent-crisp-quarter")
@@ -184,7 +189,11 @@ def test_the_recurrent_network_streams_an_image_per_frame_and_then_one_per_membe
         np.testing.assert_allclose(
             snapshot.images[0] / COUNTS, image / image.mean() * frames.mean() / COUNTS, rtol=1e-4
         )
-    assert "uncertainty" in snapshots[-1].maps
+    assert "spread" in snapshots[-1].maps
+    estimates = np.asarray(snapshots[-1].maps["estimates"])
+    assert estimates.shape == (1, 4, 40, 52)
+    np.testing.assert_allclose(estimates[0], [snapshot.images[0] for snapshot in snapshots[:4]], rtol=1e-6)
+    assert snapshots[-1].maps["members"].shape == (1, 3, 40, 52)
 
 
 @pytest.mark.usefixtures("nets")
@@ -217,11 +226,30 @@ def test_what_a_user_should_know_is_said(nets: Path) -> None:
 
 def test_the_spread_is_not_taken_for_the_error(nets: Path) -> None:
     record = weights.read_record(nets / "mfbd-crisp-quarter.safetensors")
+    unknown = restore(burst(), ONE.replace(committee=2), device="cpu")
+    assert "was not measured for these weights" in " ".join(unknown.messages)
     net, _ = weights.load(record.name)
     weights.save(net, dataclasses.replace(record, quality={"error_over_spread": 7.4}), nets)
-    said = {
-        count: " ".join(restore(burst(), ONE.replace(committee=count), device="cpu").messages)
-        for count in (1, 2)
-    }
-    assert "the error is 7 times the spread" in said[2]
-    assert "spread" not in said[1]
+    known = restore(burst(), ONE.replace(committee=2), device="cpu")
+    assert "the error is 7 times the spread" in " ".join(known.messages)
+    assert "spread" not in known.maps
+    np.testing.assert_allclose(
+        known.maps["uncertainty"], 7.4 * np.asarray(unknown.maps["spread"]), rtol=1e-5, atol=1e-3
+    )
+    assert known.losses["spread"] == pytest.approx(unknown.losses["spread"], rel=1e-5)
+    assert "spread" not in " ".join(restore(burst(), ONE, device="cpu").messages)
+
+
+def test_weights_trained_on_frames_as_they_arrive_see_them_so(nets: Path) -> None:
+    net = weights.build("mfbd-quarter")
+    start_open(net)  # gives the first frame that it sees
+    keep(net, "crisp", nets, "mfbd-quarter", "contrast 1")
+    record = weights.read_record(nets / "mfbd-crisp-quarter.safetensors")
+    observed = burst(seed=1)
+    best = max(range(7), key=lambda f: float(observed.image(0, f).std()))
+    assert best > 0
+    for order, wanted in (("sharpest", best), ("arrival", 0)):
+        weights.save(net, dataclasses.replace(record, recipe={"order": order}), nets)
+        result = restore(observed, ONE, device="cpu").images[0]
+        frame = observed.image(0, wanted)
+        np.testing.assert_allclose(result / result.mean(), frame / frame.mean(), rtol=1e-5)

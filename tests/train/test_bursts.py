@@ -103,6 +103,18 @@ def test_the_air_is_drawn_within_the_range_at_the_instruments_wavelength() -> No
     ao = np.array([air.ao for air in airs])
     assert 0.65 < ao.mean() < 0.85
     assert r0s[~ao].min() > 8.6  # without adaptive optics the worse days are left out
+    assert {(air.flux_rms, air.outlier_frames) for air in airs} == {(0.0, 0)}
+    worse = dataclasses.replace(DAYS, days=100, r0_without_ao_cm=(3.0, 6.0), flux_rms=0.02, outliers=0.5)
+    airs = list(bursts._airs(worse, CRISP, 1))
+    assert all(air.ao or 3 <= air.r0_cm / carried <= 6 for air in airs)
+    assert 0 < min(air.flux_rms for air in airs) < max(air.flux_rms for air in airs) <= 0.02
+    assert 0.3 < np.mean([air.outlier_frames for air in airs]) < 0.7
+
+
+def test_frames_of_unlike_brightness_are_brought_to_one_mean() -> None:
+    air = SimulationSettings(size=80, frames=4, objects=1, noise=0.0, psf_size=32, step=32, flux_rms=0.05)
+    stack = bursts.aligned(simulate_burst(air, CRISP, seed=3))
+    np.testing.assert_allclose(stack[0, :-1].mean((1, 2)), 1, rtol=1e-5)
 
 
 def test_the_cut_out_of_a_file_does_not_depend_on_how_many_scenes_are_simulated(tmp_path: Path) -> None:

@@ -56,6 +56,25 @@ def test_a_batch_has_the_sharpest_frame_first_and_its_target_in_place(task: Mfbd
     assert min(repeated) < 7  # some bursts have fewer frames
 
 
+def test_the_papers_patches_are_flipped_and_their_frames_as_they_arrive(task: MfbdTask) -> None:
+    paper = _as(task, dataclasses.replace(RECIPE, noise=(1e-12, 1e-12), order="arrival", augment="flips"))
+    frames, targets = paper.batch(np.random.default_rng(5), 60, 48)  # patches as large as their bursts
+    assert {len({frame.std().item() for frame in burst}) for burst in frames} == {7}  # never fewer
+    sharpest = [int(burst.std((1, 2)).argmax()) for burst in frames]
+    assert len(set(sharpest)) > 3
+    known = {
+        np.round(flip.std(0)[:5] / flip.std(), 4).tobytes()
+        for scene in task.training
+        for target in scene[:, :, -1].reshape(-1, 48, 48)
+        for flip in (target, target[:, ::-1])  # the deviations along columns know no others
+    }
+    for target in targets.numpy()[:, 0]:
+        assert np.round(target.std(0)[:5] / target.std(), 4).tobytes() in known
+    net = weights.build("mfbd-quarter")
+    TRAINER.start(net)  # gives the first frame, which is no longer the sharpest
+    assert paper.validate(net.eval())["relative_to_best_frame"] > 1.05
+
+
 def _as(task: MfbdTask, recipe: MfbdRecipe) -> MfbdTask:
     """The same bursts under another recipe."""
     other = copy.copy(task)
@@ -185,6 +204,8 @@ def test_training_makes_weights_with_a_record(tmp_path: Path, monkeypatch: pytes
         ({"noise": (0.1, 0.01)}, "smaller one first"),
         ({"scenes": 0}, "needs scenes"),
         ({"loss": "l1"}, "'relative' and 'plain'"),
+        ({"order": "random"}, "'sharpest' and 'arrival'"),
+        ({"r0_without_ao_cm": (9.0, 3.0)}, "smaller one first"),
         ({"instruments": ("crisp-85",)}, "No instrument"),
     ],
 )

@@ -33,7 +33,12 @@ if TYPE_CHECKING:
     from astropy.io import fits
     from astropy.io.fits import Header
 
-_ABOUT = {"uncertainty": "One standard deviation of the images; the page of the method says of what."}
+_ABOUT = {
+    "uncertainty": "One standard deviation of the images; the page of the method says of what.",
+    "spread": "Disagreement of the members of a committee; how far they are all wrong was not measured.",
+    "members": "Members of the committee, whose mean the image is.",
+    "estimates": "Estimates of the recurrent network after each frame but the first.",
+}
 _AXIS_NAMES = {"gx": "X of the grid", "gy": "Y of the grid", "mode": "MODE", "frame": "FRAME"}
 # true of the old array only; VAR_KEYS names tables of the old file
 _STALE = ("VAR_KEYS", "EXTNAME", "EXTVER", "EXTLEVEL", "INHERIT", "DATAMIN", "DATAMAX", OWN_FORMAT)

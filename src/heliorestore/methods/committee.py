@@ -51,17 +51,23 @@ class Frames:
 
 
 class Mean:
-    """Mean and spread of images (object, y, x) that are added row by row."""
+    """Mean and spread of images (object, y, x) that are added row by row; `keep` keeps these `members`."""
 
-    def __init__(self, shape: torch.Size) -> None:
+    def __init__(self, shape: torch.Size, *, keep: bool = False) -> None:
         self._total = torch.zeros(shape, dtype=torch.float64)
         self._squares = torch.zeros_like(self._total)
         self.count = torch.zeros(shape[1], 1)
+        self.members: list[torch.Tensor] | None = [] if keep else None
 
     def add(self, rows: slice, images: torch.Tensor) -> None:
         """Add images (object, some of the rows, x)."""
         self._total[:, rows] += images
         self._squares[:, rows] += images.double().square()
+        if self.members is not None:
+            number = int(self.count[rows][0])
+            if number == len(self.members):
+                self.members.append(torch.zeros(self._total.shape))
+            self.members[number][:, rows] = images.float()
         self.count[rows] += 1
 
     @property

@@ -7,9 +7,10 @@ the sharpest frame first, and corrects it with the information of all frames.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -62,6 +63,11 @@ class MfbdSettings(Settings):
         help="Larger images pass through the network in overlapping tiles of this size; smaller tiles "
         "need less memory.",
     )
+    members: bool = option(
+        False,
+        help="Keep each member of the committee too and, with the recurrent network, its estimate after each "
+        "frame.",
+    )
     weights: str = weights_option(
         "", of="mfbd", help="Name or file of weights to use instead of the bundled ones."
     )
@@ -70,19 +76,38 @@ class MfbdSettings(Settings):
 @dataclass(frozen=True, eq=False)
 class _Problem:
     """What is observed, as frames for the network; `values` and `zeros` (object) are the network's unit and
-    zero in the burst's unit.
+    zero in the burst's unit, `sharpest` is a frame, and `error_over_spread` None where nobody measured it.
     """
 
     observation: Observation
     frames: Frames
     values: npt.NDArray[np.float64]
     zeros: npt.NDArray[np.float64]
+    sharpest: int
+    error_over_spread: float | None
 
     def in_units_of_burst(self, images: torch.Tensor) -> torch.Tensor:
         """Images (object, ..., y, x) of the network in the burst's unit."""
         shape = (-1, *(1,) * (images.ndim - 1))
         values, zeros = (torch.from_numpy(part).reshape(shape) for part in (self.values, self.zeros))
         return images.double() * values + zeros
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether frames are taken one after the other, all rows in every step."""
+        return isinstance(self.frames.net, Recurrent)
+
+    def with_means(self, images: torch.Tensor) -> torch.Tensor:
+        """The factors (object, 1, 1) that give images (object, y, x) the mean of the frames."""
+        # Atmosphere and telescope conserve the mean of a field, networks do not.
+        return self.means() / images.mean((1, 2), keepdim=True)
+
+    def without_bad(self, images: torch.Tensor) -> FloatArray:
+        """Images (object, y, x) with NaN where no frame has a value."""
+        counts = self.observation.counts
+        good = images if counts is None else torch.where(counts == 0, math.nan, images)
+        array: FloatArray = good.float().numpy()
+        return array
 
     def means(self) -> torch.Tensor:
         """Means (object, 1, 1) of the frames that are used, in the burst's unit."""
@@ -110,10 +135,18 @@ class MfbdMethod:
         began = time.perf_counter()
         problem, messages = prepare(burst, settings, device)
         random = np.random.default_rng(seed)
-        mean = Mean(problem.frames.sharpest.shape)
+        mean = Mean(problem.frames.sharpest.shape, keep=settings.members)
         total = problem.frames.steps(settings.committee)
+        estimates: list[torch.Tensor] = []
         for step, shown in enumerate(problem.frames.restored(mean, settings.committee, random), 1):
-            yield _snapshot(problem, mean, shown, step, total, messages, time.perf_counter() - began)
+            # One per frame after the first; then come the other members.
+            if settings.members and problem.recurrent and step < max(2, len(problem.frames.order)):
+                estimates.append(shown)
+            snapshot = _snapshot(problem, mean, shown, step, total, messages, time.perf_counter() - began)
+            if step == total:
+                more = _kept(problem, mean, estimates)
+                snapshot = dataclasses.replace(snapshot, maps={**snapshot.maps, **more})
+            yield snapshot
 
 
 METHOD = MfbdMethod()
@@ -131,8 +164,9 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
         messages.append(
             f"The {len(order)} sharpest frames of {burst.shape[1]} were used: {', '.join(map(str, numbers))}."
         )
+    times = record.quality.get("error_over_spread")
     if settings.committee > 1:
-        messages.append(_about_spread(record))
+        messages.append(_about_spread(times))
     needed = net.frames if isinstance(net, EncoderDecoder) else 2
     if len(order) < needed:
         messages.append(
@@ -144,26 +178,29 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     ]
     offsets, factors = (np.array(part) for part in zip(*units, strict=True))
     frames = (observed - _each(offsets)) * _each(factors)
+    taken = np.sort(order) if mfbd_weights.in_order_of_arrival(record) else order
     # Mirrored up to a size that the network can halve three times.
     down, right = (-n % STRIDE for n in observation.shape)
     padded = torch.nn.functional.pad(frames, (0, right, 0, down), mode="reflect").to(device)
     weights.place(net, device)
     scales = observation.scales.double().numpy()
-    seen = Frames(padded, order, net, settings.tile // STRIDE * STRIDE)
-    return _Problem(observation, seen, scales / factors, scales * offsets), tuple(messages)
+    seen = Frames(padded, taken, net, settings.tile // STRIDE * STRIDE)
+    problem = _Problem(observation, seen, scales / factors, scales * offsets, int(order[0]), times)
+    return problem, tuple(messages)
 
 
-def _about_spread(record: weights.WeightsRecord) -> str:
-    """A message: the map of the committee's spread is not a map of errors."""
-    times = record.quality.get("error_over_spread")
+def _about_spread(times: float | None) -> str:
+    """A message: the committee's spread is no map of errors."""
     measured = (
-        f"on the bursts that the weights were validated with, the error is {times:.0f} times the spread"
+        f"on the bursts that the weights were validated with, the error is {times:.0f} times the spread, and "
+        "the map is multiplied by that"
         if times
-        else ""
+        else "the ratio of error to spread was not measured for these weights, so that the map is no "
+        "uncertainty"
     )
     return (
         f"{SPREAD} says where the members of the committee disagree, not how far they are all wrong: "
-        f"{measured or 'the ratio of error to spread was not measured for these weights'}."
+        f"{measured}."
     )
 
 
@@ -177,40 +214,57 @@ def _snapshot(
     elapsed_s: float,
 ) -> Snapshot:
     """The result so far in the burst's units; unfinished parts show the sharpest frame."""
-    rows, columns = problem.observation.shape
-    inner = (slice(None), slice(0, rows), slice(0, columns))
-    recurrent = isinstance(problem.frames.net, Recurrent)  # which restores all rows in every step
+    inner, (rows, _) = _inner(problem), problem.observation.shape
     # Means are known, and can be compared, once every row has been restored.
-    whole = recurrent or bool(mean.count.all())
+    whole = problem.recurrent or bool(mean.count.all())
     restored = shown if whole else torch.where(mean.count > 0, shown, problem.frames.sharpest.cpu())
     images = problem.in_units_of_burst(restored[inner])
-    # Atmosphere and telescope conserve the mean of a field, networks do not: it is that of the frames again.
-    gains = (
-        problem.means() / images.mean((1, 2), keepdim=True)
-        if whole
-        else torch.ones(len(images), 1, 1, dtype=torch.float64)
-    )
+    gains = problem.with_means(images) if whole else torch.ones(len(images), 1, 1, dtype=torch.float64)
     maps: dict[str, Map] = {}
-    if len(problem.frames.bands) > 1 and not recurrent:
+    if len(problem.frames.bands) > 1 and not problem.recurrent:
         done = (mean.count[:rows] > 0).expand(images.shape)
         maps["coverage"] = Map(done.float().numpy())
+    spread = None
     if bool((mean.count > 1).any()):
         # The committee's spread scales as its images do.
-        spread = mean.spread[inner] * _each(problem.values)[:, 0] * gains
-        maps["uncertainty"] = Map(spread.float().numpy(), unit=DATA_UNIT)
-    counts = problem.observation.counts
-    images = images * gains if counts is None else torch.where(counts == 0, math.nan, images * gains)
-    result = images.float().numpy()
+        spread = (mean.spread[inner] * _each(problem.values)[:, 0] * gains).float().numpy()
+        times = problem.error_over_spread
+        shown_spread = (spread * np.float32(times or 1.0)).astype(np.float32)
+        maps["uncertainty" if times else "spread"] = Map(shown_spread, unit=DATA_UNIT)
+    result = problem.without_bad(images * gains)
     return Snapshot(
         step=step, total=total, images=result, maps=maps, messages=messages, elapsed_s=elapsed_s,
-        losses=_losses(problem, result, maps), stop=StopReason.DONE if step == total else None,
+        losses=_losses(problem, result, spread), stop=StopReason.DONE if step == total else None,
     )  # fmt: skip
 
 
-def _losses(problem: _Problem, images: FloatArray, maps: Mapping[str, Map]) -> dict[str, float]:
+def _inner(problem: _Problem) -> tuple[slice, slice, slice]:
+    """The part of an image (object, y, x) of the network that is the burst's."""
+    rows, columns = problem.observation.shape
+    return slice(None), slice(0, rows), slice(0, columns)
+
+
+def _kept(problem: _Problem, mean: Mean, estimates: list[torch.Tensor]) -> dict[str, Map]:
+    """The members of the committee and the recurrent network's estimates, in the burst's unit, if kept."""
+    inner, maps = _inner(problem), {}
+    if mean.members:
+        # With the gain of their mean: so they are what was averaged.
+        gains = problem.with_means(problem.in_units_of_burst(mean.mean[inner]))
+        members = [
+            problem.without_bad(problem.in_units_of_burst(member[inner]) * gains) for member in mean.members
+        ]
+        maps["members"] = Map(np.stack(members, 1), ("object", "member", "y", "x"), DATA_UNIT)
+    if estimates:
+        images = [problem.in_units_of_burst(estimate[inner]) for estimate in estimates]
+        scaled = [problem.without_bad(image * problem.with_means(image)) for image in images]
+        maps["estimates"] = Map(np.stack(scaled, 1), ("object", "estimate", "y", "x"), DATA_UNIT)
+    return maps
+
+
+def _losses(problem: _Problem, images: FloatArray, spread: FloatArray | None) -> dict[str, float]:
     """Contrast gained over the sharpest frame, and the committee's spread over the mean."""
-    sharpest = int(problem.frames.order[0])
-    best = problem.observation.read(slice(sharpest, sharpest + 1)).images[:, 0].numpy()
+    sharpest = slice(problem.sharpest, problem.sharpest + 1)
+    best = problem.observation.read(sharpest).images[:, 0].numpy()
     losses = {
         "contrast_gain": float(
             np.mean(
@@ -221,10 +275,10 @@ def _losses(problem: _Problem, images: FloatArray, maps: Mapping[str, Map]) -> d
             )
         )
     }
-    if "uncertainty" in maps:
+    if spread is not None:
         spreads = [
-            np.sqrt(np.mean(np.square(spread))) / np.nanmean(image)
-            for spread, image in zip(maps["uncertainty"].array, images, strict=True)
+            np.sqrt(np.mean(np.square(own))) / np.nanmean(image)
+            for own, image in zip(spread, images, strict=True)
         ]
         losses["spread"] = float(np.mean(spreads))
     return losses

@@ -8,6 +8,8 @@ from heliorestore.nets import weights
 from heliorestore.nets.mfbd import EncoderDecoder, Recurrent
 
 Net = EncoderDecoder | Recurrent
+ARRIVAL = "arrival"
+"""The order of frames in a recipe whose network takes them as they arrive, not the sharpest first."""
 # the coarsest pixels on which CHROMIS' network was trained; for larger ones CRISP's restores better
 _FINE_ARCSEC = 0.042
 _SAME_APERTURE = 0.01  # a smaller difference is not worth a message
@@ -53,6 +55,11 @@ def fitting(
     if (aperture := _other_aperture(instrument, record)) is not None:
         messages.append(aperture)
     return net, record, messages
+
+
+def in_order_of_arrival(record: weights.WeightsRecord) -> bool:
+    """Whether the network was trained with frames in the order of their arrival."""
+    return record.recipe.get("order") == ARRIVAL
 
 
 def _other_aperture(instrument: Instrument, record: weights.WeightsRecord) -> str | None:

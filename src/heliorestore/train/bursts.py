@@ -45,7 +45,9 @@ class Days:
     turbulence.
 
     `r0_cm` at 500 nm, drawn between its limits for every day, is converted to the instrument's wavelength; a
-    share `ao` of the days has adaptive optics, the others only the better half of that range.
+    share `ao` of the days has adaptive optics, the others `r0_without_ao_cm` or, if that is empty, the better
+    half of the range. The brightness of every frame has smooth errors, whose rms is drawn up to `flux_rms`; a
+    share `outliers` of the days has a frame with much worse seeing.
     """
 
     instruments: tuple[str, ...]
@@ -55,7 +57,10 @@ class Days:
     frames: int = 7
     size: int = 256
     r0_cm: tuple[float, float] = (5.0, 15.0)
+    r0_without_ao_cm: tuple[float, ...] = ()
     ao: float = 0.75
+    flux_rms: float = 0.0
+    outliers: float = 0.0
     psf_size: int = 128
     files: tuple[SceneFile, ...] = ()
 
@@ -126,7 +131,12 @@ def aligned(simulation: Simulation) -> FloatArray:
         :, None, BORDER:-BORDER, BORDER:-BORDER
     ]
     stack = torch.cat([moved[:, order], target], 1)
-    scaled: FloatArray = (stack / moved.mean((1, 2, 3), keepdim=True)).numpy()
+    level = moved.mean((1, 2, 3), keepdim=True)
+    if simulation.faults.flux is not None:
+        # As the method does: it brings the frames to one mean.
+        means = stack[:, :-1].mean((2, 3), keepdim=True)
+        stack = torch.cat([stack[:, :-1] * level / means, stack[:, -1:]], 1)
+    scaled: FloatArray = (stack / level).numpy()
     return scaled
 
 
@@ -164,15 +174,20 @@ def _airs(days: Days, instrument: Instrument, seed: int) -> Iterator[SimulationS
     random = np.random.default_rng((days.seed, seed))
     carried = (instrument.require().wavelength_nm / 500.0) ** 1.2  # Kolmogorov: r0 grows as lambda^(6/5)
     low, high = (carried * r0 for r0 in days.r0_cm)
+    free = tuple(carried * r0 for r0 in days.r0_without_ao_cm) or (math.sqrt(low * high), high)
     base = SimulationSettings(
         size=days.size, frames=days.frames, objects=2, noise=0.0, step=_NODES, psf_size=days.psf_size
     )
     for _ in range(days.days):
         ao = bool(random.random() < days.ao)
         # Even in its logarithm: strong and weak turbulence are equally frequent.
-        r0 = math.exp(random.uniform(math.log(low if ao else math.sqrt(low * high)), math.log(high)))
+        r0 = math.exp(random.uniform(*np.log((low, high) if ao else free)))
         layer, gain = float(random.uniform(4.0, 12.0)), float(random.uniform(0.7, 0.95))
-        yield base.replace(r0_cm=r0, ao=ao, high_layer_km=layer, ao_gain=gain)
+        air = base.replace(r0_cm=r0, ao=ao, high_layer_km=layer, ao_gain=gain)
+        if days.flux_rms or days.outliers:
+            bad, flux = int(random.random() < days.outliers), float(random.uniform(0, days.flux_rms))
+            air = air.replace(outlier_frames=bad, flux_rms=flux)
+        yield air
 
 
 def _scene(

@@ -16,6 +16,7 @@ from torch import nn
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import find
 from heliorestore.nets.mfbd import ORIENTATIONS, STRIDE, start_open, turned, turned_back
+from heliorestore.nets.mfbd_weights import ARRIVAL
 from heliorestore.nets.weights import WeightsRecord
 from heliorestore.train.bursts import BORDER, Days, cached
 from heliorestore.train.scenes import VALIDATION_SEED, SceneRecipe
@@ -27,6 +28,11 @@ _FLOOR = 0.05  # of the contrast: smaller errors hardly count
 _SETTLING = 24  # batches
 _FEWER = 0.1  # share of bursts that have fewer frames than the network takes
 _PHOTON_SHARE = 0.8  # of the noise variance at the mean intensity
+_CHOICES = {
+    "loss": ("relative", "plain"),
+    "order": ("sharpest", ARRIVAL),
+    "augment": ("all", "flips"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +41,9 @@ class MfbdRecipe(SceneRecipe):
     units of the mean.
 
     `loss` is the squared error: `relative` to that of the sharpest frame, burst by burst, or `plain` in units
-    of its contrast.
+    of its contrast. The network sees the `sharpest` frame first, or the frames in the `order` of their
+    `arrival`. Patches are varied (`augment`) by `all`: turned, mirrored, of another contrast and level, at
+    times of fewer frames; or by `flips` alone.
     """
 
     instruments: tuple[Any, ...] = ("crisp-8542-paper", "crisp-6302-paper")
@@ -45,18 +53,26 @@ class MfbdRecipe(SceneRecipe):
     frames: int = 7
     size: int = 256
     r0_cm: tuple[Any, ...] = (5.0, 15.0)
+    r0_without_ao_cm: tuple[Any, ...] = ()
     ao: float = 0.75
+    flux_rms: float = 0.0
+    outliers: float = 0.0
     psf_size: int = 128
     noise: tuple[Any, ...] = (5e-4, 1e-2)
     loss: str = "relative"
+    order: str = "sharpest"
+    augment: str = "all"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.instruments:
             find(name)
-        if self.loss not in ("relative", "plain"):
-            raise SettingsError(f"The recipe's loss is {self.loss!r}; possible are 'relative' and 'plain'.")
-        for name in ("r0_cm", "noise"):
+        for name, (one, other) in _CHOICES.items():
+            if getattr(self, name) not in (one, other):
+                raise SettingsError(
+                    f"The recipe's {name} is {getattr(self, name)!r}; possible are {one!r} and {other!r}."
+                )
+        for name in ("r0_cm", "noise", *(("r0_without_ao_cm",) if self.r0_without_ao_cm else ())):
             ends = getattr(self, name)
             if len(ends) != 2 or not 0 < ends[0] <= ends[1]:
                 raise SettingsError(
@@ -82,7 +98,10 @@ class MfbdRecipe(SceneRecipe):
             frames=self.frames,
             size=self.size,
             r0_cm=(self.r0_cm[0], self.r0_cm[1]),
+            r0_without_ao_cm=self.r0_without_ao_cm,
             ao=self.ao,
+            flux_rms=self.flux_rms,
+            outliers=self.outliers,
             psf_size=self.psf_size,
             files=files,
         )
@@ -129,7 +148,9 @@ class MfbdTask:
         losses, ratios = [], []
         with torch.inference_mode():
             for frames, target in self.noisy():
-                error = float((net(frames.to(device))[:, -1:].cpu() - target).square().mean())
+                # Simulated frames are independent: theirs is any order.
+                taken = frames[:, np.roll(np.arange(frames.shape[1]), 3)] if self._arriving else frames
+                error = float((net(taken.to(device))[:, -1:].cpu() - target).square().mean())
                 losses.append(error * float(_weights(frames, target)))
                 ratios.append(math.sqrt(error / float((frames[:, :1] - target).square().mean())))
         return {"loss": float(np.mean(losses)), "relative_to_best_frame": float(np.mean(ratios))}
@@ -140,11 +161,7 @@ class MfbdTask:
         errors, spreads = [], []
         with torch.inference_mode():
             for frames, target in self.noisy():
-                # The sharpest frame leads in every member, as in the method.
-                orders = [
-                    np.concatenate([[0], 1 + random.permutation(frames.shape[1] - 1)])
-                    for _ in range(ORIENTATIONS)
-                ]
+                orders = [self._order(random, frames.shape[1]) for _ in range(ORIENTATIONS)]
                 # Turned and turned back, as the method's committee does it.
                 members = torch.cat(
                     [
@@ -174,18 +191,32 @@ class MfbdTask:
         scene = self.training[number]
         day, object_ = int(random.integers(scene.shape[0])), int(random.integers(scene.shape[1]))
         row, column = (int(random.integers(0, n - patch + 1)) for n in scene.shape[-2:])
-        cut = np.rot90(
-            scene[day, object_, :, row : row + patch, column : column + patch],
-            int(random.integers(4)),
-            (1, 2),
-        )
-        cut = np.ascontiguousarray(cut[:, ::-1] if random.integers(2) else cut)
-        frames, target = torch.from_numpy(cut[_ordered(random, len(cut) - 1)]), torch.from_numpy(cut[-1:])
+        varied = self.recipe.augment == "all"
+        # Half a turn, with or without a mirror, makes all flips.
+        turns = int(random.integers(4)) if varied else 2 * int(random.integers(2))
+        cut = np.rot90(scene[day, object_, :, row : row + patch, column : column + patch], turns, (1, 2))
+        cut = np.array(cut[:, ::-1] if random.integers(2) else cut, order="C")  # writable, as torch wants it
+        count = kept = len(cut) - 1
+        if varied and count > 1 and random.random() < _FEWER:
+            kept = int(random.integers(1, count))
+        order = np.resize(self._order(random, count)[:kept], count)
+        frames, target = torch.from_numpy(cut[order]), torch.from_numpy(cut[-1:])
         frames = frames + _between(random, self.recipe.noise) * noise_of(frames, random)
-        factor = float(random.uniform(*_CONTRASTS) / self.contrasts[number][day, object_])
+        stretched = random.uniform(*_CONTRASTS) if varied else 1.0
+        factor = float(stretched / self.contrasts[number][day, object_])
         # A patch may be darker or brighter than its field, whose mean the frames are scaled by.
-        level = float(random.uniform(-_LEVEL, _LEVEL))
+        level = float(random.uniform(-_LEVEL, _LEVEL)) if varied else 0.0
         return (frames - 1) * factor + level, (target - 1) * factor + level
+
+    @property
+    def _arriving(self) -> bool:
+        return self.recipe.order == ARRIVAL
+
+    def _order(self, random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
+        """The order in which a network sees the frames, of which the first is the sharpest."""
+        if self._arriving:
+            return random.permutation(count)
+        return np.concatenate([[0], 1 + random.permutation(count - 1)])
 
     def settle(self, net: nn.Module) -> None:
         """Measure the statistics of the normalisations as means over some batches."""
@@ -216,13 +247,6 @@ def noise_of(frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
     # Photon noise as a Gaussian of the same variance: at a noise of 1 % or less a pixel has 10,000 photons or
     # more.
     return normal * (_PHOTON_SHARE * frames.clamp(min=0) + 1 - _PHOTON_SHARE).sqrt()
-
-
-def _ordered(random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
-    """The frames to use: the sharpest, then others in random order; sometimes only some, repeated."""
-    kept = int(random.integers(1, count)) if count > 1 and random.random() < _FEWER else count
-    chosen = np.concatenate([[0], 1 + random.permutation(count - 1)])[:kept]
-    return np.resize(chosen, count)
 
 
 def _between(random: np.random.Generator, ends: tuple[Any, ...]) -> float:

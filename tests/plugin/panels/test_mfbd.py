@@ -26,7 +26,11 @@ def mfbd_panel(viewer, tmp_path, monkeypatch, qtbot):
         ("mfbd-recurrent-crisp-quarter", "mfbd-recurrent-quarter"),
     ):
         record = weights.WeightsRecord(
-            name=name, architecture=architecture, normalisation="contrast 1", pixel_arcsec=(0.05, 0.07)
+            name=name,
+            architecture=architecture,
+            normalisation="contrast 1",
+            pixel_arcsec=(0.05, 0.07),
+            quality={"error_over_spread": 8.0},
         )
         weights.save(weights.build(architecture), record, tmp_path)
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from heliorestore.plugin.runs.worker import Job
     from heliorestore.plugin.viewer.result_layers import ResultLayers
 
+_SPREADS = ("uncertainty", "spread")  # names of the map, with and without a measured ratio of error to spread
+
 
 class MfbdWidget(RestoreWidget):
     """MFBD by a network, with ways to judge what it did."""
@@ -54,7 +56,7 @@ class MfbdWidget(RestoreWidget):
             else {k: layer for k, layer in self._latest.layers.items() if layer in self.viewer.layers}
         )
         for (picture, object_), layer in layers.items():
-            if picture == "uncertainty":
+            if picture in _SPREADS:
                 image = layers.get(("image", object_))
                 layer.visible = shown and image is not None and image.visible
                 if layer.visible:
@@ -67,7 +69,7 @@ class MfbdWidget(RestoreWidget):
         if idle:
             self.show_spread(self.spread.isChecked())
         snapshot = self._latest.last if self._latest is not None else None
-        if snapshot is None or "uncertainty" not in snapshot.maps:
+        if snapshot is None or not any(name in snapshot.maps for name in _SPREADS):
             say(self.about_spread, "")
             return
         from heliorestore.methods.mfbd import SPREAD  # loaded already: there is a result
@@ -78,8 +80,9 @@ class MfbdWidget(RestoreWidget):
         super()._build()
         self.spread = check(
             "show the committee's spread",
-            "Disagreement of the committee's members, in the units of the image, over the result: do "
-            "not trust features fainter than it. The error can be many times larger.",
+            "Disagreement of the committee's members, times the ratio of error to spread that was measured "
+            "for the weights, in the units of the image, over the result: do not trust features fainter than "
+            "it.",
             self.show_spread,
         )
         self.about_spread = note("Meaning of the spread, and the ratio of the measured error to it.")
