@@ -10,9 +10,9 @@ class Entry:
     from the data, and the one that reads the earlier result which its setting `start` may name.
 
     `needs_instrument`: aperture, pixels and wavelength must be known; `maps`: other names for maps that mean
-    less than their kind; `sweeps`: the settings whose values are worth comparing, the first one most;
-    `title`: its name in the window; `papers`: what to cite, by the keys of `papers.bib`; `iterates`: whether
-    its losses are a curve.
+    less than their kind; `missing`: a frame need not have an image of every object; `sweeps`: the settings
+    whose values are worth comparing, the first one most; `title`: its name in the window; `papers`: what to
+    cite, by the keys of `papers.bib`; `iterates`: whether its losses are a curve.
     """
 
     target: str
@@ -21,6 +21,7 @@ class Entry:
     start: str = ""
     needs_instrument: bool = True
     maps: Mapping[str, str] = field(default_factory=dict)
+    missing: bool = False
     sweeps: tuple[str, ...] = ()
     title: str = ""
     papers: tuple[str, ...] = ()
@@ -41,6 +42,7 @@ METHODS = {
         "heliorestore.methods.momfbd:METHOD",
         "Restore a burst by blind deconvolution in overlapping patches (MOMFBD).",
         prepare="heliorestore.diagnose.fried:prepare",
+        missing=True,
         sweeps=("r0_cm", "modes", "patch", "prior", "filter_width"),
         title="MOMFBD",
         papers=("vanNoort2005",),
@@ -56,6 +58,7 @@ METHODS = {
         "heliorestore.methods.sv_momfbd:METHOD",
         "Restore a burst by blind deconvolution with a blur that varies from place to place.",
         start="heliorestore.fits.readback:read_start",
+        missing=True,
         sweeps=("lambda_object", "lambda_modes", "r0_cm", "modes", "filter_width"),
         title="SV-MOMFBD",
         papers=("AsensioRamos2024",),

@@ -165,6 +165,13 @@ def _check(burst: Burst, state: str, run: Run) -> None:
     """Refuse data and a seed that no run is right with, and a state that would replace an input."""
     burst.check_scale()
     burst.check_values()
+    if burst.present is not None and not METHODS[run.settings.method].missing:
+        able = ", ".join(name for name, entry in METHODS.items() if entry.missing)
+        raise SettingsError(
+            f"{run.settings.method} needs an image of every object in every frame, and this burst has only "
+            f"{int(burst.present.sum())} of {burst.present.size}: use {able}, or choose one object and its "
+            "frames (--objects, --frames)."
+        )
     if run.seed < 0:
         raise SettingsError(f"The seed is {run.seed}; it must be a whole number from 0.")
     if state:

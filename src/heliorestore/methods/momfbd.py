@@ -15,6 +15,7 @@ import torch
 
 from heliorestore.budget import Shares, budget_bytes, share
 from heliorestore.burst import Burst
+from heliorestore.methods.blind.anchors import ANCHOR, on_patches, wide_band_of
 from heliorestore.methods.blind.patch_fit import (
     Evaluation,
     PatchProblem,
@@ -31,7 +32,7 @@ from heliorestore.methods.blind.settings import BlindSettings
 from heliorestore.methods.checkpoint import Saver, resume
 from heliorestore.prepare.observe import in_words, observe
 from heliorestore.settings import option
-from heliorestore.snapshot import NODE_AXES, Map, Snapshot, StopReason
+from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReason
 
 # A run ends when so many iterations explain the held-out frequencies better by less than this fraction: long
 # before they are explained worse, the error against the truth grows.
@@ -88,7 +89,7 @@ class Momfbd:
             burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held
         )
         patches = (settings.patch, settings.patch_step)
-        one = bool(settings.diversity)
+        one, wide = settings.one_object(burst), wide_band_of(burst)
         problem = make_problem(observation, wavefronts, patches, shares.work, one_object=one, exact_flux=one)
         state, messages = resume(saver, initial(problem, start)), in_words(burst, observation)
         stop = None
@@ -99,6 +100,8 @@ class Momfbd:
                 state = judged(state, evaluation.losses["held out"])
                 stop = reason(state, settings.iterations, settings.stop_early)
                 shown = snapshot(problem, state, evaluation, settings, stop, messages)
+                if stop is not None and wide is not None:
+                    shown = with_anchors(shown, problem, state, settings, wide)
                 # With the settings that are shown, and the history last, so that state and history agree
                 # wherever the run is cut off.
                 if stop is None:
@@ -161,6 +164,15 @@ def snapshot(
         stop=stop,
         messages=messages,
     )
+
+
+def with_anchors(
+    shown: Snapshot, problem: PatchProblem, state: PatchState, settings: MomfbdSettings, wide: int
+) -> Snapshot:
+    """The snapshot with the wide band restored from the frames of each object."""
+    images = on_patches(problem, state, wide, settings.filter_width, settings.filter_smoothness)
+    scaled = images * problem.patches.observation.scales[wide]
+    return replace(shown, maps={**shown.maps, ANCHOR: Map(scaled.cpu().numpy(), unit=DATA_UNIT)})
 
 
 def nodes(patches: Patches) -> tuple[tuple[float, float], tuple[float, float]]:

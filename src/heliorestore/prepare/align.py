@@ -26,16 +26,22 @@ class LowFrequencies:
     frame).
 
     `good` (object, frame) is the fraction of the pixels that are neither NaN nor infinite. A frame without a
-    mean above zero has no spectrum.
+    mean above zero has no spectrum, nor has an image that is not `present` (object, frame).
     """
 
     spectra: torch.Tensor
     shape: tuple[int, int]
     means: npt.NDArray[np.float64]
     good: npt.NDArray[np.float64]
+    present: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def missing(self) -> npt.NDArray[np.bool_]:
+        """Where an image is missing (object, frame)."""
+        return np.zeros(self.means.shape, bool) if self.present is None else ~self.present
 
     @classmethod
-    def of(cls, frames: Frames) -> LowFrequencies:
+    def of(cls, frames: Frames, present: npt.NDArray[np.bool_] | None = None) -> LowFrequencies:
         """Read every frame (object, frame, y, x) once."""
         objects, count, rows, columns = frames.shape
         shape = (rows, columns)
@@ -46,7 +52,7 @@ class LowFrequencies:
         spectra = torch.zeros((objects, count, *kept.shape), dtype=torch.complex64)
         means, good = np.full((objects, count), np.nan), np.zeros((objects, count))
         for object_ in range(objects):
-            for frame in range(count):
+            for frame in range(count) if present is None else np.flatnonzero(present[object_]).tolist():
                 image = torch.tensor(np.asarray(frames[object_, frame], dtype=np.float32))
                 seen = torch.isfinite(image)
                 good[object_, frame] = float(seen.float().mean())
@@ -59,21 +65,30 @@ class LowFrequencies:
                     spectra[object_, frame] = (
                         torch.fft.rfft2(relative * window)[_low_rows(rows, high), : wide + 1] * kept
                     )
-        return cls(spectra, shape, means, good)
+        return cls(spectra, shape, means, good, present)
 
     def only(self, frames: Sequence[int]) -> LowFrequencies:
         """Those of some of the frames."""
         numbers = list(frames)
         return replace(
-            self, spectra=self.spectra[:, numbers], means=self.means[:, numbers], good=self.good[:, numbers]
+            self,
+            spectra=self.spectra[:, numbers],
+            means=self.means[:, numbers],
+            good=self.good[:, numbers],
+            present=None if self.present is None else self.present[:, numbers],
         )
 
     def shifts(self) -> npt.NDArray[np.int64]:
-        """Whole-pixel displacements (frame, [y, x]) from the frames' mean, all objects together, by
-        cross-correlation.
+        """Whole-pixel displacements (frame, [y, x]) from the frames' mean, by cross-correlation of all
+        objects together, or of those with the most images.
 
         The mean is computed again from the aligned frames, because the motion itself blurs the first one.
         """
+        if self.present is not None:
+            # Images of the others would be compared with few, themselves among them.
+            images = self.present.sum(1)
+            whole = torch.from_numpy(images == images.max())
+            return replace(self, spectra=self.spectra[whole], present=None).shifts()
         shifts = torch.zeros((self.spectra.shape[1], 2), dtype=torch.int64)
         for _ in range(3):
             against = self._total(shifts).conj()  # (object, ky, kx)

@@ -51,6 +51,10 @@ class Distortion:
         """Pixels around a place that are needed to interpolate it."""
         return math.ceil(self.largest) + _TAPS
 
+    def everywhere(self, frame: int) -> torch.Tensor:
+        """The displacements ([y, x], y, x) of a frame at every pixel."""
+        return interpolate(self.displacements[frame], self.shape, self.step, (slice(None), slice(None)))
+
     def straight(self, frame: int, rows: slice, columns: slice, seen: torch.Tensor) -> torch.Tensor:
         """A straightened piece (y, x) of a frame, from pixels `seen` around it; NaN where they are bad."""
         displacement = interpolate(self.displacements[frame], self.shape, self.step, (rows, columns))

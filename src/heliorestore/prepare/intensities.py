@@ -22,10 +22,13 @@ _REGULAR = 0.1  # a frame whose intensity differs by more from the median does n
 
 
 def relative_intensities(
-    read: Callable[[int, int], torch.Tensor], objects: int, frames: int
+    read: Callable[[int, int], torch.Tensor],
+    objects: int,
+    frames: int,
+    present: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float64]:
     """Intensities (object, frame) of the images (y, x) that `read` gives for an object and a frame, 1 for
-    most frames.
+    most frames, and where an image is not `present`.
 
     With blocks of pixels d of a frame and m of the mean of all, s = sum(w m d) / sum(w m^2) over the blocks
     that are good in both, with the weights w = 1 / (_MOVED^2 |grad m|^2 + _LEVEL^2) that least squares gives
@@ -33,14 +36,15 @@ def relative_intensities(
     """
     found = np.ones((objects, frames))
     for object_ in range(objects):
-        blocks = torch.stack([_blocks(read(object_, frame)) for frame in range(frames)])
+        shown = np.arange(frames) if present is None else np.flatnonzero(present[object_])
+        blocks = torch.stack([_blocks(read(object_, int(frame))) for frame in shown])
         levels = blocks.flatten(1).nanmean(1)  # (frame)
         if not float(levels.median()) > 0:
             continue  # no intensity: a method that needs one reports it
         for _ in range(_ROUNDS):
             levels = levels * _ratios(blocks / levels[:, None, None])
         regular = (levels / levels.median() - 1).abs() <= _REGULAR
-        found[object_] = (levels / levels[regular].mean()).numpy()
+        found[object_, shown] = (levels / levels[regular].mean()).numpy()
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -133,7 +134,8 @@ class Observation:
     been divided out. `mean` (object, y, x) is the mean of the good frames at each pixel, 1 where there is
     none; `counts` of the same shape is their number, None if all are good. `sigmas` (object) is the noise in
     the same units. `shifts` (frame, [y, x]) in whole pixels, and the distortion if there is one, were removed
-    from every frame.
+    from every frame. `present` (object, frame) is False where a frame has no image of an object, None where
+    all have.
     """
 
     source: Stream | Held
@@ -146,6 +148,19 @@ class Observation:
     relative: npt.NDArray[np.float64]
     burst_frames: int
     distortion: Distortion | None = None
+    present: npt.NDArray[np.bool_] | None = None
+
+    @cached_property
+    def shown(self) -> torch.Tensor:
+        """1 where a frame has an image of an object (object, frame), else 0."""
+        if self.present is None:
+            return torch.ones(self.objects, self.frames, device=self.device)
+        return torch.from_numpy(self.present).to(self.device, torch.float32)
+
+    @cached_property
+    def images(self) -> torch.Tensor:
+        """The number of images of each object."""
+        return self.shown.sum(1)
 
     @property
     def objects(self) -> int:
@@ -217,12 +232,13 @@ def observe(
         )
     held = _read(burst) if 4.0 * math.prod(burst.shape) <= hold_bytes else None
     frames: Frames = burst.frames if held is None else held
-    selection = _selected(burst, LowFrequencies.of(frames))
+    selection = _selected(burst, LowFrequencies.of(frames, burst.present))
+    present = None if burst.present is None else burst.present[:, list(selection.used)]
     shifts = selection.shifts if align else np.zeros_like(selection.shifts)
     stream = Stream(frames, selection.used, shifts, device, np.ones((burst.shape[0], len(selection.used))))
     # On aligned frames: intensities are compared place by place.
-    relative = relative_intensities(stream.image, burst.shape[0], len(selection.used))
-    observation = _measured(burst, replace(stream, scales=relative), selection)
+    relative = relative_intensities(stream.image, burst.shape[0], len(selection.used), present)
+    observation = _measured(burst, replace(stream, scales=relative), selection, present)
     # Twice: the first mean is blurred by the very displacements that it should show.
     for _ in range(2 if destretch and observation.frames > 1 else 0):
         observation = _straightened(burst, observation)
@@ -240,11 +256,15 @@ def in_words(burst: Burst, observation: Observation) -> tuple[str, ...]:
         each = "; ".join(f"{numbers[frame]}: {reason}" for frame, reason in selection.reasons.items())
         messages.append(f"{len(selection.reasons)} of {len(numbers)} frames were left out ({each}).")
     used = [numbers[frame] for frame in selection.used]
-    for label, relative in zip(burst.labels, observation.relative, strict=True):
-        name = f" of {label}" if len(burst.labels) > 1 else ""
+    for label, every, shown in zip(
+        burst.labels, observation.relative, observation.shown.cpu().bool().numpy(), strict=True
+    ):
+        name, relative = f" of {label}" if len(burst.labels) > 1 else "", every[shown]
         if np.ptp(relative) >= _REPORTED:
             listed = ", ".join(
-                f"{frame}: {intensity:.3f}" for frame, intensity in zip(used, relative, strict=True)
+                f"{frame}: {intensity:.3f}"
+                for frame, intensity, is_shown in zip(used, every, shown, strict=True)
+                if is_shown
             )
             messages.append(
                 f"The frames{name} differ in intensity by {100 * np.ptp(relative):.2g} % peak to peak and "
@@ -264,7 +284,7 @@ def in_words(burst: Burst, observation: Observation) -> tuple[str, ...]:
 
 def _read(burst: Burst) -> npt.NDArray[np.float32]:
     """All frames (object, frame, y, x)."""
-    frames = np.empty(burst.shape, np.float32)
+    frames = np.full(burst.shape, np.nan, np.float32)  # where an image is missing
     for object_, frame, image in burst.images():
         frames[object_, frame] = image
     return frames
@@ -287,17 +307,25 @@ def _selected(burst: Burst, seen: LowFrequencies) -> Selection:
         raise BurstError(
             f"No frame of the burst can be used; the first, {burst.frame_numbers[frame]}: {reason}."
         )
+    if burst.present is not None:
+        for label, shown in zip(burst.labels, burst.present[:, list(selection.used)], strict=True):
+            if not shown.any():
+                raise BurstError(f"No frame with an image of {label} can be used: leave it out (--objects).")
     return selection
 
 
-def _measured(burst: Burst, stream: Stream, selection: Selection) -> Observation:
-    """Mean, good pixels and noise of frames of relative intensities `scales`; the stream over the mean."""
+def _measured(
+    burst: Burst, stream: Stream, selection: Selection, present: npt.NDArray[np.bool_] | None
+) -> Observation:
+    """Mean, good pixels and noise of frames of relative intensities `scales`, of each object from its own
+    images; the stream over the mean.
+    """
     objects, frames, rows, columns = stream.shape
     mean, counts = torch.ones(objects, rows, columns), torch.zeros(objects, rows, columns, dtype=torch.int16)
     scales, sigmas = np.ones(objects), np.zeros(objects)
     for object_ in range(objects):
         total, noise = torch.zeros(rows, columns), []
-        for frame in range(frames):
+        for frame in range(frames) if present is None else np.flatnonzero(present[object_]).tolist():
             image = stream.image(object_, frame)
             noise.append(estimate_sigma(image.numpy()))
             good = torch.isfinite(image)
@@ -323,7 +351,16 @@ def _measured(burst: Burst, stream: Stream, selection: Selection) -> Observation
     ready = replace(stream, scales=scales[:, None] * stream.scales, fill=mean)
     seen = None if whole else counts.to(stream.device)
     return Observation(
-        ready, mean, seen, scale, sigma, stream.shifts, selection, stream.scales, burst.shape[1]
+        ready,
+        mean,
+        seen,
+        scale,
+        sigma,
+        stream.shifts,
+        selection,
+        stream.scales,
+        burst.shape[1],
+        present=present,
     )
 
 
@@ -333,14 +370,19 @@ def _straightened(burst: Burst, observation: Observation) -> Observation:
     assert isinstance(stream, Stream)
 
     def read(frame: int) -> torch.Tensor:
-        return stream.read(slice(frame, frame + 1), _ALL, _ALL).images[:, 0].cpu()
+        images = stream.read(slice(frame, frame + 1), _ALL, _ALL).images[:, 0]
+        # An image that is missing holds the mean, which has not moved.
+        return (images * observation.shown[:, frame, None, None]).cpu()
 
     left = measure(read, stream.shape[1], observation.mean.cpu())
     if observation.distortion is not None:
         # Small displacements add up: reading through their sum interpolates once, not twice.
         left = replace(left, displacements=left.displacements + observation.distortion.displacements)
     straight = _measured(
-        burst, replace(stream, distortion=left, scales=observation.relative), observation.selection
+        burst,
+        replace(stream, distortion=left, scales=observation.relative),
+        observation.selection,
+        observation.present,
     )
     # Interpolation smooths the noise: measure it on the frames before that.
     return replace(straight, sigmas=observation.sigmas, distortion=left)

@@ -52,8 +52,8 @@ def select(seen: LowFrequencies) -> Selection:
 
 
 def _valid(seen: LowFrequencies, used: Sequence[int]) -> dict[int, str]:
-    good = seen.good[:, list(used)]
-    least = _VALID * np.median(good, axis=1, keepdims=True)
+    good = _shown(seen, seen.good, used)
+    least = _VALID * _usual(good)
 
     def say(share: float, _: float) -> str:
         return "no valid pixel" if share == 0 else f"only {_percent(share)} of its pixels are valid"
@@ -62,7 +62,7 @@ def _valid(seen: LowFrequencies, used: Sequence[int]) -> dict[int, str]:
 
 
 def _bright(seen: LowFrequencies, used: Sequence[int]) -> dict[int, str]:
-    means = seen.means[:, list(used)]
+    means = _shown(seen, seen.means, used)
     usual = np.array([[np.median(row[row > 0]) if (row > 0).any() else 1.0] for row in means])
     fitting = (means > usual / _MOST_UNLIKE) & (means < usual * _MOST_UNLIKE)
     # an object without any light is another matter than a frame without
@@ -74,8 +74,8 @@ def _bright(seen: LowFrequencies, used: Sequence[int]) -> dict[int, str]:
 
 
 def _structured(seen: LowFrequencies, used: Sequence[int]) -> dict[int, str]:
-    contrasts = seen.contrasts()[:, list(used)]
-    fitting = contrasts >= _FLATTEST * np.median(contrasts, axis=1, keepdims=True)
+    contrasts = _shown(seen, seen.contrasts(), used)
+    fitting = contrasts >= _FLATTEST * _usual(contrasts)
     return _left_out(
         contrasts,
         fitting,
@@ -85,8 +85,8 @@ def _structured(seen: LowFrequencies, used: Sequence[int]) -> dict[int, str]:
 
 
 def _alike(seen: LowFrequencies, used: Sequence[int], shifts: npt.NDArray[np.int64]) -> dict[int, str]:
-    alike = seen.likeness(shifts)
-    fitting = (alike >= _UNLIKE) | (np.median(alike, axis=1, keepdims=True) < _ALIKE)
+    alike = _shown(seen, seen.likeness(shifts), range(len(used)))
+    fitting = (alike >= _UNLIKE) | (_usual(alike) < _ALIKE)
     return _left_out(
         alike,
         fitting,
@@ -95,14 +95,28 @@ def _alike(seen: LowFrequencies, used: Sequence[int], shifts: npt.NDArray[np.int
     )
 
 
+def _shown(seen: LowFrequencies, values: Array, used: Sequence[int]) -> Array:
+    """Values (object, frame) of the images of the frames used, NaN where one is missing."""
+    numbers = list(used)
+    return np.where(seen.missing[:, numbers], np.nan, values[:, numbers])
+
+
+def _usual(values: Array) -> Array:
+    """The median (object, 1) of values (object, frame) of images that are not missing."""
+    return np.array([[np.median(row[~np.isnan(row)]) if (~np.isnan(row)).any() else 0.0] for row in values])
+
+
 def _left_out(
     values: Array, fitting: npt.NDArray[np.bool_], used: Sequence[int], say: Callable[[float, float], str]
 ) -> dict[int, str]:
-    """The frames that do not fit in one object at least, each with the reason of the first such object."""
-    found = {}
+    """The frames that do not fit in one object at least, each with the reason of the first such object;
+    missing images have no value and cannot be wrong.
+    """
+    found, fitting = {}, fitting | np.isnan(values)
     for place in np.flatnonzero(~fitting.all(axis=0)).tolist():
         object_ = int(np.flatnonzero(~fitting[:, place])[0])
-        usual = float(np.median(values[object_][fitting[object_]])) if fitting[object_].any() else 1.0
+        others = values[object_][fitting[object_] & ~np.isnan(values[object_])]
+        usual = float(np.median(others)) if len(others) else 1.0
         found[used[place]] = say(float(values[object_, place]), usual)
     return found
 

@@ -12,6 +12,7 @@ from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument
 from heliorestore.methods.blind.air import usual_r0_cm
+from heliorestore.methods.blind.anchors import ANCHOR, on_field, wide_band_of
 from heliorestore.methods.blind.emulated import emulated, load_emulator
 from heliorestore.methods.blind.field_plan import plan_field
 from heliorestore.methods.blind.field_settings import SvMomfbdSettings
@@ -101,7 +102,7 @@ class FieldFit:
         make, message = _model(settings, burst.instruments, device, between)
         self._tried_again = between is not None
         self.messages = in_words(burst, self.observation) + message
-        one = bool(settings.diversity)
+        one = settings.one_object(burst)
         if one and settings.forward == "emulator":
             raise SettingsError("The emulator knows no phase diversity: use --forward filter-flow.")
         size, step, work = settings.psf, settings.grid_step, plan.shares.work
@@ -127,7 +128,7 @@ class FieldFit:
                 exact_flux=one,
             )
         self.earlier = earlier
-        self.labels = burst.labels
+        self.labels, self.wide_band = burst.labels, wide_band_of(burst)
         if settings.at_once and settings.r0_cm is None and settings.turbulent(burst.instruments):
             self.messages += (f"r0 = {ASSUMED_R0_CM:g} cm was assumed, and the contrast depends on it.",)
 
@@ -191,8 +192,12 @@ class FieldFit:
             flow = self.flow.flow
             images = flow.sharp(state.flow.objects, knobs)[(slice(None), *flow.inner)]
             messages += verdicts(images, error, self.labels, state.flow.air.d_over_r0)
-            sigma = error.sigma * self.observation.scales[:, None, None]
+            scales = self.observation.scales[:, None, None]
+            sigma = error.sigma * scales
             maps["uncertainty"] = Map(sigma.cpu().numpy(), unit=DATA_UNIT)
+            if (wide := self.wide_band) is not None:
+                anchors = on_field(self._known, state.flow.objects, knobs, wide)
+                maps[ANCHOR] = Map((anchors * scales[wide]).cpu().numpy(), unit=DATA_UNIT)
         return replace(last, maps=maps, messages=messages)
 
     def _found(self, flow: FlowState) -> tuple[str, ...]:

@@ -325,8 +325,8 @@ class Transfers:
                     sharp[:, *piece.seen], own, whole[:, :, *piece.pixels]
                 )
             pieces = []
-        frames = observation.frames
-        return Compared(squares, power / frames, (smooth / frames).sqrt(), in_modes)
+        images = observation.images
+        return Compared(squares, power / images[:, None], (smooth / images).sqrt(), in_modes)
 
     def squares(self, objects: torch.Tensor, left: Images | None = None) -> torch.Tensor:
         """Sum over the frames of the squared residuals (object, y, x); `left` has them if they are known."""

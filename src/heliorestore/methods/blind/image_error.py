@@ -92,8 +92,8 @@ def _pulled(
     have.
     """
     flow, seen = transfers.flow, transfers.flow.observation
-    # Of as many residuals as there are frames the object takes one.
-    lost = seen.frames / max(1, seen.frames - 1)
+    # Of as many residuals as it has images the object takes one.
+    lost = (seen.images / (seen.images - 1).clamp(min=1))[:, None]
     signs = (torch.randint(0, 2, (seen.frames,), generator=generator) * 2.0 - 1).to(sharp) * lost**0.5
     known, modes = flow.blurred(sharp), transfers.modes
     # Of one wavefront the image is not blurred by what is unknown of it.
@@ -105,7 +105,7 @@ def _pulled(
     for part, model, transfer in transfers.parts():
         pixels = seen.read(part.frames, *part.pixels)
         images = model.apply(known[:, *part.seen], transfer)
-        errors = (images - pixels.images) * signs[part.frames, None, None]
+        errors = (images - pixels.images) * signs[:, part.frames, None, None]
         if problem.posterior is not None:
             errors += model(exact[:, *part.seen], modes[part.frames, :, *part.nodes]) - images
         errors += model.apply(around[:, *part.seen], transfer)
@@ -187,11 +187,13 @@ def _moved(problem: FlowProblem, modes: torch.Tensor, images: torch.Tensor) -> t
     """Variances (object, y, x) of images that are displaced from place to place by the mean tilt of modes
     (frame, mode, gy, gx) in radian; a displacement of the whole field is none.
     """
-    flow, frames = problem.flow, len(modes)
+    flow, seen = problem.flow, problem.flow.observation
     tilts = modes[:, :2] - modes[:, :2].mean((2, 3), keepdim=True)
-    at_nodes = tilts.square().sum((0, 1)) / 2 / max(1, frames * (frames - 1))
-    whole = [(n - 1) * flow.step + 1 for n in at_nodes.shape]
-    fine = torch.nn.functional.interpolate(at_nodes[None, None], whole, mode="bilinear", align_corners=True)
+    pairs = (seen.images * (seen.images - 1)).clamp(min=1)[:, None, None]
+    # (object, gy, gx): of each object the frames that show it
+    at_nodes = torch.einsum("of,fmyx->oyx", seen.shown, tilts.square()) / 2 / pairs
+    whole = [(n - 1) * flow.step + 1 for n in at_nodes.shape[1:]]
+    fine = torch.nn.functional.interpolate(at_nodes[None], whole, mode="bilinear", align_corners=True)
     rows, columns = images.shape[-2:]
     steepness = torch.stack(torch.gradient(images, dim=(-2, -1))).square().sum(0)
     return fine[0, :, :rows, :columns] * _tilt_pixels(problem) ** 2 * steepness

@@ -173,9 +173,10 @@ def preconditioner(transfers: Transfers, knobs: Knobs) -> torch.Tensor:
     transfer_filter = flow.filters(knobs)
     seen, steep = _seen_and_steep(transfers)
     held = knobs.lambda_object * (transfer_filter**2 * steep + (1 - transfer_filter) ** 2)
-    whole = flow.observation.frames * transfer_filter**2 * seen + held
+    images = flow.observation.images[:, None, None]
+    whole = images * transfer_filter**2 * seen + held
     pixels = flow.observation.shape[0] * flow.observation.shape[1]
-    inverse: torch.Tensor = pixels / whole.clamp(min=_LEAST * flow.observation.frames)
+    inverse: torch.Tensor = pixels / torch.maximum(whole, _LEAST * images)
     return inverse
 
 
@@ -184,7 +185,7 @@ def passed(transfers: Transfers, knobs: Knobs) -> torch.Tensor:
     has it.
     """
     seen, steep = _seen_and_steep(transfers)
-    data = transfers.flow.observation.frames * seen
+    data = transfers.flow.observation.images[:, None, None] * seen
     share: torch.Tensor = data / (data + knobs.lambda_object * steep).clamp(min=torch.finfo(data.dtype).tiny)
     return share
 

@@ -65,7 +65,7 @@ def metric(
 ) -> Metric:
     """The metric L of whitened modes (patch, frame, mode) for the spectra of the same patches."""
     transfer = patches.transfer(modes)
-    noise, power = (_spread(level, patches.bins) for level in (levels.noise, levels.object_power))
+    noise, power = (spread(level, patches.bins) for level in (levels.noise, levels.object_power))
     total = _summed(patches, _square(spectra))
     seen = _summed(patches, _square(transfer)) + noise / power
     product = _summed(patches, transfer.conj() * spectra)
@@ -98,13 +98,13 @@ def start_levels(patches: Patches) -> Levels:
 
 def measured_levels(patches: Patches, tally: Tally) -> Levels:
     """Object power (signal - noise) / transfer and noise misfit / degrees of freedom, bin by bin."""
-    frames = patches.observation.frames * (patches.observation.objects if patches.one_object else 1)
+    images = _images(patches)
     floor = patches.noise[:, None]
     # One level of noise besides the flux error: a level per bin would let the fit give up whatever it
     # does not explain yet.
     misfit, count = ((part * patches.beyond_flux).sum(1) for part in (tally.misfit, tally.count))
-    noise = (misfit / (count * max(1, frames - 1))).clamp(min=0)[:, None]
-    signal = (tally.signal - tally.count * frames * floor).clamp(min=0)
+    noise = (misfit / (count * (images - 1).clamp(min=1))).clamp(min=0)[:, None]
+    signal = (tally.signal - tally.count * images[:, None] * floor).clamp(min=0)
     power = signal / tally.transfer.clamp(min=1e-12)
     return Levels(torch.maximum(power, 1e-3 * floor), torch.maximum(noise, floor) + patches.flux)
 
@@ -113,18 +113,23 @@ def log_noise(patches: Patches, levels: Levels, object_weights: torch.Tensor) ->
     """Sum log N over all patches, frames and fitted frequencies, with N in units of the detector's
     noise.
     """
-    frames = patches.observation.frames * (patches.observation.objects if patches.one_object else 1)
-    logarithm = torch.log(_spread(levels.noise / patches.noise[:, None], patches.bins))
+    logarithm = torch.log(spread(levels.noise / patches.noise[:, None], patches.bins))
     fitted = (logarithm * patches.used * ~patches.held_out).sum((1, 2))
-    total = fitted * object_weights[: len(patches.used)]
-    return float(total.sum()) * frames * patches.count * patches.independent
+    total = fitted * object_weights[: len(patches.used)] * _images(patches)
+    return float(total.sum()) * patches.count * patches.independent
+
+
+def _images(patches: Patches) -> torch.Tensor:
+    """The number of images of each object; of all where they are one."""
+    images = patches.observation.images
+    return images.sum(0, keepdim=True) if patches.one_object else images
 
 
 def object_power(
     patches: Patches, object_: int, data: torch.Tensor, seen: torch.Tensor, noise: torch.Tensor
 ) -> torch.Tensor:
-    """Power (ky, kx) of an object, bin by bin, from the spectra (frame, ky, kx) of a patch, their summed
-    |transfer|^2, and the noise.
+    """Power (ky, kx) of an object, bin by bin, from the spectra (frame, ky, kx) of its images of a patch,
+    their summed |transfer|^2, and the noise.
     """
     bins = patches.bins[object_]
     counts = torch.bincount(bins.flatten(), minlength=BINS + 1).clamp(min=1)
@@ -158,6 +163,6 @@ def _square(values: torch.Tensor) -> torch.Tensor:
     return values.real**2 + values.imag**2
 
 
-def _spread(levels: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
+def spread(levels: torch.Tensor, bins: torch.Tensor) -> torch.Tensor:
     """Values (object, bin) at every frequency (object, ky, kx)."""
     return levels.gather(1, bins.flatten(1)).reshape(bins.shape)

@@ -194,7 +194,8 @@ class Patches:
         """
         patches = self.pixels(some)
         mean = (patches * self.window).sum((-2, -1), keepdim=True) / self.window.sum()
-        return self.cut(torch.fft.rfft2((patches - mean) * self.window)) * (self.used > 0)[:, None]
+        shown = self.observation.shown[..., None, None] * (self.used > 0)[:, None]
+        return self.cut(torch.fft.rfft2((patches - mean) * self.window)) * shown
 
     def cut(self, spectra: torch.Tensor) -> torch.Tensor:
         """The frequencies of the coarser grid."""
@@ -212,8 +213,8 @@ class Patches:
         return whole
 
     def transfer(self, modes: torch.Tensor) -> torch.Tensor:
-        """Transfer functions (patch, object, frame, ky, kx) of whitened modes (patch, frame, mode);
-        differentiable.
+        """Transfer functions (patch, object, frame, ky, kx) of whitened modes (patch, frame, mode), 0 of an
+        image that is missing; differentiable.
         """
         radian = (modes * self.wavefronts.sigmas[: modes.shape[-1]]).flatten(0, 1)
         made: dict[int, torch.Tensor] = {}
@@ -222,7 +223,10 @@ class Patches:
                 make: Any = _Psf.apply  # torch gives it no types
                 transfer = otf(make(radian, optics))
                 made[id(optics)] = transfer.reshape(*modes.shape[:2], *transfer.shape[1:])
-        return torch.stack([made[id(optics)] for optics in self.optics], dim=1) * self.remainder[:, None]
+        seen = self.remainder[:, None]
+        if self.observation.present is not None:
+            seen = seen * self.observation.shown[..., None, None]
+        return torch.stack([made[id(optics)] for optics in self.optics], dim=1) * seen
 
     def images(self, restored: torch.Tensor, transfer_filter: torch.Tensor) -> torch.Tensor:
         """Patches (patch, object, y, x), apodised by the window and without their mean, of restored spectra

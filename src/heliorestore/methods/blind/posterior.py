@@ -62,20 +62,24 @@ class Posterior:
         spectra = patches.spectra(slice(number, number + 1))[0]
         levels = noise.at(patches.frequencies) * patches.window.square().sum()
         objects = []
+        shown = patches.observation.shown > 0
         for object_, optics in enumerate(patches.optics):
-            data, level, halo = spectra[object_], levels[object_], patches.remainder[object_]
+            own_frames = shown[object_]
+            data, level, halo = spectra[object_, own_frames], levels[object_], patches.remainder[object_]
             pupil_light, image_light = light(optics, modes)
             psfs = image_light.abs().square() + optics.far / optics.field**2
-            transfer = _transfer(optics, psfs) * halo
+            transfer = _transfer(optics, psfs) * halo * own_frames[:, None, None]
             seen = transfer.abs().square().sum(0)
             whole = seen + level / object_power(patches, object_, data, seen, level)
-            estimate = (transfer.conj() * data).sum(0) / whole * halo
+            estimate = (transfer[own_frames].conj() * data).sum(0) / whole * halo
             # A node stands for as many pixels as there are around it.
             weight = patches.used[object_] * self.step**2 / patches.size**2 / level
-            objects.append((optics, pupil_light, image_light, transfer, whole, estimate, weight))
+            objects.append((own_frames, optics, pupil_light, image_light, transfer, whole, estimate, weight))
         for frame in self.frames:
             total = modes.new_zeros(modes.shape[1], modes.shape[1])
-            for optics, pupil_light, image_light, transfer, whole, estimate, weight in objects:
+            for own_frames, optics, pupil_light, image_light, transfer, whole, estimate, weight in objects:
+                if not own_frames[frame]:
+                    continue
                 own = (1 - transfer[frame].abs().square() / whole).clamp(min=0)
                 shape = estimate * (weight * own).sqrt()
                 changes = _changes(optics, patches.wavefronts.sigmas, pupil_light[frame], image_light[frame])

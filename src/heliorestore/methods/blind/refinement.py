@@ -285,8 +285,8 @@ def compared(
     """
     flow, observation = problem.flow, problem.flow.observation
     found = transfers.compared(flow.sharp(state.objects, knobs), state.noise, knobs.weights, left)
-    # Of as many residuals as there are frames the object takes one.
-    lost = observation.frames / max(1, observation.frames - 1)
+    # Of as many residuals as it has images the object takes one.
+    lost = observation.images / (observation.images - 1).clamp(min=1)
     measured = measured_level(found.power, state.noise.limits) * lost
     level = torch.maximum(measured, observation.sigmas.square())
     residual = (float(found.squares.sum()) / max(1.0, observation.values)) ** 0.5

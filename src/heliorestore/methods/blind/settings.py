@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument
 from heliorestore.methods.blind.wavefronts import Wavefronts, make_wavefronts
@@ -102,6 +103,15 @@ class BlindSettings(Settings):
     def defocus(self, objects: int) -> tuple[float, ...]:
         """Known defocus in waves (object) through which all objects are one; none where they are not."""
         return numbers("diversity", self.diversity, objects)
+
+    def one_object(self, burst: Burst) -> bool:
+        """Whether all objects of a burst are one, seen with a known defocus."""
+        if self.diversity and burst.present is not None:
+            raise SettingsError(
+                "Phase diversity needs every image of every object, and some are missing in this burst: "
+                "leave diversity empty, or choose complete objects with --objects."
+            )
+        return bool(self.diversity)
 
     def wavefronts(self, instruments: Sequence[Instrument], device: torch.device) -> Wavefronts:
         """The wavefronts that these settings look for; without an r0, those of `ASSUMED_R0_CM`."""
