@@ -34,7 +34,7 @@ def test_an_error_names_settings_and_not_flags():
 
 
 def test_names_of_code_become_labels_but_not_in_files_and_commands():
-    from heliorestore.plugin.runs.words import in_words
+    from heliorestore.plugin.viewer.words import in_words
 
     importlib.import_module("heliorestore.methods.sv_momfbd")
     assert (
@@ -55,7 +55,7 @@ def test_names_of_code_become_labels_but_not_in_files_and_commands():
 
 
 def test_no_sentence_reaches_the_window_with_a_flag_or_a_name_of_code():
-    from heliorestore.plugin.runs.words import in_words
+    from heliorestore.plugin.viewer.words import in_words
     from heliorestore.settings import options
 
     names = {"pixel_arcsec", "diameter_m", "wavelength_nm"}

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES, are_frames, read
-from heliorestore.plugin.runs.words import in_words
 from heliorestore.plugin.viewer.layers import LayerData, burst_layers, snapshot_layers, stem_of
+from heliorestore.plugin.viewer.words import in_words
 from heliorestore.snapshot import Snapshot
 
 NOTHING: list[tuple[None]] = [(None,)]  # npe2's way to say that a file was handled but gave no layer

@@ -11,9 +11,9 @@ from astropy.io import fits
 
 from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError
-from heliorestore.plugin.runs.words import in_words
 from heliorestore.plugin.viewer.layers import TAG, LayerData
 from heliorestore.plugin.viewer.tool_layers import is_exported
+from heliorestore.plugin.viewer.words import in_words
 from heliorestore.snapshot import Snapshot
 from heliorestore.storage import check_output, replacing
 

@@ -10,8 +10,8 @@ from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.parts import LivePanel
 from heliorestore.plugin.runs.live import BoxLayers
 from heliorestore.plugin.runs.preview import Box, Preview
-from heliorestore.plugin.runs.words import in_words
 from heliorestore.plugin.runs.worker import RestoreWorker
+from heliorestore.plugin.viewer.words import in_words
 from heliorestore.plugin.widgets.messages import Clipped
 from heliorestore.plugin.widgets.sections import check
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heliorestore.errors import HeliorestoreError, memory_asked, memory_is_full
-from heliorestore.plugin.runs.words import in_words
+from heliorestore.plugin.viewer.words import in_words
 
 
 def explain(error: Exception) -> str:

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from heliorestore.plugin.runs.words import in_words
+from heliorestore.plugin.viewer.words import in_words
 from heliorestore.plugin.widgets.sections import button, row, stack
 
 _CHECKSUM = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b")  # the record of a run has it whole

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from heliorestore.plugin.runs.words import in_words
+from heliorestore.plugin.viewer.words import in_words
 from heliorestore.plugin.widgets.keyboard import KeyboardArea
 
 # too long for a panel: may be broken in the middle
