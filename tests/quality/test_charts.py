@@ -88,6 +88,7 @@ def test_images_without_a_spectrum_are_explained() -> None:
     for images in ([small], [], [flat]):
         axes = drawn(draw_power_spectra, images=images)
         assert "no power in at least 8 x 8 valid pixels" in words(axes)
+        assert not axes.axison  # no empty frame
         assert marks(axes) == {}
 
 

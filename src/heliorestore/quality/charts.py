@@ -137,6 +137,7 @@ def finish(
     axes.set_xlabel(x, parse_math=False)
     axes.set_ylabel(y, parse_math=False)
     if not np.isfinite(axes.dataLim.get_points()).all():
+        axes.set_axis_off()  # an empty frame says nothing
         axes.text(0.5, 0.5, empty, transform=axes.transAxes, ha="center", va="center", parse_math=False)
         axes.set(xlim=(0.1, 1), ylim=(0.1, 1))
         marks = None

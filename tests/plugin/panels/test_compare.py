@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from astropy.io import fits
-from qtpy.QtWidgets import QPushButton, QWidget
+from qtpy.QtWidgets import QPushButton, QScrollArea, QWidget
 
 from heliorestore.errors import RestorationError
 from heliorestore.plugin.npe2.writers import save
@@ -71,6 +71,8 @@ HOWS = ("blink", "split", "difference", "side by side")
 
 
 def test_off_restores_everything(compare, viewer):
+    area = compare.findChild(QScrollArea)
+    assert compare.minimumSizeHint().width() > area.widget().minimumSizeHint().width()  # nothing is cut off
     before = state(viewer)
     for how in HOWS:
         choose(compare, how)

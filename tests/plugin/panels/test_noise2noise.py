@@ -54,6 +54,7 @@ def test_the_series_comes_over_the_input_and_moves_with_it(denoise_panel, viewer
     np.testing.assert_allclose(shown.scale, viewer.layers["sun V"].scale)
     np.testing.assert_array_equal(shown.data[2], viewer.layers["denoise 1 V"].data)
     assert "V: taken away" in denoise_panel.residual_text.text()
+    assert "  " not in denoise_panel.residual_text.text()  # where a unit is not known
     denoise_panel.residual_button.click()
     assert viewer.layers["denoise 1 V residual"].visible
     assert not viewer.layers["denoise 1 Q residual"].visible

@@ -147,7 +147,6 @@ class CompareWidget(QWidget):
         form.addRow(self.linked)
         form.addRow(self.problem)
         scroll(self, inside)
-        self.setMinimumWidth(280)
         self.how.currentIndexChanged.connect(self._start)
         self.first.changed.connect(self._restart)
         self.second.changed.connect(self._restart)

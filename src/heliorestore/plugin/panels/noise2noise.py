@@ -98,7 +98,7 @@ class DenoiseWidget(RestoreWidget):
         residuals, coverage = snapshot.array("residual"), snapshot.array("coverage")
         if residuals is None or coverage is None:
             return ""
-        unit = snapshot.unit_of("residual")
+        unit = f" {unit}" if (unit := snapshot.unit_of("residual")) else ""
         lines = []
         for number in (
             n for n, visible in self._visible.items() if visible and n < len(residuals) and coverage[n].any()
@@ -110,7 +110,7 @@ class DenoiseWidget(RestoreWidget):
                 # White noise of rms sigma has means of rms sigma / _BLOCK.
                 ratio = float(np.sqrt(np.nanmean(means**2))) * _BLOCK / sigma
                 lines.append(
-                    f"{label}: taken away {sigma:.3g} {unit} rms, local means {ratio:.2f} times those "
+                    f"{label}: taken away {sigma:.3g}{unit} rms, local means {ratio:.2f} times those "
                     "of white noise"
                 )
         return "\n".join(lines[:6])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from qtpy.QtCore import QEvent, QObject, QPoint, QRect, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 
@@ -21,6 +21,16 @@ class KeyboardArea(QScrollArea):
         application = QApplication.instance()
         if isinstance(application, QApplication):
             application.focusChanged.connect(self._focus_moved)
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as what scrolls in it, of which nothing may be cut off at the side."""
+        inside, bar = self.widget(), self.verticalScrollBar()
+        least = super().minimumSizeHint()
+        if inside is None or bar is None:
+            return least
+        return QSize(
+            max(least.width(), inside.minimumSizeHint().width() + bar.sizeHint().width()), least.height()
+        )
 
     def focusNextPrevChild(self, forward: bool) -> bool:
         """Move the focus, past the last widget out of the area."""
