@@ -8,6 +8,7 @@ COMMANDS = {
     "info": "Show the content of a file and what is unknown about it.",
     "simulate": "Simulate a burst of the Sun seen through atmosphere and telescope, with the truth.",
     "register": "Find the map between two cameras of one telescope.",
+    "demodulate": "Make Stokes images of restored modulation states.",
     "rerun": "Repeat the run that made a restored file.",
     "instruments": "List the known instruments, keep or remove your own.",
     "cube": "Join restorations of a scan or a night in one cube: x, y, wavelength, Stokes, time.",
