@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from heliorestore.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-DEVICE_TESTS = ("tests/optics",)
-"""Folders whose tests take a fixture `device`."""
+DEVICE_TESTS = ("tests/device", "tests/optics")
+"""Folders whose tests take a fixture `device`; those in `on_*.py` need an accelerator."""
 PACKAGES = ("numpy", "torch", "astropy", "platformdirs", "safetensors", "pytest", "hypothesis")
 
 
@@ -188,31 +188,21 @@ def tests(options: Options, sheet: Sheet) -> None:
     tracebacks = options.out / "tests.txt"
     if not sheet.rows:
         tracebacks.write_text("", encoding="utf-8")
-    chosen = options.device.partition(":")[0] + (" and test_device" if options.small else "")
+    chosen = "accelerator" + (" and (refused or test_device)" if options.small else "")
+    files = [
+        str(path) for part in DEVICE_TESTS for path in sorted((ROOT / part).glob("on_*.py")) or [ROOT / part]
+    ]
+    shared = ROOT / "tests" / "shared"
+    sys.path.insert(0, str(shared))  # of the pretended GPU, with which the tests are tried out
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "pytest.ini"
-        plain.write_text("[pytest]\n", encoding="utf-8")
-        given = [
-            "-c",
-            str(plain),
-            "--rootdir",
-            str(ROOT),
-            "--confcutdir",
-            str(ROOT),
-            "--import-mode=importlib",
-            "-p",
-            "no:cacheprovider",
-        ]
-        given += [
-            "-q",
-            "--continue-on-collection-errors",
-            "-k",
-            chosen,
-            *(str(ROOT / part) for part in DEVICE_TESTS),
-        ]
+        plain.write_text(f"[pytest]\npythonpath = {shared}\n", encoding="utf-8")
+        given = ["-q", "-c", str(plain), "--rootdir", str(ROOT), "--confcutdir", str(ROOT)]
+        given += ["--import-mode=importlib", "--continue-on-collection-errors", "-p", "no:cacheprovider"]
+        given += ["-k", chosen, *files, *([] if options.on_gpu else ["-p", "pretend_device"])]
         pytest.main(given, plugins=[Recorder(sheet, tracebacks)])
     if not sheet.rows:
-        raise RuntimeError(f"no test for {options.device} was found in {', '.join(DEVICE_TESTS)}")
+        raise RuntimeError(f"no test that needs a GPU was found in {', '.join(DEVICE_TESTS)}")
 
 
 # -- methods -------------------------------------------------------------------------------------------------

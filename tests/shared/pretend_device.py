@@ -1,16 +1,16 @@
 """An accelerator that is not there: tensors that say they are on `pretend` and are computed on the CPU.
 
 What fails on a GPU fails here too: operations on tensors of two devices, and numpy of a tensor that was not
-copied back. Run as a script, it restores with every method here and there:
+copied back. Loaded as a plugin of pytest, it lends its process the device:
 
-    python tests/shared/pretend_device.py METHOD...
+    python -m pytest -p pretend_device tests/device/on_methods.py
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,6 +29,43 @@ _MADE_THERE = (
     *("arange", "arange.start", "arange.start_step", "linspace", "eye", "eye.m"),
     *("fft_fftfreq", "fft_rfftfreq", "hann_window", "hann_window.periodic", "hamming_window"),
 )
+# a GPU takes a number from the CPU in arithmetic, and not here
+_ALL_OF_ONE = {aten.cat, aten.stack}
+# Each of them makes whoever asks wait until the device has done all that it was given.
+_WAITING = {aten._local_scalar_dense, aten.equal, aten.nonzero, aten.masked_select}
+
+
+@dataclass
+class Watched:
+    """What crossed over to the device and back: copies by their bytes, and what was waited for."""
+
+    sent: list[int] = field(default_factory=list)
+    fetched: list[int] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Rules:
+    """What holds on the device now: whether it has double precision, how many bytes of memory, if that is
+    limited, and who watches it."""
+
+    double: bool = True
+    bytes: float | None = None
+    watched: Watched = field(default_factory=Watched)
+
+
+RULES = _Rules()
+
+
+@contextmanager
+def rules(**changed: Any) -> Iterator[Watched]:
+    """Other rules for a while; gives what crosses over meanwhile."""
+    before = dict(vars(RULES))
+    vars(RULES).update({"watched": Watched(), **changed})
+    try:
+        yield RULES.watched
+    finally:
+        vars(RULES).update(before)
 
 
 class Elsewhere(torch.Tensor):
@@ -38,6 +75,8 @@ class Elsewhere(torch.Tensor):
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor) -> Elsewhere:
+        if not RULES.double and inner.dtype in (torch.float64, torch.complex128):
+            raise TypeError(f"The device has no double precision: {tuple(inner.shape)}")
         made = torch.Tensor._make_wrapper_subclass(
             cls,
             inner.size(),
@@ -60,6 +99,7 @@ class Elsewhere(torch.Tensor):
         super().__setitem__(_tensors(key), value)
 
     def tolist(self) -> Any:
+        RULES.watched.waits.append("tolist")
         return self.inner.tolist()
 
     @classmethod
@@ -79,12 +119,14 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     seen: list[torch.Tensor] = []
     tree_map(lambda x: seen.append(x) if isinstance(x, torch.Tensor) else None, (args, kwargs))
     there = [t for t in seen if isinstance(t, Elsewhere)]
-    here = [t for t in seen if not isinstance(t, Elsewhere) and t.dim()]
+    alike = func.overloadpacket in _ALL_OF_ONE
+    here = [t for t in seen if not isinstance(t, Elsewhere) and (t.dim() or alike)]
     if there and here and func not in _TRANSFERS and func.overloadpacket not in _INDEXING:
         raise RuntimeError(f"{func} mixes devices: {[(str(t.device), tuple(t.shape)) for t in seen]}")
     wanted = kwargs.get("device")
     if wanted is not None:
         kwargs = {name: value for name, value in kwargs.items() if name != "pin_memory"} | {"device": _HERE}
+    _note(func, args, wanted)
     func = _AT_ONCE.get(func, func)
     out = func(*tree_map(_inner, args), **tree_map(_inner, kwargs))
     for each in there:
@@ -99,6 +141,21 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return tree_map(lambda x: given.get(id(x), Elsewhere(x)) if isinstance(x, torch.Tensor) else x, out)
 
 
+def _note(func: Any, args: Any, wanted: torch.device | None) -> None:
+    """Keep what crosses over, and what must be waited for."""
+    watched = RULES.watched
+    masks = [t for t in args[1] if isinstance(t, torch.Tensor)] if func.overloadpacket in _INDEXING else []
+    if func.overloadpacket in _WAITING or any(t.dtype == torch.bool for t in masks):
+        watched.waits.append(str(func))
+    elif func in _TRANSFERS:
+        target, source = args[0], args[0] if func is aten._to_copy.default else args[1]
+        away = isinstance(source, Elsewhere)
+        there = (away if wanted is None else wanted.type == "pretend") if target is source else None
+        there = isinstance(target, Elsewhere) if there is None else there
+        if away != there:
+            (watched.sent if there else watched.fetched).append(source.nbytes)
+
+
 def _inner(x: Any) -> Any:
     return x.inner if isinstance(x, Elsewhere) else x
 
@@ -108,6 +165,19 @@ class _Module(backend_registration._DummyBackendModule):
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]
+
+
+class _Generator(torch.Generator):
+    """The CPU's random numbers, wherever they are wanted."""
+
+    def __new__(cls, device: Any = "cpu") -> _Generator:
+        made = super().__new__(cls)
+        made.wanted = torch.device(device)
+        return made
+
+    @property
+    def device(self) -> torch.device:
+        return self.wanted
 
 
 def register() -> list[torch.library.Library]:
@@ -120,8 +190,9 @@ def register() -> list[torch.library.Library]:
         packet, _, overload = name.partition(".")
         some.impl(name, _there(getattr(getattr(aten, packet), overload or "default")), "PrivateUse1")
     # Tensors of inference mode have no versions, which wrappers need; torch.tensor copies out of our sight.
+    # Its random numbers are the CPU's.
     torch.inference_mode = torch.no_grad
-    made = torch.tensor
+    made, torch.Generator = torch.tensor, _Generator
 
     def tensor(data: Any, *, device: Any = None, **known: Any) -> torch.Tensor:
         return made(data, **known) if device is None else made(data, **known).to(device)
@@ -134,39 +205,12 @@ def _there(func: Any) -> Callable[..., Any]:
     return lambda *args, **kwargs: run(func, args, kwargs)
 
 
-def _restore(method: str) -> dict[str, Any]:
-    """Restore a small burst on both devices; the largest difference over the mean, and the device named."""
-    import numpy as np
-
-    from heliorestore.burst import Burst
-    from heliorestore.instrument import find
-    from heliorestore.methods.base import load, restore
-    from heliorestore.samples import sample_path
-
-    changes: dict[str, dict[str, Any]] = {
-        "richardson-lucy": {"iterations": 3},
-        "momfbd": {"iterations": 3, "modes": 12},
-        "sv-momfbd": {"iterations": 3, "patch_iterations": 2, "modes": 12, "grid_step": 16},
-        "mfbd": {"committee": 1},
-    }
-    import heliorestore
-
-    frames = np.stack([heliorestore.read(sample_path("sunspot_burst.fits")).image(0, f) for f in range(3)])
-    camera = "hmi-6173" if method == "enhance" else "crisp-6302"
-    burst = Burst.from_array(frames[:, :48, :64], find(camera))
-    settings = load(method).settings().replace(**changes.get(method, {}))
-    here, there = (restore(burst, settings, device=device) for device in ("cpu", "pretend"))
-    assert there.run is not None
-    return {
-        "difference": float(np.abs(here.images - there.images).max() / np.abs(here.images).mean()),
-        "device": there.run.device,
-    }
+_KEPT: list[torch.library.Library] = []
 
 
-if __name__ == "__main__":
-    kept = register()
+def pytest_configure() -> None:
+    """Lend the process of these tests the device."""
     from heliorestore.methods import base
 
+    _KEPT.extend(register())
     base.devices = lambda: ("pretend", "cpu")
-    for name in sys.argv[1:]:
-        print(json.dumps({"method": name} | _restore(name)), flush=True)

@@ -14,6 +14,7 @@ import torch
 from heliorestore.burst import Burst
 from heliorestore.errors import CheckpointError, RestorationError, pickle_trouble
 from heliorestore.methods.history import OF_THE_MACHINE, Columns, History
+from heliorestore.nets.weights import on_cpu
 from heliorestore.settings import Settings, options
 from heliorestore.snapshot import Snapshot
 from heliorestore.storage import atomic_write
@@ -106,7 +107,7 @@ def _flat(state: Any, prefix: str = "") -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             flat |= _flat(value, f"{prefix}{field.name}.")
         elif value is not None:
-            flat[prefix + field.name] = value.detach().cpu() if isinstance(value, torch.Tensor) else value
+            flat[prefix + field.name] = on_cpu(value)
     return flat
 
 

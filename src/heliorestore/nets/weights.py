@@ -196,6 +196,15 @@ def copied(net: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
 
 
+def on_cpu(value: Any) -> Any:
+    """The same with its tensors, also those in dictionaries and lists, on the CPU."""
+    if isinstance(value, dict):
+        return {name: on_cpu(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(on_cpu(each) for each in value)
+    return value.detach().cpu() if isinstance(value, torch.Tensor) else value
+
+
 def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = False) -> Path:
     """Write weights, in `half` precision or as they are, and record; each whole or not at all."""
     from safetensors.torch import save as serialise

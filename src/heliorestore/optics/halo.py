@@ -32,7 +32,7 @@ def halo_transfer(basis: Basis, d_over_r0: float, phase_scale: float, v: torch.T
     power = d_over_r0 ** (5 / 3) * phase_scale**2
     # At the frequency u two points of the aperture lambda u apart interfere: v is that distance in
     # diameters.
-    values = np.exp(-0.5 * power * np.interp(v.double().cpu().numpy(), distances, structure))
+    values = np.exp(-0.5 * power * np.interp(v.cpu().double().numpy(), distances, structure))
     return torch.from_numpy(values).to(v)
 
 
@@ -44,7 +44,7 @@ def mode_blur(basis: Basis, variances: FloatArray, phase_scale: float, v: torch.
     """
     distances, structures = _structures(basis)
     values = np.exp(
-        -0.5 * phase_scale**2 * np.interp(v.double().cpu().numpy(), distances, variances @ structures)
+        -0.5 * phase_scale**2 * np.interp(v.cpu().double().numpy(), distances, variances @ structures)
     )
     return torch.from_numpy(values).to(v)
 

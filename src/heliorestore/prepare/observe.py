@@ -193,11 +193,7 @@ class Observation:
     @property
     def values(self) -> float:
         """Number of good values in all frames."""
-        return (
-            float(math.prod(self.source.shape))
-            if self.counts is None
-            else float(self.counts.sum(dtype=torch.float64))
-        )
+        return float(math.prod(self.source.shape)) if self.counts is None else float(self.counts.sum())
 
     def read(self, frames: slice = _ALL, rows: slice = _ALL, columns: slice = _ALL) -> Pixels:
         """A part of the frames, in the units of the mean."""

@@ -143,10 +143,12 @@ class DenoiseTask:
         that is below its sigma.
         """
         assert isinstance(net, Denoiser)
+        device = next(net.parameters()).device
         losses, inside = [], []
         errors: dict[str, list[float]] = {"white": [], "correlated": []}
         with torch.inference_mode():
-            for kind, noisy, clean in self.validation_pairs():
+            for kind, *pair in self.validation_pairs():
+                noisy, clean = (image.to(device) for image in pair)
                 denoised = net(noisy)
                 losses.append(float(_error(denoised, clean)))
                 error = denoised - clean

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from heliorestore.errors import RestorationError, pickle_trouble
-from heliorestore.nets.weights import copied, place
+from heliorestore.nets.weights import copied, on_cpu, place
 from heliorestore.storage import replacing
 from heliorestore.train.recipe import Recipe
 
@@ -209,7 +209,7 @@ def _save(
     state = {
         "format": _FORMAT,
         "net": copied(net),
-        "optimiser": optimiser.state_dict(),
+        "optimiser": on_cpu(optimiser.state_dict()),
         "progress": vars(progress),
         "best": best,
     }

@@ -165,7 +165,7 @@ def strengthened(air: Air, fitted: Fitted, expected: Expected, *, most: float) -
     model leaves out.
     """
     count = len(air.sigmas)
-    squares, ratio = fitted.squares.double().cpu(), torch.ones(count, dtype=torch.float64)
+    squares, ratio = fitted.squares.cpu().double(), torch.ones(count, dtype=torch.float64)
     corrected = [order for order in orders(count) if expected.corrected and 2 <= order.start < _FREE]
     groups = [slice(order.start, min(order.stop, _FREE)) for order in corrected]
     free, witnesses = (_FREE, _WITNESSES) if expected.corrected else (2, _FREE)
@@ -183,7 +183,7 @@ def strengthened(air: Air, fitted: Fitted, expected: Expected, *, most: float) -
         change = (worth * math.log(strength) + drawn) / (worth + 1)
         ratio[group] = min(max(math.exp(change / 2), 1 / most), most)
     # In a new prior the data leave as much as their curvature says.
-    unknown = air.unknown.double().cpu().clamp(1e-6, 1)
+    unknown = air.unknown.cpu().double().clamp(1e-6, 1)
     unknown = 1 / ((1 / unknown - 1) * ratio**2 + 1)
     return replace(
         air,

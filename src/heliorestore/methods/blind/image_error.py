@@ -138,12 +138,12 @@ def drawn_modes(nodes: Nodes, air: Air, shape: tuple[int, ...], generator: torch
     waves = torch.randn(shape, generator=generator, dtype=torch.float64)
     waves *= _wave_variances(nodes, air).sqrt().reshape(-1, rows, columns)
     modes = torch.einsum("fmij,iy,jx->fmyx", waves, _cosines(rows), _cosines(columns))
-    return modes * air.sigmas.double().cpu()[:, None, None]
+    return modes * air.sigmas.cpu().double()[:, None, None]
 
 
 def _wave_variances(nodes: Nodes, air: Air) -> torch.Tensor:
     """Posterior variances (mode, wave) of whitened modes whose mean over the waves is `air.unknown`."""
-    unknown = air.unknown.double().cpu().clamp(1e-6, 1 - 1e-6)
+    unknown = air.unknown.cpu().double().clamp(1e-6, 1 - 1e-6)
     believed = nodes.precision(air.couplings)
     low, high = torch.full_like(unknown, -15.0), torch.full_like(unknown, 25.0)
     for _ in range(50):  # halvings of an interval of the logarithm of the curvature

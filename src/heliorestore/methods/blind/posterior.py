@@ -47,7 +47,7 @@ class Posterior:
         found = []
         for place, (number, _, _) in enumerate(self.places):
             for curvature in self._curvatures(patches, number, at[:, :, place], noise):
-                values, vectors = torch.linalg.eigh(curvature.double().cpu())
+                values, vectors = torch.linalg.eigh(curvature.cpu().double())
                 # Of modes that only other modes could tell apart, the data know less than a curvature says.
                 alone = (vectors.square() @ (1 / (values.clamp(min=0) + 1))).clamp(1e-9, 1)
                 found.append(self.nodes.left(1 / alone - 1, air.couplings))

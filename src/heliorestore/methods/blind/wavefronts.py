@@ -86,7 +86,7 @@ class Wavefronts:
         beyond = [halo_transfer(self.basis, strength, scale, at) for scale, at in zip(scales, v, strict=True)]
         if self.unknown is None:
             return torch.stack(beyond)
-        unknown = self.unknown.double().cpu().numpy()
+        unknown = self.unknown.cpu().double().numpy()
         blurs = [mode_blur(self.basis, unknown, scale, at) for scale, at in zip(scales, v, strict=True)]
         return torch.stack(beyond) * torch.stack(blurs)
 

@@ -1,0 +1,96 @@
+"""Every method gives on an accelerator what it gives on the CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import heliorestore
+from heliorestore import Burst, SvMomfbdSettings, restore
+from heliorestore.diagnose import lambda_object
+from heliorestore.instrument import find
+from heliorestore.methods.base import load, stream
+from heliorestore.samples import sample_path
+
+FEW: dict[str, dict[str, Any]] = {
+    "richardson-lucy": {"iterations": 2},
+    "enhance": {"network": "small"},
+    "mfbd": {"committee": 2},
+    "denoise": {"series": False},
+    "denoise fitted": {"series": False, "weights": "none", "fit": 1, "patches": 10},
+    "momfbd": {"iterations": 2, "modes": 12},
+    "sv-momfbd": {"iterations": 3, "patch_iterations": 1, "modes": 12, "grid_step": 16, "psf": 32},
+    "sv-momfbd adamw": {
+        **{"start": "average", "optimiser": "adamw", "iterations": 2, "modes": 12, "grid_step": 16},
+        **{"psf": 32, "regulariser": "wavelet", "positive": True},
+    },
+    "sv-momfbd emulator": {
+        **{"start": "average", "optimiser": "adamw", "forward": "emulator", "iterations": 1, "psf": 32},
+        **{"grid_step": 16},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    """Three frames of a sunspot."""
+    seen = heliorestore.read(sample_path("sunspot_burst.fits"))
+    return np.stack([seen.image(0, frame) for frame in range(3)])[:, :48, :64]
+
+
+def apart(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference over the mean."""
+    assert one.shape == other.shape
+    assert (np.isfinite(one) == np.isfinite(other)).all()
+    return float(np.nanmax(np.abs(one - other)) / np.nanmean(np.abs(other)))
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_method_gives_the_image_of_the_cpu(name: str, frames: np.ndarray, device: str) -> None:
+    method = name.partition(" ")[0]
+    burst = Burst.from_array(frames, find("hmi-6173" if method == "enhance" else "crisp-6302"))
+    settings = load(method).settings().replace(**FEW[name])
+    here, there = (restore(burst, settings, device=place) for place in ("cpu", device))
+    assert there.run is not None
+    assert there.run.device == device
+    tolerance = 1e-4 if device == "pretend" else 0.1
+    assert apart(there.images, here.images) < tolerance
+    assert set(there.maps) == set(here.maps)
+    for map_ in set(here.maps) if device == "pretend" else ():
+        np.testing.assert_allclose(there.array(map_), here.array(map_), rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["sv-momfbd", "denoise fitted"])
+def test_a_run_goes_on_from_its_checkpoint(
+    name: str, frames: np.ndarray, device: str, tmp_path: Path
+) -> None:
+    burst, path = Burst.from_array(frames, find("crisp-6302")), tmp_path / "state.pt"
+    chosen = load(name.partition(" ")[0]).settings().replace(**FEW[name])
+    with closing(stream(burst, chosen, device=device, checkpoint=str(path))) as results:
+        next(results)
+    assert path.exists()
+    resumed, whole = (
+        restore(burst, settings, device=device) for settings in (chosen.replace(checkpoint=str(path)), chosen)
+    )
+    assert resumed.step == whole.step
+    assert apart(resumed.images, whole.images) < (1e-6 if device == "pretend" else 1e-2)
+
+
+def test_a_value_of_lambda_object_is_suggested(
+    frames: np.ndarray, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lambda_object, "GRID", (1e-3, 1e-2))
+    burst = Burst.from_array(np.concatenate([frames, frames[:1]]), find("crisp-6302"))
+    settings = SvMomfbdSettings().replace(**FEW["sv-momfbd"])
+    monkeypatch.setattr(lambda_object, "_REFINED", 1)
+    there = lambda_object.prepare(burst, settings, device=device, size=48)
+    cpu = torch.device("cpu")
+    here = dataclasses.replace(there, modes=there.modes.to(cpu), wavefronts=there.wavefronts.to(cpu))
+    here, there = (each.solutions(slice(0, None, 2)) for each in (here, there))
+    assert apart(there, here) < (1e-4 if device == "pretend" else 0.1)
