@@ -21,6 +21,7 @@ from heliorestore.errors import RestorationError, SettingsError, memory_asked, m
 from heliorestore.methods import METHODS
 from heliorestore.methods.history import Columns, History, gap, restarts, with_row
 from heliorestore.methods.watch import News
+from heliorestore.optics.precision import single
 from heliorestore.settings import Settings, from_rows, options
 from heliorestore.snapshot import Run, Snapshot
 from heliorestore.storage import check_output
@@ -109,7 +110,8 @@ def stream(
         with closing(source):
             try:
                 while True:
-                    snapshot = source.send(sent)
+                    with single(place):  # whatever the caller has on
+                        snapshot = source.send(sent)
                     history.add(snapshot, live.settings)
                     found = (*messages, *snapshot.messages, gap(history.columns, live.settings))
                     messages = tuple(dict.fromkeys(filter(None, found)))

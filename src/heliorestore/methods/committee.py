@@ -14,6 +14,7 @@ import torch
 from heliorestore.nets.mfbd import REMEMBERED, EncoderDecoder, Memory, Recurrent, turned, turned_back
 from heliorestore.nets.mfbd_weights import Net
 from heliorestore.nets.tile_rows import Cut, cuts, restored_rows
+from heliorestore.optics.precision import half
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +126,7 @@ def _through(frames: Frames, group: torch.Tensor, band: slice, orientation: int)
         # A network is not exactly invariant under rotation, so every orientation makes another member.
         return turned_back(net(turned(tile, orientation)), orientation)
 
-    with torch.autocast(group.device.type, torch.bfloat16, enabled=group.is_cuda):
+    with half(group.device):
         return restored_rows(see, group, band, side=frames.side, reach=net.reach)[0, 0].float().cpu()
 
 
@@ -172,7 +173,7 @@ def better(
     """One pass over an image (y, x) by tiles: the better estimate, and the image's memory for the next."""
     seen, estimate = torch.stack([current, frame])[:, None, None], torch.empty_like(current)
     kept: list[torch.Tensor] = []
-    with torch.inference_mode(), torch.autocast(frame.device.type, torch.bfloat16, enabled=frame.is_cuda):
+    with torch.inference_mode(), half(frame.device):
         for cut in tiles:
             small = [cut.smaller(each) for each in REMEMBERED]
             read = (

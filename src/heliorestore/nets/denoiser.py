@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from heliorestore.nets.precision import precisely
+from heliorestore.optics.precision import precisely
 
 Padding = Literal["reflect", "zeros"]
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from heliorestore.instrument import Instrument
 from heliorestore.optics.modes import Kind, make_basis
+from heliorestore.optics.precision import single
 from heliorestore.optics.pupil import Aperture, sampling
 
 MODES = 44
@@ -158,7 +159,7 @@ class Emulator(nn.Module):
         fifth = self.down4(fourth, gamma, beta)
         x = self.up4(self.up3(self.up2(self.up1(fifth, fourth), third), second), first)
         # The last sum determines the contrast: half precision has too few digits for it.
-        with torch.autocast(x.device.type, enabled=False):
+        with single(x.device):
             image = self.outc["conv"](x.to(self.mode_scale.dtype))[..., :rows, :columns]
         out: torch.Tensor = level + gain * image
         return out
@@ -174,11 +175,11 @@ class Emulator(nn.Module):
         # The published network was trained on objects over their maximum and sees fields the same way.
         if not self.relative:
             return self.forward(objects, modes, instruments)
-        with torch.autocast(objects.device.type, enabled=False):
+        with single(objects.device):
             smooth = _smooth(objects)
             detail = objects - smooth
         found = self(detail, modes, instruments)
-        with torch.autocast(objects.device.type, enabled=False):
+        with single(objects.device):
             images: torch.Tensor = (
                 found - _smooth(found) + self._moved(smooth + _smooth(detail), modes[:, :2], instruments)
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from heliorestore.nets.precision import precisely
+from heliorestore.optics.precision import precisely
 
 CALIBRATION = ("uncertainty_floor", "uncertainty_factor")  # in the record's quality, by `sigma_of`
 _BN_EPS = 1e-3  # Keras' default, with which the published networks were trained

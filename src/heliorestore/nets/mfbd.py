@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from heliorestore.nets.precision import precisely
+from heliorestore.optics.precision import precisely
 
 STRIDE = 8
 """Rows and columns must be multiples of this: the networks halve them three times."""

@@ -108,10 +108,9 @@ class FilterFlow:
         again = kept > self.kept_bytes if self.checkpoint is None else self.checkpoint
         again |= not torch.is_grad_enabled()  # nobody will ask for the gradient
         flow: Any = _Flow.apply  # torch gives it no types
-        with torch.autocast(modes.device.type, enabled=False):  # no FFT has half precision everywhere
-            return self._ordered(
-                [flow(self._canvas(objects, g), coefficients, g.optics, g.plan, again) for g in self._groups]
-            )
+        return self._ordered(
+            [flow(self._canvas(objects, g), coefficients, g.optics, g.plan, again) for g in self._groups]
+        )
 
     def psfs(self, modes: torch.Tensor, object_: int = 0) -> torch.Tensor:
         """PSFs (frame, gy, gx, y, x) of an object at the nodes."""

@@ -17,6 +17,7 @@ from heliorestore.errors import SettingsError
 from heliorestore.instrument import RADIAN_ARCSEC, Instrument, KnownInstrument
 from heliorestore.optics.mode_cache import sampled_modes
 from heliorestore.optics.modes import Basis, make_basis
+from heliorestore.optics.precision import single
 from heliorestore.optics.pupil import Aperture, check_sampling, pupil_coordinates, transmission
 
 # Constants of the telescope's closed forms: as published by Wachter et al. (2012), and as Diaz Baso & Asensio
@@ -209,7 +210,9 @@ def fast_length(n: int) -> int:
 
 def light(optics: Optics, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Light in the pupil box (batch, py, px) and image (batch, y, x) of coefficients (batch, mode)."""
-    return _light(optics, torch.addmm(optics.offset, coefficients, optics.modes[: coefficients.shape[-1]]))
+    with single(coefficients.device):
+        phase = torch.addmm(optics.offset, coefficients, optics.modes[: coefficients.shape[-1]])
+    return _light(optics, phase)
 
 
 def intensity(optics: Optics, image_light: torch.Tensor) -> torch.Tensor:
@@ -236,7 +239,8 @@ def intensity_gradient(
     back = torch.fft.ifft(image_light.mT * gradient.mT, norm="forward")[..., :side]
     back = torch.fft.ifft(back.mT, norm="forward")[..., :side]
     phase_gradient = 2 * (pupil_light.real * back.imag - pupil_light.imag * back.real)
-    in_modes: torch.Tensor = phase_gradient.flatten(1) @ optics.modes[:count].T
+    with single(gradient.device):
+        in_modes: torch.Tensor = phase_gradient.flatten(1) @ optics.modes[:count].T
     return in_modes
 
 

@@ -26,6 +26,7 @@ from heliorestore.methods.blind.parts import Layout, image_bytes
 from heliorestore.nets import weights
 from heliorestore.nets.emulator import LEVELS, MODES, Emulator
 from heliorestore.optics.convolve import given_shape, interpolate, margins, node_grid
+from heliorestore.optics.precision import half
 from heliorestore.optics.psf import Optics
 from heliorestore.optics.pupil import Aperture, sampling
 
@@ -269,7 +270,7 @@ class Emulated:
             self._numbers[number]
         ]
         seen = object_[None, None].expand(len(maps), -1, -1, -1)
-        with torch.autocast(maps.device.type, torch.bfloat16, enabled=maps.is_cuda):
+        with half(maps.device):
             images: torch.Tensor = self.trained.net.field(seen, maps, one_hot.expand(len(maps), -1))
         rows, columns = self.shape
         return images[:, 0, before : before + rows, before : before + columns]

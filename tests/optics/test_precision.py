@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from heliorestore.nets.precision import precisely
+from heliorestore.optics.precision import precisely
 
 
 def test_a_small_contrast_survives_half_precision() -> None:
