@@ -149,10 +149,10 @@ def finish(
     for row, (place, name) in enumerate(marks.items()):
         # on the side with more room
         right = axes.transLimits.transform(axes.transScale.transform((place, 1.0)))[0] < 0.5
-        away = (3.0 if right else -3.0, -2.0 - 10.0 * row)
+        away = (3.0 if right else -3.0, 2.0 + 10.0 * row)  # at the bottom: spectra are highest at the left
         axes.annotate(
-            name, (place, 1.0), away, xycoords=axes.get_xaxis_transform(), textcoords="offset points",
-            ha="left" if right else "right", va="top", size="small",
+            name, (place, 0.0), away, xycoords=axes.get_xaxis_transform(), textcoords="offset points",
+            ha="left" if right else "right", va="bottom", size="small",
         )  # fmt: skip
     label_decades(axes.xaxis)
     label_decades(axes.yaxis)

@@ -73,6 +73,9 @@ HOWS = ("blink", "split", "difference", "side by side")
 def test_off_restores_everything(compare, viewer):
     area = compare.findChild(QScrollArea)
     assert compare.minimumSizeHint().width() > area.widget().minimumSizeHint().width()  # nothing is cut off
+    viewer.add_image(B, name="modes", metadata={"kind": "modes"}, visible=False, **PLACE)
+    assert type(compare.first)(viewer, "").layer() == viewer.layers["other"]  # the topmost image, no map
+    viewer.layers.remove("modes")
     before = state(viewer)
     for how in HOWS:
         choose(compare, how)

@@ -13,8 +13,8 @@ from heliorestore.plugin.widgets.closing import follow
 
 
 class LayerBox(QComboBox):
-    """The image layers by name, the topmost first; `prefer` is the number in that order that is chosen at
-    first.
+    """The image layers by name, the topmost first; `prefer` is the number in that order, maps last, that is
+    chosen at first.
 
     With `accepts` only those are offered for which it is true, as it is at the last `rebuild`. `changed`
     fires when the choice changes, not when the list does.
@@ -58,6 +58,10 @@ class LayerBox(QComboBox):
             for layer in layers:
                 self.addItem(layer.name, layer)
             known = [number for number, layer in enumerate(layers) if layer == chosen]
-            self.setCurrentIndex(known[0] if known else min(self._prefer, len(layers) - 1))
+            # Maps of modes or residuals are offered, but an image is what one wants first.
+            maps = [layer.metadata.get("kind", "image") not in ("image", "series") for layer in layers]
+            order = sorted(range(len(layers)), key=lambda number: maps[number])
+            wanted = order[min(self._prefer, len(layers) - 1)] if layers else -1
+            self.setCurrentIndex(known[0] if known else wanted)
         if self.layer() != chosen:
             self.changed.emit()
