@@ -568,6 +568,10 @@ def test_the_memory_of_a_run_is_told_before_it(live, qtbot):
     for number in range(3):
         live.viewer.add_image(np.zeros((40, 48)), name=f"more {number}")
     assert live.layer_list.sizeHint().height() > inputs
+    live.viewer.add_image(np.zeros((40, 48)), name="a name that is longer than the panel is wide, by far")
+    live.grab()
+    assert live.layer_list.sizeHintForColumn(0) <= live.layer_list.viewport().width()
+    assert not live.layer_list.horizontalScrollBar().isVisible()  # it would hide a row
 
 
 def test_shortcuts_press_the_buttons_and_what_is_disabled_stays(live, viewer, qtbot):

@@ -31,6 +31,9 @@ class LayerList(QListWidget):
             "Tick the image layers to restore. Each becomes an object of the burst; they must have one shape."
         )
         self.setSelectionMode(QListWidget.SelectionMode.NoSelection)
+        # A bar for a long name would hide a row; the name is shortened, and whole in the tooltip.
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         events = viewer.layers.events
         follow(self, [events.inserted], self._inserted)
@@ -92,6 +95,7 @@ class LayerList(QListWidget):
                 item.setCheckState(
                     Qt.CheckState.Checked if layer in self._ticked else Qt.CheckState.Unchecked
                 )
+                item.setSizeHint(QSize(1, self.sizeHintForRow(0)))  # else it is as wide as the name
                 item.setToolTip(f"{layer.name}: {' x '.join(map(str, layer.data.shape))}")
         self.updateGeometry()
         self.changed.emit()
