@@ -4,8 +4,8 @@ draw its pictures.
     python docs/make_denoise_tables.py [FOLDER] [TABLE ...]
 
 FOLDER holds the reference data (a real Stokes image, and what the published networks made of it and of a
-simulated one); without it only what is simulated here is measured. The tables are errors, weak, real,
-calibration, series and targets; all by default.
+simulated one); without it only what is simulated here is measured. The tables are errors, widths, weak,
+real, calibration, series and targets; all by default.
 """
 
 from __future__ import annotations
@@ -116,6 +116,32 @@ def errors_table(methods: Mapping[str, Method], folder: Path | None) -> str:
             for name, found in errors.items():
                 rows[name].append(f"{1e3 * np.mean(np.square(found)) ** 0.5:.2f}")
     return table(columns, list(rows.values()))
+
+
+def widths_table(folder: Path | None) -> str:
+    """Errors of one of two frames, with 4 pixels and with the width that the frames choose."""
+    random = np.random.default_rng(TEST_SEED)
+    columns, rows = ["two frames"], [["`--keep-wide 4`"], ["as by default"], ["chosen"]]
+    for kind, maps in scenes(folder).items():
+        for noise in ("white", "correlated"):
+            columns.append(f"{kind}, {noise}")
+            known = {} if noise == "white" else {"cutoff": 0.35, "boost": 1.5}
+            errors: list[list[float]] = [[], []]
+            chosen = set()
+            for truth in maps:
+                noises = [NOISE * correlated_noise(random, truth.shape, **known) for _ in range(2)]
+                burst = Burst.from_array((truth + np.stack(noises))[None].astype(np.float32), labels=("Q",))
+                for number, width in enumerate((4.0, None)):
+                    settings = DenoiseSettings(series=False, keep_wide=width)
+                    last = restore(burst, settings, device="cpu")
+                    errors[number].append(rms(last.images[0] - truth))
+                said = next(text for text in last.messages if "(keep wide)" in text)
+                chosen.add(float(re.findall(r"[\d.]+", said)[0]))
+            for row, found in zip(rows, errors, strict=False):
+                row.append(f"{1e3 * np.mean(np.square(found)) ** 0.5:.2f}")
+            rows[-1].append(" to ".join(f"{width:g}" for width in sorted({min(chosen), max(chosen)})) + " px")
+            print([row[-1] for row in rows], flush=True)
+    return table(columns, rows)
 
 
 def weak_table(methods: Mapping[str, Method]) -> str:
@@ -319,11 +345,12 @@ def main() -> None:
     """Measure, draw, and put the tables where the page has marks for them."""
     torch.set_num_threads(1)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    wanted = sys.argv[2:] or ["errors", "weak", "real", "calibration", "series", "targets"]
+    wanted = sys.argv[2:] or ["errors", "widths", "weak", "real", "calibration", "series", "targets"]
     methods: dict[str, Method] = {"Noise2Noise, weights of the package": network()}
     more = {f"the same, `--keep-wide {wide}`": network(keep_wide=float(wide)) for wide in (2, 0)}
     makers: dict[str, Callable[[], str]] = {
         "errors": lambda: errors_table(_beside(methods, more), folder),
+        "widths": lambda: widths_table(folder),
         "weak": lambda: weak_table(_beside(methods, more)),
         "calibration": calibration_line,
         "series": series_table,

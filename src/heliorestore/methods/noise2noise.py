@@ -63,13 +63,14 @@ class DenoiseSettings(Settings):
     passes: int = option(
         8, minimum=2, maximum=1000, help="Passes under dropout for the uncertainty of the weights."
     )
-    keep_wide: float = option(
-        4.0,
+    keep_wide: float | None = option(
+        None,
         unit="px",
         minimum=0.0,
         maximum=1000.0,
-        help="What is wider than this Gaussian is not removed, since noise has little there; less keeps more "
-        "of weak signals, and of noise; 0 leaves all to the network. Not with weights fitted to a series.",
+        help="What is wider than this Gaussian is not removed; less keeps more of weak signals and noise, 0 "
+        "leaves all to the network. By default 4 at most, as neighbouring frames tell. Not with weights "
+        "fitted to a series.",
     )
     spectral: bool = option(
         False,
@@ -407,6 +408,10 @@ def _apply(job: Job, settings: DenoiseSettings, seed: int, done: int, stop: Stop
             maps = job.residual()
             for array in (job.images, job.coverage):
                 array.flags.writeable = False  # so that the snapshots need not copy them
+    if job.widths:
+        least, most = (f"{each(job.widths.values()):g}" for each in (min, max))
+        listed = least if least == most else f"{least} to {most}"
+        job.messages += (f"What is wider than {listed} px was not removed (keep wide).",)
     yield job.snapshot(total, total, maps | whole.maps(shown), job.fitted | _judged(job), stop=stop)
 
 

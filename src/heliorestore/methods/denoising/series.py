@@ -20,6 +20,7 @@ from heliorestore.optics.noise import frequencies
 from heliorestore.snapshot import DATA_UNIT, SERIES, SERIES_AXES, Map, Snapshot, StopReason
 
 TILE = 256  # pixels, a multiple of the network's stride
+_WIDTHS = (4.0, 3.0, 2.0, 1.5, 1.0)  # px, from which a series chooses; the first is that of a single image
 
 
 @dataclass(eq=False)
@@ -36,12 +37,14 @@ class Job:
     units: npt.NDArray[np.float64]  # the network's unit in that of the burst, per object
     levels: npt.NDArray[np.float64]
     messages: tuple[str, ...]
-    keep_wide: float = 0.0  # px: what was removed on scales wider than this Gaussian is given back
+    # px: what was removed on scales wider than this Gaussian is given back; None: each group chooses its own
+    keep_wide: float | None = 0.0
     images: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     coverage: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     observed: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     frame: int = -1
     fitted: dict[str, float] = dataclasses.field(default_factory=dict)  # the last losses of the training
+    widths: dict[Group, float] = dataclasses.field(default_factory=dict)  # px, that the groups have chosen
 
     def read(self, group: Group, frame: int) -> FloatArray:
         """Normalised image (channel, y, x) of a group, NaN where a pixel is bad."""
@@ -67,6 +70,38 @@ class Job:
     def denoised(self, group: Group, frame: int, passes: int = 0) -> tuple[FloatArray, FloatArray]:
         """Denoised images (channel, y, x) in the burst's unit and, with `passes`, their sigmas."""
         noisy = self.read(group, frame)
+        found = self._restored(noisy, passes)
+        width = self._chosen_width(group) if self.keep_wide is None else self.keep_wide
+        if width:
+            found[: len(group)] += wide_part(noisy - found[: len(group)], width)
+        unit = self.units[list(group)].astype(np.float32)[:, None, None]
+        level = self.levels[list(group)].astype(np.float32)[:, None, None]
+        # With `passes` the second half of the channels is the uncertainty, which has the same bad pixels.
+        found = np.where(np.isfinite(np.tile(noisy, (len(found) // len(group), 1, 1))), found, np.nan)
+        sigma = found[len(group) :]
+        return found[: len(group)] * unit + level, sigma * unit if passes else sigma
+
+    def _chosen_width(self, group: Group) -> float:
+        """The width of `keep_wide` with which a frame comes nearest to the next; that of a single image.
+
+        The next frame has the same Sun and another noise: the squared difference is the error and that noise,
+        which is the same for all widths.
+        """
+        if group not in self.widths:
+            self.widths[group] = _WIDTHS[0]
+            if self.burst.shape[1] > 1:
+                frame = (self.burst.shape[1] - 1) // 2
+                noisy, following = (self.read(group, number) for number in (frame, frame + 1))
+                found = self._restored(noisy)
+                squares = [
+                    float(np.nanmean(np.square(found + wide_part(noisy - found, width) - following)))
+                    for width in _WIDTHS
+                ]
+                self.widths[group] = _WIDTHS[int(np.argmin(squares))]
+        return self.widths[group]
+
+    def _restored(self, noisy: FloatArray, passes: int = 0) -> FloatArray:
+        """What the network makes of an image (channel, y, x), then the sigmas if there are `passes`."""
 
         def run(images: torch.Tensor) -> torch.Tensor:
             return torch.cat(uncertain_image(self.net, images, passes), 1) if passes else self.net(images)
@@ -77,15 +112,8 @@ class Job:
         # A band of tiles at a time, so that memory does not grow with the image.
         bands = (slice(top, min(top + TILE, noisy.shape[1])) for top in range(0, noisy.shape[1], TILE))
         rows = [restored_rows(run, images, band, side=TILE, reach=self.net.reach) for band in bands]
-        found = torch.cat(rows, -2)[0].cpu().numpy()
-        if self.keep_wide:
-            found[: len(group)] += wide_part(noisy - found[: len(group)], self.keep_wide)
-        unit = self.units[list(group)].astype(np.float32)[:, None, None]
-        level = self.levels[list(group)].astype(np.float32)[:, None, None]
-        # With `passes` the second half of the channels is the uncertainty, which has the same bad pixels.
-        found = np.where(np.isfinite(np.tile(noisy, (len(found) // len(group), 1, 1))), found, np.nan)
-        sigma = found[len(group) :]
-        return found[: len(group)] * unit + level, sigma * unit if passes else sigma
+        found: FloatArray = torch.cat(rows, -2)[0].cpu().numpy()
+        return found
 
     def residual(self) -> dict[str, Map]:
         """The map of what was removed from the frame that is shown."""
