@@ -4,14 +4,18 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 
 from build_files import ana_bytes
 from cameras import distance, granules, known_map, pixels, seen_by
 from heliorestore.cli import main
 from heliorestore.fits.reader import read_burst
+from heliorestore.instrument import Instrument
 from heliorestore.prepare.camera_map import CameraMap
 from heliorestore.prepare.coarse_map import ORIENTATIONS
+from heliorestore.prepare.interpolation import values_at
+from heliorestore.prepare.sharper import seen_through
 from heliorestore.samples import sample_path
 
 BURST, TRUTH = sample_path("sunspot_burst.fits"), sample_path("sunspot_truth.fits")
@@ -90,6 +94,45 @@ def test_the_result_of_another_code_is_registered_and_measured_beside_ours(tmp_p
     assert chart.exists()
 
 
+@pytest.fixture(scope="module")
+def sun_by_two_telescopes(tmp_path_factory) -> list[str]:
+    """A scene by an aperture of 0.28 m and by one of 1 m, on finer pixels, rotated, with coordinates."""
+    pixel, angle, files = 0.06, np.radians(4), []
+    scene = granules(pixels((420, 440))).astype(np.float64)
+    y, x = pixels((150, 160))[..., 1], pixels((150, 160))[..., 0]
+    coarse = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * 2.0
+    places = [torch.from_numpy(coarse[n, 0] * x + coarse[n, 1] * y + (70, 40)[n]) for n in (0, 1)]
+    wide = seen_through(scene, Instrument(diameter_m=1.0, wavelength_nm=617.3, pixel_arcsec=pixel), 0.28)
+    seen = values_at(torch.from_numpy(wide.astype(np.float64)), places[1], places[0]).numpy()
+    for name, image, matrix, at in (("coarse", seen, coarse, (70, 40)), ("fine", scene, np.eye(2), (0, 0))):
+        header = fits.Header(
+            {"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": "arcsec", "CUNIT2": "arcsec"}
+        )
+        scale = pixel * float(np.sqrt(np.linalg.det(matrix)))
+        header.update({"CRPIX1": 1.0, "CRPIX2": 1.0, "CRVAL1": pixel * at[0], "CRVAL2": pixel * at[1]})
+        header.update({"CDELT1": scale, "CDELT2": scale})
+        for row in (1, 2):
+            for column in (1, 2):
+                header[f"PC{row}_{column}"] = pixel * matrix[row - 1, column - 1] / scale
+        files.append(str(tmp_path_factory.getbasetemp() / f"{name}.fits"))
+        fits.PrimaryHDU(image.astype("f4"), header).writeto(files[-1])
+    return files
+
+
+@pytest.mark.parametrize("register", ["wcs", "affine"])
+def test_a_sharper_telescope_agrees_once_degraded(sun_by_two_telescopes, register: str, capsys) -> None:
+    coarse, fine = sun_by_two_telescopes
+    common = ["quality", coarse, "--reference", fine, f"--register={register}", "--json"]
+    instrument = ["--instrument", "diameter_m=1,wavelength_nm=617.3"]
+    errors = []
+    for sharper in ([], ["--sharper", "0.28"]):
+        assert main([*common, *instrument, *sharper]) == 0
+        errors.append(last_json(capsys)["objects"][0]["reference"])
+    assert errors[1]["nmse"] < 2e-3 < errors[0]["nmse"]
+    assert errors[1]["contrast_ratio"] == pytest.approx(1, abs=0.02)
+    assert errors[1]["shift_px"] == pytest.approx([0, 0], abs=0.05)
+
+
 def test_a_real_burst_and_its_published_restoration_are_displaced_by_a_pixel(shared_data, capsys) -> None:
     files = [str(shared_data / "bursts" / f"halpha_{name}_part.fits") for name in ("burst", "reference")]
     arguments = ["--reference", files[1], "--register=shift", "--frame", "7", "--json"]
@@ -103,6 +146,8 @@ def test_a_real_burst_and_its_published_restoration_are_displaced_by_a_pixel(sha
     ("arguments", "words"),
     [
         ([str(BURST), "--register"], "name it with --reference"),
+        ([str(BURST), "--sharper"], "--sharper degrades a reference"),
+        ([str(BURST), "--reference", str(TRUTH), "--sharper"], "it is not sharper than one of"),
         ([str(BURST), "--frame", "99"], "has 12, numbered from 0"),
         ([str(BURST), "--reference", str(sample_path("hmi_continuum.fits"))], "a whole multiple"),
         (["no_such.fits"], "no_such.fits"),

@@ -15,6 +15,7 @@ from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError
 from heliorestore.fits.reader import read_burst
 from heliorestore.instrument import Instrument
+from heliorestore.prepare.sharper import at_coordinates, seen_through
 from heliorestore.prepare.sharpness import sharpness
 from heliorestore.quality.charts import (
     Drawing,
@@ -53,8 +54,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         nargs="?",
         const="affine",
-        choices=("shift", "affine", "projective"),
-        help="first bring REF onto the pixels of IMAGE: shift, affine (default) or projective",
+        choices=("shift", "affine", "projective", "wcs"),
+        help="first bring REF onto the pixels of IMAGE: shift, affine (default), projective, or by the "
+        "coordinates of both headers (wcs)",
+    )
+    parser.add_argument(
+        "--sharper",
+        metavar="METRES",
+        nargs="?",
+        type=float,
+        const=0.0,
+        help="REF is of a sharper telescope: first see it through an aperture of this diameter (default: "
+        "that of IMAGE)",
     )
     parser.add_argument(
         "--frame", metavar="N", type=int, default=0, help="the frame of a burst, from 0 (default 0)"
@@ -85,6 +96,8 @@ def figures(parsed: argparse.Namespace) -> dict[str, Any]:
         check_suffix(parsed.plot)
     if parsed.register and parsed.reference is None:
         raise SettingsError("--register brings a reference onto IMAGE: name it with --reference.")
+    if parsed.sharper is not None and parsed.reference is None:
+        raise SettingsError("--sharper degrades a reference: name it with --reference.")
     burst = _opened(parsed.image, parsed)
     reference = _opened(parsed.reference, parsed) if parsed.reference else None
     if reference is not None and reference.shape[0] not in (1, burst.shape[0]):
@@ -102,13 +115,8 @@ def figures(parsed: argparse.Namespace) -> dict[str, Any]:
         facts.append(found.facts())
         if reference is not None:
             other = min(number, reference.shape[0] - 1)
-            # A reference of a single frame serves every frame.
-            wanted = reference.image(other, parsed.frame if reference.shape[1] > parsed.frame else 0)
-            theirs = reference.instruments[other]
-            if parsed.register:
-                wanted, theirs, facts[-1]["registered"] = _brought(
-                    parsed.register, image, wanted, found.instrument, theirs
-                )
+            wanted, theirs, brought = _on_our_pixels(parsed, (burst, number), (reference, other))
+            facts[-1] |= brought
             facts[-1]["reference"] = compare(image, wanted)
             names = (label, f"reference {reference.labels[other]}")
             charts.append(
@@ -134,6 +142,38 @@ def figures(parsed: argparse.Namespace) -> dict[str, Any]:
         "objects": facts,
         "plot": str(parsed.plot) if parsed.plot else None,
     }
+
+
+def _on_our_pixels(
+    parsed: argparse.Namespace, ours: tuple[Burst, int], reference: tuple[Burst, int]
+) -> tuple[FloatArray, Instrument, dict[str, Any]]:
+    """The reference's image as it is to be compared, its instrument then, and the figures of a map."""
+    (burst, number), (others, other) = ours, reference
+    image, instrument = burst.image(number, parsed.frame), burst.instruments[number]
+    # A reference of a single frame serves every frame.
+    wanted = others.image(other, parsed.frame if others.shape[1] > parsed.frame else 0)
+    theirs = others.instruments[other]
+    if parsed.sharper is not None:
+        wanted, theirs = _degraded(wanted, theirs, instrument, parsed.sharper)
+    if parsed.register == "wcs":
+        wanted = at_coordinates(wanted, others.headers[other], burst.headers[number], image.shape)
+        return wanted, dataclasses.replace(theirs, pixel_arcsec=instrument.pixel_arcsec), {}
+    if parsed.register:
+        wanted, theirs, found = _brought(parsed.register, image, wanted, instrument, theirs)
+        return wanted, theirs, {"registered": found}
+    return wanted, theirs, {}
+
+
+def _degraded(
+    image: FloatArray, theirs: Instrument, ours: Instrument, diameter_m: float
+) -> tuple[FloatArray, Instrument]:
+    """A sharper telescope's image through our aperture, or that of `diameter_m`, and the instrument then."""
+    aperture = diameter_m or ours.diameter_m
+    if aperture is None or aperture <= 0:
+        raise SettingsError(
+            "The aperture of IMAGE is unknown: give it in metres, for instance --sharper 0.28."
+        )
+    return seen_through(image, theirs, aperture), dataclasses.replace(theirs, diameter_m=aperture)
 
 
 def _brought(
