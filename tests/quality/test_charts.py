@@ -43,8 +43,9 @@ def words(axes: Axes) -> list[str]:
 
 
 def marks(axes: Axes) -> dict[str, float]:
-    """Where the marks stand, by name; each is a line from bottom to top."""
-    found = [line for lines in axes.collections for line in lines.get_segments()]
+    """Where the marks stand, by name; each is a line from bottom to top. Level ones are white noise."""
+    every = [line for lines in axes.collections for line in lines.get_segments()]
+    found = [line for line in every if line[0, 0] == line[1, 0]]
     assert all(line[:, 1].tolist() == [0, 1] for line in found)
     names = [text.get_text() for text in axes.texts if isinstance(text, Annotation)]
     return dict(zip(names, [line[0, 0] for line in found], strict=True))
@@ -66,6 +67,38 @@ def test_power_spectra_and_the_diffraction_limit_lie_on_logarithmic_axes() -> No
         "diffraction limit, 0.182 arcsec": pytest.approx(1 / crisp.resolution_arcsec, rel=1e-4)
     }
     assert {"wide $band", "narrow", "azimuthally averaged power spectra"} <= set(words(axes))
+
+
+def test_images_around_zero_have_amplitudes_and_the_level_of_white_noise() -> None:
+    crisp, random = KNOWN["crisp-6302-paper"], np.random.default_rng(1)
+    noise = 3.0 * random.standard_normal((96, 96))
+    found = measure(noise, "V", crisp)
+    axes = drawn(draw_power_spectra, images=[found])
+    assert axes.get_ylabel() == "amplitude [unit of the image x arcsec]"
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), found.spectrum.power**0.5)
+    (level,) = [y for lines in axes.collections for (_, y), (_, other) in lines.get_segments() if y == other]
+    assert level == pytest.approx(3.0 * crisp.pixel_arcsec, rel=0.1)
+    assert np.median(axes.lines[0].get_ydata()) == pytest.approx(level, rel=0.1)
+    assert "V is around zero" in words_without_legend(
+        drawn(draw_power_spectra, images=[found, measure(SUN, "I", crisp)])
+    )
+
+
+def words_without_legend(axes: Axes) -> str:
+    return " ".join(text.get_text() for text in axes.texts)
+
+
+def test_photometry_of_both_signs_keeps_the_negative_pixels() -> None:
+    field = np.random.default_rng(2).standard_normal((64, 64)).cumsum(0)
+    field -= field.mean()
+    pairs = intensities(1.2 * field, field)
+    assert (pairs < 0).any(axis=0).all()
+    axes = drawn(draw_photometry, intensities=pairs, names=("after", "before"), unit="G")
+    assert axes.get_xscale() == "symlog"
+    assert axes.lines[0].get_xdata().min() < 0
+    assert {"pixels", "equal", "x 2", "x 1/2"} <= set(words(axes))
+    low, high = axes.get_xlim()
+    assert low == pytest.approx(-high)
 
 
 def test_without_pixel_sizes_frequencies_are_per_pixel() -> None:

@@ -25,7 +25,7 @@ from heliorestore.quality.charts import (
     draw_sharpness,
     save,
 )
-from heliorestore.quality.report import compare, intensities, measure
+from heliorestore.quality.report import FILTERED, compare, intensities, measure
 from heliorestore.storage import check_output
 
 _WORDS = {
@@ -197,8 +197,15 @@ def _brought(
 def lines(facts: dict[str, Any]) -> Iterator[str]:
     """The figures in words, one per line."""
     for found in facts["objects"]:
-        yield f"{found['name']}: mean {found['mean']:.5g}, contrast {found['contrast']:.2%}"
-        yield f"  noise      {found['noise']:.3g} per pixel, {found['noise_of_mean']:.2g} of the mean"
+        if found["signed"]:
+            yield f"{found['name']}: mean {found['mean']:.3g}, rms {found['rms']:.4g}, around zero"
+            share = found["noise"] / found["rms"] if found["rms"] else math.nan
+            yield f"  noise      {found['noise']:.3g} per pixel, {share:.2g} of the rms"
+        else:
+            yield f"{found['name']}: mean {found['mean']:.5g}, contrast {found['contrast']:.2%}"
+            yield f"  noise      {found['noise']:.3g} per pixel, {found['noise_of_mean']:.2g} of the mean"
+        if found["filtered"]:
+            yield f"             {FILTERED}"
         if found["resolution_arcsec"]:
             yield (
                 f"  limit      {found['resolution_arcsec']:.3g} arcsec, pixels of "

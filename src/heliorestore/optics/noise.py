@@ -10,6 +10,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 _FEWEST = 64  # frequencies beyond the cut-off; with fewer the noise there is not estimated
+_TAKEN = 0.02  # of the power below the cut-off: noise alone falls by less
 _BINS = 8  # of the frequencies beyond the cut-off, with a straight line through their logarithms
 GAUSSIAN_MAD = 0.6744897501960817
 """Median |x| of a unit Gaussian: a median modulus over it is a standard deviation."""
@@ -74,6 +75,21 @@ def estimate_noise(image: npt.NDArray[np.floating], cutoff: float | None = None)
     correlation = float(np.sqrt(-slope) / (2 * np.pi))
     at_zero = np.exp(np.mean(np.log(level)) - slope * square.mean())
     return Noise(float(np.sqrt(at_zero * np.mean(_smoothing_power(frequency, correlation)))), correlation)
+
+
+def is_filtered(image: npt.NDArray[np.floating], cutoff: float | None) -> bool:
+    """Whether a filter has taken the noise beyond the telescope's cut-off (cycles per pixel): there is then
+    far less power there than just below, which an optical transfer function does not do to white noise.
+    """
+    if cutoff is None or np.isfinite(image).mean() < 0.5:
+        return False
+    frequency = frequencies(image.shape)
+    below = (frequency > 0.85 * cutoff) & (frequency < 0.95 * cutoff)
+    beyond = frequency > cutoff * 1.15 + 2 / min(image.shape)
+    if below.sum() < _FEWEST or beyond.sum() < _FEWEST:
+        return False
+    power, _ = windowed_power(image)
+    return bool(np.median(power[beyond]) < _TAKEN * np.median(power[below]))
 
 
 def frequencies(shape: tuple[int, ...]) -> FloatArray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heliorestore.errors import SettingsError
-from heliorestore.quality.metrics import Array
+from heliorestore.quality.metrics import Array, Spectrum
 from heliorestore.quality.report import Measured
 from heliorestore.storage import atomic_write
 
@@ -37,12 +37,17 @@ _NO_COMMON_AXIS = (
     "The pixel size of {}\nis unknown in arcsec, that of others is known:\n"
     "their spectra have no axis in common."
 )
+_NO_COMMON_UNIT = (
+    "{} is around zero and has no mean,\nto which others are related: their spectra have no unit in common."
+)
 _LINES = {"equal": (1.0, "-"), "x 2": (2.0, "--"), "x 1/2": (0.5, "--")}
 
 
 def draw_power_spectra(axes: Axes, images: Sequence[Measured]) -> None:
-    """Azimuthal power spectra of images on logarithmic axes, with every diffraction limit among them.
+    """Azimuthal power spectra of images on logarithmic axes, with every diffraction limit among them, and as
+    broken lines of the same colours what white noise as strong as theirs would have.
 
+    Images around zero have no mean: all that are shown must be, and amplitudes are drawn in their unit.
     Images with and without a pixel size in arcsec have no axis in common and are refused in a sentence.
     """
     shown = [(image, image.spectrum) for image in images if image.spectrum is not None]
@@ -51,20 +56,42 @@ def draw_power_spectra(axes: Axes, images: Sequence[Measured]) -> None:
     if not sky and any(scales.values()):
         unknown = next(name for name, scale in scales.items() if not scale)
         shown, empty = [], _NO_COMMON_AXIS.format(unknown)
+    signed = all(image.signed for image, _ in shown)
+    if not signed and any(image.signed for image, _ in shown):
+        around = next(image.name for image, _ in shown if image.signed)
+        shown, empty = [], _NO_COMMON_UNIT.format(around)
     limits: dict[float, str] = {}
     for image, spectrum in shown:
-        draw_curve(axes, spectrum.frequency, spectrum.power, image.name)
+        draw_curve(axes, spectrum.frequency, spectrum.amplitude if signed else spectrum.power, image.name)
+        _draw_white_noise(axes, image, spectrum, axes.lines[-1])
         if sky and (resolution := image.instrument.resolution_arcsec):
             limits.setdefault(round(1 / resolution, 6), f"diffraction limit, {resolution:.3g} arcsec")
     unit = "arcsec" if sky else "pixel"
-    titles = f"spatial frequency [cycles/{unit}]", f"power of I/<I> [{unit}^2]"
+    power = f"amplitude [unit of the image x {unit}]" if signed and shown else f"power of I/<I> [{unit}^2]"
+    titles = f"spatial frequency [cycles/{unit}]", power
     finish(
         axes,
         *titles,
-        title="azimuthally averaged power spectra",
+        title=f"azimuthally averaged {'amplitude' if signed and shown else 'power'} spectra",
         empty=empty,
         marks=limits,
     )
+
+
+def _draw_white_noise(axes: Axes, image: Measured, spectrum: Spectrum, like: Line2D) -> None:
+    """What white noise as strong as an image's has at every frequency, if that is known."""
+    pixel = image.instrument.pixel_arcsec or 1.0
+    level = image.noise * pixel / (1.0 if image.signed else abs(image.mean) or 1.0)
+    if level > 0 and not image.filtered:
+        # No line of its own: it needs no legend, and is no point of a spectrum.
+        axes.hlines(
+            level if image.signed else level**2,
+            spectrum.frequency[0],
+            spectrum.frequency[-1],
+            colors=like.get_color(),
+            linestyles=(0, (4, 3)),
+            linewidth=0.8,
+        )
 
 
 def draw_photometry(
@@ -75,10 +102,13 @@ def draw_photometry(
     empty: str = "no pixel where both are positive",
 ) -> None:
     """Intensities (pixel, [reference, image]) over one another on logarithmic axes, with lines of equality
-    and of a factor of two.
+    and of a factor of two; of values of both signs on axes that are linear around zero.
 
     `names` are those of the image and of the reference.
     """
+    if len(intensities) and (intensities < 0).any():
+        _draw_signed(axes, intensities, names, unit)
+        return
     if len(intensities):
         draw_curve(
             axes, intensities[:, 0], intensities[:, 1], "pixels", linestyle="none", marker=".", markersize=2
@@ -98,6 +128,30 @@ def draw_photometry(
             axes.set(xlim=ends, ylim=ends)
     suffix = f" [{unit}]" if unit else ""
     finish(axes, names[1] + suffix, names[0] + suffix, title="photometry", empty=empty)
+
+
+def _draw_signed(axes: Axes, values: Array, names: tuple[str, str], unit: str) -> None:
+    """Values of both signs over one another, with the same lines on either side of zero."""
+    reach = float(np.abs(values).max())
+    linear = float(np.median(np.abs(values))) or reach
+    axes.plot(values[:, 0], values[:, 1], linestyle="none", marker=".", markersize=2, label="pixels")
+    ends = np.concatenate([-np.geomspace(reach, linear / 30, 40), np.geomspace(linear / 30, reach, 40)])
+    for name, (factor, style) in _LINES.items():
+        axes.plot(
+            ends,
+            factor * ends,
+            label=name,
+            linestyle=style,
+            color=axes.xaxis.label.get_color(),
+            linewidth=1.0,
+        )
+    axes.set_xscale("symlog", linthresh=linear)
+    axes.set_yscale("symlog", linthresh=linear)
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
+    suffix = f" [{unit}]" if unit else ""
+    axes.set_xlabel(names[1] + suffix, parse_math=False)
+    axes.set_ylabel(names[0] + suffix, parse_math=False)
+    legend_above(axes, "photometry")
 
 
 def draw_sharpness(axes: Axes, values: Array, name: str, used: Collection[int] | None = None) -> None:

@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from heliorestore.errors import BurstError
-from heliorestore.optics.noise import GAUSSIAN_MAD, frequencies, half_plane, hann, windowed_power
+from heliorestore.optics.noise import (
+    GAUSSIAN_MAD,
+    estimate_sigma,
+    frequencies,
+    half_plane,
+    hann,
+    windowed_power,
+)
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.floating]
@@ -18,6 +25,8 @@ _WINDOW = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)  # of SSIM: 11 px, sigma 
 _STABLE = (0.01, 0.03)  # K1 and K2 of SSIM
 _PASSES = 4  # of the search for a shift
 _FACTOR = 2.0  # up to which two intensities are called similar
+_AROUND_ZERO = 0.5  # of the standard deviation: a mean below that is none to divide by
+_SEEN = 3.0  # sigmas of the noise, above which a signed value is compared
 
 
 # -- one image -----------------------------------------------------------------------------------------------
@@ -29,23 +38,40 @@ def contrast(image: Image) -> float:
     return float(np.nanstd(values) / np.nanmean(values))
 
 
+def is_signed(image: Image) -> bool:
+    """Whether an image (y, x) is one around zero, as Stokes Q, U, V and magnetograms: it has no mean to which
+    its structure could be related.
+    """
+    values = np.asarray(image, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    return bool(values.size and values.min() < 0 and abs(values.mean()) < _AROUND_ZERO * values.std())
+
+
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Azimuthal mean of the power of I / <I> - 1 over rings of spatial frequency.
+    """Azimuthal mean of the power of I / <I> - 1 over rings of spatial frequency; of an image around zero of
+    the image itself, in its unit squared.
 
     With a pixel size `frequency` is in cycles per arcsec and `power` in arcsec^2, else in cycles per pixel
-    and pixel^2; the integral of the power over the plane of frequencies is the square of the contrast.
+    and pixel^2; the integral of the power over the plane of frequencies is the square of the contrast, or the
+    variance.
     """
 
     frequency: Array
     power: Array
 
+    @property
+    def amplitude(self) -> Array:
+        """The square root of the power."""
+        return np.sqrt(self.power)
 
-def power_spectrum(image: Image, pixel: float = 1.0) -> Spectrum:
+
+def power_spectrum(image: Image, pixel: float = 1.0, *, signed: bool = False) -> Spectrum:
     """The azimuthally averaged power spectrum of an image (y, x) up to its Nyquist frequency, under a Hann
     window.
 
-    `pixel` is the size of a pixel in arcsec; rings are as wide as the frequency step of the shorter side.
+    `pixel` is the size of a pixel in arcsec; rings are as wide as the frequency step of the shorter side. Of
+    a `signed` image it is not related to the mean.
     """
     rows, columns = image.shape
     valid = np.isfinite(image).mean()
@@ -56,7 +82,7 @@ def power_spectrum(image: Image, pixel: float = 1.0) -> Spectrum:
         )
     power, mean = windowed_power(image)
     # Over the window's own power: then the integral over the plane is the variance, whatever the window.
-    power = power / mean**2 * pixel**2
+    power = power / (1.0 if signed else mean**2) * pixel**2
     frequency = frequencies(image.shape)
     ring = np.rint(frequency * min(rows, columns)).astype(np.int64)
     twice = np.broadcast_to(half_plane(columns), frequency.shape)
@@ -76,7 +102,8 @@ def power_spectrum(image: Image, pixel: float = 1.0) -> Spectrum:
 class Likeness:
     """How an image differs from a reference after one shift of all of it.
 
-    `shift_px` (y, x) has been removed from the image. `gain` is the factor that fits its contrast to the
+    `shift_px` (y, x) has been removed from the image. Of images around zero, `contrast_ratio` is that of the
+    standard deviations. `gain` is the factor that fits its contrast to the
     reference's: 1 is right; above 1 the image has too little contrast. `nmse` is the remaining squared error
     in units of the reference's variance. `ssim` compares the intensities as they are (Wang et al. 2004,
     doi:10.1109/TIP.2003.819861).
@@ -94,7 +121,8 @@ class Photometry:
     """Intensities of an image over those of a reference, pixel by pixel.
 
     `ratio` is their median, `scatter` the robust standard deviation of the ratio about it, `within_factor`
-    the part of the pixels within a factor of 2.
+    the part of the pixels within a factor of 2. Of a reference around zero only pixels above three times its
+    noise are compared; another sign is outside of any factor.
     """
 
     ratio: float
@@ -120,7 +148,7 @@ def likeness(image: Image, reference: Image, border: int = _BORDER) -> Likeness:
         gain,
         nmse,
         ssim(filled, wanted),
-        contrast(np.where(valid, moved, np.nan)) / contrast(reference[inner]),
+        _structure(np.where(valid, moved, np.nan), reference) / _structure(reference[inner], reference),
     )
 
 
@@ -159,7 +187,11 @@ def ssim(image: Image, reference: Image) -> float:
 
 def photometry(image: Image, reference: Image) -> Photometry:
     """Intensities of an image against a reference of the same shape, pixel by pixel, without a shift."""
-    pairs = positive_pairs(image, reference)
+    pairs = signed_pairs(image, reference) if is_signed(reference) else positive_pairs(image, reference)
+    if is_signed(reference):
+        pairs = pairs[np.abs(pairs[:, 0]) > _SEEN * estimate_sigma(reference)]
+        if not len(pairs):
+            raise BurstError("The reference has no value above three times its noise: there is no ratio.")
     if not len(pairs):
         raise BurstError(
             "Image and reference have no pixel where both are positive: their intensities cannot be compared."
@@ -176,6 +208,13 @@ def positive_pairs(image: Image, reference: Image) -> Array:
     _check_sizes(image, reference)
     both = np.stack([np.asarray(reference, np.float64).ravel(), np.asarray(image, np.float64).ravel()], -1)
     return both[np.all(np.isfinite(both) & (both > 0), axis=1)]
+
+
+def signed_pairs(image: Image, reference: Image) -> Array:
+    """(reference, image) of every valid pixel (pixel, 2), of either sign."""
+    _check_sizes(image, reference)
+    both = np.stack([np.asarray(reference, np.float64).ravel(), np.asarray(image, np.float64).ravel()], -1)
+    return both[np.isfinite(both).all(axis=1)]
 
 
 def on_equal_pixels(image: Image, reference: Image) -> tuple[Array, Array]:
@@ -196,6 +235,11 @@ def on_equal_pixels(image: Image, reference: Image) -> tuple[Array, Array]:
 
 
 # -- details -------------------------------------------------------------------------------------------------
+
+
+def _structure(image: Image, reference: Image) -> float:
+    """The contrast of an image, or its standard deviation where the reference is one around zero."""
+    return float(np.nanstd(image)) if is_signed(reference) else contrast(image)
 
 
 def _check_sizes(image: Image, reference: Image) -> None:

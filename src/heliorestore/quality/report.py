@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,18 +11,24 @@ import numpy.typing as npt
 
 from heliorestore.errors import BurstError
 from heliorestore.instrument import Instrument
-from heliorestore.optics.noise import estimate_noise
+from heliorestore.optics.noise import estimate_noise, is_filtered
 from heliorestore.quality.metrics import (
     Array,
     Spectrum,
     contrast,
+    is_signed,
     likeness,
     on_equal_pixels,
     photometry,
     positive_pairs,
     power_spectrum,
+    signed_pairs,
 )
 
+FILTERED = (
+    "It was filtered: this is only what the filter left beyond the diffraction limit, a lower limit of the "
+    "noise."
+)
 _MOST_DOTS = 8000  # of a scatter plot: more would only hide each other
 
 
@@ -29,6 +36,10 @@ _MOST_DOTS = 8000  # of a scatter plot: more would only hide each other
 class Measured:
     """Figures of one image; `noise` is a pixel's standard deviation in units of the image, `spectrum` is None
     where the image is too small.
+
+    An image around zero is `signed`: its `contrast` is NaN, and its `rms` counts. Of a `filtered` image
+    nothing is left beyond the diffraction limit, where noise is measured: what the filter left below the
+    limit is not known, and `noise` is only its lower limit.
     """
 
     name: str
@@ -37,15 +48,21 @@ class Measured:
     noise: float
     instrument: Instrument
     spectrum: Spectrum | None
+    signed: bool = False
+    rms: float = math.nan
+    filtered: bool = False
 
     def facts(self) -> dict[str, Any]:
         """The figures by name, ready for JSON."""
         facts = {
             "name": self.name,
             "mean": self.mean,
-            "contrast": self.contrast,
+            "contrast": None if self.signed else self.contrast,
+            "rms": self.rms,
+            "signed": self.signed,
             "noise": self.noise,
-            "noise_of_mean": self.noise / self.mean,
+            "noise_of_mean": None if self.signed else self.noise / self.mean,
+            "filtered": self.filtered,
         }
         return facts | {
             "pixel_arcsec": self.instrument.pixel_arcsec,
@@ -64,13 +81,45 @@ def measure(
     if not np.isfinite(image).any():
         raise BurstError(f"{name} has no valid pixel: every value is NaN.")
     pixel, resolution = instrument.pixel_arcsec, instrument.resolution_arcsec
-    noise = estimate_noise(image, pixel / resolution if pixel and resolution else None)
+    cutoff = pixel / resolution if pixel and resolution else None
+    noise, signed = estimate_noise(image, cutoff), is_signed(image)
     try:
         # without a scale frequencies are in cycles per pixel
-        spectrum = power_spectrum(image, pixel_unscaled if pixel is None else pixel)
+        spectrum = power_spectrum(image, pixel_unscaled if pixel is None else pixel, signed=signed)
     except BurstError:
         spectrum = None
-    return Measured(name, float(np.nanmean(image)), contrast(image), noise.sigma, instrument, spectrum)
+    return Measured(
+        name,
+        float(np.nanmean(image)),
+        math.nan if signed else contrast(image),
+        noise.sigma,
+        instrument,
+        spectrum,
+        signed,
+        float(np.sqrt(np.nanmean(np.square(image, dtype=np.float64)))),
+        is_filtered(image, cutoff),
+    )
+
+
+def statistics(
+    image: npt.NDArray[np.floating], region: npt.NDArray[np.bool_] | None = None
+) -> dict[str, float]:
+    """Figures of the valid pixels of an image (y, x), or of those in a region: their number, mean, standard
+    deviation, rms, smallest and largest value, and the mean of the moduli.
+    """
+    values = np.asarray(image, np.float64)[... if region is None else region]
+    values = values[np.isfinite(values)]
+    if not values.size:
+        raise BurstError("The region has no valid pixel: draw it where the image is.")
+    return {
+        "pixels": float(values.size),
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        "rms": float(np.sqrt(np.mean(values**2))),
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "mean_modulus": float(np.abs(values).mean()),
+    }
 
 
 def compare(image: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> dict[str, Any]:
@@ -90,6 +139,9 @@ def compare(image: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]
 
 
 def intensities(image: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> Array:
-    """Some thousand intensities (pixel, [reference, image]) that are positive in both, to plot."""
-    pairs = positive_pairs(*on_equal_pixels(image, reference))
+    """Some thousand intensities (pixel, [reference, image]) to plot: those that are positive in both, of
+    both signs where the reference is one around zero.
+    """
+    first, second = on_equal_pixels(image, reference)
+    pairs = signed_pairs(first, second) if is_signed(second) else positive_pairs(first, second)
     return pairs[:: max(1, len(pairs) // _MOST_DOTS)]

@@ -47,7 +47,7 @@ _MOST_LAYERS = 6  # as many as there are colours
 _COLUMNS = {
     "layer": "The image layer, at the sliders' frame.",
     "mean": "Mean intensity in the unit of the image.",
-    "contrast": "Standard deviation over mean, in percent.",
+    "contrast": "Standard deviation over mean, in percent; of an image around zero its rms in its own unit.",
     "noise": "Standard deviation of a pixel's noise in the unit of the image, measured beyond the "
     "diffraction limit if that is known.",
     "limit [″]": "Diffraction limit lambda/D in arcsec.",
@@ -257,7 +257,10 @@ class QualityWidget(QWidget):
         for number, found in enumerate(self.measured):
             resolution = found.instrument.resolution_arcsec
             texts = (
-                found.name, f"{found.mean:.5g}", f"{found.contrast:.2%}", f"{found.noise:.3g}",
+                found.name,
+                f"{found.mean:.5g}",
+                f"rms {found.rms:.3g}" if found.signed else f"{found.contrast:.2%}",
+                f"> {found.noise:.3g}" if found.filtered else f"{found.noise:.3g}",
                 f"{resolution:.3g}" if resolution else "?",
             )  # fmt: skip
             for column, text in enumerate(texts):
