@@ -9,6 +9,7 @@ COMMANDS = {
     "simulate": "Simulate a burst of the Sun seen through atmosphere and telescope, with the truth.",
     "register": "Find the map between two cameras of one telescope.",
     "demodulate": "Make Stokes images of restored modulation states.",
+    "field": "Magnetic field and linear polarisation of Stokes images, in the weak-field approximation.",
     "rerun": "Repeat the run that made a restored file.",
     "instruments": "List the known instruments, keep or remove your own.",
     "cube": "Join restorations of a scan or a night in one cube: x, y, wavelength, Stokes, time.",
