@@ -1,6 +1,7 @@
 """From states to Stokes images: matrices, noise, registration, cross-talk, and the file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from heliorestore.instrument import KNOWN
 from heliorestore.polarimetry.crosstalk import fit_crosstalk
 from heliorestore.polarimetry.cube import make_stokes
 from heliorestore.polarimetry.demodulation import Demodulation, read_demodulation
+from heliorestore.polarimetry.noise_filter import noise_filter
 from heliorestore.polarimetry.states import ANCHOR, gather_states
 from heliorestore.settings import SavedSettings
 from heliorestore.simulate.polarimeter import TETRAHEDRON
@@ -147,12 +149,28 @@ def test_intensity_in_v_is_found_where_there_is_no_signal() -> None:
     assert np.allclose(clean, v, atol=5e-4)
 
 
+def test_noise_is_filtered_by_what_the_anchors_show(restored: Path) -> None:
+    random = np.random.default_rng(5)
+    signal, noise = 3e-3 * smooth(7), 6e-3 * random.standard_normal((SIZE, SIZE))
+    found = noise_filter(signal + noise, 0.01 * random.standard_normal((SIZE, SIZE)), cutoff=0.45)
+    assert (np.diff(found.factors) <= 0).all()
+    error = (found.apply(signal + noise) - signal).std()
+    assert error < 0.45 * noise.std()
+    assert found.left == pytest.approx(found.apply(noise).std() / noise.std(), rel=0.25)
+    # What has next to no noise is left alone where it has structure.
+    clean = noise_filter(signal + 1e-3 * noise, noise, cutoff=0.45)
+    assert (clean.apply(signal) - signal).std() < 0.02 * signal.std()
+    states = replace(gather_states([restored], 4), anchors=None)
+    with pytest.raises(SettingsError, match="only the anchors say"):
+        make_stokes(states, Demodulation.of_modulation(TETRAHEDRON), filter_noise=True)
+
+
 def test_the_command_writes_stokes_images_with_place_and_record(
     sun: np.ndarray, restored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     matrix, out = tmp_path / "m.toml", tmp_path / "s.fits"
     matrix.write_text(f"modulation = {TETRAHEDRON.tolist()}")
-    flags = ["--matrix", str(matrix), "--crosstalk", "remove", "--json"]
+    flags = ["--matrix", str(matrix), "--crosstalk", "remove", "--noise", "filter", "--json"]
     assert main(["demodulate", str(restored), "-o", str(out), *flags]) == 0
     printed = capsys.readouterr().out
     facts = json.loads(printed.splitlines()[-1])

@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is done with I in Q, U and V, fitted where there is no signal (default keep)",
     )
     parser.add_argument(
+        "--noise",
+        choices=("keep", "filter"),
+        default="keep",
+        help="filter Q, U and V with what the anchors say is noise (default keep)",
+    )
+    parser.add_argument(
         "--no-register",
         action="store_true",
         help="subtract the states as they are; else they are destretched onto the wide band",
@@ -77,6 +83,7 @@ def run(parsed: argparse.Namespace) -> int:
         demodulation,
         register=not parsed.no_register,
         remove_crosstalk=parsed.crosstalk == "remove",
+        filter_noise=parsed.noise == "filter",
     )
     written = write_stokes(_file(states, cube, parsed), parsed.output, overwrite=parsed.overwrite)
     for message in cube.messages:
@@ -138,6 +145,7 @@ def _file(states: States, cube: StokesCube, parsed: argparse.Namespace) -> Any:
         else "per pixel",
         "register": not parsed.no_register,
         "crosstalk": parsed.crosstalk,
+        "noise_filter": parsed.noise,
     } | _facts(cube)
     return StokesFile(
         images=cube.images,
