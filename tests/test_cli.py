@@ -477,3 +477,41 @@ def test_the_command_alone_shows_the_first_steps(capsys: pytest.CaptureFixture[s
     known = {**COMMANDS, **METHODS, "--help": ""}
     assert steps[0] == "demo"
     assert not [step for step in steps if step not in known]
+
+
+def test_sigterm_ends_any_command_as_ctrl_c_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    fsync = os.fsync
+
+    def asked(descriptor: int) -> None:
+        fsync(descriptor)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(os, "fsync", asked)
+    line = ["simulate", "-o", str(tmp_path / "sun.fits"), "--size", "32", "--frames", "1", "--quiet"]
+    assert cli.main(line) == 143
+    assert "interrupted" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_result_is_written_though_the_run_is_asked_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is written: what was computed is not lost."""
+    fsync, asked = os.fsync, []
+
+    def ask(descriptor: int) -> None:
+        if not asked:
+            asked.append(os.kill(os.getpid(), signal.SIGTERM))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", ask)
+    out = tmp_path / "out.fits"
+    line = ["richardson-lucy", HMI, "-o", str(out), "--iterations", "2", "--quiet"]
+    assert cli.main(line) == 143
+    assert asked
+    assert heliorestore.read(out).step == 2
+    assert cli.main(["rerun", str(out), "-o", str(out), "--overwrite"]) == 2  # it is what is read

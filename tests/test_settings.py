@@ -159,3 +159,9 @@ def test_no_help_of_the_command_line_names_an_empty_default(method):
     add_settings(parser, load(method).settings)
     for action in parser._actions:
         assert not re.search(r"default *[);]|default None|\(\)", action.help), action.help
+
+
+def test_a_number_that_no_float_holds_is_out_of_range() -> None:
+    for name in ("iterations", "damping"):
+        with pytest.raises(SettingsError, match=f"{name} is "):
+            load("richardson-lucy").settings(**{name: 10**400})

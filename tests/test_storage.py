@@ -360,3 +360,23 @@ def test_the_users_folders_are_where_they_have_always_been() -> None:
     assert (
         user_folder("presets") == platformdirs.user_config_path("heliorestore", appauthor=False) / "presets"
     )
+
+
+@pytest.mark.parametrize("error", [AttributeError, RuntimeError])
+def test_an_error_that_hides_a_full_disk_is_that_of_the_disk(error: type[Exception], tmp_path: Path) -> None:
+    """As astropy and torch end where a file cannot be written."""
+    path, full = tmp_path / "out", os.strerror(errno.ENOSPC)
+    path.write_text("old")
+
+    def stumble(_: object) -> None:
+        try:
+            raise OSError(errno.ENOSPC, full)
+        except OSError:
+            raise error("stumbled")  # noqa: B904 - as those libraries do
+
+    with pytest.raises(RestorationError, match=full), replacing(path) as file:
+        stumble(file)
+    with pytest.raises(error, match="a fault"), replacing(path):
+        raise error("a fault")
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
+    assert path.read_text() == "old"

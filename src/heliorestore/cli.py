@@ -8,7 +8,9 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from heliorestore import __version__
@@ -48,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _refuse(arguments, parser)
     parsed = parser.parse_args(arguments)
     try:
-        status: int = parsed.run(parsed)
+        with _terminable():
+            status: int = parsed.run(parsed)
     except BrokenPipeError:  # the reader of our output has ended, as in `heliorestore info FILE | head -1`
         sys.stdout = None  # nothing to flush at exit
         return 1
@@ -59,6 +62,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = (word if len(word) <= _WORD else f"{word[:40]}...{word[-40:]}" for word in message.split())
         print("heliorestore:", " ".join(words), file=sys.stderr)
     return status
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does, so that no part of a file stays behind."""
+
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

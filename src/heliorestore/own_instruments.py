@@ -31,7 +31,7 @@ def load() -> dict[str, dict[str, Any]]:
     for path in sorted(user_folder("instruments").glob("*.toml")):
         try:
             found[path.stem] = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # what TOML and UTF-8 raise is a ValueError
+        except (OSError, ValueError, RecursionError):  # what TOML and UTF-8 raise is a ValueError
             continue
     return found
 

@@ -134,7 +134,7 @@ def _read(path: Path) -> Preset:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SettingsError(f"There is no preset {path}.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # what TOML and UTF-8 raise is a ValueError
         raise SettingsError(f"The preset {path} cannot be read: {error}.") from error
     unknown = sorted(table.keys() - {"method", "about", "settings"})
     values = table.get("settings", {})

@@ -110,8 +110,8 @@ class Option:
             return None
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if self.type is float and number:
-            value = float(value)
-        if self.type is int and number and float(value).is_integer():
+            value = _as_float(value)
+        if self.type is int and isinstance(value, float) and value.is_integer():
             value = int(value)
         # `type`, not isinstance: for Python True is an int, for a user it is not.
         if type(value) is not self.type or (self.type is float and not math.isfinite(value)):
@@ -237,6 +237,14 @@ def _option(declared: dataclasses.Field[Any], hint: Any) -> Option:
         optional=optional,
         **declared.metadata,
     )
+
+
+def _as_float(number: float) -> float:
+    """A whole number that no float holds is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 # -- settings <-> text: command line and FITS table ----------------------------------------------------------

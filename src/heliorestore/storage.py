@@ -135,7 +135,12 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             if os.name != "nt":  # where a file that is read-only could not be removed either
                 with contextlib.suppress(OSError):  # no such file yet, or no permissions on that file system
                     part.chmod(target.stat().st_mode & 0o777)
-            yield file
+            try:
+                yield file
+            except (AttributeError, RuntimeError) as error:  # with which astropy and torch hide a full disk
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)

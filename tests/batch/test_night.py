@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -424,3 +425,31 @@ def test_jobs_of_slurm_restore_the_night(night: Path, monkeypatch: pytest.Monkey
     (night / "empty.sh").write_text("#!/bin/sh\n")
     with pytest.raises(SettingsError, match=r"has no \{command\}"):
         SlurmWorkers(night / "empty.sh", night, 1, command)
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda data: data + b"# \xff", "can't decode byte"),
+        (lambda data: data.replace(b"seed = 0", b"seed = -1"), "seed is not as it was written"),
+        (lambda data: data.replace(b'instrument = ""', b"instrument = 5"), "instrument is not"),
+        (lambda data: data.replace(b'iterations = "2"', b"iterations = 2"), "settings is not"),
+    ],
+)
+def test_a_night_that_was_edited_badly_is_said(
+    night: Path, edit: Callable[[bytes], bytes], says: str
+) -> None:
+    path = night / "night.toml"
+    path.write_bytes(edit(path.read_bytes()))
+    with pytest.raises(SettingsError, match=says):
+        Night.read(night)
+
+
+def test_attempts_that_no_worker_has_begun_are_passed_over(night: Path) -> None:
+    ledger = Ledger(night)
+    ledger.refresh()
+    name = next(iter(ledger.entries))
+    ledger.say("failed", name, attempt=2**62)
+    for number in (str(2**62), "x"):
+        (night / "attempts" / f"{name}.{number}").touch()
+    assert states(night) == ["waiting"] * 3

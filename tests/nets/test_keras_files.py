@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -161,3 +162,33 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         r"convolutions",
     ):
         import_file(write(tmp_path / "one.h5", enhance_layers()[:4]), "new", folder=tmp_path)
+
+
+def huge(group: h5py.Group) -> None:
+    group.create_dataset("kernel:0", (10**5, 10**5, 10), "f4", chunks=(10, 10, 10))
+
+
+def loop(group: h5py.Group) -> None:
+    group["kernel:0"] = h5py.SoftLink("/layer/kernel:0")
+
+
+def number(group: h5py.Group) -> None:
+    group.attrs["weight_names"] = 5
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [(huge, "holds 100,000,000,000 numbers"), (loop, "cannot be read"), (number, "cannot be read")],
+)
+def test_shapes_links_and_attributes_that_lie_are_refused(
+    damage: Callable[[h5py.Group], None], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "hostile.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"layer"]
+        group = file.create_group("layer")
+        group.attrs["weight_names"] = [b"kernel:0"]
+        damage(group)
+    with pytest.raises(WeightsError, match=says) as refused:
+        keras_files.read_layers(path)
+    assert "\n" not in str(refused.value)

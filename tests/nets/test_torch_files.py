@@ -117,3 +117,11 @@ def test_an_architecture_with_another_number_of_inputs_is_built() -> None:
     assert weights.build("mfbd-quarter:12").frames == 12
     with pytest.raises(WeightsError, match="No network is called"):
         weights.build("mfbd:many")
+
+
+def test_a_strange_pickle_is_refused_without_advice_of_torch(tmp_path: Path) -> None:
+    path = tmp_path / "strange.pth"
+    torch.save({"a": {1, 2}}, path, pickle_protocol=4)  # of which torch warns
+    with pytest.raises(WeightsError, match="is refused") as refused:
+        torch_files.read_state(path)
+    assert "weights_only" not in str(refused.value)

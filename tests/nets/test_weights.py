@@ -129,3 +129,44 @@ def test_an_unknown_name_says_which_there_are(own: Path) -> None:
 def test_an_unknown_network_says_which_there_are() -> None:
     with pytest.raises(WeightsError, match="there are enhance, enhance-small"):
         weights.build("unet")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("architecture", 5),
+        ("recipe", []),
+        ("quality", {"x": "good"}),
+        ("pixel_arcsec", [1, 2, 3]),
+        ("seed", "1"),
+    ],
+)
+def test_a_record_with_another_kind_of_value_is_refused(own: Path, name: str, value: object) -> None:
+    path = weights.save(small(), RECORD, own).with_suffix(".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(WeightsError, match=rf"mine\.json cannot be read: {name} is no such thing"):
+        weights.load("mine")
+
+
+def test_a_kill_between_record_and_weights_leaves_the_old_ones(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights.save(small(), RECORD, own)
+    before = weights.load("mine")[1]
+    replacing = weights.replacing
+
+    def killed(path: Path) -> object:
+        if path.suffix == ".safetensors":
+            raise KeyboardInterrupt
+        return replacing(path)
+
+    monkeypatch.setattr(weights, "replacing", killed)
+    other = dataclasses.replace(RECORD, training="7 steps")
+    with pytest.raises(KeyboardInterrupt):
+        weights.save(small(), other, own)
+    assert weights.load("mine")[1] == before
+    monkeypatch.undo()
+    monkeypatch.setattr(weights, "folders", lambda: (own, own))
+    weights.save(small(), other, own)
+    assert weights.load("mine")[1].training == "7 steps"
+    assert "replaces" not in json.loads((own / "mine.json").read_text())

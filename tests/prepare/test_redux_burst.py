@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 
 from heliorestore.cli import main
-from heliorestore.errors import BurstError
+from heliorestore.errors import BurstError, SettingsError
 from heliorestore.fits.reader import read
 from heliorestore.fits.redux_cfg import read_config, whole_numbers
 from heliorestore.methods.momfbd import MomfbdSettings
@@ -163,3 +163,17 @@ def test_limits_of_a_setting_hold(config: Path) -> None:
     assert read_config(config).unused(MomfbdSettings)["MODES"] == "899 modes; 300 are possible"
     assert (found["modes"], found["patch"]) == (300, 16)
     assert whole_numbers("K2-4, Z7") == [2, 3, 4, 7]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("NUM_POINTS=32", "NUM_POINTS=", "'' is no number"),
+        ("NUM_POINTS=32", "NUM_POINTS=1e400", "'1e400' is too large"),
+        ("MODES=2-10,12", "MODES=1-99999999999", "are more than 1,000,000 numbers"),
+    ],
+)
+def test_numbers_that_cannot_be_are_said(config: Path, old: str, new: str, says: str) -> None:
+    config.write_text(config.read_text().replace(old, new))
+    with pytest.raises(SettingsError, match=says):
+        read_config(config).settings(MomfbdSettings)

@@ -70,3 +70,8 @@ def test_some_thousand_pixels_are_plotted(repeats: int) -> None:
     pairs = intensities(np.tile(1.5 * SUN, (repeats, 1)), np.tile(SUN, (repeats, 1)))
     assert 1000 < len(pairs) <= 2 * 8000
     np.testing.assert_allclose(pairs[:, 1] / pairs[:, 0], 1.5)
+
+
+def test_an_image_without_a_mean_is_refused() -> None:
+    with pytest.raises(BurstError, match=r"dark has the mean 0"):
+        measure(np.zeros((32, 32)), "dark", KNOWN["crisp-8542"])

@@ -92,3 +92,9 @@ def test_rates_never_rise_after_the_warm_up() -> None:
     rates = np.array([recipe.rate(n) for n in range(50)])
     assert (np.diff(rates[10:]) <= 0).all()
     assert (rates > 0).all()
+
+
+def test_a_recipe_that_is_no_text_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b"name = '\xff'")
+    with pytest.raises(SettingsError, match=r"mine\.toml cannot be read: .*can't decode byte"):
+        read_table(tmp_path / "mine.toml")

@@ -31,6 +31,7 @@ from heliorestore.storage import appending, create, here
 
 DEAD_S = 90.0  # without a sign of life from another host
 BEAT_S = 15.0
+_MOST = 10_000  # attempts at a burst; a larger number has not been written by a worker
 VERDICTS = ("kept", "rejected")
 _ENDS = ("interrupted", "failed", "done")  # of an attempt, the last one outweighs the others
 
@@ -126,7 +127,7 @@ class Ledger:
         with os.scandir(self.night / "attempts") as files:
             for file in files:
                 burst, _, number = file.name.rpartition(".")
-                if burst in self.entries:
+                if burst in self.entries and number.isdecimal() and int(number) <= _MOST:
                     entry = self.entries[burst]
                     entry.last = max(entry.last, int(number))
 
@@ -176,6 +177,8 @@ class Ledger:
                 entry.judged = said
             return
         number = int(said["attempt"])
+        if not 0 <= number <= _MOST:
+            raise ValueError(number)
         if event == "retry":
             entry.renewed = max(entry.renewed, number)
         elif event == "progress":

@@ -62,14 +62,27 @@ class Night:
         """The night in a folder."""
         path = folder / _FILE
         try:
-            return cls(**tomllib.loads(path.read_text(encoding="utf-8")))
+            found = cls(**tomllib.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise SettingsError(
                 f"{folder} is not a night: it has no {_FILE}. Begin one with heliorestore batch METHOD "
                 "INPUT... -o FOLDER."
             ) from None
-        except (OSError, TypeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, TypeError, ValueError, RecursionError) as error:  # TOML and UTF-8 raise ValueErrors
             raise SettingsError(f"{path} cannot be read: {error}.") from error
+        if wrong := found._wrong():
+            raise SettingsError(f"{path} cannot be read: {', '.join(wrong)} is not as it was written.")
+        return found
+
+    def _wrong(self) -> list[str]:
+        """The fields that hold another kind of value than they are declared to, as after an edit."""
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        tables = [name for name in ("settings", "preparation") if isinstance(values[name], dict)]
+        texts = {name: values.pop(name) for name in tables}
+        wrong = [name for name, table in texts.items() if not all(isinstance(v, str) for v in table.values())]
+        seed = values.pop("seed")
+        wrong += [] if type(seed) is int and seed >= 0 else ["seed"]
+        return wrong + [name for name, value in values.items() if not isinstance(value, str)]
 
     def begin(self, folder: Path) -> None:
         """Write the night into its folder; another one that stands there already is a SettingsError."""

@@ -44,7 +44,12 @@ def read_plan(path: Path, night: Night) -> list[Wanted]:
             except HeliorestoreError as error:
                 raise SettingsError(f"{path}, line {line}: {error}") from error
             found.append(burst)
-    except (OSError, UnicodeDecodeError, csv.Error, tomllib.TOMLDecodeError) as error:
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        csv.Error,
+    ) as error:  # what TOML and UTF-8 raise is a ValueError
         raise SettingsError(f"The plan {path} cannot be read: {error}.") from error
     if not found:
         raise SettingsError(f"The plan {path} lists no burst: it needs {_form(path)}.")

@@ -43,24 +43,46 @@ def drain(
     parsed: argparse.Namespace, burst: Burst, settings: Settings, snapshots: Any, notes: tuple[str, ...] = ()
 ) -> int:
     """Drain the stream with a progress bar, write the last snapshot with the notes, and report the result."""
+    began = time.perf_counter()
+    progress = Progress(None if parsed.quiet else sys.stderr, settings.method)
+    snapshot: Snapshot | None = None
+    with interruptible() as interrupted:
+        with closing(snapshots), closing(progress):
+            for snapshot in snapshots:
+                progress.show(snapshot)
+                if interrupted and snapshot.stop is None:
+                    break
+        if snapshot is None:
+            # Stopped before the first snapshot: there is nothing to write.
+            raise KeyboardInterrupt(*interrupted[:1])
+        # A request to stop does not end the writing: what was computed would be lost.
+        snapshot, written = _kept(parsed, settings, snapshot, notes, stopped=bool(interrupted))
+    if not parsed.quiet:
+        print(
+            f"{written}: {snapshot.step} iterations. {snapshot.stop.value if snapshot.stop else ''}",
+            file=sys.stderr,
+        )
+    if parsed.json:
+        print(json.dumps(_report(burst, snapshot, written, time.perf_counter() - began)))
+    return 128 + interrupted[0] if interrupted else 0  # as a shell says it: 130 or 143
+
+
+def _kept(
+    parsed: argparse.Namespace,
+    settings: Settings,
+    snapshot: Snapshot,
+    notes: tuple[str, ...],
+    *,
+    stopped: bool,
+) -> tuple[Snapshot, Path]:
+    """The last snapshot with the notes, in its file."""
     import dataclasses
 
     from heliorestore.fits.writer import write
     from heliorestore.snapshot import StopReason
 
-    began = time.perf_counter()
-    progress = Progress(None if parsed.quiet else sys.stderr, settings.method)
-    snapshot: Snapshot | None = None
-    with interruptible() as interrupted, closing(snapshots), closing(progress):
-        for snapshot in snapshots:
-            progress.show(snapshot)
-            if interrupted and snapshot.stop is None:
-                break
-    if snapshot is None:
-        # Stopped before the first snapshot: there is nothing to write.
-        raise KeyboardInterrupt(*interrupted[:1])
     kept = ""
-    if interrupted and snapshot.stop is None:
+    if stopped and snapshot.stop is None:
         snapshot = dataclasses.replace(snapshot, stop=StopReason.USER)
         # Closing the stream has written it.
         kept = getattr(settings, "checkpoint", "")
@@ -72,15 +94,7 @@ def drain(
             f"heliorestore: {kept} keeps the state: the same command with --overwrite continues from there",
             file=sys.stderr,
         )
-    written = write(snapshot, parsed.output, overwrite=parsed.overwrite)
-    if not parsed.quiet:
-        print(
-            f"{written}: {snapshot.step} iterations. {snapshot.stop.value if snapshot.stop else ''}",
-            file=sys.stderr,
-        )
-    if parsed.json:
-        print(json.dumps(_report(burst, snapshot, written, time.perf_counter() - began)))
-    return 128 + interrupted[0] if interrupted else 0  # as a shell says it: 130 or 143
+    return snapshot, write(snapshot, parsed.output, overwrite=parsed.overwrite)
 
 
 def _report(burst: Burst, snapshot: Snapshot, written: Path, seconds: float) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def run(parsed: argparse.Namespace) -> int:
     burst, snapshot = reopen(parsed.restored)
     run = snapshot.run
     assert run is not None  # `reopen` has checked it
-    check_output(parsed.output, overwrite=parsed.overwrite, inputs=run.inputs())
+    check_output(parsed.output, overwrite=parsed.overwrite, inputs=[*run.inputs(), parsed.restored])
     # A run that fell back to the CPU has recorded both devices.
     settings, device = settings_of(run), parsed.device or run.device.partition(",")[0]
     pick_device(device)

@@ -6,6 +6,7 @@ around it says. A `;` or `#` begins a comment. Relative paths begin at the folde
 
 from __future__ import annotations
 
+import math
 import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ _WORDS = re.compile(
 _RANGE = re.compile(r"\s*[ZKzk]?(\d+)\s*(?:-\s*(\d+)\s*)?")
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?)\s*([A-Za-z]*)\s*")
 _METRE = {"": 1.0, "m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "a": 1e-10}
+_MOST = 1_000_000  # numbers in a list, such as those of frames
 _TEMPLATE = re.compile(r"%0?\d*[di]")
 _FILES = (
     "IMAGE_NUM", "IMAGE_NUMS", "IMAGE_DATA_DIR", "FILENAME_TEMPLATE", "DT", "INCOMPLETE",
@@ -199,7 +201,7 @@ class Config:
         if modes := whole_numbers(first.get("MODES", "")):
             found["modes"] = len(modes)
         if "NUM_POINTS" in first:
-            found["patch"] = whole_numbers(first["NUM_POINTS"])[0]
+            found["patch"] = self.channels[0]._whole("NUM_POINTS")
         places = [np.diff(sorted(set(whole_numbers(first.get(key, ""))))) for key in ("SIM_X", "SIM_Y")]
         if any(len(steps) for steps in places):
             found["patch_step"] = int(np.median(np.concatenate(places)))
@@ -294,7 +296,10 @@ def whole_numbers(text: str) -> list[int]:
         match = _RANGE.fullmatch(part)
         if match is None:
             raise SettingsError(f"{text!r} is no list of whole numbers such as 2-45,50.")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last - first >= _MOST or len(found) >= _MOST:
+            raise SettingsError(f"{text!r} are more than {_MOST:,} numbers.")
+        found += range(first, last + 1)
     return found
 
 
@@ -303,6 +308,8 @@ def quantity(text: str) -> tuple[float, str]:
     match = _NUMBER.fullmatch(text.partition(",")[0])
     if match is None:
         raise SettingsError(f"{text!r} is no number.")
+    if not math.isfinite(float(match[1].lower().replace("d", "e"))):
+        raise SettingsError(f"{text!r} is too large.")
     number, unit = float(match[1].lower().replace("d", "e")), match[2].lower()
     return (number * 1e-3, "mm") if unit == "mm" else (number * _METRE.get(unit, 1.0), unit)
 

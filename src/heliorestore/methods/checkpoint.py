@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import math
 import time
+import warnings
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,7 +83,11 @@ def resume(saver: Saver, state: State) -> State:
     if saver.path is None or not saver.path.exists():
         return state
     try:
-        found = torch.load(saver.path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of strange pickles, which are refused below if they are too strange
+            found = torch.load(saver.path, weights_only=True, map_location="cpu")
         key, values = found["key"], found["state"]
     except Exception as error:  # a damaged pickle raises almost anything
         raise CheckpointError(

@@ -8,6 +8,7 @@ those with their own names follow the numbered ones.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import torch
 from torch import nn
 
 from heliorestore.errors import WeightsError
+
+_MOST = 2**28  # numbers in a file, ten times those of the largest network
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +51,27 @@ def read_layers(path: Path) -> list[KerasLayer]:
                 raise WeightsError(
                     f"{path} is HDF5, but not as Keras saves weights: it has no list of layer names."
                 )
-            layers = [_layer(model[name], name) for name in _texts(model.attrs["layer_names"])]
-    except (OSError, KeyError) as error:
-        raise WeightsError(f"The Keras weights {path} cannot be read: {error}.") from error
+            layers, room = [], _MOST
+            for name in _texts(model.attrs["layer_names"]):
+                layers.append(_layer(model[name], name, room))
+                room -= sum(array.size for array in layers[-1].weights.values())
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged file makes h5py and numpy raise almost anything
+        raise WeightsError(
+            f"The Keras weights {path} cannot be read: {' '.join(str(error).split())}."
+        ) from error
     return [layer for layer in layers if layer.weights]
 
 
-def _layer(group: Any, name: str) -> KerasLayer:
-    """A layer's arrays; Keras names them `layer/kernel:0` and may nest them deeper."""
+def _layer(group: Any, name: str, room: int) -> KerasLayer:
+    """A layer's arrays, of `room` numbers at most; Keras names them `layer/kernel:0` and may nest them
+    deeper.
+    """
     names = _texts(group.attrs.get("weight_names", ()))
+    wanted = sum(math.prod(group[text].shape) for text in names)
+    if wanted > room:
+        raise ValueError(f"{name} holds {wanted:,} numbers, more than any network")
     return KerasLayer(
         name,
         {text.rpartition("/")[2].partition(":")[0]: np.asarray(group[text], np.float32) for text in names},

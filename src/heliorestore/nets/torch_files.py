@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ _KINDS_OF_NUMBERS = (np.float64, np.float32, np.int64, np.int32, np.bool_)
 def read_state(path: Path) -> dict[str, torch.Tensor]:
     """The tensors by name of a `torch.save` file, which may hold an optimiser's state beside them."""
     try:
-        with torch.serialization.safe_globals(_harmless()):
+        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of strange pickles, which are refused below if they are too strange
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(

@@ -11,6 +11,7 @@ import importlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -42,6 +43,7 @@ ARCHITECTURES: Mapping[str, str] = {
 
 _INPUTS = re.compile("[1-9][0-9]{0,2}")
 _SUFFIX = ".safetensors"
+_BEFORE = "replaces"  # in a record: that of the weights before, until they are replaced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,24 +125,45 @@ def find(name: str) -> Path:
     )
 
 
-def read_record(path: Path) -> WeightsRecord:
-    """The record beside a safetensors file."""
+def read_record(path: Path, of: str = "") -> WeightsRecord:
+    """The record beside a safetensors file; where it holds that of the weights which these were to replace,
+    the one with the checksum `of`.
+    """
     beside = path.with_suffix(".json")
     try:
         table = json.loads(beside.read_text(encoding="utf-8"))
+        if of and table.get(_BEFORE, {}).get("sha256") == of:
+            table = table[_BEFORE]
         known = {f.name for f in dataclasses.fields(WeightsRecord)}
         values: dict[str, Any] = {
             name: tuple(value) if name == "pixel_arcsec" else value
             for name, value in table.items()
             if name in known
         }
-        return WeightsRecord(**values)
+        record = WeightsRecord(**values)
+        if wrong := _wrong(record):
+            raise ValueError(f"{', '.join(wrong)} is no such thing")
     except FileNotFoundError as error:
         raise WeightsError(
             f"{path} has no record {beside.name} beside it: weights and record belong together."
         ) from error
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"The record {beside} cannot be read: {error}.") from error
+    return record
+
+
+def _wrong(record: WeightsRecord) -> list[str]:
+    """The fields whose values are of another kind than they are declared, as in a file that was edited."""
+    kinds: dict[str, Any] = {"str": str, "int | None": (int, type(None)), "tuple[float, float]": tuple}
+    values = {each.name: getattr(record, each.name) for each in dataclasses.fields(record)}
+    wrong = [
+        each.name
+        for each in dataclasses.fields(record)
+        if not isinstance(values[each.name], kinds.get(str(each.type), dict))
+    ]
+    numbers = {"pixel_arcsec": record.pixel_arcsec, "quality": [*dict(record.quality).values()]}
+    wrong += [n for n, found in numbers.items() if not all(isinstance(each, (int, float)) for each in found)]
+    return wrong if wrong or len(record.pixel_arcsec) == 2 else ["pixel_arcsec"]
 
 
 def load(name: str) -> tuple[nn.Module, WeightsRecord]:
@@ -159,6 +182,8 @@ def load(name: str) -> tuple[nn.Module, WeightsRecord]:
         ) from error
     # The record may be that of other weights.
     found = hashlib.sha256(content).hexdigest()
+    if found != record.sha256:
+        record = read_record(path, of=found)
     if found != record.sha256:
         raise WeightsError(
             f"The weights {path} are not those of their record: sha256 {found[:12]}..., "
@@ -220,9 +245,16 @@ def save(net: nn.Module, record: WeightsRecord, folder: Path, *, half: bool = Fa
     )
     table = dataclasses.asdict(dataclasses.replace(record, sha256=hashlib.sha256(content).hexdigest()))
     path = folder / f"{record.name}{_SUFFIX}"
-    # The record first: weights are found by their own file, which must not appear without it.
-    with replacing(path.with_suffix(".json")) as file:
-        file.write((json.dumps(table, indent=1) + "\n").encode())
-    with replacing(path) as file:
-        file.write(content)
+    beside, before = path.with_suffix(".json"), {}
+    with suppress(OSError, ValueError, RecursionError):
+        before = {_BEFORE: json.loads(beside.read_bytes())}
+    # The record first: weights are found by their own file, which must not appear without it. Until the new
+    # weights are there, it holds the record of the old ones too: the process may be killed in between.
+    for each, data in ((beside, _as_text(table | before)), (path, content), (beside, _as_text(table))):
+        with replacing(each) as file:
+            file.write(data)
     return path
+
+
+def _as_text(table: Mapping[str, Any]) -> bytes:
+    return (json.dumps(table, indent=1) + "\n").encode()

@@ -181,7 +181,9 @@ def _from_toml(text: str, path: Path) -> CameraMap:
             narrow_shape=shapes[1],
             applies_to=tuple(str(name) for name in table.get("applies_to", ())),
         )
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, AttributeError, SettingsError) as error:
+    except (
+        KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, SettingsError
+    ) as error:  # fmt: skip
         raise SettingsError(
             f"{path} is not a map of `heliorestore register` ({type(error).__name__}: {error})."
         ) from error

@@ -87,7 +87,7 @@ def read_table(source: str | Path, *, readers: tuple[Path, ...] = ()) -> dict[st
         raise SettingsError(
             f"There is no recipe {source}: give a TOML file or one of {', '.join(bundled())}."
         ) from error
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # what TOML and UTF-8 raise is a ValueError
         raise SettingsError(f"The recipe {path} cannot be read: {error}.") from error
     like = table.pop("like", "")
     base = like if like in bundled() else path.parent / str(like)

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Restart:
         try:
             # A new process may have the old number: the start time tells them apart.
             return abs(psutil.Process(number).create_time() - began) < 1.0
-        except (psutil.Error, ValueError):
+        except (psutil.Error, ValueError, OverflowError):
             return False
 
     def paths(self) -> list[Path]:
@@ -80,6 +80,30 @@ class Restart:
 
 
 _PAIRS = ("rows", "sources", "preparation", "prepared_with")  # lists of lists in JSON
+_KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool}
+
+
+def _as_written(values: dict[str, Any]) -> Restart:
+    """The record in such a text; a ValueError or its like if nobody has written it like this."""
+    values.pop("history", None)  # an earlier version saved it here; now it is in the state
+    values |= {name: tuple(map(tuple, values.get(name, ()))) for name in _PAIRS}
+    restart = Restart(**values | {"process": tuple(values["process"])})
+    plain = all(
+        isinstance(getattr(restart, each.name), _KINDS[str(each.type)])
+        for each in fields(restart)
+        if each.type in _KINDS
+    )
+    texts = all(
+        isinstance(word, str) for _, *words in (*restart.rows, *restart.preparation) for word in words
+    )
+    states = all(
+        isinstance(name, str) and isinstance(size, int) and isinstance(time, int)
+        for name, size, time in (*restart.sources, *restart.prepared_with)
+    )
+    number, began = restart.process
+    if not (plain and texts and states and isinstance(number, int) and isinstance(began, (int, float))):
+        raise ValueError("a value of another kind")
+    return restart
 
 
 class Autosave:
@@ -180,13 +204,9 @@ def unfinished(method: str) -> list[Autosave]:
         return []
     for path in paths:
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            values.pop("history", None)  # an earlier version saved it here; now it is in the state
-            values |= {name: tuple(map(tuple, values.get(name, ()))) for name in _PAIRS}
-            values |= {"process": tuple(values["process"])}
-            saved = Autosave(path.stem, Restart(**values))
-        except (OSError, ValueError, TypeError, KeyError):  # of another version, or not ours
-            continue
+            saved = Autosave(path.stem, _as_written(json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            continue  # of another version, or not ours
         # It belongs to this or another window.
         if saved.restart.runs:
             continue

@@ -1,0 +1,41 @@
+"""Records of unfinished runs that somebody has edited are passed over."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from heliorestore.fits.reader import read_burst
+from heliorestore.methods.blind.field_settings import SvMomfbdSettings
+from heliorestore.plugin.runs import autosave
+from heliorestore.samples import sample_path
+
+DEAD = {"process": [2**22 + 1, 0.0]}
+
+
+def test_a_record_that_nobody_has_written_like_this_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autosave, "folder", lambda: tmp_path)
+    saved, _ = autosave.begin(read_burst(sample_path("small_burst.fits")), SvMomfbdSettings())
+    saved.state.touch()
+    path = saved.state.with_suffix(".json")
+    whole = json.loads(path.read_text()) | DEAD
+    path.write_text(json.dumps(whole))
+    assert len(autosave.unfinished("sv-momfbd")) == 1
+    path.write_text(json.dumps(whole | {"process": [2**22 + 1, 10**400]}))
+    assert len(autosave.unfinished("sv-momfbd")) == 1  # a time that no process began at
+    for edited in (
+        None,
+        5,
+        [],
+        whole | {"process": [1]},
+        whole | {"sources": [["x"]]},
+        whole | {"sources": [["x", "1", 2]]},
+        whole | {"rows": [["iterations", 5]]},
+        whole | {"step": "3"},
+        whole | {"began": None},
+    ):
+        path.write_text(json.dumps(edited))
+        assert autosave.unfinished("sv-momfbd") == [], edited
+        assert saved.state.exists()  # it is not ours to delete
