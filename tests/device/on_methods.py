@@ -94,3 +94,31 @@ def test_a_value_of_lambda_object_is_suggested(
     here = dataclasses.replace(there, modes=there.modes.to(cpu), wavefronts=there.wavefronts.to(cpu))
     here, there = (each.solutions(slice(0, None, 2)) for each in (here, there))
     assert apart(there, here) < (1e-4 if device == "pretend" else 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "which", "waits"),
+    [("sv-momfbd", 1, 1), ("sv-momfbd", 4, 0), ("sv-momfbd emulator", 1, 0), ("momfbd", 1, 1)],
+)
+def test_an_iteration_brings_back_one_copy_and_waits_for_no_number(
+    name: str, which: int, waits: int, frames: np.ndarray, device: str
+) -> None:
+    """On patches the sums of the loss come at once, before the image. Every fifth iteration on the field
+    looks at the air, and asks for more."""
+    if device != "pretend":
+        pytest.skip("only the pretended device sees what crosses over")
+    from pretend_device import rules
+
+    burst = Burst.from_array(frames[:, :32, :48], find("crisp-6302"))
+    few = load(name.partition(" ")[0]).settings().replace(**FEW[name])
+    few = few.replace(iterations=6, stop_early=False)
+    if few.method == "sv-momfbd" and name == few.method:
+        few = few.replace(patch_iterations=2)
+    with closing(stream(burst, few, device=device)) as results:
+        for _ in range(which):
+            next(results)
+        with rules(double=False) as watched:
+            next(results)
+    assert len(watched.fetched) == 1
+    assert len(watched.waits) == waits
+    assert sum(watched.sent) < 1000

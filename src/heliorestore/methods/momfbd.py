@@ -30,6 +30,7 @@ from heliorestore.methods.blind.patch_fit import (
 from heliorestore.methods.blind.patches import Patches
 from heliorestore.methods.blind.settings import BlindSettings
 from heliorestore.methods.checkpoint import Saver, resume
+from heliorestore.methods.fetch import fetched
 from heliorestore.prepare.observe import in_words, observe
 from heliorestore.settings import option
 from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReason
@@ -153,12 +154,17 @@ def snapshot(
     """The restored image and the mode maps of a state."""
     patches = problem.patches
     images = patch_images(patches, evaluation.restored, settings.filter_width, settings.filter_smoothness)
-    images = images * patches.observation.scales[:, None, None]
-    modes = patches.observation.of_burst(patches.maps(state.modes * patches.wavefronts.sigmas).cpu().numpy())
+    found = fetched(
+        {
+            "images": images * patches.observation.scales[:, None, None],
+            "modes": patches.maps(state.modes * patches.wavefronts.sigmas),
+        }
+    )
+    modes = patches.observation.of_burst(found["modes"])
     return Snapshot(
         step=state.step,
         total=max(settings.iterations, state.step),
-        images=images.cpu().numpy(),
+        images=found["images"],
         maps={"modes": Map(modes, NODE_AXES, "rad", *nodes(patches), signed=True)},
         losses=evaluation.losses,
         stop=stop,
@@ -180,7 +186,7 @@ def nodes(patches: Patches) -> tuple[tuple[float, float], tuple[float, float]]:
 
     The centres are evenly spread but for rounding; a patch that is alone along an axis is its own distance.
     """
-    rows, columns = (centres.tolist() for centres in patches.centres)
+    rows, columns = patches.places
     steps = [
         (centres[-1] - centres[0]) / (len(centres) - 1) if len(centres) > 1 else float(patches.size)
         for centres in (rows, columns)

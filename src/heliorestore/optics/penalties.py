@@ -119,19 +119,21 @@ def _haar_adjoint(parts: torch.Tensor) -> torch.Tensor:
     return smooth
 
 
-def roughness(maps: torch.Tensor) -> tuple[float, torch.Tensor]:
+def roughness(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Sum of the squared differences of neighbours in maps (..., y, x), and half of its gradient."""
-    gradient, total = torch.zeros_like(maps), 0.0
+    gradient, total = torch.zeros_like(maps), maps.new_zeros(())
     for axis in (-2, -1):
         difference = maps.diff(dim=axis)
-        total += float(difference.square().sum())
+        total = total + difference.square().sum()
         size = maps.shape[axis] - 1
         gradient.narrow(axis, 1, size).add_(difference)
         gradient.narrow(axis, 0, size).sub_(difference)
     return total, gradient
 
 
-def pixel_roughness(maps: torch.Tensor, shape: tuple[int, int], step: int) -> tuple[float, torch.Tensor]:
+def pixel_roughness(
+    maps: torch.Tensor, shape: tuple[int, int], step: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Sum over the pixels of an image of the squared `gradient` of maps (..., gy, gx), bilinear between nodes
     every `step` pixels; and half of its gradient in the nodes.
 
@@ -146,4 +148,4 @@ def pixel_roughness(maps: torch.Tensor, shape: tuple[int, int], step: int) -> tu
         steep.append(slopes.T @ slopes)
         smooth.append(means.T @ means)
     half = steep[0] @ maps @ smooth[1] + smooth[0] @ maps @ steep[1]
-    return float((maps * half).sum()), half
+    return (maps * half).sum(), half

@@ -190,7 +190,7 @@ class Observation:
     def device(self) -> torch.device:
         return self.mean.device
 
-    @property
+    @cached_property
     def values(self) -> float:
         """Number of good values in all frames."""
         return float(math.prod(self.source.shape)) if self.counts is None else float(self.counts.sum())

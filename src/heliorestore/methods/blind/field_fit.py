@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
-from heliorestore.burst import Burst
+from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument
 from heliorestore.methods.blind.air import usual_r0_cm
@@ -44,6 +44,7 @@ from heliorestore.methods.blind.refinement import (
 )
 from heliorestore.methods.blind.settings import ASSUMED_R0_CM
 from heliorestore.methods.blind.verdict import verdicts
+from heliorestore.methods.fetch import fetched
 from heliorestore.prepare.observe import in_words, observe
 from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReason
 
@@ -155,10 +156,8 @@ class FieldFit:
         shown = self.flow.given(flow.air)
         measured = measure(shown, flow, transfers, knobs, settings.residual_frame)
         self._known = transfers
-        stop = self._reason(state, settings)
-        return state, self._snapshot(
-            state, settings, measured, shown.radian(flow.modes), stop=stop, messages=messages
-        )
+        modes = shown.radian(flow.modes)
+        return state, self._snapshot(state, settings, measured, modes, messages)
 
     def _stepped(
         self, state: FieldState, settings: SvMomfbdSettings, knobs: Knobs
@@ -252,7 +251,7 @@ class FieldFit:
             patches=advanced(problem, patches, evaluation, settings.rate_modes, count),
         )
         measured = Measured(images, evaluation.losses)
-        return state, self._snapshot(state, settings, measured, modes, messages=messages)
+        return state, self._snapshot(state, settings, measured, modes, messages)
 
     def _snapshot(
         self,
@@ -260,42 +259,57 @@ class FieldFit:
         settings: SvMomfbdSettings,
         measured: Measured,
         modes: torch.Tensor,
-        *,
-        stop: StopReason | None = None,
-        messages: tuple[str, ...] = (),
+        messages: tuple[str, ...],
     ) -> Snapshot:
-        scales = self.observation.scales[:, None, None]
-        air, residual = state.flow.air, measured.residual
-        step, shown = float(settings.grid_step), self.observation.of_burst(modes.cpu().numpy())
-        maps = {"modes": Map(shown, NODE_AXES, "rad", (step, step), signed=True)}
-        if residual is not None and self.flow.posterior is not None:
-            known = air.unknown * air.sigmas.square()
-            maps["mode_sigmas"] = Map(air.sigmas.cpu().numpy(), ("mode",), "rad")
-            maps["mode_variances"] = Map(known.cpu().numpy(), ("mode",), "rad2")
-        if residual is not None:
-            maps["residual"] = Map((residual * scales).cpu().numpy(), unit=DATA_UNIT, signed=True)
+        shown = self._shown(state.flow, measured, modes)
+        modes_of_burst = self.observation.of_burst(shown["modes"])
+        step, on_patches = float(settings.grid_step), measured.residual is None
+        maps = {"modes": Map(modes_of_burst, NODE_AXES, "rad", (step, step), signed=True)}
+        if not on_patches and self.flow.posterior is not None:
+            maps["mode_sigmas"] = Map(shown["sigmas"], ("mode",), "rad")
+            maps["mode_variances"] = Map(shown["unknown"] * shown["sigmas"] ** 2, ("mode",), "rad2")
+        if not on_patches:
+            maps["residual"] = Map(shown["residual"], unit=DATA_UNIT, signed=True)
         total = max(state.began + settings.iterations, state.step)
         return Snapshot(
             step=state.step,
             total=total,
-            images=(measured.images * scales).cpu().numpy(),
+            images=shown["images"],
             maps=maps,
-            losses=measured.losses,
-            stop=stop,
+            losses={name: float(shown[f"losses {name}"]) for name in measured.terms},
+            stop=None if on_patches else self._reason(state, settings, shown),
             stages=(("patches", state.on_patches), ("whole field", total))[state.on_patches <= state.began :],
             messages=messages,
         )
 
-    def _reason(self, state: FieldState, settings: SvMomfbdSettings) -> StopReason | None:
+    def _shown(self, flow: FlowState, measured: Measured, modes: torch.Tensor) -> dict[str, FloatArray]:
+        """All that a snapshot shows and the end of the run depends on, in one copy from the device."""
+        scales, level = self.observation.scales[:, None, None], flow.noise.level
+        parts: dict[str, torch.Tensor | float] = {
+            "images": measured.images * scales,
+            "modes": modes,
+            "sigmas": flow.air.sigmas,
+            "unknown": flow.air.unknown,
+            "quiet": (level <= self.observation.sigmas.square()).all(),
+            "stalled": flow.stalled,
+        }
+        if measured.residual is not None:
+            parts["residual"] = measured.residual * scales
+        parts |= {f"losses {name}": value for name, value in measured.terms.items()}
+        return fetched(parts)
+
+    def _reason(
+        self, state: FieldState, settings: SvMomfbdSettings, shown: Mapping[str, FloatArray]
+    ) -> StopReason | None:
         if state.step - state.began >= settings.iterations:
             return StopReason.DONE
         if not settings.stop_early or settings.at_once:
             return None
         if self.flow.posterior is not None and not state.flow.settled:
             return None  # noisy frames are explained by many kinds of air
-        if bool((state.flow.noise.level <= self.observation.sigmas.square()).all()):
+        if shown["quiet"]:
             return StopReason.NOISE
-        return StopReason.CONVERGED if state.flow.stalled >= 3 else None
+        return StopReason.CONVERGED if shown["stalled"] >= 3 else None
 
 
 def _model(

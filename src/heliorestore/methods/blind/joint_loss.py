@@ -41,17 +41,17 @@ class JointLoss:
         """The weight (object) of a squared residual of images with mean 1."""
         return self.knobs.weights / self.span[:, 0, 0].square() / self._pixels
 
-    def of_objects(self, sharp: torch.Tensor) -> tuple[float, torch.Tensor]:
+    def of_objects(self, sharp: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The term of filtered objects of mean 1, and its gradient in them."""
         knobs, scale = self.knobs, (self.knobs.weights > 0)[:, None, None] / self.span
         value, half = penalty(scale * sharp, knobs.regulariser, self._pixels, positive=knobs.positive)
         weight = knobs.lambda_object * self.flow.observation.frames
-        return weight * float(value), 2 * weight * scale * half(scale * sharp)
+        return weight * value, 2 * weight * scale * half(scale * sharp)
 
-    def of_modes(self, radian: torch.Tensor) -> tuple[float, torch.Tensor]:
+    def of_modes(self, radian: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The term of modes in radian, and its gradient in them."""
         value, half = pixel_roughness(radian, self.flow.observation.shape, self.flow.step)
-        weight = self.knobs.lambda_modes * int((self.knobs.weights > 0).sum()) / self._pixels
+        weight = self.knobs.lambda_modes * (self.knobs.weights > 0).sum() / self._pixels
         return weight * value, 2 * weight * half
 
     def gradient(self, objects: torch.Tensor, radian: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

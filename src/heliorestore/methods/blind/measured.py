@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +21,13 @@ class Measured:
     """
 
     images: torch.Tensor
-    losses: dict[str, float]
+    terms: Mapping[str, torch.Tensor | float]
     residual: torch.Tensor | None = None
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The losses as numbers, each of which a GPU is waited for."""
+        return {name: float(value) for name, value in self.terms.items()}
 
 
 def measure(
@@ -39,19 +45,21 @@ def measure(
             seen = transfers.residual(sharp, number)
         terms = _terms(problem, state, sharp, knobs)
     count = observation.frames if observation.counts is None else observation.counts.clamp(min=1)
-    losses = {
+    losses: dict[str, torch.Tensor | float] = {
         "loss": sum(terms.values()),
         **terms,
-        "residual": (float(square.sum()) / max(1.0, observation.values)) ** 0.5,
+        "residual": (square.sum() / max(1.0, observation.values)).sqrt(),
         "fitted noise": state.noise.rms,
-        "noise": float(observation.sigmas.square().mean().sqrt()),
+        "noise": observation.sigmas.square().mean().sqrt(),
     }
     return Measured(
         sharp[(slice(None), *flow.inner)], losses, (square / count).sqrt() if seen is None else seen
     )
 
 
-def _terms(problem: FlowProblem, state: FlowState, sharp: torch.Tensor, knobs: Knobs) -> dict[str, float]:
+def _terms(
+    problem: FlowProblem, state: FlowState, sharp: torch.Tensor, knobs: Knobs
+) -> dict[str, torch.Tensor]:
     """The terms of the loss: those of eq. 17 or, in turns, with lambda_object once per object and with
     differences of modes from node to node.
     """
@@ -59,13 +67,13 @@ def _terms(problem: FlowProblem, state: FlowState, sharp: torch.Tensor, knobs: K
     radian = problem.radian(state.modes)
     if knobs.at_once:
         loss = JointLoss.of(problem.flow, knobs)
-        data = float((state.squares * loss.gamma[:, None, None]).sum())
+        data = (state.squares * loss.gamma[:, None, None]).sum()
         return {"data": data, "object": loss.of_objects(sharp)[0], "modes": loss.of_modes(radian)[0]}
     pixels = shape[0] * shape[1]
     smooth, _ = penalty(sharp, knobs.regulariser, pixels, positive=knobs.positive)
     rough, _ = roughness(radian)
     return {
-        "data": float((state.squares * knobs.weights[:, None, None]).sum()) / pixels,
-        "object": knobs.lambda_object * float(smooth),
+        "data": (state.squares * knobs.weights[:, None, None]).sum() / pixels,
+        "object": knobs.lambda_object * smooth,
         "modes": knobs.lambda_modes * rough / state.modes[0].numel(),
     }

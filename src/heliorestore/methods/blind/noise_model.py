@@ -38,9 +38,9 @@ class Noise:
     limits: torch.Tensor
 
     @property
-    def rms(self) -> float:
+    def rms(self) -> torch.Tensor:
         """Of the level, over the objects."""
-        return float(self.level.mean().sqrt())
+        return self.level.mean().sqrt()
 
     def at(self, frequencies: torch.Tensor) -> torch.Tensor:
         """N (object, ...) at frequencies (...)."""

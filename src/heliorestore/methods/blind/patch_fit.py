@@ -143,28 +143,31 @@ def evaluate(
     """
     patches = problem.patches
     gradient = torch.empty_like(state.modes)
-    restored, tally, data, held = [], None, 0.0, 0.0
+    restored, tally, sums = [], None, []
     for number, some in enumerate(patches.batches()):
         modes = state.modes[some].detach().requires_grad_(True)
         found = metric(patches, modes, problem.spectra_of(number, some), state.levels, weights)
         (gradient[some],) = torch.autograd.grad(found.loss.sum(), modes)
         restored.append(found.restored)
         tally = found.tally if tally is None else tally + found.tally
-        data, held = data + float(found.loss.detach().sum()), held + float(found.held.sum())
+        sums.append(torch.stack([found.loss.detach().sum(), found.held.sum()]))
     assert tally is not None
     rough, rough_gradient = roughness(patches.maps(state.modes))
-    small = float(state.modes.square().sum())
     gradient += 2 * prior * state.modes + 2 * coupling * rough_gradient.permute(2, 3, 0, 1).flatten(0, 1)
-    power = float(tally.signal.sum())
+    residual = (tally.misfit.sum() / tally.signal.sum()).clamp(min=0).sqrt()
+    noise = log_noise(patches, state.levels, weights)
+    more = torch.stack([rough, state.modes.square().sum(), tally.signal.sum(), noise, residual])
+    # All at once: each number that is read makes a GPU wait.
+    *found_sums, rough_sum, small, power, noise_sum, residual_sum = torch.cat([*sums, more]).tolist()
     # The normalisation of the likelihood: with it the loss falls although the measured level of the noise
     # falls too.
-    data += log_noise(patches, state.levels, weights)
+    data, held = sum(found_sums[::2]) + noise_sum, sum(found_sums[1::2])
     losses = {
-        "loss": (data + prior * small + coupling * rough) / patches.count,
+        "loss": (data + prior * small + coupling * rough_sum) / patches.count,
         "data": data / patches.count,
-        "modes": (prior * small + coupling * rough) / patches.count,
+        "modes": (prior * small + coupling * rough_sum) / patches.count,
         "held out": held / power,
-        "residual": float((tally.misfit.sum() / tally.signal.sum()).clamp(min=0).sqrt()),
+        "residual": residual_sum,
     }
     return Evaluation(gradient, torch.cat(restored), tally, losses)
 

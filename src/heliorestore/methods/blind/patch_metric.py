@@ -109,14 +109,14 @@ def measured_levels(patches: Patches, tally: Tally) -> Levels:
     return Levels(torch.maximum(power, 1e-3 * floor), torch.maximum(noise, floor) + patches.flux)
 
 
-def log_noise(patches: Patches, levels: Levels, object_weights: torch.Tensor) -> float:
+def log_noise(patches: Patches, levels: Levels, object_weights: torch.Tensor) -> torch.Tensor:
     """Sum log N over all patches, frames and fitted frequencies, with N in units of the detector's
     noise.
     """
     logarithm = torch.log(spread(levels.noise / patches.noise[:, None], patches.bins))
     fitted = (logarithm * patches.used * ~patches.held_out).sum((1, 2))
     total = fitted * object_weights[: len(patches.used)] * _images(patches)
-    return float(total.sum()) * patches.count * patches.independent
+    return total.sum() * (patches.count * patches.independent)
 
 
 def _images(patches: Patches) -> torch.Tensor:

@@ -130,21 +130,24 @@ class Patches:
     def count(self) -> int:
         return self.tiling.grid[0] * self.tiling.grid[1]
 
-    @property
+    @cached_property
     def independent(self) -> float:
         """The fraction of the frequencies that the window leaves independent of their neighbours."""
         square = self.window.square()
         return float(square.mean() ** 2 / square.square().mean())
 
     @property
-    def centres(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def places(self) -> tuple[list[float], list[float]]:
         """Rows and columns of the image, in pixels, in which the patches have their centres."""
-        rows = torch.tensor([place.start for place, _ in self.tiling.places()[:: self.tiling.grid[1]]])
-        columns = torch.tensor([place.start for _, place in self.tiling.places()[: self.tiling.grid[1]]])
-        device = self.mean.device
-        return (rows + self.size / 2 - self.margin).to(device), (columns + self.size / 2 - self.margin).to(
-            device
-        )
+        every, across, middle = self.tiling.places(), self.tiling.grid[1], self.size / 2 - self.margin
+        rows, columns = (row for row, _ in every[::across]), (column for _, column in every[:across])
+        return [row.start + middle for row in rows], [column.start + middle for column in columns]
+
+    @cached_property
+    def centres(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """`places` on the device."""
+        rows, columns = (torch.tensor(part, dtype=torch.float32) for part in self.places)
+        return rows.to(self.mean.device), columns.to(self.mean.device)
 
     def maps(self, modes: torch.Tensor) -> torch.Tensor:
         """Mode maps (frame, mode, py, px) of modes (patch, frame, mode)."""
@@ -342,7 +345,7 @@ def _between(centres: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """Weights (place, centre) of linear interpolation, constant beyond the first and the last centre."""
     if len(centres) == 1:
         return torch.ones(len(places), 1, device=places.device)
-    clamped = places.to(centres).clamp(float(centres[0]), float(centres[-1]))
+    clamped = torch.minimum(torch.maximum(places.to(centres), centres[0]), centres[-1])
     after = torch.searchsorted(centres, clamped).clamp(1, len(centres) - 1)
     share = (clamped - centres[after - 1]) / (centres[after] - centres[after - 1])
     weights = torch.zeros(len(places), len(centres), device=places.device)

@@ -101,7 +101,7 @@ def make_posterior(
     patches = make_patches(
         observation, wavefronts, patch=patch, step=max(1, patch // 2), memory_bytes=memory_bytes
     )
-    rows, columns = (centres.tolist() for centres in patches.centres)
+    rows, columns = patches.places
     every = [
         (number, row, column) for number, (row, column) in enumerate((r, c) for r in rows for c in columns)
     ]

@@ -121,7 +121,7 @@ class FlowState:
     of both.
 
     `slope` is the gradient of half the squared residuals, weighted as the noise says, in the modes in radian,
-    `squares` (object, y, x) their sum over the frames and `residual` their rms, both without weights; `flux`
+    `squares` (object, y, x) their sum over the frames, without weights; `flux`
     (object) is the rms of the smooth flux error. `stalled` says for how many iterations the noise has not
     fallen, `looks_alike` in how many looks at the air it stood still, `solved` whether the objects were ever
     solved for, and `solved_with` with which knobs they were last.
@@ -136,8 +136,7 @@ class FlowState:
     flux: torch.Tensor
     air: Air
     noise: Noise
-    residual: float = float("inf")
-    stalled: int = 0
+    stalled: torch.Tensor | int = 0
     solved: bool = False
     looks_alike: int = 0
     solved_with: tuple[float, ...] | None = None
@@ -202,6 +201,7 @@ def begin(problem: FlowProblem, earlier: Earlier | None = None) -> FlowState:
         flux=torch.zeros_like(observation.sigmas),
         air=first_air(problem.wavefronts, problem.nodes, problem.step_arcsec, known),
         noise=Noise(observation.sigmas.square(), limits.to(images)),
+        stalled=torch.zeros((), dtype=torch.int64, device=images.device),
     )
 
 
@@ -250,8 +250,8 @@ def refine_step(
         knobs,
         left,
     )
-    stands = following.noise.rms > state.noise.rms * (1 - _STALLED) and state.solved
-    stalled = state.stalled + 1 if stands else 0
+    stands = following.noise.rms > state.noise.rms * (1 - _STALLED)
+    stalled = torch.where(stands, state.stalled + 1, 0) if state.solved else 0
     return learned(problem, replace(following, stalled=stalled)), transfers
 
 
@@ -272,7 +272,6 @@ def object_step(problem: FlowProblem, state: FlowState, transfers: Transfers, kn
         state,
         objects=objects,
         squares=squares,
-        residual=(float(squares.sum()) / max(1.0, problem.flow.observation.values)) ** 0.5,
         solved_with=knobs.of_objects,
     )
 
@@ -289,12 +288,10 @@ def compared(
     lost = observation.images / (observation.images - 1).clamp(min=1)
     measured = measured_level(found.power, state.noise.limits) * lost
     level = torch.maximum(measured, observation.sigmas.square())
-    residual = (float(found.squares.sum()) / max(1.0, observation.values)) ** 0.5
     return replace(
         state,
-        slope=found.modes * float(state.noise.level.mean() / level.mean()),
+        slope=found.modes * (state.noise.level.mean() / level.mean()),
         squares=found.squares,
-        residual=residual,
         flux=found.flux,
         noise=replace(state.noise, level=level),
     )
@@ -347,8 +344,7 @@ def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[Fl
     """One step of AdamW on objects (from 0 to 1) and modes (in radian) at once, on the loss of eq. 17; with
     the state comes the model with its modes, to measure it by.
     """
-    flow, observation = problem.flow, problem.flow.observation
-    sigmas = problem.wavefronts.sigmas[:, None, None]
+    flow, sigmas = problem.flow, problem.wavefronts.sigmas[:, None, None]
     loss, radian = JointLoss.of(flow, knobs), state.modes * sigmas
     in_objects, in_modes = loss.gradient(state.objects, radian)
     scaled, object_moments = descend(
@@ -373,6 +369,5 @@ def joint_step(problem: FlowProblem, state: FlowState, knobs: Knobs) -> tuple[Fl
         object_moments=object_moments,
         mode_moments=mode_moments,
         squares=squares,
-        residual=(float(squares.sum()) / max(1.0, observation.values)) ** 0.5,
     )
     return following, transfers
