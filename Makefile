@@ -15,7 +15,7 @@ SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,virtual)
 DEMO_SAMPLE := sample_data/sunspot_burst.fits
 DEMO_METHOD := sv-momfbd
 
-.PHONY: setup system demo test gauntlet lint wheel docs bench bench-gpu clean
+.PHONY: setup system demo test gauntlet lint wheel docs site bench bench-gpu clean
 .DEFAULT_GOAL := setup
 
 setup: $(ENVIRONMENT)/.setup
@@ -33,6 +33,10 @@ $(ENVIRONMENT)/.test: $(ENVIRONMENT)/.setup
 
 $(ENVIRONMENT)/.lint: $(ENVIRONMENT)/.setup
 	$(PIP) --editable ".[$(QT),movie,lint]"
+	@touch $@
+
+$(ENVIRONMENT)/.site: $(ENVIRONMENT)/.setup
+	$(PIP) --editable ".[$(QT),movie,site]"
 	@touch $@
 
 system:
@@ -91,6 +95,16 @@ docs: $(ENVIRONMENT)/.setup system
 	$(XVFB) $(BIN)/python docs/make_pictures.py
 	$(XVFB) $(BIN)/python docs/make_tutorial_pictures.py
 	$(XVFB) $(BIN)/python docs/make_film.py
+
+# The pages, a reference from the code, and the gallery as a site that needs no server and no network:
+# open build/site/index.html. A warning is an error.
+site: export OMP_WAIT_POLICY ?= PASSIVE
+site: export NO_MKDOCS_2_WARNING = 1
+site: export MPLBACKEND = agg
+site: export COLUMNS = 88
+site: $(ENVIRONMENT)/.site
+	$(BIN)/python -m mkdocs build --clean --quiet
+	@echo "The site is $(CURDIR)/build/site/index.html"
 
 bench: $(ENVIRONMENT)/.test system
 	$(XVFB) $(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
