@@ -53,7 +53,7 @@ ALLOWED = {
     "nets": PHYSICS,
     # a dark frame, or a burst again, is in a file; a series is registered as images are compared
     "prepare": PHYSICS | {"fits", "quality"},
-    "polarimetry": PHYSICS | {"fits", "prepare"},
+    "polarimetry": PHYSICS | {"quality", "fits", "prepare"},
     "methods": PHYSICS | {"quality", "nets", "prepare"},
     "diagnose": PHYSICS | {"quality", "nets", "prepare", "methods"},
     "fits": RECORDS | {"heliorestore"},

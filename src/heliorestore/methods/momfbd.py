@@ -16,6 +16,7 @@ import torch
 from heliorestore.budget import Shares, budget_bytes, share
 from heliorestore.burst import Burst
 from heliorestore.methods.blind.anchors import ANCHOR, on_patches, wide_band_of
+from heliorestore.methods.blind.fetch import fetched
 from heliorestore.methods.blind.patch_fit import (
     Evaluation,
     PatchProblem,
@@ -30,7 +31,6 @@ from heliorestore.methods.blind.patch_fit import (
 from heliorestore.methods.blind.patches import Patches
 from heliorestore.methods.blind.settings import BlindSettings
 from heliorestore.methods.checkpoint import Saver, resume
-from heliorestore.methods.fetch import fetched
 from heliorestore.prepare.observe import in_words, observe
 from heliorestore.settings import option
 from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReason

@@ -14,6 +14,7 @@ from heliorestore.instrument import Instrument
 from heliorestore.methods.blind.air import usual_r0_cm
 from heliorestore.methods.blind.anchors import ANCHOR, on_field, wide_band_of
 from heliorestore.methods.blind.emulated import emulated, load_emulator
+from heliorestore.methods.blind.fetch import fetched
 from heliorestore.methods.blind.field_plan import plan_field
 from heliorestore.methods.blind.field_settings import SvMomfbdSettings
 from heliorestore.methods.blind.forward import Flow, Transfers
@@ -44,7 +45,6 @@ from heliorestore.methods.blind.refinement import (
 )
 from heliorestore.methods.blind.settings import ASSUMED_R0_CM
 from heliorestore.methods.blind.verdict import verdicts
-from heliorestore.methods.fetch import fetched
 from heliorestore.prepare.observe import in_words, observe
 from heliorestore.snapshot import DATA_UNIT, NODE_AXES, Map, Snapshot, StopReason
 
