@@ -3,8 +3,10 @@
     xvfb-run -a -s '-screen 0 1600x1000x24' python benchmarks/window_walk.py FOLDER
 
 It needs xdotool, which moves the pointer and types as a person does. The walk: a burst is opened, Tab goes
-to the knobs, Run and Pause are clicked, a knob is turned by keys, the result is kept, two images blink, a
-session is saved, and opened again in an empty window.
+to the knobs, Run and Pause are clicked, a knob is turned by keys, the chart shows both stages and the turned
+knob, the result is kept, two images blink, every other panel is opened in the dark and in the light theme
+with nothing cut off, layers that cannot be restored are told so, a session is saved, and opened again in an
+empty window.
 """
 
 import itertools
@@ -17,15 +19,25 @@ from typing import Any
 import napari
 import numpy as np
 from qtpy.QtCore import QPoint
-from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QComboBox,
+    QLabel,
+    QScrollArea,
+    QWidget,
+)
 
 from heliorestore.plugin import launch
 from heliorestore.plugin.npe2.readers import load_layers
 from heliorestore.plugin.panels.session import open_session, save_session
 from heliorestore.plugin.viewer.comparison import How, comparison_of
+from heliorestore.plugin.widgets.layer_box import LayerBox
+from heliorestore.plugin.widgets.messages import Clipped
 from heliorestore.samples import sample_path
 
 SIZE = (1366, 768)
+PANELS = ("Restore", "MFBD", "Enhance", "Noise2Noise", "Compare", "Image quality", "Queue")
 
 
 def main() -> None:
@@ -35,8 +47,11 @@ def main() -> None:
     walk.tab_to_the_knobs()
     walk.run_and_pause()
     walk.turn_a_knob()
+    walk.read_the_chart()
     walk.keep()
     walk.blink()
+    walk.open_every_panel()
+    walk.add_what_cannot_be_restored()
     walk.save_and_open()
     print("walked")
 
@@ -51,7 +66,11 @@ class Walk:
         self.panel = launch.dock(self.viewer, layers, "sv-momfbd")
         launch.wait(lambda: self.panel.form is not None, "the form")
         launch.process_events(1.0)
-        for name, value in {"start": "average", "modes": 12, "stop_early": False}.items():
+        for name, value in {
+            "modes": 12,
+            "stop_early": False,
+            "patch_iterations": 4,
+        }.items():
             self.panel.form.fields[name].set(value)
         self.look("opened")
 
@@ -89,6 +108,19 @@ class Walk:
         assert slider.value() != value
         self.look("a knob is turned")
 
+    def read_the_chart(self) -> None:
+        """Patches are shaded, the field has the axes, and the knob its history."""
+        run = self.panel.run_panel
+        self.click(run.run_button)
+        self.wait(lambda: run.snapshot.step >= 9, "the field", 600)
+        self.click(run.pause_button)
+        self.wait(lambda: run.state.name == "PAUSED", "the pause", 120)
+        self.wait(lambda: len(run.curve.canvas.figure.axes) == 3, "the strip of the knob")
+        losses, _, knob = run.curve.canvas.figure.axes
+        assert [text.get_text() for text in losses.texts][-1] == "whole field"
+        assert knob.get_ylabel() == "lambda\nobject"
+        self.look("the chart")
+
     def keep(self) -> None:
         """A version, which the table shows."""
         table = self.panel.version_list
@@ -113,6 +145,30 @@ class Walk:
         self.look("blinking")
         self.key("b")
         self.wait(lambda: comparison.how is None, "the end of it")
+
+    def open_every_panel(self) -> None:
+        """Each in both themes: no text is cut off, and nothing reaches beyond the right edge."""
+        for title in PANELS:
+            _, panel = self.viewer.window.add_plugin_dock_widget("heliorestore", title)
+            self.wait(lambda panel=panel: getattr(panel, "form", panel) is not None, title)
+            launch.process_events(2.0)
+            for theme in ("light", "dark"):
+                self.viewer.theme = theme
+                self.look(f"{title} {theme}")
+                assert not (cut := cut_off(panel)), (title, theme, cut)
+            self.viewer.window.remove_dock_widget(panel)
+
+    def add_what_cannot_be_restored(self) -> None:
+        """One sentence each, which says what to do; the burst is ticked again after that."""
+        for value, words in ((3.0, "there is nothing to restore"), (np.nan, "are all NaN")):
+            layer = self.viewer.add_image(np.full((64, 64), value), name="nothing")
+            self.panel.layer_list.choose([layer])
+            self.wait(lambda words=words: words in self.panel.hint.text(), words)
+            self.look(words)
+            self.viewer.layers.remove(layer)
+        burst = [each for each in self.viewer.layers if each.name.startswith("sunspot_burst")]
+        self.panel.layer_list.choose(burst)
+        assert self.panel.hint.text() == ""
 
     def save_and_open(self) -> None:
         """A session, in an empty window as it was."""
@@ -174,6 +230,22 @@ class Walk:
         path = self.folder / f"{self.step} {name}.png"
         self.viewer.screenshot(str(path), canvas_only=False, flash=False)
         print(path)
+
+
+def cut_off(panel: QWidget) -> list[str]:
+    """The texts of a panel that are wider than their widgets, or lie beyond its right edge."""
+    found = []
+    viewport = panel.findChild(QScrollArea).viewport()
+    for widget in panel.findChildren((QAbstractButton, QLabel, QComboBox)):
+        if not widget.isVisible() or isinstance(widget, Clipped | LayerBox):  # they may shorten it
+            continue
+        text = widget.currentText() if isinstance(widget, QComboBox) else widget.text()
+        wraps = isinstance(widget, QLabel) and widget.wordWrap()
+        narrow = not wraps and widget.width() < widget.fontMetrics().horizontalAdvance(text)
+        right = widget.mapTo(panel, widget.rect().topRight()).x()
+        if text and (narrow or right > viewport.mapTo(panel, viewport.rect().topRight()).x()):
+            found.append(text)
+    return found
 
 
 if __name__ == "__main__":
