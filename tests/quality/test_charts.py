@@ -19,6 +19,7 @@ from heliorestore.quality.charts import (
     draw_power_spectra,
     finish,
     save,
+    shortened,
     style,
     to_csv,
 )
@@ -99,6 +100,11 @@ def test_photometry_of_both_signs_keeps_the_negative_pixels() -> None:
     assert {"pixels", "equal", "x 2", "x 1/2"} <= set(words(axes))
     low, high = axes.get_xlim()
     assert low == pytest.approx(-high)
+
+
+def test_a_long_name_loses_its_middle() -> None:
+    assert shortened("a kept version (lambda object 0.1) wide", 16) == "a kept v…1) wide"
+    assert shortened("short", 5) == "short"
 
 
 def test_without_pixel_sizes_frequencies_are_per_pixel() -> None:

@@ -230,6 +230,12 @@ def legend_above(axes: Axes, title: str = "", lines: Sequence[Line2D] = ()) -> i
     return rows
 
 
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters, without its middle where it is longer."""
+    kept = max(most - 1, 2)
+    return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
+
+
 def _legend_width(names: Sequence[str], rows: int) -> int:
     """Characters of a legend that is filled column by column."""
     return sum(5 + max(map(len, names[n : n + rows])) for n in range(0, len(names), rows))

@@ -10,12 +10,16 @@ from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from heliorestore.plugin.runs.task import Outcome, start_task
+from heliorestore.quality.charts import shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from heliorestore.plugin.widgets.canvas import Canvas
     from heliorestore.quality.charts import Drawing
+
+_CHARACTER = 6  # px of an axis's title
+_AROUND = 40  # px of a chart beside its axes
 
 
 class ChartPlace(QWidget):
@@ -74,5 +78,12 @@ class ChartView(ChartPlace):
 
     def compose(self, figure: Figure) -> None:
         figure.set_layout_engine("constrained")
-        if self.drawing is not None:
-            self.drawing(figure.add_subplot())
+        if self.drawing is None:
+            return
+        axes = figure.add_subplot()
+        self.drawing(axes)
+        # The names of layers may be longer than the panel is wide.
+        for label, room in zip(
+            (axes.xaxis.label, axes.yaxis.label), figure.canvas.get_width_height(), strict=True
+        ):
+            label.set_text(shortened(label.get_text(), (room - _AROUND) // _CHARACTER))
