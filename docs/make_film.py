@@ -21,7 +21,12 @@ SIZE = (1366, 768)
 WIDTH = 854  # pixels of the film
 CAPTION = 34  # pixels below the window
 FONT = ImageFont.truetype(findfont("DejaVu Sans"), 17)
-GREYS, COLOURS, COLOURED = 72, 120, 6  # of the palette; the last is the spread of a pixel that is no grey
+EXACT = 24  # colours of each kind that are kept as they are
+GREYS = 72  # of the palette
+SPREADS = {
+    6: 72,
+    40: 96,
+}  # colours of pixels by the spread of their channels: the window, then lines and marks
 LONGEST_S, LARGEST = 30.0, 5_000_000
 ITERATIONS = 26  # enough to see
 LAMBDAS = (0.03, 0.06, 0.15, 0.4, 1.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.02)
@@ -158,9 +163,14 @@ class Film:
 def palette_of(pictures: list[Image.Image]) -> Image.Image:
     """Greys for the Sun, evenly, and some of all colours, else one of the two would take every place."""
     pixels = np.concatenate([np.asarray(picture)[::3, ::3].reshape(-1, 3) for picture in pictures])
-    coloured = pixels[np.ptp(pixels.astype(int), axis=1) > COLOURED]
-    some = Image.fromarray(np.ascontiguousarray(coloured[None, :: max(1, len(coloured) // 200_000)]))
-    colours = (some.quantize(COLOURS).getpalette() or [])[: 3 * COLOURS]
+    spread = np.ptp(pixels.astype(int), axis=1)
+    colours: list[int] = []
+    for (low, count), high in zip(SPREADS.items(), [*SPREADS, 256][1:], strict=True):
+        found, often = np.unique(pixels[(spread > low) & (spread <= high)], axis=0, return_counts=True)
+        common = found[np.argsort(-often)[:EXACT]]
+        # and of all others each once: there are few pixels in a line, and many in a panel
+        others = Image.fromarray(found[None]).quantize(count - EXACT).getpalette() or []
+        colours += [*common.ravel().tolist(), *others[: 3 * (count - EXACT)]]
     greys = np.linspace(0, 255, GREYS).round().astype(int).repeat(3).tolist()
     made = Image.new("P", (1, 1))
     made.putpalette([*greys, *colours])
