@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _HEIGHT = 220
-_EDGE = 13  # px from the border to the inner side of an axis's title
+_EDGE = 12  # px from the border to the inner side of an axis's title
 _EVERY_MS = 250  # shortest time between two drawings
-_LEFT, _RIGHT, _BOTTOM, _ROW = 56, 12, 36, 15  # px: room for labels, and the height of one row of the legend
+_LEFT, _RIGHT, _BOTTOM, _ROW = 58, 12, 36, 15  # px: room for labels, and the height of one row of the legend
 _STRIP = 19  # px: the height of a knob's history
 _FEW_DECADES = 2.0  # on which an axis has a label at 3 too
 _FLAT = 0.4  # decades on which the labels of an axis are evenly spaced
