@@ -1,7 +1,8 @@
 """Measure MFBD by a network against the sharpest frame, the mean, MOMFBD and SV-MOMFBD; fill the tables of
 mfbd.md, draw its pictures.
 
-    python docs/make_mfbd_tables.py [FOLDER] [--only methods days real] [--keep FOLDER]
+    python docs/make_mfbd_tables.py [FOLDER] [--only methods days real seeing] [--keep FOLDER]
+        [--trained WEIGHTS]
 
 FOLDER holds the reference data, of which one burst of real granulation is restored. All simulated bursts are
 of scenes and air that no training has seen, and their truth is the scene at the diffraction limit as it is,
@@ -67,6 +68,20 @@ DAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "CRISP 6302": ("crisp-6302-paper", {}),
     "GREGOR/HiFI 6563": ("hifi-6563", {}),
     "CHROMIS 3934, r0 8 cm": ("chromis-3934-paper", {"r0_cm": 8.0}),
+}
+CAMERAS = ("crisp-8542-paper", "crisp-6302-paper")
+SEEING: Mapping[str, list[tuple[str, dict[str, Any]]]] = {
+    "no AO, r0 5 cm": [(name, {"ao": False, "r0_cm": 5.0}) for name in CAMERAS],
+    "no AO, r0 7 cm": [(name, {"ao": False, "r0_cm": 7.0}) for name in CAMERAS],
+    "no AO, r0 10 cm": [(name, {"ao": False, "r0_cm": 10.0}) for name in CAMERAS],
+    "no AO, r0 15 cm": [(name, {"ao": False, "r0_cm": 15.0}) for name in CAMERAS],
+    "sunspot, no AO, r0 8 cm": [(CAMERAS[0], {"ao": False, "r0_cm": 8.0, "scene": "sunspot"})],
+    "AO, r0 10 cm": [(name, {"r0_cm": 10.0}) for name in CAMERAS],
+    "AO, r0 15 cm": [(name, {"r0_cm": 15.0}) for name in CAMERAS],
+    "AO, r0 25 cm": [(name, {"r0_cm": 25.0}) for name in CAMERAS],
+    "sunspot, AO, r0 15 cm": [(CAMERAS[0], {"scene": "sunspot"})],
+    "AO, errors of the brightness of 2 %": [(CAMERAS[0], {"flux_rms": 0.02})],
+    "AO, one frame in much worse seeing": [(CAMERAS[0], {"outlier_frames": 1})],
 }
 OTHER_DAYS = ("MFBD, one pass", "MFBD, recurrent", "MOMFBD")
 
@@ -244,6 +259,29 @@ def days_table(keeper: Keeper) -> str:
     return table(["burst", "sharpest frame's error", "mean", *OTHER_DAYS], rows)
 
 
+def seeing_table(keeper: Keeper, trained: str) -> str:
+    """The networks of the package and other weights in strong turbulence, with and without AO."""
+    networks = {
+        "MFBD, one pass": METHODS["MFBD, one pass"],
+        "the same, trained further": MfbdSettings(committee=1, weights=trained),
+        "MFBD, recurrent": METHODS["MFBD, recurrent"],
+    }
+    rows = []
+    for title, cases in SEEING.items():
+        ratios, bases = [], []
+        for name, changes in cases:
+            known = simulated(keeper, name, step=16, **changes)
+            truth, best = known.truth[0], sharpest(known.burst)
+            bases.append(error(best, truth)[0])
+            images = [run(keeper, known, settings)[0] for settings in networks.values()]
+            # Pixels that no frame saw, at the border, do not count.
+            filled = [np.where(np.isfinite(image), image, np.nanmean(image)) for image in images]
+            ratios.append([error(image, truth)[0] / bases[-1] for image in filled])
+        rows.append([title, f"{np.mean(bases):.3f}", *(f"{value:.2f}" for value in np.mean(ratios, 0))])
+        print(rows[-1], flush=True)
+    return table(["burst", "sharpest frame's error", *networks], rows)
+
+
 def real_table(keeper: Keeper, folder: Path) -> str:
     """A real burst has no truth: contrast, power relative to the sharpest frame's, and how well two halves of
     it agree.
@@ -357,7 +395,13 @@ def main() -> None:
     )
     parser.add_argument("folder", metavar="FOLDER", type=Path, nargs="?")
     parser.add_argument(
-        "--only", nargs="+", choices=("methods", "days", "real"), default=["methods", "days", "real"]
+        "--only",
+        nargs="+",
+        choices=("methods", "days", "real", "seeing"),
+        default=["methods", "days", "real"],
+    )
+    parser.add_argument(
+        "--trained", metavar="WEIGHTS", help="weights that were trained further, for the table seeing"
     )
     parser.add_argument("--keep", metavar="FOLDER", type=Path)
     asked = parser.parse_args()
@@ -366,6 +410,8 @@ def main() -> None:
     made: dict[str, Callable[[], str]] = {"days": lambda: days_table(keeper)}
     if asked.folder is not None:
         made["real"] = lambda: real_table(keeper, asked.folder)
+    if asked.trained:
+        made["seeing"] = lambda: seeing_table(keeper, asked.trained)
     if "methods" in asked.only:
         text, drawn = methods_table(keeper)
         draw(drawn)
