@@ -138,14 +138,14 @@ def crisp() -> str:
 
 def lambdas() -> str:
     """Fig. 11: lambda_object with lambda_modes at 0.01, and lambda_modes with lambda_object at 0.01."""
-    simulation = simulated(scene="sunspot", noise=5e-3, frames=4, size=80)
+    simulation = simulated(scene="sunspot", noise=5e-3, frames=4, size=64)
     values = (1e-3, 1e-2, 1e-1, 1.0)
     rows, panels = [], []
     for value in values:
         line: list[tuple[str, Image]] = []
         row = [f"{value:g}"]
         for name, other in (("lambda_object", "lambda_modes"), ("lambda_modes", "lambda_object")):
-            settings = SvMomfbdSettings.paper(grid_step=16, psf=48, **{name: value, other: 0.01})
+            settings = SvMomfbdSettings.paper(grid_step=16, psf=32, **{name: value, other: 0.01})
             images = last_of(simulation, settings).images
             for number, band in enumerate(BANDS):
                 image = np.asarray(images[number])
@@ -161,7 +161,7 @@ def lambdas() -> str:
 
 def hifi() -> str:
     """Fig. 13: GREGOR/HiFI in H alpha, both bands, and the power of the wide band."""
-    simulation = simulated("hifi-6563", size=112, frames=10, scene="sunspot", r0_cm=12.0, psf_size=112)
+    simulation = simulated("hifi-6563", size=112, frames=6, scene="sunspot", r0_cm=12.0, psf_size=112)
     frames = np.asarray(simulation.burst.frames)
     recipe = SvMomfbdSettings.paper(
         grid_step=16, psf=64, lambda_object=0.005, filter_width=1.85, iterations=30
