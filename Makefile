@@ -15,7 +15,7 @@ SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,virtual)
 DEMO_SAMPLE := sample_data/sunspot_burst.fits
 DEMO_METHOD := sv-momfbd
 
-.PHONY: setup system demo test gauntlet lint wheel docs site bench bench-gpu clean
+.PHONY: setup system demo test gauntlet gauntlet-short lint wheel docs site bench bench-gpu clean
 .DEFAULT_GOAL := setup
 
 setup: $(ENVIRONMENT)/.setup
@@ -59,17 +59,19 @@ endif
 
 # The images of the tests are small: a second thread would only wait for the first, a second process does half.
 # Compiled modules are kept, or each of the many processes compiles them anew.
-test gauntlet: export PYTHONDONTWRITEBYTECODE =
-test gauntlet: export QT_API = $(QT)
-test gauntlet: export PYTEST_QT_API = $(QT)
+test gauntlet gauntlet-short: export PYTHONDONTWRITEBYTECODE =
+test gauntlet gauntlet-short: export QT_API = $(QT)
+test gauntlet gauntlet-short: export PYTEST_QT_API = $(QT)
 test: $(ENVIRONMENT)/.test system
 	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest -n auto
 
-# The tests and what repeats them: more examples, more damaged files, the same actions many times.
-gauntlet: export HYPOTHESIS_PROFILE = gauntlet
-gauntlet: export HELIORESTORE_FUZZ_CASES ?= 20000
+# Attacks on the package, counted in one table: ROWS="files kills" chooses some of them.
 gauntlet: $(ENVIRONMENT)/.test system
-	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest -n auto -m "stress or not stress" --timeout 3000
+	$(BIN)/python tests/gauntlet $(ROWS)
+
+# The few of them that every change must pass.
+gauntlet-short: $(ENVIRONMENT)/.test system
+	$(BIN)/python tests/gauntlet --short
 
 lint: $(ENVIRONMENT)/.lint
 	$(BIN)/ruff check

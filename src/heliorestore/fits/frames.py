@@ -110,11 +110,13 @@ def _read_block(
     path: Path,
 ) -> npt.NDArray[Any]:
     """Read the part `key` of the array at `offset`, in runs of at most `_AT_ONCE` bytes if one entry fits."""
+    # a loop, since FITS has up to 999 axes
+    while len(shape) > 1 and isinstance(key[0], int):
+        shape, chosen, key = shape[1:], key[0], key[1:]
+        offset += chosen * math.prod(shape) * dtype.itemsize
     first, rest = key[0], key[1:]
     entry = math.prod(shape[1:]) * dtype.itemsize
     if isinstance(first, int):
-        if len(shape) > 1:
-            return _read_block(file, offset + first * entry, shape[1:], dtype, rest, path)
         value: npt.NDArray[Any] = np.frombuffer(
             read_exactly(file, offset + first * entry, entry, path), dtype
         )[0]

@@ -80,11 +80,11 @@ def measure(
     """
     if not np.isfinite(image).any():
         raise BurstError(f"{name} has no valid pixel: every value is NaN.")
-    if not np.nanmean(image):
-        raise BurstError(f"{name} has the mean 0, to which its contrast and its noise would be relative.")
     pixel, resolution = instrument.pixel_arcsec, instrument.resolution_arcsec
     cutoff = pixel / resolution if pixel and resolution else None
     noise, signed = estimate_noise(image, cutoff), is_signed(image)
+    if not signed and not np.nanmean(image):
+        raise BurstError(f"{name} has the mean 0, to which its contrast and its noise would be relative.")
     try:
         # without a scale frequencies are in cycles per pixel
         spectrum = power_spectrum(image, pixel_unscaled if pixel is None else pixel, signed=signed)
