@@ -748,3 +748,16 @@ def test_frames_of_one_burst_are_known_by_their_headers(tmp_path):
     (tmp_path / "e.fits").write_bytes(b"no FITS")
     alike = {name for name in "bcde" if are_frames([tmp_path / "a.fits", tmp_path / f"{name}.fits"])}
     assert alike == {"b"}
+
+
+def test_a_file_of_as_many_axes_as_fits_allows_is_read(tmp_path):
+    path = tmp_path / "axes.fits"
+    path.write_bytes(header_of_axes((9, 8) + (1,) * 997) + voxels(8, 9).astype(">f4").tobytes().ljust(2880))
+    np.testing.assert_array_equal(read_burst(path).image(0, 0), voxels(8, 9))
+
+
+def header_of_axes(shape):
+    cards = [("SIMPLE", "T"), ("BITPIX", -32), ("NAXIS", len(shape))]
+    cards += [(f"NAXIS{axis}", length) for axis, length in enumerate(shape, 1)]
+    text = "".join(f"{key:<8}= {value!s:>20}".ljust(80) for key, value in cards) + "END".ljust(80)
+    return text.ljust(-(-len(text) // 2880) * 2880).encode()
