@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the command and return its exit status: 0, or 1 if something will not work."""
+    """Run the command and return its exit status; scripts find what will not work in the line of JSON."""
     found = facts()
     for name, value in found.items():
         if name not in ("trouble", "advice"):
@@ -50,7 +50,7 @@ def run(parsed: argparse.Namespace) -> int:
         print(f"{'trouble':<14}none found")
     if parsed.json:
         print(json.dumps(found))
-    return int(bool(found["trouble"]))
+    return 0
 
 
 def facts() -> dict[str, Any]:
