@@ -99,8 +99,9 @@ def within_site(markdown: str) -> str:
 
     def link(found: re.Match[str]) -> str:
         label, path, anchor = found.groups()
-        if path in TOP_PAGES:
-            return f"[{label}]({TOP_PAGES[path]}{anchor or ''})"
+        page = "gallery.md" if path == "examples/" else TOP_PAGES.get(path)
+        if page:
+            return f"[{label}]({page}{anchor or ''})"
         return f"`{path}`" if path.endswith(label.strip("`")) else f"{label} (`{path}`)"
 
     return re.sub(r"(?<!!)\[([^]]+)\]\(\.\./([^)#]+)(#[^)]*)?\)", link, markdown)

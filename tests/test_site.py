@@ -53,6 +53,7 @@ def test_links_stay_in_the_site_or_name_the_file(site: Any) -> None:
         for target in re.findall(r"\]\(([^)#]+)[)#]", page):
             stem, inside = target.removesuffix(".md"), "://" not in target
             assert not inside or (DOCS / target).exists() or stem in site.MADE, f"{name} points to {target}"
+    assert site.within_site("[short](../examples/)") == "[short](gallery.md)"
     assert site.within_site("[a](../src/x.py) [`y.py`](../src/y.py) [new](../CHANGELOG.md#b)") == (
         "a (`src/x.py`) `src/y.py` [new](changelog.md#b)"
     )
