@@ -14,6 +14,7 @@ from heliorestore import Snapshot, cli
 from heliorestore.burst import Burst
 from heliorestore.errors import RestorationError
 from heliorestore.fits.burst_writer import write_burst
+from heliorestore.methods import checkpoint
 from heliorestore.methods.base import replay, restore, settings_of, stream
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
@@ -205,3 +206,18 @@ def test_a_file_of_a_resumed_run_of_an_earlier_version_is_not_repeated(burst: Bu
     later = {name: column[3:] for name, column in whole.history.items()}
     with pytest.raises(RestorationError, match="iteration 4 continued an earlier state"):
         next(replay(burst, SV, later, device="cpu"))
+
+
+def test_a_run_whose_checkpoint_vanishes_goes_on_and_says_so(
+    burst: Burst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "INTERVAL_S", 0.0)
+    folder = tmp_path / "states"
+    folder.mkdir()
+    running = stream(burst, MOMFBD.replace(checkpoint=str(folder / "state")), device="cpu")
+    next(running)
+    (folder / "state").unlink(missing_ok=True)
+    folder.rmdir()
+    said = [next(running).messages for _ in range(3)]
+    assert any("The checkpoint" in text and "cannot be written" in text for text in said[-1])
+    running.close()  # nor does the end raise, which would take the result with it

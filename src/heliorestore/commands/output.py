@@ -89,11 +89,10 @@ def _kept(
     snapshot = dataclasses.replace(snapshot, messages=snapshot.messages + notes)
     for message in dict.fromkeys(snapshot.messages):
         print("heliorestore:", message, file=sys.stderr)
-    if kept and Path(kept).expanduser().exists():
-        print(
-            f"heliorestore: {kept} keeps the state: the same command with --overwrite continues from there",
-            file=sys.stderr,
-        )
+    if kept:
+        keeps = "keeps the state: the same command with --overwrite continues from there"
+        there = Path(kept).expanduser().exists()
+        print(f"heliorestore: {kept} {keeps if there else 'could not be written'}", file=sys.stderr)
     return snapshot, write(snapshot, parsed.output, overwrite=parsed.overwrite)
 
 

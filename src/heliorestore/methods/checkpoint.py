@@ -7,6 +7,7 @@ import hashlib
 import math
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,21 +36,33 @@ class Saver:
         self.key = _fingerprint(burst, settings) if path else ""
         self.history = History(burst, settings, start)
         self._saved = -math.inf  # a run that is lost in its first minute is lost too
+        self._trouble = ""  # why it could not be saved last
         self._began = time.perf_counter() - (start.elapsed_s if start is not None else 0.0)
 
     def noted(self, snapshot: Snapshot, settings: Settings) -> Snapshot:
         """The snapshot with its time and the history up to it, which gains a row with these settings."""
         seconds = time.perf_counter() - self._began
         self.history.add(snapshot, settings, seconds)
-        return dataclasses.replace(snapshot, elapsed_s=seconds, history=self.history.columns)
+        said = (*snapshot.messages, *filter(None, [self._trouble]))
+        return dataclasses.replace(snapshot, elapsed_s=seconds, history=self.history.columns, messages=said)
 
     def timed(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with its time until now."""
         return dataclasses.replace(snapshot, elapsed_s=time.perf_counter() - self._began)
 
     def save(self, state: Any) -> None:
+        """Save at intervals; a run that cannot be saved goes on, and its next snapshot says so."""
         if self.path is not None and time.monotonic() - self._saved >= INTERVAL_S:
+            self.leave(state)
+
+    def leave(self, state: Any) -> None:
+        """Save now, if that can be done: the result is worth more than its state."""
+        try:
             self.write(state)
+        except RestorationError as error:
+            self._saved, self._trouble = time.monotonic(), str(error)
+        else:
+            self._trouble = ""
 
     def write(self, state: Any) -> None:
         """Save now."""
@@ -74,7 +87,9 @@ class Saver:
 
     def done(self) -> None:
         """The run has finished: delete the checkpoint."""
-        if self.path is not None:
+        if self.path is None:
+            return
+        with suppress(OSError):
             self.path.unlink(missing_ok=True)
 
 

@@ -113,7 +113,7 @@ class Momfbd:
                     saver.save(state)
         except GeneratorExit:
             if stop is None:
-                saver.write(state)
+                saver.leave(state)
             raise
         saver.done()
 

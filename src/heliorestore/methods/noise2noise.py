@@ -330,7 +330,7 @@ def _fit(
             sent = yield shown
             settings = sent or settings
     finally:
-        saver.write(state)
+        saver.leave(state)
     job.net.load_state_dict(state.best)
     job.messages += (
         f"Fitted in {state.epoch} epochs; the weights of epoch {state.best_epoch} had the "

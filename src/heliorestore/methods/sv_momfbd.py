@@ -76,7 +76,7 @@ class SvMomfbd:
                 settings, watch.open = sent or settings, sent is None
                 saver.save(state)
         except GeneratorExit:
-            saver.write(state)
+            saver.leave(state)
             raise
         saver.done()
 
