@@ -8,6 +8,7 @@ import torch
 
 from heliorestore.errors import RestorationError
 from heliorestore.nets.enhance import Enhance
+from heliorestore.train import state_files
 from heliorestore.train.loop import CHECKPOINT, Progress, train
 from heliorestore.train.recipe import Recipe
 
@@ -161,6 +162,28 @@ def test_a_checkpoint_is_not_overwritten_and_must_fit(tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"damaged")
     with pytest.raises(RestorationError, match="cannot be read"):
         train(tiny(), Doubling(), RECIPE, tmp_path, device=CPU, resume=True)
+
+
+def test_a_training_in_slices_with_a_large_checkpoint_ends_as_an_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_files, "_PIECE", 4000)
+    unbroken, sliced, said = tiny(), tiny(), list[str]()
+    train(unbroken, Doubling(), RECIPE, tmp_path / "a", device=CPU, say=lambda _: None)
+    progress = train(sliced, Doubling(), RECIPE, tmp_path / "b", device=CPU, seconds=0, say=said.append)
+    assert progress.step == 1
+    assert said[-1] == "stopped after step 1 of 24: continue it with --resume"
+    first = {path.name for path in (tmp_path / "b").iterdir()}
+    assert {"checkpoint.pt", "checkpoint-1-weights-1.pt", "checkpoint-1-optimiser-1.pt"} <= first
+    assert max(path.stat().st_size for path in (tmp_path / "b").iterdir()) < 6000
+    again = tiny()
+    train(again, Doubling(), RECIPE, tmp_path / "b", device=CPU, resume=True, say=lambda _: None)
+    for name, value in state(unbroken).items():
+        assert torch.equal(state(again)[name], value), name
+    assert not first & {path.name for path in (tmp_path / "b").iterdir()} - {"checkpoint.pt"}
+    next((tmp_path / "b").glob("*-optimiser-1.pt")).unlink()
+    with pytest.raises(RestorationError, match="to resume from"):
+        train(tiny(), Doubling(), RECIPE, tmp_path / "b", device=CPU, resume=True)
 
 
 def test_half_precision_learns_too(tmp_path: Path) -> None:

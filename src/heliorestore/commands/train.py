@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
+from heliorestore.errors import SettingsError
 from heliorestore.train import TRAINERS
 
 
@@ -37,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="continue from the checkpoint in the output folder"
     )
+    parser.add_argument(
+        "--minutes", type=float, help="stop after so many, with a checkpoint that --resume continues"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
 
 
@@ -47,8 +52,15 @@ def run(parsed: argparse.Namespace) -> int:
 
     device = pick_device(parsed.device)
     folder = parsed.output or Path("training") / Path(parsed.recipe).stem
+    if parsed.minutes is not None and not parsed.minutes > 0:
+        raise SettingsError(f"--minutes is {parsed.minutes:g}; it must be positive.")
     written = run_recipe(
-        parsed.method, parsed.recipe, folder, data=parsed.data, device=device, resume=parsed.resume, say=_say
+        *(parsed.method, parsed.recipe, folder),
+        data=parsed.data,
+        device=device,
+        resume=parsed.resume,
+        seconds=math.inf if parsed.minutes is None else 60 * parsed.minutes,
+        say=_say,
     )
     print(written)
     return 0

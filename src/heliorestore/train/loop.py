@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 
 from heliorestore.errors import RestorationError, pickle_trouble
 from heliorestore.nets.weights import copied, on_cpu, place
-from heliorestore.storage import replacing
+from heliorestore.train import state_files
 from heliorestore.train.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
@@ -76,7 +77,7 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def train(
+def train(  # noqa: PLR0913 # one for each flag of the command
     net: nn.Module,
     task: Task,
     recipe: Recipe,
@@ -84,9 +85,11 @@ def train(
     *,
     device: torch.device,
     resume: bool = False,
+    seconds: float = math.inf,
     say: Callable[[str], None] = print,
 ) -> Progress:
-    """Train `net` to the recipe's last step and leave the best weights in it; `folder` holds the checkpoint.
+    """Train `net` to the recipe's last step, or for so many seconds, and leave the best weights in it;
+    `folder` holds the checkpoint.
 
     The random numbers of a step come from the seed and the step's number, so that a resumed run takes the
     same steps.
@@ -107,19 +110,18 @@ def train(
             f"{folder / CHECKPOINT} exists: continue it with --resume, or choose another folder with -o."
         )
     held = _hold(net, recipe, progress.step)
-    began, before = time.perf_counter(), progress.seconds
-    losses: list[torch.Tensor] = []
+    began, before, losses = time.perf_counter(), progress.seconds, list[torch.Tensor]()
     while progress.step < recipe.steps:
         losses.append(_step(net, task, recipe, optimiser, progress.step, device))
         progress.step += 1
+        if time.perf_counter() - began > seconds and progress.step < recipe.steps:
+            progress.seconds = before + time.perf_counter() - began
+            _save(folder / CHECKPOINT, net, optimiser, progress, best)
+            say(f"stopped after step {progress.step} of {recipe.steps}: continue it with --resume")
+            break
         if progress.step % recipe.validate_every and progress.step < recipe.steps:
             continue
-        # Frozen statistics are those that the network has learned with.
-        if isinstance(task, Settling) and not held:
-            task.settle(net)
-        net.eval()
-        figures = dict(task.validate(net))
-        net.train()
+        figures = _figures(net, task, held=held)
         # `train()` has thawed the norms.
         held = _hold(net, recipe, progress.step)
         progress.seconds = before + time.perf_counter() - began  # after the device has finished
@@ -135,6 +137,17 @@ def train(
     net.load_state_dict(best)
     net.eval()
     return progress
+
+
+def _figures(net: nn.Module, task: Task, *, held: bool) -> dict[str, float]:
+    """What the validation says."""
+    # Frozen statistics are those that the network has learned with.
+    if isinstance(task, Settling) and not held:
+        task.settle(net)
+    net.eval()
+    figures = dict(task.validate(net))
+    net.train()
+    return figures
 
 
 def _step(
@@ -209,21 +222,20 @@ def _save(
     state = {
         "format": _FORMAT,
         "net": copied(net),
-        "optimiser": on_cpu(optimiser.state_dict()),
         "progress": vars(progress),
         "best": best,
     }
-    with replacing(path) as file:
-        torch.save(state, file)
+    state_files.write(path, state, on_cpu(optimiser.state_dict()), progress.step)
 
 
 def _load(
     path: Path, net: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, torch.Tensor]]:
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = state_files.read(path)
     except FileNotFoundError as error:
-        raise RestorationError(f"There is no {path} to resume from: start without --resume.") from error
+        missing = error.filename or path
+        raise RestorationError(f"There is no {missing} to resume from: start without --resume.") from error
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         raise RestorationError(
             f"{path} cannot be read ({pickle_trouble(error)}): start without --resume."

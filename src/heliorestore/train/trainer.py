@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from heliorestore.errors import SettingsError
 from heliorestore.nets import weights
 from heliorestore.storage import check_folder
 from heliorestore.train import TRAINERS
-from heliorestore.train.loop import Progress, Task, train
+from heliorestore.train.loop import CHECKPOINT, Progress, Task, train
 from heliorestore.train.recipe import Recipe, from_table, read_table
 
 
@@ -34,7 +35,7 @@ class Trainer:
     start: Callable[[nn.Module], None] = lambda net: None
 
 
-def run(
+def run(  # noqa: PLR0913 # one for each flag of the command
     method: str,
     source: str | Path,
     output: Path,
@@ -42,9 +43,12 @@ def run(
     data: Path,
     device: torch.device,
     resume: bool = False,
+    seconds: float = math.inf,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Train as the recipe says, in the folder `output`, and write the best weights and their record there."""
+    """Train as the recipe says, in the folder `output`, and write the best weights and their record there;
+    after so many seconds the checkpoint alone.
+    """
     trainer = _trainer(method)
     check_folder(output)
     recipe: Recipe = from_table(trainer.recipe, read_table(source))
@@ -63,7 +67,9 @@ def run(
         trainer.start(net)
     say(f"{recipe.name}: {sum(p.numel() for p in net.parameters())} trainable parameters; preparing scenes")
     task = trainer.task(recipe, data)
-    progress = train(net, task, recipe, output, device=device, resume=resume, say=say)
+    progress = train(net, task, recipe, output, device=device, resume=resume, seconds=seconds, say=say)
+    if progress.step < recipe.steps:
+        return output / CHECKPOINT
     return finish(trainer, net, task, recipe, progress, output, began)
 
 
