@@ -8,9 +8,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from heliorestore.batch import admission
-from heliorestore.batch.admission import admitted, room_bytes
+from heliorestore.batch.admission import Gpu, admitted, room_bytes
 from heliorestore.errors import BurstError
 
 
@@ -43,6 +44,24 @@ def test_a_burst_waits_until_there_is_room_beside_the_others(other: Path) -> Non
 
     with admitted(4e9, ends) as fits:
         assert fits
+
+
+def test_a_gpu_has_room_of_its_own(other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (0.0, (20e9, 40e9)[number]))
+    third, fifth = Gpu.of(None), Gpu.of(1)
+    assert (third, fifth) == (Gpu("3", 20e9), Gpu("5", 40e9))
+    other.write_text(json.dumps([10e9, *json.loads(other.read_text())[1:], "3"]))
+    asked = iter([False, True])
+    with admitted(7e9, lambda: next(asked), third) as fits:
+        assert not fits  # 10 + 7 are more than 80 % of 20 GB
+    with admitted(7e9, lambda: False, fifth) as fits:
+        assert fits
+    with admitted(7e9, lambda: False) as fits:  # main memory is not that of a GPU
+        assert fits
+    with pytest.raises(BurstError, match=r"the GPU 3 has 16\.0 GB"), admitted(17e9, lambda: False, third):
+        pass
 
 
 def test_what_a_dead_process_needed_is_free_again(other: Path) -> None:

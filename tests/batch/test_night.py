@@ -234,11 +234,11 @@ def test_a_worker_without_memory_tries_with_half_of_it(night: Path) -> None:
 
 def test_a_burst_larger_than_the_machine_is_tiled(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     room = [100e9]
-    monkeypatch.setattr(work, "room_bytes", lambda: room[0])
+    monkeypatch.setattr(work, "room_bytes", lambda gpu: room[0])
     worker, burst = Worker(night, device="cpu"), SimpleNamespace(shape=(1, 12, 2048, 2048))
-    _, whole = worker._fitting(burst, MomfbdSettings(memory_gb=50.0))
+    _, whole, _ = worker._fitting(burst, MomfbdSettings(memory_gb=50.0))
     room[0] = whole / 2
-    settings, need = worker._fitting(burst, MomfbdSettings(memory_gb=50.0))
+    settings, need, _ = worker._fitting(burst, MomfbdSettings(memory_gb=50.0))
     assert settings.memory_gb == pytest.approx(whole / 2e9)
     assert need < whole
 

@@ -122,3 +122,23 @@ def test_an_iteration_brings_back_one_copy_and_waits_for_no_number(
     assert len(watched.fetched) == 1
     assert len(watched.waits) == waits
     assert sum(watched.sent) < 1000
+
+
+@pytest.mark.parametrize(("name", "megabytes"), [("sv-momfbd", 4.0), ("richardson-lucy", 0.1)])
+def test_a_run_whose_device_is_full_ends_on_the_cpu(
+    name: str, megabytes: float, frames: np.ndarray, device: str
+) -> None:
+    if device != "pretend":
+        pytest.skip("only the pretended device has a memory of this size")
+    from pretend_device import rules
+
+    burst = Burst.from_array(frames, find("crisp-6302"))
+    settings = load(name).settings().replace(**FEW[name])
+    with rules(double=False, bytes=1e6 * megabytes):
+        there = restore(burst, settings, device=device)
+    assert there.run is not None
+    assert there.run.device == "pretend, cpu"
+    assert "pretend is out of memory: the run continues on the CPU." in there.messages
+    # a run goes on from its last snapshot, not from its state
+    assert there.stop is not None
+    assert apart(there.images, restore(burst, settings, device="cpu").images) < 0.2

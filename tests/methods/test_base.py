@@ -25,6 +25,7 @@ class CountSettings(Settings):
     shares: str = option("", live=True, help="Numbers.")
     start: str = option("", help="A file.")
     out_of_memory_at: int = option(0, minimum=0, help="Step at which the device is full.")
+    lacking: str = option("", help="What the device says of an operation that it does not have.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,8 @@ class Count:
         if full and settings.out_of_memory_at == 0:
             raise torch.OutOfMemoryError("full")
         try:
+            if settings.lacking and device.type != "cpu":
+                raise NotImplementedError(settings.lacking)
             for step in range(1 if start is None else start.step + 1, settings.steps + 1):
                 if (
                     step == settings.out_of_memory_at
@@ -166,6 +169,23 @@ def test_a_full_gpu_falls_back_to_the_cpu_and_says_so(burst: Burst, monkeypatch:
     assert snapshots[-1].run is not None
     assert snapshots[-1].run.device == "cuda, cpu"
     assert Count.closed == 2
+
+
+def test_what_mps_does_not_have_is_done_on_the_cpu_and_said(
+    burst: Burst, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heliorestore.methods.base.pick_device", torch.device)
+    said = "The operator 'aten::x' is not currently implemented for the MPS device. Open an issue."
+    last = restore(burst, CountSettings(lacking=said), device="mps")
+    assert last.images.max() == 4
+    assert last.run is not None
+    assert last.run.device == "mps, cpu"
+    assert last.messages == (
+        "mps cannot do all of this (The operator 'aten::x' is not currently implemented for the MPS device): "
+        "the run continues on the CPU.",
+    )
+    with pytest.raises(NotImplementedError, match="not ours"):
+        restore(burst, CountSettings(lacking="not ours"), device="mps")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ copied back. Loaded as a plugin of pytest, it lends its process the device:
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,6 +88,8 @@ class Elsewhere(torch.Tensor):
             device=torch.device("pretend", 0),
         )
         made.inner = inner
+        if RULES.bytes is not None:
+            _hold(made)
         return made
 
     def __repr__(self, **_: object) -> str:
@@ -105,6 +108,27 @@ class Elsewhere(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return run(func, args, kwargs or {})
+
+
+_LIVE: dict[int, list[int]] = {}  # by address: tensors that share it, and its bytes
+
+
+def _hold(made: Elsewhere) -> None:
+    """Count the memory of a tensor until it is gone; too much is an error."""
+    storage = made.inner.untyped_storage()
+    place, size = storage.data_ptr(), storage.nbytes()
+    if place not in _LIVE:
+        if sum(held for _, held in _LIVE.values()) + size > (RULES.bytes or 0):
+            raise RuntimeError(f"pretend out of memory. Tried to allocate {size / 2**20:.2f} MiB.")
+        _LIVE[place] = [0, size]
+    _LIVE[place][0] += 1
+    weakref.finalize(made, _let_go, place)
+
+
+def _let_go(place: int) -> None:
+    _LIVE[place][0] -= 1
+    if not _LIVE[place][0]:
+        del _LIVE[place]
 
 
 def _tensors(key: Any) -> Any:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from heliorestore.batch.admission import admitted, room_bytes
+from heliorestore.batch.admission import Gpu, admitted, room_bytes
 from heliorestore.batch.ledger import BEAT_S, Entry, Ledger, State
 from heliorestore.batch.night import Night, open_entry
 from heliorestore.batch.plan import unused
@@ -121,28 +121,29 @@ class Worker:
         keeps = hasattr(settings, "checkpoint")
         if keeps:
             state.parent.mkdir(exist_ok=True)
-        settings, need = self._fitting(burst, settings)
-        with admitted(need, lambda: self.stopping) as fits:
+        settings, need, gpu = self._fitting(burst, settings)
+        with admitted(need, lambda: self.stopping, gpu) as fits:
             if not fits or self.stopping:
                 return {}
             last = self._run(entry, burst, settings, state if keeps else None)
         return self._facts(entry, burst, last) if last is not None else {}
 
-    def _fitting(self, burst: Burst, settings: Any) -> tuple[Any, float]:
+    def _fitting(self, burst: Burst, settings: Any) -> tuple[Any, float, Gpu | None]:
         """The settings, with smaller tiles if a burst would not fit into the machine, and bytes of its memory
-        that it needs besides the program, as far as that is known.
+        that it needs besides the program, as far as that is known; on a GPU, of that one's memory.
         """
         from heliorestore.diagnose.memory import memory_estimate
         from heliorestore.methods.base import pick_device
 
         place = pick_device(self.device)
-        if place.type != "cpu":
-            return settings, 0.0
-        need, room = memory_estimate(burst.shape, settings, place), room_bytes()
+        if place.type not in ("cpu", "cuda"):
+            return settings, 0.0, None
+        gpu = Gpu.of(place.index) if place.type == "cuda" else None
+        need, room = memory_estimate(burst.shape, settings, place), room_bytes(gpu)
         if need > room and hasattr(settings, "memory_gb"):
             settings = settings.replace(memory_gb=max(_LEAST_GB, room / 1e9))
             need = memory_estimate(burst.shape, settings, place)
-        return settings, float(need)
+        return settings, float(need), gpu
 
     def _run(self, entry: Entry, burst: Burst, settings: Settings, state: Path | None) -> Snapshot | None:
         """The result, which is now in its file; None if the run was interrupted."""

@@ -110,8 +110,7 @@ def stream(
         with closing(source):
             try:
                 while True:
-                    with single(place):  # whatever the caller has on
-                        snapshot = source.send(sent)
+                    snapshot = _sent(source, sent, place)
                     history.add(snapshot, live.settings)
                     found = (*messages, *snapshot.messages, gap(history.columns, live.settings))
                     messages = tuple(dict.fromkeys(filter(None, found)))
@@ -121,19 +120,27 @@ def stream(
                     sent = None if sent is None else live.use(sent)
             except StopIteration:
                 return
-            except (MemoryError, RuntimeError) as error:
-                if not memory_is_full(error):
+            except (MemoryError, RuntimeError, TypeError) as error:
+                lacking = _lacking(error, place)
+                if not lacking and not memory_is_full(error):
                     raise
                 if place.type == "cpu" and not _can_halve(live.settings, halved):
                     raise RestorationError(_too_large(burst, error)) from error
-        # Closing the generator has freed its tensors. Continue in smaller pieces.
-        live.settings, place, message = _with_less(live.settings, asked, place, halved)
-        halved, messages = halved + 1, (*messages, message)
+                tried = _HALVINGS if lacking else halved
+        # Closing the generator has freed its tensors. Continue in smaller pieces, or elsewhere.
+        live.settings, place, message = _with_less(live.settings, asked, place, tried)
+        halved, messages = halved + (not lacking), (*messages, lacking or message)
         if place.type == "cpu" and not run.device.endswith("cpu"):
             run = dataclasses.replace(run, device=f"{run.device}, cpu")
         history = History(burst, live.settings, last)  # records a restart, which `replay` repeats
         source = method.stream(burst, live.settings, device=place, seed=seed, start=last, **more)
         sent = None
+
+
+def _sent(source: Generator[Snapshot, Any, None], sent: Any, place: torch.device) -> Snapshot:
+    """The next snapshot, in single precision whatever the caller has on."""
+    with single(place):
+        return source.send(sent)
 
 
 @dataclass
@@ -178,6 +185,16 @@ def _check(burst: Burst, state: str, run: Run) -> None:
         raise SettingsError(f"The seed is {run.seed}; it must be a whole number from 0.")
     if state:
         check_output(Path(state).expanduser(), overwrite=True, inputs=run.inputs())
+
+
+def _lacking(error: BaseException, place: torch.device) -> str:
+    """What is said of an error by which a device refuses what it has not: double precision, or an operation
+    that torch does not have for it yet. Empty for others.
+    """
+    if place.type != "mps" or not isinstance(error, (NotImplementedError, TypeError)):
+        return ""
+    first = str(error).partition(". ")[0].rstrip(".")
+    return f"{place} cannot do all of this ({first}): the run continues on the CPU." if "MPS" in first else ""
 
 
 def _with_less(
