@@ -6,7 +6,8 @@ all of them.
     facts      the machine, its GPU, torch, and which packages are missing tests      the tests that want the
     device; tracebacks of those that fail in tests.txt methods    every method on the device against the CPU:
     the largest difference in units of the contrast, and both times flow       seconds per iteration of the
-    blind deconvolutions, and the memory at the peak networks   MFBD images per second, Enhance on a full disc
+    blind deconvolutions, and the memory at the peak profile    bytes, copies and waits of an iteration
+    networks   MFBD images per second, Enhance on a full disc, the denoiser training   slices of trainings
     summary    what the other parts have left in the folder, as text, also in summary.md
 
 A file is whole at any moment: every row is written when it is known, and a signal marks the part as stopped.
@@ -382,12 +383,62 @@ def flow(options: Options, sheet: Sheet) -> None:
 
         return run
 
+    more = 4 if options.small else 20
     cases = {f"sv-momfbd {size}^2": case(size) for size in (large, box)}
+    cases[f"slider in a box of {box}^2"] = lambda: slider(box, frames, objects, options)
+    cases[f"sv-momfbd {2 * large}^2"] = case(2 * large)
+    cases |= {
+        f"memory of {more} x {large}^2, {forward}": functools.partial(memory, large, more, forward, options)
+        for forward in ("filter-flow", "emulator")
+    }
     cases |= {f"momfbd {size}^2": case(size, "momfbd") for size in (large, box)}
     cases[f"sv-momfbd {box}^2, AdamW"] = case(box, optimiser="adamw")
     cases[f"sv-momfbd {box}^2 on the CPU"] = case(box, device="cpu", iterations=3, ffts=False)
-    cases[f"sv-momfbd {2 * large}^2"] = case(2 * large)
     run_cases(sheet, cases, options)
+
+
+def slider(box: int, frames: int, objects: int, options: Options) -> Row:
+    import gpu_profile
+
+    burst = gpu_profile.burst_of(box, frames, objects)
+    settings = gpu_profile.settings_of(options.small)
+    return gpu_profile.slider(burst, settings, options.device, 3 if options.small else 12)
+
+
+def memory(size: int, frames: int, forward: str, options: Options) -> Row:
+    """The peak of some iterations of AdamW, the only optimiser that both models know."""
+    import gpu_profile
+
+    changes = {"forward": forward, "optimiser": "adamw"} | ({"modes": 44} if forward == "emulator" else {})
+    settings = gpu_profile.settings_of(options.small, **changes)
+    burst = gpu_profile.burst_of(size, frames, 1)
+
+    def run() -> Row:
+        with gpu_profile.begun(burst, settings, options.device, 1) as results:
+            began = time.perf_counter()
+            next(results)
+            return {"iteration_s": time.perf_counter() - began}
+
+    return with_peak(run, options)
+
+
+def profile(options: Options, sheet: Sheet) -> None:
+    """What an iteration moves, as a fraction of what the device can, and how often it is waited for."""
+    import gpu_profile
+
+    size, frames, objects = (96, 3, 1) if options.small else (512, 12, 2)
+    settings = gpu_profile.settings_of(options.small)
+
+    def moved() -> Row:
+        rate = gpu_profile.bandwidth(options.device, 16 if options.small else 2000)
+        row = gpu_profile.moved(gpu_profile.burst_of(size, frames, objects), settings, options.device)
+        share = 1e9 * row["gb"] / row["iteration_s"] / rate
+        return row | {"copy_gb_per_s": rate / 1e9, "share_of_copy": share}
+
+    def crossed() -> Row:
+        return gpu_profile.crossed(gpu_profile.burst_of(size, frames, objects), settings, options.device)
+
+    run_cases(sheet, {f"bytes of {size}^2": moved, f"transfers of {size}^2": crossed}, options)
 
 
 def networks(options: Options, sheet: Sheet) -> None:
@@ -404,6 +455,7 @@ def networks(options: Options, sheet: Sheet) -> None:
     cases: dict[str, Case] = {name: functools.partial(speed, name, None) for name in mfbd.NETWORKS}
     disc = 256 if options.small else 4096
     cases[f"enhance {disc}^2"] = lambda: with_peak(lambda: enhanced(disc, options), options)
+    cases[f"denoise {side}^2"] = lambda: with_peak(lambda: denoised(side, options), options)
     for network in ("encoder-decoder", "recurrent"):
         cases[f"mfbd {network}, method"] = functools.partial(whole_method, network, side, options)
     if options.on_gpu:
@@ -446,6 +498,19 @@ def enhanced(size: int, options: Options) -> Row:
     }
 
 
+def denoised(side: int, options: Options) -> Row:
+    import denoise
+    import numpy as np
+
+    from heliorestore import Burst, restore
+    from heliorestore.methods.noise2noise import DenoiseSettings
+
+    noise = np.random.default_rng(0).standard_normal((side, side)).astype(np.float32)
+    burst = Burst.from_array(noise, labels=("Q",))
+    wall, _ = denoise.fastest(lambda: restore(burst, DenoiseSettings(), device=options.device), 3)
+    return {"seconds": wall}
+
+
 def whole_method(network: Any, side: int, options: Options) -> Row:
     """The method MFBD from frames to result: seconds alone, and with the committee that it has by default."""
     import numpy as np
@@ -469,8 +534,75 @@ def whole_method(network: Any, side: int, options: Options) -> Row:
     return found
 
 
+def training(options: Options, sheet: Sheet) -> None:
+    """Slices of the trainings at full width, each continued where the last call has left it in the folder."""
+    recipes = {"emulator": "emulator", "mfbd": "mfbd-crisp"}
+    cases = {
+        f"{method}, a slice": functools.partial(training_slice, method, name, options)
+        for method, name in recipes.items()
+    }
+    run_cases(sheet, cases, options)
+
+
+def training_slice(method: str, name: str, options: Options) -> Row:
+    """Steps per second, and the share of the time that making the data takes alone."""
+    import gpu_profile
+    import numpy as np
+    import torch
+    from astropy.io import fits
+
+    from heliorestore.nets import weights
+    from heliorestore.train import trainer
+    from heliorestore.train.loop import OnDevice, train
+    from heliorestore.train.recipe import from_table, read_table
+    from heliorestore.train.scenes import SceneFile
+
+    torch.set_num_threads(options.threads)
+    known, place = trainer._trainer(method), torch.device(options.device)
+    folder = options.out / "training" / method
+    folder.mkdir(parents=True, exist_ok=True)
+    scene = gpu_profile.burst_of(512, 1, 1).image(0, 0)
+    fits.writeto(folder / "scene.fits", scene, overwrite=True)
+    few: dict[str, Any] = {"validate_every": 10**6, "scenes": 0, "validation_scenes": 0, "days": 1}
+    few |= {each: (SceneFile("scene.fits", 0.06),) for each in ("files", "validation_files")}
+    if options.small:
+        few |= {"batch": 2, "patch": 32, "precision": "float32"}
+        few |= {
+            "emulator": {"architecture": "emulator-narrow", "margin": 16, "flow_psf": 32},
+            "mfbd": {"architecture": "mfbd-quarter", "size": 80, "psf_size": 32},
+        }[method]
+    few = {key: value for key, value in few.items() if key in known.recipe.__dataclass_fields__}
+    recipe = from_table(known.recipe, read_table(name) | few)
+    torch.manual_seed(recipe.seed)
+    net = weights.build(recipe.architecture)
+    known.start(net)
+    task = known.task(recipe, folder)
+    resumed = (folder / "checkpoint.pt").exists()
+    seconds = 2.0 if options.small else 15.0
+    found = train(
+        *(net, task, recipe, folder), device=place, resume=resumed, seconds=seconds, say=lambda _: None
+    )
+    if isinstance(task, OnDevice):
+        task.to(place)
+    began, batches = time.perf_counter(), 3
+    for number in range(batches):
+        _, targets = task.batch(np.random.default_rng(number), recipe.batch, recipe.patch)
+        targets.sum().item()
+    data = (time.perf_counter() - began) / batches
+    step = found.seconds / found.step
+    files = [path.stat().st_size for path in folder.glob("*.pt")]
+    return {
+        "steps": found.step,
+        "step_s": step,
+        "data_share": data / step,
+        "largest_file_mb": max(files) / 2**20,
+        "files": len(files),
+    }
+
+
 PARTS: dict[str, Callable[[Options, Sheet], None]] = {
-    "facts": facts, "tests": tests, "methods": methods, "flow": flow, "networks": networks,
+    "facts": facts, "tests": tests, "methods": methods, "flow": flow, "profile": profile,
+    "networks": networks, "training": training,
 }  # fmt: skip
 
 
@@ -511,6 +643,10 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stopped)
     try:
+        if ":" in a.device:  # whose memory is measured
+            import torch
+
+            torch.cuda.set_device(a.device)
         PARTS[a.part](options, sheet)
     except Exception as error:
         sheet.close(

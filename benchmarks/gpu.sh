@@ -6,9 +6,9 @@
 # Settings from the environment:
 #     PYTHON    its torch is used, none is ever installed; default: the first of .venv/bin/python, python3, python whose torch has CUDA
 #     DEVICE    cuda (default), cuda:1, or cpu to try the script out
-#     SMALL=1   small sizes: everything in about a minute
+#     SMALL=1   small sizes: everything in some minutes
 #     SECONDS_AT_MOST=540
-#     PARTS     of: facts tests methods flow networks
+#     PARTS     of: facts tests methods flow profile networks training
 # Small packages that are missing go into a folder for temporary files, if pip finds them; PIP_NO_INDEX=1 PIP_FIND_LINKS=WHEELS
 # takes them from a folder. What still cannot be imported is skipped, and said so.
 # It can be stopped at any moment: every result is written when it is known. FOLDER/summary.md is for reading, the JSON beside it for more.
@@ -22,7 +22,10 @@ later=0
 child=
 
 limit_of() { # seconds; a part also gets what those before it have left over
-  case $1 in facts) echo 30 ;; tests) echo 60 ;; methods) echo 200 ;; flow) echo 110 ;; *) echo 130 ;; esac
+  case $1 in
+    facts) echo 20 ;; tests) echo 60 ;; methods) echo 150 ;; flow) echo 100 ;; profile) echo 40 ;;
+    networks) echo 110 ;; *) echo 50 ;;
+  esac
 }
 
 finish() {
@@ -57,13 +60,13 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 site=$(mktemp -d)
 trap stop TERM INT
-for part in facts tests methods flow networks; do rm -f "$out/$part.json"; done
+for part in facts tests methods flow profile networks training; do rm -f "$out/$part.json"; done
 rm -f "$out/tests.txt" "$out/summary.md" "$out/log.txt"
 
 missing=$("$PYTHON" -c '
 from importlib.util import find_spec
 names = {"numpy": "", "astropy": "", "erfa": "pyerfa", "astropy_iers_data": "astropy-iers-data", "yaml": "PyYAML", "packaging": "",
-         "platformdirs": "", "safetensors": "", "pytest": "", "pluggy": "", "iniconfig": "", "pygments": "", "hypothesis": "",
+         "platformdirs": "", "psutil": "", "safetensors": "", "pytest": "", "pluggy": "", "iniconfig": "", "pygments": "", "hypothesis": "",
          "sortedcontainers": ""}
 print(*(wheel or name for name, wheel in names.items() if find_spec(name) is None))') || { echo "$PYTHON does not run."; exit 2; }
 if [ -n "$missing" ]; then
@@ -73,7 +76,7 @@ if [ -n "$missing" ]; then
 fi
 export PYTHONPATH="$PWD/src:$site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 
-parts=${PARTS:-facts tests methods flow networks}
+parts=${PARTS:-facts tests methods flow profile networks training}
 for part in $parts; do later=$((later + $(limit_of "$part"))); done
 for part in $parts; do
   later=$((later - $(limit_of "$part")))

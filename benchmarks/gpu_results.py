@@ -162,7 +162,15 @@ COLUMNS = {
         "difference_without_tf32",
         "verdict",
     ),
-    "flow": ("iteration_s", "first_s", "fft_share", "peak_gb", "predicted_gb", "tiles"),
+    "flow": (
+        *("iteration_s", "first_s", "fft_share", "peak_gb", "predicted_gb", "tiles"),
+        *("slider_ms", "slider_most_ms"),
+    ),
+    "profile": (
+        *("iteration_s", "gb", "transforms_gb", "operations", "copy_gb_per_s", "share_of_copy"),
+        *("numbers_read", "copies_back", "copies_there", "waits", "kernels", "busy_share"),
+    ),
+    "training": ("steps", "step_s", "data_share", "files", "largest_file_mb"),
     "networks": ("images_per_s", "seconds", "committee_s", "row_of_tiles_s", "first_row_after_s", "peak_gb"),
 }
 NOTES = {
@@ -172,6 +180,10 @@ NOTES = {
     f"rounding: what frames changed by {NUDGE:g} do to the CPU's result; repeated: two runs on the device.",
     "flow": "Medians per iteration, after the first one; fft_share: of the Fourier transforms alone; "
     "predicted_gb: the estimate before the run.",
+    "profile": "gb: what all operations read and write; share_of_copy: of the rate of a copy in the device. "
+    "One copy back an iteration, no number read and one wait are expected.",
+    "training": "data_share: making a batch, over a step; below 1 the data keep up. Continued by another run "
+    "with the same folder.",
     "networks": "Medians. Compiled: CUDA graphs. row_of_tiles_s: the network alone; the rest of `seconds` is "
     "work on the CPU.",
 }
