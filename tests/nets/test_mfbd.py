@@ -125,3 +125,12 @@ def test_nothing_beyond_the_reach_matters(net: EncoderDecoder | Recurrent) -> No
         apart = (net(changed) - net(frames)).abs().amax((0, 1, 2))
     assert float(apart[side // 2 + net.reach :].max()) < 1e-6
     assert float(apart[side // 2 + net.reach - 16 :].max()) > 0  # and the reach is not much too large
+
+
+def test_the_operations_of_a_gpu_and_of_a_training_give_the_cpu_s_image() -> None:
+    """Without a gradient the CPU pads and rectifies at once; a GPU never does."""
+    images = torch.rand((1, 7, 32, 32), generator=torch.Generator().manual_seed(0))
+    for net in (awake(EncoderDecoder(kernels=4)), awake(Recurrent(kernels=8))):
+        with torch.no_grad():
+            at_once = net(images)
+        torch.testing.assert_close(net(images).detach(), at_once, rtol=1e-3, atol=1e-4)
