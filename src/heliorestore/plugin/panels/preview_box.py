@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QSizePolicy
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.parts import LivePanel
@@ -33,6 +34,7 @@ class PreviewBox(QObject):
             "slider. Run restores the whole field.",
             self._toggle,
         )
+        self.on.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)  # the rest is the note's
         self.note = Clipped("Progress of the box.", 2)  # its room is there before it speaks
         panel.layer_list.changed.connect(self._layers_changed)
         panel.instrument.changed.connect(self._anew)
