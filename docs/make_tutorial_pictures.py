@@ -72,7 +72,8 @@ def whole_field(viewer: Any, widget: Any, folder: Path) -> None:
     """The whole field, the PSF at a place, mode maps, and the result beside a frame."""
     ended: list[Any] = []
     widget.run_panel.ended.connect(ended.append)
-    widget.form.fields["iterations"].set(22)  # enough for the pictures
+    for name, value in {"patch_iterations": 8, "iterations": 24}.items():  # enough for the pictures
+        widget.form.fields[name].set(value)
     widget.run_panel.run_button.click()
     launch.wait(lambda: bool(ended), "the restoration", seconds=1800)
     result = next(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
 from heliorestore.plugin.panels.field_run import FieldRun
 from heliorestore.plugin.panels.frame_views import FrameViews
 from heliorestore.plugin.panels.preview_box import PreviewBox
@@ -161,7 +163,9 @@ class SvMomfbdWidget(RestoreWidget):
         self.sections.fill("unfinished", self.unfinished)
         self.sections.fill("memory", self.memory_note, self.air)
         look = (row(self.preview_on, self.preview_note), row(self.modes_on, self.residual_on))
-        self.sections.fill("look", Section("Look", *look, self.frame_views.mode_name, self.probe))
+        spare = QWidget()  # takes the height that the probe leaves for a moment, or all lines would spread
+        spare.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self.sections.fill("look", Section("Look", *look, self.frame_views.mode_name, self.probe, spare))
         for section in (self.input.instrument_section, self.suggest_section, self.sweep_section):
             section.set_open(False)
 
