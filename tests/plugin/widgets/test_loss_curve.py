@@ -50,6 +50,9 @@ def test_a_loss_without_neighbours_is_a_dot_and_one_value_is_no_curve(curve, qtb
     row = len(drawn) - round(from_below)
     assert differs[row - 3 : row + 3, round(column) : round(column) + 4].any()
     assert line.get_markevery().tolist() == [True, False, False, False]  # a line needs no dots
+    losses = [4.0, 3.0, 2.0, np.nan, np.nan, 2.0]  # what was reached, repeated at the end
+    curve.set_history({"step": np.arange(1.0, 7), "residual": np.array(losses)}, ("residual",))
+    assert seen(curve, qtbot).lines[0].get_xdata().tolist() == [1, 2, 3]
     for alone in ([4.0], [np.nan, np.nan, 4.0]):
         curve.set_history({"step": np.arange(1.0, len(alone) + 1), "loss": np.array(alone)}, ("loss",))
         qtbot.waitUntil(lambda: not curve._wanted)

@@ -54,6 +54,11 @@ def curves_of(
     known = {name: values for name, values in known.items() if np.isfinite(values).sum() > 1}
     if not known:
         return Curves()
+    rows = np.flatnonzero(np.isfinite(np.stack([*known.values()])).any(0))
+    # A last row by itself repeats what was reached before; it is no point of the curves.
+    end = int(rows[-1 if len(rows) < 3 or rows[-1] == rows[-2] + 1 else -2]) + 1
+    known = {name: values[:end] for name, values in known.items()}
+    history, steps = {name: values[:end] for name, values in history.items()}, steps[:end]
     others = {name for name in history if name not in _NO_LOSS and name.split(" ")[0] not in knobs}
     starts = [0, *_breaks([history[name] for name in sorted(others | set(known))])]
     shown = slice(None, None, max(1, len(steps) // _POINTS))
