@@ -203,10 +203,12 @@ def finish(
     for row, (place, name) in enumerate(marks.items()):
         # on the side with more room
         right = axes.transLimits.transform(axes.transScale.transform((place, 1.0)))[0] < 0.5
-        away = (3.0 if right else -3.0, 2.0 + 10.0 * row)  # at the bottom: spectra are highest at the left
+        # a spectrum falls: beside the line there is room above on the right, and below on the left
+        away = (3.0, -2.0 - 10.0 * row) if right else (-3.0, 2.0 + 10.0 * row)
         axes.annotate(
-            name, (place, 0.0), away, xycoords=axes.get_xaxis_transform(), textcoords="offset points",
-            ha="left" if right else "right", va="bottom", size="small",
+            name, (place, float(right)), away, xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points", ha="left" if right else "right", va="top" if right else "bottom",
+            size="small",
         )  # fmt: skip
     label_decades(axes.xaxis)
     label_decades(axes.yaxis)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from heliorestore.plugin.widgets.canvas import Canvas
     from heliorestore.quality.charts import Drawing
 
-_CHARACTER = 6  # px of an axis's title
+_CHARACTER = 5.5  # px of an axis's title
 _AROUND = 40  # px of a chart beside its axes
 
 
@@ -86,4 +86,4 @@ class ChartView(ChartPlace):
         for label, room in zip(
             (axes.xaxis.label, axes.yaxis.label), figure.canvas.get_width_height(), strict=True
         ):
-            label.set_text(shortened(label.get_text(), (room - _AROUND) // _CHARACTER))
+            label.set_text(shortened(label.get_text(), int((room - _AROUND) / _CHARACTER)))

@@ -158,6 +158,6 @@ def draw_suggestion(axes: Axes, suggestion: Suggestion) -> None:
     finish(
         axes,
         "lambda object",
-        "squared difference / variance",
+        "difference / variance",
         marks={suggestion.value: f"suggested {suggestion.value:g}"},
     )

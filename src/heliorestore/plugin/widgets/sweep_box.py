@@ -212,7 +212,8 @@ class SweepBox(QWidget):
             self,
             self.setting,
             self.values,
-            row(self.low, "to", self.high, "n", self.count, fill),
+            row(self.low, "to", self.high),  # in one line with the rest their numbers would be cut off
+            row("n", self.count, fill),
             row(self.start_button, self.export_button, self.keep_button),
             self.said,
         )
