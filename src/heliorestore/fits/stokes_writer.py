@@ -5,7 +5,7 @@ of what made them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ from heliorestore.burst import FloatArray, Source
 from heliorestore.coordinates import Coordinates
 from heliorestore.fits.files import silent_astropy
 from heliorestore.fits.layouts import OWN_FORMAT
-from heliorestore.fits.provenance import Card, inputs_table, to_ascii
+from heliorestore.fits.object_table import object_columns
+from heliorestore.fits.provenance import Card, inputs_table, table_of, to_ascii
 from heliorestore.fits.readback import OWN_CARDS
 from heliorestore.fits.steps import last_step, plain_step
 from heliorestore.fits.writer import cleaned
@@ -64,6 +65,7 @@ def write_stokes(shown: StokesFile, path: Path, *, overwrite: bool = False) -> P
             fits.ImageHDU(shown.sigmas, _unit(shown), name="UNCERTAINTY"),
             *(fits.ImageHDU(array, name=name) for name, array in shown.extensions.items()),
             *_table(shown.places),
+            *_objects(shown.places),
             records,
         ]
         with replacing(target) as file:
@@ -138,6 +140,13 @@ def _table(places: tuple[Coordinates, ...]) -> Iterator[fits.BinTableHDU]:
     if waves is not None and not _is_even(waves):
         column = fits.Column("WAVE", f"{len(waves)}D", dim=f"(1,{len(waves)})", array=waves[None, :, None])
         yield fits.BinTableHDU.from_columns([column], name=_TABLE)
+
+
+def _objects(places: tuple[Coordinates, ...]) -> Iterator[fits.BinTableHDU]:
+    """The coordinates of the images, Stokes parameter by Stokes parameter."""
+    if places:
+        each = tuple(replace(place, stokes=name) for name in "IQUV" for place in places)
+        yield table_of("OBJECTS", {"LABEL": [one.label for one in each]} | object_columns(each, None))
 
 
 def _unit(shown: StokesFile) -> Header:
