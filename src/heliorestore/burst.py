@@ -160,6 +160,10 @@ class Burst:
             else np.flatnonzero(self.present[object_]).tolist()
         )
 
+    def first_image(self, object_: int) -> FloatArray:
+        """The first image of an object that is not missing."""
+        return self.image(object_, (self.frames_of(object_) or [0])[0])
+
     def check_values(self) -> None:
         """Refuse an object without any image, or whose values, by its first one, single precision cannot add
         up or resolve.

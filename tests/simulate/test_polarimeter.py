@@ -56,7 +56,9 @@ def test_the_truth_has_polarised_light_of_both_wings(made: Simulation) -> None:
     assert (stokes[0, 3] * stokes[1, 3])[strong].mean() < 0
 
 
-def test_the_file_says_what_is_missing(made: Simulation, tmp_path: Path) -> None:
+def test_the_file_says_what_is_missing(
+    made: Simulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = "--size 48 --frames 9 --psf-size 32 --step 16 --polarimetry --offsets-pm=-8,8 --noise 0 --seed 2"
     files = ["-o", str(tmp_path / "b.fits"), "--truth", str(tmp_path / "t.fits"), "--quiet"]
     assert main(["simulate", *files, *flags.split(), "--instrument", "crisp-6302-paper"]) == 0
@@ -65,6 +67,9 @@ def test_the_file_says_what_is_missing(made: Simulation, tmp_path: Path) -> None
     assert burst.labels == made.burst.labels
     assert np.array_equal(burst.present, made.burst.present)
     assert np.array_equal(burst.frames[:, :], made.burst.frames, equal_nan=True)
+    assert main(["info", str(tmp_path / "b.fits")]) == 0
+    assert "63 of 81 images" in capsys.readouterr().out
+    assert np.isfinite(burst.first_image(4)).all()
     with fits.open(tmp_path / "t.fits") as hdus:
         assert np.array_equal(hdus["STOKES"].data, made.stokes)
         assert np.allclose(hdus["MODULATION"].data, TETRAHEDRON)

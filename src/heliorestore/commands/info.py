@@ -75,6 +75,9 @@ def _in_words(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         else f"{facts['bad_pixels']} bad pixels"
     )
     yield "pixels", f"{facts['dtype']}, {facts['storage']}, {facts['unit'] or 'unit unknown'}, {bad}"
+    if missing := facts.get("missing_images"):
+        every = facts["shape"][0] * facts["shape"][1]
+        yield "missing", f"{missing} of {every} images: objects that were taken in turns"
     known = f"{times['first']} to {times['last']}" if times["known"] > 1 else times["first"]
     yield (
         "times",

@@ -106,6 +106,6 @@ def _report(burst: Burst, snapshot: Snapshot, written: Path, seconds: float) -> 
         "iterations": snapshot.step,
         "stop": snapshot.stop.name.lower() if snapshot.stop else None,
         "losses": dict(snapshot.losses),
-        "contrast_before": [contrast(burst.image(k, 0)) for k in range(burst.shape[0])],
+        "contrast_before": [contrast(burst.first_image(k)) for k in range(burst.shape[0])],
         "contrast_after": [contrast(image) for image in snapshot.images],
     }

@@ -342,6 +342,8 @@ def describe(data: Burst | Snapshot) -> dict[str, Any]:
         **_stored(data),
         "unit": data.unit,
         "labels": list(data.labels),
+        "coordinates": [dataclasses.asdict(each) for each in data.coordinates],
+        "missing_images": 0 if data.present is None else int((~data.present).sum()),
         "instruments": [_describe_instrument(instrument) for instrument in data.instruments],
         "pixel_arcsec": data.instruments[0].pixel_arcsec,
         "doubts": data.doubts,

@@ -52,6 +52,15 @@ def corners(layer):
     return [np.array(place.translate) + np.array(place.scale) * (edge - 0.5) for edge in (np.zeros(2), shape)]
 
 
+def test_an_object_that_the_first_frame_does_not_show_has_limits_of_its_own():
+    frames = np.stack([np.full((2, 8, 8), 5.0), np.full((2, 8, 8), np.nan)])
+    frames[1, 1] = np.arange(64.0).reshape(8, 8) + 100
+    beside = Burst(frames=frames, present=np.array([[True, True], [False, True]]))
+    low, high = burst_layers(beside)[1][1]["contrast_limits"]
+    assert low == pytest.approx(100, abs=2)
+    assert high == pytest.approx(163, abs=2)
+
+
 def test_a_burst_becomes_a_layer_per_object(burst):
     wide, narrow = made(burst_layers(burst, "sun"))
     assert (wide.name, narrow.name) == ("sun WB", "sun NB")

@@ -99,8 +99,8 @@ def burst_layers(burst: Burst, name: str = "") -> list[LayerData]:
         data = _frames_of_object(burst, object_)
         place = Placement.of_instrument(instrument)
         still = burst.shape[1] == 1
-        # From the first frame alone: the others are read when they are shown.
-        limits = cuts(burst.image(object_, 0))
+        # From the first image alone: the others are read when they are shown.
+        limits = cuts(burst.first_image(object_))
         pixels = data[0] if still else data
         arguments: dict[str, Any] = {
             "name": _layer_name(stem, label, burst.shape[0]),
