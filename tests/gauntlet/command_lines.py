@@ -37,6 +37,7 @@ SETS_WORTH = {
 SUFFIXES = {"figure": ".png", "movie": ".gif", "register": ".toml", "train": "", "batch": ""}
 OF_RESULTS = ("rerun", "quality", "cube", "movie", "figure")
 FINE = (0, 1, 2, 130, 143)
+VERDICTS = ("batch", "doctor")  # whose status 1 is an answer
 FAULTS = ("Traceback", "internal error", "Segmentation", "weights_only")
 WORTH = (
     "0",
@@ -94,7 +95,8 @@ def judged(ended: Ended, line: list[str], out: Path) -> str:
     wrong = {
         "it does not end, though asked by SIGTERM twice": ended.status == HUNG,
         "a fault of ours": any(word in said for word in FAULTS),
-        f"exit status {ended.status}": ended.status not in FINE or (ended.status == 1 and line[0] != "batch"),
+        f"exit status {ended.status}": ended.status not in FINE
+        or (ended.status == 1 and line[0] not in VERDICTS),
         "no sentence": ended.status == 2 and not said,
         "a file was overwritten without --overwrite": not kept and not {"--overwrite", "batch"} & {*line},
         "a file was overwritten, and the line refused": not kept and ended.status == 2,
