@@ -98,6 +98,8 @@ def test_only_few_snapshots_are_drawn_and_the_last_one_always(panel, viewer, fin
 def test_layers_that_take_long_follow_one_per_turn_and_all_end_with_the_last_snapshot(
     panel, viewer, finish, qtbot, monkeypatch
 ):
+    from qtpy.QtOpenGLWidgets import QOpenGLWidget
+
     from heliorestore.plugin.viewer import result_layers
 
     layers = result_layers.ResultLayers(viewer, "slow", panel.layer_list.chosen())
@@ -115,7 +117,10 @@ def test_layers_that_take_long_follow_one_per_turn_and_all_end_with_the_last_sna
     assert not layers.settled
     assert steps.count(1) == 1
     assert 2 not in steps
+    canvas = viewer.window.main_menu.window().centralWidget().findChild(QOpenGLWidget)
+    assert not canvas.updatesEnabled()  # it is painted once, in a turn of its own
     qtbot.waitUntil(lambda: layers.settled)
+    qtbot.waitUntil(canvas.updatesEnabled)
     assert {layer.metadata["heliorestore"].step for layer in layers.layers.values()} == {2}
     for (kind, object_), layer in layers.layers.items():
         if kind == "image":

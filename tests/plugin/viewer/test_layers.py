@@ -22,11 +22,13 @@ from heliorestore.plugin.viewer.layers import (  # fmt: skip
     burst_of,
     common_burst,
     cuts,
+    finite_sample,
     hint,
     is_restorable,
     snapshot_layers,
     symmetric_cuts,
 )
+from heliorestore.plugin.viewer.result_layers import _wide_range
 from heliorestore.snapshot import NODE_AXES, Map, Run, Snapshot
 
 
@@ -227,6 +229,20 @@ def test_cuts_ignore_what_is_not_finite():
     low, high = cuts(image)
     assert -1 <= low < -0.95
     assert 1.95 < high <= 2
+
+
+def test_a_stack_of_maps_is_sampled_as_thinly_as_one_image():
+    ramp = np.linspace(-1, 1, 129, dtype=np.float32)
+    maps = np.broadcast_to(ramp, (12, 44, 129, 129))
+    assert finite_sample(maps).size < 2 * 512**2
+    assert symmetric_cuts(maps) == pytest.approx((-1, 1), abs=0.01)
+
+
+def test_the_contrast_slider_reaches_half_as_far_again_as_the_pixels():
+    image = np.array([[1, 3], [np.nan, 5]])
+    assert _wide_range(image, (2, 4)) == (-1, 7)
+    assert _wide_range(image, (0, 6)) == (-3, 9)
+    assert _wide_range(np.array([[1, np.inf]]), (2, 4)) == (-0.5, 5.5)
 
 
 def test_nodes_of_mode_maps_lie_on_their_pixels_in_the_world(burst):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from qtpy.QtCore import QTimer
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 
 _GUARDED = "heliorestore_guards_removals"
+_PAINTER = "heliorestore_paints_later"
 
 
 def guard_removals(viewer: Any) -> None:
@@ -18,8 +20,29 @@ def guard_removals(viewer: Any) -> None:
     buffers deleted there are still in use in the canvas's own context, and the next drawings with them end in
     a segmentation fault on Mesa.
     """
-    # The menu is the only public way from a plugin to the Qt window.
-    canvas = viewer.window.main_menu.window().centralWidget().findChild(QOpenGLWidget)
+    canvas = _canvas(viewer)
     if not canvas.property(_GUARDED):
         canvas.setProperty(_GUARDED, True)
         viewer.layers.events.removing.connect(lambda: canvas.makeCurrent())  # noqa: PLW0108 - napari cannot inspect Qt's own methods
+
+
+def paint_later(viewer: Any) -> None:
+    """Paint the viewer's canvas not before a later turn of the event loop, in which nothing else is done.
+
+    The turn in which a layer was changed would otherwise end with the painting, and the user would wait for
+    both. What is changed in several turns, each of which asks for this, is painted once.
+    """
+    canvas = _canvas(viewer)
+    painter = canvas.findChild(QTimer, _PAINTER)
+    if painter is None:
+        painter = QTimer(canvas)
+        painter.setObjectName(_PAINTER)
+        painter.setSingleShot(True)
+        painter.timeout.connect(lambda: canvas.setUpdatesEnabled(True))  # which paints
+    canvas.setUpdatesEnabled(False)
+    painter.start(0)
+
+
+def _canvas(viewer: Any) -> Any:
+    # The menu is the only public way from a plugin to the Qt window.
+    return viewer.window.main_menu.window().centralWidget().findChild(QOpenGLWidget)

@@ -32,7 +32,7 @@ Key = tuple[str, int]
 TAG = "heliorestore"  # metadata key that holds the Burst or Snapshot a layer shows
 _ENTERED = "instrument"  # metadata key of the instrument that the user has entered, as text
 _ENCLOSED = 99.0  # percent of the pixels between the contrast limits
-_SAMPLES = 512  # pixels along an axis that are sampled for the contrast limits
+_SAMPLES = 512  # pixels along an axis that are sampled for the contrast limits, fewer of each map of a stack
 _COLORMAPS = {"image": "gray", "uncertainty": "inferno", SERIES: "gray"}
 _AXIS_LABELS = {"mode": "k", "frame": "t", "gy": "y", "gx": "x"}
 
@@ -323,9 +323,10 @@ def symmetric_cuts(image: npt.NDArray[Any]) -> tuple[float, float]:
 
 
 def finite_sample(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Every n-th pixel: enough for a percentile, not for the extremes."""
-    step = tuple(slice(None, None, max(1, n // _SAMPLES)) for n in image.shape)
-    sample = np.asarray(image[step])
+    """Every n-th pixel of all images in a stack: enough for a percentile, not for the extremes."""
+    side = max(1, round(_SAMPLES / math.sqrt(max(1, math.prod(image.shape[:-2])))))
+    rows, columns = (slice(None, None, max(1, n // side)) for n in image.shape[-2:])
+    sample = np.asarray(image[..., rows, columns])
     return sample[np.isfinite(sample)]
 
 

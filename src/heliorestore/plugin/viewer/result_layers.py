@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QTimer
 
+from heliorestore.plugin.viewer.gl_context import paint_later
 from heliorestore.plugin.viewer.insertion import insert_quietly
 from heliorestore.plugin.viewer.layers import (
     TAG,
@@ -142,6 +143,7 @@ class ResultLayers:
         if layer.metadata.get(TAG) is snapshot and key not in self._ahead:
             return False
         self._ahead.discard(key)
+        paint_later(self._viewer)
         layer.data = array
         # what the user has entered, such as an instrument, stays
         layer.metadata = {**layer.metadata, **snapshot_metadata(key, array, snapshot)}
@@ -198,8 +200,12 @@ def _room(first: tuple[float, float], second: tuple[float, float], array: Any) -
 
 def _wide_range(array: Any, limits: tuple[float, float]) -> tuple[float, float]:
     """The range of the contrast slider: the data's, and half as much on either side for what comes."""
-    finite = array[np.isfinite(array)]
-    low, high = float(finite.min(initial=limits[0])), float(finite.max(initial=limits[1]))
+    low, high = (
+        # without a copy of a large image, unless it has infinities
+        float(extreme if np.isfinite(extreme := take.reduce(array, axis=None)) else limit)
+        for take, limit in zip((np.fmin, np.fmax), limits, strict=True)
+    )
+    low, high = min(low, limits[0]), max(high, limits[1])
     return low - 0.5 * (high - low), high + 0.5 * (high - low)
 
 
