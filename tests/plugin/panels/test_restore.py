@@ -202,6 +202,8 @@ def test_a_layer_that_is_deleted_meanwhile_stays_deleted(panel, viewer, finish, 
     assert finish(panel, panel.run_panel.stop_button.click).end.value == "stopped"
     assert "fake 1 WB" not in results(viewer)
     assert results(viewer)["fake 1 NB"].metadata["heliorestore"].stop is StopReason.USER
+    assert panel.run_panel.status.text().startswith("Stopped after")
+    assert "Stopped" not in panel.run_panel.messages.text()  # said once
     assert panel.run_panel.problem.text() == ""
 
 

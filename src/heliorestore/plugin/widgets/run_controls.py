@@ -19,7 +19,7 @@ from heliorestore.plugin.widgets.loss_curve import LossCurve
 from heliorestore.plugin.widgets.messages import Clipped, MessageStrip
 from heliorestore.plugin.widgets.sections import button, row, stack
 from heliorestore.settings import Settings, options
-from heliorestore.snapshot import Snapshot
+from heliorestore.snapshot import Snapshot, StopReason
 
 _BAR = 8  # px
 _SILENT = ("iterations", "residual_frame", "stop_early")  # live settings that do not change the result
@@ -214,8 +214,8 @@ class RunPanel(QWidget):
         self.progress.setRange(0, max(self.progress.maximum(), 1))
         if outcome.end is End.FAILED and outcome.error is not None:
             self.say_failure(outcome)
-        elif self.snapshot is not None and self.snapshot.stop is not None:
-            self.report_more(self.snapshot.stop.value)
+        elif self.snapshot is not None and self.snapshot.stop not in (None, StopReason.USER):
+            self.report_more(self.snapshot.stop.value)  # of the user's stop the line of the course speaks
         self._ended_as = outcome.end
         self._set_state(State.IDLE)
         self.ended.emit(outcome)
