@@ -76,6 +76,7 @@ def test_coverage_grows_and_what_is_not_covered_is_the_input(monkeypatch: pytest
     assert parts == pytest.approx([50 / 240, 100 / 240, 0.5, 170 / 240, 220 / 240, 1.0], abs=1e-6)
     np.testing.assert_array_equal(snapshots[0].images[0, 50:], image.repeat(2, 0).repeat(2, 1)[50:])
     assert [s.stop for s in snapshots] == [None] * 5 + [StopReason.DONE]
+    assert snapshots[0].stages == (("tile row", 6),)
 
 
 @pytest.mark.usefixtures("random_weights")

@@ -178,6 +178,7 @@ class _State:
             elapsed_s=time.perf_counter() - began,
             zoom=ZOOM,
             stop=stop,
+            stages=(("tile row", self.total),),
         )
 
 

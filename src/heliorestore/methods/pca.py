@@ -81,6 +81,7 @@ class Pca:
             yield Snapshot(
                 step=step, total=len(groups), images=series[:, settings.frame], maps=maps, messages=messages,
                 elapsed_s=time.perf_counter() - began, stop=StopReason.DONE if last else None,
+                stages=(("Stokes parameter", len(groups)),),
             )  # fmt: skip
 
 

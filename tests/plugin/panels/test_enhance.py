@@ -47,6 +47,7 @@ def test_the_result_overlays_the_input_exactly(enhance_panel, viewer, finish):
     assert enhance_panel.method_name == "enhance"
     assert enhance_panel.run_panel.curve.isHidden()  # there is nothing to plot
     outcome = finish(enhance_panel, enhance_panel.run_panel.run_button.click)
+    assert " tile row" in enhance_panel.run_panel.status.text()
     assert outcome.end.value == "finished"
     result = viewer.layers["enhance 1 sun"]
     assert result.data.shape == (48, 60)

@@ -250,7 +250,11 @@ class RunPanel(QWidget):
         done = self.snapshot.step if self.snapshot is not None else 0
         took = f" in {clock(self.snapshot.elapsed_s)}" if self.snapshot and self.snapshot.elapsed_s else ""
         words = {End.FINISHED: "Finished:", End.STOPPED: "Stopped after", End.FAILED: "Failed after"}
-        return f"{words[self._ended_as]} {done} iteration{'s' * (done != 1)}{took}."
+        stages = self.snapshot.stages if self.snapshot is not None else ()
+        # A network's parts are counted as such; those of a fit are iterations, whatever their stage.
+        parts = len(stages) == 1 and not hasattr(self._settings, "iterations")
+        unit = stages[0][0] if parts else "iteration"
+        return f"{words[self._ended_as]} {done} {unit}{'s' * (done != 1)}{took}."
 
     def _set_state(self, state: State) -> None:
         self.state = state
