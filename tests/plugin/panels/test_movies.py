@@ -58,11 +58,14 @@ def test_a_run_and_a_blink_become_movies(panel, viewer, finish, qtbot, tmp_path)
     assert not compare.movie.isEnabled()
     compare.compare(How.BLINK, *pair)
     assert compare.movie.isEnabled()
-    said = []
+    said, titles = [], []
+
     # a hidden window draws nothing: what the canvas would show
-    canvas = SimpleNamespace(
-        screenshot=lambda **_: np.full((21, 30, 4), 255 if pair[0].visible else 0, np.uint8)
-    )
+    def screenshot(**_):
+        titles.append(viewer.canvas.overlays["compared left"].text)
+        return np.full((21, 30, 4), 255 if pair[0].visible else 0, np.uint8)
+
+    canvas = SimpleNamespace(screenshot=screenshot, canvas=viewer.canvas)
     write_blink(canvas, compare.comparison.pair, 4.0, tmp_path / "blink.gif", said.append)
     wait_for_threads()
     qtbot.waitUntil(lambda: bool(said), timeout=20_000)
@@ -70,3 +73,4 @@ def test_a_run_and_a_blink_become_movies(panel, viewer, finish, qtbot, tmp_path)
     first, second = imageio.imread(tmp_path / "blink.gif")
     assert (first.shape[:2], first.mean(), second.mean()) == ((20, 30), 255, 0)
     assert sum(layer.visible for layer in pair) == 1
+    assert titles == ["all 1.0", "all 0.0"]

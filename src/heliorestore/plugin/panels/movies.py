@@ -17,6 +17,7 @@ from heliorestore.plugin.runs.film import Film, Picture, picture, smaller
 from heliorestore.plugin.runs.task import Outcome, start_task
 from heliorestore.plugin.viewer.layers import TAG
 from heliorestore.plugin.viewer.shown_plane import shown_plane
+from heliorestore.plugin.viewer.titles import Titles
 from heliorestore.plugin.widgets.sections import button
 from heliorestore.quality.movies import SUFFIXES, Frame, check_name, encode
 from heliorestore.snapshot import Snapshot
@@ -97,15 +98,18 @@ def save_blink(parent: Any, viewer: Any, pair: Sequence[Any], rate_hz: float, te
 def write_blink(viewer: Any, pair: Sequence[Any], rate_hz: float, target: Path, tell: Any) -> None:
     """Write it in a thread; `tell` gets a sentence."""
     before = [layer.visible for layer in pair]
-    frames = []
+    frames, titles = [], Titles(viewer)
     for shown in pair:
         for layer in pair:
             layer.visible = layer is shown
+        titles.show(shown.name)
         picture_ = np.asarray(viewer.screenshot(canvas_only=True, flash=False))[..., :3]
         rows, columns = (n - n % 2 for n in picture_.shape[:2])
         frames.append(np.ascontiguousarray(picture_[:rows, :columns]))
     for layer, visible in zip(pair, before, strict=True):
         layer.visible = visible
+        if visible:
+            titles.show(layer.name)
     if target.suffix.lower() != ".gif":
         frames *= max(1, round(_BLINK_S * rate_hz / 2))
 
