@@ -37,7 +37,7 @@ class Canvas(FigureCanvasQTAgg):
             )
             with style(ink, paper, _TEXT_PT):
                 for axes in list(self.figure.axes):
-                    self.figure.delaxes(axes)  # `clear` would make all ticks of each anew, a seventh of the time
+                    self.figure.delaxes(axes)  # `clear` would make the ticks of each anew
                 self.figure.clear()
                 self.figure.set_facecolor(paper)
                 self._compose(self.figure)
