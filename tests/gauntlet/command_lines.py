@@ -108,8 +108,8 @@ def judged(ended: Ended, line: list[str], out: Path) -> str:
 
 def parser_of(name: str) -> argparse.ArgumentParser:
     """The parser of a command."""
-    choices = _parser([name])._subparsers._group_actions[0].choices  # type: ignore[union-attr]
-    found: argparse.ArgumentParser = choices[name]  # type: ignore[index]
+    choices = _parser([name])._subparsers._group_actions[0].choices
+    found: argparse.ArgumentParser = choices[name]
     return found
 
 

@@ -126,8 +126,8 @@ def tried(way: Way, where: Path, burst: Path, *, again: bool) -> int:
     os.environ |= {f"XDG_{kind}_HOME": str(where) for kind in ("CONFIG", "DATA", "CACHE")}
     try:
         if way in COMMANDS:
-            return main(way(where, burst))  # type: ignore[arg-type]
-        write_, _ = way(where, SNAPSHOT[0])  # type: ignore[misc]
+            return main(way(where, burst))
+        write_, _ = way(where, SNAPSHOT[0])
         write_(2 if again else 1)
     except HeliorestoreError as error:
         print("heliorestore:", error, file=sys.stderr)

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.history import get_save_history, update_save_history
-from qtpy.QtWidgets import QFileDialog, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSpinBox, QVBoxLayout, QWidget
 
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import HeliorestoreError
@@ -23,11 +22,12 @@ from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.shown_plane import is_image
 from heliorestore.plugin.widgets.chart import ChartPlace
 from heliorestore.plugin.widgets.closing import when_taken_out
+from heliorestore.plugin.widgets.file_box import output_file
 from heliorestore.plugin.widgets.sections import button, note, row, say, scroll
 from heliorestore.polarimetry.profiles import Profiles, draw_profiles, noise_of, profiles, to_csv
 from heliorestore.quality.charts import legend_above, save
 from heliorestore.snapshot import Snapshot
-from heliorestore.storage import atomic_write, check_output
+from heliorestore.storage import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -151,14 +151,8 @@ class ProfilesWidget(QWidget):
         if not self.charts.shown:
             say(self.said, f"⚠ There is nothing to save yet. {_ASK}")
             return None
-        if path is None:
-            begin = str(Path(get_save_history()[0]) / f"profiles{suffix}")
-            path, _ = QFileDialog.getSaveFileName(self, title, begin, kind)
-            if not path:
-                return None
-            update_save_history(str(path))
         try:
-            return check_output(Path(path) if Path(path).suffix else Path(f"{path}{suffix}"), overwrite=True)
+            return output_file(self, path, title, kind, f"profiles{suffix}")
         except HeliorestoreError as error:
             say(self.said, f"⚠ {error}")
             return None

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.history import get_save_history, update_save_history
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QFileDialog,
     QFormLayout,
     QHeaderView,
     QTableWidget,
@@ -33,11 +31,12 @@ from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
 from heliorestore.plugin.widgets.chart import ChartView
 from heliorestore.plugin.widgets.closing import follow
 from heliorestore.plugin.widgets.cut_box import CutLevels
+from heliorestore.plugin.widgets.file_box import output_file
 from heliorestore.plugin.widgets.layer_box import LayerBox
 from heliorestore.plugin.widgets.sections import Section, button, note, row, say, scroll
 from heliorestore.quality.charts import Drawing, draw_photometry, draw_power_spectra, save, to_csv
 from heliorestore.quality.report import Measured, compare, intensities, measure
-from heliorestore.storage import atomic_write, check_output
+from heliorestore.storage import atomic_write
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -121,15 +120,8 @@ class QualityWidget(QWidget):
                 say(self.said, f"⚠ {error}")
 
     def _asked(self, path: str | Path | None, title: str, kind: str, suffix: str) -> Path | None:
-        if path is None:
-            path, _ = QFileDialog.getSaveFileName(
-                self, title, str(Path(get_save_history()[0]) / f"quality{suffix}"), kind
-            )
-            if not path:
-                return None
-            update_save_history(str(path))
         try:
-            return check_output(Path(path) if Path(path).suffix else Path(f"{path}{suffix}"), overwrite=True)
+            return output_file(self, path, title, kind, f"quality{suffix}")
         except HeliorestoreError as error:
             say(self.said, f"⚠ {error}")
             return None

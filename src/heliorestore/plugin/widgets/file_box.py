@@ -1,14 +1,15 @@
-"""The path of a file, typed or chosen in a dialog."""
+"""The path of a file, typed or chosen in a dialog, to be read or to be written."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from napari.utils.history import get_open_history, update_open_history
+from napari.utils.history import get_open_history, get_save_history, update_open_history, update_save_history
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QWidget
 
 from heliorestore.plugin.widgets.sections import button
+from heliorestore.storage import check_output
 
 
 class FileBox(QWidget):
@@ -49,3 +50,17 @@ class FileBox(QWidget):
             update_open_history(name)
             self.set_path(name)
             self.changed.emit()
+
+
+def output_file(panel: QWidget, path: str | Path | None, title: str, kind: str, name: str) -> Path | None:
+    """Where to write, or None if the user chose nothing; asked for where no `path` is given.
+
+    `name` is what the dialog proposes; its ending is that of a path without one. What cannot be written is an
+    error of `storage.check_output`; the dialog has asked whether a file may be replaced.
+    """
+    if path is None:
+        path, _ = QFileDialog.getSaveFileName(panel, title, str(Path(get_save_history()[0]) / name), kind)
+        if not path:
+            return None
+        update_save_history(str(path))
+    return check_output(Path(path) if Path(path).suffix else f"{path}{Path(name).suffix}", overwrite=True)
