@@ -236,9 +236,11 @@ def test_the_preview_box_restores_its_part_follows_knobs_and_moves(live, viewer,
         (50, 150),
         (384, 640),
     ]  # half of a small field
-    box.move(type(preview.rectangle)(0, 8, 32, 40))
+    moved = type(preview.rectangle)(0, 8, 32, 40)
+    assert preview.rectangle != moved  # else the wait below could end before the move is seen
+    box.move(moved)
     qtbot.waitUntil(
-        lambda: preview.snapshot is not None and preview.snapshot.step == 5 and preview.rectangle.left == 8,
+        lambda: preview.snapshot is not None and preview.snapshot.step == 5 and preview.rectangle == moved,
         timeout=60_000,
     )
     layer = viewer.layers["preview sun WB"]
