@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from astropy.io import fits
@@ -248,3 +249,37 @@ def test_the_slope_in_the_modes_is_that_of_the_gradient(borders):
     own = modes.clone().requires_grad_(True)
     (expected,) = torch.autograd.grad(model(objects, own), (own,), images)
     torch.testing.assert_close(model.slope(objects, modes, images), expected)
+
+
+def test_images_that_are_missing_are_neither_made_nor_seen():
+    torch.manual_seed(0)
+    same, other = make_optics(CRISP, 16, 5), make_optics(CRISP, 16, 5)
+    # Frames at equal distances and at others, an object without any, and a frame that shows none.
+    shown = (
+        np.array([[1, 1, 1, 1, 1, 0], [1, 0, 1, 0, 1, 0], [0, 1, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0], [0] * 6])
+        > 0
+    )
+    model = FilterFlow(optics=[same, same, same, other, other], shape=(40, 42), step=8, borders="given")
+    objects = torch.rand(5, *model.object_shape, requires_grad=True)
+    modes = (0.3 * torch.randn(6, 5, *model.grid)).requires_grad_(True)
+    mask = torch.from_numpy(shown)[..., None, None]
+    wanted = model(objects, modes) * mask
+    made = model(objects, modes, shown)
+    torch.testing.assert_close(made, wanted)
+    images = torch.randn_like(made)
+    for found, true in zip(
+        *(torch.autograd.grad(m, (objects, modes), images * mask) for m in (made, wanted)), strict=True
+    ):
+        torch.testing.assert_close(found, true, rtol=1e-4, atol=1e-4 * float(true.abs().max()))
+    whole, known = model.transfer(modes), model.transfer(modes, shown)
+    assert [len(spectra) for spectra in known] == [5, 1]  # nothing is kept of frames that nobody looks at
+    torch.testing.assert_close(model.apply(objects, known, shown), wanted.detach())
+    adjoint = model.adjoint(images, known, shown)
+    torch.testing.assert_close(adjoint, model.adjoint(images * mask, whole), rtol=1e-4, atol=1e-3)
+    assert not adjoint[4].any()
+    torch.testing.assert_close(
+        model.slope(objects, modes, images, shown),
+        model.slope(objects, modes, images * mask),
+        rtol=1e-4,
+        atol=1e-3,
+    )

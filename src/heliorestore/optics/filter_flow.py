@@ -9,16 +9,20 @@ doi:10.1007/s11263-015-0817-x). With equal modes everywhere it is the invariant 
 Light, transfer functions and products are computed for a batch of nodes at a time. Where there are many nodes
 they are computed again for the gradient: then only object and modes are kept, and memory does not grow with
 field and burst.
+
+Where a frame has no image of an object nothing is computed for it: `shown` (object, frame) says which there
+are, None that all are.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
@@ -26,6 +30,7 @@ from heliorestore.errors import SettingsError
 from heliorestore.optics.convolve import Borders, extend, extend_adjoint, given_shape, margins, node_grid
 from heliorestore.optics.node_patches import NodePatches, at_once
 from heliorestore.optics.psf import Optics, intensity, intensity_gradient, light, psf
+from heliorestore.optics.shown import Shown, run, runs
 
 Spectra = tuple[torch.Tensor, ...]
 
@@ -40,6 +45,26 @@ class _Group:
     optics: Optics
     members: tuple[int, ...]
     plan: NodePatches
+
+    def frames(self, count: int, shown: Shown) -> Sequence[int]:
+        """The frames that show one of its objects at least: of these it has transfer functions."""
+        if shown is None:
+            return range(count)
+        found: list[int] = np.flatnonzero(shown[list(self.members)].any(0)).tolist()
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Objects of the group `number` that have images in the same frames; `kept` is where these stand among
+    the group's own.
+    """
+
+    number: int
+    group: _Group
+    members: tuple[int, ...]
+    frames: Sequence[int]
+    kept: Sequence[int]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -99,82 +124,118 @@ class FilterFlow:
     def _largest(self) -> int:
         return max(optics.size for optics in self.optics)
 
-    def __call__(self, objects: torch.Tensor, modes: torch.Tensor) -> torch.Tensor:
+    def __call__(self, objects: torch.Tensor, modes: torch.Tensor, shown: Shown = None) -> torch.Tensor:
         """Images; gradients go to the objects and to the modes."""
         self._check(objects, modes)
         coefficients = modes.permute(0, 2, 3, 1)  # (frame, gy, gx, mode)
+        blocks = list(self._blocks(len(modes), shown))
         # Bytes: 8 per complex number.
-        kept = 8 * len(modes) * sum(group.plan.values_kept(group.optics) for group in self._groups)
+        kept = 8 * sum(len(b.frames) * b.group.plan.values_kept(b.group.optics) for b in blocks)
         again = kept > self.kept_bytes if self.checkpoint is None else self.checkpoint
         again |= not torch.is_grad_enabled()  # nobody will ask for the gradient
         flow: Any = _Flow.apply  # torch gives it no types
-        return self._ordered(
-            [flow(self._canvas(objects, g), coefficients, g.optics, g.plan, again) for g in self._groups]
-        )
+        made = [
+            flow(
+                self._canvas(objects, block),
+                coefficients[run(block.frames)],
+                block.group.optics,
+                block.group.plan,
+                again,
+            )
+            for block in blocks
+        ]
+        return self._placed(made, blocks, objects, len(modes))
 
     def psfs(self, modes: torch.Tensor, object_: int = 0) -> torch.Tensor:
         """PSFs (frame, gy, gx, y, x) of an object at the nodes."""
         return psf(self.optics[object_], modes, mode_axis=1)
 
-    def transfer(self, modes: torch.Tensor, into: Spectra | None = None) -> Spectra:
+    def transfer(self, modes: torch.Tensor, shown: Shown = None, into: Spectra | None = None) -> Spectra:
         """Transfer functions (frame, gy, gx, kx, ky) per distinct optics, for `apply` and `adjoint`; those of
         as many other modes, `into`, are overwritten.
         """
-        coefficients = modes.detach().permute(0, 2, 3, 1)  # (frame, gy, gx, mode)
+        every = modes.detach().permute(0, 2, 3, 1)  # (frame, gy, gx, mode)
         spectra = []
         for number, group in enumerate(self._groups):
-            plan = group.plan
-            shape = (len(modes), *plan.grid, plan.length // 2 + 1, plan.length)
+            plan, coefficients = group.plan, every[run(group.frames(len(every), shown))]
+            shape = (len(coefficients), *plan.grid, plan.length // 2 + 1, plan.length)
             kind = group.optics.modes.dtype.to_complex()
             whole = torch.empty(shape, dtype=kind, device=modes.device) if into is None else into[number]
             for rows in plan.row_batches():
-                for some in plan.frame_batches(len(modes)):
+                for some in plan.frame_batches(len(coefficients)):
                     known = _nodes(plan, group.optics, coefficients[some, rows]).transfer
                     assert known is not None
                     whole[some, rows] = known
             spectra.append(whole)
         return tuple(spectra)
 
-    def apply(self, objects: torch.Tensor, transfer: Spectra) -> torch.Tensor:
+    def apply(self, objects: torch.Tensor, transfer: Spectra, shown: Shown = None) -> torch.Tensor:
         """Images of objects through PSFs that are known; no gradient, `adjoint` is its transpose."""
         with torch.no_grad():
-            pairs = zip(self._groups, transfer, strict=True)
-            return self._ordered(
-                [_images(g.plan, self._canvas(objects, g), _known(h), len(h)) for g, h in pairs]
-            )
+            frames = len(transfer[0]) if shown is None else shown.shape[1]
+            blocks = list(self._blocks(frames, shown))
+            made = [
+                _images(b.group.plan, self._canvas(objects, b), _known(transfer, b), len(b.frames))
+                for b in blocks
+            ]
+            return self._placed(made, blocks, objects, frames)
 
-    def adjoint(self, images: torch.Tensor, transfer: Spectra) -> torch.Tensor:
+    def adjoint(self, images: torch.Tensor, transfer: Spectra, shown: Shown = None) -> torch.Tensor:
         """The transpose of `apply`: images (object, frame, y, x) to objects, summed over the frames."""
         with torch.no_grad():
-            parts = []
-            for group, known in zip(self._groups, transfer, strict=True):
-                canvas = _gradients(group.plan, images[list(group.members)], _known(known), None)[0]
+            total = images.new_zeros(len(images), *self.object_shape)
+            for block in self._blocks(images.shape[1], shown):
+                seen = images[runs(block.members, block.frames)]
+                canvas = _gradients(block.group.plan, seen, _known(transfer, block), None)[0]
                 assert canvas is not None  # it is what was asked for
-                parts.append(self._canvas_adjoint(canvas, group))
-            return self._ordered(parts)
+                total[run(block.members)] += self._canvas_adjoint(canvas, block.group)
+            return total
 
-    def slope(self, objects: torch.Tensor, modes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    def slope(
+        self, objects: torch.Tensor, modes: torch.Tensor, images: torch.Tensor, shown: Shown = None
+    ) -> torch.Tensor:
         """Gradient (frame, mode, gy, gx) in the modes of sum(images * model), (object, frame, y, x)."""
-        coefficients = modes.detach().permute(0, 2, 3, 1)
-        total = torch.zeros_like(coefficients)
+        every = modes.detach().permute(0, 2, 3, 1)
+        total = torch.zeros_like(every)
         with torch.no_grad():
-            for group in self._groups:
-                plan, optics = group.plan, group.optics
+            for block in self._blocks(len(modes), shown):
+                plan, optics, coefficients = block.group.plan, block.group.optics, every[run(block.frames)]
 
-                def nodes_of(rows: slice, frames: slice, optics: Optics = optics) -> _Nodes:
+                def nodes_of(
+                    rows: slice,
+                    frames: slice,
+                    optics: Optics = optics,
+                    coefficients: torch.Tensor = coefficients,
+                ) -> _Nodes:
                     some = coefficients[frames, rows]
                     return _Nodes(None, *light(optics, some.reshape(-1, some.shape[-1])))
 
-                canvas, seen = self._canvas(objects, group), images[list(group.members)]
+                canvas, seen = self._canvas(objects, block), images[runs(block.members, block.frames)]
                 known = (canvas, optics, coefficients.shape[-1])
                 part = _gradients(plan, seen, nodes_of, *known, in_object=False)[1]
                 assert part is not None  # it is what was asked for
-                total += part
+                total[run(block.frames)] += part
         return total.permute(0, 3, 1, 2)
 
-    def _canvas(self, objects: torch.Tensor, group: _Group) -> torch.Tensor:
-        """The canvas of a group's objects, with as much of their surroundings as its PSFs see."""
-        objects = objects if len(group.members) == len(self.optics) else objects[list(group.members)]
+    def _blocks(self, count: int, shown: Shown) -> Iterator[_Block]:
+        """What is computed together: in each frame the objects of a group that it shows, frames that show the
+        same ones together, so that a PSF is made once.
+        """
+        for number, group in enumerate(self._groups):
+            own = group.frames(count, shown)
+            if shown is None:
+                yield _Block(number, group, group.members, own, range(count))
+                continue
+            alike: dict[tuple[int, ...], list[int]] = {}
+            for place, frame in enumerate(own):
+                members = tuple(k for k in group.members if shown[k, frame])
+                alike.setdefault(members, []).append(place)
+            for members, kept in alike.items():
+                yield _Block(number, group, members, [own[place] for place in kept], kept)
+
+    def _canvas(self, objects: torch.Tensor, block: _Block) -> torch.Tensor:
+        """The canvas of a block's objects, with as much of their surroundings as its PSFs see."""
+        group, objects = block.group, objects[run(block.members)]
         if self.borders == "given":
             (top, _), (rows, columns) = self._spare(group), given_shape(self.shape, group.plan.size)
             objects = objects[:, top : top + rows, top : top + columns]
@@ -192,15 +253,17 @@ class FilterFlow:
         most, own = margins(self._largest), margins(group.plan.size)
         return most[0] - own[0], most[1] - own[1]
 
-    def _ordered(self, parts: list[torch.Tensor]) -> torch.Tensor:
-        """Images of all groups in the order of the objects."""
-        # Groups gather their objects, so the images come out in another order than the objects.
-        order = [index for group in self._groups for index in group.members]
-        # Most bursts need no gathering, which copies all images.
-        if order == list(range(len(order))):
-            return torch.cat(parts) if len(parts) > 1 else parts[0]
-        inverse = sorted(range(len(order)), key=order.__getitem__)
-        return torch.cat(parts)[inverse]
+    def _placed(
+        self, made: list[torch.Tensor], blocks: list[_Block], objects: torch.Tensor, frames: int
+    ) -> torch.Tensor:
+        """Images (object, frame, y, x) of all blocks where they belong, 0 where there is none."""
+        # Most bursts need no placing, which copies all images.
+        if len(blocks) == 1 and made[0].shape[:2] == (len(objects), frames):
+            return made[0]
+        images = objects.new_zeros(len(objects), frames, *self.shape)
+        for part, block in zip(made, blocks, strict=True):
+            images[runs(block.members, block.frames)] = part
+        return images
 
     def _check(self, objects: torch.Tensor, modes: torch.Tensor) -> None:
         if tuple(objects.shape) != (len(self.optics), *self.object_shape):
@@ -242,8 +305,9 @@ def _nodes(plan: NodePatches, optics: Optics, coefficients: torch.Tensor) -> _No
     return _Nodes(transfer.reshape(*coefficients.shape[:-1], *transfer.shape[-2:]), pupil_light, image_light)
 
 
-def _known(transfer: torch.Tensor) -> NodesOf:
-    return lambda rows, frames: _Nodes(transfer[frames, rows])
+def _known(transfer: Spectra, block: _Block) -> NodesOf:
+    whole, kept = transfer[block.number], block.kept
+    return lambda rows, frames: _Nodes(whole[run(kept[frames]), rows])
 
 
 def _images(plan: NodePatches, canvas: torch.Tensor, nodes_of: NodesOf, frames: int) -> torch.Tensor:

@@ -17,6 +17,7 @@ import torch
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import BurstError
 from heliorestore.optics.noise import estimate_sigma
+from heliorestore.optics.shown import Shown
 from heliorestore.prepare.align import LowFrequencies
 from heliorestore.prepare.destretch import Distortion, measure
 from heliorestore.prepare.intensities import relative_intensities
@@ -148,7 +149,7 @@ class Observation:
     relative: npt.NDArray[np.float64]
     burst_frames: int
     distortion: Distortion | None = None
-    present: npt.NDArray[np.bool_] | None = None
+    present: Shown = None
 
     @cached_property
     def shown(self) -> torch.Tensor:
@@ -157,10 +158,19 @@ class Observation:
             return torch.ones(self.objects, self.frames, device=self.device)
         return torch.from_numpy(self.present).to(self.device, torch.float32)
 
+    def shown_in(self, frames: slice) -> Shown:
+        """Which objects some of the frames have images of."""
+        return None if self.present is None else self.present[:, frames]
+
     @cached_property
     def images(self) -> torch.Tensor:
         """The number of images of each object."""
         return self.shown.sum(1)
+
+    @property
+    def image_count(self) -> int:
+        """The number of images of all objects."""
+        return self.objects * self.frames if self.present is None else int(self.present.sum())
 
     @property
     def objects(self) -> int:

@@ -35,16 +35,16 @@ def test_the_curvature_is_that_of_the_misfit_with_the_object_eliminated(looked_a
     number, *_ = posterior.places[0]
     at = case.modes[:, :, 2, 2]  # the same everywhere
     (curvature, *_) = posterior._curvatures(patches, number, at, noise)
-    data = patches.spectra(slice(number, number + 1))[0, 0]
+    data = patches.spectra(slice(number, number + 1))[0]
     level = (noise.at(patches.frequencies) * patches.window.square().sum())[0]
 
     def residual(first: torch.Tensor) -> torch.Tensor:
         modes = torch.cat([first[None], at[1:]]) / case.wavefronts.sigmas
-        transfer = patches.transfer(modes[None])[0, 0]
+        transfer = patches.transfer(modes[None])[0]
         seen = transfer.abs().square().sum(0) + level / power
         return data - transfer * (transfer.conj() * data).sum(0) / seen
 
-    exact = patches.transfer((at / case.wavefronts.sigmas)[None])[0, 0].abs().square().sum(0)
+    exact = patches.transfer((at / case.wavefronts.sigmas)[None])[0].abs().square().sum(0)
     power = object_power(patches, 0, data, exact, level)
     for mode in (2, 4, 6):
         step = torch.zeros(8)

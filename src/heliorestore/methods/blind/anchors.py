@@ -104,8 +104,9 @@ def on_patches(
     restored = []
     with torch.no_grad():
         for number, some in enumerate(patches.batches()):
-            transfer = patches.transfer(state.modes[some])[:, wide]  # (patch, frame, ky, kx)
-            product = transfer.conj() * problem.spectra_of(number, some)[:, wide]
+            # (patch, frame, ky, kx), for the wide band has an image in every frame
+            transfer = patches.images_of(patches.transfer(state.modes[some]))[wide]
+            product = transfer.conj() * patches.images_of(problem.spectra_of(number, some))[wide]
             seen = torch.einsum("of,pfyx->poyx", shown, transfer.abs().square()) + noise / power
             restored.append(torch.einsum("of,pfyx->poyx", shown.to(product.dtype), product) / seen)
     frames = observation.read().images[wide]

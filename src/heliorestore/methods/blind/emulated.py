@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -29,6 +30,7 @@ from heliorestore.optics.convolve import given_shape, interpolate, margins, node
 from heliorestore.optics.precision import half
 from heliorestore.optics.psf import Optics
 from heliorestore.optics.pupil import Aperture, sampling
+from heliorestore.optics.shown import Shown, run
 
 # sampling and obscuration may differ by this fraction from those that the network was trained on: it knows
 # the SST with 1.00 m, of which the real aperture is 97 %, and the scales of cameras differ by as much again
@@ -216,31 +218,36 @@ class Emulated:
     def object_shape(self) -> tuple[int, int]:
         return given_shape(self.shape, self.optics[0].size)
 
-    def __call__(self, objects: torch.Tensor, modes: torch.Tensor) -> torch.Tensor:
+    def __call__(self, objects: torch.Tensor, modes: torch.Tensor, shown: Shown = None) -> torch.Tensor:
         """Images (object, frame, y, x); gradients go to the objects and to the modes."""
         some = self._frames_at_once()
-        images = []
-        for number, object_ in zip(range(len(self.optics)), objects, strict=True):
-            parts = [self._checkpointed(number, object_, part) for part in torch.split(modes, some)]
-            images.append(torch.cat(parts))
-        return torch.stack(images)
+        images = objects.new_zeros(len(objects), len(modes), *self.shape)
+        for number, object_ in enumerate(objects):
+            frames = run(range(len(modes)) if shown is None else np.flatnonzero(shown[number]).tolist())
+            parts = [self._checkpointed(number, object_, part) for part in torch.split(modes[frames], some)]
+            images[number, frames] = torch.cat(parts)
+        return images
 
-    def transfer(self, modes: torch.Tensor, into: torch.Tensor | None = None) -> torch.Tensor:
+    def transfer(
+        self, modes: torch.Tensor, shown: Shown = None, into: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Nothing can be kept but the modes themselves."""
         return modes.detach()
 
-    def apply(self, objects: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
+    def apply(self, objects: torch.Tensor, transfer: torch.Tensor, shown: Shown = None) -> torch.Tensor:
         """Images without a gradient."""
         with torch.no_grad():
-            return self(objects, transfer)
+            return self(objects, transfer, shown)
 
-    def slope(self, objects: torch.Tensor, modes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    def slope(
+        self, objects: torch.Tensor, modes: torch.Tensor, images: torch.Tensor, shown: Shown = None
+    ) -> torch.Tensor:
         """Gradient (frame, mode, gy, gx) of sum(images * model) in the modes."""
         own = modes.detach().requires_grad_(True)
-        (in_modes,) = torch.autograd.grad(self(objects, own), (own,), images)
+        (in_modes,) = torch.autograd.grad(self(objects, own, shown), (own,), images)
         return in_modes
 
-    def adjoint(self, images: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
+    def adjoint(self, images: torch.Tensor, transfer: torch.Tensor, shown: Shown = None) -> torch.Tensor:
         """Refused: the network is not linear in the objects, so that conjugate gradients cannot solve for
         them.
         """

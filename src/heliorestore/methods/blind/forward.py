@@ -24,6 +24,7 @@ from heliorestore.optics.convolve import extend, margins, node_grid
 from heliorestore.optics.filters import filtered, flat_top, frequency
 from heliorestore.optics.psf import Optics, fast_length
 from heliorestore.optics.pupil import cutoff
+from heliorestore.optics.shown import Shown
 from heliorestore.prepare.observe import Observation
 
 Images = dict[int, torch.Tensor]
@@ -183,7 +184,8 @@ class Flow:
         seen = sharp[:, *part.seen].detach().requires_grad_(in_objects)
         own = modes[part.frames, :, *part.nodes].detach().requires_grad_(True)
         pixels = self.observation.read(part.frames, *part.pixels)
-        residual = pixels.masked(self.models[part.shape](seen, own) - pixels.images)
+        shown = self.observation.shown_in(part.frames)
+        residual = pixels.masked(self.models[part.shape](seen, own, shown) - pixels.images)
         misfit = (residual.square() * gamma[:, None, None, None]).sum()
         return residual.detach().square().sum(1), torch.autograd.grad(
             misfit, (own, seen) if in_objects else (own,)
@@ -255,6 +257,10 @@ class Transfers:
         same._kept = self._kept
         return same
 
+    def shown(self, part: Part) -> Shown:
+        """Which objects the frames of a part have images of."""
+        return self.flow.observation.shown_in(part.frames)
+
     def parts(self) -> Iterator[tuple[Part, Model, Any]]:
         """Every part, its model, and what `Model.transfer` made of its modes."""
         for number, part in enumerate(self.flow.layout.parts()):
@@ -262,7 +268,7 @@ class Transfers:
             known = self._kept.get(number)
             if known is None:
                 own = self.modes[part.frames, :, *part.nodes]
-                known = model.transfer(own, self._free.pop(number, None))
+                known = model.transfer(own, self.shown(part), self._free.pop(number, None))
             if number < self.flow.layout.kept:
                 self._kept[number] = known
             yield part, model, known
@@ -285,7 +291,8 @@ class Transfers:
                 yield part, model, known, left[number]
                 continue
             pixels = self.flow.observation.read(part.frames, *part.pixels)
-            residual = pixels.masked(model.apply(objects[:, *part.seen], known) - pixels.images)
+            images = model.apply(objects[:, *part.seen], known, self.shown(part))
+            residual = pixels.masked(images - pixels.images)
             yield part, model, known, residual
 
     def compared(
@@ -322,7 +329,7 @@ class Transfers:
             for piece, its in pieces:
                 own = self.modes[piece.frames, :, *piece.nodes]
                 in_modes[piece.frames, :, *piece.nodes] += its.slope(
-                    sharp[:, *piece.seen], own, whole[:, :, *piece.pixels]
+                    sharp[:, *piece.seen], own, whole[:, :, *piece.pixels], self.shown(piece)
                 )
             pieces = []
         images = observation.images
@@ -347,9 +354,10 @@ class Transfers:
         """Sum over frames of F^T gamma F o; gamma broadcasts against images (object, frame, y, x)."""
         total, objects = torch.zeros_like(objects), self.flow.blurred(objects)
         for part, model, known in self.parts():
-            images = model.apply(objects[:, *part.seen], known) * gamma
+            shown = self.shown(part)
+            images = model.apply(objects[:, *part.seen], known, shown) * gamma
             good = self.flow.observation.good(part.frames, *part.pixels)
-            total[:, *part.seen] += model.adjoint(images if good is None else images * good, known)
+            total[:, *part.seen] += model.adjoint(images if good is None else images * good, known, shown)
         return self.flow.shared(self.flow.blurred(total))
 
     def energy(self, objects: torch.Tensor, gamma: torch.Tensor, made: Images | None = None) -> torch.Tensor:
@@ -358,7 +366,7 @@ class Transfers:
         """
         total, objects = objects.new_zeros(len(objects), 1, 1), self.flow.blurred(objects)
         for number, (part, model, known) in enumerate(self.parts()):
-            images = model.apply(objects[:, *part.seen], known)
+            images = model.apply(objects[:, *part.seen], known, self.shown(part))
             good = self.flow.observation.good(part.frames, *part.pixels)
             images = images if good is None else images * good
             total += (images.square().sum((-2, -1), keepdim=True) * gamma).sum(1)
@@ -372,7 +380,7 @@ class Transfers:
         """
         total = torch.zeros_like(objects)
         for number, (part, model, known, residual) in enumerate(self._residuals(objects, None)):
-            total[:, *part.seen] -= model.adjoint(residual * gamma, known)
+            total[:, *part.seen] -= model.adjoint(residual * gamma, known, self.shown(part))
             if left is not None:
                 left[number] = residual
         return self.flow.shared(self.flow.blurred(total))

@@ -104,12 +104,13 @@ def _pulled(
     total = torch.zeros_like(sharp)
     for part, model, transfer in transfers.parts():
         pixels = seen.read(part.frames, *part.pixels)
-        images = model.apply(known[:, *part.seen], transfer)
+        shown = transfers.shown(part)
+        images = model.apply(known[:, *part.seen], transfer, shown)
         errors = (images - pixels.images) * signs[:, part.frames, None, None]
         if problem.posterior is not None:
-            errors += model(exact[:, *part.seen], modes[part.frames, :, *part.nodes]) - images
-        errors += model.apply(around[:, *part.seen], transfer)
-        total[:, *part.seen] += model.adjoint(pixels.masked(errors), transfer)
+            errors += model(exact[:, *part.seen], modes[part.frames, :, *part.nodes], shown) - images
+        errors += model.apply(around[:, *part.seen], transfer, shown)
+        total[:, *part.seen] += model.adjoint(pixels.masked(errors), transfer, shown)
     return flow.blurred(total)
 
 

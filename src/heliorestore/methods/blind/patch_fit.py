@@ -93,8 +93,10 @@ def make_problem(
         one_object=one_object,
         exact_flux=exact_flux,
     )
-    frames = observation.objects * observation.frames
-    keep = patches.count * frames * 8 * patches.grid * (patches.grid // 2 + 1) <= memory_bytes / 3
+    keep = (
+        patches.count * observation.image_count * 8 * patches.grid * (patches.grid // 2 + 1)
+        <= memory_bytes / 3
+    )
     return PatchProblem(patches, tuple(patches.spectra(some) for some in patches.batches()) if keep else None)
 
 

@@ -66,9 +66,9 @@ def metric(
     """The metric L of whitened modes (patch, frame, mode) for the spectra of the same patches."""
     transfer = patches.transfer(modes)
     noise, power = (spread(level, patches.bins) for level in (levels.noise, levels.object_power))
-    total = _summed(patches, _square(spectra))
-    seen = _summed(patches, _square(transfer)) + noise / power
-    product = _summed(patches, transfer.conj() * spectra)
+    total = patches.summed(_square(spectra))
+    seen = patches.summed(_square(transfer)) + noise / power
+    product = patches.summed(transfer.conj() * spectra)
     misfit = total - _square(product) / seen
     terms = (
         (misfit / noise + torch.log(seen * power / noise))
@@ -87,9 +87,9 @@ def start_levels(patches: Patches) -> Levels:
     tally = None
     for some in patches.batches():
         spectra = patches.spectra(some)
-        flat = torch.zeros((1, spectra.shape[2], patches.wavefronts.count), device=spectra.device)
-        seen = _summed(patches, _square(patches.transfer(flat))).expand(len(spectra), -1, -1, -1)
-        total = _summed(patches, _square(spectra))
+        flat = torch.zeros(1, patches.observation.frames, patches.wavefronts.count, device=spectra.device)
+        seen = patches.summed(_square(patches.transfer(flat))).expand(len(spectra), -1, -1, -1)
+        total = patches.summed(_square(spectra))
         part = _tally(patches, total, seen, 0.1 * total)
         tally = part if tally is None else tally + part
     assert tally is not None
@@ -141,11 +141,6 @@ def object_power(
     level = binned(noise)
     signal = torch.maximum(binned(_square(data).mean(0)) - level, 1e-3 * level)
     return signal / (binned(seen) / len(data)).clamp(min=1e-12)
-
-
-def _summed(patches: Patches, values: torch.Tensor) -> torch.Tensor:
-    """Sums (patch, object, ky, kx) over the frames of each object."""
-    return values.sum((1, 2)).unsqueeze(1) if patches.one_object else values.sum(2)
 
 
 def _tally(patches: Patches, total: torch.Tensor, seen: torch.Tensor, misfit: torch.Tensor) -> Tally:

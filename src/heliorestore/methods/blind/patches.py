@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
@@ -15,6 +16,7 @@ from heliorestore.methods.blind.noise_model import beyond_flux, flux_power
 from heliorestore.methods.blind.wavefronts import Wavefronts
 from heliorestore.optics.filters import flat_top, frequency
 from heliorestore.optics.psf import Optics, fast_length, intensity, intensity_gradient, light, otf
+from heliorestore.optics.shown import run
 from heliorestore.optics.tiles import Tiling
 from heliorestore.prepare.observe import Observation
 
@@ -31,9 +33,10 @@ class Patches:
     Spectra are cut at the diffraction limit: a grid of `grid` frequency pixels, on which PSFs are computed
     with coarser pixels, costs half of the patch's own. `used` (object, ky, kx) weighs the frequencies, 0
     beyond each object's limit; `held_out` is a mask of blocks that are left out of the fit, to see what the
-    fit is worth. With `one_object` all objects of the burst are one, seen through different optics: spectra
-    keep their axis, what is summed over the frames has one object. With `exact_flux` the frames have no
-    error of the flux.
+    fit is worth. Spectra and transfer functions are those of the images there are, the axis `image`: the
+    frames of the first object, then those of the next. With `one_object` all objects of the burst are one,
+    seen through different optics: what is summed over the frames has one object. With `exact_flux` the frames
+    have no error of the flux.
     """
 
     observation: Observation
@@ -162,6 +165,24 @@ class Patches:
         ]
         return weights[0] @ self.maps(modes) @ weights[1].T
 
+    @cached_property
+    def frames(self) -> list[list[int]]:
+        """The frames of each object that have an image of it."""
+        present, (objects, frames) = self.observation.present, self.observation.source.shape[:2]
+        if present is None:
+            return [list(range(frames))] * objects
+        return [np.flatnonzero(row).tolist() for row in present]
+
+    def images_of(self, values: torch.Tensor) -> list[torch.Tensor]:
+        """Values (patch, image, ...) parted into those (patch, frame, ...) of each object."""
+        return list(torch.split(values, [len(own) for own in self.frames], dim=1))
+
+    def summed(self, values: torch.Tensor) -> torch.Tensor:
+        """Sums (patch, object, ...) of values (patch, image, ...) over the images of each object."""
+        if self.one_object:
+            return values.sum(1, keepdim=True)
+        return torch.stack([part.sum(1) for part in self.images_of(values)], dim=1)
+
     def batches(self) -> Iterator[slice]:
         return (
             slice(first, min(first + self.batch, self.count)) for first in range(0, self.count, self.batch)
@@ -192,13 +213,15 @@ class Patches:
         return images
 
     def spectra(self, some: slice) -> torch.Tensor:
-        """Spectra (patch, object, frame, ky, kx) of patches without their mean, windowed, up to the
-        diffraction limit.
+        """Spectra (patch, image, ky, kx) of patches without their mean, windowed, up to the diffraction
+        limit.
         """
-        patches = self.pixels(some)
+        every = self.pixels(some)
+        patches = torch.cat([every[:, k, run(own)] for k, own in enumerate(self.frames)], dim=1)
         mean = (patches * self.window).sum((-2, -1), keepdim=True) / self.window.sum()
-        shown = self.observation.shown[..., None, None] * (self.used > 0)[:, None]
-        return self.cut(torch.fft.rfft2((patches - mean) * self.window)) * shown
+        spectra = self.cut(torch.fft.rfft2((patches - mean) * self.window))
+        used = (self.used > 0).expand(len(self.frames), -1, -1)
+        return spectra * torch.cat([used[k].expand(len(own), -1, -1) for k, own in enumerate(self.frames)])
 
     def cut(self, spectra: torch.Tensor) -> torch.Tensor:
         """The frequencies of the coarser grid."""
@@ -216,8 +239,8 @@ class Patches:
         return whole
 
     def transfer(self, modes: torch.Tensor) -> torch.Tensor:
-        """Transfer functions (patch, object, frame, ky, kx) of whitened modes (patch, frame, mode), 0 of an
-        image that is missing; differentiable.
+        """Transfer functions (patch, image, ky, kx) of whitened modes (patch, frame, mode); a gradient goes
+        to the modes.
         """
         radian = (modes * self.wavefronts.sigmas[: modes.shape[-1]]).flatten(0, 1)
         made: dict[int, torch.Tensor] = {}
@@ -226,10 +249,8 @@ class Patches:
                 make: Any = _Psf.apply  # torch gives it no types
                 transfer = otf(make(radian, optics))
                 made[id(optics)] = transfer.reshape(*modes.shape[:2], *transfer.shape[1:])
-        seen = self.remainder[:, None]
-        if self.observation.present is not None:
-            seen = seen * self.observation.shown[..., None, None]
-        return torch.stack([made[id(optics)] for optics in self.optics], dim=1) * seen
+        every = zip(self.optics, self.frames, self.remainder, strict=True)
+        return torch.cat([made[id(optics)][:, run(own)] * seen for optics, own, seen in every], dim=1)
 
     def images(self, restored: torch.Tensor, transfer_filter: torch.Tensor) -> torch.Tensor:
         """Patches (patch, object, y, x), apodised by the window and without their mean, of restored spectra
@@ -287,8 +308,7 @@ def make_patches(
     margin = size // 4  # mirrored pixels around the image, so that its border lies where the windows are open
     rows, columns = observation.shape
     tiling = Tiling((rows + 2 * margin, columns + 2 * margin), size, size - min(step, size - 1))
-    frames = observation.objects * observation.frames
-    batch = max(1, int(memory_bytes / (GRADIENT_BYTES * size**2 * frames)))
+    batch = max(1, int(memory_bytes / (GRADIENT_BYTES * size**2 * observation.image_count)))
     return Patches(
         observation,
         wavefronts,

@@ -59,13 +59,13 @@ class Posterior:
         """Curvatures (mode, mode) per node in whitened modes, one of each frame, of a patch with modes
         (frame, mode) in radian.
         """
-        spectra = patches.spectra(slice(number, number + 1))[0]
+        spectra = [own[0] for own in patches.images_of(patches.spectra(slice(number, number + 1)))]
         levels = noise.at(patches.frequencies) * patches.window.square().sum()
         objects = []
         shown = patches.observation.shown > 0
         for object_, optics in enumerate(patches.optics):
             own_frames = shown[object_]
-            data, level, halo = spectra[object_, own_frames], levels[object_], patches.remainder[object_]
+            data, level, halo = spectra[object_], levels[object_], patches.remainder[object_]
             pupil_light, image_light = light(optics, modes)
             psfs = image_light.abs().square() + optics.far / optics.field**2
             transfer = _transfer(optics, psfs) * halo * own_frames[:, None, None]
