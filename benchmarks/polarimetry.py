@@ -3,11 +3,11 @@
     python benchmarks/polarimetry.py FOLDER [--size 128] [--methods momfbd sv-momfbd] [--bursts 10:16:1 ...]
 
 A burst is r0 in cm : frames : seed; every frame has the wide band and one of four states, behind adaptive
-optics. Routes: the mean of the frames; the states as objects of one burst; each state restored apart, and
-these registered on their mean; all states in one run with the wide band as the anchor, before and after they
-are registered by their anchors, after cross-talk from I is removed, and with Q, U, V filtered. Figures are
-added to FOLDER/polarimetry.json as they come, images are in FOLDER/BURST.npz; bursts that are in the file
-already are not done again.
+optics. Routes: the mean of the frames; the states as objects of one burst; each state restored apart with the
+wide band beside it, and these registered on their mean, and by their wide bands; all states in one run with
+the wide band as the anchor, before and after they are registered by their anchors, after cross-talk from I is
+removed, and with Q, U, V filtered. Figures are added to FOLDER/polarimetry.json as they come, images are in
+FOLDER/BURST.npz; bursts that are in the file already are not done again.
 
 * V by I: rms of V that I and its gradient explain, in units of <I>, where the true V is below 1.5e-3 of <I>
 * error of V: rms against the truth, in units of <I>
@@ -68,10 +68,16 @@ def routes(made: Simulation, method: str) -> Iterator[tuple[str, Images]]:
     if method == "momfbd":  # once
         yield "mean of the frames", KNOWN_MATRIX.apply(average_frames(burst)[0][1:])
         yield "states as objects", KNOWN_MATRIX.apply(restore(together(burst), settings).images)
-        apart = np.stack([restore(one, settings).images[0] for one in alone(burst)])
+        runs = [restore(one, settings).images for one in alone(burst)]
+        apart = np.stack([images[1] for images in runs])
         yield "restored apart", KNOWN_MATRIX.apply(apart)
         onto = registered(apart, apart, apart.mean(0), filters=False).states
         yield "restored apart, registered", KNOWN_MATRIX.apply(onto)
+        wide = np.stack([images[0] for images in runs])
+        yield (
+            "restored apart, registered by the wide bands",
+            KNOWN_MATRIX.apply(registered(apart, wide, wide[0]).states),
+        )
     restored = restore(burst, settings)
     states, anchors = restored.images[1:], restored.maps["anchor"].array[1:]
     yield f"{method}, one run", KNOWN_MATRIX.apply(states)
@@ -101,7 +107,8 @@ def together(burst: Burst) -> Burst:
 
 
 def alone(burst: Burst) -> list[Burst]:
-    return [burst.select([k], burst.frames_of(k)) for k in range(1, 5)]
+    """Each state in its own frames, with the wide band beside it."""
+    return [burst.select([0, k], burst.frames_of(k)) for k in range(1, 5)]
 
 
 def plain(made: Simulation, method: str) -> float:

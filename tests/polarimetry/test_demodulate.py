@@ -136,6 +136,35 @@ def test_states_are_registered_by_their_anchors_before_they_are_subtracted(
     assert (errors[1][1:] < 4e-4).all()
 
 
+def test_states_of_files_apart_are_registered_on_the_wide_bands_beside_them(
+    sun: np.ndarray, restored: Path, tmp_path: Path
+) -> None:
+    """One file for each state, and none that says which of its two objects is what."""
+    found, known = heliorestore.read(restored), Demodulation.of_modulation(TETRAHEDRON)
+    assert isinstance(found, Snapshot)
+    assert found.run is not None
+    paths = []
+    for state, place in enumerate((2, 3, 1, 4)):  # where the state stands in the file
+        images = np.stack([found.array(ANCHOR)[place], found.images[place]])
+        run = replace(
+            found.run,
+            coordinates=(),
+            **{name: getattr(found.run, name)[:2] for name in ("instruments", "labels", "headers")},
+        )
+        paths.append(write(Snapshot(step=1, total=1, images=images, run=run), tmp_path / f"{state}.fits"))
+    apart = gather_states(paths, 4, wide_band=0)
+    errors = [
+        (make_stokes(apart, known, register=register).images[1:, 0] - sun[1:])[:, 12:-12, 12:-12].std((1, 2))
+        for register in (False, True)
+    ]
+    assert (errors[0] > 4e-3).all()
+    assert (errors[1] < 6e-4).all()  # the first wide band says where the Sun stands, half a pixel away
+    with pytest.raises(SettingsError, match="no object 2: a file has 2"):
+        gather_states(paths, 4, wide_band=2)
+    with pytest.raises(SettingsError, match="--wide-band N says"):
+        gather_states(paths[:3], 4)
+
+
 def test_intensity_in_v_is_found_where_there_is_no_signal() -> None:
     i, v = 2 + 0.2 * smooth(1), np.zeros((SIZE, SIZE))
     v[20:50, 20:60] = 0.3

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wide-band",
         metavar="N",
         type=int,
-        help="the object that is the wide band, from 0, where the files do not say",
+        help="the object of every file that is the wide band, from 0, where the files do not say",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace STOKES.fits if it exists")
     parser.add_argument(

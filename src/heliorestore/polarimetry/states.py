@@ -59,24 +59,41 @@ class _File:
     instrument: Instrument
     unit: str
 
+    def wide(self, wanted: int | None) -> int | None:
+        """The number of the wide band: as wanted, or as the file says."""
+        if wanted is None or len(self.images) == 1:
+            return anchor_of(self.coordinates)
+        if not 0 <= wanted < len(self.images):
+            raise SettingsError(f"There is no object {wanted}: a file has {len(self.images)}, from 0 on.")
+        return wanted
+
+    def anchored(self, wide: int | None) -> FloatArray | None:
+        """The wide band as the frames of each object gave it, or the one `wide` of all objects."""
+        if self.anchors is not None or wide is None:
+            return self.anchors
+        return np.broadcast_to(self.images[wide], self.images.shape)
+
 
 def gather_states(paths: Sequence[Path], states: int, wide_band: int | None = None) -> States:
     """The states of restored files, or of bursts, whose frames are averaged; `states` is how many there are
-    in one place of the line, `wide_band` the object that is none, where the file does not say.
+    in one place of the line, `wide_band` the object of every file with more than one that is none, where the
+    files do not say.
 
     Objects with known coordinates are put into their order; others count as they come, all states of one
-    place first.
+    place first. Where every state is a file with a wide band of its own, that is its anchor.
     """
     files = [_read(path) for path in paths]
     coordinates = tuple(each for file in files for each in file.coordinates)
     images, sigmas = (np.concatenate([getattr(f, name) for f in files]) for name in ("images", "sigmas"))
-    anchors = [file.anchors for file in files if file.anchors is not None]
-    every = None if len(anchors) < len(files) else np.concatenate(anchors)
     known = bool(coordinates) and len(coordinates) == len(images)
-    wide = anchor_of(coordinates) if wide_band is None and known else wide_band
-    if wide is not None and not 0 <= wide < len(images):
-        raise SettingsError(f"There is no object {wide}: the files have {len(images)}, numbered from 0.")
-    order = [n for n in range(len(images)) if n != wide and not (known and coordinates[n].is_wide_band)]
+    wides = [file.wide(wide_band) for file in files]
+    apart = len(files) == states
+    anchors = [file.anchored(wide if apart else None) for file, wide in zip(files, wides, strict=True)]
+    every = [each for each in anchors if each is not None]
+    seen = [file.images[wide] for file, wide in zip(files, wides, strict=True) if wide is not None]
+    firsts = np.cumsum([0, *(len(file.images) for file in files)])
+    beside = {int(first) + wide for first, wide in zip(firsts, wides, strict=False) if wide is not None}
+    order = [n for n in range(len(images)) if n not in beside]
     if known and all(coordinates[n].state is not None for n in order):
         order.sort(key=lambda n: (coordinates[n].offset_pm or 0.0, coordinates[n].state or 0))
     if not order or len(order) % states:
@@ -96,8 +113,8 @@ def gather_states(paths: Sequence[Path], states: int, wide_band: int | None = No
         instrument=first.instrument,
         unit=first.unit,
         sources=tuple(Source.of(path) for path in paths),
-        wide=None if wide is None else images[wide],
-        anchors=None if every is None else placed(every),
+        wide=seen[0] if seen else None,
+        anchors=None if len(every) < len(files) else placed(np.concatenate(every)),
         places=tuple(replace(coordinates[n], state=None) for n in order[::states]) if known else (),
     )
 
