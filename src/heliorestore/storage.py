@@ -14,7 +14,6 @@ import re
 import secrets
 import stat
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
@@ -129,9 +128,12 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     sweep(target.parent)
     # never longer in bytes than a name may be
     part = target.with_name(f".{target.name[:20]}{_MARK}{here()}-{os.getpid()}-{secrets.token_hex(4)}.part")
+    guard = -1
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        with os.fdopen(os.open(part, flags, 0o666), "wb") as file:
+        descriptor = os.open(part, flags, 0o666)
+        guard = _locked_copy(descriptor)
+        with os.fdopen(descriptor, "wb") as file:
             if os.name != "nt":  # where a file that is read-only could not be removed either
                 with contextlib.suppress(OSError):  # no such file yet, or no permissions on that file system
                     part.chmod(target.stat().st_mode & 0o777)
@@ -147,6 +149,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+        if guard >= 0:
+            os.close(guard)
     _sync_folder(target.parent)
 
 
@@ -176,19 +180,48 @@ def sweep(folder: Path) -> None:
 
 def _is_stale(host: str, pid: int, part: Path) -> bool:
     """Whether no process writes that part any more; on other machines only its age is known."""
-    age = time.time() - part.stat().st_mtime  # s
-    if age > _ABANDONED_S:
-        return True
-    if host != here():
-        return False
+    age = _now(part.parent) - part.stat().st_mtime  # s
     if os.name == "nt":  # where no open file can be removed, and signal 0 is Ctrl-C
-        return age > _CLOSED_S
+        return age > (_CLOSED_S if host == here() else _ABANDONED_S)
+    # a clock that jumps makes any file old, but takes no lock from a process that lives
+    return (host == here() and not _runs(pid)) or (age > _ABANDONED_S and not _is_held(part))
+
+
+def _now(folder: Path) -> float:
+    """The time by the clock that dates the files of a folder, which another machine may have."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of that number exists here."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
-        return True
+        return False
     except PermissionError:  # a process of another user
         pass
+    return True
+
+
+def _locked_copy(descriptor: int) -> int:
+    """A second descriptor of a part, which marks it as being written until it is closed; -1 without locks."""
+    if fcntl is None:
+        return -1
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return os.dup(descriptor)
+
+
+def _is_held(part: Path) -> bool:
+    """Whether a process has that part locked, or nobody can know."""
+    descriptor = os.open(part, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
     return False
 
 
