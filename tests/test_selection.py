@@ -33,6 +33,12 @@ def test_what_chooses_no_number_is_an_error(text: str) -> None:
         choose(text, 6, "frames")
 
 
+@pytest.mark.parametrize("chosen", [0, [0.5], ["1"], None])
+def test_what_is_no_list_of_numbers_is_an_error(chosen: Chosen) -> None:
+    with pytest.raises(SettingsError, match=r"The objects are .*; give whole numbers in a list"):
+        choose(chosen, 6, "objects")
+
+
 @pytest.mark.parametrize("chosen", ["6", "0,6", "-7", [0, 2, 9]])
 def test_a_number_that_is_not_there_is_an_error(chosen: Chosen) -> None:
     with pytest.raises(SettingsError, match=r"There is no number .*the burst has 6 frames, numbered 0 to 5"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -33,7 +34,13 @@ def choose(chosen: Chosen, total: int, what: str) -> Numbers:
     elif isinstance(chosen, str):
         found = _parse(chosen, total, what)
     else:
-        found = evenly(tuple(dict.fromkeys(int(n) for n in chosen)))
+        try:
+            found = evenly(tuple(dict.fromkeys(map(operator.index, chosen))))
+        except TypeError:
+            raise SettingsError(
+                f"The {what} are {chosen!r}; give whole numbers in a list, such as [0], a slice, or a text "
+                "such as 0:12,15."
+            ) from None
     wrong = [n for n in (found[:1], found[-1:]) if n and not 0 <= n[0] < total]
     if isinstance(found, tuple):
         wrong = [[n] for n in found if not 0 <= n < total]
