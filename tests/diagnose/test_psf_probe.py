@@ -12,6 +12,7 @@ from heliorestore.diagnose.fitted_air import air_in_words
 from heliorestore.diagnose.psf_probe import probe
 from heliorestore.errors import RestorationError
 from heliorestore.instrument import find
+from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.snapshot import NODE_AXES, Map, Run, Snapshot
 
@@ -43,6 +44,14 @@ def test_without_aberrations_it_is_the_diffraction_pattern():
     assert seen.fwhm_arcsec == pytest.approx(1.029 * find("crisp-8542").resolution_arcsec, rel=0.05)
     assert seen.pixel_arcsec == pytest.approx(0.059 / 4)
     assert np.unravel_index(seen.image.argmax(), seen.image.shape) == (128, 128)
+
+
+def test_the_psf_of_momfbd_is_as_wide_as_its_patch():
+    settings = MomfbdSettings(modes=6, patch=64, patch_step=16, left_out=0.0)
+    seen, as_field = (
+        probe(result(np.full((2, 6, 4, 5), 0.2)), each, (20.0, 30.0), 0) for each in (settings, SETTINGS)
+    )
+    np.testing.assert_array_equal(seen.image, as_field.image)
 
 
 def test_a_tilt_in_y_moves_it_in_y_and_small_aberrations_cost_what_marechal_says():

@@ -15,7 +15,7 @@ from heliorestore.burst import FloatArray
 from heliorestore.diagnose.fitted_air import fitted_wavefronts
 from heliorestore.errors import RestorationError
 from heliorestore.instrument import Instrument
-from heliorestore.methods.blind.settings import ASSUMED_R0_CM
+from heliorestore.methods.blind.settings import ASSUMED_R0_CM, BlindSettings
 from heliorestore.methods.blind.wavefronts import make_wavefronts, modes_at
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.optics.filters import filtered, frequency
@@ -53,9 +53,12 @@ class ProbedPsf:
 
 
 def probe(
-    snapshot: Snapshot, settings: SvMomfbdSettings, place: tuple[float, float], frame: int, object_: int = 0
+    snapshot: Snapshot, settings: BlindSettings, place: tuple[float, float], frame: int, object_: int = 0
 ) -> ProbedPsf:
-    """The PSF of a frame and an object at a place (y, x) in pixels of the snapshot's images."""
+    """The PSF of a frame and an object at a place (y, x) in pixels of the snapshot's images.
+
+    Between the centres of the patches of `momfbd` the modes are interpolated.
+    """
     if snapshot.run is None or "modes" not in snapshot.maps:
         raise RestorationError("This result has no mode maps, so its PSFs are unknown.")
     maps = snapshot.maps["modes"]
@@ -66,7 +69,8 @@ def probe(
         raise RestorationError("This frame was left out of the restoration, so its PSFs are unknown.")
     instruments = snapshot.run.instruments
     defocus = settings.defocus(len(instruments)) or (0.0,) * len(instruments)
-    every, peak = _optics(instruments, defocus, object_, settings.modes, settings.psf)
+    size = settings.psf if isinstance(settings, SvMomfbdSettings) else settings.patch
+    every, peak = _optics(instruments, defocus, object_, settings.modes, size)
     optics = every[object_]
     wavefronts = fitted_wavefronts(snapshot, settings)
     v = torch.stack([(frequency((o.size, o.size)) / cutoff(o.instrument)).clamp(max=1) for o in every])
