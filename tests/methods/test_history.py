@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ from heliorestore.errors import RestorationError
 from heliorestore.fits.burst_writer import write_burst
 from heliorestore.methods import checkpoint
 from heliorestore.methods.base import replay, restore, settings_of, stream
+from heliorestore.methods.blind.field_fit import FieldFit
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.settings import Settings
+from heliorestore.snapshot import StopReason
 
 SV = SvMomfbdSettings(
     modes=6,
@@ -152,6 +155,26 @@ def test_a_run_that_began_from_a_result_is_repeated_with_that_result(
     restored = heliorestore.write(last, tmp_path / "restored.fits")
     assert cli.main(["rerun", str(restored), "-o", str(tmp_path / "again.fits"), "--quiet"]) == 0
     np.testing.assert_array_equal(heliorestore.read(tmp_path / "again.fits").images, last.images)
+
+
+def test_a_run_whose_memory_was_full_counts_on_and_is_repeated(
+    burst: Burst, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iterate, calls = FieldFit.iterate, itertools.count(1)
+
+    def full_once(self: FieldFit, *given: Any) -> Any:
+        if next(calls) == 3:
+            raise MemoryError
+        return iterate(self, *given)
+
+    monkeypatch.setattr(FieldFit, "iterate", full_once)
+    shown = list(stream(burst, SV.replace(iterations=4, memory_gb=2.0), device="cpu"))
+    assert [each.step for each in shown] == [1, 2, 3, 4]
+    assert {each.total for each in shown} == {4}
+    assert shown[-1].run is not None
+    again = list(replay(burst, settings_of(shown[-1].run), shown[-1].history, device="cpu"))
+    assert again[-1].stop is shown[-1].stop is StopReason.DONE
+    np.testing.assert_array_equal(again[-1].images, shown[-1].images)
 
 
 def other_settings(burst: Burst) -> Snapshot:

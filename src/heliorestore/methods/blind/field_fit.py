@@ -89,7 +89,7 @@ class FieldFit:
     ) -> None:
         plan = plan_field(burst.shape, settings, device)
         earlier = None if start is None else Earlier(start.images, start.array("modes"))
-        self.began_at = start.step if start is not None else 0
+        self.began_at = 0 if start is None else _counted_from(start, settings.iterations)
         learns = settings.learns_air(burst.instruments)
         known_r0_cm = settings.r0_cm if learns and settings.known_r0 else None
         if learns:
@@ -129,6 +129,7 @@ class FieldFit:
                 exact_flux=one,
             )
         self.earlier = earlier
+        self.step = start.step if start is not None else 0
         self.labels, self.wide_band = burst.labels, wide_band_of(burst)
         if settings.at_once and settings.r0_cm is None and settings.turbulent(burst.instruments):
             self.messages += (f"r0 = {ASSUMED_R0_CM:g} cm was assumed, and the contrast depends on it.",)
@@ -136,7 +137,7 @@ class FieldFit:
     def initial(self) -> FieldState:
         patches = None if self.problem is None else initial(self.problem)
         return FieldState(
-            self.began_at,
+            self.step,
             patches,
             begin(self.flow, self.earlier),
             self.began_at,
@@ -310,6 +311,11 @@ class FieldFit:
         if shown["quiet"]:
             return StopReason.NOISE
         return StopReason.CONVERGED if shown["stalled"] >= 3 else None
+
+
+def _counted_from(start: Snapshot, iterations: int) -> int:
+    """The step from which the iterations of a run count: an unfinished result is led to its end."""
+    return start.step if start.stop is not None else min(start.step, max(0, start.total - iterations))
 
 
 def _model(
