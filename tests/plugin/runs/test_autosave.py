@@ -39,3 +39,19 @@ def test_a_record_that_nobody_has_written_like_this_is_passed_over(
         path.write_text(json.dumps(edited))
         assert autosave.unfinished("sv-momfbd") == [], edited
         assert saved.state.exists()  # it is not ours to delete
+
+
+def test_of_two_windows_that_offer_a_run_only_one_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autosave, "folder", lambda: tmp_path)
+    saved, _ = autosave.begin(read_burst(sample_path("small_burst.fits")), SvMomfbdSettings())
+    saved.state.touch()
+    path = saved.state.with_suffix(".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | DEAD))
+    (one,), (other,) = (autosave.unfinished("sv-momfbd") for _ in range(2))
+    assert one.take()
+    assert not other.take()
+    assert autosave.unfinished("sv-momfbd") == []  # nobody offers it any more
+    one.drop()
+    assert not other.take()

@@ -104,6 +104,10 @@ class FieldRun(QObject):
         except HeliorestoreError as error:
             self._panel.run_panel.say(f"The run cannot be resumed with this version: {error}")
             return
+        if not saved.take():
+            self._panel.run_panel.say("Another window has resumed or discarded this run.")
+            self.unfinished.look()
+            return
         self.unfinished.taken()
         self._panel.input.calibration.when_read(lambda: self.start(saved=saved))
 

@@ -45,7 +45,7 @@ class UnfinishedRuns(Section):
 
     def discard(self) -> None:
         """Forget the run that is offered."""
-        if self.offered is not None:
+        if self.offered is not None and self.offered.take():  # another window may be going on with it
             self.offered.drop()
         self.look()
 

@@ -22,7 +22,7 @@ from heliorestore.burst import Burst, Source
 from heliorestore.errors import BurstError
 from heliorestore.settings import Settings, to_rows
 from heliorestore.snapshot import Snapshot
-from heliorestore.storage import atomic_write, user_folder
+from heliorestore.storage import atomic_write, locked, user_folder
 
 State = tuple[str, int, int]
 """A file as it was: path, size, mtime_ns."""
@@ -80,6 +80,7 @@ class Restart:
 
 
 _PAIRS = ("rows", "sources", "preparation", "prepared_with")  # lists of lists in JSON
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool}
 
 
@@ -147,6 +148,20 @@ class Autosave:
         with suppress(OSError):
             self.write()
 
+    def take(self) -> bool:
+        """Make an interrupted run this process's own; False if another one has taken or deleted it."""
+        with locked(folder() / "lock"):
+            try:
+                found = _as_written(json.loads(self._record.read_text(encoding="utf-8")))
+            except _UNREADABLE:
+                return False
+            if found.runs:
+                return False
+            self.restart = replace(found, process=_this_process())
+            with suppress(OSError):
+                self.write()
+        return True
+
     def drop(self) -> None:
         """Delete the files of the run."""
         for path in (self._record, self.state):
@@ -205,7 +220,7 @@ def unfinished(method: str) -> list[Autosave]:
     for path in paths:
         try:
             saved = Autosave(path.stem, _as_written(json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except _UNREADABLE:
             continue  # of another version, or not ours
         # It belongs to this or another window.
         if saved.restart.runs:
