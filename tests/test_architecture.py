@@ -73,7 +73,8 @@ ROOMS = {
     "methods": {
         "methods.blind": {"methods.blind"},
         "methods.denoising": {"methods.denoising"},
-        "methods.base": {"methods", "methods.history", "methods.watch"},
+        "methods.base": {"methods", "methods.coverage", "methods.history", "methods.watch"},
+        "methods.coverage": set(),
         "methods.history": set(),
         "methods.watch": set(),
         "methods.checkpoint": {"methods.history"},

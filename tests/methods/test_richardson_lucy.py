@@ -112,10 +112,10 @@ def test_bad_pixels_weigh_nothing() -> None:
     spoilt[20:23, 30:32] = np.nan
     spoilt[40, 10] = np.inf
     good, holed = run(image), run(spoilt)
-    assert np.isfinite(holed).all()
+    np.testing.assert_array_equal(np.isfinite(holed), np.isfinite(spoilt))
     far = np.s_[45:, 35:]
     np.testing.assert_allclose(holed[far], good[far], rtol=1e-3)
-    assert np.abs(holed - good).max() < 0.3
+    assert np.nanmax(np.abs(holed - good)) < 0.3
 
 
 def test_borders_do_not_ring() -> None:

@@ -19,6 +19,7 @@ from heliorestore.budget import budget_bytes
 from heliorestore.burst import Burst, Source
 from heliorestore.errors import RestorationError, SettingsError, memory_asked, memory_is_full
 from heliorestore.methods import METHODS
+from heliorestore.methods.coverage import covered
 from heliorestore.methods.history import Columns, History, gap, restarts, with_row
 from heliorestore.methods.watch import News
 from heliorestore.optics.precision import single
@@ -110,7 +111,7 @@ def stream(
         with closing(source):
             try:
                 while True:
-                    snapshot = _sent(source, sent, place)
+                    snapshot = covered(_sent(source, sent, place))
                     history.add(snapshot, live.settings)
                     found = (*messages, *snapshot.messages, gap(history.columns, live.settings))
                     messages = tuple(dict.fromkeys(filter(None, found)))

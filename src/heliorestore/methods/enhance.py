@@ -294,7 +294,7 @@ def _tiles(
         for top in range(0, coverage.shape[1], TILE):
             rows = slice(top, min(top + TILE, coverage.shape[1]))
             # Not those restored already by the run that is continued.
-            new = not coverage[number, rows].all()
+            new = not coverage[number, rows].any()  # 0 where no value is valid
             if new:
                 images[number, ZOOM * rows.start : ZOOM * rows.stop] = _restored(prepared, rows, device)
                 coverage[number, rows] = 1

@@ -8,7 +8,6 @@ the sharpest frame first, and corrects it with the information of all frames.
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -104,9 +103,7 @@ class _Problem:
 
     def without_bad(self, images: torch.Tensor) -> FloatArray:
         """Images (object, y, x) with NaN where no frame has a value."""
-        counts = self.observation.counts
-        good = images if counts is None else torch.where(counts == 0, math.nan, images)
-        array: FloatArray = good.float().numpy()
+        array: FloatArray = self.observation.where_seen(images).float().numpy()
         return array
 
     def means(self) -> torch.Tensor:

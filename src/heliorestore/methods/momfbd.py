@@ -156,7 +156,7 @@ def snapshot(
     images = patch_images(patches, evaluation.restored, settings.filter_width, settings.filter_smoothness)
     found = fetched(
         {
-            "images": images * patches.observation.scales[:, None, None],
+            "images": patches.observation.where_seen(images * patches.observation.scales[:, None, None]),
             "modes": patches.maps(state.modes * patches.wavefronts.sigmas),
         }
     )

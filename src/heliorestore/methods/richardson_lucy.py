@@ -115,6 +115,7 @@ class RichardsonLucy:
         """Yield a snapshot per iteration; with `start` an earlier snapshot of the same grid is continued."""
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
         images, sigma = average_frames(burst)
+        bad = np.isnan(images).repeat(settings.upsampling, 1).repeat(settings.upsampling, 2)
         signed = bool(np.nanmin(images) < 0)
         problem = prepare(burst, images, signed, settings, device)
         threshold = torch.tensor(sigma, device=device, dtype=torch.float32).repeat_interleave(1 + signed)[
@@ -126,7 +127,7 @@ class RichardsonLucy:
         while stop is None:
             objects = step(problem, objects, settings.damping * threshold)
             step_number += 1
-            restored = _join(problem.crop(objects), signed).cpu().numpy()
+            restored = np.where(bad, np.float32(np.nan), _join(problem.crop(objects), signed).cpu().numpy())
             residual = images - _join(problem.blur(objects), signed).cpu().numpy()
             rms = np.sqrt(np.nanmean(residual**2, axis=(1, 2)))
             stop = _reason(step_number, settings, rms, sigma)
@@ -192,11 +193,12 @@ def initial(problem: _Problem, start: Snapshot | None, signed: bool) -> torch.Te
     if start is not None and start.images.shape[1:] == tuple(
         n * problem.zoom for n in problem.data.shape[1:]
     ):
-        before = torch.from_numpy(np.nan_to_num(start.images)).to(objects)
+        before = torch.from_numpy(np.array(start.images)).to(objects)
         parts = torch.stack([before, -before][: 1 + signed], dim=1).flatten(0, 1).clamp(min=0)
         if parts.shape[0] == objects.shape[0]:
-            # A view: the margin around keeps the mean.
-            problem.crop(objects).copy_(parts)
+            # A view: the margin around keeps the mean, and so do pixels without a value.
+            inner = problem.crop(objects)
+            inner.copy_(torch.where(torch.isfinite(parts), parts, inner))
     return objects
 
 

@@ -196,6 +196,11 @@ class Observation:
         """Values (frame, ...) of the frames that are used, out of all of the burst; unknown ones are 0."""
         return np.nan_to_num(values[list(self.selection.used)])
 
+    def where_seen(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (object, y, x) with NaN where no frame has a good value."""
+        counts = self.counts
+        return images if counts is None else torch.where(counts.to(images.device) == 0, math.nan, images)
+
     @property
     def device(self) -> torch.device:
         return self.mean.device

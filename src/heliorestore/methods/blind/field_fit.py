@@ -287,7 +287,7 @@ class FieldFit:
         """All that a snapshot shows and the end of the run depends on, in one copy from the device."""
         scales, level = self.observation.scales[:, None, None], flow.noise.level
         parts: dict[str, torch.Tensor | float] = {
-            "images": measured.images * scales,
+            "images": self.observation.where_seen(measured.images * scales),
             "modes": modes,
             "sigmas": flow.air.sigmas,
             "unknown": flow.air.unknown,

@@ -175,9 +175,8 @@ def begin(problem: FlowProblem, earlier: Earlier | None = None) -> FlowState:
     images, frames = observation.mean, observation.frames
     modes = torch.zeros((frames, problem.wavefronts.count, *problem.flow.grid), device=images.device)
     if earlier is not None and earlier.images is not None and earlier.images.shape == tuple(images.shape):
-        images = (
-            torch.from_numpy(np.nan_to_num(earlier.images)).to(images) / observation.scales[:, None, None]
-        )
+        before = torch.from_numpy(np.array(earlier.images)).to(images) / observation.scales[:, None, None]
+        images = torch.where(torch.isfinite(before), before, images)
     if earlier is not None and earlier.modes is not None and len(earlier.modes) == observation.burst_frames:
         count = min(earlier.modes.shape[1], modes.shape[1])
         radian = torch.from_numpy(observation.of_used(earlier.modes)[:, :count]).to(modes)
