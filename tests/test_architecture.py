@@ -35,6 +35,7 @@ ALLOWED = {
     "errors": set(),
     "storage": {"errors"},
     "budget": set(),
+    "docs_pages": set(),
     "moved": set(),
     "samples": BASE,
     "cameras": set(),
@@ -58,7 +59,7 @@ ALLOWED = {
     "diagnose": PHYSICS | {"quality", "nets", "prepare", "methods"},
     "fits": RECORDS | {"heliorestore"},
     "bridges": RECORDS | {"fits"},
-    "cli": {"errors", "heliorestore", "methods", "commands"},
+    "cli": {"docs_pages", "errors", "heliorestore", "methods", "commands"},
 }
 TOPS = {"batch", "commands", "plugin", "train"}  # may import everything below, but one another only here:
 TOP_EXCEPTIONS = {

@@ -176,7 +176,7 @@ def test_rerun_refuses_a_changed_input(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((*RL, "-o", "OUT", "--iterations", "0"), "iterations is 0; it must be 1 to 10000."),
+        ((*RL, "-o", "OUT", "--iterations", "0"), "iterations is 0; it must be 1 to 10000"),
         ((*RL, "-o", "OUT", "--iterations", "many"), "must be a whole number"),
         ((*RL, "-o", "OUT", "--upsampling", "3"), "must be one of 1, 2"),
         ((*RL, "-o", "OUT", "--instrument", "crips-8542"), "did you mean crisp-8542"),
@@ -214,6 +214,31 @@ def test_a_mistake_is_one_line_and_exit_2(
     assert len(error) < 1000
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "page"),
+    [
+        (("info", Path(__file__)), "opening.md#when-a-file-is-refused"),
+        ((*RL, "-o", "OUT", "--instrument", "crips"), "opening.md#when-the-instrument-is-not-in-the-header"),
+        ((*RL, "-o", "OUT", "--iterations", -1), "richardson-lucy.md"),
+        ((*RL, "-o", "OUT", "--preset", "none"), "comparing.md#presets"),
+        ((*RL, "-o", "OUT", "--dark", Path(__file__)), "opening.md#when-a-file-is-refused"),
+        (("sv-momfbd", BURST, "-o", "OUT", "--modes", 0), "sv-momfbd-reference.md"),
+        (("weights", "import", Path(__file__)), "emulator.md#published-weights"),
+        (("rerun", HMI, "-o", "OUT"), "exporting.md#repeating-a-run"),
+        ((*RL, "-o", "nowhere/out.fits"), ""),
+    ],
+    ids=lambda each: each or "none" if isinstance(each, str) else "",
+)
+def test_an_error_ends_with_the_page_that_helps(
+    arguments: tuple[object, ...], page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*(tmp_path / "out.fits" if word == "OUT" else word for word in arguments)) == 2
+    said = capsys.readouterr().err
+    assert ("docs/" in said) == bool(page), said
+    assert said.endswith(f" (see docs/{page}).\n" if page else ".\n"), said
+    assert ". (" not in said
 
 
 def test_an_output_is_not_overwritten_by_accident(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from heliorestore.cli import main
+from heliorestore.docs_pages import PAGES as HELPING
 from heliorestore.fits.layouts import LAYOUTS
 
 ROOT = Path(__file__).parents[1]
@@ -80,3 +81,14 @@ def test_the_page_on_opening_lists_every_layout() -> None:
     page = (ROOT / "docs" / "opening.md").read_text()
     for name, meaning in LAYOUTS.items():
         assert f"| `{name}` | {meaning} |" in page
+
+
+def test_an_error_names_a_page_and_a_section_that_there_are() -> None:
+    for room, page in HELPING.items():
+        if page:
+            name, _, section = page.partition("#")
+            headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / name).read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert section in slugs | {""}, f"{room}: {page}"
+        place = ROOT / "src" / "heliorestore" / room.replace(".", "/")
+        assert place.is_dir() or place.with_suffix(".py").exists(), room

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from heliorestore import __version__
 from heliorestore.commands import COMMANDS
+from heliorestore.docs_pages import with_page
 from heliorestore.errors import HeliorestoreError, memory_asked, memory_is_full
 from heliorestore.methods import METHODS
 
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if parsed.debug and isinstance(error, Exception):
             raise
-        message, status = _explain(error)
+        message, status = _explain(error, parsed.command)
         words = (word if len(word) <= _WORD else f"{word[:40]}...{word[-40:]}" for word in message.split())
         print("heliorestore:", " ".join(words), file=sys.stderr)
     return status
@@ -81,10 +82,12 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _explain(error: BaseException) -> tuple[str, int]:
-    """The sentence about an error, and the exit status."""
+def _explain(error: BaseException, command: str) -> tuple[str, int]:
+    """The sentence about an error of a command, and the exit status."""
     if isinstance(error, HeliorestoreError):
-        return str(error), 2
+        method = METHODS.get(command)
+        room = method.target.partition(":")[0] if method else f"heliorestore.commands.{command}"
+        return with_page(str(error), error, room), 2
     if isinstance(error, KeyboardInterrupt):  # it may name the signal
         return "interrupted before there was a result to write", 128 + (*error.args, signal.SIGINT)[0]
     if isinstance(error, OSError):

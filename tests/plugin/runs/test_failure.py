@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import heliorestore
+from heliorestore import presets
 from heliorestore.errors import SettingsError
 from heliorestore.methods import METHODS
 from window import HAS_DISPLAY
@@ -31,6 +32,9 @@ def test_an_error_names_settings_and_not_flags():
     error = SettingsError("The state cannot be written; choose --forward filter-flow or another --r0-cm.")
     assert explain(error) == "The state cannot be written; choose forward filter-flow or another r0 [cm]."
     assert explain(SettingsError("a--b - c -- d")) == "a--b - c -- d"
+    with pytest.raises(SettingsError) as raised:
+        presets.find_preset("harsh", "sv-momfbd")
+    assert explain(raised.value).endswith(" (see docs/comparing.md#presets).")
 
 
 def test_names_of_code_become_labels_but_not_in_files_and_commands():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heliorestore.docs_pages import with_page
 from heliorestore.errors import HeliorestoreError, memory_asked, memory_is_full
 from heliorestore.plugin.viewer.words import in_words
 
@@ -9,7 +10,7 @@ from heliorestore.plugin.viewer.words import in_words
 def explain(error: Exception) -> str:
     """The error as a sentence that helps."""
     if isinstance(error, HeliorestoreError):
-        return in_words(str(error))
+        return with_page(in_words(str(error)), error)
     if memory_is_full(error):
         return (
             f"There is not enough memory{memory_asked(error)}: choose fewer frames or objects, "
