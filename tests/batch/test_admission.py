@@ -49,9 +49,10 @@ def test_a_burst_waits_until_there_is_room_beside_the_others(other: Path) -> Non
 def test_a_gpu_has_room_of_its_own(other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (0.0, (20e9, 40e9)[number]))
+    free = [10e9, 40e9]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (free[number], (20e9, 40e9)[number]))
     third, fifth = Gpu.of(None), Gpu.of(1)
-    assert (third, fifth) == (Gpu("3", 20e9), Gpu("5", 40e9))
+    assert (third, fifth) == (Gpu("3", 20e9, 0), Gpu("5", 40e9, 1))
     other.write_text(json.dumps([10e9, *json.loads(other.read_text())[1:], "3"]))
     asked = iter([False, True])
     with admitted(7e9, lambda: next(asked), third) as fits:
@@ -62,6 +63,12 @@ def test_a_gpu_has_room_of_its_own(other: Path, monkeypatch: pytest.MonkeyPatch)
         assert fits
     with pytest.raises(BurstError, match=r"the GPU 3 has 16\.0 GB"), admitted(17e9, lambda: False, third):
         pass
+    # other programs hold 30 GB of it, and torch keeps 3 of the rest for us
+    free[1] = 7e9
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda number: (0.0, 3e9)[number])
+    assert room_bytes(fifth) == pytest.approx(8e9)
+    free[0] = 2e9  # ours hold 10 GB, others 8
+    assert room_bytes(third) == pytest.approx(9.6e9)
 
 
 def test_what_a_dead_process_needed_is_free_again(other: Path) -> None:

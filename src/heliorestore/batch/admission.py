@@ -29,10 +29,13 @@ _LOOK_S = 0.5
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU of this machine by the number or name that its driver knows, and bytes of its memory."""
+    """A GPU of this machine by the number or name that its driver knows, bytes of its memory, and its number
+    among those that this process may see.
+    """
 
     name: str
     bytes: float
+    number: int
 
     @classmethod
     def of(cls, index: int | None) -> Gpu:
@@ -44,7 +47,13 @@ class Gpu:
             each.strip() for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()
         ]
         name = seen[number] if number < len(seen) else str(number)
-        return cls(name, float(torch.cuda.mem_get_info(number)[1]))
+        return cls(name, float(torch.cuda.mem_get_info(number)[1]), number)
+
+    def free(self) -> float:
+        """Bytes that this process can have now: those nobody has, and those torch keeps for it."""
+        import torch
+
+        return float(torch.cuda.mem_get_info(self.number)[0] + torch.cuda.memory_reserved(self.number))
 
 
 def room_bytes(gpu: Gpu | None = None) -> float:
@@ -52,7 +61,9 @@ def room_bytes(gpu: Gpu | None = None) -> float:
     restored now.
     """
     if gpu is not None:
-        return USED * gpu.bytes
+        # what our own hold there is not known, but at most what they asked for
+        ours = sum(promised for promised, _, where in _others() if where == gpu.name)
+        return USED * min(gpu.bytes, gpu.free() + ours)
     return USED * (free_bytes() + sum(held for _, held, where in _others() if not where))
 
 
