@@ -16,6 +16,9 @@ from heliorestore import Burst, SvMomfbdSettings, restore
 from heliorestore.diagnose import lambda_object
 from heliorestore.instrument import find
 from heliorestore.methods.base import load, stream
+from heliorestore.methods.blind import field_plan
+from heliorestore.nets import weights
+from heliorestore.nets.importing import import_file
 from heliorestore.samples import sample_path
 
 FEW: dict[str, dict[str, Any]] = {
@@ -124,7 +127,46 @@ def test_an_iteration_brings_back_one_copy_and_waits_for_no_number(
     assert sum(watched.sent) < 1000
 
 
-@pytest.mark.parametrize(("name", "megabytes"), [("sv-momfbd", 4.0), ("richardson-lucy", 0.1)])
+def test_imported_weights_restore_there_as_here(
+    frames: np.ndarray, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "folders", lambda: (tmp_path,))
+    torch.manual_seed(0)
+    net = weights.build("mfbd-quarter")
+    # as a training on a GPU leaves it
+    state = {f"module.{name}": value for name, value in net.to(device).state_dict().items()}
+    if device == "pretend":  # its tensors cannot be pickled
+        state = {name: value.cpu() for name, value in state.items()}
+    torch.save({"epoch": 1, "state_dict": state}, tmp_path / "foreign.pth")
+    import_file(tmp_path / "foreign.pth", "foreign", folder=tmp_path)
+    burst = Burst.from_array(frames, find("crisp-6302"))
+    settings = load("mfbd").settings().replace(committee=1, weights="foreign")
+    here, there = (restore(burst, settings, device=place) for place in ("cpu", device))
+    assert apart(there.images, here.images) < (1e-4 if device == "pretend" else 0.1)
+
+
+def test_a_run_whose_device_is_full_goes_on_there_in_smaller_tiles(
+    frames: np.ndarray, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device != "pretend":
+        pytest.skip("only the pretended device has a memory of this size")
+    from pretend_device import rules
+
+    # a hundredth of what the setting says, for an image as small as this
+    monkeypatch.setattr(field_plan, "budget_bytes", lambda gigabytes, _: 1e7 * gigabytes)
+    burst = Burst.from_array(frames, find("crisp-6302"))
+    settings = SvMomfbdSettings().replace(**FEW["sv-momfbd"] | {"iterations": 1}, memory_gb=0.8)
+    with rules(double=False, bytes=6e6):
+        there = restore(burst, settings, device=device)
+    assert there.run is not None
+    assert there.run.device == device
+    assert "pretend is out of memory: the run continues in smaller pieces, within 0.4 GB." in there.messages
+    assert there.stop is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "megabytes"), [("sv-momfbd", 1.0), ("richardson-lucy", 0.1), ("enhance", 3.0)]
+)
 def test_a_run_whose_device_is_full_ends_on_the_cpu(
     name: str, megabytes: float, frames: np.ndarray, device: str
 ) -> None:
@@ -132,7 +174,7 @@ def test_a_run_whose_device_is_full_ends_on_the_cpu(
         pytest.skip("only the pretended device has a memory of this size")
     from pretend_device import rules
 
-    burst = Burst.from_array(frames, find("crisp-6302"))
+    burst = Burst.from_array(frames, find("hmi-6173" if name == "enhance" else "crisp-6302"))
     settings = load(name).settings().replace(**FEW[name])
     with rules(double=False, bytes=1e6 * megabytes):
         there = restore(burst, settings, device=device)
