@@ -127,6 +127,22 @@ def test_an_iteration_brings_back_one_copy_and_waits_for_no_number(
     assert sum(watched.sent) < 1000
 
 
+@pytest.mark.parametrize("network", ["encoder-decoder", "recurrent"])
+def test_mfbd_brings_back_nothing_but_the_image(network: str, frames: np.ndarray, device: str) -> None:
+    if device != "pretend":
+        pytest.skip("only the pretended device sees what crosses over")
+    from pretend_device import rules
+
+    settings = load("mfbd").settings().replace(network=network, committee=2)
+    with closing(stream(Burst.from_array(frames, find("crisp-6302")), settings, device=device)) as results:
+        next(results)
+        with rules(double=False) as watched:
+            next(results)
+    assert watched.fetched == [4 * 48 * 64]
+    assert sum(watched.sent) < 1000  # the frames are there
+    assert watched.waits == []
+
+
 def test_imported_weights_restore_there_as_here(
     frames: np.ndarray, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,13 +75,15 @@ class MfbdSettings(Settings):
 @dataclass(frozen=True, eq=False)
 class _Problem:
     """What is observed, as frames for the network; `values` and `zeros` (object) are the network's unit and
-    zero in the burst's unit, `sharpest` is a frame, and `error_over_spread` None where nobody measured it.
+    zero in the burst's unit, `means` (object, 1, 1) those of the frames that are used, `sharpest` is a frame,
+    and `error_over_spread` None where nobody measured it.
     """
 
     observation: Observation
     frames: Frames
     values: npt.NDArray[np.float64]
     zeros: npt.NDArray[np.float64]
+    means: torch.Tensor
     sharpest: int
     error_over_spread: float | None
 
@@ -99,18 +101,12 @@ class _Problem:
     def with_means(self, images: torch.Tensor) -> torch.Tensor:
         """The factors (object, 1, 1) that give images (object, y, x) the mean of the frames."""
         # Atmosphere and telescope conserve the mean of a field, networks do not.
-        return self.means() / images.mean((1, 2), keepdim=True)
+        return self.means / images.mean((1, 2), keepdim=True)
 
     def without_bad(self, images: torch.Tensor) -> FloatArray:
         """Images (object, y, x) with NaN where no frame has a value."""
         array: FloatArray = self.observation.where_seen(images).float().numpy()
         return array
-
-    def means(self) -> torch.Tensor:
-        """Means (object, 1, 1) of the frames that are used, in the burst's unit."""
-        rows, columns = self.observation.shape
-        used = self.frames.images[:, torch.from_numpy(self.frames.order), :rows, :columns].cpu()
-        return self.in_units_of_burst(used).mean((1, 2, 3))[:, None, None]
 
 
 class MfbdMethod:
@@ -182,7 +178,10 @@ def prepare(burst: Burst, settings: MfbdSettings, device: torch.device) -> tuple
     weights.place(net, device)
     scales = observation.scales.double().numpy()
     seen = Frames(padded, taken, net, settings.tile // STRIDE * STRIDE)
-    problem = _Problem(observation, seen, scales / factors, scales * offsets, int(order[0]), times)
+    # numbers, so that no frame comes back from the device
+    of_used = observed[:, torch.from_numpy(taken)].mean((1, 2, 3), dtype=torch.float64)
+    means = (torch.from_numpy(scales) * of_used)[:, None, None]
+    problem = _Problem(observation, seen, scales / factors, scales * offsets, means, int(order[0]), times)
     return problem, tuple(messages)
 
 
