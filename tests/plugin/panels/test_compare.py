@@ -152,7 +152,7 @@ def test_what_another_panel_compares_is_what_the_box_says(compare, viewer):
 def test_a_difference_that_is_lost_says_why(compare, viewer, qtbot):
     choose(compare, "difference")
     viewer.layers["a"].data = A[:7, :9]
-    qtbot.waitUntil(lambda: compare.how.currentText() == "off", timeout=5000)
+    qtbot.waitUntil(lambda: compare.how.currentText() == "off", timeout=20_000)
     assert "a whole multiple" in compare.problem.text()
 
 
@@ -221,7 +221,7 @@ def test_a_viewer_that_is_emptied_is_empty(compare, viewer, qtbot):
     choose(compare, "split")
     for name in ("a", "b", "other"):
         viewer.layers.remove(name)
-    qtbot.waitUntil(lambda: not viewer.layers, timeout=5000)
+    qtbot.waitUntil(lambda: not viewer.layers, timeout=20_000)
 
 
 def test_blink_shows_them_in_turns_with_the_same_limits(compare, viewer, qtbot):
@@ -233,7 +233,7 @@ def test_blink_shows_them_in_turns_with_the_same_limits(compare, viewer, qtbot):
         seen.add((viewer.layers["a"].visible, viewer.layers["b"].visible))
         return len(seen) > 1
 
-    qtbot.waitUntil(both_were_seen, timeout=5000)
+    qtbot.waitUntil(both_were_seen, timeout=20_000)
     assert seen == {(True, False), (False, True)}
     assert tuple(viewer.layers["b"].contrast_limits) == (8, 12)
     viewer.layers["b"].contrast_limits = (9, 10)
@@ -297,7 +297,7 @@ def test_the_difference_is_first_minus_second_and_follows_the_data(compare, view
     low, high = layer.contrast_limits
     assert low == -high
     viewer.layers["a"].data = A + 5
-    qtbot.waitUntil(lambda: np.allclose(layer.data, A + 5 - B), timeout=5000)
+    qtbot.waitUntil(lambda: np.allclose(layer.data, A + 5 - B), timeout=20_000)
     assert tuple(layer.contrast_limits) == (low, high)
 
 
@@ -318,7 +318,7 @@ def test_the_difference_with_a_finer_image_is_on_the_coarser_pixels_of_the_shown
     np.testing.assert_allclose(layer.data, 0, atol=1e-5)
     np.testing.assert_allclose(layer.scale[-2:], (0.1, 0.1))
     viewer.dims.current_step = (1, 0, 0)
-    qtbot.waitUntil(lambda: np.allclose(layer.data, -3, atol=1e-4), timeout=5000)
+    qtbot.waitUntil(lambda: np.allclose(layer.data, -3, atol=1e-4), timeout=20_000)
 
 
 def test_side_by_side_gives_each_its_square_the_first_left(compare, viewer):

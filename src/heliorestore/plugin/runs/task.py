@@ -36,9 +36,10 @@ class Outcome:
 
 
 class TaskSignals(WorkerBaseSignals):
-    """The signals of a worker to the GUI thread; napari's task list listens to `aborted`."""
+    """The signals of a worker to the GUI thread; napari's task list listens to `aborted` and `errored`."""
 
     aborted = Signal()
+    errored = Signal()  # without the error: PySide6 would hand it to napari's listener, which takes nothing
     ended = Signal(object)  # Outcome
     message = Signal(str)
     stage = Signal(object)  # Stage
@@ -71,7 +72,7 @@ class Task(WorkerBase):
         self._work = None
         self._running = False
         if outcome.end is End.FAILED:
-            self._tell("errored", outcome.error)
+            self._tell("errored")
         elif outcome.end is End.STOPPED:
             self._tell("aborted")
         self._tell("ended", outcome)
