@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,14 @@ class Pixels:
     def masked(self, values: torch.Tensor) -> torch.Tensor:
         """Values (object, frame, y, x), 0 where the pixel is bad."""
         return values if self.good is None else values * self.good
+
+
+class Source(Protocol):
+    """Where the prepared frames (object, frame, y, x) of an observation come from."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]: ...
+    def read(self, frames: slice, rows: slice, columns: slice) -> Pixels: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +148,7 @@ class Observation:
     all have.
     """
 
-    source: Stream | Held
+    source: Source
     mean: torch.Tensor
     counts: torch.Tensor | None
     scales: torch.Tensor
@@ -399,7 +408,7 @@ def _straightened(burst: Burst, observation: Observation) -> Observation:
     return replace(straight, sigmas=observation.sigmas, distortion=left)
 
 
-def _settled(stream: Stream | Held, frames: npt.NDArray[np.float32], all_good: bool) -> Held:
+def _settled(stream: Source, frames: npt.NDArray[np.float32], all_good: bool) -> Held:
     """The frames prepared once, in the memory into which they were read."""
     assert isinstance(stream, Stream)
     assert stream.fill is not None

@@ -20,7 +20,7 @@ from heliorestore.methods.blind.object_solver import Knobs, solve_objects
 from heliorestore.methods.blind.patch_fit import PatchProblem, PatchState
 from heliorestore.methods.blind.patch_metric import spread
 from heliorestore.methods.blind.patches import blend
-from heliorestore.prepare.observe import Held, Observation, Pixels, Stream
+from heliorestore.prepare.observe import Observation, Pixels, Source
 
 ANCHOR = "anchor"
 """The name of the map (object, y, x)."""
@@ -34,7 +34,7 @@ class _Repeated:
     frame) says.
     """
 
-    source: Stream | Held
+    source: Source
     number: int
     shown: torch.Tensor
 
@@ -68,7 +68,7 @@ def _among(observation: Observation, wide: int) -> Observation:
     mean = observation.mean[wide].expand(objects, -1, -1)
     return replace(
         observation,
-        source=_Repeated(observation.source, wide, shown),  # type: ignore[arg-type]  # reads as they do
+        source=_Repeated(observation.source, wide, shown),
         mean=mean,
         counts=observation.images[:, None, None].expand_as(mean).to(torch.int16),
         sigmas=observation.sigmas[wide].expand(objects),
