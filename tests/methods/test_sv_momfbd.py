@@ -39,8 +39,9 @@ from heliorestore.optics.halo import halo_transfer
 from heliorestore.optics.modes import make_basis, noll_residual
 from heliorestore.optics.penalties import gradient, gradient_adjoint, penalty
 from heliorestore.optics.psf import make_optics, psf
-from heliorestore.prepare.observe import Held, Pixels, observe
+from heliorestore.prepare.observe import observe
 from heliorestore.prepare.opening import reopen
+from heliorestore.prepare.sources import Held, Pixels
 from heliorestore.simulate.burst import simulate_burst
 from heliorestore.simulate.view import SimulationSettings
 from heliorestore.snapshot import Snapshot, StopReason

@@ -20,7 +20,8 @@ from heliorestore.methods.blind.object_solver import Knobs, solve_objects
 from heliorestore.methods.blind.patch_fit import PatchProblem, PatchState
 from heliorestore.methods.blind.patch_metric import spread
 from heliorestore.methods.blind.patches import blend
-from heliorestore.prepare.observe import Observation, Pixels, Source
+from heliorestore.prepare.observe import Observation
+from heliorestore.prepare.sources import Pixels, Source
 
 ANCHOR = "anchor"
 """The name of the map (object, y, x)."""
