@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from heliorestore import Burst, SvMomfbdSettings, restore
 from heliorestore.diagnose import lambda_object
 from heliorestore.instrument import find
 from heliorestore.methods.base import load, stream
-from heliorestore.methods.blind import field_plan
+from heliorestore.methods.blind import fetch, field_plan
 from heliorestore.nets import weights
 from heliorestore.nets.importing import import_file
 from heliorestore.samples import sample_path
@@ -125,6 +127,36 @@ def test_an_iteration_brings_back_one_copy_and_waits_for_no_number(
     assert len(watched.fetched) == 1
     assert len(watched.waits) == waits
     assert sum(watched.sent) < 1000
+
+
+def test_a_copy_that_comes_late_is_waited_for(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if device != "pretend":
+        pytest.skip("only the pretended device can be late")
+    from pretend_device import rules
+
+    late: list[Callable[[], object]] = []
+    asked: list[bool] = []
+    made = torch.empty
+
+    def empty(*shape: Any, pin_memory: bool = False) -> torch.Tensor:
+        asked.append(pin_memory)
+        return made(*shape).fill_(torch.nan)  # without CUDA there is no such memory
+
+    def synchronize() -> None:
+        while late:
+            late.pop()()
+
+    monkeypatch.setattr(fetch, "_WRITING", ("pretend",))
+    monkeypatch.setattr(torch, "empty", empty)
+    waiting = SimpleNamespace(synchronize=synchronize)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda place: waiting)
+    there = {"image": torch.ones(2, 3, device=device), "loss": torch.full((), 4.0, device=device)}
+    with rules(double=False, late=late) as watched:
+        found = fetch.fetched({**there, "number": 5.0})
+    assert asked == [True]
+    assert watched.fetched == [28]
+    np.testing.assert_array_equal(found["image"], np.ones((2, 3)))
+    assert (found["loss"], found["number"]) == (4.0, 5.0)
 
 
 @pytest.mark.parametrize("network", ["encoder-decoder", "recurrent"])

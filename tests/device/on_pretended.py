@@ -40,6 +40,22 @@ def test_what_a_gpu_does_is_done(pair: tuple[torch.Tensor, torch.Tensor]) -> Non
     assert torch.hann_window(4, device=there.device).cpu().tolist() == [0.0, 0.5, 1.0, 0.5]
 
 
+def test_numbers_of_a_window_and_of_a_conjugation_are_there(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """A wrapper that does not notice enlarged outputs has an empty window, and one that only promises a
+    conjugation the wrong sign: blind deconvolution gave NaN with them.
+    """
+    found = []
+    for place in ("cpu", "pretend"):
+        phase = torch.tensor([0.3, 1.0, 2.0], device=place).requires_grad_()
+        wave = torch.polar(torch.ones(3, device=place), phase) * torch.hann_window(3, device=place)
+        shifted = wave.conj() * torch.tensor([1j, 2.0, 3j], device=place)
+        shifted.sum().abs().backward()
+        assert phase.grad is not None
+        found.append((shifted.detach().cpu(), torch.fft.fftfreq(5, device=place).cpu(), phase.grad.cpu()))
+    for there, same in zip(*found, strict=True):
+        torch.testing.assert_close(there, same)
+
+
 def test_what_crosses_over_is_seen(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     from pretend_device import rules
 

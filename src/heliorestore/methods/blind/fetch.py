@@ -13,6 +13,9 @@ import torch
 
 from heliorestore.burst import FloatArray
 
+# Into memory that is not paged they write by themselves, and faster.
+_WRITING = ("cuda",)
+
 
 def fetched(parts: Mapping[str, torch.Tensor | float]) -> dict[str, FloatArray]:
     """Arrays of tensors of single precision on one device, and of numbers, by name."""
@@ -22,11 +25,10 @@ def fetched(parts: Mapping[str, torch.Tensor | float]) -> dict[str, FloatArray]:
     if device.type == "cpu":
         return found | {name: part.numpy() for name, part in there.items()}
     packed = torch.cat([part.float().flatten() for part in there.values()])
-    on_cuda = device.type == "cuda"
-    # Into memory that is not paged a GPU writes by itself, and faster.
-    here = torch.empty(packed.shape, pin_memory=on_cuda)
-    here.copy_(packed, non_blocking=on_cuda)
-    if on_cuda:
+    writes = device.type in _WRITING
+    here = torch.empty(packed.shape, pin_memory=writes)
+    here.copy_(packed, non_blocking=writes)
+    if writes:
         torch.cuda.current_stream(device).synchronize()
     pieces = torch.split(here, [math.prod(part.shape) for part in there.values()])
     return found | {
