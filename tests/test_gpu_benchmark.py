@@ -110,6 +110,33 @@ def test_the_benchmark_runs_all_tests_that_want_a_gpu(tmp_path: Path) -> None:
     assert any("optics" in name for name in rows)
 
 
+def test_an_iteration_is_profiled_and_a_training_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu
+
+    from heliorestore.train import loop
+
+    def ran(part: str, *cases: str) -> list[dict[str, Any]]:
+        sheet = gpu.Sheet(part, tmp_path, resume=False, device="cpu", small=True)
+        gpu.PARTS[part](gpu.Options("cpu", tmp_path, True, 1, cases, 80.0), sheet)
+        found = list(read(tmp_path / f"{part}.json")[1].values())
+        assert {row["status"] for row in found if not cases or row["case"] in cases} == {"done"}, found
+        return found
+
+    memory, crossed = ran("profile")
+    assert 0 < memory["transforms_gb"] < memory["gb"] < 1
+    assert memory["share_of_copy"] > 0
+    assert crossed["numbers_read"] == 0  # an iteration on the field asks for none
+    slow = loop.train
+    monkeypatch.setattr(loop, "train", lambda *a, **known: slow(*a, **known | {"seconds": 0.3}))
+    first, second = (ran("training", "mfbd, a slice")[-1] for _ in range(2))
+    assert second["steps"] > first["steps"] > 0
+    assert 0 < second["largest_file_mb"] < 16
+    assert second["data_share"] > 0
+
+
 def test_a_sheet_that_cannot_be_written_leaves_the_last_one_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
