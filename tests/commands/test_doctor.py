@@ -41,12 +41,14 @@ def test_a_whole_installation_has_no_trouble(capsys: pytest.CaptureFixture[str])
         ('{"qt": "6.9", "platform": "offscreen", "opengl": ""}', "", "unset QT_QPA_PLATFORM"),
         ('{"qt": "6.9", "platform": "xcb", "opengl": ""}', "", "There is no OpenGL"),
         ('{"qt": "6.11.1 (PyQt6)", "platform": "xcb", "opengl": "Mesa"}', "", "6.10 or 6.11.2"),
+        ('{"qt": "6.12.0 (PySide6 6.12.0)", "platform": "xcb", "opengl": "Mesa"}', "", "PySide6 6.11.3"),
     ],
-    ids=["no display", "crash", "offscreen", "no OpenGL", "broken Qt"],
+    ids=["no display", "crash", "offscreen", "no OpenGL", "broken Qt", "broken binding"],
 )
 def test_what_the_window_lacks_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, said: str, error: str, expected: str
 ) -> None:
+    monkeypatch.setattr(doctor.platform, "python_version", lambda: "3.11.7")
     (sentence,) = found(monkeypatch, said, error, -11)["trouble"]
     assert expected in sentence
 

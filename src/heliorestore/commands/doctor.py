@@ -151,6 +151,8 @@ def _trouble(found: dict[str, Any]) -> Iterator[str]:
         yield "There is no OpenGL, so napari shows no images: install the graphics driver, or Mesa."
     if found["qt"].startswith(_BROKEN_QT):
         yield "napari does not work with this version of Qt: install 6.10 or 6.11.2."
+    if "PySide6 6.12.0" in found["qt"] and found["python"].startswith("3.11."):
+        yield "PySide6 6.12.0 crashes Python 3.11: install PySide6 6.11.3, or take Python 3.12 or newer."
     if "damaged" in found["weights"]:
         yield "Weights are damaged: install heliorestore again, or import them again."
 

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -185,7 +186,10 @@ def drop(widget: Any, paths: list[Path]) -> None:
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
     action, left, none = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-    QApplication.sendEvent(widget, QDragEnterEvent(QPoint(5, 5), action, data, left, none))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # PySide6 6.12 has another way, PyQt6 6.11 not
+        entered = QDragEnterEvent(QPoint(5, 5), action, data, left, none)
+    QApplication.sendEvent(widget, entered)
     QApplication.sendEvent(widget, QDropEvent(QPointF(5, 5), action, data, left, none))
 
 
