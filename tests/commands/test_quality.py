@@ -154,7 +154,7 @@ def test_a_real_burst_and_its_published_restoration_are_displaced_by_a_pixel(sha
         ([str(BURST), "--plot", "no/such/chart.png"], "does not exist: create it first"),
         (
             ["no_such.fits", "--plot", "chart.jpg"],
-            "chart.jpg cannot name a chart: its name must end in .png, .pdf or .svg.",
+            "chart.jpg cannot name a chart: its name must end in .png, .pdf or .svg",
         ),
     ],
 )

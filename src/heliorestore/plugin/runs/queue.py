@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import psutil
-from qtpy.QtCore import QObject, QProcess, Signal
+from qtpy.QtCore import QObject, Signal
 
 from heliorestore.batch.contact_sheet import write_sheet
 from heliorestore.batch.ledger import Entry, Ledger, State
@@ -125,18 +126,23 @@ def launch(folder: Path, workers: int, device: str) -> None:
             f"heliorestore batch resume {folder} --slurm."
         )
     words = ["-m", "heliorestore.cli", "batch", "resume", str(folder), "--device", device]
-    process = QProcess()
-    process.setProgram(sys.executable)
-    process.setArguments(words + (["--workers", str(workers)] if workers else []))
-    process.setStandardInputFile(QProcess.nullDevice())
-    log = str(folder / _LOG)
-    process.setStandardOutputFile(log, QProcess.OpenModeFlag.Append)
-    process.setStandardErrorFile(log, QProcess.OpenModeFlag.Append)
-    started: Any = process.startDetached()  # (whether it did, its number)
-    if not started[0]:
-        raise BurstError(f"The process that restores {folder} could not be started: {process.errorString()}.")
+    words += ["--workers", str(workers)] if workers else []
+    try:
+        # not Qt's: PySide6 does not tell the number of the process
+        with (folder / _LOG).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                creationflags=getattr(subprocess, "DETACHED_PROCESS", 0),
+            )
+    except OSError as error:
+        raise BurstError(f"The process that restores {folder} could not be started: {error}.") from error
+    threading.Thread(target=process.wait, daemon=True).start()  # or its end leaves a zombie
     with suppress(psutil.Error), atomic_write(folder / _MARK) as file:
-        file.write(json.dumps([here(), started[1], psutil.Process(started[1]).create_time()]).encode())
+        file.write(json.dumps([here(), process.pid, psutil.Process(process.pid).create_time()]).encode())
 
 
 def _coordinated(folder: Path) -> bool:
