@@ -33,7 +33,7 @@ from heliorestore.plugin.runs.night_seen import BurstRow, NightSeen
 from heliorestore.plugin.viewer.layers import stem_of
 from heliorestore.preparation import Preparation
 from heliorestore.settings import Settings
-from heliorestore.storage import atomic_write, here
+from heliorestore.storage import appending, atomic_write, here
 
 __all__ = [
     "DEFAULT_NAME",
@@ -129,7 +129,7 @@ def launch(folder: Path, workers: int, device: str) -> None:
     words += ["--workers", str(workers)] if workers else []
     try:
         # not Qt's: PySide6 does not tell the number of the process
-        with (folder / _LOG).open("ab") as log:
+        with appending(folder / _LOG) as log:
             process = subprocess.Popen(
                 [sys.executable, *words],
                 stdin=subprocess.DEVNULL,
