@@ -39,7 +39,7 @@ SHELVES: dict[str, Any] = {
     "Gallery": "gallery",
     "Papers": "papers",
     "Reliability": "reliability",
-    "What's new": "changelog",
+    "What's new": ["changelog", "release-0.1.0"],
 }
 """The pages by what a reader wants; one that is not written yet gets no entry."""
 
