@@ -181,3 +181,27 @@ def test_the_loss_curve_is_drawn_in_the_ink_of_the_theme(panel, viewer, finish, 
         assert (background < 128) == (theme == "dark")
         ink = max(values) if theme == "dark" else min(values)
         assert abs(ink - background) > 100
+
+
+def test_a_chart_on_the_screen_is_drawn_in_several_turns_and_shows_the_old_one_until_then(curve, qtbot):
+    curve.show()
+    curve.set_history(history(50, "loss", "residual"), ("loss", "residual"))
+    qtbot.waitUntil(lambda: bool(curve._lines), timeout=20_000)
+    old, turns = np.asarray(curve.canvas.buffer_rgba()).copy(), []
+    draw_part = curve.canvas._draw_part
+
+    def count():
+        turns.append(np.array_equal(np.asarray(curve.canvas.buffer_rgba()), old))
+        draw_part()
+
+    curve.canvas._draw_part = count
+    curve.set_history(history(500, "loss", "residual"), ("loss", "residual"))
+    qtbot.waitUntil(lambda: not curve._wanted, timeout=20_000)
+    assert len(turns) > 4
+    assert all(turns)
+    left, _ = curve.canvas.figure.axes
+    assert left.lines[0].get_xdata()[-1] == 500
+    in_turns = np.asarray(curve.canvas.buffer_rgba()).copy()
+    curve.redraw()
+    curve.grab()  # at once
+    np.testing.assert_array_equal(np.asarray(curve.canvas.buffer_rgba()), in_turns)

@@ -9,6 +9,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer
 
 from heliorestore.plugin.preferences import preferences
+from heliorestore.plugin.viewer.turns import in_a_turn
 
 
 class Pace(QObject):
@@ -22,12 +23,13 @@ class Pace(QObject):
         self._draw, self._settled = draw, settled
         self._wanted = False
         self._began = self._due = 0.0
-        self._next, self._painted = single_shot(self, self._go), single_shot(self, self._rest)
+        self._drawing = False
+        self._next = single_shot(self, lambda: in_a_turn(self._go))
 
     def want(self) -> None:
         """There is something new to draw."""
         self._wanted = True
-        if not (self._next.isActive() or self._painted.isActive()):
+        if not (self._next.isActive() or self._drawing):
             self._next.start(max(0, round(1000 * (self._due - time.monotonic()))))
 
     def forget(self) -> None:
@@ -35,18 +37,25 @@ class Pace(QObject):
         self._wanted = False
         self._due = 0.0
         self._next.stop()
-        self._painted.stop()
+        self._drawing = False
 
     def _go(self) -> None:
-        self._wanted = False
+        if not self._wanted or self._drawing:  # it was called off
+            return
+        self._wanted, self._drawing = False, True
         self._began = time.monotonic()
-        self._painted.start(0)  # after all events that are queued now, including the painting
-        self._draw()
+        try:
+            self._draw()
+        finally:
+            in_a_turn(self._rest)  # after everything that waits now, including the painting
 
     def _rest(self) -> None:
-        if not self._settled():
-            self._painted.start(0)
+        if not self._drawing:
             return
+        if not self._settled():
+            in_a_turn(self._rest)
+            return
+        self._drawing = False
         now = time.monotonic()
         # As long a rest as the drawing took, at least: half of the GUI's time stays free.
         self._due = now + max(1 / preferences().refresh_hz, now - self._began)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QTimer
+from qtpy.compat import isalive
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
+
+from heliorestore.plugin.viewer.turns import in_a_turn
 
 _GUARDED = "heliorestore_guards_removals"
 _PAINTER = "heliorestore_paints_later"
@@ -32,15 +35,20 @@ def paint_later(viewer: Any) -> None:
     The turn in which a layer was changed would otherwise end with the painting, and the user would wait for
     both. What is changed in several turns, each of which asks for this, is painted once.
     """
-    canvas = _canvas(viewer)
-    painter = canvas.findChild(QTimer, _PAINTER)
-    if painter is None:
-        painter = QTimer(canvas)
-        painter.setObjectName(_PAINTER)
-        painter.setSingleShot(True)
-        painter.timeout.connect(lambda: canvas.setUpdatesEnabled(True))  # which paints
+    try:
+        canvas = _canvas(viewer)
+    except RuntimeError:  # the window has been closed
+        return
+    if (painter := canvas.property(_PAINTER)) is None:
+        painter = partial(_paint, canvas)
+        canvas.setProperty(_PAINTER, painter)
     canvas.setUpdatesEnabled(False)
-    painter.start(0)
+    in_a_turn(painter)
+
+
+def _paint(canvas: QOpenGLWidget) -> None:
+    if isalive(canvas):
+        canvas.setUpdatesEnabled(True)
 
 
 def _canvas(viewer: Any) -> Any:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
 
 from heliorestore.plugin.viewer.gl_context import paint_later
 from heliorestore.plugin.viewer.insertion import insert_quietly
@@ -20,6 +19,7 @@ from heliorestore.plugin.viewer.layers import (
     snapshot_layer,
     snapshot_metadata,
 )
+from heliorestore.plugin.viewer.turns import in_a_turn
 from heliorestore.snapshot import SERIES, Snapshot
 
 _TURN_S = 0.025  # time per turn of the event loop; further layers wait for the next one
@@ -43,6 +43,7 @@ class ResultLayers:
         self._first_limits: dict[Key, tuple[float, ...]] = {}  # until an image has its own, or the user's
         self.last: Snapshot | None = None
         self._ahead: set[Key] = set()  # the layers that show a quick preview instead of the last snapshot
+        self._unlisted: list[Any] = []  # the layers whose thumbnail the layer list does not show yet
         self._waiting: list[Key] = []  # the layers that do not show the last snapshot yet
 
     def show(self, snapshot: Snapshot) -> None:
@@ -54,12 +55,21 @@ class ResultLayers:
         """
         self.last = snapshot
         # A new layer fills a turn: the others follow in the next one.
-        self._update_visible(at_once=not self._add_one())
+        added = self._add_one()
+        self._update_visible(at_once=not added)
+        if added:
+            self._show_later()
 
     @property
     def settled(self) -> bool:
         """Whether all visible layers show the last snapshot."""
         return not self._waiting
+
+    @property
+    def missing(self) -> tuple[int, int]:
+        """How many of the layers are not made yet, and how many there are."""
+        keys = {} if self.last is None else self._pictures(self.last)
+        return len(keys.keys() - self.layers.keys()), len(keys)
 
     def complete(self) -> bool:
         """Create one of the missing layers, or update one; returns whether there was nothing left to do."""
@@ -68,6 +78,7 @@ class ResultLayers:
         more = self._add_one() or any(
             self._update(key, array, self.last) for key, array in self._pictures(self.last).items()
         )
+        self._show_later()
         if not more:
             self._limit_once()
         return not more
@@ -117,7 +128,7 @@ class ResultLayers:
         if not before and at_once:
             self._hand_over()
         elif not before and self._waiting:
-            QTimer.singleShot(0, self._hand_over)
+            in_a_turn(self._hand_over)
 
     def _hand_over(self) -> None:
         """Update one waiting layer at least; the others follow in the next turns of the event loop."""
@@ -133,7 +144,18 @@ class ResultLayers:
                     break
         finally:
             if self._waiting:
-                QTimer.singleShot(0, self._hand_over)
+                in_a_turn(self._hand_over)
+            self._show_later()
+
+    def _show_later(self) -> None:
+        """The layer list and the canvas show the new pixels once, after the last of them, in a turn each."""
+        in_a_turn(self._show_thumbnails)
+        paint_later(self._viewer)
+
+    def _show_thumbnails(self) -> None:
+        for layer in self._unlisted:
+            layer.events.thumbnail()
+        self._unlisted.clear()
 
     def _update(self, key: Key, array: Any, snapshot: Snapshot) -> bool:
         """Update a layer; returns whether it changed."""
@@ -143,8 +165,9 @@ class ResultLayers:
         if layer.metadata.get(TAG) is snapshot and key not in self._ahead:
             return False
         self._ahead.discard(key)
-        paint_later(self._viewer)
-        layer.data = array
+        with layer.events.thumbnail.blocker():
+            layer.data = array
+        self._unlisted.append(layer)
         # what the user has entered, such as an instrument, stays
         layer.metadata = {**layer.metadata, **snapshot_metadata(key, array, snapshot)}
         return True
@@ -158,7 +181,7 @@ class ResultLayers:
         ]
         layer = insert_quietly(self._viewer, data, arguments, kind, min(ours, default=None))
         if not ours:  # the first one, the result, is selected, in a turn of its own
-            QTimer.singleShot(0, lambda: self._select(layer))
+            in_a_turn(lambda: self._select(layer))
         low, high = arguments["contrast_limits"]
         # the first iterations may be flat: later ones have more contrast than the input
         if key[0] == "image":

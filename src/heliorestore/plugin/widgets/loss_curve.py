@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtWidgets import QSizePolicy
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from heliorestore.plugin.runs.curves import KINDS, LOSS, Curves, curves_of
 from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.task import Outcome
+from heliorestore.plugin.viewer.turns import in_a_turn
 from heliorestore.plugin.widgets.chart import ChartPlace
 from heliorestore.quality.charts import legend_above, mark_single_points
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
-_HEIGHT = 220
+_HEIGHT = 190
 _EDGE = 12  # px from the border to the inner side of an axis's title
 _EVERY_MS = 250  # shortest time between two drawings
 _LEFT, _RIGHT, _BOTTOM, _ROW = 58, 12, 36, 15  # px: room for labels, and the height of one row of the legend
@@ -61,7 +63,7 @@ class LossCurve(ChartPlace):
         self._legend: Legend | None = None
         self._background: Any = None  # picture of everything but the lines
         self._wanted = False
-        self._pause = single_shot(self, self._update)
+        self._pause = single_shot(self, lambda: in_a_turn(self._update))
         self._pause.setInterval(_EVERY_MS)
 
     def set_history(
@@ -76,6 +78,10 @@ class LossCurve(ChartPlace):
         self._wanted = True
         if not self._pause.isActive():  # drawn later: this turn has put pixels into layers
             self._pause.start()
+
+    def cover(self, widget: QWidget) -> None:
+        """Show a widget in this place as long as the widget is not hidden; below it is what is left."""
+        self._column.insertWidget(0, widget, 0, Qt.AlignmentFlag.AlignTop)
 
     def clear(self) -> None:
         """Forget the curves."""
@@ -227,24 +233,32 @@ class LossCurve(ChartPlace):
         if self.canvas is not None:
             self._background = self.canvas.copy_from_bbox(self.canvas.figure.bbox)
             self._draw_lines()
+            self._wanted = self._shown is not self._curves  # there are later ones
+            if self._wanted and not self._pause.isActive():
+                self._pause.start()
 
     def _update(self) -> None:
         """Draw only the lines if they still fit the axes, else everything."""
-        if not self._wanted:
+        canvas = self.canvas
+        if not self._wanted or (canvas is not None and canvas.drawing):
+            return
+        if canvas is not None and not canvas.stale and not self._fits() and canvas.seen:
+            canvas.draw_in_turns()
             return
         self._wanted = False
-        if self.canvas is None or self.canvas.stale or not self._fits():
+        if canvas is None or canvas.stale or not self._fits():
             self.redraw()
             return
         # Blitting: the lines are drawn over a stored picture of the axes, which are slow to draw.
-        self.canvas.restore_region(self._background)
+        self._shown = self._curves
+        canvas.restore_region(self._background)
         self._draw_lines()
-        self.canvas.update()
+        canvas.update()
 
     def _draw_lines(self) -> None:
-        for lines, values in ((self._strips, self._curves.knobs), (self._lines, self._curves.losses)):
+        for lines, values in ((self._strips, self._shown.knobs), (self._lines, self._shown.losses)):
             for name, line in lines.items():
-                line.set_data(self._curves.steps, values[name])
+                line.set_data(self._shown.steps, values[name])
                 mark_single_points(line)
                 if line.axes is not None:
                     line.axes.draw_artist(line)
