@@ -11,11 +11,12 @@ from heliorestore.nets.denoiser import uncertain
 from window import set_fields, wait_for_threads
 
 FRAMES = np.random.default_rng(0).standard_normal((2, 3, 40, 44)).astype(np.float32)
+FRAMES[0] += 100  # an intensity, which is left as it is
 
 
 @pytest.fixture
 def denoise_panel(viewer, tmp_path, monkeypatch, qtbot):
-    """The panel with a series of Q and V of which V is visible, and a network that was never trained."""
+    """The panel with a series of I and V, and a network that was never trained."""
     from napari.layers import Layer
 
     from heliorestore.plugin.panels.noise2noise import DenoiseWidget
@@ -30,10 +31,9 @@ def denoise_panel(viewer, tmp_path, monkeypatch, qtbot):
         tmp_path,
     )
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
-    for data in burst_layers(Burst.from_array(FRAMES, labels=("Q", "V")), "sun"):
+    for data in burst_layers(Burst.from_array(FRAMES, labels=("I", "V")), "sun"):
         viewer.add_layer(Layer.create(*data))
-    viewer.layers["sun Q"].visible, viewer.layers["sun V"].visible = False, True
-    viewer.dims.current_step = (0, 0, 0)
+    viewer.dims.current_step = (0, 0, 0, 0, 0)
     widget = DenoiseWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Noise2Noise")
     qtbot.waitUntil(lambda: widget.form is not None, timeout=30_000)
@@ -42,24 +42,31 @@ def denoise_panel(viewer, tmp_path, monkeypatch, qtbot):
 
 
 def test_the_series_comes_over_the_input_and_moves_with_it(denoise_panel, viewer, finish):
-    viewer.dims.current_step = (2, 0, 0)
+    viewer.dims.set_current_step(2, 2)
     assert denoise_panel.form.fields["frame"].get() == 2
     outcome = finish(denoise_panel, denoise_panel.run_panel.run_button.click, seconds=60)
     assert outcome.end.value == "finished"
-    shown, hidden = viewer.layers["denoise 1 V series"], viewer.layers["denoise 1 Q series"]
-    assert shown.visible
-    assert not hidden.visible
-    assert not viewer.layers["denoise 1 V"].visible
-    assert shown.data.shape == viewer.layers["sun V"].data.shape
-    np.testing.assert_allclose(shown.scale, viewer.layers["sun V"].scale)
-    np.testing.assert_array_equal(shown.data[2], viewer.layers["denoise 1 V"].data)
+    assert viewer.canvas.overlays["shown of the cube"].text == "V"
+    before, after = viewer.layers["sun"], viewer.layers["denoise 1 sun series"]
+    assert after.visible
+    assert not viewer.layers["denoise 1 sun"].visible
+    assert after.data.shape == before.data.shape
+    np.testing.assert_allclose(after.scale, before.scale)
+    np.testing.assert_array_equal(after.data[:, :, 2], viewer.layers["denoise 1 sun"].data[:, :, 0])
+    assert tuple(after.contrast_limits) == tuple(before.contrast_limits)
     assert "V: taken away" in denoise_panel.residual_text.text()
     assert "  " not in denoise_panel.residual_text.text()  # where a unit is not known
+    residual = viewer.layers["denoise 1 sun residual"]
     denoise_panel.residual_button.click()
-    assert viewer.layers["denoise 1 V residual"].visible
-    assert not viewer.layers["denoise 1 Q residual"].visible
+    assert residual.visible
+    assert residual.contrast_limits[0] == -residual.contrast_limits[1]
     denoise_panel.residual_button.click()
-    assert not viewer.layers["denoise 1 V residual"].visible
+    assert not residual.visible
+    denoise_panel.compare_button.click()
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["sun", "denoise 1 sun series"]
+    assert viewer.canvas.grid.enabled
+    denoise_panel.compare_button.click()
+    assert not viewer.canvas.grid.enabled
 
 
 def test_a_button_fits_the_network_to_the_series(denoise_panel, finish):

@@ -13,7 +13,7 @@ from heliorestore import own_instruments
 from heliorestore.errors import HeliorestoreError
 from heliorestore.instrument import find
 from heliorestore.methods.base import restore
-from heliorestore.plugin.viewer.layers import cuts
+from heliorestore.plugin.viewer.contrast import cuts
 from heliorestore.snapshot import StopReason
 from window import choose_method, results, set_fields, wait_for_threads
 

@@ -16,17 +16,15 @@ from heliorestore.burst import Burst
 from heliorestore.errors import BurstError
 from heliorestore.instrument import Instrument, find
 from heliorestore.methods.base import restore
+from heliorestore.plugin.viewer.contrast import cuts, finite_sample, symmetric_cuts
 from heliorestore.plugin.viewer.layers import (  # fmt: skip
     Placement,
     burst_layers,
     burst_of,
     common_burst,
-    cuts,
-    finite_sample,
     hint,
     is_restorable,
     snapshot_layers,
-    symmetric_cuts,
 )
 from heliorestore.plugin.viewer.result_layers import _wide_range
 from heliorestore.snapshot import NODE_AXES, Map, Run, Snapshot

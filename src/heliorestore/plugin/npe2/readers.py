@@ -33,11 +33,13 @@ def read_layers(path: str | Sequence[str]) -> Sequence[tuple[object, ...]]:
     from napari.utils.notifications import show_error
     from napari.viewer import current_viewer
 
+    from heliorestore.plugin.viewer.cube_looks import watch_cubes
     from heliorestore.plugin.viewer.cut_levels import apply_origin
     from heliorestore.plugin.viewer.sky import watch
 
     if (viewer := current_viewer()) is not None:
         watch(viewer)
+        watch_cubes(viewer)
         if not viewer.layers:  # a view that is in use stays as it is
             apply_origin(viewer)
     paths = [path] if isinstance(path, str) else list(path)

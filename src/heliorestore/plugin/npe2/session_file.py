@@ -185,7 +185,10 @@ class _Reading:
         kind, object_ = entry["key"]
         if "burst" in entry:
             burst = self._once("burst", int(entry["burst"]), self._open_burst)
-            data, arguments, _ = burst_layers(burst)[_index(object_, burst.shape[0])]
+            layers = {
+                known["metadata"]["object"]: each for each in burst_layers(burst) for known in each[1:2]
+            }
+            data, arguments, _ = layers[_index(object_, burst.shape[0])]
         else:
             result = self._once("result", int(entry["result"]), self._open_result)
             key = str(kind), int(object_)
@@ -250,7 +253,7 @@ class _Reading:
         return target
 
 
-MORE = ("kind", "version", "settings", "instrument")
+MORE = ("kind", "version", "settings", "instrument", "parameter")
 """The entries of a layer's metadata that a session keeps as they are."""
 
 MARKS = ("points", "shapes")

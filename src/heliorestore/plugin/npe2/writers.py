@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ import numpy as np
 from astropy.io import fits
 
 from heliorestore.burst import Burst
+from heliorestore.coordinates import Coordinates
 from heliorestore.errors import RestorationError
-from heliorestore.plugin.viewer.layers import TAG, LayerData
+from heliorestore.fits.wcs import planar
+from heliorestore.methods.denoising.polarisation import stokes_of
+from heliorestore.plugin.viewer.cubes import CUBE
+from heliorestore.plugin.viewer.layers import TAG, LayerData, burst_of
 from heliorestore.plugin.viewer.tool_layers import is_exported
 from heliorestore.plugin.viewer.words import in_words
 from heliorestore.snapshot import Snapshot
@@ -47,7 +52,8 @@ def save(path: Path, layers: Sequence[LayerData]) -> Path:
         )
     snapshots = {id(s): s for data, arguments, _ in layers if (s := _snapshot(data, arguments)) is not None}
     if not snapshots:
-        return _write_plain(path, layers)
+        cubes = any(CUBE in arguments.get("metadata", {}) for _, arguments, _ in layers)
+        return _write_cube(path, layers) if cubes else _write_plain(path, layers)
     if len(snapshots) > 1 or any(_snapshot(data, arguments) is None for data, arguments, _ in layers):
         raise RestorationError(
             f"The {len(layers)} layers do not belong to one restoration, and a file documents one: save them "
@@ -84,6 +90,23 @@ def _write_plain(path: Path, layers: Sequence[LayerData]) -> Path:
     with replacing(target) as file:
         hdus.writeto(file, checksum=True, output_verify="silentfix")
     return target
+
+
+def _write_cube(path: Path, layers: Sequence[LayerData]) -> Path:
+    """The objects of cubes, and of layers beside them, as one burst with their coordinates."""
+    from napari.layers import Layer
+
+    from heliorestore.fits.burst_writer import write_burst
+
+    made = [Layer.create(data, dict(arguments), kind) for data, arguments, kind in layers]
+    burst = burst_of(made)
+    coordinates = burst.coordinates or tuple(
+        Coordinates(wavelength_nm=instrument.wavelength_nm, stokes=stokes_of(label) or "I")
+        for label, instrument in zip(burst.labels, burst.instruments, strict=True)
+    )
+    headers = tuple(planar(header) for header in burst.headers)
+    whole = dataclasses.replace(burst, headers=headers, coordinates=coordinates)
+    return write_burst(whole, check_output(path, overwrite=True), overwrite=True)
 
 
 def pixels_of(data: Any) -> Any:

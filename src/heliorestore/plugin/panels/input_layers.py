@@ -14,6 +14,7 @@ from heliorestore.plugin.panels.calibration import Calibration
 from heliorestore.plugin.panels.frame_choice import FrameChoice
 from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.worker import Job
+from heliorestore.plugin.viewer.cubes import objects_in
 from heliorestore.plugin.viewer.layers import (
     burst_of,
     common_burst,
@@ -88,13 +89,12 @@ class InputLayers(QObject):
         return common_burst(chosen) or burst_of(chosen)
 
     def layers_of(self, job: Job) -> list[Any]:
-        """The layers that a job restores, one per object."""
+        """The layers that a job restores, one per object; a cube stands there for each of its own."""
         chosen = self.layer_list.chosen()
         together = common_burst(chosen) is not None
         # Layers of one burst have its numbers; others are objects in the order of the list.
-        numbered = {
-            layer.metadata["object"] if together else number: layer for number, layer in enumerate(chosen)
-        }
+        objects = [(layer, number) for layer in chosen for number in objects_in(layer)]
+        numbered = {number if together else place: layer for place, (layer, number) in enumerate(objects)}
         return [numbered[number] for number in job.burst.object_numbers]
 
     def look(self) -> None:

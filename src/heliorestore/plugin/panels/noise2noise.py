@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -9,11 +10,16 @@ from qtpy.QtWidgets import QLabel, QPushButton
 
 from heliorestore.methods.denoising.polarisation import block_means
 from heliorestore.plugin.panels.restore import RestoreWidget
+from heliorestore.plugin.panels.three_ways import ThreeWays
 from heliorestore.plugin.runs.worker import Job
+from heliorestore.plugin.viewer.comparison import How, comparison_of
+from heliorestore.plugin.viewer.cube_looks import same_limits, show_parameter
+from heliorestore.plugin.viewer.cubes import cube_of
+from heliorestore.plugin.viewer.layers import PARAMETER
 from heliorestore.plugin.viewer.result_layers import ResultLayers, show_series
-from heliorestore.plugin.widgets.closing import follow
+from heliorestore.plugin.widgets.closing import follow, when_closed
 from heliorestore.plugin.widgets.numbers import IntBox
-from heliorestore.plugin.widgets.sections import Section, button, row
+from heliorestore.plugin.widgets.sections import Section, button, note, row, say
 from heliorestore.snapshot import SERIES, Snapshot
 
 if TYPE_CHECKING:
@@ -26,6 +32,17 @@ class DenoiseWidget(RestoreWidget):
     """Noise2Noise, with ways to see that no structure was taken away."""
 
     method: ClassVar[str | None] = "denoise"
+    slots: ClassVar[tuple[str, ...]] = (
+        "fit",
+        "input",
+        "run",
+        "judge",
+        "method",
+        "suggestion",
+        "result",
+        "versions",
+        "sweep",
+    )
     epochs: IntBox
     fit_button: QPushButton
     residual_button: QPushButton
@@ -36,7 +53,9 @@ class DenoiseWidget(RestoreWidget):
         self._visible: dict[int, bool] = {}
         self._met: set[int] = set()
         self._shown_result: Snapshot | None = None
+        self.comparison = comparison_of(napari_viewer)
         super().__init__(napari_viewer)
+        when_closed(self, self.comparison.stop)
         self.run_panel.state_changed.connect(self._look)
         self.run_panel.ended.connect(self._show_series)
         follow(self, [napari_viewer.dims.events.current_step], self._follow_slider)
@@ -51,11 +70,7 @@ class DenoiseWidget(RestoreWidget):
 
     def make_layers(self, job: Job) -> ResultLayers:
         """As every panel; what is visible of the input will be visible of the result."""
-        inputs = {
-            layer.metadata.get("object", number): layer
-            for number, layer in enumerate(self.layer_list.chosen())
-        }
-        self._visible = {n: inputs[k].visible for n, k in enumerate(job.burst.object_numbers) if k in inputs}
+        self._visible = {n: layer.visible for n, layer in enumerate(self.input.layers_of(job))}
         self._met.clear()
         return super().make_layers(job)
 
@@ -122,11 +137,53 @@ class DenoiseWidget(RestoreWidget):
         if self.form is None or len(step) < 3 or not chosen or chosen[0].ndim < 3:
             return
         field = self.form.fields["frame"]
-        if field.get() != step[-3] and step[-3] < chosen[0].data.shape[0]:
+        if field.get() != step[-3] and step[-3] < chosen[0].data.shape[-3]:
             field.set(int(step[-3]))
 
     def _show_series(self, outcome: Any = None) -> None:
-        show_series(self._results())
+        results, inputs = self._results(), self.layer_list.chosen()
+        show_series(results)
+        self._show_changed()
+        for layer in results:
+            before = [each for each in inputs if each.data.shape[-2:] == layer.data.shape[-2:]]
+            if layer.metadata["kind"] in ("image", SERIES) and before:
+                same_limits(layer, before[0])
+        self.compare_button.setEnabled(bool(results))
+
+    def _show_changed(self) -> None:
+        """Move the slider to the Stokes parameter from which most was taken, unless the one that is shown was
+        denoised too.
+        """
+        snapshot = self.run_panel.snapshot
+        coverage = None if snapshot is None else snapshot.array("coverage")
+        residuals = None if snapshot is None else snapshot.array("residual")
+        cubes = [(layer, cube) for layer in self._results() if (cube := cube_of(layer)) is not None]
+        if coverage is None or residuals is None or not cubes:
+            return
+        layer, cube = cubes[-1]
+        changed = {
+            name: float(np.nanmax([np.nanstd(residuals[n]) for n in numbers]))
+            for name, numbers in zip(cube.parameters, cube.objects.T, strict=True)
+            if any(coverage[n].any() for n in numbers)
+        }
+        if changed and layer.metadata[PARAMETER] not in changed:
+            show_parameter(self.viewer, max(changed, key=lambda name: changed[name]))
+
+    def _compare(self, on: bool) -> None:
+        """Show the input and the result side by side, moved, zoomed and limited together."""
+        after = [each for each in self._results() if each.metadata["kind"] in ("image", SERIES)]
+        shown = [each for each in after if each.visible] or after
+        before = [each for each in self.layer_list.chosen() if shown and _same_object(each, shown[-1])]
+        if not on:
+            self.comparison.stop()
+        elif before:
+            self.comparison.start(How.SIDE, before[0], shown[-1])
+
+    def _compare_ways(self, on: bool) -> None:
+        if on:
+            self.ways.start(int(self.epochs.value()))
+        else:
+            self.ways.leave()
 
     def _build(self) -> None:
         super()._build()
@@ -152,11 +209,36 @@ class DenoiseWidget(RestoreWidget):
             "relative to those of white noise of that rms: near 1 or below, no structure was removed; "
             "correlated noise has higher values."
         )
-        column = self.column
-        section = Section(
-            "Noise2Noise",
-            row(self.fit_button, self.epochs, "epochs"),
-            self.residual_button,
-            self.residual_text,
+        self.compare_button = QPushButton("Before and after")
+        self.compare_button.setCheckable(True)
+        self.compare_button.setEnabled(False)
+        self.compare_button.setToolTip(
+            "The input and the result side by side, moved and zoomed together and with the same limits."
         )
-        column.insertWidget(column.count() - 1, section)
+        self.compare_button.toggled.connect(self._compare)
+        self.ways_button = QPushButton("Compare three ways")
+        self.ways_button.setCheckable(True)
+        self.ways_button.setToolTip(
+            "Denoise wavelength by wavelength, with all wavelengths of a parameter together, and by PCA, and "
+            "show the three beside the input. Both networks are fitted to the series."
+        )
+        self.ways_button.toggled.connect(self._compare_ways)
+        self.ways_text = note("What each of the three took away.")
+        self.ways = ThreeWays(self, self._statistics, partial(say, self.ways_text))
+        self.sections.fill("fit", Section("Noise2Noise", row(self.fit_button, self.epochs, "epochs")))
+        self.sections.fill(
+            "judge",
+            Section(
+                "Before and after",
+                row(self.residual_button, self.compare_button),
+                self.residual_text,
+                self.ways_button,
+                self.ways_text,
+            ),
+        )
+
+
+def _same_object(before: Any, after: Any) -> bool:
+    """Whether a layer of the input shows what a layer of the result shows."""
+    alike = before.data.shape[-2:] == after.data.shape[-2:]
+    return alike and before.metadata.get("object", 0) == after.metadata.get("object", 0)

@@ -115,7 +115,7 @@ class RestoreWidget(QWidget):
         """The layers for the results of this run: over the input, under a new name."""
         inputs = self.input.layers_of(job)
         name = next_name(self.viewer, job.settings.method)
-        if len(inputs) == 1:
+        if all(layer is inputs[0] for layer in inputs):
             name = f"{name} {inputs[0].name}"
         return ResultLayers(self.viewer, name, inputs)
 

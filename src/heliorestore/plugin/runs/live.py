@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from heliorestore.plugin.runs.task import End, Latest, Outcome
-from heliorestore.plugin.viewer.layers import Key, snapshot_layer
+from heliorestore.plugin.viewer.cubes import cube_of
+from heliorestore.plugin.viewer.layers import Key, pictures, snapshot_layer
 from heliorestore.plugin.viewer.result_layers import ResultLayers
 from heliorestore.plugin.viewer.tool_layers import put_away, take_out
 from heliorestore.snapshot import Snapshot
@@ -87,12 +88,10 @@ class BoxLayers(LiveLayers):
     def show(self, snapshot: Snapshot) -> None:
         for (_, object_), layer in self.layers.items():
             place = self._placements[object_].of_grid(snapshot.images.shape[1:], snapshot.images.shape[1:])
-            moved = (
-                tuple(layer.translate) != tuple(place["translate"])
-                or layer.data.shape != snapshot.images.shape[1:]
-            )
+            corner = (*(0.0,) * (layer.ndim - 2), *place["translate"])
+            moved = tuple(layer.translate) != corner or layer.data.shape[-2:] != snapshot.images.shape[1:]
             if moved and layer in self._viewer.layers:
-                layer.data, layer.translate = snapshot.images[object_], place["translate"]
+                layer.data, layer.translate = pictures(snapshot)["image", object_], corner
         super().show(snapshot)
 
     def _add(self, key: Key, array: Any, snapshot: Snapshot) -> Any:
@@ -106,7 +105,8 @@ class BoxLayers(LiveLayers):
             layer = super()._add(key, array, snapshot)
         else:
             layer.events.visible.connect(self._shown)
-        layer.contrast_limits = self._cuts[key[1]]
+        if cube_of(layer) is None:
+            layer.contrast_limits = self._cuts[key[1]]
         return layer
 
     def _select(self, layer: Any) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from heliorestore.errors import SettingsError
 from heliorestore.methods import METHODS
 from heliorestore.plugin.runs.versions import NOT_OF_THE_RESULT, short_name
+from heliorestore.plugin.viewer.contrast import cuts
 from heliorestore.plugin.viewer.insertion import insert_quietly
-from heliorestore.plugin.viewer.layers import Placement, cuts
+from heliorestore.plugin.viewer.layers import Placement
 from heliorestore.plugin.viewer.result_layers import ResultLayers
 from heliorestore.settings import Option, Settings, options, to_text
 from heliorestore.snapshot import Snapshot

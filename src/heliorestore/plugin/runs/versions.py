@@ -12,10 +12,11 @@ import numpy as np
 
 from heliorestore.plugin.viewer.insertion import insert_quietly
 from heliorestore.plugin.viewer.layers import (
+    PARAMETER,
     TAG,
-    Placement,
     enter_instrument,
     entered_instrument,
+    pictures,
     snapshot_layer,
 )
 from heliorestore.plugin.viewer.result_layers import next_name
@@ -157,15 +158,16 @@ def keep(viewer: Any, snapshot: Snapshot, settings: Settings | SavedSettings, na
     stem = next_name(viewer, f"{stem} kept") + (f" ({knobs})" if knobs else "")
     lowest = min((viewer.layers.index(layer) for v in same for layer in v.layers), default=len(viewer.layers))
     values = {row[0]: row[1] for row in to_rows(settings)}
-    for object_ in reversed(range(len(snapshot.images))):
-        array = snapshot.images[object_]
-        data, arguments, kind = snapshot_layer(("image", object_), array, snapshot, stem)
+    images = {key: array for key, array in pictures(snapshot).items() if key[0] == "image"}
+    for key, array in images.items():
+        data, arguments, kind = snapshot_layer(key, array, snapshot, stem)
         arguments["visible"] = False
         arguments["metadata"] |= {VERSION: stem, "settings": values}
-        if (like := shown.get(object_)) is not None:
+        if (like := shown.get(key[1])) is not None:
             # Where the user sees the result now, with the same cuts and colours.
-            arguments |= Placement.of_layer(like).of_grid(array.shape, array.shape)
+            arguments |= {name: getattr(like, name) for name in ("scale", "translate", "rotate", "units")}
             arguments |= {"contrast_limits": like.contrast_limits, "colormap": like.colormap}
+            arguments["metadata"] |= {PARAMETER: name} if (name := like.metadata.get(PARAMETER)) else {}
         copy = insert_quietly(viewer, data, arguments, kind, lowest)
         if like is not None:
             enter_instrument(copy, entered_instrument(like))

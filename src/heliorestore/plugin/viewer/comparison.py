@@ -12,8 +12,10 @@ from superqt.utils import qthrottled
 
 from heliorestore.errors import BurstError
 from heliorestore.plugin.viewer.before_after import Split
+from heliorestore.plugin.viewer.contrast import DIVERGING, symmetric_cuts
+from heliorestore.plugin.viewer.cube_looks import limits_when
 from heliorestore.plugin.viewer.help_layer import HelpLayer
-from heliorestore.plugin.viewer.layers import Placement, symmetric_cuts
+from heliorestore.plugin.viewer.layers import PARAMETER, Placement
 from heliorestore.plugin.viewer.shown_plane import is_help, is_image, shown_plane
 from heliorestore.plugin.viewer.titles import Titles
 from heliorestore.quality.metrics import on_equal_pixels
@@ -36,6 +38,7 @@ class _Before:
 
     visible: list[tuple[Any, bool]]
     limits: list[tuple[Any, tuple[float, float], tuple[float, float]]]
+    parameters: list[str]  # of those layers that are cubes, empty of others
     grid: tuple[bool, tuple[int, int], int]
 
 
@@ -93,6 +96,7 @@ class Comparison(QObject):
                 for layer in layers
                 if is_image(layer)
             ],
+            [str(layer.metadata.get(PARAMETER, "")) for layer in layers if is_image(layer)],
             (grid.enabled, tuple(grid.shape), grid.stride),
         )
         self.how, self.pair = how, (first, second)
@@ -169,10 +173,8 @@ class Comparison(QObject):
         self._unlink()
         self.split.drop()
         self._difference.put_away()
-        for layer, limits, reach in before.limits:
-            # The range first: setting it may clip the limits.
-            layer.contrast_limits_range = reach
-            layer.contrast_limits = limits
+        for (layer, limits, reach), parameter in zip(before.limits, before.parameters, strict=True):
+            limits_when(layer, parameter, limits, reach)
         for layer, visible in before.visible:
             if layer in self._viewer.layers:
                 layer.visible = visible
@@ -247,7 +249,7 @@ class Comparison(QObject):
             place
             | {
                 "name": f"{first.name} − {second.name}",
-                "colormap": "coolwarm",
+                "colormap": DIVERGING,
                 "contrast_limits": symmetric_cuts(difference),
                 "axis_labels": ("y", "x"),
             },

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from heliorestore.errors import SettingsError
 from heliorestore.plugin.preferences import preferences
-from heliorestore.plugin.viewer.layers import apart, cuts, finite_sample
+from heliorestore.plugin.viewer.contrast import apart, cuts, finite_sample
 from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
 
 PERCENTS = (99.5, 99.0, 98.0, 95.0)

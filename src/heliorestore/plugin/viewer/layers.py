@@ -22,6 +22,20 @@ from heliorestore.errors import BurstError
 from heliorestore.fits.reader import SUFFIXES
 from heliorestore.instrument import Instrument
 from heliorestore.methods import METHODS
+from heliorestore.plugin.viewer.contrast import DIVERGING, cuts, first_look, shows_signs, symmetric_cuts
+from heliorestore.plugin.viewer.cubes import (
+    CUBE,
+    Cube,
+    coordinates_in,
+    cube_at,
+    cube_of,
+    groups_of,
+    label_in,
+    number_of,
+    objects_in,
+    part_of,
+)
+from heliorestore.plugin.viewer.pixels import LayerFrames, frames_of_cube, frames_of_object
 from heliorestore.settings import to_rows
 from heliorestore.snapshot import IMAGE_AXES, NODE_AXES, SERIES, SERIES_AXES, Map, Snapshot
 
@@ -31,9 +45,8 @@ Key = tuple[str, int]
 
 TAG = "heliorestore"  # metadata key that holds the Burst or Snapshot a layer shows
 _ENTERED = "instrument"  # metadata key of the instrument that the user has entered, as text
-_ENCLOSED = 99.0  # percent of the pixels between the contrast limits
-_SAMPLES = 512  # pixels along an axis that are sampled for the contrast limits, fewer of each map of a stack
-_COLORMAPS = {"image": "gray", "uncertainty": "inferno", SERIES: "gray"}
+PARAMETER = "parameter"  # metadata key of what a cube's colours and limits are for, as V
+_COLORMAPS = {"uncertainty": "inferno"}
 _AXIS_LABELS = {"mode": "k", "frame": "t", "gy": "y", "gx": "x"}
 
 
@@ -92,28 +105,46 @@ class Placement:
 
 
 def burst_layers(burst: Burst, name: str = "") -> list[LayerData]:
-    """One layer per object, (t, y, x) or, for a single frame, (y, x); only what is shown is read."""
+    """One layer per cube (λ, Stokes or state, t, y, x), and per object beside them (t, y, x) or, for a single
+    frame, (y, x); only what is shown is read.
+    """
     stem = name or (stem_of(burst.sources[0].path) if burst.sources else "")
-    layers = []
-    for object_, (instrument, label) in enumerate(zip(burst.instruments, burst.labels, strict=True)):
-        data = _frames_of_object(burst, object_)
-        place = Placement.of_instrument(instrument)
-        still = burst.shape[1] == 1
-        # From the first image alone: the others are read when they are shown.
-        limits = cuts(burst.first_image(object_))
-        pixels = data[0] if still else data
-        arguments: dict[str, Any] = {
-            "name": _layer_name(stem, label, burst.shape[0]),
-            "scale": place.scale if still else (1.0, *place.scale),
-            "units": place.units if still else ("pixel", *place.units),
-            "axis_labels": ("y", "x") if still else ("t", "y", "x"),
-            "contrast_limits": limits,
-            "colormap": "gray",
-            "visible": object_ == 0,
-            "metadata": {TAG: burst, "object": object_, "header": _header(burst, object_), "pixels": pixels},
-        }
-        layers.append((pixels, arguments, "image"))
-    return layers
+    groups = groups_of(burst)
+    return [_burst_layer(burst, group, stem, len(groups)) for group in groups]
+
+
+def _burst_layer(burst: Burst, group: Cube | int, stem: str, groups: int) -> LayerData:
+    cube = group if isinstance(group, Cube) else None
+    object_ = number_of(group)
+    place = vars(Placement.of_instrument(burst.instruments[object_]))
+    labels: tuple[str, ...] = ("y", "x")
+    if cube is not None:
+        pixels = frames_of_cube(burst, cube)
+        place, labels = cube.placed(place, burst.shape[1]), cube.axis_labels
+        title = _layer_name(stem, "object " if groups == 1 else cube.name, groups)
+    else:
+        pixels, title = frames_of_object(burst, object_), _layer_name(stem, burst.labels[object_], groups)
+        if burst.shape[1] == 1:
+            pixels = pixels[0]
+        else:
+            place, labels = _with_axes(place, 1), ("t", *labels)
+    # From the first image alone: the others are read when they are shown.
+    first = burst.first_image(object_ if cube is None else int(cube.objects[0, 0]))
+    arguments: dict[str, Any] = {
+        "name": title,
+        **place,
+        "axis_labels": labels,
+        **first_look(first, shows_signs(burst.labels[object_] if cube is None else "I", first)),
+        "visible": group == 0 or (cube is not None and (groups == 1 or cube.first == 0)),
+        "metadata": {TAG: burst, "object": object_, "header": _header(burst, object_), "pixels": pixels}
+        | _of_cube(cube),
+    }
+    return pixels, arguments, "image"
+
+
+def _of_cube(cube: Cube | None) -> dict[str, Any]:
+    """The entries of a cube in its layer's metadata; its limits are those of its first parameter."""
+    return {} if cube is None else {CUBE: cube, PARAMETER: cube.parameters[0]}
 
 
 def stem_of(path: Path) -> str:
@@ -132,18 +163,24 @@ def snapshot_layers(
 
 
 def pictures(snapshot: Snapshot) -> dict[Key, npt.NDArray[np.float32]]:
-    """Every array of a snapshot that becomes a layer, in the order in which they are added."""
+    """Every array of a snapshot that becomes a layer, in the order in which they are added; that of a cube
+    has the number of its first object.
+    """
+    groups = groups_of(snapshot)
     found: dict[Key, npt.NDArray[np.float32]] = {}
     for name, each in snapshot.maps.items():
         if each.axes == SERIES_AXES:
-            found |= {(name, object_): frames for object_, frames in reversed(list(enumerate(each.array)))}
+            found |= {(name, number_of(group)): part_of(each.array, group) for group in reversed(groups)}
         elif each.axes == NODE_AXES:
-            found[name, 0] = each.array.swapaxes(0, 1)  # as `_axes_of` says
+            modes = each.array.swapaxes(0, 1)  # as `_axes_of` says
+            cubes = any(isinstance(group, Cube) for group in groups)
+            found[name, 0] = modes[:, None, None] if cubes else modes
         elif each.axes == IMAGE_AXES:
-            found |= {(name, object_): plane for object_, plane in enumerate(each.array)}
+            beside = groups if len(each.array) == len(snapshot.images) else range(len(each.array))
+            found |= {(name, number_of(group)): part_of(each.array, group) for group in beside}
     # The images come last, so that they lie on top; the first object on top of the others.
     return found | {
-        ("image", object_): snapshot.images[object_] for object_ in reversed(range(len(snapshot.images)))
+        ("image", number_of(group)): part_of(snapshot.images, group) for group in reversed(groups)
     }
 
 
@@ -160,31 +197,52 @@ def snapshot_layer(
     if placement is None:
         placement = Placement.of_instrument(snapshot.run.instruments[0]) if snapshot.run else Placement()
     shown = snapshot.maps.get(kind)
-    axes = _axes_of(shown)
+    cube = cube_at(snapshot, object_) if array.ndim == 5 and "mode" not in _axes_of(shown) else None
+    axes = cube.axis_labels if cube is not None else _axes_of(shown)
     arguments = (
         placement.of_nodes(shown.step, shown.first)
         if shown is not None and shown.step is not None
         else placement.of_grid(observed, (array.shape[-2], array.shape[-1]))
     )
-    if len(axes) > 2:
-        arguments |= _with_axes(arguments, len(axes) - 2)
-    label = snapshot.run.labels[object_] if snapshot.run else f"object {object_}"
-    objects = 1 if "mode" in axes else len(snapshot.images)
-    title = _layer_name(name, label, objects)
+    if cube is not None:
+        arguments |= cube.placed(arguments, array.shape[2])
+    elif array.ndim > 2:
+        arguments |= _with_axes(arguments, array.ndim - 2)
     method = METHODS.get(snapshot.run.settings.method) if snapshot.run else None
     said = method.maps.get(kind, kind) if method is not None else kind
-    signed = shown is not None and shown.signed
+    title = _title_of(snapshot, object_, axes, cube, name)
     if "mode" in axes:  # drawn over the image, which should remain visible
         arguments["opacity"] = 0.6
+        axes = (*axes[:1], *("λ", "Stokes") * (array.ndim > 4), *axes[1:])
     arguments |= {
         "name": title if kind == "image" else f"{title} {said}",
         "axis_labels": tuple(_AXIS_LABELS.get(axis, axis) for axis in axes),
-        "contrast_limits": symmetric_cuts(array) if signed else cuts(array),
-        "colormap": "coolwarm" if signed else _COLORMAPS.get(kind, "viridis"),
+        **_look(kind, array if cube is None else array[0, 0], snapshot, object_),
         "visible": kind == "image" and object_ == 0,
-        "metadata": snapshot_metadata(key, array, snapshot),
+        "metadata": snapshot_metadata(key, array, snapshot) | _of_cube(cube),
     }
     return array, arguments, "image"
+
+
+def _title_of(snapshot: Snapshot, object_: int, axes: Sequence[str], cube: Cube | None, name: str) -> str:
+    """The name of a result's layer without the kind of a map."""
+    groups = 1 if "mode" in axes else len(groups_of(snapshot))
+    if cube is not None:
+        return _layer_name(name, "object " if groups == 1 else cube.name, groups)
+    return _layer_name(name, snapshot.run.labels[object_] if snapshot.run else f"object {object_}", groups)
+
+
+def _look(kind: str, image: npt.NDArray[Any], snapshot: Snapshot, object_: int) -> dict[str, Any]:
+    """Contrast limits and colours of a picture; an image or its series is signed if it is around zero."""
+    shown = snapshot.maps.get(kind)
+    label = snapshot.run.labels[object_] if snapshot.run and object_ < len(snapshot.run.labels) else ""
+    if kind in ("image", SERIES):
+        return first_look(image, shows_signs(label, image))
+    signed = shown is not None and shown.signed
+    return {
+        "contrast_limits": symmetric_cuts(image) if signed else cuts(image),
+        "colormap": DIVERGING if signed else _COLORMAPS.get(kind, "viridis"),
+    }
 
 
 def _axes_of(shown: Map | None) -> tuple[str, ...]:
@@ -232,19 +290,22 @@ def burst_of(layers: Sequence[Any]) -> Burst:
         raise BurstError("No image layer is chosen: tick one in the list, or open a file.")
     if (whole := common_burst(layers)) is not None:
         return whole.select(objects=objects_of(layers))
-    planes = [_planes(layer) for layer in layers]
+    planes = [plane for layer in layers for plane in _planes(layer)]
     if len({plane.shape for plane in planes}) > 1:
         shapes = ", ".join(f"{layer.name} {'x'.join(map(str, layer.data.shape))}" for layer in layers)
         raise BurstError(
             f"The chosen layers differ in shape ({shapes}): choose layers of one shape, they "
             "become the objects of a burst."
         )
-    facts = [known(layer) for layer in layers]
+    places = [(layer, number) for layer in layers for number in objects_in(layer)]
+    facts = [known(layer, number) for layer, number in places]
     headers = tuple(fact["header"] for fact in facts)
+    found = [coordinates_in(layer.metadata.get(TAG), number) for layer, number in places]
     return Burst(
-        frames=_LayerFrames(planes),
+        frames=LayerFrames(planes),
         instruments=tuple(fact["instrument"] for fact in facts),
-        labels=tuple(str(layer.name) for layer in layers),
+        labels=tuple(label_in(layer, number) for layer, number in places),
+        coordinates=tuple(filter(None, found)) if all(found) else (),
         headers=headers if all(h is not None for h in headers) else (),
         unit=facts[0]["unit"],
         layout="layer",
@@ -267,7 +328,7 @@ def common_burst(layers: Sequence[Any]) -> Burst | None:
 
 def objects_of(layers: Sequence[Any]) -> list[int]:
     """The numbers of the objects that layers show, in order."""
-    return sorted(layer.metadata.get("object", 0) for layer in layers)
+    return sorted(number for layer in layers for number in objects_in(layer))
 
 
 def hint(layer: Any) -> str:
@@ -294,64 +355,14 @@ def enter_instrument(layer: Any, text: str) -> None:
 
 
 def is_restorable(layer: Any) -> bool:
-    """Whether a layer can be restored: an image with two or three axes that is not a map."""
+    """Whether a layer can be restored: an image with two or three axes, or a cube, that is not a map."""
     kind = layer.metadata.get("kind", "image")
     # `__class__` sees through the proxy that napari hands to plugins, `type` does not.
-    return layer.__class__.__name__ == "Image" and not layer.rgb and 2 <= layer.ndim <= 3 and kind == "image"
-
-
-# -- contrast ------------------------------------------------------------------------------------------------
-
-
-def cuts(image: npt.NDArray[Any], percent: float = _ENCLOSED) -> tuple[float, float]:
-    """Contrast limits that enclose so many percent of the pixels; NaN and infinity are ignored."""
-    values = finite_sample(image)
-    return apart(*np.percentile(values, (50 - percent / 2, 50 + percent / 2))) if values.size else (0.0, 1.0)
-
-
-def apart(low: float, high: float) -> tuple[float, float]:
-    """Contrast limits, moved apart where they are equal."""
-    room = 0.0 if high > low else 0.5 * max(abs(low), 1e-6)
-    return float(low) - room, float(high) + room
-
-
-def symmetric_cuts(image: npt.NDArray[Any]) -> tuple[float, float]:
-    """Contrast limits around zero, for maps that have a sign."""
-    values = finite_sample(image)
-    high = float(np.percentile(np.abs(values), 50 + _ENCLOSED / 2)) if values.size else 0.0
-    return (-high, high) if high > 0 else (-1.0, 1.0)
-
-
-def finite_sample(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Every n-th pixel of all images in a stack: enough for a percentile, not for the extremes."""
-    side = max(1, round(_SAMPLES / math.sqrt(max(1, math.prod(image.shape[:-2])))))
-    rows, columns = (slice(None, None, max(1, n // side)) for n in image.shape[-2:])
-    sample = np.asarray(image[..., rows, columns])
-    return sample[np.isfinite(sample)]
+    is_image = layer.__class__.__name__ == "Image" and not layer.rgb and kind == "image"
+    return is_image and (2 <= layer.ndim <= 3 or cube_of(layer) is not None)
 
 
 # -- details -------------------------------------------------------------------------------------------------
-
-
-def _frames_of_object(burst: Burst, object_: int) -> Any:
-    """(frame, y, x) of an object: numpy arrays directly, else through dask, one frame at a time."""
-    frames = burst.frames
-    if isinstance(frames, np.ndarray) and frames.dtype.isnative:
-        return frames[object_]
-    import dask.array as da
-
-    def read(block_info: Mapping[Any, Any]) -> npt.NDArray[np.float32]:
-        frame = block_info[None]["chunk-location"][0]
-        return burst.image(object_, frame)[None]
-
-    _, count, rows, columns = burst.shape
-    # Without an explicit type dask would call `read` once to find it.
-    return da.map_blocks(
-        read,
-        chunks=((1,) * count, (rows,), (columns,)),
-        dtype=np.float32,
-        meta=np.empty((0, 0, 0), np.float32),
-    )
 
 
 def _layer_name(stem: str, label: str, objects: int) -> str:
@@ -365,8 +376,8 @@ def _header(burst: Burst, object_: int) -> dict[str, Any]:
     return dict(burst.headers[object_]) if burst.headers else {}
 
 
-def _planes(layer: Any) -> Any:
-    """The pixels of a layer as (frame, y, x)."""
+def _planes(layer: Any) -> list[Any]:
+    """The pixels of a layer as (frame, y, x), one for each of its objects."""
     if not is_restorable(layer):
         axes = "colours" if layer.rgb else f"{layer.ndim} axes"
         raise BurstError(
@@ -374,12 +385,17 @@ def _planes(layer: Any) -> Any:
             "be restored."
         )
     data = layer.data[0] if layer.multiscale else layer.data
-    return data[None] if data.ndim == 2 else data
+    if (cube := cube_of(layer)) is not None:
+        return [data[place] for place in np.ndindex(cube.objects.shape)]
+    return [data[None] if data.ndim == 2 else data]
 
 
-def known(layer: Any) -> dict[str, Any]:
-    """Instrument, header and unit of a layer's pixels, from its metadata or else from its scale."""
-    record, object_ = layer.metadata.get(TAG), layer.metadata.get("object", 0)
+def known(layer: Any, object_: int | None = None) -> dict[str, Any]:
+    """Instrument, header and unit of a layer's pixels, from its metadata or else from its scale; of an object
+    of a cube, by default its first.
+    """
+    record = layer.metadata.get(TAG)
+    object_ = layer.metadata.get("object", 0) if object_ is None else object_
     if isinstance(record, Burst):
         header = record.headers[object_] if record.headers else None
         return {"instrument": record.instruments[object_], "header": header, "unit": record.unit,
@@ -403,19 +419,3 @@ def _pixel_arcsec(layer: Any) -> float | None:
         return None
     arcsec = float((scale * unit).to("arcsec").magnitude)
     return arcsec if math.isfinite(arcsec) and arcsec > 0 else None
-
-
-class _LayerFrames:
-    """The `Frames` of several layers, one object per layer, read only when needed."""
-
-    def __init__(self, planes: Sequence[Any]) -> None:
-        self._planes = planes
-        self.shape = (len(planes), *planes[0].shape)
-        self.dtype = np.dtype(planes[0].dtype)
-        self.ndim = 4
-
-    def __getitem__(self, key: Any) -> Any:
-        first, *rest = key if isinstance(key, tuple) else (key,)
-        if isinstance(first, slice):
-            return np.stack([self._planes[k][tuple(rest)] for k in range(*first.indices(len(self._planes)))])
-        return self._planes[first][tuple(rest)]

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from heliorestore.plugin.viewer.contrast import DIVERGING
+from heliorestore.plugin.viewer.cube_looks import limit_again, limits_of_inputs
+from heliorestore.plugin.viewer.cubes import cube_at, cube_of
 from heliorestore.plugin.viewer.gl_context import paint_later
 from heliorestore.plugin.viewer.insertion import insert_quietly
 from heliorestore.plugin.viewer.layers import (
     TAG,
     Key,
     Placement,
-    cuts,
     pictures,
     snapshot_layer,
     snapshot_metadata,
@@ -38,7 +40,7 @@ class ResultLayers:
         self._viewer = viewer
         self._maps = maps
         self._placements = [Placement.of_layer(layer) for layer in inputs]
-        self._cuts = [tuple(layer.contrast_limits) for layer in inputs]
+        self._cuts = limits_of_inputs(list(inputs))
         self.layers: dict[Key, Any] = {}
         self._first_limits: dict[Key, tuple[float, ...]] = {}  # until an image has its own, or the user's
         self.last: Snapshot | None = None
@@ -90,10 +92,7 @@ class ResultLayers:
         for key, limits in self._first_limits.items():
             layer = self.layers[key]
             if key[0] == "image" and tuple(layer.contrast_limits) == limits and layer in self._viewer.layers:
-                low, high = cuts(np.asarray(layer.data))
-                reach = layer.contrast_limits_range
-                layer.contrast_limits_range = min(low, reach[0]), max(high, reach[1])
-                layer.contrast_limits = low, high
+                limit_again(layer)
         self._first_limits.clear()
 
     def show_ahead(self, images: Any) -> None:
@@ -102,7 +101,8 @@ class ResultLayers:
             if kind == "image" and layer.visible and layer in self._viewer.layers:
                 self._ahead.add((kind, object_))
                 self._waiting = [key for key in self._waiting if key != (kind, object_)]
-                layer.data = images[object_]
+                cube = None if self.last is None else cube_at(self.last, object_)
+                layer.data = images[object_] if cube is None else cube.arranged(images[:, None])
 
     def _pictures(self, snapshot: Snapshot) -> dict[Key, Any]:
         return {key: array for key, array in pictures(snapshot).items() if self._maps or key[0] == "image"}
@@ -179,16 +179,18 @@ class ResultLayers:
         ours = [
             self._viewer.layers.index(each) for each in self.layers.values() if each in self._viewer.layers
         ]
+        low, high = arguments["contrast_limits"]
+        # the first iterations may be flat: later ones have more contrast than the input
+        if key[0] == "image" and arguments["colormap"] != DIVERGING:
+            low, high = _room(self._cuts[key[1]], (low, high), array)
+        arguments["contrast_limits"] = low, high
         layer = insert_quietly(self._viewer, data, arguments, kind, min(ours, default=None))
         if not ours:  # the first one, the result, is selected, in a turn of its own
             in_a_turn(lambda: self._select(layer))
-        low, high = arguments["contrast_limits"]
-        # the first iterations may be flat: later ones have more contrast than the input
-        if key[0] == "image":
-            low, high = _room(self._cuts[key[1]], (low, high), array)
         layer.events.visible.connect(self._shown)
-        layer.contrast_limits_range = _wide_range(array, (low, high))
-        layer.contrast_limits = (low, high)
+        if cube_of(layer) is None:  # a cube has got those of its parameter on the slider
+            layer.contrast_limits_range = _wide_range(array, (low, high))
+            layer.contrast_limits = (low, high)
         if self._viewer.dims.ndim > before:  # napari fits the view to layers with more axes
             camera.zoom, camera.center = zoom, centre
         return layer

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from heliorestore.plugin.viewer.layers import finite_sample, is_restorable
+from heliorestore.plugin.viewer.contrast import finite_sample
+from heliorestore.plugin.viewer.layers import is_restorable
 from heliorestore.plugin.viewer.shown_plane import is_help
 
 _WANTED = "an image (y, x) or a series (frame, y, x)"
@@ -37,6 +38,8 @@ def nothing_in(layer: Any) -> str:
     Of a series the first, the middle and the last frame are looked at, as few as are needed.
     """
     data = layer.data[0] if layer.multiscale else layer.data
+    while data.ndim > 3:  # of a cube one wavelength and one parameter
+        data = data[0]
     last = len(data) - 1 if data.ndim > 2 else 0
     said = ""
     for frame in sorted({0, last // 2, last}):
