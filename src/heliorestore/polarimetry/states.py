@@ -74,15 +74,17 @@ class _File:
         return np.broadcast_to(self.images[wide], self.images.shape)
 
 
-def gather_states(paths: Sequence[Path], states: int, wide_band: int | None = None) -> States:
-    """The states of restored files, or of bursts, whose frames are averaged; `states` is how many there are
-    in one place of the line, `wide_band` the object of every file with more than one that is none, where the
-    files do not say.
+def gather_states(
+    given: Sequence[Path | Burst | Snapshot], states: int, wide_band: int | None = None
+) -> States:
+    """The states of restored files or results, or of bursts, whose frames are averaged; `states` is how many
+    there are in one place of the line, `wide_band` the object of every file with more than one that is none,
+    where the files do not say.
 
     Objects with known coordinates are put into their order; others count as they come, all states of one
     place first. Where every state is a file with a wide band of its own, that is its anchor.
     """
-    files = [_read(path) for path in paths]
+    files = [_read(each) for each in given]
     coordinates = tuple(each for file in files for each in file.coordinates)
     images, sigmas = (np.concatenate([getattr(f, name) for f in files]) for name in ("images", "sigmas"))
     known = bool(coordinates) and len(coordinates) == len(images)
@@ -112,30 +114,45 @@ def gather_states(paths: Sequence[Path], states: int, wide_band: int | None = No
         header=first.header,
         instrument=first.instrument,
         unit=first.unit,
-        sources=tuple(Source.of(path) for path in paths),
+        sources=tuple(source for each in given for source in _sources(each)),
         wide=seen[0] if seen else None,
         anchors=None if len(every) < len(files) else placed(np.concatenate(every)),
         places=tuple(replace(coordinates[n], state=None) for n in order[::states]) if known else (),
     )
 
 
-def _read(path: Path) -> _File:
+def stokes_places(states: States) -> tuple[Coordinates, ...]:
+    """The coordinates of I, Q, U and V at all places in the line, parameter by parameter."""
+    places = states.places or (Coordinates(wavelength_nm=states.instrument.wavelength_nm),)
+    if len(places) != states.images.shape[1]:
+        places = tuple(Coordinates() for _ in range(states.images.shape[1]))
+    return tuple(replace(place, stokes=name) for name in "IQUV" for place in places)
+
+
+def _sources(given: Path | Burst | Snapshot) -> tuple[Source, ...]:
+    if isinstance(given, Path):
+        return (Source.of(given),)
+    of = given if isinstance(given, Burst) else given.run
+    return () if of is None else of.sources
+
+
+def _read(given: Path | Burst | Snapshot) -> _File:
     from astropy.io.fits import Header
 
-    found = read(path)
+    found = read(given) if isinstance(given, Path) else given
     if isinstance(found, Burst):
         images, sigmas = average_frames(found)
         header = found.headers[0].copy() if found.headers else Header()
         sigma_images = np.broadcast_to(sigmas[:, None, None], images.shape)
         return _File(images, sigma_images, None, found.coordinates, header, found.instruments[0], found.unit)
-    return _restored(found, path)
+    return _restored(found, str(given) if isinstance(given, Path) else "The result")
 
 
-def _restored(found: Snapshot, path: Path) -> _File:
+def _restored(found: Snapshot, name: str) -> _File:
     run = found.run
     if run is None or found.zoom != 1:
         raise SettingsError(
-            f"{path} has no record of its run, or finer pixels: demodulate what was restored."
+            f"{name} has no record of its run, or finer pixels: demodulate what was restored."
         )
     sigmas = found.array("uncertainty")
     if sigmas is None:
