@@ -26,6 +26,8 @@ PANELS = {
     "noise2noise": "DenoiseWidget",
     "quality": "QualityWidget",
     "compare": "CompareWidget",
+    "profiles": "ProfilesWidget",
+    "demodulate": "DemodulateWidget",
 }
 
 

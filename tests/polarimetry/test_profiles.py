@@ -37,6 +37,11 @@ def test_objects_find_their_place_and_values_their_pixel(burst: Burst) -> None:
     around = profiles(burst, slice(3, 6), slice(4, 7), frame=1, noise=noise_of(burst))
     assert around.values[0, 2] == pytest.approx((8 * 2 + 7) / 9)
     assert "9 pixels" in around.name
+    triangle = np.array([[True, False, False], [True, True, False], [True, True, True]])
+    each = np.arange(1.0, 145.0, dtype=np.float32).reshape(12, 12)
+    part = profiles(burst, slice(3, 6), slice(4, 7), 1, np.broadcast_to(each, (7, 12, 12)), triangle)
+    assert part.values[0, 2] == pytest.approx((5 * 2 + 7) / 6)
+    assert part.sigmas[0, 2] == pytest.approx(np.sqrt(np.sum(each[3:6, 4:7][triangle] ** 2)) / 6)
     rows = to_csv([found]).splitlines()
     assert rows[0] == "place,stokes,wavelength_nm,value,sigma"
     assert rows[3] == '"x 5, y 4",I,630.26,7.0,1.0'

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import BurstError
 from heliorestore.optics.noise import estimate_sigma
+from heliorestore.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,24 +72,61 @@ def grid_of(burst: Burst) -> SpectralGrid:
 
 
 def profiles(
-    burst: Burst, y: slice | int, x: slice | int, frame: int = 0, noise: FloatArray | None = None
+    burst: Burst,
+    y: slice | int,
+    x: slice | int,
+    frame: int = 0,
+    noise: FloatArray | None = None,
+    region: npt.NDArray[np.bool_] | None = None,
 ) -> Profiles:
-    """The profiles in a pixel, or their mean in a rectangle; `noise` (object) are sigmas of a pixel, if they
-    are known.
+    """The profiles in a pixel, or their mean in a rectangle, or in those of its pixels that are in a region.
+
+    `noise` (object) or (object, y, x) are sigmas of a pixel, if they are known; that of a mean takes the
+    pixels' noise as independent.
     """
     grid = grid_of(burst)
     rows, columns = (slice(at, at + 1) if isinstance(at, int) else at for at in (y, x))
-    values = np.full(grid.objects.shape, np.nan)
+    values, sigmas = np.full(grid.objects.shape, np.nan), np.full(grid.objects.shape, np.nan)
     count = 1
     for place in np.ndindex(grid.objects.shape):
-        part = np.asarray(burst.frames[int(grid.objects[place]), frame, rows, columns], np.float64)
-        good = np.isfinite(part)
+        number = int(grid.objects[place])
+        part = np.asarray(burst.frames[number, frame, rows, columns], np.float64)
+        good = np.isfinite(part) if region is None else np.isfinite(part) & region
+        if not good.any():
+            continue
         count = max(count, int(good.sum()))
-        values[place] = part[good].mean() if good.any() else np.nan
-    sigmas = np.full(values.shape, np.nan) if noise is None else noise[grid.objects] / np.sqrt(count)
-    single = rows.stop - rows.start == 1 and columns.stop - columns.start == 1
-    name = f"x {columns.start}, y {rows.start}" if single else f"{count} pixels around x {columns.start}"
-    return Profiles(grid, values, sigmas, name, burst.unit)
+        values[place] = part[good].mean()
+        if noise is not None:
+            variance = np.square(noise[number] if noise.ndim == 1 else noise[number, rows, columns][good])
+            sigmas[place] = np.sqrt(variance.mean() / good.sum())
+    middle = [(each.start + each.stop - 1) // 2 for each in (columns, rows)]
+    name = f"x {middle[0]}, y {middle[1]}"
+    single = region is None and rows.stop - rows.start == 1 and columns.stop - columns.start == 1
+    return Profiles(grid, values, sigmas, name if single else f"{count} pixels around {name}", burst.unit)
+
+
+def uncertainty_of(record: Burst | Snapshot) -> FloatArray | None:
+    """The standard errors (object, y, x) that a restoration or the file of a Stokes cube has, None without.
+
+    A file's belong to its images as they are: not to those of a burst with several frames.
+    """
+    if not isinstance(record, Burst):
+        return record.array("uncertainty")
+    if len(record.sources) != 1 or record.shape[1] > 1 or record.layout != "named-axes":
+        return None
+    from astropy.io import fits
+
+    from heliorestore.fits.files import silent_astropy
+
+    try:
+        with silent_astropy(), fits.open(record.sources[0].path, memmap=False) as hdus:
+            found = hdus["UNCERTAINTY"].data if "UNCERTAINTY" in hdus else None
+            shape = (record.shape[0], *record.shape[2:])
+            if found is None or found.size != np.prod(shape) or found.shape[-2:] != shape[1:]:
+                return None
+            return np.asarray(found, np.float32).reshape(shape)
+    except (OSError, fits.VerifyError):  # a file that has gone only costs its errors
+        return None
 
 
 def noise_of(burst: Burst, frame: int = 0) -> FloatArray:
@@ -115,8 +153,21 @@ def draw_profiles(axes: Axes, shown: Sequence[Profiles], parameter: str) -> None
         intensity, waves = shown[0].values[shown[0].grid.parameters.index("I")], shown[0].grid.waves_nm
         if np.isfinite(intensity).all():
             style: dict[str, Any] = {"color": axes.xaxis.label.get_color(), "linewidth": 0.8}
-            axes.axvline(waves[intensity.argmin()], linestyle=":", label="_core", **style)
-            axes.axvline(waves[intensity.argmax()], linestyle=(0, (1, 4)), label="_continuum", **style)
+            places = {"core": waves[intensity.argmin()], "continuum": waves[intensity.argmax()]}
+            axes.axvline(places["core"], linestyle=":", label="_core", **style)
+            axes.axvline(places["continuum"], linestyle=(0, (1, 4)), label="_continuum", **style)
+            for name, wave in places.items() if parameter == "I" else ():
+                right = wave > waves.mean()
+                axes.annotate(
+                    name,
+                    (wave, 1.0),
+                    (-3.0 if right else 3.0, -3.0),
+                    xycoords=axes.get_xaxis_transform(),
+                    textcoords="offset points",
+                    ha="right" if right else "left",
+                    va="top",
+                    size="small",
+                )
     if parameter != "I":
         axes.axhline(0.0, color=axes.xaxis.label.get_color(), linewidth=0.5, label="_zero")
     unit = f" [{shown[0].unit}]" if shown and shown[0].unit else ""

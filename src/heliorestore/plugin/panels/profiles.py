@@ -5,12 +5,14 @@ places for comparison.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from qtpy.QtWidgets import QSpinBox, QVBoxLayout, QWidget
 
 from heliorestore.burst import Burst, FloatArray
@@ -19,13 +21,21 @@ from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.viewer.layers import TAG
 from heliorestore.plugin.viewer.meeting import meet
+from heliorestore.plugin.viewer.place_marks import Place, PlaceMarks
 from heliorestore.plugin.viewer.shown_plane import is_image
 from heliorestore.plugin.widgets.chart import ChartPlace
 from heliorestore.plugin.widgets.closing import when_taken_out
 from heliorestore.plugin.widgets.file_box import output_file
 from heliorestore.plugin.widgets.sections import button, note, row, say, scroll
-from heliorestore.polarimetry.profiles import Profiles, draw_profiles, noise_of, profiles, to_csv
-from heliorestore.quality.charts import legend_above, save
+from heliorestore.polarimetry.profiles import (
+    Profiles,
+    draw_profiles,
+    noise_of,
+    profiles,
+    to_csv,
+    uncertainty_of,
+)
+from heliorestore.quality.charts import COLOURS, legend_above, save
 from heliorestore.snapshot import Snapshot
 from heliorestore.storage import atomic_write
 
@@ -38,12 +48,28 @@ _MOST_SOURCES = 3
 _ASK = "Click on an image that is part of a spectrum: what demodulate or cube wrote."
 
 
+_DRAW = {
+    "rectangle": "Drag a rectangle over the image: the mean of its pixels is shown.",
+    "polygon": "Click the corners of a polygon, and double-click the last: the mean of its pixels is shown.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A record, the frame, and the place in its pixels: a point or the corners of a region (n, 2)."""
+
+    name: str
+    record: Any
+    frame: int
+    outline: npt.NDArray[np.float64]
+
+
 class ProfileCharts(ChartPlace):
     """The charts of all Stokes parameters that the profiles have."""
 
     def __init__(self) -> None:
         super().__init__(
-            "Stokes parameters over wavelength with two standard errors of a pixel's noise; the line's core "
+            "Stokes parameters over wavelength with two standard errors; the line's core "
             "is dotted, and so, wider, is the continuum.",
             420,
         )
@@ -77,6 +103,9 @@ class ProfilesWidget(QWidget):
         self.viewer = napari_viewer
         self.kept: list[Profiles] = []
         self.found: list[Profiles] = []
+        self._places: list[Place] = []  # of the kept profiles, one each
+        self._place: Place | None = None
+        self.marks = PlaceMarks(napari_viewer, self.look_at)
         meet(napari_viewer)
         self._build()
         # a partial, so that napari does not keep the panel alive as the owner of a method
@@ -99,30 +128,62 @@ class ProfilesWidget(QWidget):
 
     def look(self, position: tuple[float, ...]) -> None:
         """Show the profiles at a place in world coordinates."""
-        asked = []
-        for name, layer in self.sources():
-            at = layer.world_to_data(tuple(position)[-layer.ndim :])
-            y, x = (round(float(value)) for value in at[-2:])
-            rows, columns = layer.data.shape[-2:]
-            if 0 <= y < rows and 0 <= x < columns:
-                frame = round(float(at[0])) if layer.ndim == 3 else 0
-                asked.append((name, layer.metadata[TAG], y, x, frame))
+        self.look_at(Place(np.array([position[-2:]], float)))
+
+    def look_at(self, place: Place) -> None:
+        """Show the profiles at a place, or their mean in a region."""
+        asked = [
+            _Asked(name, layer.metadata[TAG], frame, outline)
+            for name, layer in self.sources()
+            for outline, frame in [self._within(layer, place)]
+            if np.all(outline.max(0) > -0.5)
+            and np.all(outline.min(0) < np.array(layer.data.shape[-2:]) - 0.5)
+        ]
         if not asked:
             say(self.said, _ASK)
             return
         side = self.side.value()
-        start_task("Read profiles", lambda: _read(asked, side), self._show, listed=False)
+        start_task("Read profiles", lambda: (place, _read(asked, side)), self._show, listed=False)
+
+    def draw_region(self, mode: str) -> None:
+        """Let the user draw a region, `rectangle` or `polygon`."""
+        sources = self.sources()
+        if not sources:
+            say(self.said, _ASK)
+            return
+        self.found, self._place = [], None
+        self._draw()
+        self.marks.draw(mode, sources[0][1], COLOURS[len(self.kept) % len(COLOURS)])
+        say(self.said, _DRAW[mode])
+
+    def _rectangle(self) -> None:
+        self.draw_region("rectangle")
+
+    def _polygon(self) -> None:
+        self.draw_region("polygon")
 
     def keep(self) -> None:
         """Keep the profiles that are shown for comparison with the next."""
+        if self._place is not None:
+            self._places += [self._place] * len(self.found)
         self.kept = (self.kept + self.found)[-_MOST_KEPT:]
-        self.found = []
+        self._places = self._places[-_MOST_KEPT:]
+        self.found, self._place = [], None
         self._draw()
 
     def clear(self) -> None:
         """Forget all places."""
-        self.kept, self.found = [], []
+        self.kept, self.found, self._places, self._place = [], [], [], None
         self._draw()
+
+    def _within(self, layer: Any, place: Place) -> tuple[Any, int]:
+        """The corners of a place in the pixels of a layer (y, x), and the frame on the slider."""
+        point = np.array([*(0.0,) * layer.ndim, *self.viewer.dims.point])[-layer.ndim :]
+        found = []
+        for corner in place.corners:
+            point[-2:] = corner
+            found.append(layer.world_to_data(tuple(point)))
+        return np.array([at[-2:] for at in found]), round(float(found[0][-3])) if layer.ndim > 2 else 0
 
     def save_charts(self, path: str | Path | None = None) -> None:
         """Save the charts as a picture; without a path ask for one."""
@@ -159,7 +220,7 @@ class ProfilesWidget(QWidget):
 
     def _show(self, outcome: Outcome) -> None:
         if outcome.end is End.FINISHED:
-            self.found = outcome.value
+            self._place, self.found = outcome.value
             say(self.said, "")
             self._draw()
         elif outcome.error is not None:
@@ -168,10 +229,22 @@ class ProfilesWidget(QWidget):
     def _draw(self) -> None:
         self.charts.shown = [*self.kept, *self.found]
         self.charts.redraw()
+        self._mark()
         if not self.charts.shown:
             say(self.said, _ASK)
 
+    def _mark(self) -> None:
+        """Mark the places on the image, each in the colour of its first profile."""
+        places: dict[int, tuple[Place, str]] = {}
+        shown = [*self._places, *[self._place] * len(self.found)]
+        for place, colour in zip(shown, [*COLOURS] * len(shown), strict=False):
+            if place is not None:
+                places.setdefault(id(place), (place, colour))
+        if sources := self.sources():
+            self.marks.show(list(places.values()), sources[0][1])
+
     def _leave(self) -> None:
+        self.marks.put_away()
         callbacks = self.viewer.mouse_drag_callbacks
         if self._callback in callbacks:
             callbacks.remove(self._callback)
@@ -191,6 +264,8 @@ class ProfilesWidget(QWidget):
             row(
                 "mean over",
                 self.side,
+                button("▭", "Draw a rectangle, over which profiles are averaged.", self._rectangle),
+                button("⬠", "Draw a polygon, over which profiles are averaged.", self._polygon),
                 button("Keep", "Keep these profiles beside those of the next click.", self.keep),
                 button("Clear", "Forget all places.", self.clear),
             )
@@ -210,6 +285,7 @@ class ProfilesWidget(QWidget):
 def _clicked(panel: ProfilesWidget, viewer: Any, event: Any) -> Iterator[None]:
     """A click that is no drag, with the left button and no key, looks at its place."""
     wanted = event.button == 1 and not event.modifiers and panel.isVisibleTo(panel.window())
+    wanted = wanted and not panel.marks.active
     yield
     while event.type == "mouse_move":
         wanted = False
@@ -218,25 +294,45 @@ def _clicked(panel: ProfilesWidget, viewer: Any, event: Any) -> Iterator[None]:
         panel.look(event.position)
 
 
-def _read(asked: list[tuple[str, Any, int, int, int]], side: int) -> list[Profiles]:
+def _read(asked: Sequence[_Asked], side: int) -> list[Profiles]:
     """The profiles of every record at its place, named by it where there are several."""
     found = []
-    for name, record, y, x, time in asked:
-        burst = _burst_of(record)
-        frame = min(time, burst.shape[1] - 1)
+    for each in asked:
+        burst = _burst_of(each.record)
+        frame = min(each.frame, burst.shape[1] - 1)
+        rows, columns, region = _pixels(each.outline, side, burst.shape[2:])
+        made = profiles(burst, rows, columns, frame, _noise(each.record, frame), region)
+        title = f"{each.name.partition(' ')[0]} {made.name}" if len(asked) > 1 else made.name
+        found.append(Profiles(made.grid, made.values, made.sigmas, title, made.unit))
+    return found
+
+
+def _pixels(
+    outline: npt.NDArray[np.float64], side: int, shape: tuple[int, int]
+) -> tuple[slice, slice, npt.NDArray[np.bool_] | None]:
+    """The rows and columns around a point, or around a region and which of their pixels are in it."""
+    if len(outline) == 1:
+        y, x = (round(float(value)) for value in outline[0])
         rows, columns = (
             slice(max(0, at - side // 2), min(n, at + (side + 1) // 2))
-            for at, n in zip((y, x), burst.shape[2:], strict=True)
+            for at, n in zip((y, x), shape, strict=True)
         )
-        each = profiles(burst, rows, columns, frame, _noise(record, frame))
-        title = f"{name.partition(' ')[0]} {each.name}" if len(asked) > 1 else each.name
-        found.append(Profiles(each.grid, each.values, each.sigmas, title, each.unit))
-    return found
+        return rows, columns, None
+    from matplotlib.path import Path as Outline
+
+    low = np.clip(np.floor(outline.min(0)), 0, np.array(shape) - 1).astype(int)
+    high = np.clip(np.ceil(outline.max(0)) + 1, low + 1, shape).astype(int)
+    rows, columns = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    y, x = np.mgrid[rows, columns]
+    inside = Outline(outline).contains_points(np.stack([y.ravel(), x.ravel()], 1))
+    return rows, columns, inside.reshape(y.shape)
 
 
 @functools.lru_cache(maxsize=8)
 def _noise(record: Any, frame: int) -> FloatArray:
-    return noise_of(_burst_of(record), frame)
+    """What the restoration or the file says of the noise, else the noise that is measured."""
+    known = uncertainty_of(record)
+    return noise_of(_burst_of(record), frame) if known is None else known
 
 
 def _burst_of(record: Burst | Snapshot) -> Burst:

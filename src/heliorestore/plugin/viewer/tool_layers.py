@@ -8,7 +8,17 @@ from typing import Any
 # The metadata's kinds of such layers. None of them is restored or compared; a difference may be exported
 # while it is shown.
 _SHOWS_SOMETHING_NEW = ("difference",)
-_TOOLS = ("box", "probe", "preview", "divider", "left part", *_SHOWS_SOMETHING_NEW)
+_TOOLS = (
+    "box",
+    "probe",
+    "preview",
+    "divider",
+    "left part",
+    "places",
+    "regions",
+    "line",
+    *_SHOWS_SOMETHING_NEW,
+)
 # metadata key of hidden ones: their kind and their number
 _AWAY = "put away"
 
