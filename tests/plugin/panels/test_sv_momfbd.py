@@ -160,7 +160,8 @@ def test_knobs_turned_in_a_pause_act_at_the_next_iteration_and_are_seen_at_once(
     for step in range(1, 5):
         run.step_button.click()
         qtbot.waitUntil(
-            lambda step=step: run.state.name == "PAUSED" and run.snapshot.step == step, timeout=60_000
+            lambda step=step: run.state.name == "PAUSED" and run.snapshot and run.snapshot.step == step,
+            timeout=60_000,
         )
     layer = results(viewer)["sv-momfbd 1 sun WB"]
     before = np.array(layer.data)

@@ -270,12 +270,15 @@ class DemodulateWidget(QWidget):
             "than the noise goes with it."
         )
         self.said = note("What was done, or an error.")
+        self._lay_out(row(self.files, browse))
+
+    def _lay_out(self, files: QWidget) -> None:
         inside = QWidget()
         chosen = QWidget()
         form = QFormLayout(chosen)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("states", self.states)
-        form.addRow("files", row(self.files, browse))
+        form.addRow("files", files)
         form.addRow("matrix", self.matrix)
         form.addRow("wide band", self.wide_band)
         self.start_button = button("Demodulate", "Make Stokes I, Q, U and V of the states.", self.start)
