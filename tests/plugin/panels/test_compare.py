@@ -375,6 +375,7 @@ def test_a_key_blinks_two_images_and_the_canvas_says_which(compare, viewer):
     from napari.utils.action_manager import action_manager
 
     from heliorestore.plugin.viewer.blink_key import KEY, blink, two_images
+    from heliorestore.plugin.widgets.layer_list import LayerList
 
     action = action_manager._actions["heliorestore:blink"]  # so that it is in the preferences
     assert action_manager._shortcuts["heliorestore:blink"] == [KEY]
@@ -394,12 +395,19 @@ def test_a_key_blinks_two_images_and_the_canvas_says_which(compare, viewer):
     assert compare.how.currentText() == "off"
     assert not titles[0].visible
 
+    inputs = LayerList(viewer)
+    compare.compare(How.SPLIT, viewer.layers["a"], viewer.layers["b"])
+    assert [inputs.item(n).text() for n in range(inputs.count())] == ["a", "b", "other"]
+    choose(compare, "off")
+
     camera = viewer.scene.camera
     viewer.fit_to_view()
     fitted = camera.zoom
     compare.compare(How.SIDE, viewer.layers["a"], viewer.layers["b"])
     assert camera.zoom < 0.9 * fitted  # the whole field is seen in each half
     assert (overlays["compared left"].text, overlays["compared right"].text) == ("a", "b")
+    tiling = viewer.canvas.overlay_tiling  # other texts in the corners stand below
+    assert (tiling.top_left, tiling.top_right) == ("vertical", "vertical")
     choose(compare, "off")
     assert camera.zoom == fitted
     camera.zoom = 4 * fitted

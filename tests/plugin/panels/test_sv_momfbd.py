@@ -323,8 +323,11 @@ def test_the_probe_shows_the_psf_of_the_frame_on_the_slider(live, viewer, finish
     viewer.dims.current_step = (2, 3, 0, 0)
     assert live.frame_views.mode_name.text() == "k = 2, like Zernike 4: defocus"
     assert live.field_run.layers.layers["modes", 0].colorbar.visible
+    beside_bar = viewer.canvas.overlays["mode map"]
+    assert (beside_bar.text, beside_bar.visible) == ("k = 2, like Zernike 4: defocus [rad]\u00a0", True)
     live.modes_on.setChecked(False)
     assert live.frame_views.mode_name.text() == ""
+    assert not beside_bar.visible
     live.probe.point.layer.add([30.0, 5.0])  # as a click does
     assert live.probe.point.place == (30.0, 5.0)
     assert len(live.probe.point.layer.data) == 1
@@ -383,6 +386,7 @@ def test_a_run_in_a_closed_window_is_offered_and_resumed_with_the_same_loss(
     record.write_text(json.dumps(values | {"process": [values["process"][0], 1.0]}))
     widget = docked(make_napari_viewer_proxy(), qtbot)
     assert "sv-momfbd of sun.fits" in widget.unfinished.text.text()
+    assert widget.run_panel.curve.isAncestorOf(widget.unfinished)  # it moves nothing
     outcome = finish(widget, widget.unfinished.resume_button.click, seconds=60)
     assert outcome.end.value == "finished"
     calibrated = prepared(burst, Preparation(dark=str(dark)))

@@ -7,12 +7,14 @@ from typing import Any
 from qtpy.QtCore import QObject
 
 from heliorestore.plugin.panels.parts import LivePanel
+from heliorestore.plugin.viewer.titles import caption
 from heliorestore.plugin.widgets.messages import Clipped
 from heliorestore.plugin.widgets.probe_box import ProbeBox, Probed
 from heliorestore.plugin.widgets.sections import check
 from heliorestore.selection import Numbers
 from heliorestore.snapshot import Snapshot
 
+_BESIDE_BAR = "mode map"  # the key of what is said of the colour bar
 _RESIDUAL = "residual_frame"  # the setting that says of which frame it is
 
 
@@ -97,6 +99,8 @@ class FrameViews(QObject):
             names = names_of_modes(snapshot, settings)
             text = f"k = {step[-4]}, like Zernike {names[step[-4]]}" if step[-4] < len(names) else ""
         self.mode_name.setText(text)
+        # napari's colour bar has no place for the unit
+        caption(self._panel.viewer, _BESIDE_BAR, "top_left", text and f"{text} [rad]\u00a0")
 
     def _tools_to_front(self) -> None:
         layers, preview = self._panel.viewer.layers, self._panel.preview

@@ -50,7 +50,6 @@ class SvMomfbdWidget(RestoreWidget):
     groups: ClassVar[Mapping[str, Sequence[str]] | None] = GROUPS
     # Live settings are beside the buttons; settings that are chosen before a run come below.
     slots: ClassVar[tuple[str, ...]] = (
-        "unfinished",
         "input",
         "live",
         "memory",
@@ -76,7 +75,7 @@ class SvMomfbdWidget(RestoreWidget):
         self.preview_box.arrived.connect(self.probe.look_soon)
         for changed in (self.layer_list.changed, self.instrument.changed):
             changed.connect(self.memory.look_soon)
-        self.instrument.changed.connect(self._open_instrument)
+        self._asked = False  # whether the section has been opened to ask for the instrument
         self.layer_list.changed.connect(self._open_instrument)
         self._open_instrument()
         when_taken_out(self, self.preview_box.quit)
@@ -114,7 +113,9 @@ class SvMomfbdWidget(RestoreWidget):
             self.field_run.follow(knobs)
 
     def _open_instrument(self) -> None:
-        if not self.instrument.missing.isHidden():  # it asks for something
+        """Ask for the instrument of the first input; later its title does, and nothing is moved."""
+        if not self._asked and not self.instrument.missing.isHidden():
+            self._asked = True
             self.input.instrument_section.set_open(True)
 
     def _form_shown(self) -> None:
@@ -131,6 +132,8 @@ class SvMomfbdWidget(RestoreWidget):
     def _state_changed(self) -> None:
         super()._state_changed()
         idle = self.run_panel.state is State.IDLE
+        if not idle:
+            self.unfinished.hide()  # it is offered again by the next panel
         self.preview_box.on.setEnabled(self.form is not None and idle)
         self.frame_views.set_enabled(self.field_run.layers is not None)
         self.air.setText(self._air())
@@ -160,7 +163,8 @@ class SvMomfbdWidget(RestoreWidget):
         self.modes_on, self.residual_on = self.frame_views.modes_on, self.frame_views.residual_on
         self.probe, self.memory_note = self.frame_views.probe, self.memory.note
         self.unfinished = self.field_run.unfinished
-        self.sections.fill("unfinished", self.unfinished)
+        # Where the chart will be: above, it would push that below the fold.
+        self.run_panel.curve.cover(self.unfinished)
         self.sections.fill("memory", self.memory_note, self.air)
         look = (row(self.preview_on, self.preview_note), row(self.modes_on, self.residual_on))
         spare = QWidget()  # takes the height that the probe leaves for a moment, or all lines would spread

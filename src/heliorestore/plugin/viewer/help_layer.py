@@ -33,11 +33,11 @@ class HelpLayer:
         layers = self._viewer.layers
         selected, active = list(layers.selection), layers.selection.active
         # the range first: limits outside of it would only widen it
+        arguments = {**arguments, "metadata": {"kind": self._tool[0]}}  # from the first, for lists of layers
         looks = {"contrast_limits_range": arguments["contrast_limits"], **arguments}
         layer = take_out(self._viewer, self._tool, data, looks)
         if layer is None:
             layer = insert_quietly(self._viewer, data, arguments)
-        layer.metadata = {"kind": self._tool[0]}
         layers.selection = selected
         layers.selection.active = active
         self._layer = layer

@@ -8,6 +8,7 @@ from typing import Any
 _CORNERS = {"compared left": "top_left", "compared right": "top_right"}
 """The keys of the overlays, and where they are."""
 
+_SIZE_PT = 12
 _HALF, _WHOLE = 18, 48  # characters of a line, beside another title and alone
 
 
@@ -19,15 +20,20 @@ class Titles:
 
     def show(self, left: str = "", right: str = "") -> None:
         """Show these names until others are shown."""
-        from napari.components.overlays import TextOverlay
-
-        overlays = self._viewer.canvas.overlays
         width = _HALF if right else _WHOLE
         for (key, corner), name in zip(_CORNERS.items(), (left, right), strict=True):
-            text = textwrap.fill(name, width)
-            if text and key not in overlays:
-                # legible on bright and on dark images, in any theme
-                overlays[key] = TextOverlay(position=corner, font_size=12, box=True)
-            if key in overlays:
-                overlays[key].text = text
-                overlays[key].visible = bool(text)
+            caption(self._viewer, key, corner, textwrap.fill(name, width), _SIZE_PT)
+
+
+def caption(viewer: Any, key: str, corner: str, text: str, size_pt: float = 10.0) -> None:
+    """Show a text in a corner of the canvas, under others that are there; an empty one is not shown."""
+    from napari.components.overlays import TextOverlay
+
+    overlays = viewer.canvas.overlays
+    setattr(viewer.canvas.overlay_tiling, corner, "vertical")  # side by side they would touch
+    if text and key not in overlays:
+        # legible on bright and on dark images, in any theme
+        overlays[key] = TextOverlay(position=corner, font_size=size_pt, box=True)
+    if key in overlays:
+        overlays[key].text = text
+        overlays[key].visible = bool(text)
