@@ -23,12 +23,12 @@ FEW: dict[str, Any] = {"steps": 2, "validate_every": 2, "batch": 2, "warmup": 1}
 FILES: dict[str, Any] = {
     **{"scenes": 0, "validation_scenes": 0, "files": (SCENE,), "validation_files": (SCENE,)}
 }
-BURSTS: dict[str, Any] = {"scenes": 1, "validation_scenes": 1, "size": 96, "patch": 32}
+BURSTS: dict[str, Any] = {"scenes": 1, "validation_scenes": 1, "size": 96, "patch": 16}
 TRAININGS: dict[str, tuple[Trainer, dict[str, Any]]] = {
     "mfbd": (mfbd.TRAINER, {"architecture": "mfbd-quarter", **BURSTS}),
     "mfbd recurrent": (mfbd.TRAINER, {"architecture": "mfbd-recurrent-quarter", **BURSTS, "frames": 3}),
     "enhance": (enhance.TRAINER, {"architecture": "enhance-small", "patch": 16, **FILES}),
-    "denoise": (denoise.TRAINER, {"architecture": "denoiser-uncertain", "patch": 48, **FILES}),
+    "denoise": (denoise.TRAINER, {"architecture": "denoiser-uncertain", "patch": 32, **FILES}),
     "emulator": (
         emulator.TRAINER,
         {
@@ -63,7 +63,7 @@ def test_a_training_takes_the_steps_of_the_cpu(
     monkeypatch.setattr(mfbd, "cached", seen)
     monkeypatch.setattr(mfbd, "_SETTLING", 1)
     monkeypatch.setattr(emulator.EmulatorRecipe, "validation_r0_cm", [30.0])
-    monkeypatch.setattr(denoise, "_VALIDATION_SIDE", 48)
+    monkeypatch.setattr(denoise, "_VALIDATION_SIDE", 32)
     trainer, known = TRAININGS[name]
     recipe = trainer.recipe(name="test", **FEW | known)
     task = trainer.task(recipe, data)

@@ -115,11 +115,15 @@ _LIVE: dict[int, list[int]] = {}  # by address: tensors that share it, and its b
 
 
 def _hold(made: Elsewhere) -> None:
-    """Count the memory of a tensor until it is gone; too much is an error."""
+    """Count the memory of a tensor until it is gone; too much is an error, but in a backward pass, whose
+    threads end the process by an error of Python's.
+    """
     storage = made.inner.untyped_storage()
     place, size = storage.data_ptr(), storage.nbytes()
     if place not in _LIVE:
-        if sum(held for _, held in _LIVE.values()) + size > (RULES.bytes or 0):
+        # a copy, since the finalizer of another tensor may come meanwhile
+        held = sum(size for _, size in _LIVE.copy().values())
+        if held + size > (RULES.bytes or 0) and torch._C._current_graph_task_id() < 0:
             raise RuntimeError(f"pretend out of memory. Tried to allocate {size / 2**20:.2f} MiB.")
         _LIVE[place] = [0, size]
     _LIVE[place][0] += 1
