@@ -111,6 +111,9 @@ def test_layers_that_take_long_follow_one_per_turn_and_all_end_with_the_last_sna
     for layer in layers.layers.values():
         layer.visible = True
     monkeypatch.setattr(result_layers, "_TURN_S", 0.0)
+    listed = []
+    for layer in layers.layers.values():
+        layer.events.thumbnail.connect(lambda _: listed.append(layers.settled))
     for step in (1, 2):
         layers.show(dataclasses.replace(snapshot, images=snapshot.images + np.float32(step), step=step))
     steps = [layer.metadata["heliorestore"].step for layer in layers.layers.values()]
@@ -121,10 +124,43 @@ def test_layers_that_take_long_follow_one_per_turn_and_all_end_with_the_last_sna
     assert not canvas.updatesEnabled()  # it is painted once, in a turn of its own
     qtbot.waitUntil(lambda: layers.settled)
     qtbot.waitUntil(canvas.updatesEnabled)
+    assert listed  # the layer list shows them once
+    assert all(listed)
     assert {layer.metadata["heliorestore"].step for layer in layers.layers.values()} == {2}
     for (kind, object_), layer in layers.layers.items():
         if kind == "image":
             np.testing.assert_array_equal(layer.data, snapshot.images[object_] + 2)
+
+
+def test_frames_are_being_read_as_long_as_they_are(monkeypatch):
+    from heliorestore.plugin.runs import stopping
+
+    class Frames:
+        shape, dtype, ndim = (1, 1, 2, 2), np.dtype("float32"), 4
+
+        def __getitem__(self, key):
+            return watched.being_read
+
+    watched = stopping.StopBetweenFrames(Frames(), lambda: None)
+    assert watched.being_read  # the first one follows
+    monkeypatch.setattr(stopping, "_MOMENT_S", 0.0)
+    assert watched[0]
+    assert not watched.being_read
+
+
+def test_what_a_run_does_is_said_from_its_begin_to_the_last_layer(panel, finish, qtbot, monkeypatch):
+    from heliorestore.plugin.runs import stopping
+
+    run, said = panel.run_panel, []
+    monkeypatch.setattr(stopping, "_MOMENT_S", 0.0)
+    monkeypatch.setattr(run.status, "setText", said.append)
+    run._clock.setInterval(5)
+    set_fields(panel, iterations=2, pace_s=0.2)
+    finish(panel, run.run_button.click)
+    layers = [text for text in said if text.startswith("Adding layer")]
+    assert layers[0].endswith("of 4 to the viewer…")
+    assert said.index("Computing the first result…") < said.index(layers[0])
+    assert said[-1].startswith("Finished: 2 iterations")
 
 
 def test_an_error_reaches_the_user_and_the_next_run_works(panel, viewer, finish, notices):
@@ -342,7 +378,16 @@ def test_what_is_unknown_is_asked_for_in_the_panel(panel, viewer, finish):
     viewer.add_layer(
         Layer.create(np.random.default_rng(0).normal(5, 1, (20, 20)), {"name": "plain"}, "image")
     )
+    panel.input.instrument_section.set_open(True)
+    panel.setFixedWidth(385)
+    panel.show()
+    panel.grab()
+    below = panel.run_panel.run_button
+    place, title = below.mapTo(panel, below.rect().center()), panel.input.instrument_section.title
     panel.layer_list.choose([viewer.layers["plain"]])
+    assert title.text() == "⚠ Instrument"
+    panel.grab()
+    assert below.mapTo(panel, below.rect().center()) == place  # nothing moves under the mouse
     panel.run_panel.run_button.click()
     assert "does not give the aperture, the pixel size and the wavelength" in panel.run_panel.problem.text()
     assert not panel.instrument.missing.isHidden()
@@ -350,6 +395,7 @@ def test_what_is_unknown_is_asked_for_in_the_panel(panel, viewer, finish):
     panel.instrument.numbers["pixel_arcsec"].setText("0.06")
     panel.instrument.numbers["pixel_arcsec"].editingFinished.emit()
     assert panel.instrument.missing.isHidden()
+    assert title.text() == "Instrument"
     assert panel.instrument.text() == "crisp-8542,pixel_arcsec=0.06"
     choice = panel.instrument.choice
     assert choice.currentText() == "SST/CRISP 8542 (edited)"
@@ -789,13 +835,25 @@ def test_a_layer_of_naparis_own_reader_is_pointed_out(panel, viewer, tmp_path):
 
 
 def test_what_cannot_be_restored_is_said_before_run_with_what_to_do(panel, viewer):
-    bursts = list(viewer.layers)
+    from qtpy.QtCore import QPoint
+
+    bursts, below = list(viewer.layers), panel.run_panel.run_button
+    panel.setFixedWidth(385)
     for name, image, words in (
         ("flat", np.full((3, 24, 30), 7.0), "The pixels of flat all have the value 7: there is nothing"),
         ("empty", np.full((24, 30), np.nan, np.float32), "The pixels of empty are all NaN"),
     ):
-        panel.layer_list.choose([viewer.add_image(image, name=name, contrast_limits=(0, 1))])
+        layer = viewer.add_image(image, name=name, contrast_limits=(0, 1))
+        panel.layer_list.choose(bursts)
+        panel.grab()
+        place = below.mapTo(panel, QPoint())
+        panel.layer_list.choose([layer])
         assert words in panel.hint.text()
+        panel.grab()
+        assert below.mapTo(panel, QPoint()) == place
+        assert panel.instrument.missing.isHidden()
+        panel.run_panel.run_button.click()
+        assert words in panel.run_panel.problem.text()
     late = np.ones((3, 24, 30))
     late[1, 3] = 2  # some frames are good
     panel.layer_list.choose([viewer.add_image(late, name="late")])

@@ -11,7 +11,7 @@ from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.runs.autosave import State, as_they_are
 from heliorestore.plugin.runs.task import End, Latest, Outcome
 from heliorestore.plugin.widgets.form import SettingsForm
-from heliorestore.plugin.widgets.sections import Section, note, say
+from heliorestore.plugin.widgets.sections import Place, Section, note, say
 from heliorestore.preparation import Preparation
 from heliorestore.prepare.opening import prepared
 
@@ -29,7 +29,7 @@ class Calibration(Section):
         # The axes are a matter of opening a file.
         self.form = SettingsForm(Preparation, without=("axes",))
         self.said = note("What is done to the frames, and what does not fit.")
-        super().__init__("Calibrate", self.form, self.said, opened=False)
+        super().__init__("Calibrate", self.form, Place(2, self.said), opened=False)
         self._reader = Latest("Read the calibration", self._read)
         self._asked: tuple[Burst, Preparation, tuple[State, ...]] | None = None
         self._found: Burst | str | None = None  # for what was asked, or why there is none

@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QLineEdit
 
 from heliorestore.burst import Burst
-from heliorestore.errors import HeliorestoreError
+from heliorestore.errors import BurstError, HeliorestoreError
 from heliorestore.plugin.panels.calibration import Calibration
 from heliorestore.plugin.panels.frame_choice import FrameChoice
 from heliorestore.plugin.panels.parts import Panel
@@ -27,7 +27,7 @@ from heliorestore.plugin.viewer.unsuitable import nothing_in, why_not_listed
 from heliorestore.plugin.widgets.closing import follow
 from heliorestore.plugin.widgets.instrument_box import InstrumentBox
 from heliorestore.plugin.widgets.layer_list import LayerList
-from heliorestore.plugin.widgets.sections import Section, note, row, say, side_by_side
+from heliorestore.plugin.widgets.sections import Place, Section, note, row, say, side_by_side
 
 
 class InputLayers(QObject):
@@ -50,7 +50,7 @@ class InputLayers(QObject):
             "Input",
             panel.files.open_row,
             self.layer_list,
-            self.hint,
+            Place(2, self.hint),
             row("frames", self.frames, "objects", self.objects),
         )
         self.calibration = Calibration()
@@ -63,6 +63,7 @@ class InputLayers(QObject):
         for changed in (self.calibration.changed, self.calibration.read, self.objects.editingFinished):
             changed.connect(self.frame_choice.forget)
         self.layer_list.changed.connect(self.look)
+        self.instrument.asks.connect(self._mark_instrument)
         self.instrument.changed.connect(self._keep_instrument)
         self.instrument.changed.connect(self.look)
         follow(self, [panel.viewer.layers.events], self._layers_told)
@@ -76,6 +77,8 @@ class InputLayers(QObject):
 
     def burst(self) -> Burst:
         """The part of it to restore, with the chosen instrument."""
+        if self._nothing:  # before anything is asked for that would not help
+            raise BurstError(self._nothing[0])
         part = self.whole_burst().select(self.objects.text(), self.frames.text())
         return self.instrument.apply(part)
 
@@ -114,7 +117,8 @@ class InputLayers(QObject):
                 text = f"{text}\n{error}".strip()
         self.calibration.look(common_burst(chosen))
         self._entered = self._all_entered()
-        self.instrument.set_burst(burst, entered_instrument(chosen[0]) if chosen else "")
+        known = None if self._nothing else burst  # of nothing no instrument is missing
+        self.instrument.set_burst(known, entered_instrument(chosen[0]) if chosen else "")
         if chosen != self._measured:  # not with every layer that comes or goes
             self._measured = chosen
             self.frame_choice.forget()
@@ -126,6 +130,10 @@ class InputLayers(QObject):
         if chosen and text != entered_instrument(chosen[0]):
             for layer in chosen:
                 enter_instrument(layer, text)
+
+    def _mark_instrument(self, asks: bool) -> None:
+        """Say in the title that something is asked for: the section may be closed."""
+        self.instrument_section.title.setText("⚠ Instrument" if asks else "Instrument")
 
     def _layers_told(self, event: Any) -> None:
         # The layers of a run get new metadata with every snapshot.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from torch.overrides import TorchFunctionMode
 
 from heliorestore.selection import Frames
+
+_MOMENT_S = 1.0  # longer than what lies between two frames
 
 
 class StopBetweenOperations(TorchFunctionMode):
@@ -41,7 +44,17 @@ class StopBetweenFrames:
     def __init__(self, frames: Frames, look: Callable[[], None]) -> None:
         self._frames, self._look = frames, look
         self.shape, self.dtype = frames.shape, frames.dtype
+        self._reads, self._last = False, time.monotonic()
 
     def __getitem__(self, key: Any) -> Any:
         self._look()
-        return self._frames[key]
+        self._reads = True
+        try:
+            return self._frames[key]
+        finally:
+            self._reads, self._last = False, time.monotonic()
+
+    @property
+    def being_read(self) -> bool:
+        """Whether a frame is being read, or was a moment ago, so that the next one may follow."""
+        return self._reads or time.monotonic() - self._last < _MOMENT_S

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from napari.qt.threading import create_worker
 
@@ -22,6 +23,9 @@ from heliorestore.plugin.runs.autosave import Autosave
 from heliorestore.plugin.runs.task import Task, widen_pool
 from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot, StopReason
+
+if TYPE_CHECKING:
+    from heliorestore.plugin.runs.stopping import StopBetweenFrames
 
 
 class Stage(Enum):
@@ -67,8 +71,14 @@ class RestoreWorker(Task):
         self._sent: Settings | None = None
         self._latest: Snapshot | None = None
         self._pending = False
+        self._frames: StopBetweenFrames | None = None
 
     # -- called by the GUI thread
+
+    @property
+    def reading(self) -> bool:
+        """Whether the frames are being read, so far as is known."""
+        return self._frames is None or self._frames.being_read
 
     def pause(self) -> None:
         """Wait before the next iteration until `resume`, `step` or `quit`."""
@@ -130,7 +140,8 @@ class RestoreWorker(Task):
         reported: set[str] = set()
         state = "" if job.autosave is None else str(job.autosave.state)
         stopping = StopBetweenOperations(lambda: self.abort_requested)
-        burst = dataclasses.replace(job.burst, frames=StopBetweenFrames(job.burst.frames, stopping.look))
+        self._frames = StopBetweenFrames(job.burst.frames, stopping.look)
+        burst = dataclasses.replace(job.burst, frames=self._frames)
         with closing(
             stream(burst, settings, device=job.device, seed=job.seed, checkpoint=state, news=news)
         ) as iterations:
@@ -155,6 +166,7 @@ class RestoreWorker(Task):
                     settings = sent or settings
                 else:
                     sent = None
+        self._frames = None
         if self.abort_requested and last is not None and last.stop is None:
             last = dataclasses.replace(last, stop=StopReason.USER)
             self._post(last)

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError
 from heliorestore.instrument import KNOWN, Instrument, find, own, save_own
-from heliorestore.plugin.widgets.sections import note, row, say, stack
+from heliorestore.plugin.widgets.sections import Place, note, row, say, stack
 
 _CUSTOM = "custom"
 _EDITED = " (edited)"
@@ -42,6 +42,7 @@ class InstrumentBox(QWidget):
     """Chooses the instrument of a burst; what neither the file nor the user gives is marked."""
 
     changed = Signal()
+    asks = Signal(bool)  # whether something is unknown
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,12 +84,11 @@ class InstrumentBox(QWidget):
                 self.numbers[name].setSizePolicy(_stretching(3 if name == "wavelength_nm" else 2))
             rows.addRow(title, fields)
         self.missing = note("What is still unknown about the instrument.")
-        column.addWidget(self.missing)
         self.doubt = note(
             "Pixels much larger or smaller than the instrument's own are usually an error in the header. "
             "Change the pixel size above, or type it again to confirm it."
         )
-        rows.addRow(self.doubt)
+        column.addWidget(Place(3, self.missing, self.doubt))
         self.choice.currentIndexChanged.connect(self._choose)
 
     def set_burst(self, burst: Burst | None, entered: str = "") -> None:
@@ -235,6 +235,7 @@ class InstrumentBox(QWidget):
                 text = f"⚠ {error}"
         say(self.missing, text)
         say(self.doubt, doubt)
+        self.asks.emit(bool(text))
 
     def _sentence(self, unknown: list[str]) -> str:
         *first, last = (f"the {_NUMBERS[name][0]}" for name in unknown)

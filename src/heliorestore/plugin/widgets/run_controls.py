@@ -11,10 +11,11 @@ from qtpy.QtWidgets import QProgressBar, QWidget
 
 from heliorestore.plugin.runs.course import clock, course
 from heliorestore.plugin.runs.failure import explain, notify
-from heliorestore.plugin.runs.redraw_rate import Pace, single_shot
+from heliorestore.plugin.runs.redraw_rate import Pace
 from heliorestore.plugin.runs.task import End, Outcome
 from heliorestore.plugin.runs.worker import Job, RestoreWorker, Stage, prepare_restoration
 from heliorestore.plugin.viewer.result_layers import ResultLayers
+from heliorestore.plugin.viewer.turns import in_a_turn
 from heliorestore.plugin.widgets.loss_curve import LossCurve
 from heliorestore.plugin.widgets.messages import Clipped, MessageStrip
 from heliorestore.plugin.widgets.sections import button, row, stack
@@ -63,6 +64,7 @@ class RunPanel(QWidget):
         self._outcome = Outcome(End.FINISHED)
         self._ended_as: End | None = None
         self.stopped = False  # by the user, with the button
+        self._adding = ""  # what is said while the last layers are made
         self._ready = False
         self._came = 0.0  # when the last snapshot did
         self._begun = False  # whether this run has shown a snapshot
@@ -71,7 +73,6 @@ class RunPanel(QWidget):
         self._clock.setInterval(_TICK_MS)
         self._clock.timeout.connect(self._show_course)
         self._pace = Pace(self, self._draw, lambda: self._layers is None or self._layers.settled)
-        self._completer = single_shot(self, self._complete)
         # A closed panel must not leave its run behind; the list outlives the widget.
         self._running: list[RestoreWorker] = []
         self.destroyed.connect(_quitter(self._running))
@@ -206,8 +207,12 @@ class RunPanel(QWidget):
     def _complete(self) -> None:
         """Create the missing layers, one per turn of the event loop, then be ready for the next run."""
         if self._layers is not None and not self._layers.complete():
-            self._completer.start()
+            missing, count = self._layers.missing
+            self._adding = f"Adding layer {count - missing + 1} of {count} to the viewer…" if missing else ""
+            self._show_course()
+            in_a_turn(self._complete)
             return
+        self._adding = ""
         outcome = self._outcome
         self._worker, self._layers = None, None
         self._running.clear()
@@ -231,6 +236,8 @@ class RunPanel(QWidget):
     def _show_course(self) -> None:
         """Say what is being computed, and for how long; no number of a run that has ended."""
         text = self._ending() if self.state is State.IDLE else self.state.value
+        if not self._begun and self.state is State.RUNNING and self._worker and not self._worker.reading:
+            text = "Computing the first result…"
         if self._begun and self.snapshot is not None and self.state in (State.RUNNING, State.PAUSED):
             now = course(self.snapshot)
             text = "Finishing: standard errors and checks…" if now is None else str(now)
@@ -241,6 +248,7 @@ class RunPanel(QWidget):
             elif now is not None and (left := now.left_s(time.monotonic() - self._came)) is not None:
                 most = "at most " if getattr(self._settings, "stop_early", False) else ""
                 text += f", {most}{clock(left)} left"
+        text = self._adding or text
         self.status.setText(text[:1].upper() + text[1:])
 
     def _ending(self) -> str:

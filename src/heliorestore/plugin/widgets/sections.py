@@ -222,6 +222,24 @@ def note(tip: str) -> QLabel:
     return label
 
 
+class Place(QWidget):
+    """Room for notes: so many lines high at least, whether they say something or not."""
+
+    def __init__(self, lines: int, *notes: QLabel) -> None:
+        super().__init__()
+        self._lines = lines
+        stack(self, *notes).addStretch(1)
+        self._reserve()
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._reserve()
+
+    def _reserve(self) -> None:
+        self.setMinimumHeight(self._lines * self.fontMetrics().lineSpacing())
+
+
 def say(label: QLabel, text: str) -> None:
     """Show the text in a note, in the words of the window, or hide the note."""
     # A zero-width space, at which the label may break the line.
