@@ -17,6 +17,7 @@ import torch
 from qtpy.QtGui import QOpenGLContext
 from vispy.gloo.glir import GlirParser
 
+from heliorestore import Burst
 from heliorestore.fits.reader import read
 from heliorestore.plugin.launch import dock, process_events, wait
 from heliorestore.plugin.runs import autosave
@@ -46,8 +47,10 @@ def _watch_contexts() -> None:
 def opened(**settings: Any) -> tuple[Any, Any]:
     """A window with a part of the small burst and the panel SV-MOMFBD."""
     viewer = napari.Viewer()
-    viewer.window.resize(900, 700)
-    burst = read(sample_path("small_burst.fits")).select(objects=slice(0, 1), frames=slice(0, 4))
+    viewer.window.resize(600, 500)
+    whole = read(sample_path("small_burst.fits"))
+    images = np.stack([whole.image(0, frame)[:64, :64] for frame in range(4)])
+    burst = Burst.from_array(images, whole.instruments[0])
     panel = dock(viewer, burst_layers(burst, "sun"), "sv-momfbd")
     wait(lambda: panel.form is not None, "the form")
     for name, value in (SMALL | settings).items():
@@ -117,7 +120,7 @@ def two_windows_that_stream() -> None:
 
 def compare_then_new_image() -> None:
     viewer = napari.Viewer()
-    viewer.window.resize(900, 700)
+    viewer.window.resize(600, 500)
     pixels = np.random.default_rng(1)
     first, second = (viewer.add_image(pixels.random((64, 64)), name=name) for name in "ab")
     _, panel = viewer.window.add_plugin_dock_widget("heliorestore", "Compare")
