@@ -121,7 +121,7 @@ def test_a_version_chosen_while_its_run_goes_on_is_the_present_result(panel, qtb
     for step in (2, 3):
         run.step_button.click()
         qtbot.waitUntil(lambda step=step: run.snapshot.step == step, timeout=20_000)
-    assert panel.version_list.chosen().snapshot is run.snapshot
+    qtbot.waitUntil(lambda: panel.version_list.chosen().snapshot is run.snapshot, timeout=20_000)
 
 
 def test_a_suggestion_shows_its_steps_and_is_cancelled(panel, qtbot, monkeypatch):
