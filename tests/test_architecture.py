@@ -245,7 +245,12 @@ def is_text(node: ast.expr) -> bool:
 
 def test_the_table_of_methods_names_methods_diagnose_and_fits_alone() -> None:
     for entry in METHODS.values():
-        rooms = ((entry.target, "methods."), (entry.prepare, "diagnose."), (entry.start, "fits."))
+        rooms = (
+            (entry.target, "methods."),
+            (entry.prepare, "diagnose."),
+            (entry.check, "diagnose."),
+            (entry.start, "fits."),
+        )
         for target, room in rooms:
             module = target.partition(":")[0].removeprefix("heliorestore.")
             assert not target or (module.startswith(room) and module in MODULES), target

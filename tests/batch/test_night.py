@@ -237,9 +237,9 @@ def test_a_burst_larger_than_the_machine_is_tiled(night: Path, monkeypatch: pyte
     monkeypatch.setattr(work, "room_bytes", lambda gpu: room[0])
     worker, burst = Worker(night, device="cpu"), SimpleNamespace(shape=(1, 12, 2048, 2048))
     _, whole, _ = worker._fitting(burst, MomfbdSettings(memory_gb=50.0))
-    room[0] = whole / 2
+    room[0] = 0.6 * whole
     settings, need, _ = worker._fitting(burst, MomfbdSettings(memory_gb=50.0))
-    assert settings.memory_gb == pytest.approx(whole / 2e9)
+    assert settings.memory_gb == pytest.approx(0.6 * whole / 1e9)
     assert need < whole
 
 

@@ -1,21 +1,27 @@
 """What is said about memory before a run: how it grows, and that a run's peak is near it."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
 from heliorestore.budget import budget_bytes
-from heliorestore.diagnose.memory import memory_estimate, memory_need
-from heliorestore.errors import WeightsError
+from heliorestore.burst import Burst
+from heliorestore.diagnose.memory import least_gb, memory_estimate, memory_need
+from heliorestore.errors import SettingsError, WeightsError
+from heliorestore.instrument import find
+from heliorestore.methods.base import stream
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.richardson_lucy import RichardsonLucySettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
+from heliorestore.settings import Settings
 
 RUN = """
 import json, re, sys
@@ -128,3 +134,19 @@ def test_half_of_what_the_system_says_is_free_is_for_the_work(monkeypatch: pytes
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=64e9, available=24e9))
     assert budget_bytes(None, torch.device("cpu")) == 12e9
     assert budget_bytes(2.0, torch.device("cpu")) == 2e9
+
+
+@pytest.mark.parametrize("method", [SvMomfbdSettings, MomfbdSettings])
+def test_a_limit_that_no_run_can_keep_is_refused_with_the_need(method: type[Settings]) -> None:
+    shape = (1, 12, 4096, 4096)
+    settings = method(memory_gb=0.5)
+    least = least_gb(shape, settings, optics=1)
+    assert least is not None
+    assert least > 1.5
+    assert memory_estimate(shape, settings.replace(memory_gb=least), optics=1) <= 1.2e9 * least
+    frames = np.broadcast_to(np.ones((1, 1, 1, 1), np.float32), shape)  # takes no memory
+    burst = Burst(frames=frames, instruments=(find("crisp-8542"),))
+    with pytest.raises(SettingsError, match=rf"needs {math.ceil(10 * least) / 10:.1f} GB .*which is 0.5"):
+        next(stream(burst, settings.replace(r0_cm=10.0), device="cpu"))
+    assert least_gb((1, 6, 64, 64), settings) == 0.5
+    assert least_gb(shape, method()) is None

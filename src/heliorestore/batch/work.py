@@ -132,7 +132,7 @@ class Worker:
         """The settings, with smaller tiles if a burst would not fit into the machine, and bytes of its memory
         that it needs besides the program, as far as that is known; on a GPU, of that one's memory.
         """
-        from heliorestore.diagnose.memory import memory_estimate
+        from heliorestore.diagnose.memory import least_gb, memory_estimate
         from heliorestore.methods.base import pick_device
 
         place = pick_device(self.device)
@@ -142,6 +142,9 @@ class Worker:
         need, room = memory_estimate(burst.shape, settings, place), room_bytes(gpu)
         if need > room and hasattr(settings, "memory_gb"):
             settings = settings.replace(memory_gb=max(_LEAST_GB, room / 1e9))
+        # Below that no run keeps to it; bursts wait until what they need is free.
+        if (least := least_gb(burst.shape, settings, place)) is not None:
+            settings = settings.replace(memory_gb=least)
             need = memory_estimate(burst.shape, settings, place)
         return settings, float(need), gpu
 

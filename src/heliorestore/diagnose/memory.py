@@ -1,11 +1,16 @@
-"""The memory that a blind deconvolution will need, estimated before it runs."""
+"""The memory that a blind deconvolution will need, estimated before it runs, and whether it keeps within its
+limit.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
+from heliorestore.burst import Burst
+from heliorestore.errors import SettingsError
 from heliorestore.methods.blind.field_plan import plan_field
 from heliorestore.methods.momfbd import MomfbdSettings, plan_memory
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
@@ -13,6 +18,10 @@ from heliorestore.settings import Settings
 
 _LIBRARIES = 0.06e9  # memory that they take when first used
 _SNAPSHOT_ARRAYS = 4  # images, their maps and copies of both, of the size of the objects
+
+# The estimate over the limit up to which a run is begun: it is an upper one, 1.1 to 1.6 of what was measured
+# (benchmarks/memory.py).
+_OVER = 1.2
 
 
 @dataclass(frozen=True)
@@ -57,3 +66,33 @@ def memory_need(
         plan, kinds = plan_field(burst_shape, settings, place), optics or objects
         return MemoryNeed(plan.peak_bytes(kinds) + shown, plan.shares.held > 0, plan.layout(kinds).tiles)
     return None
+
+
+def least_gb(
+    burst_shape: tuple[int, int, int, int],
+    settings: Settings,
+    device: torch.device | str = "cpu",
+    *,
+    optics: int | None = None,
+) -> float | None:
+    """The limit `memory_gb` of these settings, or the next one above it that a run can keep; None without."""
+    limit: float | None = getattr(settings, "memory_gb", None)
+    if limit is None:
+        return None
+    # The more may be used, the more is: the need grows with the limit, but less.
+    while (need := memory_estimate(burst_shape, settings, device, optics=optics) / 1e9) > _OVER * limit:
+        limit = 1.001 * need / _OVER
+        settings = settings.replace(memory_gb=limit)
+    return limit
+
+
+def check_limit(burst: Burst, settings: Settings, device: torch.device) -> None:
+    """Refuse a limit of the memory that no division of the work can keep."""
+    limit = getattr(settings, "memory_gb", None)
+    least = least_gb(burst.shape, settings, device, optics=len(set(burst.instruments)))
+    if limit is not None and least is not None and least > limit:
+        raise SettingsError(
+            f"A burst of {burst.shape} (object, frame, y, x) needs {math.ceil(10 * least) / 10:.1f} GB in "
+            f"{settings.method}, more than memory_gb, which is {limit:g}: allow that much, or choose fewer "
+            "objects or a part of the field."
+        )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Entry:
     """The module of a method, its line in `heliorestore --help`, the function that completes its settings
-    from the data, and the one that reads the earlier result which its setting `start` may name.
+    from the data, the one that reads the earlier result which its setting `start` may name, and the one that
+    refuses settings which this burst cannot be restored within.
 
     `needs_instrument`: aperture, pixels and wavelength must be known; `maps`: other names for maps that mean
     less than their kind; `missing`: a frame need not have an image of every object; `sweeps`: the settings
@@ -19,6 +20,7 @@ class Entry:
     summary: str
     prepare: str = ""
     start: str = ""
+    check: str = ""
     needs_instrument: bool = True
     maps: Mapping[str, str] = field(default_factory=dict)
     missing: bool = False
@@ -42,6 +44,7 @@ METHODS = {
         "heliorestore.methods.momfbd:METHOD",
         "Restore a burst by blind deconvolution in overlapping patches (MOMFBD).",
         prepare="heliorestore.diagnose.fried:prepare",
+        check="heliorestore.diagnose.memory:check_limit",
         missing=True,
         sweeps=("r0_cm", "modes", "patch", "prior", "filter_width"),
         title="MOMFBD",
@@ -58,6 +61,7 @@ METHODS = {
         "heliorestore.methods.sv_momfbd:METHOD",
         "Restore a burst by blind deconvolution with a blur that varies from place to place.",
         start="heliorestore.fits.readback:read_start",
+        check="heliorestore.diagnose.memory:check_limit",
         missing=True,
         sweeps=("lambda_object", "lambda_modes", "r0_cm", "modes", "filter_width"),
         title="SV-MOMFBD",

@@ -95,7 +95,7 @@ def stream(
     end an iteration in its middle ask `news` there for settings to continue with.
     """
     method, place = load(settings.method), pick_device(device)
-    _check(burst, checkpoint or getattr(settings, "checkpoint", ""), Run.of(burst, settings, device, seed))
+    _check(burst, settings, checkpoint, place, seed)
     asked, entry = settings, METHODS[settings.method]
     start = _named_start(settings) if start is None else start
     settings, found = _attribute(entry.prepare)(burst, settings, place) if entry.prepare else (settings, ())
@@ -171,21 +171,26 @@ def _named_start(settings: Settings) -> Snapshot | None:
     return found
 
 
-def _check(burst: Burst, state: str, run: Run) -> None:
-    """Refuse data and a seed that no run is right with, and a state that would replace an input."""
+def _check(burst: Burst, settings: Settings, state: str, place: torch.device, seed: int) -> None:
+    """Refuse data and a seed that no run is right with, a state that would replace an input, and a limit that
+    the method cannot keep.
+    """
     burst.check_scale()
     burst.check_values()
-    if burst.present is not None and not METHODS[run.settings.method].missing:
+    if burst.present is not None and not METHODS[settings.method].missing:
         able = ", ".join(name for name, entry in METHODS.items() if entry.missing)
         raise SettingsError(
-            f"{run.settings.method} needs an image of every object in every frame, and this burst has only "
+            f"{settings.method} needs an image of every object in every frame, and this burst has only "
             f"{int(burst.present.sum())} of {burst.present.size}: use {able}, or choose one object and its "
             "frames (--objects, --frames)."
         )
-    if run.seed < 0:
-        raise SettingsError(f"The seed is {run.seed}; it must be a whole number from 0.")
-    if state:
-        check_output(Path(state).expanduser(), overwrite=True, inputs=run.inputs())
+    if seed < 0:
+        raise SettingsError(f"The seed is {seed}; it must be a whole number from 0.")
+    if state := state or getattr(settings, "checkpoint", ""):
+        inputs = Run.of(burst, settings, str(place), seed).inputs()
+        check_output(Path(state).expanduser(), overwrite=True, inputs=inputs)
+    if check := METHODS[settings.method].check:
+        _attribute(check)(burst, settings, place)
 
 
 def _lacking(error: BaseException, place: torch.device) -> str:
