@@ -38,12 +38,13 @@ def test_a_whole_installation_has_no_trouble(capsys: pytest.CaptureFixture[str])
     [
         ("", "qt.qpa.xcb: could not connect to display :9\nmore", "could not connect to display :9"),
         ("", "", "it ended with -11"),
+        ("", "Traceback (most recent call last):\n  File\nNo module named 'qtpy'", "No module named 'qtpy'"),
         ('{"qt": "6.9", "platform": "offscreen", "opengl": ""}', "", "unset QT_QPA_PLATFORM"),
         ('{"qt": "6.9", "platform": "xcb", "opengl": ""}', "", "There is no OpenGL"),
         ('{"qt": "6.11.1 (PyQt6)", "platform": "xcb", "opengl": "Mesa"}', "", "6.10 or 6.11.2"),
         ('{"qt": "6.12.0 (PySide6 6.12.0)", "platform": "xcb", "opengl": "Mesa"}', "", "PySide6 6.11.3"),
     ],
-    ids=["no display", "crash", "offscreen", "no OpenGL", "broken Qt", "broken binding"],
+    ids=["no display", "crash", "no Qt", "offscreen", "no OpenGL", "broken Qt", "broken binding"],
 )
 def test_what_the_window_lacks_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, said: str, error: str, expected: str

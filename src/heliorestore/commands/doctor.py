@@ -120,7 +120,8 @@ def _screen() -> dict[str, str]:
         return {"qt": f"does not answer within {_LONGEST} s"}
     except (ValueError, IndexError):
         said = [line.strip(" .") for line in ran.stderr.splitlines() if line.strip()]
-        return {"qt": f"cannot start ({said[0] if said else f'it ended with {ran.returncode}'})"}
+        first = said[-1] if said and said[0].startswith("Traceback") else next(iter(said), "")
+        return {"qt": f"cannot start ({first or f'it ended with {ran.returncode}'})"}
 
 
 def _weights() -> dict[str, Any]:
