@@ -15,7 +15,7 @@ SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,virtual)
 DEMO_SAMPLE := sample_data/sunspot_burst.fits
 DEMO_METHOD := sv-momfbd
 
-.PHONY: setup system demo test gauntlet gauntlet-short lint wheel docs site bench bench-gpu clean
+.PHONY: setup system demo test coverage gauntlet gauntlet-short lint wheel docs site bench bench-gpu clean
 .DEFAULT_GOAL := setup
 
 setup: $(ENVIRONMENT)/.setup
@@ -59,11 +59,17 @@ endif
 
 # The images of the tests are small: a second thread would only wait for the first, a second process does half.
 # Compiled modules are kept, or each of the many processes compiles them anew.
-test gauntlet gauntlet-short: export PYTHONDONTWRITEBYTECODE =
-test gauntlet gauntlet-short: export QT_API = $(QT)
-test gauntlet gauntlet-short: export PYTEST_QT_API = $(QT)
+test coverage gauntlet gauntlet-short: export PYTHONDONTWRITEBYTECODE =
+test coverage gauntlet gauntlet-short: export QT_API = $(QT)
+test coverage gauntlet gauntlet-short: export PYTEST_QT_API = $(QT)
 test: $(ENVIRONMENT)/.test system
 	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest -n auto
+
+# The lines that the tests run, of all but the window.
+coverage: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.lint system
+	@mkdir -p build
+	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m coverage run -m pytest --ignore tests/plugin
+	$(BIN)/python -m coverage report
 
 # Attacks on the package, counted in one table: ROWS="files kills" chooses some of them.
 gauntlet: $(ENVIRONMENT)/.test system
