@@ -224,11 +224,12 @@ def legend_above(axes: Axes, title: str = "", lines: Sequence[Line2D] = ()) -> i
     rows = next((n for n in range(1, len(names)) if _legend_width(names, n) <= _LEGEND_WIDTH), len(names))
     columns = math.ceil(len(names) / max(rows, 1))
     legend = axes.legend(
-        lines, names, title=title, alignment="left", loc="lower left",
+        lines, ["name"] * len(lines), title=title, alignment="left", loc="lower left",
         bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=columns, handlelength=1.5, columnspacing=1.0,
     )  # fmt: skip
-    for text in legend.get_texts():
+    for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
+        text.set_text(name)  # which matplotlib 3.9 would have left out if it began with an underscore
     return rows
 
 
