@@ -154,6 +154,12 @@ def test_modes_and_frames_have_a_slider_each_and_nothing_moves(live, viewer, fin
     assert not modes.visible
 
 
+def test_the_glance_is_loaded_before_the_first_snapshot_needs_it(live, viewer, qtbot, monkeypatch):
+    monkeypatch.delitem(sys.modules, "heliorestore.diagnose.glance", raising=False)
+    live._form_shown()
+    qtbot.waitUntil(lambda: "heliorestore.diagnose.glance" in sys.modules, timeout=20_000)
+
+
 def test_knobs_turned_in_a_pause_act_at_the_next_iteration_and_are_seen_at_once(live, viewer, qtbot, finish):
     run = live.run_panel
     set_fields(live, iterations=9)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtWidgets import QSizePolicy, QWidget
@@ -14,6 +16,7 @@ from heliorestore.plugin.panels.restore import RestoreWidget
 from heliorestore.plugin.runs.autosave import Autosave
 from heliorestore.plugin.runs.live import LiveLayers
 from heliorestore.plugin.runs.preview import Preview
+from heliorestore.plugin.runs.task import start_task
 from heliorestore.plugin.runs.worker import Job, RestoreWorker
 from heliorestore.plugin.widgets.closing import follow, when_taken_out
 from heliorestore.plugin.widgets.memory_text import MemoryNote
@@ -26,6 +29,7 @@ from heliorestore.plugin.widgets.shortcuts import bind_keys, release_keys
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+_GLANCE = "heliorestore.diagnose.glance"
 LIVE = "Live: act while it runs"
 GROUPS = {
     LIVE: (
@@ -128,6 +132,8 @@ class SvMomfbdWidget(RestoreWidget):
             self._live = self.form.groups[LIVE]
             self.sections.fill("live", self._live)
             self.memory.look_soon()
+            # The first snapshot needs it, in the turn in which layers are made.
+            start_task("Load the glance", partial(import_module, _GLANCE), lambda _: None, listed=False)
 
     def _state_changed(self) -> None:
         super()._state_changed()
