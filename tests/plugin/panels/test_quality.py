@@ -167,7 +167,7 @@ def test_a_hidden_panel_does_not_compute(quality, viewer, qtbot):
 
 
 def test_every_control_explains_itself(quality):
-    from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox
+    from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QTableWidget
 
     found = [
         child
@@ -179,7 +179,7 @@ def test_every_control_explains_itself(quality):
         for c in found
         if not c.toolTip()
         and not isinstance(c.parent(), (QAbstractSpinBox, QComboBox))
-        and c.parent() is not quality.table
+        and not isinstance(c.parent(), QTableWidget)
     ]
     assert silent == []
 
@@ -219,3 +219,28 @@ def test_photometry_offers_the_same_quantity_of_the_same_object(quality, viewer)
     assert quality.second.currentText() == "brighter"
     quality.first.choose(viewer.layers["error"])
     assert offered() == ["old error"]
+
+
+def test_a_region_and_a_line_are_measured(quality, viewer, qtbot):
+    figures = quality.region
+    qtbot.waitUntil(lambda: figures.table.rowCount() == 1, timeout=20_000)
+    rows, columns = viewer.layers[0].data.shape[-2:]
+    assert figures.table.item(0, 1).text() == str(rows * columns)
+    assert figures.along.isHidden()
+    quality.region._draw("rectangle")
+    drawn = viewer.layers["regions of figures"]
+    assert drawn.mode == "add_rectangle"
+    drawn.add([[9.5, 4.5], [9.5, 8.5], [12.5, 8.5], [12.5, 4.5]], shape_type="rectangle")
+    qtbot.waitUntil(lambda: figures.table.item(0, 1).text() == "12", timeout=20_000)
+    plane = np.asarray(viewer.layers[0].data).reshape(-1, rows, columns)[0]
+    assert float(figures.table.item(0, 2).text()) == pytest.approx(plane[10:13, 5:9].mean(), rel=1e-3)
+    figures._draw("line")
+    drawn.add([[3.0, 2.0], [3.0, 12.0]], shape_type="line")
+    qtbot.waitUntil(lambda: not figures.along.isHidden(), timeout=20_000)
+    (line,) = figures.along.drawing.keywords["lines"]
+    np.testing.assert_allclose(line.values, plane[3, 2:13], rtol=1e-5)
+    assert line.distance[-1] == pytest.approx(10 * 0.059)
+    assert figures.table.item(0, 1).text() == "12"
+    figures._clear()
+    qtbot.waitUntil(figures.along.isHidden, timeout=20_000)
+    assert not drawn.visible

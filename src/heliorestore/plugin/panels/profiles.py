@@ -21,7 +21,7 @@ from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.viewer.layers import TAG
 from heliorestore.plugin.viewer.meeting import meet
-from heliorestore.plugin.viewer.place_marks import Place, PlaceMarks
+from heliorestore.plugin.viewer.place_marks import Place, PlaceMarks, corners_in, frame_at, pixels_in
 from heliorestore.plugin.viewer.shown_plane import is_image
 from heliorestore.plugin.widgets.chart import ChartPlace
 from heliorestore.plugin.widgets.closing import when_taken_out
@@ -105,7 +105,7 @@ class ProfilesWidget(QWidget):
         self.found: list[Profiles] = []
         self._places: list[Place] = []  # of the kept profiles, one each
         self._place: Place | None = None
-        self.marks = PlaceMarks(napari_viewer, self.look_at)
+        self.marks = PlaceMarks(napari_viewer, self.look_at, 0, "profiles")
         meet(napari_viewer)
         self._build()
         # a partial, so that napari does not keep the panel alive as the owner of a method
@@ -133,9 +133,9 @@ class ProfilesWidget(QWidget):
     def look_at(self, place: Place) -> None:
         """Show the profiles at a place, or their mean in a region."""
         asked = [
-            _Asked(name, layer.metadata[TAG], frame, outline)
+            _Asked(name, layer.metadata[TAG], frame_at(layer, self.viewer), outline)
             for name, layer in self.sources()
-            for outline, frame in [self._within(layer, place)]
+            for outline in [corners_in(layer, place, self.viewer)]
             if np.all(outline.max(0) > -0.5)
             and np.all(outline.min(0) < np.array(layer.data.shape[-2:]) - 0.5)
         ]
@@ -175,15 +175,6 @@ class ProfilesWidget(QWidget):
         """Forget all places."""
         self.kept, self.found, self._places, self._place = [], [], [], None
         self._draw()
-
-    def _within(self, layer: Any, place: Place) -> tuple[Any, int]:
-        """The corners of a place in the pixels of a layer (y, x), and the frame on the slider."""
-        point = np.array([*(0.0,) * layer.ndim, *self.viewer.dims.point])[-layer.ndim :]
-        found = []
-        for corner in place.corners:
-            point[-2:] = corner
-            found.append(layer.world_to_data(tuple(point)))
-        return np.array([at[-2:] for at in found]), round(float(found[0][-3])) if layer.ndim > 2 else 0
 
     def save_charts(self, path: str | Path | None = None) -> None:
         """Save the charts as a picture; without a path ask for one."""
@@ -300,32 +291,11 @@ def _read(asked: Sequence[_Asked], side: int) -> list[Profiles]:
     for each in asked:
         burst = _burst_of(each.record)
         frame = min(each.frame, burst.shape[1] - 1)
-        rows, columns, region = _pixels(each.outline, side, burst.shape[2:])
+        rows, columns, region = pixels_in(each.outline, side, burst.shape[2:])
         made = profiles(burst, rows, columns, frame, _noise(each.record, frame), region)
         title = f"{each.name.partition(' ')[0]} {made.name}" if len(asked) > 1 else made.name
         found.append(Profiles(made.grid, made.values, made.sigmas, title, made.unit))
     return found
-
-
-def _pixels(
-    outline: npt.NDArray[np.float64], side: int, shape: tuple[int, int]
-) -> tuple[slice, slice, npt.NDArray[np.bool_] | None]:
-    """The rows and columns around a point, or around a region and which of their pixels are in it."""
-    if len(outline) == 1:
-        y, x = (round(float(value)) for value in outline[0])
-        rows, columns = (
-            slice(max(0, at - side // 2), min(n, at + (side + 1) // 2))
-            for at, n in zip((y, x), shape, strict=True)
-        )
-        return rows, columns, None
-    from matplotlib.path import Path as Outline
-
-    low = np.clip(np.floor(outline.min(0)), 0, np.array(shape) - 1).astype(int)
-    high = np.clip(np.ceil(outline.max(0)) + 1, low + 1, shape).astype(int)
-    rows, columns = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    y, x = np.mgrid[rows, columns]
-    inside = Outline(outline).contains_points(np.stack([y.ravel(), x.ravel()], 1))
-    return rows, columns, inside.reshape(y.shape)
 
 
 @functools.lru_cache(maxsize=8)

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError, SettingsError
+from heliorestore.plugin.panels.region_figures import RegionFigures
 from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.task import End, Outcome, start_task
@@ -29,7 +30,7 @@ from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.partners import comparable, on_one_scale
 from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
 from heliorestore.plugin.widgets.chart import ChartView
-from heliorestore.plugin.widgets.closing import follow
+from heliorestore.plugin.widgets.closing import follow, when_taken_out
 from heliorestore.plugin.widgets.cut_box import CutLevels
 from heliorestore.plugin.widgets.file_box import output_file
 from heliorestore.plugin.widgets.layer_box import LayerBox
@@ -111,7 +112,8 @@ class QualityWidget(QWidget):
         suffix: str,
         write: Callable[[list[Drawing], Path], None],
     ) -> None:
-        drawings = [view.drawing for view in (self.spectra, self.photometry) if view.drawing is not None]
+        views = (self.spectra, self.photometry, self.region.along, self.region.histogram)
+        drawings = [view.drawing for view in views if view.drawing is not None and not view.isHidden()]
         if target := self._asked(path, title, kind, suffix):
             try:
                 write(drawings, target)
@@ -183,15 +185,12 @@ class QualityWidget(QWidget):
         self._busy, self._stale = True, False
         self._watch()
         # Pixels are taken here, in the GUI thread: layers must not be read in another.
+        shown = [(layer, shown_plane(self.viewer, layer)) for layer in self.shown_layers()]
         images = [
-            (
-                shown_plane(self.viewer, layer),
-                str(layer.name),
-                known(layer)["instrument"],
-                float(layer.scale[-1]),
-            )
-            for layer in self.shown_layers()
+            (plane, str(layer.name), known(layer)["instrument"], float(layer.scale[-1]))
+            for layer, plane in shown
         ]
+        self.region.measure(shown)
         pair = [layer for layer in (self.first.layer(), self.second.layer()) if layer is not None]
         planes = [shown_plane(self.viewer, layer) for layer in pair] if len(pair) == 2 else []
         names, unit = [str(layer.name) for layer in pair], known(pair[0])["unit"] if pair else ""
@@ -292,6 +291,28 @@ class QualityWidget(QWidget):
             "Intensities of the first layer over those of the second, pixel by pixel; the dashed lines are a "
             "factor of 2."
         )
+        pair = self._pair()
+        self.said = note("The written file, or an error.")
+        picture = button("Save charts…", "Save the charts as a picture: PNG, PDF or SVG.", self.save_charts)
+        csv = button("Save CSV…", "Save the points of the charts as comma-separated values.", self.save_csv)
+        inside = QWidget()
+        rows = QVBoxLayout(inside)
+        rows.setContentsMargins(6, 4, 6, 4)
+        rows.addWidget(Section("Selected images", self.table, self.spectra))
+        self.region = RegionFigures(self.viewer, self.shown_layers, self.update_soon)
+        when_taken_out(self, self.region.put_away)
+        rows.addWidget(self.region)
+        rows.addWidget(Section("Photometry", pair, self.photometry, self.likeness))
+        rows.addWidget(row(picture, csv))
+        rows.addWidget(self.said)
+        self.cut_levels = CutLevels(self.viewer)
+        rows.addWidget(self.cut_levels)
+        rows.addStretch(1)
+        scroll(self, inside)
+        self.setMinimumWidth(340)
+
+    def _pair(self) -> QWidget:
+        """The two layers of the photometry."""
         self.first = LayerBox(self.viewer, "The layer on the vertical axis.")
         self.second = LayerBox(
             self.viewer,
@@ -309,26 +330,12 @@ class QualityWidget(QWidget):
             "The first layer against the second after one sub-pixel shift: error, "
             "similarity, gain (1 is right)."
         )
-        self.said = note("The written file, or an error.")
-        picture = button("Save charts…", "Save both charts as a picture: PNG, PDF or SVG.", self.save_charts)
-        csv = button("Save CSV…", "Save the points of both charts as comma-separated values.", self.save_csv)
-        inside = QWidget()
         pair = QWidget()
         names = QFormLayout(pair)
         names.setContentsMargins(0, 0, 0, 0)
         names.addRow("of", self.first)
         names.addRow("over", row(self.second, self.register_button))
-        rows = QVBoxLayout(inside)
-        rows.setContentsMargins(6, 4, 6, 4)
-        rows.addWidget(Section("Selected images", self.table, self.spectra))
-        rows.addWidget(Section("Photometry", pair, self.photometry, self.likeness))
-        rows.addWidget(row(picture, csv))
-        rows.addWidget(self.said)
-        self.cut_levels = CutLevels(self.viewer)
-        rows.addWidget(self.cut_levels)
-        rows.addStretch(1)
-        scroll(self, inside)
-        self.setMinimumWidth(340)
+        return pair
 
 
 def _write_csv(drawings: list[Drawing], path: Path) -> None:

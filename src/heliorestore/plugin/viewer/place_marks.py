@@ -15,14 +15,13 @@ from qtpy.QtCore import QTimer
 from heliorestore.plugin.viewer.layers import Placement
 from heliorestore.plugin.viewer.tool_layers import put_away, tool_layer
 
-_CROSSES, _REGIONS = ("places", 0), ("regions", 0)
 _SIZE = 30  # crosses along the longer side of the field
 _DONE = ("added", "changed")  # what the user has finished with a region
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A point in the world (1, 2), y and x, or the corners of a region (n, 2)."""
+    """A point in the world (1, 2), y and x, the ends of a line, or the corners of a region (n, 2)."""
 
     corners: npt.NDArray[np.float64]
 
@@ -34,9 +33,12 @@ class Place:
 class PlaceMarks:
     """Two layers, made when they are first needed, and hidden, not removed, when they are empty: removing
     shapes makes some OpenGL drivers crash. `drawn` is told of every region that the user has drawn or moved.
+    Marks of different purposes, such as `profiles`, have a `number` each.
     """
 
-    def __init__(self, viewer: Any, drawn: Callable[[Place], None]) -> None:
+    def __init__(self, viewer: Any, drawn: Callable[[Place], None], number: int, what: str) -> None:
+        self._crosses_tool, self._regions_tool = ("places", number), ("regions", number)
+        self._what = what
         self._viewer, self._drawn = viewer, drawn
         self._crosses: Any = None
         self._regions: Any = None
@@ -44,7 +46,7 @@ class PlaceMarks:
         self._selected: list[Any] = []
 
     def draw(self, mode: str, over: Any, colour: str) -> None:
-        """Let the user draw a region, `rectangle` or `polygon`, over this image."""
+        """Let the user draw a region, `rectangle` or `polygon`, or a `line`, over this image."""
         self._selected = [each for each in self._viewer.layers.selection if each != self._regions]
         layer = self._regions_over(over)
         layer.current_edge_color = colour
@@ -58,7 +60,7 @@ class PlaceMarks:
         if points:
             self._mark(points, over)
         elif self._crosses is not None:
-            put_away(self._viewer, self._crosses, _CROSSES)
+            put_away(self._viewer, self._crosses, self._crosses_tool)
         if regions:
             self._outline(regions, over)
         else:
@@ -73,21 +75,21 @@ class PlaceMarks:
         """Hide all marks."""
         self._hide_regions()
         if self._crosses is not None:
-            put_away(self._viewer, self._crosses, _CROSSES)
+            put_away(self._viewer, self._crosses, self._crosses_tool)
             self._crosses = None
 
     def _hide_regions(self) -> None:
         if self._regions is not None:
             self._regions.events.data.disconnect(self._changed)
-            put_away(self._viewer, self._regions, _REGIONS)
+            put_away(self._viewer, self._regions, self._regions_tool)
             self._regions = None
 
     def _mark(self, points: Sequence[tuple[Place, str]], over: Any) -> None:
         looks = {**vars(Placement.of_layer(over)), "metadata": {"kind": "places"}}
-        make = partial(Points, name="places of profiles", symbol="cross", axis_labels=("y", "x"))
+        make = partial(Points, name=f"places of {self._what}", symbol="cross", axis_labels=("y", "x"))
         selected, active = list(self._viewer.layers.selection), self._viewer.layers.selection.active
         if self._crosses is None or not self._crosses.visible or self._crosses not in self._viewer.layers:
-            self._crosses = tool_layer(self._viewer, _CROSSES, make, np.zeros((1, 2)), looks)
+            self._crosses = tool_layer(self._viewer, self._crosses_tool, make, np.zeros((1, 2)), looks)
         layer = self._crosses
         layer.data = np.array([_inside(layer, place)[0] for place, _ in points])
         layer.size = max(over.data.shape[-2:]) / _SIZE
@@ -103,7 +105,8 @@ class PlaceMarks:
             outlines = [_inside(layer, place) for place, _ in regions]
             layer.selected_data = set(range(len(layer.data)))
             layer.remove_selected()
-            layer.add(outlines, shape_type="polygon", edge_color=[colour for _, colour in regions])
+            kinds = ["line" if len(outline) == 2 else "polygon" for outline in outlines]
+            layer.add(outlines, shape_type=kinds, edge_color=[colour for _, colour in regions])
             layer.selected_data = set()
         finally:
             self._ours = False
@@ -118,13 +121,13 @@ class PlaceMarks:
             make = partial(
                 Shapes,
                 shape_type="polygon",
-                name="regions of profiles",
+                name=f"regions of {self._what}",
                 face_color="transparent",
                 axis_labels=("y", "x"),
                 ndim=2,
             )
             selected, active = list(self._viewer.layers.selection), self._viewer.layers.selection.active
-            self._regions = tool_layer(self._viewer, _REGIONS, make, [], looks)
+            self._regions = tool_layer(self._viewer, self._regions_tool, make, [], looks)
             self._regions.events.data.connect(self._changed)
             self._viewer.layers.selection = selected
             self._viewer.layers.selection.active = active
@@ -154,3 +157,40 @@ class PlaceMarks:
 def _inside(layer: Any, place: Place) -> npt.NDArray[np.float64]:
     """The corners of a place in the pixels of a layer (y, x)."""
     return np.array([layer.world_to_data(corner)[-2:] for corner in place.corners])
+
+
+def corners_in(layer: Any, place: Place, viewer: Any) -> npt.NDArray[np.float64]:
+    """The corners of a place (n, [y, x]) in the pixels of a layer with any axes."""
+    return np.array([_at(layer, corner, viewer)[-2:] for corner in place.corners])
+
+
+def frame_at(layer: Any, viewer: Any) -> int:
+    """The frame of a layer on the slider."""
+    return round(float(_at(layer, np.zeros(2), viewer)[-3])) if layer.ndim > 2 else 0
+
+
+def _at(layer: Any, corner: npt.NDArray[np.float64], viewer: Any) -> Any:
+    point = np.array([*(0.0,) * layer.ndim, *viewer.dims.point])[-layer.ndim :]
+    point[-2:] = corner
+    return layer.world_to_data(tuple(point))
+
+
+def pixels_in(
+    outline: npt.NDArray[np.float64], side: int, shape: tuple[int, int]
+) -> tuple[slice, slice, npt.NDArray[np.bool_] | None]:
+    """The rows and columns around a point, or around a region and which of their pixels are in it."""
+    if len(outline) == 1:
+        y, x = (round(float(value)) for value in outline[0])
+        rows, columns = (
+            slice(max(0, at - side // 2), min(n, at + (side + 1) // 2))
+            for at, n in zip((y, x), shape, strict=True)
+        )
+        return rows, columns, None
+    from matplotlib.path import Path as Outline
+
+    low = np.clip(np.floor(outline.min(0)), 0, np.array(shape) - 1).astype(int)
+    high = np.clip(np.ceil(outline.max(0)) + 1, low + 1, shape).astype(int)
+    rows, columns = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    y, x = np.mgrid[rows, columns]
+    inside = Outline(outline).contains_points(np.stack([y.ravel(), x.ravel()], 1))
+    return rows, columns, inside.reshape(y.shape)
