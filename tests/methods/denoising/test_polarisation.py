@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from heliorestore.burst import Burst
+from heliorestore.coordinates import Coordinates
 from heliorestore.instrument import Instrument
 from heliorestore.methods.denoising.polarisation import block_means, light_of, spectra, statistics, stokes_of
 from heliorestore.train.polarised import correlated_noise
@@ -58,6 +61,14 @@ def test_spectra_are_ordered_by_wavelength() -> None:
         instruments=tuple(Instrument(wavelength_nm=float(wave)) for _ in "QV" for wave in waves),
     )
     assert spectra(burst) == [tuple(range(8)), tuple(range(8, 16))]
+    # Behind a filter all objects have the instrument's wavelength, and their own as coordinates.
+    places = tuple(
+        Coordinates(wavelength_nm=630.25, offset_pm=float(offset), stokes=stokes)
+        for stokes in "QV"
+        for offset in range(8)
+    )
+    located = replace(burst, instruments=(Instrument(wavelength_nm=630.25),) * 16, coordinates=places)
+    assert spectra(located) == [tuple(range(8)), tuple(range(8, 16))]
     assert spectra(burst.select(objects=slice(None, None, -1))) == [
         tuple(range(7, -1, -1)),
         tuple(range(15, 7, -1)),

@@ -45,7 +45,7 @@ def spectra(burst: Burst) -> list[tuple[int, ...]]:
     groups: dict[str, list[int]] = {}
     for number, label in enumerate(burst.labels):
         groups.setdefault(stokes_of(label), []).append(number)
-    waves = [instrument.wavelength_nm for instrument in burst.instruments]
+    waves = [_wave(burst, number) for number in range(burst.shape[0])]
     # Neighbouring channels of the network are then neighbouring wavelengths.
     found = {stokes: sorted(numbers, key=lambda k: waves[k] or 0.0) for stokes, numbers in groups.items()}
     sampled = {tuple(waves[k] for k in numbers) for numbers in found.values()}
@@ -61,6 +61,14 @@ def spectra(burst: Burst) -> list[tuple[int, ...]]:
             "parts of it."
         )
     return [tuple(numbers) for numbers in found.values()]
+
+
+def _wave(burst: Burst, number: int) -> float | None:
+    """The wavelength of an object in nm, by its coordinates or else by its instrument."""
+    known = burst.coordinates[number] if burst.coordinates else None
+    if known is None or known.wavelength_nm is None:
+        return burst.instruments[number].wavelength_nm
+    return known.wavelength_nm + (known.offset_pm or 0.0) / 1000
 
 
 def light_of(burst: Burst, number: int) -> Light:
