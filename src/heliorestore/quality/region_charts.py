@@ -70,6 +70,7 @@ def draw_histograms(axes: Axes, images: Sequence[tuple[str, Array]], unit: str =
         middle, shown = (bins[:-1] + bins[1:]) / 2, np.where(counts > 0, counts, np.nan)
         axes.plot(middle, shown, drawstyle="steps-mid", label=name, linewidth=1.2)
     axes.set_yscale("log")
+    axes.locator_params(axis="x", nbins=4)
     axes.set_xlabel(f"value [{unit}]" if unit else "value", parse_math=False)
     axes.set_ylabel("pixels")
     legend_above(axes)

@@ -111,12 +111,13 @@ class DenoiseWidget(RestoreWidget):
     def _statistics(self, snapshot: Snapshot) -> str:
         """Statistics of the residuals of the visible objects, a line each."""
         residuals, coverage = snapshot.array("residual"), snapshot.array("coverage")
-        if residuals is None or coverage is None:
+        if residuals is None:
             return ""
+        changed = [bool(each.any()) for each in (residuals if coverage is None else coverage)]
         unit = f" {unit}" if (unit := snapshot.unit_of("residual")) else ""
         lines = []
         for number in (
-            n for n, visible in self._visible.items() if visible and n < len(residuals) and coverage[n].any()
+            n for n, visible in self._visible.items() if visible and n < len(residuals) and changed[n]
         ):
             sigma = float(np.nanstd(residuals[number]))
             means = block_means(residuals[number], _BLOCK)

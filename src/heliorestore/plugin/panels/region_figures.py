@@ -17,7 +17,6 @@ from heliorestore.plugin.viewer.layers import known
 from heliorestore.plugin.viewer.place_marks import Place, PlaceMarks, corners_in, pixels_in
 from heliorestore.plugin.widgets.chart import ChartView
 from heliorestore.plugin.widgets.sections import Section, button, note, row, say, stack
-from heliorestore.quality.charts import COLOURS
 from heliorestore.quality.region_charts import Line, along, draw_histograms, draw_lines
 from heliorestore.quality.report import statistics
 
@@ -31,6 +30,7 @@ _COLUMNS = {
     "min": "The smallest value.",
     "max": "The largest value.",
 }
+_COLOUR = "#ffd000"  # seen on gray images and on blue and red ones
 _NAMES = ("pixels", "mean", "std", "rms", "mean_modulus", "min", "max")
 _ALL = "The whole image is measured: draw a region with ▭ or ⬠, or a line."
 
@@ -71,7 +71,7 @@ class RegionFigures(QWidget):
             say(self.said, "⚠ There is no image to draw over: open one.")
             return
         self._keep(line=mode != "line", region=mode == "line")
-        self.marks.draw(mode, layers[0], COLOURS[0])
+        self.marks.draw(mode, layers[0], _COLOUR)
 
     def _keep(self, *, line: bool, region: bool) -> None:
         """Forget the line or the region, or both."""
@@ -88,7 +88,7 @@ class RegionFigures(QWidget):
         self._changed()
 
     def _mark(self) -> None:
-        places = [(each, COLOURS[0]) for each in (self.region, self.line) if each is not None]
+        places = [(each, _COLOUR) for each in (self.region, self.line) if each is not None]
         if layers := self._layers():
             self.marks.show(places, layers[0])
 

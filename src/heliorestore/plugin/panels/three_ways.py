@@ -76,7 +76,7 @@ class ThreeWays(QObject):
         QTimer.singleShot(0, self._next if self._waiting else self._show)
 
     def _show(self) -> None:
-        self._tell("\n".join(f"{way}: {self._figures(snapshot)}" for way, snapshot in self._done))
+        self._tell("\n".join(f"{way}:\n{self._figures(snapshot)}" for way, snapshot in self._done))
         layers = list(self._panel.viewer.layers)
         inputs = self._panel.layer_list.chosen()
         shown = [*inputs[:1]]
