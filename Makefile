@@ -71,9 +71,10 @@ coverage: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.lint system
 	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m coverage run -m pytest --ignore tests/plugin
 	$(BIN)/python -m coverage report
 
-# Attacks on the package, counted in one table: ROWS="files kills" chooses some of them.
+# Attacks on the package, counted in one table: ROWS="files kills" chooses some of them, and with KEEP=folder a
+# run that was cut off goes on.
 gauntlet: $(ENVIRONMENT)/.test system
-	$(BIN)/python tests/gauntlet $(ROWS)
+	$(BIN)/python tests/gauntlet $(ROWS) $(if $(KEEP),--keep $(KEEP))
 
 # The few of them that every change must pass.
 gauntlet-short: $(ENVIRONMENT)/.test system

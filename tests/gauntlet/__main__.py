@@ -1,8 +1,9 @@
-"""The gauntlet: attacks on the package, counted in one table. `python tests/gauntlet [ROW...] [--short]`.
+"""The gauntlet: attacks on the package, counted in one table. `python tests/gauntlet [ROW...] [--short]
+[--keep FOLDER]`.
 
 A row is a kind of attack, and each of its cases follows from its number alone: `--first 731 --number 1`
 repeats one. A row runs in processes of its own, so that one that dies is a case that failed, and the row
-goes on with the next one.
+goes on with the next one. Cases that are kept in a folder are not tried again: a long row may be cut off.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Row:
     tried: int
     short: int
     window: bool = False
-    silent_s: float = 900.0  # without a case, after which a process hangs
+    # without a case, after which a process hangs: longer than any case has on a busy machine (forked.BUSY)
+    silent_s: float = 1800.0
 
 
 ROWS = {
@@ -64,6 +66,25 @@ class Outcome:
     failed: dict[int, str] = field(default_factory=dict)
     skipped: str = ""
     seconds: float = 0.0
+    kept: Path | None = None
+
+    def keep(self, case: int, wrong: str) -> None:
+        """Note a case in the file of the row, if there is one."""
+        if self.kept is not None:
+            with self.kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"case": case, "wrong": wrong}) + "\n")
+
+    def remembered(self, cases: range) -> int:
+        """Count the first of these cases that were tried before; how many they are."""
+        lines = self.kept.read_text("utf-8").splitlines() if self.kept and self.kept.exists() else []
+        known = {each["case"]: each["wrong"] for each in map(json.loads, lines)}
+        for case in cases:
+            if case not in known:
+                break
+            self.tried += 1
+            if known[case]:
+                self.failed[case] = known[case]
+        return self.tried
 
 
 def main() -> int:
@@ -72,6 +93,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="the few cases that every change must pass")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--number", type=int, help="how many cases of each row")
+    parser.add_argument("--keep", type=Path, help="folder of the cases that were tried, which are not again")
     parser.add_argument("--row", help=argparse.SUPPRESS)  # a process of that row
     parsed = parser.parse_args()
     sys.path[:0] = [str(HERE), str(HERE.parent / "shared")]
@@ -87,15 +109,22 @@ def main() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # the longest first, so that they end together
     with ThreadPoolExecutor(max(1, cores)) as pool:
-        running = {name: pool.submit(row_of, name, parsed.first, number) for name, number in wanted.items()}
+        running = {
+            name: pool.submit(row_of, name, parsed.first, number, parsed.keep)
+            for name, number in wanted.items()
+        }
         outcomes = {name: each.result() for name, each in running.items()}
     print(table(outcomes))
     return int(any(each.failed for each in outcomes.values()))
 
 
-def row_of(name: str, first: int, number: int) -> Outcome:
+def row_of(name: str, first: int, number: int, keep: Path | None = None) -> Outcome:
     """Run a row's cases in as many processes as it takes."""
     began, outcome, following, fruitless = time.monotonic(), Outcome(), first, 0
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        outcome.kept = keep / f"{name}.jsonl"
+        following += outcome.remembered(range(first, first + number))
     while following < first + number:
         reached, died = process_of(name, following, first + number - following, outcome)
         if not died:
@@ -137,6 +166,7 @@ def process_of(name: str, first: int, number: int, outcome: Outcome) -> tuple[in
         if "case" in said:
             outcome.tried += 1
             following = said["case"] + 1
+            outcome.keep(said["case"], said["wrong"])
     process.wait()
     end_group(process.pid)
     left = errors.read_text(errors="replace")[-2000:]
@@ -144,7 +174,9 @@ def process_of(name: str, first: int, number: int, outcome: Outcome) -> tuple[in
     if ended and process.returncode == 0:
         return following, ""
     outcome.tried += 1
-    return following, f"its process ended with {process.returncode}: {left}"
+    died = f"its process ended with {process.returncode}: {left}"
+    outcome.keep(following, died)
+    return following, died
 
 
 def lines_of(process: subprocess.Popen[bytes], silent_s: float) -> list[bytes] | object:
