@@ -119,6 +119,6 @@ def test_with_the_focus_the_wheel_acts(qtbot):
         turn(part)
         assert value(part) == before
         part.setFocus()
-        qtbot.waitUntil(part.hasFocus, timeout=5000)
+        qtbot.waitUntil(part.hasFocus, timeout=20_000)
         turn(part, 120)
         assert value(part) != before

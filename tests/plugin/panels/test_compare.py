@@ -169,7 +169,7 @@ def test_closing_the_panel_undoes_everything(compare, viewer, qtbot, close, how)
         viewer.window.remove_dock_widget(compare)
     else:
         (dock.title.close_button if close == "the x" else dock.title.hide_button).click()
-        qtbot.waitUntil(lambda: compare.how.currentText() == "off", timeout=1000)
+        qtbot.waitUntil(lambda: compare.how.currentText() == "off", timeout=20_000)
     assert state(viewer) == before
     assert compare.how.currentText() == "off"
 

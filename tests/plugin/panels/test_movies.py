@@ -27,7 +27,7 @@ def test_a_film_is_bounded_and_reaches_from_the_first_iteration_to_the_last(qtbo
     film.clear()
     large = np.arange(2060 * 20, dtype=np.float32).reshape(1, 2060, 20)
     film.add(Snapshot(step=1, total=1, images=large, zoom=2))
-    qtbot.waitUntil(lambda: bool(film.pictures), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(film.pictures), timeout=20_000)
     (picture,) = film.pictures
     assert (picture.image.shape, picture.zoom) == ((412, 4), 0.4)
     assert picture.image.mean() == large.mean()

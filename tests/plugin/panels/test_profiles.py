@@ -57,8 +57,8 @@ def test_a_click_shows_the_profiles_which_are_kept_and_saved(viewer, qtbot, tmp_
     assert np.allclose(crosses.data, [[7.2, 11.9]])
     panel.keep()
     panel.look((3.0, 4.0))
-    qtbot.waitUntil(lambda: bool(panel.found), timeout=20_000)
-    assert [each.name for each in panel.charts.shown] == ["x 12, y 7", "x 4, y 3"]
+    both = ["x 12, y 7", "x 4, y 3"]
+    qtbot.waitUntil(lambda: [each.name for each in panel.charts.shown] == both, timeout=20_000)
     assert np.allclose(crosses.data, [[7.2, 11.9], [3, 4]])
     assert not np.allclose(*crosses.face_color)
     # A drag moves the image, and looks at nothing.

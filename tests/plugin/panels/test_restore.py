@@ -122,8 +122,8 @@ def test_layers_that_take_long_follow_one_per_turn_and_all_end_with_the_last_sna
     assert 2 not in steps
     canvas = viewer.window.main_menu.window().centralWidget().findChild(QOpenGLWidget)
     assert not canvas.updatesEnabled()  # it is painted once, in a turn of its own
-    qtbot.waitUntil(lambda: layers.settled)
-    qtbot.waitUntil(canvas.updatesEnabled)
+    qtbot.waitUntil(lambda: layers.settled, timeout=20_000)
+    qtbot.waitUntil(canvas.updatesEnabled, timeout=20_000)
     assert listed  # the layer list shows them once
     assert all(listed)
     assert {layer.metadata["heliorestore"].step for layer in layers.layers.values()} == {2}
@@ -635,7 +635,8 @@ def check_calibration(panel, viewer, burst, tmp_path, qtbot, monkeypatch):
     assert f"scan.fits', Preparation(dark={str(dark)!r}))\nburst = burst.select(objects='1:2'" in text
     box.set_path(str(small))
     box.changed.emit()
-    qtbot.waitUntil(lambda: "24 x 24 pixels and the frames have 30 x 24" in calibration.said.text())
+    says = "24 x 24 pixels and the frames have 30 x 24"
+    qtbot.waitUntil(lambda: says in calibration.said.text(), timeout=20_000)
     panel.run_panel.say("")
     panel.start()
     assert "24 x 24 pixels" in panel.run_panel.problem.text()
@@ -773,9 +774,10 @@ def test_the_export_dialog_starts_where_the_last_one_ended(panel, finish, qtbot,
     panel.export_button.click()
     qtbot.waitUntil(lambda: panel.run_panel.messages.text().startswith("Written"), timeout=20_000)
     assert (tmp_path / "chosen.fits").exists()
+    (tmp_path / "chosen.fits").unlink()
     panel.export_button.click()
     assert asked[1].startswith(str(tmp_path))
-    qtbot.waitUntil(lambda: panel.run_panel.messages.text().startswith("Written"), timeout=20_000)
+    qtbot.waitUntil((tmp_path / "chosen.fits").exists, timeout=20_000)
 
 
 def test_a_panel_for_one_method_has_no_choice_of_methods(viewer, fake, qtbot):

@@ -71,7 +71,7 @@ def test_versions_are_renamed_and_deleted_together(panel, viewer, finish, qtbot)
     item = panel.version_list.table.item(0, 0)
     item.setText("the good one")
     assert {"the good one WB", "the good one NB"} <= {layer.name for layer in viewer.layers}
-    qtbot.waitUntil(lambda: version_names(panel) == ["the good one", "fake 1"], timeout=5000)
+    qtbot.waitUntil(lambda: version_names(panel) == ["the good one", "fake 1"], timeout=20_000)
     choose(panel, 0)
     panel.version_list.delete_button.click()
     assert version_names(panel) == ["fake 1"]

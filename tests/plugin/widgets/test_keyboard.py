@@ -23,7 +23,7 @@ def test_tab_goes_as_the_eye_does_and_the_focus_is_seen(qtbot):
     window.activateWindow()
     qtbot.waitExposed(window)
     first.setFocus()
-    qtbot.waitUntil(first.hasFocus, timeout=5000)
+    qtbot.waitUntil(first.hasFocus, timeout=20_000)
     area = panel.findChild(QWidget, "qt_scrollarea_viewport").parent()
     assert area.tab_order() == [first, second, last]
     ring = area._ring

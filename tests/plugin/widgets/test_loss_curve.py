@@ -55,7 +55,7 @@ def test_a_loss_without_neighbours_is_a_dot_and_one_value_is_no_curve(curve, qtb
     assert seen(curve, qtbot).lines[0].get_xdata().tolist() == [1, 2, 3]
     for alone in ([4.0], [np.nan, np.nan, 4.0]):
         curve.set_history({"step": np.arange(1.0, len(alone) + 1), "loss": np.array(alone)}, ("loss",))
-        qtbot.waitUntil(lambda: not curve._wanted)
+        qtbot.waitUntil(lambda: not curve._wanted, timeout=20_000)
         curve.grab()
         assert curve.canvas.figure.axes == []
 
@@ -67,7 +67,7 @@ def test_the_loss_curve_names_its_lines_in_words(curve, qtbot):
     assert axes.lines[0].get_xdata().tolist() == list(range(1, 31))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("iteration", "loss")
     curve.clear()
-    qtbot.waitUntil(lambda: not curve._wanted)
+    qtbot.waitUntil(lambda: not curve._wanted, timeout=20_000)
     curve.grab()
     assert curve.canvas.figure.axes == []  # no empty frame
     curve.set_history(history(20_000, "contrast_gain"), ("contrast_gain",))
