@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from heliorestore.docs_pages import with_page
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES, are_frames, read
 from heliorestore.plugin.viewer.layers import LayerData, burst_layers, snapshot_layers, stem_of
@@ -47,7 +48,7 @@ def read_layers(path: str | Sequence[str]) -> Sequence[tuple[object, ...]]:
         joined = None if len(paths) > 1 else _joined(paths[0])
         return load_layers(paths) if joined is None else joined or NOTHING
     except HeliorestoreError as error:
-        show_error(in_words(str(error)))
+        show_error(with_page(in_words(str(error)), error))
         return NOTHING
 
 

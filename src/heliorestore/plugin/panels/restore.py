@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtWidgets import QComboBox, QWidget
 
+from heliorestore.docs_pages import with_page
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.files import Files
 from heliorestore.plugin.panels.input_layers import InputLayers
@@ -107,7 +108,7 @@ class RestoreWidget(QWidget):
         try:
             job = self.job()
         except HeliorestoreError as error:
-            self.run_panel.say(str(error))
+            self.run_panel.say(with_page(str(error), error))
             return
         self.run_panel.start(job, self.make_layers(job), paused=paused)
 
