@@ -27,6 +27,8 @@ from heliorestore.snapshot import Snapshot
 
 KNOBS = ("lambda_object", "filter_width", "filter_smoothness")
 _PSF, _NODES, _FRAMES, _BINS = 64, 2, 6, 48  # enough for a mean over the field
+# of frequency from 0 to the grid's corner: what depends on its modulus is computed once for each
+_RINGS, _LARGEST = 8192, 0.5**0.5
 _LEAST = 0.05  # lower limit of the old filter where it is divided out
 # largest gain: only an iteration can recover what was damped further, a glance would amplify its noise
 _MOST = 4.0
@@ -58,9 +60,12 @@ def glance(snapshot: Snapshot, settings: SvMomfbdSettings) -> FloatArray:
     before, after = knob_behind(snapshot), knob_of(settings)
     if before is None or before == after or snapshot.run is None:
         return snapshot.images
-    grid = filter_grid((snapshot.images.shape[-2], snapshot.images.shape[-1]))
-    frequencies = frequency(grid)
-    penalised = _sobel(grid)
+    rows, columns = snapshot.images.shape[-2:]
+    rings, penalised = _geometry((rows, columns))
+    radii = torch.arange(_RINGS + 1) * (_LARGEST / _RINGS)
+    grid = filter_grid((rows, columns))
+    # of mirrored images the cosine transform asks for no other frequencies
+    transfer = torch.empty(grid[0], grid[1] // 2 + 1)
     shown = np.empty_like(snapshot.images)
     # The settings decide which optics; the tensors of another device are not asked for.
     wavefronts = fitted_wavefronts(snapshot, settings)
@@ -70,18 +75,28 @@ def glance(snapshot: Snapshot, settings: SvMomfbdSettings) -> FloatArray:
         seen = _summed(wavefronts, all_optics, object_, snapshot.maps["modes"].array)
         edges = torch.linspace(0, 1, len(seen)) * limit
         # The small number keeps frequencies beyond the cut-off from dividing by 0.
-        total = torch.from_numpy(np.interp(frequencies.numpy(), edges.numpy(), seen)).float() + 1e-3
-        ratio = (total + before.lambda_object * penalised) / (total + after.lambda_object * penalised)
+        total = torch.from_numpy(np.interp(radii.numpy(), edges.numpy(), seen)).float()[rings] + 1e-3
         old, new = (
-            flat_top(frequencies, limit, width=k.filter_width, smoothness=k.filter_smoothness)
+            flat_top(radii, limit, width=k.filter_width, smoothness=k.filter_smoothness)
             for k in (before, after)
         )
-        ratio = (ratio * new / old.clamp(min=_LEAST)).clamp(max=_MOST)
+        ratio = (total + before.lambda_object * penalised) / (total + after.lambda_object * penalised)
+        ratio = (ratio * (new / old.clamp(min=_LEAST))[rings]).clamp(max=_MOST)
         # The filter must not change the mean.
-        shown[object_] = filtered(
-            torch.from_numpy(snapshot.images[object_].copy()), ratio / ratio[0, 0]
-        ).numpy()
+        transfer[:rows, :columns] = ratio / ratio[0, 0]
+        shown[object_] = filtered(torch.from_numpy(snapshot.images[object_].copy()), transfer).numpy()
     return shown
+
+
+@lru_cache(maxsize=2)
+def _geometry(shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ring and the squared transfer function of Sobel's two derivatives at every frequency (ky, kx) that
+    the cosine transform of an image of that shape has.
+    """
+    grid = filter_grid(shape)
+    part = (slice(shape[0]), slice(shape[1]))
+    rings = (frequency(grid)[part] * (_RINGS / _LARGEST)).round().int()
+    return rings, _sobel(grid)[part].contiguous()
 
 
 @lru_cache(maxsize=4)
