@@ -6,17 +6,23 @@ import pytest
 import torch
 
 from heliorestore.burst import Burst
+from heliorestore.coordinates import Coordinates
 from heliorestore.nets import weights
 from heliorestore.nets.denoiser import uncertain
 from window import set_fields, wait_for_threads
 
 FRAMES = np.random.default_rng(0).standard_normal((2, 3, 40, 44)).astype(np.float32)
 FRAMES[0] += 100  # an intensity, which is left as it is
+SERIES = Burst.from_array(FRAMES, labels=("I", "V"))
+PLACES = tuple(
+    Coordinates(wavelength_nm=630.25, offset_pm=pm, stokes=name) for name in "IV" for pm in (-5.0, 5.0)
+)
+SPECTRA = Burst(frames=FRAMES[[0, 0, 1, 1]], labels=tuple(each.label for each in PLACES), coordinates=PLACES)
 
 
 @pytest.fixture
-def denoise_panel(viewer, tmp_path, monkeypatch, qtbot):
-    """The panel with a series of I and V, and a network that was never trained."""
+def denoise_panel(request, viewer, tmp_path, monkeypatch, qtbot):
+    """The panel with a series of I and V, or another, and a network that was never trained."""
     from napari.layers import Layer
 
     from heliorestore.plugin.panels.noise2noise import DenoiseWidget
@@ -31,7 +37,7 @@ def denoise_panel(viewer, tmp_path, monkeypatch, qtbot):
         tmp_path,
     )
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path, tmp_path))
-    for data in burst_layers(Burst.from_array(FRAMES, labels=("I", "V")), "sun"):
+    for data in burst_layers(getattr(request, "param", SERIES), "sun"):
         viewer.add_layer(Layer.create(*data))
     viewer.dims.current_step = (0, 0, 0, 0, 0)
     widget = DenoiseWidget(viewer)
@@ -76,3 +82,26 @@ def test_a_button_fits_the_network_to_the_series(denoise_panel, finish):
     assert outcome.end.value == "finished"
     assert "Fitted in 2 epochs" in denoise_panel.run_panel.messages.text()
     assert np.isfinite(denoise_panel.run_panel.snapshot.history["hold_out"][:2]).all()
+
+
+@pytest.mark.parametrize("denoise_panel", [SPECTRA], indirect=True, ids=["spectra"])
+def test_three_ways_are_compared_or_given_up(denoise_panel, viewer, qtbot):
+    run, ways = denoise_panel.run_panel, denoise_panel.ways_button
+    set_fields(denoise_panel, patches=10)
+    denoise_panel.epochs.setValue(1)
+    ways.click()
+    qtbot.waitUntil(lambda: run.busy, timeout=20_000)
+    run.stop_button.click()
+    qtbot.waitUntil(lambda: not ways.isChecked(), timeout=60_000)
+    ways.click()
+    qtbot.waitUntil(lambda: viewer.canvas.grid.enabled, timeout=120_000)
+    shown = [layer.name for layer in viewer.layers if layer.visible]
+    assert shown[0] == "sun"
+    assert len(shown) == 4
+    assert [line for line in denoise_panel.ways_text.text().split("\n") if line.endswith(":")] == [
+        "wavelength by wavelength:",
+        "spectral:",
+        "PCA:",
+    ]
+    ways.click()
+    assert not viewer.canvas.grid.enabled

@@ -226,6 +226,7 @@ class DenoiseWidget(RestoreWidget):
         self.ways_button.toggled.connect(self._compare_ways)
         self.ways_text = note("What each of the three took away.")
         self.ways = ThreeWays(self, self._statistics, partial(say, self.ways_text))
+        self.ways.given_up.connect(lambda: self.ways_button.setChecked(False))
         self.sections.fill("fit", Section("Noise2Noise", row(self.fit_button, self.epochs, "epochs")))
         self.sections.fill(
             "judge",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.second_method import start_beside
@@ -22,6 +22,8 @@ WAYS = ("wavelength by wavelength", "spectral", "PCA")
 
 class ThreeWays(QObject):
     """Runs the three one after the other, then shows the input and the results in a grid until `leave`."""
+
+    given_up = Signal()  # a run was refused, stopped or failed
 
     def __init__(self, panel: RestoreWidget, figures: Callable[[Snapshot], str], tell: Any) -> None:
         super().__init__(panel)
@@ -41,6 +43,7 @@ class ThreeWays(QObject):
             fit = self._panel.method_form.settings().replace(fit=epochs, weights="none")
         except HeliorestoreError as error:
             self._panel.run_panel.say(str(error))
+            self.given_up.emit()
             return
         self.leave()
         ways = (fit.replace(spectral=False), fit.replace(spectral=True), PcaSettings())
@@ -62,6 +65,7 @@ class ThreeWays(QObject):
         start_beside(self._panel, settings)
         if not self._panel.run_panel.busy:  # the panel has said why
             self._waiting, self._way = [], ""
+            self.given_up.emit()
 
     def _ended(self, outcome: Outcome) -> None:
         snapshot, way = self._panel.run_panel.snapshot, self._way
@@ -70,6 +74,7 @@ class ThreeWays(QObject):
         self._way = ""
         if outcome.end is not End.FINISHED or snapshot is None:
             self._waiting = []
+            self.given_up.emit()
             return
         self._done.append((way, snapshot))
         # The layers of a run are completed in later turns of the event loop.
