@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import heliorestore
@@ -153,6 +153,7 @@ def test_headers_of_further_objects_come_back(tmp_path):
 
 
 @in_one_folder
+@example(label="'/", unit="'  /'", losses={}, seed=0, pixel=1.0, message="in '/data/1.fits'" * 5)
 @given(
     label=st.text(max_size=20).map(str.strip),
     unit=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=10).map(str.strip),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -35,7 +36,8 @@ _MOST_ZOOM = 64
 
 def to_ascii(text: str) -> str:
     """Write any text as printable ASCII, other characters escaped as in JSON; `from_ascii` reads it."""
-    return json.dumps(text)[1:-1].replace("\x7f", "\\u007f")
+    # astropy takes a quote before a slash for the end of the text
+    return re.sub("'(?= */)", r"\\u0027", json.dumps(text)[1:-1].replace("\x7f", "\\u007f"))
 
 
 def from_ascii(text: str) -> str:
