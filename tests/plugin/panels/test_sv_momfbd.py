@@ -169,7 +169,12 @@ def test_knobs_turned_in_a_pause_act_at_the_next_iteration_and_are_seen_at_once(
             lambda step=step: run.state.name == "PAUSED" and run.snapshot and run.snapshot.step == step,
             timeout=60_000,
         )
-    layer = results(viewer)["sv-momfbd 1 sun WB"]
+    name = "sv-momfbd 1 sun WB"  # it shows the last step in a turn of its own
+    qtbot.waitUntil(
+        lambda: name in results(viewer) and results(viewer)[name].metadata["heliorestore"].step == 4,
+        timeout=20_000,
+    )
+    layer = results(viewer)[name]
     before = np.array(layer.data)
     for value in np.geomspace(0.1, 10, 12):
         slide(live, "lambda_object", float(value))
