@@ -13,12 +13,19 @@ from heliorestore.samples import sample_path
 DEAD = {"process": [2**22 + 1, 0.0]}
 
 
+def begun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> autosave.Autosave:
+    """What a run that has begun saves itself in."""
+    monkeypatch.setattr(autosave, "folder", lambda: folder)
+    saved, _ = autosave.begin(read_burst(sample_path("small_burst.fits")), SvMomfbdSettings())
+    assert saved is not None
+    saved.state.touch()
+    return saved
+
+
 def test_a_record_that_nobody_has_written_like_this_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autosave, "folder", lambda: tmp_path)
-    saved, _ = autosave.begin(read_burst(sample_path("small_burst.fits")), SvMomfbdSettings())
-    saved.state.touch()
+    saved = begun(tmp_path, monkeypatch)
     path = saved.state.with_suffix(".json")
     whole = json.loads(path.read_text()) | DEAD
     path.write_text(json.dumps(whole))
@@ -44,9 +51,7 @@ def test_a_record_that_nobody_has_written_like_this_is_passed_over(
 def test_of_two_windows_that_offer_a_run_only_one_takes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autosave, "folder", lambda: tmp_path)
-    saved, _ = autosave.begin(read_burst(sample_path("small_burst.fits")), SvMomfbdSettings())
-    saved.state.touch()
+    saved = begun(tmp_path, monkeypatch)
     path = saved.state.with_suffix(".json")
     path.write_text(json.dumps(json.loads(path.read_text()) | DEAD))
     (one,), (other,) = (autosave.unfinished("sv-momfbd") for _ in range(2))

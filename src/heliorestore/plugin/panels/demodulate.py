@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
     QFormLayout,
-    QHeaderView,
     QLineEdit,
     QSpinBox,
     QTableWidget,
@@ -33,6 +32,7 @@ from heliorestore.plugin.viewer.insertion import insert_quietly
 from heliorestore.plugin.viewer.layers import TAG, Placement, burst_layers
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.result_layers import next_name
+from heliorestore.plugin.widgets.figure_table import figure_table
 from heliorestore.plugin.widgets.file_box import FileBox, output_file
 from heliorestore.plugin.widgets.layer_box import LayerBox
 from heliorestore.plugin.widgets.sections import Section, button, note, row, say, scroll
@@ -301,19 +301,11 @@ class DemodulateWidget(QWidget):
         self.setMinimumWidth(340)
 
     def _table(self) -> QTableWidget:
-        self.table = QTableWidget(4, len(_COLUMNS))
-        self.table.setHorizontalHeaderLabels(list(_COLUMNS))
-        for column, tip in enumerate(_COLUMNS.values()):
-            if (item := self.table.horizontalHeaderItem(column)) is not None:
-                item.setToolTip(tip)
-        self.table.setToolTip("The modulation's efficiencies, and what I leaks into Q, U and V.")
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table = figure_table(
+            _COLUMNS, "The modulation's efficiencies, and what I leaks into Q, U and V.", rows=4
+        )
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        if (sides := self.table.verticalHeader()) is not None:
-            sides.hide()
         if (titles := self.table.horizontalHeader()) is not None:
-            titles.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
             titles.setStretchLastSection(True)
             height = titles.sizeHint().height() + 4 * self.table.rowHeight(0) + 2 * self.table.frameWidth()
             self.table.setFixedHeight(height)

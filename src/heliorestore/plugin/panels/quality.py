@@ -13,7 +13,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFormLayout,
     QHeaderView,
-    QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -32,6 +31,7 @@ from heliorestore.plugin.viewer.shown_plane import is_image, shown_plane
 from heliorestore.plugin.widgets.chart import ChartView
 from heliorestore.plugin.widgets.closing import follow, when_taken_out
 from heliorestore.plugin.widgets.cut_box import CutLevels
+from heliorestore.plugin.widgets.figure_table import figure_table
 from heliorestore.plugin.widgets.file_box import output_file
 from heliorestore.plugin.widgets.layer_box import LayerBox
 from heliorestore.plugin.widgets.sections import Section, button, note, row, say, scroll
@@ -269,20 +269,10 @@ class QualityWidget(QWidget):
     # -- how it looks
 
     def _build(self) -> None:
-        self.table = QTableWidget(0, len(_COLUMNS))
-        self.table.setHorizontalHeaderLabels(list(_COLUMNS))
-        for column, tip in enumerate(_COLUMNS.values()):
-            if (item := self.table.horizontalHeaderItem(column)) is not None:
-                item.setToolTip(tip)
-        self.table.setToolTip("The selected image layers, measured at the sliders' frame.")
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table = figure_table(_COLUMNS, "The selected image layers, measured at the sliders' frame.")
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         if (titles := self.table.horizontalHeader()) is not None:
-            titles.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
             titles.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        if (sides := self.table.verticalHeader()) is not None:
-            sides.hide()
         self.spectra = ChartView(
             "Azimuthally averaged power of I/<I> over spatial frequency; beyond the diffraction limit "
             "D/lambda there is only noise."

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QTableWidgetItem, QWidget
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.viewer.layers import known
 from heliorestore.plugin.viewer.place_marks import Place, PlaceMarks, corners_in, pixels_in
 from heliorestore.plugin.widgets.chart import ChartView
+from heliorestore.plugin.widgets.figure_table import figure_table
 from heliorestore.plugin.widgets.sections import Section, button, note, row, say, stack
 from heliorestore.quality.region_charts import Line, along, draw_histograms, draw_lines
 from heliorestore.quality.report import statistics
@@ -125,18 +125,7 @@ class RegionFigures(QWidget):
             self.table.setFixedHeight(titles.sizeHint().height() + rows + below + 2 * self.table.frameWidth())
 
     def _build(self) -> None:
-        self.table = QTableWidget(0, len(_COLUMNS))
-        self.table.setHorizontalHeaderLabels(list(_COLUMNS))
-        for column, tip in enumerate(_COLUMNS.values()):
-            if (item := self.table.horizontalHeaderItem(column)) is not None:
-                item.setToolTip(tip)
-        self.table.setToolTip("Figures of the region that is drawn, or of the whole image.")
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        if (titles := self.table.horizontalHeader()) is not None:
-            titles.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        if (sides := self.table.verticalHeader()) is not None:
-            sides.hide()
+        self.table = figure_table(_COLUMNS, "Figures of the region that is drawn, or of the whole image.")
         self.table.setCornerButtonEnabled(False)
         self.along = ChartView("Values along the line, from its beginning.", 180)
         self.along.hide()
