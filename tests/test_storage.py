@@ -17,7 +17,7 @@ import pytest
 
 from heliorestore import storage
 from heliorestore.errors import RestorationError
-from heliorestore.storage import atomic_write, check_folder, check_output, replacing, user_folder
+from heliorestore.storage import atomic_write, check_folder, check_output, locked, replacing, user_folder
 
 
 def fifo(folder: Path) -> Path:
@@ -393,3 +393,27 @@ def test_an_error_that_hides_a_full_disk_is_that_of_the_disk(error: type[Excepti
         raise error("a fault")
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
     assert path.read_text() == "old"
+
+
+def test_who_locks_a_file_is_alone(tmp_path: Path) -> None:
+    lock, count = tmp_path / "lock", tmp_path / "count"
+    count.write_text("0")
+    program = f"""
+import sys, time
+from pathlib import Path
+from heliorestore.storage import locked
+for _ in range(20):
+    with locked(Path({str(lock)!r})):
+        number = int(Path({str(count)!r}).read_text())
+        time.sleep(0.002)
+        Path({str(count)!r}).write_text(str(number + 1))
+"""
+    several = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(3)]
+    assert [process.wait(60) for process in several] == [0, 0, 0]
+    assert count.read_text() == "60"
+
+
+def test_where_nothing_can_be_locked_the_work_goes_on(tmp_path: Path) -> None:
+    with locked(tmp_path / "nothing" / "lock"):
+        pass
+    assert not (tmp_path / "nothing").exists()

@@ -27,6 +27,7 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment] # a module or nothing
+    import msvcrt
 
 _KINDS = (
     (stat.S_ISFIFO, "a FIFO"),
@@ -267,8 +268,11 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     try:
-        if fcntl is not None:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a file system without locks, or 10 s in vain on Windows
+            if fcntl is not None:
+                fcntl.flock(held, fcntl.LOCK_EX)
+            else:
+                msvcrt.locking(held, msvcrt.LK_LOCK, 1)
         yield
     finally:
         os.close(held)  # which ends the lock
