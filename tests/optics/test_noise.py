@@ -49,6 +49,19 @@ def test_smoothed_noise_keeps_its_own_sigma(scene: Image, smoothing: float) -> N
     assert noise.correlation_px == pytest.approx(smoothing, rel=0.15)
 
 
+def test_white_noise_is_not_taken_for_smoothed_by_chance() -> None:
+    # beyond this cut-off only the corners of the frequencies are left to tell the two apart
+    found = [estimate_noise(np.random.default_rng(seed).normal(size=(96, 96)), 0.454) for seed in range(300)]
+    assert sum(abs(noise.sigma - 1) > 0.15 for noise in found) <= 2
+
+
+def test_the_noise_of_a_mirrored_image_is_the_same(scene: Image) -> None:
+    noisy = scene + gaussian_smoothed(0.1 * np.random.default_rng(1).normal(size=scene.shape), 0.5)
+    noise, mirrored = estimate_noise(noisy, CUTOFF), estimate_noise(noisy[::-1], CUTOFF)
+    assert noise.correlation_px > 0
+    assert mirrored.sigma == pytest.approx(noise.sigma, rel=1e-9)
+
+
 def test_bad_pixels_and_tiny_images(scene: Image) -> None:
     noisy = scene + 0.02 * np.random.default_rng(1).normal(size=scene.shape)
     holes = noisy.copy()

@@ -12,6 +12,7 @@ FloatArray = npt.NDArray[np.float64]
 _FEWEST = 64  # frequencies beyond the cut-off; with fewer the noise there is not estimated
 _TAKEN = 0.02  # of the power below the cut-off: noise alone falls by less
 _BINS = 8  # of the frequencies beyond the cut-off, with a straight line through their logarithms
+_ALIKE = 1.5  # errors over those of independent frequencies: a Hann window makes neighbours alike
 GAUSSIAN_MAD = 0.6744897501960817
 """Median |x| of a unit Gaussian: a median modulus over it is a standard deviation."""
 
@@ -63,11 +64,11 @@ def estimate_noise(image: npt.NDArray[np.floating], cutoff: float | None = None)
     if beyond.sum() < _FEWEST or np.isfinite(image).mean() < 0.5:
         return Noise(estimate_sigma(image))
     power, _ = windowed_power(image)
-    square, level = _levels(frequency[beyond] ** 2, power[beyond])
+    square, level, error = _levels(frequency[beyond] ** 2, power[beyond])
     # A bin without any power has no logarithm: the image was filtered, and only the mean can be given.
     if not level.all():
         return Noise(float(np.sqrt(level.mean())))
-    slope, slope_error = _line(square, np.log(level))
+    slope, slope_error = _line(square, np.log(level), error)
     # A slope that is not clearly negative is no smoothing: the noise is white.
     if slope > -max(3 * slope_error, 0.5):
         return Noise(float(np.sqrt(np.exp(np.mean(np.log(level))))))
@@ -127,18 +128,25 @@ def _smoothing_power(frequency: FloatArray, correlation_px: float) -> FloatArray
     return np.exp(-((2 * np.pi * correlation_px * frequency) ** 2))
 
 
-def _levels(square: FloatArray, power: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean squared frequency and mean power in bins of equal number; the median of an exponential
-    distribution is ln 2 of its mean.
+def _levels(square: FloatArray, power: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """Mean squared frequency and mean power in bins of about equal number, and the error of a logarithm of
+    such a mean; the median of an exponential distribution is ln 2 of its mean.
     """
-    order = np.array_split(np.argsort(square), _BINS)
-    return np.array([square[i].mean() for i in order]), np.array(
-        [np.median(power[i]) for i in order]
-    ) / np.log(2)
+    # Equal frequencies share a bin, so that no order among them matters.
+    inner = np.quantile(square, np.arange(1, _BINS) / _BINS)
+    bins = np.searchsorted(inner, square, side="right")
+    places, medians = (
+        np.array([each(values[bins == n]) for n in range(_BINS) if (bins == n).any()])
+        for each, values in ((np.mean, square), (np.median, power))
+    )
+    return places, medians / np.log(2), _ALIKE / (np.log(2) * np.sqrt(len(square) / _BINS))
 
 
-def _line(x: FloatArray, y: FloatArray) -> tuple[float, float]:
-    """Slope of the straight line through y(x), and its standard error."""
+def _line(x: FloatArray, y: FloatArray, error: float) -> tuple[float, float]:
+    """Slope of the straight line through y(x), and its standard error with such an error of each y, or with
+    the larger one that their scatter shows.
+    """
     dx, dy = x - x.mean(), y - y.mean()
     slope = float(dx @ dy / (dx @ dx))
-    return slope, float(np.sqrt(np.sum((dy - slope * dx) ** 2) / (len(x) - 2) / (dx @ dx)))
+    scatter = np.sqrt(np.sum((dy - slope * dx) ** 2) / max(len(x) - 2, 1))
+    return slope, float(max(scatter, error) / np.sqrt(dx @ dx))
