@@ -12,6 +12,7 @@ from fake_method import FakeSettings
 from heliorestore.burst import Burst
 from heliorestore.methods.base import restore
 from heliorestore.methods.noise2noise import DenoiseSettings
+from heliorestore.plugin.runs.stopping import StopBetweenOperations
 from heliorestore.plugin.runs.worker import Stage
 from heliorestore.snapshot import Snapshot, StopReason
 from window import HAS_DISPLAY, wait_for_threads
@@ -150,6 +151,19 @@ def test_stop_ends_an_iteration_in_its_middle_and_lets_the_method_save_its_state
         assert until_end(qtbot, told).end.value == "stopped"
         assert (worker.take().stop, names(told).count("errored")) == (StopReason.USER, 0)
     assert ends == [False, True]
+
+
+def test_stop_at_the_end_of_a_context_leaves_later_runs_their_gradients():
+    asked, one = [], torch.ones(1)
+
+    def iteration():
+        with torch.no_grad():
+            asked.append(True)
+        return one + one
+
+    with pytest.raises(GeneratorExit), StopBetweenOperations(lambda: bool(asked)):
+        iteration()
+    assert torch.is_grad_enabled()
 
 
 def test_stop_before_the_start_runs_nothing(qtbot, run, fake):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from heliorestore.selection import Frames
@@ -14,7 +15,7 @@ _MOMENT_S = 1.0  # longer than what lies between two frames
 
 
 class StopBetweenOperations(TorchFunctionMode):
-    """In this context each operation of torch in this thread first asks whether the run is to `stop`.
+    """In this context each operation on a tensor in this thread first asks whether the run is to `stop`.
 
     An iteration on a large burst takes many seconds, one operation in it hardly a second. It ends by
     GeneratorExit, which no method takes for an error, and on which it saves its state; what it then does is
@@ -34,7 +35,9 @@ class StopBetweenOperations(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        self.look()
+        # The end of `torch.no_grad` comes by here too: without it no later run in this thread had gradients.
+        if any(isinstance(each, Tensor) for each in args):
+            self.look()
         return func(*args, **(kwargs or {}))
 
 
