@@ -226,15 +226,14 @@ def test_a_viewer_that_is_emptied_is_empty(compare, viewer, qtbot):
 
 def test_blink_shows_them_in_turns_with_the_same_limits(compare, viewer, qtbot):
     compare.rate.setValue(20.0)
+    seen = []
+    for name in "ab":
+        viewer.layers[name].events.visible.connect(
+            lambda event: seen.append((event.source.name, event.source.visible))
+        )
     choose(compare, "blink")
-    seen = set()
-
-    def both_were_seen():
-        seen.add((viewer.layers["a"].visible, viewer.layers["b"].visible))
-        return len(seen) > 1
-
-    qtbot.waitUntil(both_were_seen, timeout=20_000)
-    assert seen == {(True, False), (False, True)}
+    qtbot.waitUntil(lambda: {("a", True), ("a", False), ("b", True), ("b", False)} <= {*seen}, timeout=20_000)
+    assert viewer.layers["a"].visible != viewer.layers["b"].visible
     assert tuple(viewer.layers["b"].contrast_limits) == (8, 12)
     viewer.layers["b"].contrast_limits = (9, 10)
     assert tuple(viewer.layers["a"].contrast_limits) == (9, 10)
