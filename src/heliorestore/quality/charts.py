@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.lines import Line2D
 
-COLOURS = ("#0f68fc", "#c05001", "#719a5b", "#5e99bd", "#b8860b", "#8c8c8c")
+COLOURS = ("#0f68fc", "#c05001", "#719a5b", "#5e99bd", "#b8860b", "#8c8c8c", "#b565a7")
 """Of lines: told apart by colour-blind eyes too, and seen on white as on a dark window."""
 
 Drawing = Callable[["Axes"], None]

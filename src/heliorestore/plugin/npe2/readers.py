@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from heliorestore.docs_pages import with_page
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES, are_frames, read
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.viewer.layers import LayerData, burst_layers, snapshot_layers, stem_of
-from heliorestore.plugin.viewer.words import in_words
 from heliorestore.snapshot import Snapshot
 
 NOTHING: list[tuple[None]] = [(None,)]  # npe2's way to say that a file was handled but gave no layer
@@ -48,7 +47,7 @@ def read_layers(path: str | Sequence[str]) -> Sequence[tuple[object, ...]]:
         joined = None if len(paths) > 1 else _joined(paths[0])
         return load_layers(paths) if joined is None else joined or NOTHING
     except HeliorestoreError as error:
-        show_error(with_page(in_words(str(error)), error))
+        show_error(explain(error))
         return NOTHING
 
 

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.movies import save_blink
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.viewer.comparison import How, comparison_of
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.widgets.closing import when_closed
@@ -77,7 +78,7 @@ class CompareWidget(QWidget):
                 linked=self.linked.isChecked(),
             )
         except HeliorestoreError as error:
-            self._show(str(error))
+            self._show(explain(error))
 
     def _show(self, problem: str = "") -> None:
         """Show what is compared, whoever began or ended it, and why it cannot be compared any more."""

@@ -11,6 +11,7 @@ from heliorestore.errors import BurstError, HeliorestoreError
 from heliorestore.plugin.panels.parts import LivePanel
 from heliorestore.plugin.panels.unfinished import UnfinishedRuns, fill_in, open_input
 from heliorestore.plugin.runs.autosave import Autosave, begin
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.live import LiveLayers
 from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.task import End, Outcome
@@ -49,7 +50,7 @@ class FieldRun(QObject):
             job = panel.job()
             whole = panel.input.whole_file()
         except HeliorestoreError as error:
-            panel.run_panel.say(str(error))
+            panel.run_panel.say(explain(error))
             return
         self._drop_ended()
         panel.preview_box.on.setChecked(False)
@@ -96,7 +97,7 @@ class FieldRun(QObject):
         try:
             open_input(self._panel, saved.restart, lambda: self._resume(saved))
         except BurstError as error:
-            self._panel.run_panel.say(str(error))
+            self._panel.run_panel.say(explain(error))
 
     def _resume(self, saved: Autosave) -> None:
         try:

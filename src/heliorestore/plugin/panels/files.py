@@ -13,6 +13,7 @@ from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES
 from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.as_code import as_command, as_python, not_repeated
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.widgets.sections import Section, button, row
 from heliorestore.snapshot import Snapshot
@@ -135,7 +136,7 @@ class Files(QObject):
                 seed=job.seed,
             )
         except HeliorestoreError as error:
-            panel.run_panel.say(str(error))
+            panel.run_panel.say(explain(error))
             return
         panel.run_panel.say("")
         if (clipboard := QApplication.clipboard()) is not None:

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QLineEdit
 
 from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.task import End, Latest, Outcome
 from heliorestore.plugin.widgets.chart import ChartView
 from heliorestore.plugin.widgets.sections import Section, note, row, say
@@ -71,7 +72,7 @@ class FrameChoice(Section):
         try:
             burst = self._of_input()
         except HeliorestoreError as error:
-            say(self.said, str(error))
+            say(self.said, explain(error))
             return
         self._burst = burst
 

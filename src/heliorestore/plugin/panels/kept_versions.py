@@ -6,6 +6,7 @@ from qtpy.QtCore import QObject
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.parts import Panel
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.versions import Version, keep, pair
 from heliorestore.plugin.widgets.sections import Section
 from heliorestore.plugin.widgets.version_list import VersionList
@@ -38,7 +39,7 @@ class KeptVersions(QObject):
         try:
             self._panel.method_form.show_settings(settings_at(version.snapshot))
         except HeliorestoreError as error:
-            self._panel.run_panel.say(str(error))
+            self._panel.run_panel.say(explain(error))
 
     def _compare(self, version: Version) -> None:
         """Compare a version with the result that is not kept, or with the input, in a panel of its own."""

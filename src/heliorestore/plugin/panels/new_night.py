@@ -117,7 +117,7 @@ class NewNight(Section):
             if not folder:
                 raise SettingsError("Name a folder for the night.")
         except HeliorestoreError as error:
-            self._say(str(error))
+            self._say(explain(error))
             return
         self._say("")
         night, inputs = Path(folder).expanduser().absolute(), list(self.inputs)
@@ -152,7 +152,7 @@ class NewNight(Section):
         try:
             self.add(layer_files(list(self._viewer.layers.selection)))
         except HeliorestoreError as error:
-            self._say(str(error))
+            self._say(explain(error))
 
     def add(self, inputs: Sequence[Input]) -> None:
         """Add bursts to the night that is put together."""

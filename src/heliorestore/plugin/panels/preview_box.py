@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QSizePolicy
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.parts import LivePanel
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.live import BoxLayers
 from heliorestore.plugin.runs.preview import Box, Preview
 from heliorestore.plugin.runs.worker import RestoreWorker
@@ -55,7 +56,7 @@ class PreviewBox(QObject):
         try:
             job = panel.job()
         except HeliorestoreError as error:
-            panel.run_panel.say(str(error))
+            panel.run_panel.say(explain(error))
             self.on.setChecked(False)
             return
         panel.run_panel.say("")

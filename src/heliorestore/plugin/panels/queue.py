@@ -205,7 +205,7 @@ class QueueWidget(QWidget):
                 if not there:
                     before = burst_layers(original(folder, burst), stem_of(Path(burst.paths[0])))
             except HeliorestoreError as error:
-                problem = str(error)
+                problem = explain(error)
             return before, load_layers([burst.result]) if burst.state == "done" else [], problem
 
         start_task(
@@ -259,7 +259,7 @@ class QueueWidget(QWidget):
                 # Those of its input, which both have now, would cut off what the restored image shows.
                 results[-1].contrast_limits = limits
             except HeliorestoreError as error:
-                self.say(str(error))
+                self.say(explain(error))
         if fit:
             self.viewer.fit_to_view()
 

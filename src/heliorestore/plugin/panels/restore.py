@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtWidgets import QComboBox, QWidget
 
-from heliorestore.docs_pages import with_page
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.files import Files
 from heliorestore.plugin.panels.input_layers import InputLayers
@@ -15,6 +14,7 @@ from heliorestore.plugin.panels.kept_versions import KeptVersions
 from heliorestore.plugin.panels.method_form import MethodForm
 from heliorestore.plugin.panels.movies import RunMovie
 from heliorestore.plugin.preferences import preferences
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.result_layers import ResultLayers, next_name
@@ -108,7 +108,7 @@ class RestoreWidget(QWidget):
         try:
             job = self.job()
         except HeliorestoreError as error:
-            self.run_panel.say(with_page(str(error), error))
+            self.run_panel.say(explain(error))
             return
         self.run_panel.start(job, self.make_layers(job), paused=paused)
 

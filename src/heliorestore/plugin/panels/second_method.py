@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.methods import METHODS
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,6 +23,6 @@ def start_beside(panel: RestoreWidget, settings: Settings) -> None:
         if METHODS[settings.method].needs_instrument:
             panel.instrument.require(job.burst)
     except HeliorestoreError as error:
-        panel.run_panel.say(str(error))
+        panel.run_panel.say(explain(error))
         return
     panel.run_panel.start(job, panel.make_layers(job))

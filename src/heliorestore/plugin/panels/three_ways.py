@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.second_method import start_beside
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.task import End, Outcome
 from heliorestore.plugin.viewer.titles import Titles
 from heliorestore.settings import Settings
@@ -42,7 +43,7 @@ class ThreeWays(QObject):
         try:
             fit = self._panel.method_form.settings().replace(fit=epochs, weights="none")
         except HeliorestoreError as error:
-            self._panel.run_panel.say(str(error))
+            self._panel.run_panel.say(explain(error))
             self.given_up.emit()
             return
         self.leave()

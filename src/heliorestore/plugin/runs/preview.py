@@ -13,6 +13,7 @@ from napari.layers import Shapes
 from qtpy.QtCore import QObject, Signal
 
 from heliorestore.errors import HeliorestoreError
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.live import BoxLayers, within
 from heliorestore.plugin.runs.redraw_rate import Pace, single_shot
 from heliorestore.plugin.runs.task import End, Outcome
@@ -147,7 +148,7 @@ class Preview(QObject):
         try:
             job = self._job()
         except HeliorestoreError as error:
-            self.said.emit(str(error))
+            self.said.emit(explain(error))
             return
         self._end()
         shape = job.burst.shape[2:]
@@ -228,8 +229,6 @@ class Preview(QObject):
         if worker is self._worker:
             self._worker = None
             if outcome.end is End.FAILED and outcome.error is not None:
-                from heliorestore.plugin.runs.failure import explain
-
                 self.said.emit(explain(outcome.error))
 
     def _end(self) -> None:

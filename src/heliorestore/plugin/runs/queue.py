@@ -29,6 +29,7 @@ from heliorestore.batch.plan import wanted as wanted_bursts
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, HeliorestoreError, SettingsError
 from heliorestore.fits.redux_cfg import is_config
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.night_seen import BurstRow, NightSeen
 from heliorestore.plugin.viewer.layers import stem_of
 from heliorestore.preparation import Preparation
@@ -309,7 +310,7 @@ class NightReader(QObject):
 
     def _in_words(self, error: Exception) -> str:
         if isinstance(error, HeliorestoreError):
-            return str(error)
+            return explain(error)
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         return f"The night {self.folder} cannot be read or written: {why}."
 

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import qthrottled
 
 from heliorestore.errors import BurstError
+from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.viewer.before_after import Split
 from heliorestore.plugin.viewer.contrast import DIVERGING, symmetric_cuts
 from heliorestore.plugin.viewer.cube_looks import limits_when
@@ -235,7 +236,7 @@ class Comparison(QObject):
         try:
             a, b = on_equal_pixels(*planes)
         except BurstError as error:
-            self.stop(str(error))
+            self.stop(explain(error))
             return
         difference = (a - b).astype("float32")
         if self._difference.layer is not None:
