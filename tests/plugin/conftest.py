@@ -106,14 +106,26 @@ def burst() -> Burst:
     return Burst.from_array(frames, instrument, labels=("WB", "NB"))
 
 
+def _let_windows_go(application: Any) -> None:
+    """Free what the last test left, and search only what comes now for garbage.
+
+    Qt deletes a closed window in the next event loop that is run, not between two tests. napari searches all
+    objects for garbage whenever layers go and at the end of each test: not in what was imported, nor in what
+    every viewer leaves behind.
+    """
+    from qtpy.QtCore import QEvent
+
+    application.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    gc.collect()  # before the freezing, which would keep what is garbage for good
+    gc.freeze()
+
+
 @pytest.fixture
 def viewer(request: pytest.FixtureRequest) -> Any:
     """napari's viewer as a plugin gets it; it raises when another thread writes to it."""
     if not HAS_DISPLAY:
         pytest.skip("napari's canvas needs a display; under Linux run the tests with xvfb-run -a")
-    # napari searches all objects for garbage whenever layers go and at the end of each test: not in what was
-    # imported, nor in what every viewer leaves behind.
-    gc.freeze()
+    _let_windows_go(request.getfixturevalue("qapp"))
     return request.getfixturevalue("make_napari_viewer_proxy")()
 
 
