@@ -2,6 +2,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,6 +24,21 @@ from heliorestore.samples import sample_path
 HMI = str(sample_path("hmi_continuum.fits"))
 BURST = str(sample_path("small_burst.fits"))
 RL = ("richardson-lucy", HMI, "--device", "cpu")
+# a library that prints, as C does, while a file is open
+LOUD = """
+import os, sys
+from heliorestore import storage
+from heliorestore.cli import main
+flushed = storage.os.fsync
+def fsync(descriptor):
+    try:
+        os.write(2, b"loud")
+    except OSError:
+        pass
+    flushed(descriptor)
+storage.os.fsync = fsync
+sys.exit(main())
+"""
 COMMAND = [sys.executable, "-m", "heliorestore.cli"]
 
 
@@ -333,7 +349,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--stop-at-noise, --no-stop-at-noise" in text
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_writes_what_there_is(number: signal.Signals, tmp_path: Path) -> None:
     out = tmp_path / "out.fits"
     command = [
@@ -469,10 +485,64 @@ def test_a_host_process_keeps_its_environment() -> None:
 
 def test_output_cut_off_by_the_reader_is_no_error() -> None:
     ran = subprocess.run(
-        f"{' '.join(COMMAND)} info {HMI} | head -1", shell=True, capture_output=True, text=True, check=False
+        f"({' '.join(COMMAND)} info {HMI}; echo $? >&2) | true",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert ran.stderr.split() == ["141"]  # as a shell says it: no fault of ours
     assert "Traceback" not in ran.stderr
     assert "Broken" not in ran.stderr
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-", "2>/dev/full", "2>&1 | head -0"])
+def test_a_run_needs_nobody_who_listens(tmp_path: Path, closed: str) -> None:
+    """What libraries print does not get into the file either, where one has the number of a stream."""
+    out = tmp_path / "out.fits"
+    line = [sys.executable, "-c", LOUD, "momfbd", BURST, "-o", str(out), "--modes=4", "--iterations=1"]
+    ran = subprocess.run(
+        f"{shlex.join(line)} {closed}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "")
+    with fits.open(out, checksum=True) as hdus:
+        assert all(hdu.verify_checksum() == 1 for hdu in hdus)
+    assert heliorestore.read(out).messages
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    """As `nohup` wants it."""
+    line = ["richardson-lucy", BURST, "-o", str(tmp_path / "out.fits"), "--iterations=1"]
+    code = (
+        "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
+        "from heliorestore.cli import main; from heliorestore.commands.progress import Progress;"
+        "Progress.show = lambda *each: os.kill(os.getpid(), signal.SIGHUP); sys.exit(main())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("name", ["preset.toml", "link.toml"])
+def test_a_preset_is_an_input(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    preset = tmp_path / "preset.toml"
+    preset.write_text('method = "richardson-lucy"\n[settings]\niterations = 1\n')
+    (tmp_path / "link.toml").symlink_to(preset)
+    assert run(*RL, "-o", tmp_path / name, "--preset", preset, "--overwrite") == 2
+    assert "is an input" in capsys.readouterr().err
+    assert "richardson-lucy" in preset.read_text()
+
+
+def test_result_and_checkpoint_have_places_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that is stopped would else leave its state where its result belongs, and lose that."""
+    out, state = tmp_path / "x", tmp_path / "no" / ".." / "x"
+    assert run("momfbd", BURST, "-o", out, "--checkpoint", state) == 2
+    assert "same name" in capsys.readouterr().err
 
 
 def test_view_without_napari_says_how_to_install_it(

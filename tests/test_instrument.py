@@ -336,8 +336,9 @@ def test_what_is_required_has_every_number() -> None:
         ("crisp-8524", "did you mean crisp-8542"),
         ("pixel_arcsec=wide", "must be a number"),
         ("pixel=0.1", "no 'pixel'.*pixel_arcsec"),
-        ("crisp-8542,pixel_arcsec=-1", "positive"),
+        ("crisp-8542,pixel_arcsec=-1", "between 1e-09 and"),
         ("crisp-8542,obscuration_m=2", "2.0 m and the aperture 0.97 m"),
+        ("crisp-8542,diameter_m=1e300", "diameter_m is 1e.300"),
         ("psf=square", "possible are airy, wachter, "),
     ],
 )

@@ -8,9 +8,7 @@ import os
 import re
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NoReturn
 
 from heliorestore import __version__
@@ -18,6 +16,7 @@ from heliorestore.commands import COMMANDS
 from heliorestore.docs_pages import with_page
 from heliorestore.errors import HeliorestoreError, memory_asked, memory_is_full
 from heliorestore.methods import METHODS
+from heliorestore.process import heard, open_streams
 
 _WORD = 300  # characters: what is longer is no name, and is shortened in a message
 
@@ -40,9 +39,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    # only in our own process: on a busy machine, threads that wait by spinning take the cores from each other
+    # only in our own process; on a busy machine, threads that wait by spinning take the cores from each other
     if argv is None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        open_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
         print(_FIRST_STEPS)
@@ -51,11 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _refuse(arguments, parser)
     parsed = parser.parse_args(arguments)
     try:
-        with _terminable():
+        with heard(_end):
             status: int = parsed.run(parsed)
     except BrokenPipeError:  # the reader of our output has ended, as in `heliorestore info FILE | head -1`
         sys.stdout = None  # nothing to flush at exit
-        return 1
+        return 141  # as a shell says it of a process that SIGPIPE has ended
     except (Exception, KeyboardInterrupt) as error:
         if parsed.debug and isinstance(error, Exception):
             raise
@@ -65,21 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does, so that no part of a file stays behind."""
-
-    def end(number: int, frame: object) -> None:
-        raise KeyboardInterrupt(number)
-
-    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _end(number: int, frame: object) -> NoReturn:
+    """Every signal ends the command as Ctrl-C does, so that no part of a file stays behind."""
+    raise KeyboardInterrupt(number)
 
 
 def _explain(error: BaseException, command: str) -> tuple[str, int]:

@@ -67,6 +67,13 @@ def check_output(path: str | PathLike[str], *, overwrite: bool = False, inputs: 
     return target
 
 
+def check_apart(paths: Iterable[Path], what: str) -> None:
+    """Refuse files to write of which two have one place, by whatever names; `what` says in words who has."""
+    places = [os.path.realpath(path) for path in paths]
+    if len(set(places)) < len(places):
+        raise RestorationError(f"{what} have the same name: give each its own file.")
+
+
 def check_folder(path: str | PathLike[str]) -> Path:
     """Return the absolute path if files can be written into that folder, which may not exist yet."""
     folder = Path(path).absolute()

@@ -19,6 +19,7 @@ from heliorestore.batch import cluster, work
 from heliorestore.batch import here as here_module
 from heliorestore.batch import ledger as ledgers
 from heliorestore.batch.cluster import DaskWorkers, SlurmWorkers
+from heliorestore.batch.contact_sheet import write_sheet
 from heliorestore.batch.engine import Workers, run_night
 from heliorestore.batch.here import shared_gb, worker_command
 from heliorestore.batch.ledger import Ledger, State
@@ -72,6 +73,53 @@ def test_a_worker_restores_what_waits_and_a_second_one_finds_nothing(night: Path
         assert result.step == 2
         assert result.run.settings.rows[0][:2] == ("iterations", "2")
     assert len(list((night / "thumbnails").glob("*.png"))) == 6
+
+
+def test_a_file_that_is_no_result_of_the_night_stays(tmp_path: Path) -> None:
+    night, (burst,) = replace(NIGHT, name="{stem}.fits"), write_bursts(tmp_path, 1)
+    before = burst.read_bytes()
+    night.begin(tmp_path)  # where the frames are
+    ledger = Ledger(tmp_path)
+    add(ledger, night, bursts_in([burst]))
+    (entry,) = ledger.entries.values()
+    assert entry.name == f"burst0_{entry.id[:8]}.fits"
+    assert Worker(tmp_path).run() == 1
+    assert burst.read_bytes() == before
+    # a night whose ledger is lost finds its results again
+    for file in (tmp_path / "ledger").iterdir():
+        file.unlink()
+    burst.rename(tmp_path / "other.fits")
+    (tmp_path / entry.name).rename(burst)
+    result = read(burst).run.sources[0]
+    burst.rename(tmp_path / "other_restored.fits")
+    (tmp_path / "other.fits").rename(burst)
+    assert result.path == burst
+    again = replace(NIGHT, name="other_restored.fits")
+    ledger = Ledger(tmp_path)
+    add(ledger, again, bursts_in([burst]))
+    assert [each.name for each in ledger.entries.values()] == ["other_restored.fits"]
+
+
+def test_a_pattern_that_names_no_file_leaves_no_night(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (burst,) = write_bursts(tmp_path / "in", 1)
+    line = ["batch", "richardson-lucy", str(burst), "-o", str(tmp_path / "night"), "--name", "{stem}"]
+    assert main(line) == 2
+    assert "no name of a FITS file" in capsys.readouterr().err
+    assert not (tmp_path / "night").exists()
+
+
+def test_a_name_that_is_no_text_is_restored(tmp_path: Path) -> None:
+    (burst,) = write_bursts(tmp_path / "in", 1)
+    odd = burst.rename(burst.with_name(os.fsdecode(b"\xff.fits")))
+    NIGHT.begin(tmp_path / "night")
+    ledger = Ledger(tmp_path / "night")
+    add(ledger, NIGHT, bursts_in([odd]))
+    assert Worker(tmp_path / "night").run() == 1
+    ledger.refresh()
+    write_sheet(ledger)
+    assert b"\xff.fits" in (tmp_path / "night" / "night.csv").read_bytes()
 
 
 def test_the_night_chooses_the_sharpest_frames(tmp_path: Path) -> None:

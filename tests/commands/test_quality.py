@@ -163,3 +163,15 @@ def test_mistakes_are_one_line(arguments: list[str], words: str, capsys) -> None
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
+
+
+def test_values_beyond_single_precision_and_negative_ones(tmp_path, capsys) -> None:
+    image = np.random.default_rng(0).normal(1, 0.03, (32, 32))
+    for name, factor in {"huge": 1e37, "negative": -1.0}.items():
+        fits.PrimaryHDU((image * factor).astype("f4")).writeto(tmp_path / f"{name}.fits")
+    assert main(["quality", str(tmp_path / "huge.fits")]) == 2
+    assert "give them in another unit" in capsys.readouterr().err
+    assert main(["quality", str(tmp_path / "negative.fits"), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out.splitlines()[-1])["objects"]
+    assert found["contrast"] == pytest.approx(0.03, rel=0.1)
+    assert found["noise_of_mean"] > 0

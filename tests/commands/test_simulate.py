@@ -103,6 +103,7 @@ def test_a_file_can_be_the_scene(tmp_path: Path) -> None:
         (["--scene", "corona"], "possible are sunspot, granulation, or a FITS file"),
         (["--size", "47"], "even number"),
         (["--truth", "{here}/burst.fits"], "same name"),
+        (["--psfs", "{here}/no/../burst.fits"], "same name"),
         (["--psf-step", "0"], "psf_step is 0"),
         (["--dead-frames", "2"], "leave none of 2"),
         (["--blur", "both"], "gather"),
@@ -119,6 +120,16 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     assert sentence in said
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_scene_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene = tmp_path / "scene.fits"
+    assert main(["simulate", "-o", str(scene), *SMALL]) == 0
+    before = scene.read_bytes()
+    for outputs in (["-o", str(scene)], ["-o", str(tmp_path / "new.fits"), "--truth", str(scene)]):
+        assert main(["simulate", *outputs, "--scene", str(scene), "--overwrite", *SMALL]) == 2
+        assert "is an input" in capsys.readouterr().err
+        assert scene.read_bytes() == before
 
 
 def test_an_existing_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

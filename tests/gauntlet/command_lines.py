@@ -9,7 +9,9 @@ import hashlib
 import os
 import random
 import shutil
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,7 @@ SETS_WORTH = {
 SUFFIXES = {"figure": ".png", "movie": ".gif", "register": ".toml", "train": "", "batch": ""}
 OF_RESULTS = ("rerun", "quality", "cube", "movie", "figure")
 FINE = (0, 1, 2, 130, 143)
+LOST = ((0,), (1,), (2,), (1, 2), (0, 1, 2))  # streams that whoever began the command has closed
 VERDICTS = ("batch", "doctor")  # whose status 1 is an answer
 FAULTS = ("Traceback", "internal error", "Segmentation", "weights_only")
 WORTH = (
@@ -77,17 +80,30 @@ def attack(folder: Path, cases: range) -> Iterator[tuple[int, str]]:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         (out / "there.fits").write_bytes(b"precious")
-        line = a_line(parsers, inputs, out, rng)
-        ended = forked(lambda line=line: main(line), folder, terms_s=TERMS_S, most_s=MOST_S, memory=MEMORY)
-        wrong = judged(ended, line, out)
+        line, lost = a_line(parsers, inputs, out, rng), rng.choice(LOST) if rng.random() < 0.1 else ()
+        run = partial(begun, line, lost)
+        ended = forked(run, folder, terms_s=TERMS_S, most_s=MOST_S, memory=MEMORY)
+        wrong = judged(ended, line, out, heard=2 not in lost)
         changed = [path.name for path, was in before.items() if not path.is_file() or digest(path) != was]
         if changed:
             wrong += f" changed {', '.join(changed)}"
             files(folder / "in")
-        yield case, f"{' '.join(map(repr, line))[:1500]}: {wrong}" if wrong else ""
+        without = f" without {lost}" if lost else ""
+        yield case, f"{' '.join(map(repr, line))[:1500]}{without}: {wrong}" if wrong else ""
 
 
-def judged(ended: Ended, line: list[str], out: Path) -> str:
+def begun(line: list[str], lost: tuple[int, ...]) -> int:
+    """The command as a process of its own that lacks some of its streams."""
+    for number in lost:
+        os.close(number)
+        setattr(sys, ("stdin", "stdout", "stderr")[number], None)
+    if not lost:
+        return main(line)
+    sys.argv[1:] = line
+    return main()
+
+
+def judged(ended: Ended, line: list[str], out: Path, *, heard: bool = True) -> str:
     """What went wrong, or nothing."""
     said, there = ended.err.strip(), out / "there.fits"
     kept = there.is_file() and there.read_bytes() == b"precious"
@@ -97,7 +113,7 @@ def judged(ended: Ended, line: list[str], out: Path) -> str:
         "a fault of ours": any(word in said for word in FAULTS),
         f"exit status {ended.status}": ended.status not in FINE
         or (ended.status == 1 and line[0] not in VERDICTS),
-        "no sentence": ended.status == 2 and not said,
+        "no sentence": ended.status == 2 and heard and not said,
         "a file was overwritten without --overwrite": not kept and not {"--overwrite", "batch"} & {*line},
         "a file was overwritten, and the line refused": not kept and ended.status == 2,
         f"left {left}": bool(left),
@@ -144,9 +160,26 @@ def a_line(
         )
     if not sound and rng.random() < 0.2:
         rng.shuffle(line)
+    if rng.random() < 0.15:
+        line = onto_an_input(line, inputs, out, rng)
     if {"view", "demo"} & {*line[:2]}:
         line = ["info"]
     return line
+
+
+def onto_an_input(line: list[str], inputs: list[Path], out: Path, rng: random.Random) -> list[str]:
+    """The line with an output that is one of the files that it names, under any name of that file."""
+    words = {word.partition("=")[2] or word for word in line}
+    named = [path for path in inputs if str(path) in words and path.is_file()]
+    if not named:
+        return line
+    chosen = rng.choice(named)
+    link, hard = out / "link", out / "hard"
+    link.symlink_to(chosen)
+    hard.hardlink_to(chosen)
+    ways = (chosen, chosen.parent / ".." / chosen.parent.name / chosen.name, link, hard)
+    flag = rng.choice(("--truth", "--psfs", "--checkpoint", "--plot", "-o", "-o", "-o"))
+    return [*line, flag, str(rng.choice(ways)), *(["--overwrite"] if rng.random() < 0.9 else [])]
 
 
 def positional(action: argparse.Action, inputs: list[Path], rng: random.Random) -> str:
@@ -242,6 +275,10 @@ def files(folder: Path) -> list[Path]:
         )
         with np.errstate(all="ignore"):
             fits.PrimaryHDU(image.astype("f4")).writeto(path)
+        found.append(path)
+    for name, pixel in {"scale": 1e300, "point": 1e-300}.items():
+        path = folder / f"{name}.fits"
+        fits.PrimaryHDU(np.ones((2, 40, 40), "f4"), fits.Header({"CD1_1": pixel})).writeto(path)
         found.append(path)
     (folder / "text.fits").write_text("no image")
     (folder / "empty.fits").touch()

@@ -237,3 +237,15 @@ def test_another_psf_is_a_setting_and_a_file_is_one_too(tmp_path: Path) -> None:
     fits.writeto(tmp_path / "cube.fits", np.ones((2, 3, 3)))
     with pytest.raises(SettingsError, match=r"cube.fits has the shape \(2, 3, 3\): it must be one image"):
         run(image, HMI, psf_file=str(tmp_path / "cube.fits"))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("factor", [1e-30, 0.0, 1e30])
+def test_the_loss_is_relative_whatever_the_unit(factor: float) -> None:
+    image = np.random.default_rng(0).uniform(0.5, 1.5, (24, 24))
+    settings = RichardsonLucySettings(iterations=2, stop_at_noise=False)
+    one, other = (
+        restore(Burst.from_array((image * scale).astype("f4"), CRISP), settings, device="cpu")
+        for scale in (1.0, factor)
+    )
+    assert other.losses["residual"] == pytest.approx(one.losses["residual"] * bool(factor), rel=1e-3)

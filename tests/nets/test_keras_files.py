@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from heliorestore.cli import main
-from heliorestore.errors import WeightsError
+from heliorestore.errors import RestorationError, WeightsError
 from heliorestore.nets import keras_files, weights
 from heliorestore.nets.enhance import small
 from heliorestore.nets.importing import import_file
@@ -146,6 +146,12 @@ def test_what_cannot_be_imported_is_said(
         path.write_bytes(content)
     with pytest.raises(WeightsError, match=message):
         import_file(path, name, folder=tmp_path)
+
+
+def test_a_folder_that_takes_no_weights_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "w.h5").write_bytes(b"never read")
+    with pytest.raises(RestorationError, match="is not a folder"):
+        import_file(tmp_path / "w.h5", "new", folder=tmp_path / "w.h5")
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

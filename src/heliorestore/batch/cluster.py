@@ -81,7 +81,7 @@ class SlurmWorkers:
         self._script, self._count, self._jobs = night / "worker.sh", count, list[str]()
         filled = text.replace("{command}", shlex.join(command)).replace("{night}", str(night))
         with atomic_write(self._script) as file:
-            file.write(filled.encode())
+            file.write(filled.encode(errors="surrogateescape"))
 
     def tend(self, ledger: Ledger) -> bool:
         counts = ledger.counts()

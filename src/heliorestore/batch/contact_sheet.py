@@ -56,9 +56,9 @@ def write_sheet(ledger: Ledger) -> None:
     writer.writeheader()
     writer.writerows(rows)
     with atomic_write(ledger.night / TABLE) as file:
-        file.write(table.getvalue().encode())
+        file.write(table.getvalue().encode(errors="surrogateescape"))
     with atomic_write(ledger.night / PAGE) as file:
-        file.write(_page(ledger.night, rows).encode())
+        file.write(_page(ledger.night, rows).encode(errors="backslashreplace"))
 
 
 def _row(ledger: Ledger, entry: Entry) -> dict[str, object]:

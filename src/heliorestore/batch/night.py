@@ -8,19 +8,22 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heliorestore import __version__
 from heliorestore.batch.ledger import Entry, Ledger
 from heliorestore.burst import Burst
-from heliorestore.errors import BurstError, SettingsError
+from heliorestore.errors import BurstError, HeliorestoreError, SettingsError
 from heliorestore.fits.reader import SUFFIXES
 from heliorestore.preparation import Preparation
 from heliorestore.settings import Settings, to_rows
 from heliorestore.storage import atomic_write, check_folder
+
+if TYPE_CHECKING:
+    from heliorestore.snapshot import Snapshot
 
 _FILE = "night.toml"
 _ASKED = ".asked"  # the line that began the night last, so that it need not be understood again
@@ -288,11 +291,13 @@ def add(ledger: Ledger, night: Night, bursts: Iterable[Wanted | tuple[Path, ...]
         if burst in ledger.entries:
             continue
         name = wanted.name or output_name(night.name, wanted.paths)
-        if taken.get(name, burst) != burst:
+        alien = (ledger.night / name).exists() and result_in(ledger.night / name, names, sizes, times) is None
+        if alien or taken.get(name, burst) != burst:
             if wanted.name:
+                whose = "of another file in this folder" if alien else "of another burst of this night"
                 raise SettingsError(
-                    f"{wanted.where}: {name} is the name of another burst of this night; if files or "
-                    "settings have changed since, give another name."
+                    f"{wanted.where}: {name} is the name {whose}; if files or settings have changed since, "
+                    "give another name."
                 )
             stem, dot, suffix = name.partition(".")
             name = f"{stem}_{burst[:8]}{dot}{suffix}"
@@ -302,6 +307,23 @@ def add(ledger: Ledger, night: Night, bursts: Iterable[Wanted | tuple[Path, ...]
         added += 1
     ledger.refresh()
     return added
+
+
+def result_in(
+    path: Path, names: Sequence[str], sizes: Sequence[int], times: Sequence[int]
+) -> Snapshot | None:
+    """The restoration of these files that a file is, None if it is anything else."""
+    from heliorestore.fits.reader import read
+    from heliorestore.snapshot import Snapshot
+
+    try:
+        found = read(path)
+    except (OSError, HeliorestoreError):
+        return None
+    if not isinstance(found, Snapshot) or found.run is None:
+        return None
+    made_of = [(str(source.path), source.size, source.mtime_ns) for source in found.run.sources]
+    return found if sorted(made_of) == sorted(zip(names, sizes, times, strict=True)) else None
 
 
 def output_name(pattern: str, paths: tuple[Path, ...]) -> str:

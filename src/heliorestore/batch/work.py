@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import resource
-import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +16,11 @@ from typing import Any
 
 from heliorestore.batch.admission import Gpu, admitted, room_bytes
 from heliorestore.batch.ledger import BEAT_S, Entry, Ledger, State
-from heliorestore.batch.night import Night, open_entry
+from heliorestore.batch.night import Night, open_entry, result_in
 from heliorestore.batch.plan import unused
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, CheckpointError, HeliorestoreError, memory_is_full
+from heliorestore.process import heard
 from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot
 from heliorestore.storage import appending, atomic_write
@@ -47,7 +47,7 @@ class Worker:
         self._parent = os.getppid()
 
     def run(self) -> int:
-        """Restore what waits; returns the number of results. SIGTERM and Ctrl-C end it after saving."""
+        """Restore what waits; returns the number of results. A signal ends it after saving."""
         done = 0
         if self.stay:
             from heliorestore.methods.base import load
@@ -109,11 +109,9 @@ class Worker:
 
     def _result(self, entry: Entry) -> dict[str, Any]:
         """Restore a burst and write its file; returns facts about it, none if it was interrupted."""
-        from heliorestore.fits.reader import read
-
         out, state = self.folder / entry.name, self._state(entry)
         burst = open_entry(self.night, entry)
-        if out.exists() and (found := _own_result(read, out, entry)) is not None:
+        if out.exists() and (found := _own_result(out, entry)) is not None:
             # The process that wrote it was killed before it could say so.
             state.unlink(missing_ok=True)
             return self._facts(entry, burst, found)
@@ -237,7 +235,8 @@ class Worker:
             folder = self.folder / "logs"
             folder.mkdir(exist_ok=True)
             with appending(folder / f"{entry.id}.log") as file:
-                file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text.rstrip()}\n".encode())
+                line = f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text.rstrip()}\n"
+                file.write(line.encode(errors="backslashreplace"))
 
 
 def _written(shown: Snapshot, notes: tuple[str, ...], out: Path) -> Snapshot:
@@ -249,7 +248,7 @@ def _written(shown: Snapshot, notes: tuple[str, ...], out: Path) -> Snapshot:
     return last
 
 
-def _own_result(read: Callable[[Path], Any], out: Path, entry: Entry) -> Snapshot | None:
+def _own_result(out: Path, entry: Entry) -> Snapshot | None:
     """The result that an earlier attempt at this burst has written, if the file is whole."""
     from astropy.io import fits
 
@@ -258,14 +257,9 @@ def _own_result(read: Callable[[Path], Any], out: Path, entry: Entry) -> Snapsho
     try:
         with silent_astropy(), fits.open(out) as hdus:
             whole = all(hdu.verify_datasum() == 1 and hdu.verify_checksum() == 1 for hdu in hdus)
-        found = read(out)
-    except (OSError, HeliorestoreError):
+    except OSError:
         return None
-    if not whole or not isinstance(found, Snapshot) or found.run is None:
-        return None
-    made_of = [(str(source.path), source.size, source.mtime_ns) for source in found.run.sources]
-    wanted = list(zip(entry.paths, entry.sizes, entry.mtimes_ns, strict=True))
-    return found if sorted(made_of) == sorted(wanted) else None
+    return result_in(out, entry.paths, entry.sizes, entry.mtimes_ns) if whole else None
 
 
 @contextmanager
@@ -287,15 +281,10 @@ def _beating(ledger: Ledger, entry: Entry, number: int) -> Iterator[None]:
 
 @contextmanager
 def _asked_to_stop(worker: Worker) -> Iterator[None]:
-    """SIGTERM and Ctrl-C let the present iteration end, and its state be saved."""
+    """Ctrl-C, SIGTERM and SIGHUP let the present iteration end, and its state be saved."""
 
     def stop(number: int, frame: Any) -> None:
         worker.stopping = True
 
-    wanted = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, stop) for number in wanted]
-    try:
+    with heard(stop):
         yield
-    finally:
-        for number, handler in zip(wanted, before, strict=True):
-            signal.signal(number, handler)

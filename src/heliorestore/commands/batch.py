@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from heliorestore import __version__
 from heliorestore.errors import SettingsError
+from heliorestore.process import heard
 
 if TYPE_CHECKING:
     from heliorestore.batch.engine import Workers
@@ -97,7 +97,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _begin(parsed: argparse.Namespace) -> int:
     from heliorestore.batch.ledger import Ledger
-    from heliorestore.batch.night import Night, add
+    from heliorestore.batch.night import Night, add, output_name
     from heliorestore.batch.plan import is_plan, wanted
 
     folder = None if parsed.output is None else parsed.output.absolute()
@@ -116,6 +116,8 @@ def _begin(parsed: argparse.Namespace) -> int:
     if parsed.watch and any(map(is_plan, parsed.inputs)):
         raise SettingsError("--watch takes folders and patterns; a plan's bursts are there already.")
     bursts = [] if parsed.watch else list(wanted(parsed.inputs, night))
+    if bursts:
+        output_name(night.name, bursts[0].paths)  # a wrong pattern is said before the night stands there
     night.begin(folder)
     night.remember(folder, line)
     ledger = Ledger(folder, parsed.retries)
@@ -208,8 +210,6 @@ def _run(parsed: argparse.Namespace, night: Night, ledger: Ledger) -> int:
     from heliorestore.batch.watch import Watch
 
     caught: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda which, frame: caught.append(which))
     watch = Watch(night, parsed.inputs, parsed.settle) if parsed.watch else None
     shown: list[dict[str, int]] = []
 
@@ -223,14 +223,15 @@ def _run(parsed: argparse.Namespace, night: Night, ledger: Ledger) -> int:
     if watch is None and not counts["waiting"] + counts["running"]:
         write_sheet(ledger)
         return _tell(parsed, ledger)
-    run_night(
-        ledger,
-        _workers(parsed, ledger.night),
-        report=report,
-        asked_to_stop=lambda: bool(caught),
-        look=None if watch is None else lambda: watch.look(ledger),
-    )
-    write_sheet(ledger)
+    with heard(lambda number, frame: caught.append(number)):
+        run_night(
+            ledger,
+            _workers(parsed, ledger.night),
+            report=report,
+            asked_to_stop=lambda: bool(caught),
+            look=None if watch is None else lambda: watch.look(ledger),
+        )
+        write_sheet(ledger)
     if caught:
         return 128 + caught[0]
     return _tell(parsed, ledger)

@@ -52,7 +52,7 @@ def run(parsed: argparse.Namespace) -> int:
     known = np.array([wave for wave in waves if wave is not None])
     found = weak_field(
         stokes,
-        _sigmas(parsed.stokes, stokes),
+        _sigmas(burst.sources[0].path, stokes),
         known if len(known) == len(waves) else None,
         parsed.lande,
     )

@@ -1,4 +1,4 @@
-"""A progress bar on the terminal, and Ctrl-C or SIGTERM as a request to stop."""
+"""A progress bar on the terminal, and Ctrl-C or another signal as a request to stop."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from heliorestore.process import heard
+
 if TYPE_CHECKING:
     from heliorestore.snapshot import Snapshot
 
 
 @contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM, by number, for the loop to see; a second one ends the program at once."""
+    """Collect Ctrl-C, SIGTERM and SIGHUP, by number, for the loop to see; a second one ends the program at
+    once.
+    """
     caught: list[int] = []
 
     def catch(number: int, frame: Any) -> None:
@@ -26,12 +30,8 @@ def interruptible() -> Iterator[list[int]]:
         print(f"\nheliorestore: stopping after this step{again}", file=sys.stderr)
 
     # An exception in the middle of an iteration would lose the result: the loop looks at the list instead.
-    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with heard(catch):
         yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Progress:

@@ -226,6 +226,7 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
 
 def _opened(path: Path, parsed: argparse.Namespace) -> Burst:
     burst = read_burst(path).with_instrument(parsed.instrument)
+    burst.check_values()
     if not 0 <= parsed.frame < burst.shape[1] and path == parsed.image:
         raise SettingsError(f"frame is {parsed.frame}; {path} has {burst.shape[1]}, numbered from 0.")
     return burst

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from heliorestore.commands.output import add_output_arguments, drain, whole_number
-from heliorestore.storage import check_output
+from heliorestore.storage import check_apart, check_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +79,9 @@ def run(parsed: argparse.Namespace) -> int:
     burst = open_burst(parsed.input, preparation)
     burst = burst.with_instrument(parsed.instrument).select(parsed.objects, parsed.frames)
     named = (*settings.files().values(), *preparation.files().values())
-    inputs = [*(source.path for source in burst.sources), *named]
+    inputs = [*(source.path for source in burst.sources), *named, *([preset.path] if preset else [])]
+    if state := getattr(settings, "checkpoint", ""):
+        check_apart([parsed.output, Path(state).expanduser()], "The result and the checkpoint")
     check_output(parsed.output, overwrite=parsed.overwrite, inputs=inputs)
     if best is not None and not chooses:
         burst = select_best(burst, best)

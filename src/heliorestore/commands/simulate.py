@@ -24,7 +24,7 @@ from heliorestore.settings import add_settings, from_arguments
 from heliorestore.simulate.burst import SCENES, simulate_burst
 from heliorestore.simulate.view import SimulationSettings
 from heliorestore.snapshot import Snapshot
-from heliorestore.storage import check_output
+from heliorestore.storage import check_apart, check_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,8 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def outputs(parsed: argparse.Namespace) -> list[Path]:
     """The files that the command will write, the burst first; their names must differ."""
     paths = [path for path in (parsed.output, parsed.truth, parsed.psfs) if path is not None]
-    if len({path.absolute() for path in paths}) < len(paths):
-        raise SettingsError("Burst, truth and PSFs have the same name: give each its own file.")
+    check_apart(paths, "Burst, truth and PSFs")
     return paths
 
 
@@ -124,7 +123,7 @@ def _scene(name: str) -> tuple[FloatArray | None, float | None]:
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     for output in outputs(parsed):
-        check_output(output, overwrite=parsed.overwrite)
+        check_output(output, overwrite=parsed.overwrite, inputs=[Path(parsed.scene or "")])
     with closing(Progress(None if parsed.quiet else sys.stderr, "simulate")) as bar:
         facts = simulate(parsed, bar.show)
     if not parsed.quiet:

@@ -116,6 +116,8 @@ class RichardsonLucy:
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
         images, sigma = average_frames(burst)
         bad = np.isnan(images).repeat(settings.upsampling, 1).repeat(settings.upsampling, 2)
+        size = np.nanmean(np.abs(images), axis=(1, 2))
+        size[size == 0] = 1
         signed = bool(np.nanmin(images) < 0)
         problem = prepare(burst, images, signed, settings, device)
         threshold = torch.tensor(sigma, device=device, dtype=torch.float32).repeat_interleave(1 + signed)[
@@ -129,14 +131,15 @@ class RichardsonLucy:
             step_number += 1
             restored = np.where(bad, np.float32(np.nan), _join(problem.crop(objects), signed).cpu().numpy())
             residual = images - _join(problem.blur(objects), signed).cpu().numpy()
-            rms = np.sqrt(np.nanmean(residual**2, axis=(1, 2)))
-            stop = _reason(step_number, settings, rms, sigma)
+            # relative: the square of large values has no place in single precision
+            parts = np.sqrt(np.nanmean((residual / size[:, None, None]) ** 2, axis=(1, 2)))
+            stop = _reason(step_number, settings, parts * size, sigma)
             sent = yield Snapshot(
                 step=step_number,
                 total=max(settings.iterations, step_number),
                 images=restored,
                 maps={"residual": Map(residual, unit=DATA_UNIT, signed=True)},
-                losses={"residual": float(np.mean(rms / np.nanmean(np.abs(images), axis=(1, 2))))},
+                losses={"residual": float(np.mean(parts))},
                 elapsed_s=time.perf_counter() - began,
                 zoom=problem.zoom,
                 stop=stop,

@@ -13,6 +13,7 @@ from heliorestore.errors import WeightsError
 from heliorestore.nets import keras_files, torch_files
 from heliorestore.nets.emulator import PUBLISHED_INSTRUMENTS
 from heliorestore.nets.weights import ARCHITECTURES, WeightsRecord, build, check_name, folders, outline, save
+from heliorestore.storage import check_folder
 
 _KERAS = (".h5", ".hdf5", ".keras")
 _TORCH = (".pth", ".pt", ".tar", ".ckpt")
@@ -55,6 +56,7 @@ def import_file(
     if not path.is_file():
         raise WeightsError(f"There is no file {path} to import.")
     check_name(name)
+    target = check_folder(folder or folders()[0])
     if path.suffix.lower() not in _KERAS + _TORCH:
         raise WeightsError(
             f"{path.name} cannot be imported: possible are Keras files ({', '.join(_KERAS)}) and torch "
@@ -83,7 +85,7 @@ def import_file(
         pixel_arcsec=(0.45, 0.56) if architecture.startswith("enhance") else (0.0, 1e3),
         origin=f"imported from {path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}",
     )
-    return save(net, record, folder or folders()[0])
+    return save(net, record, target)
 
 
 def _of_state(path: Path, state: dict[str, torch.Tensor]) -> tuple[str, nn.Module]:

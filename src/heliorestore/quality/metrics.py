@@ -33,9 +33,9 @@ _SEEN = 3.0  # sigmas of the noise, above which a signed value is compared
 
 
 def contrast(image: Image) -> float:
-    """Standard deviation over mean of the valid pixels of an image (y, x)."""
+    """Standard deviation over the modulus of the mean of the valid pixels of an image (y, x)."""
     values = np.asarray(image, dtype=np.float64)
-    return float(np.nanstd(values) / np.nanmean(values))
+    return float(np.nanstd(values) / abs(np.nanmean(values)))
 
 
 def is_signed(image: Image) -> bool:

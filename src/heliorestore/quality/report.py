@@ -61,7 +61,7 @@ class Measured:
             "rms": self.rms,
             "signed": self.signed,
             "noise": self.noise,
-            "noise_of_mean": None if self.signed else self.noise / self.mean,
+            "noise_of_mean": None if self.signed else self.noise / abs(self.mean),
             "filtered": self.filtered,
         }
         return facts | {
