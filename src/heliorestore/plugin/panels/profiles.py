@@ -4,12 +4,12 @@ places for comparison.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -298,11 +298,17 @@ def _read(asked: Sequence[_Asked], side: int) -> list[Profiles]:
     return found
 
 
-@functools.lru_cache(maxsize=8)
-def _noise(record: Any, frame: int) -> FloatArray:
+def _noise(record: Burst | Snapshot, frame: int) -> FloatArray:
     """What the restoration or the file says of the noise, else the noise that is measured."""
-    known = uncertainty_of(record)
-    return noise_of(_burst_of(record), frame) if known is None else known
+    frames = _noises.setdefault(record, {})
+    if frame not in frames:
+        known = uncertainty_of(record)
+        frames[frame] = noise_of(_burst_of(record), frame) if known is None else known
+    return frames[frame]
+
+
+# it is the same for every click; a record whose layers are deleted goes
+_noises: WeakKeyDictionary[Burst | Snapshot, dict[int, FloatArray]] = WeakKeyDictionary()
 
 
 def _burst_of(record: Burst | Snapshot) -> Burst:

@@ -152,6 +152,11 @@ class SweepLayers:
                 layer.refresh()
         self._tell()
 
+    @property
+    def deleted(self) -> bool:
+        """Whether the user has deleted all that it showed."""
+        return bool(self.layers) and all(layer not in self.viewer.layers for layer in self.layers)
+
     def close(self) -> None:
         """Stop following the viewer."""
         self._step.disconnect(self._tell)

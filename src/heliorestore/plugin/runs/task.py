@@ -51,6 +51,7 @@ class Task(WorkerBase):
 
     def __init__(self, title: str, work: Callable[[], Any]) -> None:
         super().__init__(SignalsClass=TaskSignals)
+        self.signals._finished.connect(_let_go)
         self.title = title
         self._work: Callable[[], Any] | None = work
 
@@ -94,6 +95,11 @@ class Task(WorkerBase):
         # When the application closes while a thread still works, Qt has already deleted the signals.
         with contextlib.suppress(RuntimeError):
             getattr(self.signals, name).emit(*values)
+
+
+def _let_go(task: Task) -> None:
+    """Everybody has heard of the end: napari's worker must not keep them either."""
+    task.signals.deleteLater()
 
 
 def start_task(

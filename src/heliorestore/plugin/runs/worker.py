@@ -71,6 +71,7 @@ class RestoreWorker(Task):
         self._sent: Settings | None = None
         self._latest: Snapshot | None = None
         self._pending = False
+        self._abandoned = False
         self._frames: StopBetweenFrames | None = None
 
     # -- called by the GUI thread
@@ -103,6 +104,12 @@ class RestoreWorker(Task):
         with self._change:
             super().quit()
             self._change.notify()
+
+    def abandon(self) -> None:
+        """End at once, as nobody takes a result any more: none is kept."""
+        with self._change:
+            self._abandoned, self._latest = True, None
+        self.quit()
 
     def send(self, settings: Settings) -> None:
         """Use these live settings as soon as the method can; only the last ones sent until then count."""
@@ -176,6 +183,8 @@ class RestoreWorker(Task):
     def _post(self, snapshot: Snapshot) -> None:
         """Replace the snapshot in the mailbox, and emit `arrived` only if the last one has been taken."""
         with self._change:
+            if self._abandoned:
+                return
             self._latest = snapshot
             ring, self._pending = not self._pending, True
         # Emitted outside of the lock: a slot may call `take`.

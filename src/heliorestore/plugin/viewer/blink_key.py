@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from heliorestore.plugin.viewer.comparison import Comparison, How, comparison_of
+from heliorestore.plugin.viewer.comparison import How, comparison_of
 from heliorestore.plugin.viewer.shown_plane import is_image
 
 KEY = "B"
 """napari uses it for shapes and labels alone."""
 
 _ACTION = "heliorestore:blink"
-_blinking: set[Comparison] = set()  # begun with the key: no panel need be open to keep them
+_BLINKING = "heliorestore_blinking"
 
 
 def offer_blinking() -> None:
@@ -33,8 +33,8 @@ def blink(viewer: Any) -> None:
     """Show two images in turns, or end that: the selected ones, or the chosen one and its nearest kin."""
     from napari.utils.notifications import show_info
 
-    comparison = comparison_of(viewer)
-    _blinking.discard(comparison)
+    comparison, bar = comparison_of(viewer), viewer.window.main_menu
+    bar.setProperty(_BLINKING, None)
     if comparison.how is How.BLINK:
         comparison.stop()
         return
@@ -43,7 +43,8 @@ def blink(viewer: Any) -> None:
         show_info("Blinking needs two images: open or restore another one.")
         return
     comparison.start(How.BLINK, *pair)
-    _blinking.add(comparison)
+    # The window keeps what is blinking, as no panel need be open.
+    bar.setProperty(_BLINKING, comparison.stop)
 
 
 def two_images(viewer: Any) -> tuple[Any, Any] | None:

@@ -150,7 +150,7 @@ class RunPanel(QWidget):
         return self._worker is not None
 
     def quit(self) -> None:
-        """End the run because its panel closes; an autosaved run can be resumed later."""
+        """End the run because its panel closes, without a result; an autosaved run can be resumed later."""
         _quitter(self._running)()
 
     # -- what it says
@@ -305,6 +305,6 @@ class RunPanel(QWidget):
 def _quitter(running: list[RestoreWorker]) -> Any:
     def quit_all(_: QObject | None = None) -> None:
         for worker in running:
-            worker.quit()
+            worker.abandon()
 
     return quit_all

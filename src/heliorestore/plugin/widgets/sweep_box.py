@@ -25,6 +25,7 @@ from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.runs.versions import keep, short_name
 from heliorestore.plugin.runs.worker import Job
 from heliorestore.plugin.viewer.result_layers import next_name
+from heliorestore.plugin.widgets.closing import follow
 from heliorestore.plugin.widgets.numbers import FloatBox, IntBox
 from heliorestore.plugin.widgets.run_controls import RunPanel
 from heliorestore.plugin.widgets.sections import button, note, row, say, stack
@@ -48,6 +49,7 @@ class SweepBox(QWidget):
         self._build()
         run_panel.ended.connect(self._ended)
         run_panel.state_changed.connect(self._enable)
+        follow(self, [viewer.layers.events.removed], self._forget_deleted)
         self._enable()
 
     @property
@@ -133,6 +135,13 @@ class SweepBox(QWidget):
             f"{how}: {done} of {len(sweep.values)} values; the slider {sweep.axis} shows them.",
         )
         self._enable()
+
+    def _forget_deleted(self, event: Any) -> None:
+        """A deleted sweep cannot be exported: its results, as large as the fields of all runs, go too."""
+        if self.layers is not None and self.layers.deleted and not self.running:
+            self.layers.close()
+            self.layers = None
+            self._enable()
 
     def _written(self, outcome: Outcome) -> None:
         if outcome.error is not None:
