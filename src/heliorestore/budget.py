@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import torch
 
 _SHARE = 0.5
+_PER_PIXEL = 5.0  # bytes of a frame that is held, with the mask of its good pixels
+HEAP_BYTES = (
+    0.05e9  # that the allocator of the system holds without using it: between blocks, and for the next ones
+)
 
 
 def budget_bytes(memory_gb: float | None, device: torch.device) -> float:
@@ -26,17 +30,22 @@ def budget_bytes(memory_gb: float | None, device: torch.device) -> float:
 
 @dataclass(frozen=True)
 class Shares:
-    """Bytes of the budget for frames held in memory (0: they are read when needed), and for work."""
+    """Bytes of the budget for frames held in memory (0: they are read when needed), for what stays whole
+    while a method works, and for its work.
+    """
 
     held: float
+    state: float
     work: float
 
 
-def share(memory_bytes: float, burst_shape: tuple[int, int, int, int], state_bytes: float = 0.0) -> Shares:
-    """Frames (object, frame, y, x) are held if they fit a third; a quarter at least is for the work."""
-    frames = 4.0 * math.prod(burst_shape)
-    held = frames if frames <= memory_bytes / 3 else 0.0
-    return Shares(held, max(memory_bytes - held - state_bytes, memory_bytes / 4))
+def share(memory_bytes: float, burst_shape: tuple[int, int, int, int], state_bytes: float) -> Shares:
+    """Frames (object, frame, y, x) are held if they fit a third and leave a quarter for the work, which has
+    an eighth at least.
+    """
+    frames, state = _PER_PIXEL * math.prod(burst_shape), state_bytes + HEAP_BYTES
+    held = frames if frames <= min(memory_bytes / 3, memory_bytes * 3 / 4 - state) else 0.0
+    return Shares(held, state, max(memory_bytes - held - state, memory_bytes / 8))
 
 
 def free_bytes() -> float:

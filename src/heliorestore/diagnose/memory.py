@@ -16,17 +16,13 @@ from heliorestore.methods.momfbd import MomfbdSettings, plan_memory
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
 from heliorestore.settings import Settings
 
-_LIBRARIES = 0.06e9  # memory that they take when first used
-_SNAPSHOT_ARRAYS = 4  # images, their maps and copies of both, of the size of the objects
-
-# The estimate over the limit up to which a run is begun: it is an upper one, 1.1 to 1.6 of what was measured
-# (benchmarks/memory.py).
-_OVER = 1.2
+# The estimate over the limit up to which a run is begun.
+_OVER = 1.05
 
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes at the peak beyond the program, whether frames are held, and the field's tiles (y, x)."""
+    """Bytes at the peak beyond the idle program, whether frames are held, and the field's tiles (y, x)."""
 
     peak_bytes: float
     frames_held: bool
@@ -56,15 +52,13 @@ def memory_need(
 
     `optics` is the number of different instruments among the objects; without it all are assumed to differ.
     """
-    objects, _, rows, columns = burst_shape
-    place = torch.device(device)
-    shown = _LIBRARIES + 4.0 * _SNAPSHOT_ARRAYS * objects * rows * columns
+    place, kinds = torch.device(device), optics or burst_shape[0]
     if isinstance(settings, MomfbdSettings):
-        shares, peak = plan_memory(burst_shape, settings, place)
-        return MemoryNeed(peak + shown, shares.held > 0, (1, 1))
+        shares, peak = plan_memory(burst_shape, settings, place, kinds)
+        return MemoryNeed(peak, shares.held > 0, (1, 1))
     if isinstance(settings, SvMomfbdSettings):
-        plan, kinds = plan_field(burst_shape, settings, place), optics or objects
-        return MemoryNeed(plan.peak_bytes(kinds) + shown, plan.shares.held > 0, plan.layout(kinds).tiles)
+        plan = plan_field(burst_shape, settings, place)
+        return MemoryNeed(plan.peak_bytes(kinds), plan.shares.held > 0, plan.layout(kinds).tiles)
     return None
 
 

@@ -27,6 +27,7 @@ from heliorestore.methods.blind.patch_fit import (
     make_problem,
     patch_bytes,
     patch_images,
+    patch_state_bytes,
 )
 from heliorestore.methods.blind.patches import Patches
 from heliorestore.methods.blind.settings import BlindSettings
@@ -85,7 +86,7 @@ class Momfbd:
         """
         saver = Saver(settings.checkpoint, burst, settings, start)
         wavefronts = settings.wavefronts(burst.instruments, device)
-        shares, _ = plan_memory(burst.shape, settings, device)
+        shares, _ = plan_memory(burst.shape, settings, device, len(set(burst.instruments)))
         observation = observe(
             burst, device, align=settings.align, destretch=settings.destretch, hold_bytes=shares.held
         )
@@ -107,6 +108,7 @@ class Momfbd:
                 # wherever the run is cut off.
                 if stop is None:
                     state = advanced(problem, state, evaluation, settings.rate_modes)
+                del evaluation  # the next one takes as much
                 sent = yield saver.noted(shown, settings)
                 settings, messages = sent or settings, ()
                 if stop is None:
@@ -122,12 +124,17 @@ METHOD = Momfbd()
 
 
 def plan_memory(
-    burst_shape: tuple[int, int, int, int], settings: MomfbdSettings, device: torch.device
+    burst_shape: tuple[int, int, int, int], settings: MomfbdSettings, device: torch.device, optics: int
 ) -> tuple[Shares, float]:
-    """The shares of the memory that a run goes by, and bytes that it takes of them at its peak."""
-    shares = share(budget_bytes(settings.memory_gb, device), burst_shape)
-    work = patch_bytes(burst_shape, settings.patch, settings.patch_step, settings.modes, shares.work)
-    return shares, shares.held + work
+    """The shares of the memory that a run goes by, and bytes that it takes of them at its peak with so many
+    distinct optics.
+    """
+    patches = settings.patch, settings.patch_step
+    state = patch_state_bytes(burst_shape, *patches, settings.modes)
+    shares = share(budget_bytes(settings.memory_gb, device), burst_shape, state)
+    return shares, shares.held + shares.state + patch_bytes(
+        burst_shape, *patches, shares.work, optics, device
+    )
 
 
 def judged(state: PatchState, held: float) -> PatchState:

@@ -38,6 +38,11 @@ _CPU_BATCH_BYTES = 1_600_000
 _GPU_BATCH_BYTES = 150_000_000
 
 
+def batch_bytes(device: torch.device) -> int:
+    """Bytes of the spectra of an object at the nodes that are computed together."""
+    return _CPU_BATCH_BYTES if device.type == "cpu" else _GPU_BATCH_BYTES
+
+
 @dataclass(frozen=True, eq=False)
 class _Group:
     """Objects (their positions in the list) with the same optics, and so the same PSFs."""
@@ -107,7 +112,7 @@ class FilterFlow:
             plan = NodePatches(self.shape, self.step, optics.size, self.node_batch, self.between)
             if not self.node_batch:
                 # On a CPU the spectra of a batch should stay in its cache; a GPU wants much to do at once.
-                room = _CPU_BATCH_BYTES if optics.modes.device.type == "cpu" else _GPU_BATCH_BYTES
+                room = batch_bytes(optics.modes.device)
                 plan = dataclasses.replace(plan, batch=max(1, room // (4 * plan.length**2)))
             groups.append(_Group(optics, tuple(indices), plan))
         return tuple(groups)

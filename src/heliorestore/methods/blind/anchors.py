@@ -15,7 +15,7 @@ import torch
 
 from heliorestore.burst import Burst
 from heliorestore.coordinates import anchor_of
-from heliorestore.methods.blind.forward import Transfers
+from heliorestore.methods.blind.forward import Flow
 from heliorestore.methods.blind.object_solver import Knobs, solve_objects
 from heliorestore.methods.blind.patch_fit import PatchProblem, PatchState
 from heliorestore.methods.blind.patch_metric import spread
@@ -77,11 +77,11 @@ def _among(observation: Observation, wide: int) -> Observation:
     )
 
 
-def on_field(transfers: Transfers, objects: torch.Tensor, knobs: Knobs, wide: int) -> torch.Tensor:
+def on_field(flow: Flow, modes: torch.Tensor, objects: torch.Tensor, knobs: Knobs, wide: int) -> torch.Tensor:
     """The anchors (object, y, x) in units of the wide band's mean, by the model with the wavefronts of all
     frames.
     """
-    flow, count = transfers.flow, len(objects)
+    count = len(objects)
     wavefronts = replace(
         flow.wavefronts,
         instruments=(flow.wavefronts.instruments[wide],) * count,
@@ -90,7 +90,7 @@ def on_field(transfers: Transfers, objects: torch.Tensor, knobs: Knobs, wide: in
     # Modes are in radian at the first object's wavelength: its optics stay where the wide band is the first.
     among = replace(flow, observation=_among(flow.observation, wide), wavefronts=wavefronts)
     begin = objects[wide].expand_as(objects).contiguous()
-    found = solve_objects(among.transfers(transfers.modes), begin, knobs, _STEPS)
+    found = solve_objects(among.transfers(modes), begin, knobs, _STEPS)
     return among.sharp(found, knobs)[(slice(None), *among.inner)]
 
 
@@ -110,8 +110,10 @@ def on_patches(
             product = transfer.conj() * patches.images_of(problem.spectra_of(number, some))[wide]
             seen = torch.einsum("of,pfyx->poyx", shown, transfer.abs().square()) + noise / power
             restored.append(torch.einsum("of,pfyx->poyx", shown.to(product.dtype), product) / seen)
-    frames = observation.read().images[wide]
-    means = torch.einsum("of,fyx->oyx", shown, frames) / observation.images[:, None, None]
+    means = torch.zeros_like(observation.mean)
+    for frame in range(observation.frames):  # all of them may not fit into the memory
+        means += shown[:, frame, None, None] * observation.read(slice(frame, frame + 1)).images[wide]
+    means /= observation.images[:, None, None]
     among = replace(patches, observation=replace(observation, mean=means))
     filters = patches.filters(width, smoothness)[wide]
-    return blend(among, patches.images(torch.cat(restored), filters))
+    return blend(among, (image for some in restored for image in patches.images(some, filters)))

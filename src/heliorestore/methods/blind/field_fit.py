@@ -156,7 +156,7 @@ class FieldFit:
         state = replace(state, step=state.step + 1, patches=None, flow=flow)
         shown = self.flow.given(flow.air)
         measured = measure(shown, flow, transfers, knobs, settings.residual_frame)
-        self._known = transfers
+        self._known = None if settings.at_once else transfers
         modes = shown.radian(flow.modes)
         return state, self._snapshot(state, settings, measured, modes, messages)
 
@@ -196,7 +196,9 @@ class FieldFit:
             sigma = error.sigma * scales
             maps["uncertainty"] = Map(sigma.cpu().numpy(), unit=DATA_UNIT)
             if (wide := self.wide_band) is not None:
-                anchors = on_field(self._known, state.flow.objects, knobs, wide)
+                # whose own transfer functions take the place of these
+                (seen, modes), self._known = (self._known.flow, self._known.modes), None
+                anchors = on_field(seen, modes, state.flow.objects, knobs, wide)
                 maps[ANCHOR] = Map((anchors * scales[wide]).cpu().numpy(), unit=DATA_UNIT)
         return replace(last, maps=maps, messages=messages)
 

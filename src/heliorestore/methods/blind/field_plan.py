@@ -7,28 +7,26 @@ from functools import cached_property
 
 import torch
 
-from heliorestore.budget import Shares, budget_bytes, share
+from heliorestore.budget import HEAP_BYTES, Shares, budget_bytes, share
 from heliorestore.methods.blind.emulated import emulator_layout, emulator_working_bytes, size_of
 from heliorestore.methods.blind.field_settings import SvMomfbdSettings
 from heliorestore.methods.blind.forward import PlanLayout
 from heliorestore.methods.blind.parts import Layout, make_layout, working_bytes
-from heliorestore.methods.blind.patch_fit import patch_bytes
+from heliorestore.methods.blind.patch_fit import patch_bytes, patch_state_bytes
 from heliorestore.methods.blind.refinement import flow_state_bytes
 from heliorestore.nets import weights
 
+_BEGUN = 0.25  # of what stays whole on the field, is there before
 _PATCH_MODES = 44  # that patches are fitted with; the field adds the finer ones
 
 
 @dataclass(frozen=True)
 class FieldPlan:
-    """Bytes that stay in use while the field is fitted, and shares of the memory beside them, for frames
-    (object, frame, y, x).
-    """
+    """The shares of the memory for frames (object, frame, y, x)."""
 
     burst_shape: tuple[int, int, int, int]
     settings: SvMomfbdSettings
     device: torch.device
-    state_bytes: float
     shares: Shares
 
     @property
@@ -73,15 +71,17 @@ class FieldPlan:
         """Bytes at the peak of a run."""
         layout, objects = self.layout(optics), self.burst_shape[0]
         if self.network is None:
-            work = working_bytes(layout, objects, optics)
+            work = working_bytes(layout, objects, optics, at_once=self.settings.at_once)
         else:
             width, of_network = self.network
             work = emulator_working_bytes(layout, objects, width) + of_network
+        peak = self.shares.state + work
         if self.on_patches:
             # First the patches, then the field: the two are never in memory together.
-            first = patch_bytes(self.burst_shape, *self.patches, self.patch_modes, self.shares.work)
-            work = max(work, first)
-        return self.shares.held + self.state_bytes + work
+            state = HEAP_BYTES + patch_state_bytes(self.burst_shape, *self.patches, self.patch_modes)
+            first = patch_bytes(self.burst_shape, *self.patches, self.shares.work, optics, self.device)
+            peak = max(peak, state + first + _BEGUN * self.shares.state)
+        return self.shares.held + peak
 
 
 def plan_field(
@@ -90,4 +90,4 @@ def plan_field(
     """The plan with what is free now, unless the settings say how much may be used."""
     state = flow_state_bytes(burst_shape, settings.modes, settings.grid_step, settings.psf)
     shares = share(budget_bytes(settings.memory_gb, device), burst_shape, state)
-    return FieldPlan(burst_shape, settings, device, state, shares)
+    return FieldPlan(burst_shape, settings, device, shares)

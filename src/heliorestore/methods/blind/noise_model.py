@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from heliorestore.optics.filters import filter_grid, filtered, frequency
+from heliorestore.optics.filters import cosines, filter_grid, filtered, frequency
 
 BINS = 64
 """Rings of frequency up to Nyquist's; the last one holds the corners too."""
@@ -74,16 +74,20 @@ def beyond_flux(v: torch.Tensor) -> torch.Tensor:
 def radial_power(images: torch.Tensor) -> torch.Tensor:
     """Mean power per pixel (object, ring) of images (object, frame, y, x), mirrored at the borders."""
     rows, columns = images.shape[-2:]
-    mirrored = torch.cat([images, images.flip(-1)], dim=-1)
-    mirrored = torch.cat([mirrored, mirrored.flip(-2)], dim=-2)
-    # Four times the pixels with four times the power each, of which white noise has the same everywhere.
-    power = torch.fft.rfft2(mirrored).abs().square().mean(1) / (4 * rows * columns)
+    # The spectrum of a mirrored image is its cosine transform; one image at a time, for fields are large.
+    power = images.new_zeros(len(images), rows, columns)
+    for image in images.unbind(1):
+        power.addcmul_(*[cosines(cosines(image).mT).mT] * 2, value=4 / (rows * columns * images.shape[1]))
     # Waves along an axis have no nodes along the other: noise of the same variance is twice as strong there.
     power[:, 0, :] /= 2
     power[:, :, 0] /= 2
-    ring = (frequency((2 * rows, 2 * columns), device=images.device) * 2 * BINS).long().clamp(max=BINS - 1)
-    sums: torch.Tensor = power.new_zeros(len(power), BINS).index_add_(1, ring.flatten(), power.flatten(1))
-    counts = power.new_zeros(BINS).index_add_(0, ring.flatten(), power.new_ones(ring.numel()))
+    # A spectrum has frequencies along y of both signs, and of 0 one.
+    signs = power.new_full((rows, columns), 2.0)
+    signs[0] = 1.0
+    ring = (frequency((2 * rows, 2 * columns), device=images.device)[:rows, :columns] * 2 * BINS).int()
+    ring = ring.clamp_(max=BINS - 1).flatten()
+    sums: torch.Tensor = power.new_zeros(len(power), BINS).index_add_(1, ring, (power * signs).flatten(1))
+    counts = power.new_zeros(BINS).index_add_(0, ring, signs.flatten())
     means: torch.Tensor = sums / counts.clamp(min=1)
     return means
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import accumulate, islice
 
 import torch
 
 from heliorestore.optics.convolve import node_grid
+from heliorestore.optics.filter_flow import batch_bytes
 from heliorestore.optics.node_patches import NodePatches
 
 _CPU_SIDE = 16  # intervals of nodes along a tile: of wider ones the spectra of a row leave the CPU's cache
+_SMALL_SIDE = 8
 _LIGHT = 1.15  # of a PSF, in image and pupil, in pixels of the PSF
-_IMAGES = 8  # arrays of a part's pixels that are alive at once
+_SHEETS = 3  # images of a part, each a step larger on every side, that are alive at once
+# images of the size of the objects that penalties, conjugate gradients and the standard error make, with what
+# the allocator holds between them
+_SOLVER = 19
+_SPECTRA = 6  # of the patches of a batch of nodes, per object, that are alive at once
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,8 @@ class Layout:
     Every pixel belongs to one tile; neighbours share the nodes on their border, so that what the tiles give
     adds up to what the whole gives. The transfer functions of the first `kept` parts stay in memory; with
     `spare` there is room for three sets: those of the last modes and of the new ones, and memory for the
-    next. `gradient_bytes` is what the gradient of a part may keep of the light it was made of.
+    next. `gradient_bytes` is what the gradient of a part may keep of the light it was made of, `batch_bytes`
+    what the spectra of an object take where they are multiplied.
     """
 
     shape: tuple[int, int]
@@ -54,6 +63,7 @@ class Layout:
     at_once: int
     kept: int
     gradient_bytes: float = 0.0
+    batch_bytes: float = 0.0
     spare: bool = False
 
     @property
@@ -69,8 +79,9 @@ class Layout:
 
     @property
     def largest(self) -> tuple[int, int]:
-        """Shape of the largest tile, at most."""
-        rows, columns = (min(n, self.side * self.step + 1) for n in self.shape)
+        """Rows and columns of the largest tile."""
+        cuts = (_cuts(n, self.step, self.side) for n in self.shape)
+        rows, columns = (max(place.stop - place.start for place in places) for places in cuts)
         return rows, columns
 
     @property
@@ -108,58 +119,87 @@ def make_layout(
     memory_bytes: float,
     device: torch.device,
 ) -> Layout:
-    """The largest parts that keep within a quarter of the memory, and as many transfer functions kept as half
+    """Parts that keep within a quarter of the memory, and as many transfer functions kept as the rest
     of it holds.
 
-    `burst_shape` is (object, frame, y, x), `optics` the number of distinct optics. The rest is for the
-    gradient.
+    `burst_shape` is (object, frame, y, x), `optics` the number of distinct optics.
     """
     objects, frames, *field = burst_shape
     shape = (field[0], field[1])
     side = max(-(-(n - 1) // step) for n in shape) or 1
     if device.type == "cpu":
         side = min(side, _CPU_SIDE)
+    layout = Layout(shape, frames, step, psf, side, frames, 0, memory_bytes / 4, batch_bytes(device))
 
-    def needed(side: int, frames: int) -> float:
-        return sum(_largest_part(Layout(shape, frames, step, psf, side, frames, 0), objects, optics))
+    def too_large() -> bool:
+        return 2 * _largest_part(layout, optics) + _sheets(layout, objects) > memory_bytes / 4
 
-    while side > 2 and needed(side, frames) > memory_bytes / 4:
-        side = -(-side // 2)
-    at_once = frames
-    while at_once > 1 and needed(side, at_once) > memory_bytes / 4:
-        at_once = -(-at_once // 2)
-    layout = Layout(shape, frames, step, psf, side, at_once, 0, memory_bytes / 4)
-    room = int(memory_bytes / 2 / _largest_part(layout, objects, optics)[0])
-    return replace(layout, kept=min(layout.count, room), spare=room >= 3 * layout.count)
+    # Neighbours compute the nodes on their border twice: frames are parted before tiles become small.
+    while layout.side > _SMALL_SIDE and too_large():
+        layout = replace(layout, side=-(-layout.side // 2))
+    while layout.at_once > 1 and (too_large() or image_bytes(layout, objects) > memory_bytes / 4):
+        layout = replace(layout, at_once=-(-layout.at_once // 2))
+    while layout.side > 2 and too_large():
+        layout = replace(layout, side=-(-layout.side // 2))
+    sums = list(accumulate(_transfers(layout, optics)))
+    every = replace(layout, kept=layout.count)
+    beside = working_bytes(every, objects, optics) - sums[-1]
+    if sums[-1] <= memory_bytes - beside:
+        return replace(every, spare=3 * sums[-1] <= memory_bytes - beside)
+    room = memory_bytes - working_bytes(layout, objects, optics)
+    return replace(layout, kept=bisect_right(sums, room))
 
 
-def working_bytes(layout: Layout, objects: int, optics: int) -> float:
+def working_bytes(layout: Layout, objects: int, optics: int, *, at_once: bool = False) -> float:
     """Bytes that the parts of a layout take at the peak: transfer functions kept, and what is alive in the
-    work on one part.
+    work on one part; objects and modes that are sought `at_once` have a gradient by itself.
     """
-    transfers, images = _largest_part(layout, objects, optics)
-    made_again = transfers if layout.kept < layout.count else 0.0
-    # Beside its transfer function the gradient wants the light of every PSF.
-    light = transfers * (
-        1 + _LIGHT * layout.psf**2 / (NodePatches(layout.shape, layout.step, layout.psf, 1).length ** 2 / 2)
-    )
-    gradient = light if light <= layout.gradient_bytes else 0.0
-    residuals = 8.0 * objects * layout.frames * math.prod(layout.shape) if layout.all_kept else 0.0
-    return layout.kept * transfers + images + residuals + max(made_again, gradient)
+    kept = sum(islice(_transfers(layout, optics), layout.kept))
+    if layout.all_kept:
+        # the residuals, and in the same shape what a step changes in them or whole frames of them
+        images = 8.0 * objects * layout.frames * math.prod(layout.shape)
+    else:
+        images = 4.0 * objects * layout.at_once * math.prod(layout.shape)
+        # those of a part are made while those of the one before are in use
+        kept += 2 * _largest_part(layout, optics)
+    solver = 4.0 * _SOLVER * objects * math.prod(n + layout.psf for n in layout.shape)
+    if at_once:
+        # Beside its transfer functions the gradient wants the light of every PSF.
+        length = NodePatches(layout.shape, layout.step, layout.psf, 1).length
+        light = _largest_part(layout, optics) * (1 + _LIGHT * layout.psf**2 / (length**2 / 2))
+        kept = max(kept, light if light <= layout.gradient_bytes else 0.0)
+    return kept + _sheets(layout, objects) + _spectra_bytes(layout, objects) + max(images, solver)
 
 
-def _largest_part(layout: Layout, objects: int, optics: int) -> tuple[float, float]:
-    """Bytes of the transfer functions and of the images of a part as large as the layout allows."""
-    transfers = layout.at_once * part_bytes(layout.largest, layout.step, layout.psf, optics)
-    return transfers, image_bytes(layout, objects)
+def _transfers(layout: Layout, optics: int) -> Iterator[float]:
+    """Bytes of the transfer functions of one part after the other."""
+    for part in layout.parts():
+        frames = part.frames.stop - part.frames.start
+        yield frames * part_bytes(part.shape, layout.step, layout.psf, optics)
+
+
+def _largest_part(layout: Layout, optics: int) -> float:
+    """Bytes of the transfer functions of the largest part."""
+    return layout.at_once * part_bytes(layout.largest, layout.step, layout.psf, optics)
+
+
+def _spectra_bytes(layout: Layout, objects: int) -> float:
+    """Bytes of the spectra of a batch of nodes, of a row of them at least."""
+    rows, columns = node_grid(layout.largest, layout.step)
+    node = part_bytes((1, 1), layout.step, layout.psf, 1)
+    batch = min(max(layout.batch_bytes, columns * node), layout.at_once * rows * columns * node)
+    return _SPECTRA * objects * batch
 
 
 def image_bytes(layout: Layout, objects: int) -> float:
-    """Bytes of the images of a part as large as the layout allows, of what is made of them, and of the
-    residual of its frames in the whole field.
-    """
-    part, field = math.prod(layout.largest), math.prod(layout.shape)
-    return 4.0 * objects * layout.at_once * (_IMAGES * part + field)
+    """Bytes of the images of the largest part, and of the residual of its frames in the whole field."""
+    return _sheets(layout, objects) + 4.0 * objects * layout.at_once * math.prod(layout.shape)
+
+
+def _sheets(layout: Layout, objects: int) -> float:
+    """Bytes of the images of the largest part and of what is made of them."""
+    grid = node_grid(layout.largest, layout.step)
+    return 4.0 * _SHEETS * objects * layout.at_once * math.prod(n + 1 for n in grid) * layout.step**2
 
 
 def _cuts(n: int, step: int, side: int) -> list[slice]:

@@ -19,7 +19,14 @@ from heliorestore.methods.blind.patch_metric import (
     metric,
     start_levels,
 )
-from heliorestore.methods.blind.patches import CPU_BATCH, GRADIENT_BYTES, Patches, blend, make_patches
+from heliorestore.methods.blind.patches import (
+    Patches,
+    blend,
+    gradient_bytes,
+    grid_of,
+    make_patches,
+    patches_at_once,
+)
 from heliorestore.methods.blind.wavefronts import Wavefronts
 from heliorestore.optics.penalties import roughness
 from heliorestore.prepare.observe import Observation
@@ -28,7 +35,8 @@ from heliorestore.snapshot import Snapshot
 # of sigma: at no aberrations the slope in the even modes is rounding, and Adam's first step its sign
 _BEGIN = 0.1
 _COARSE = (9, 20)  # modes in the first and the second third of a fit that goes from coarse to fine
-_CUT = 0.75  # side of the spectra of patches in that of the patch: they end at the diffraction limit
+_LIMIT = 0.36  # the diffraction limit in cycles per pixel, where no instrument is known
+_FIELD_ARRAYS = 8  # images of the field: means, those that are blended, and those that are shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +85,9 @@ def make_problem(
     one_object: bool = False,
     exact_flux: bool = False,
 ) -> PatchProblem:
-    """Patches with their spectra, kept if they take no more than a third of the memory."""
+    """Patches with their spectra, kept if they take no more than half of the memory; the other half is for a
+    batch.
+    """
     patch, step = patch_and_step
     if step >= patch:
         raise SettingsError(
@@ -89,31 +99,54 @@ def make_problem(
         wavefronts,
         patch=patch,
         step=step,
-        memory_bytes=memory_bytes / 3,
+        memory_bytes=memory_bytes / 2,
         one_object=one_object,
         exact_flux=exact_flux,
     )
-    keep = (
-        patches.count * observation.image_count * 8 * patches.grid * (patches.grid // 2 + 1)
-        <= memory_bytes / 3
-    )
+    keep = patches.count * observation.image_count * _spectrum_bytes(patches.grid) <= memory_bytes / 2
     return PatchProblem(patches, tuple(patches.spectra(some) for some in patches.batches()) if keep else None)
 
 
 def patch_bytes(
-    burst_shape: tuple[int, int, int, int], patch: int, step: int, modes: int, memory_bytes: float
+    burst_shape: tuple[int, int, int, int],
+    patch: int,
+    step: int,
+    memory_bytes: float,
+    optics: int,
+    device: torch.device,
 ) -> float:
-    """Bytes that the patches of a burst take: their spectra, if a third of the memory holds them, a batch,
-    and what is restored.
+    """Bytes of the memory that the patches of a burst take, with so many distinct optics: their spectra,
+    where half of it holds them, and a batch.
+    """
+    objects, frames, *_ = burst_shape
+    count, grid = _patches_of(burst_shape, patch, step)
+    spectra = count * objects * frames * _spectrum_bytes(grid)
+    each = gradient_bytes(grid, objects * frames, optics * frames)
+    batch = each * min(count, patches_at_once(memory_bytes / 2 / each, device))
+    return (spectra if spectra <= memory_bytes / 2 else 0.0) + batch
+
+
+def patch_state_bytes(burst_shape: tuple[int, int, int, int], patch: int, step: int, modes: int) -> float:
+    """Bytes of what stays whole while patches are fitted: the restored spectra, the modes, and images of the
+    field.
     """
     objects, frames, rows, columns = burst_shape
+    count, grid = _patches_of(burst_shape, patch, step)
+    restored = count * objects * _spectrum_bytes(grid)
+    images = 4.0 * _FIELD_ARRAYS * objects * rows * columns
+    return restored + images + 4.0 * MODE_ARRAYS * count * frames * modes
+
+
+def _patches_of(burst_shape: tuple[int, int, int, int], patch: int, step: int) -> tuple[int, int]:
+    """The number of patches and the side of their spectra."""
+    rows, columns = burst_shape[2:]
     size = min(patch, rows, columns)
     count = math.prod(math.ceil((n + size // 2 - size) / min(step, size)) + 1 for n in (rows, columns))
-    spectrum = 8.0 * _CUT**2 * size * size / 2
-    spectra = count * objects * frames * spectrum
-    batch = min(memory_bytes / 3, min(CPU_BATCH, count) * GRADIENT_BYTES * size**2 * objects * frames)
-    restored = count * (objects * (2 * spectrum + 4 * 4.0 * size**2) + 4.0 * MODE_ARRAYS * frames * modes)
-    return (spectra if spectra <= memory_bytes / 3 else 0.0) + batch + restored
+    return count, grid_of(size, _LIMIT)
+
+
+def _spectrum_bytes(grid: int) -> float:
+    return 8.0 * grid * (grid // 2 + 1)
 
 
 def initial(problem: PatchProblem, start: Snapshot | None = None) -> PatchState:
@@ -145,12 +178,14 @@ def evaluate(
     """
     patches = problem.patches
     gradient = torch.empty_like(state.modes)
-    restored, tally, sums = [], None, []
+    restored, tally, sums = patches.mean.new_zeros(0), None, []
     for number, some in enumerate(patches.batches()):
         modes = state.modes[some].detach().requires_grad_(True)
         found = metric(patches, modes, problem.spectra_of(number, some), state.levels, weights)
         (gradient[some],) = torch.autograd.grad(found.loss.sum(), modes)
-        restored.append(found.restored)
+        if not number:
+            restored = found.restored.new_empty(patches.count, *found.restored.shape[1:])
+        restored[some] = found.restored
         tally = found.tally if tally is None else tally + found.tally
         sums.append(torch.stack([found.loss.detach().sum(), found.held.sum()]))
     assert tally is not None
@@ -171,7 +206,7 @@ def evaluate(
         "held out": held / power,
         "residual": residual_sum,
     }
-    return Evaluation(gradient, torch.cat(restored), tally, losses)
+    return Evaluation(gradient, restored, tally, losses)
 
 
 def coarse_first(step: int, steps: int, count: int) -> int:
@@ -207,4 +242,6 @@ def advanced(
 
 def patch_images(patches: Patches, restored: torch.Tensor, width: float, smoothness: float) -> torch.Tensor:
     """Restored spectra through the filter and blended: (object, y, x) in units of the mean."""
-    return blend(patches, patches.images(restored, patches.filters(width, smoothness)))
+    filters = patches.filters(width, smoothness)
+    images = (image for some in patches.batches() for image in patches.images(restored[some], filters))
+    return blend(patches, images)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,8 +20,10 @@ from heliorestore.optics.shown import run
 from heliorestore.optics.tiles import Tiling
 from heliorestore.prepare.observe import Observation
 
-GRADIENT_BYTES = 80.0  # per pixel of a frame's patch: some ten complex arrays of it are alive in a gradient
-CPU_BATCH = 64  # patches at once, at most
+_CPU_BATCH, _GPU_BATCH = 64, 4096  # patches at once, at most
+# Bytes per frequency pixel of a patch at the peak of a gradient: of an image (five spectra), and of the light
+# of a frame in one optics; with a third more that the allocator holds between them.
+_OF_IMAGE, _OF_LIGHT = 29.0, 19.0
 BINS = 24  # of frequency, up to the cut-off
 _HELD = 4  # side in frequency pixels of the blocks that are held out
 
@@ -54,8 +56,7 @@ class Patches:
 
     @cached_property
     def grid(self) -> int:
-        half = math.ceil(self.wavefronts.cutoff * self.size)
-        return min(self.size, 2 * fast_length(half + 1))
+        return grid_of(self.size, self.wavefronts.cutoff)
 
     @cached_property
     def optics(self) -> list[Optics]:
@@ -308,34 +309,44 @@ def make_patches(
     margin = size // 4  # mirrored pixels around the image, so that its border lies where the windows are open
     rows, columns = observation.shape
     tiling = Tiling((rows + 2 * margin, columns + 2 * margin), size, size - min(step, size - 1))
-    batch = max(1, int(memory_bytes / (GRADIENT_BYTES * size**2 * observation.image_count)))
-    return Patches(
-        observation,
-        wavefronts,
-        tiling,
-        margin,
-        min(batch, CPU_BATCH if observation.device.type == "cpu" else 4096),
-        one_object,
-        exact_flux,
-    )
+    grid = grid_of(size, wavefronts.cutoff)
+    optics = len(set(zip(wavefronts.instruments, wavefronts.defocus_waves, strict=True)))
+    each = gradient_bytes(grid, observation.image_count, optics * observation.frames)
+    batch = patches_at_once(memory_bytes / each, observation.device)
+    return Patches(observation, wavefronts, tiling, margin, batch, one_object, exact_flux)
 
 
-def blend(patches: Patches, restored: torch.Tensor) -> torch.Tensor:
-    """Image (object, y, x) of restored patches (patch, object, y, x): the windowed structure and the windowed
-    local means.
+def grid_of(size: int, limit: float) -> int:
+    """Side of the spectra of patches of `size` pixels, up to the limit in cycles per pixel."""
+    return min(size, 2 * fast_length(math.ceil(limit * size) + 1))
+
+
+def gradient_bytes(grid: int, images: int, lights: int) -> float:
+    """Bytes at the peak of the gradient of a patch, of so many images and of frames in different optics."""
+    return (_OF_IMAGE * images + _OF_LIGHT * lights) * grid**2
+
+
+def patches_at_once(room: float, device: torch.device) -> int:
+    """How many patches are done at once where so many have room."""
+    return min(max(1, int(room)), _CPU_BATCH if device.type == "cpu" else _GPU_BATCH)
+
+
+def blend(patches: Patches, restored: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Image (object, y, x) of restored patches (object, y, x): the windowed structure and the windowed local
+    means.
 
     Every patch gives sum(w (w s + w m)) and the sum of w^2 divides it: patches that agree leave no seam.
     """
     window = patches.window
-    image = restored.new_zeros(len(patches.mean), *patches.tiling.shape)
+    image = torch.zeros_like(patches.mean)
     weight = image.new_zeros(patches.tiling.shape)
-    for number, (rows, columns) in enumerate(patches.tiling.places()):
+    for patch, (rows, columns) in zip(restored, patches.tiling.places(), strict=True):
         mean = (patches.mean[..., rows, columns] * window).sum((-2, -1), keepdim=True) / window.sum()
-        image[:, rows, columns] += (restored[number] + mean * window) * window
+        image[:, rows, columns] += (patch + mean * window) * window
         weight[rows, columns] += window.square()
-    whole = image / weight.clamp(min=1e-6)
+    image /= weight.clamp(min=1e-6)
     m, (height, width) = patches.margin, patches.observation.shape
-    return whole[:, m : m + height, m : m + width]
+    return image[:, m : m + height, m : m + width]
 
 
 def _mirrored(images: torch.Tensor, margin: int) -> torch.Tensor:

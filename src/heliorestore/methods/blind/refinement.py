@@ -33,9 +33,8 @@ from heliorestore.optics.pupil import cutoff
 _FIRST_SOLVE, _SOLVE = 4, 1
 _WARM_UP = 3  # steps of the modes until they have their full rate
 _MEMORY = 0.95  # of Adam's mean square: the slopes fall fast, and an older one would hold the steps back
-# of the size of the objects: their state, filters, and what penalties and conjugate gradients make at the
-# peak
-_OBJECT_ARRAYS = 48
+# of the size of the objects: their state, filters, and what is shown
+_OBJECT_ARRAYS = 16
 # Iterations on the field from one look at the air to the next, and those in which the modes that the patches
 # did not have grow: until then they do not count.
 _LOOK, _GROWN = 5, 10
