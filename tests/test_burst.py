@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from heliorestore import Burst, Instrument
 from heliorestore.errors import BurstError, SettingsError
@@ -21,6 +22,38 @@ def test_leading_axes_are_added_in_front(shape: tuple[int, ...]) -> None:
 def test_what_is_no_image_is_refused(array: np.ndarray) -> None:
     with pytest.raises(BurstError, match="axes"):
         Burst.from_array(array)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 4), complex),
+        np.zeros((4, 4), "M8[s]"),
+        np.full((4, 4), "1"),
+        np.array([[None, "x"], [1, 2]], object),
+        np.zeros((4, 4), [("a", "f4")]),
+        [[1, 2], [3]],
+        torch.zeros((4, 4), requires_grad=True),
+    ],
+)
+def test_what_is_no_real_number_is_refused(array: object) -> None:
+    with pytest.raises(BurstError, match="array of real numbers"):
+        Burst.from_array(array)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i2", ">i4", "u1"])
+def test_masked_pixels_are_bad(dtype: str) -> None:
+    array = np.ma.array(np.arange(12).reshape(1, 3, 4).astype(dtype), mask=np.zeros((1, 3, 4), bool))
+    assert Burst.from_array(array).count_bad_pixels() == 0
+    array[0, 1, 2] = np.ma.masked
+    (image,) = Burst.from_array(array).frames[0]
+    assert np.argwhere(np.isnan(image)).tolist() == [[1, 2]]
+    assert image[2, 3] == 11
+
+
+def test_an_instrument_is_made_and_no_text() -> None:
+    with pytest.raises(BurstError, match=r"Instrument\.parse"):
+        Burst.from_array(np.zeros((4, 4)), "crisp-8542")  # type: ignore[arg-type]
 
 
 def test_records_must_fit_the_frames() -> None:

@@ -514,6 +514,26 @@ def test_a_run_needs_nobody_who_listens(tmp_path: Path, closed: str) -> None:
     assert heliorestore.read(out).messages
 
 
+@pytest.mark.parametrize("name", [b"\xc3\xbc.fits", b"\xff.fits"])
+def test_a_name_that_the_terminal_cannot_show_is_escaped(tmp_path: Path, name: bytes) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    path.write_bytes(Path(HMI).read_bytes())
+    strict = os.environ | {"PYTHONIOENCODING": "ascii:strict"}
+    ran = subprocess.run([*COMMAND, "info", str(path)], env=strict, capture_output=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ascii(path.name)[1:-1].encode() in ran.stdout
+
+
+def test_a_folder_that_is_gone_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert run("figure", HMI, "-o", "out.png") == 2
+    assert "does not exist any more" in capsys.readouterr().err
+
+
 def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     """As `nohup` wants it."""
     line = ["richardson-lucy", BURST, "-o", str(tmp_path / "out.fits"), "--iterations=1"]

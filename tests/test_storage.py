@@ -20,6 +20,11 @@ from heliorestore.errors import RestorationError
 from heliorestore.storage import atomic_write, check_folder, check_output, locked, replacing, user_folder
 
 
+def test_a_name_that_no_file_has_is_one_sentence() -> None:
+    with pytest.raises(RestorationError, match="cannot be written"):
+        check_output("a\0b.fits")
+
+
 def fifo(folder: Path) -> Path:
     os.mkfifo(folder / "pipe.fits")
     return folder / "pipe.fits"

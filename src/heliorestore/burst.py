@@ -41,6 +41,21 @@ class Source:
         return cls(path=path.absolute(), size=stat.st_size, mtime_ns=stat.st_mtime_ns)
 
 
+def _real(images: npt.ArrayLike) -> npt.NDArray[Any]:
+    """An array of real numbers, NaN where one is masked."""
+    try:
+        array: npt.NDArray[Any] = np.asanyarray(images)
+        if array.dtype.kind == "O":
+            array = array.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:  # the last one of tensors with a gradient
+        raise BurstError(f"An image is an array of real numbers; this is none: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise BurstError(f"An image is an array of real numbers; these are {array.dtype}.")
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        array = np.where(np.ma.getmaskarray(array), np.float32(np.nan), np.ma.getdata(array))
+    return np.asarray(array)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Burst:
     """Frames (object, frame, y, x) with what is known about them; NaN marks a bad pixel.
@@ -110,6 +125,11 @@ class Burst:
                     f"The burst has shape {shape} but its {name} {value.shape}; they must be "
                     f"{(objects, frames)}."
                 )
+        if wrong := [each for each in self.instruments if not isinstance(each, Instrument)]:
+            raise BurstError(
+                f"The burst has {wrong[0]!r} as an instrument: make one, as with "
+                'Instrument.parse("crisp-8542,pixel_arcsec=0.05").'
+            )
         if self.present is not None and self.present.all():
             object.__setattr__(self, "present", None)
         if self.pointing is not None and self.pointing.shape != (objects, frames, 2, 3):
@@ -120,8 +140,8 @@ class Burst:
 
     @classmethod
     def from_array(cls, images: npt.ArrayLike, instrument: Instrument | None = None, **known: Any) -> Burst:
-        """Make a burst of an array (y, x), (frame, y, x) or (object, frame, y, x)."""
-        array = np.asarray(images)
+        """Make a burst of an array (y, x), (frame, y, x) or (object, frame, y, x); masked pixels are bad."""
+        array = _real(images)
         if not 2 <= array.ndim <= 4:
             raise BurstError(
                 f"An image has 2 to 4 axes, (object, frame, y, x) at most; this array has {array.ndim}."

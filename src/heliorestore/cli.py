@@ -78,6 +78,8 @@ def _explain(error: BaseException, command: str) -> tuple[str, int]:
         return with_page(str(error), error, room), 2
     if isinstance(error, KeyboardInterrupt):  # it may name the signal
         return "interrupted before there was a result to write", 128 + (*error.args, signal.SIGINT)[0]
+    if isinstance(error, FileNotFoundError) and not error.filename:  # of the present folder
+        return "The folder in which this runs does not exist any more: change into another one.", 2
     if isinstance(error, OSError):
         return f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}.", 2
     if memory_is_full(error):

@@ -60,9 +60,10 @@ def check_output(path: str | PathLike[str], *, overwrite: bool = False, inputs: 
                 raise RestorationError(f"{target} exists: choose another name or allow --overwrite.")
         with tempfile.TemporaryFile(dir=real.parent):  # permission bits are not enough: only trying shows it
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of characters that no name has
         raise RestorationError(
-            f"{target} cannot be written ({error.strerror or error}): choose another name or folder."
+            f"{target} cannot be written ({getattr(error, 'strerror', None) or error}): choose another name "
+            "or folder."
         ) from error
     return target
 

@@ -761,3 +761,16 @@ def header_of_axes(shape):
     cards += [(f"NAXIS{axis}", length) for axis, length in enumerate(shape, 1)]
     text = "".join(f"{key:<8}= {value!s:>20}".ljust(80) for key, value in cards) + "END".ljust(80)
     return text.ljust(-(-len(text) // 2880) * 2880).encode()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("scale", [np.inf, 1e300])
+def test_a_tile_whose_scale_is_no_scale_is_bad_without_a_word(tmp_path, scale):
+    path = tmp_path / "tiles.fits"
+    image = np.random.default_rng(0).normal(1000, 30, (20, 40)).astype("f4")
+    fits.CompImageHDU(image, compression_type="RICE_1").writeto(path)
+    with fits.open(path, mode="update", disable_image_compression=True) as hdus:
+        hdus[1].data["ZSCALE"][3] = scale
+    frame = read_burst(path).image(0, 0)
+    assert np.isnan(frame[3]).mean() > 0.9
+    assert np.isfinite(np.delete(frame, 3, 0)).all()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heliorestore.errors import RestorationError
 from heliorestore.fits.files import silent_astropy
 from heliorestore.fits.hdus import STRUCTURE
 from heliorestore.fits.layouts import OWN_FORMAT
@@ -53,6 +54,10 @@ def write(snapshot: Snapshot, path: str | PathLike[str], *, overwrite: bool = Fa
     """
     from astropy.io import fits
 
+    if not isinstance(snapshot, Snapshot):
+        raise RestorationError(
+            f"What is written is a Snapshot, not {type(snapshot).__name__}: restore and stream give one."
+        )
     target = check_output(
         path, overwrite=overwrite, inputs=() if snapshot.run is None else snapshot.run.inputs()
     )

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ import torch
 
 from heliorestore.budget import budget_bytes
 from heliorestore.burst import Burst, Source
-from heliorestore.errors import RestorationError, SettingsError, memory_asked, memory_is_full
+from heliorestore.errors import BurstError, RestorationError, SettingsError, memory_asked, memory_is_full
 from heliorestore.methods import METHODS
 from heliorestore.methods.coverage import covered
 from heliorestore.methods.history import Columns, History, gap, restarts, with_row
@@ -94,6 +95,10 @@ def stream(
     on the CPU, and says so. A `checkpoint` given here replaces that of the settings. Methods that can
     end an iteration in its middle ask `news` there for settings to continue with.
     """
+    if not isinstance(burst, Burst):
+        raise BurstError(
+            f"A method restores a Burst, not {type(burst).__name__}: Burst.from_array and read give one."
+        )
     method, place = load(settings.method), pick_device(device)
     _check(burst, settings, checkpoint, place, seed)
     asked, entry = settings, METHODS[settings.method]
@@ -184,7 +189,7 @@ def _check(burst: Burst, settings: Settings, state: str, place: torch.device, se
             f"{int(burst.present.sum())} of {burst.present.size}: use {able}, or choose one object and its "
             "frames (--objects, --frames)."
         )
-    if seed < 0:
+    if not isinstance(seed, Integral) or seed < 0:
         raise SettingsError(f"The seed is {seed}; it must be a whole number from 0.")
     if state := state or getattr(settings, "checkpoint", ""):
         inputs = Run.of(burst, settings, str(place), seed).inputs()
