@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from heliorestore import Burst, Instrument
-from heliorestore.errors import BurstError, SettingsError
+from heliorestore import Burst, Instrument, RichardsonLucySettings, restore, write
+from heliorestore.errors import BurstError, RestorationError, SettingsError
 
 
 def numbered(objects: int = 2, frames: int = 5) -> Burst:
@@ -54,6 +56,16 @@ def test_masked_pixels_are_bad(dtype: str) -> None:
 def test_an_instrument_is_made_and_no_text() -> None:
     with pytest.raises(BurstError, match=r"Instrument\.parse"):
         Burst.from_array(np.zeros((4, 4)), "crisp-8542")  # type: ignore[arg-type]
+
+
+def test_what_is_restored_is_a_burst_and_what_is_written_a_snapshot(tmp_path: Path) -> None:
+    burst, settings = numbered(), RichardsonLucySettings()
+    with pytest.raises(BurstError, match="not ndarray"):
+        restore(np.zeros((32, 32)), settings, device="cpu")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="seed is 1"):
+        restore(burst, settings, device="cpu", seed=1.5)  # type: ignore[arg-type]
+    with pytest.raises(RestorationError, match="not Burst"):
+        write(burst, tmp_path / "out.fits")  # type: ignore[arg-type]
 
 
 def test_records_must_fit_the_frames() -> None:

@@ -95,10 +95,6 @@ def stream(
     on the CPU, and says so. A `checkpoint` given here replaces that of the settings. Methods that can
     end an iteration in its middle ask `news` there for settings to continue with.
     """
-    if not isinstance(burst, Burst):
-        raise BurstError(
-            f"A method restores a Burst, not {type(burst).__name__}: Burst.from_array and read give one."
-        )
     method, place = load(settings.method), pick_device(device)
     _check(burst, settings, checkpoint, place, seed)
     asked, entry = settings, METHODS[settings.method]
@@ -180,6 +176,10 @@ def _check(burst: Burst, settings: Settings, state: str, place: torch.device, se
     """Refuse data and a seed that no run is right with, a state that would replace an input, and a limit that
     the method cannot keep.
     """
+    if not isinstance(burst, Burst):
+        raise BurstError(
+            f"A method restores a Burst, not {type(burst).__name__}: Burst.from_array and read give one."
+        )
     burst.check_scale()
     burst.check_values()
     if burst.present is not None and not METHODS[settings.method].missing:
