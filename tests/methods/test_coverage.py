@@ -69,6 +69,6 @@ def test_a_hole_is_filled_where_a_run_begins_from_such_a_result(burst: Burst) ->
     }
     field = FieldFit(burst, SvMomfbdSettings(**ALL["sv-momfbd"]), torch.device("cpu"), first["sv-momfbd"])
     settings = RichardsonLucySettings(**ALL["richardson-lucy"])
-    problem = prepare(burst, average_frames(burst)[0], False, settings, torch.device("cpu"))
+    problem = prepare(burst, average_frames(burst).images, False, settings, torch.device("cpu"))
     for objects in (field.initial().flow.objects, initial(problem, first["richardson-lucy"], False)):
         assert objects.min() > 0.1 * objects.mean()  # zero would stay zero

@@ -146,8 +146,18 @@ def test_it_can_stop_at_the_noise() -> None:
 def test_frames_are_averaged_without_their_bad_pixels() -> None:
     frames = np.stack([np.full((32, 32), 1.0), np.full((32, 32), 3.0)])
     frames[1, 5, 6] = np.nan
-    mean, sigma = rl.average_frames(Burst.from_array(frames, CRISP))
+    average = rl.average_frames(Burst.from_array(frames, CRISP))
+    mean, sigma = average.images, average.sigmas
     assert (mean[0, 0, 0], mean[0, 5, 6], sigma[0]) == (2.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("dead", [0.0, 65535.0])
+def test_a_frame_without_an_image_is_left_out_and_named(dead: float) -> None:
+    image = seen(scene(), CRISP)
+    frames = np.stack([image, np.full_like(image, dead), image])
+    last = restore(Burst.from_array(frames, CRISP), RichardsonLucySettings(), device="cpu")
+    np.testing.assert_allclose(last.images[0], run(image), rtol=1e-5)
+    assert any("frame 1 left out" in message for message in last.messages)
 
 
 def test_objects_keep_their_own_instrument() -> None:

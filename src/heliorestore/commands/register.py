@@ -74,7 +74,7 @@ def _found(parsed: argparse.Namespace) -> CameraMap:
     from heliorestore.prepare.register import find_map
 
     bursts = [read_burst(path).select(objects=slice(0, 1)) for path in (parsed.wide, Path(parsed.narrow))]
-    images = [average_frames(burst)[0][0] for burst in bursts]
+    images = [average_frames(burst).images[0] for burst in bursts]
     pixels = [burst.instruments[0].pixel_arcsec for burst in bursts]
     scale = pixels[0] / pixels[1] if pixels[0] and pixels[1] else None
     near = read_map(parsed.near) if parsed.near else None

@@ -116,7 +116,8 @@ class EnhanceMethod:
         frames: dict[int, FloatArray] = {}
         misfits = []
         for frame in order:
-            observed = _observed(burst, frame)
+            observed, about = _observed(burst, frame)
+            state.say(*about)
             inputs = [prepare(burst, k, observed[k], settings, device) for k in range(len(observed))]
             state.say(*(text for prepared in inputs for text in prepared.messages))
             fine, coverage = _begin(observed, start if frame == order[0] else None)
@@ -195,14 +196,15 @@ def _order(burst: Burst, settings: EnhanceSettings) -> tuple[int, ...]:
     return (settings.frame, *(frame for frame in range(frames) if frame != settings.frame))
 
 
-def _observed(burst: Burst, frame: int) -> FloatArray:
-    """The images (object, y, x) of a frame, or the mean of all."""
+def _observed(burst: Burst, frame: int) -> tuple[FloatArray, tuple[str, ...]]:
+    """The images (object, y, x) of a frame, or the mean of all, and what is to be said of it."""
     if frame < 0 or burst.shape[1] == 1:
-        return average_frames(burst)[0]
+        mean = average_frames(burst)
+        return mean.images, mean.messages
     images = np.stack([burst.image(k, frame) for k in range(burst.shape[0])])
     if not np.isfinite(images).any(axis=(1, 2)).all():
         raise BurstError(f"Frame {frame} has an image without any valid pixel: leave it out with --frames.")
-    return images
+    return images, ()
 
 
 def prepare(

@@ -114,7 +114,8 @@ class RichardsonLucy:
     ) -> Generator[Snapshot, RichardsonLucySettings | None, None]:
         """Yield a snapshot per iteration; with `start` an earlier snapshot of the same grid is continued."""
         began = time.perf_counter() - (start.elapsed_s if start else 0.0)
-        images, sigma = average_frames(burst)
+        mean = average_frames(burst)
+        images, sigma = mean.images, mean.sigmas
         bad = np.isnan(images).repeat(settings.upsampling, 1).repeat(settings.upsampling, 2)
         size = np.nanmean(np.abs(images), axis=(1, 2))
         size[size == 0] = 1
@@ -143,6 +144,7 @@ class RichardsonLucy:
                 elapsed_s=time.perf_counter() - began,
                 zoom=problem.zoom,
                 stop=stop,
+                messages=mean.messages,
             )
             settings = sent or settings
 

@@ -141,9 +141,10 @@ def _read(given: Path | Burst | Snapshot) -> _File:
 
     found = read(given) if isinstance(given, Path) else given
     if isinstance(found, Burst):
-        images, sigmas = average_frames(found)
+        mean = average_frames(found)
+        images = mean.images
         header = found.headers[0].copy() if found.headers else Header()
-        sigma_images = np.broadcast_to(sigmas[:, None, None], images.shape)
+        sigma_images = np.broadcast_to(mean.sigmas[:, None, None], images.shape)
         return _File(images, sigma_images, None, found.coordinates, header, found.instruments[0], found.unit)
     return _restored(found, str(given) if isinstance(given, Path) else "The result")
 

@@ -2,28 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import BurstError
 from heliorestore.optics.noise import estimate_sigma
 
 
-def average_frames(burst: Burst) -> tuple[FloatArray, FloatArray]:
-    """The mean of each object's frames (object, y, x), NaN where none is good, and its sigma (object)."""
-    means, sigmas = [], []
+@dataclass(frozen=True, eq=False)
+class Average:
+    """The mean of each object's frames (object, y, x), NaN where none is good, its sigma (object), and what
+    was left out of it, in words.
+    """
+
+    images: FloatArray
+    sigmas: FloatArray
+    messages: tuple[str, ...] = ()
+
+
+def average_frames(burst: Burst) -> Average:
+    """The mean of the frames; those of one value all over, as a camera that failed writes them, are left out
+    where others show something.
+    """
+    means, messages = [], []
     for object_ in range(burst.shape[0]):
-        # Frame by frame in double precision: the burst need not fit into memory.
-        total = np.zeros(burst.shape[2:], np.float64)
-        count = np.zeros(burst.shape[2:], np.int32)
-        for frame in range(burst.shape[1]):
-            image = burst.image(object_, frame)
-            good = np.isfinite(image)
-            total[good] += image[good]
-            count += good
+        total, count, blank = _sum(burst, object_, range(burst.shape[1]), all_alike=False)
+        if blank and count.any():
+            messages.append(
+                f"{burst.labels[object_]}: {'frames' if len(blank) > 1 else 'frame'} "
+                f"{', '.join(map(str, blank))} left out of the mean, because all pixels have one value."
+            )
+        elif blank:
+            total, count, _ = _sum(burst, object_, blank, all_alike=True)
         if not count.any():
             raise BurstError(f"{burst.labels[object_]} has no valid pixel: every value is NaN.")
-        mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-        means.append(mean)
-        sigmas.append(estimate_sigma(mean))
-    return np.array(means, np.float32), np.array(sigmas, np.float32)
+        means.append(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0))
+    return Average(
+        np.array(means, np.float32),
+        np.array([estimate_sigma(mean) for mean in means], np.float32),
+        tuple(messages),
+    )
+
+
+def _sum(
+    burst: Burst, object_: int, frames: Iterable[int], *, all_alike: bool
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32], list[int]]:
+    """Sum and number of good values of some frames, and those of one value all over, which are in the sum
+    only if `all_alike`.
+    """
+    # Frame by frame in double precision: the burst need not fit into memory.
+    total, count = np.zeros(burst.shape[2:], np.float64), np.zeros(burst.shape[2:], np.int32)
+    blank = []
+    for frame in frames:
+        image = burst.image(object_, frame)
+        good = np.isfinite(image)
+        values = image[good]
+        if values.size > 1 and values.min() == values.max():
+            blank.append(frame)
+            if not all_alike:
+                continue
+        total[good] += values
+        count += good
+    return total, count, blank
