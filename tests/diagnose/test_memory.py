@@ -19,6 +19,8 @@ from heliorestore.diagnose.memory import least_gb, memory_estimate, memory_need
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.instrument import find
 from heliorestore.methods.base import load, stream
+from heliorestore.methods.enhance import EnhanceSettings
+from heliorestore.methods.mfbd import MfbdSettings
 from heliorestore.methods.momfbd import MomfbdSettings
 from heliorestore.methods.richardson_lucy import RichardsonLucySettings
 from heliorestore.methods.sv_momfbd import SvMomfbdSettings
@@ -113,7 +115,12 @@ def test_objects_that_share_their_optics_need_less() -> None:
 
 
 def test_other_methods() -> None:
-    assert memory_estimate((1, 1, 4096, 4096), RichardsonLucySettings()) == 0
+    mean = RichardsonLucySettings()
+    assert 1e9 < memory_estimate((1, 1, 4096, 4096), mean) < 3e9
+    assert memory_estimate((1, 9, 64, 64), mean) == memory_estimate((1, 1, 64, 64), mean)
+    assert memory_estimate((1, 1, 64, 64), mean.replace(upsampling=2)) > memory_estimate((1, 1, 64, 64), mean)
+    assert memory_estimate((1, 9, 64, 64), MfbdSettings()) > memory_estimate((1, 2, 64, 64), MfbdSettings())
+    assert memory_estimate((1, 1, 4096, 4096), EnhanceSettings()) == 0
     assert 0.8e9 < memory_estimate((1, 12, 4096, 4096), MomfbdSettings(memory_gb=8.0)) < 8e9
 
 

@@ -18,6 +18,11 @@ from heliorestore.settings import Settings
 
 # The estimate over the limit up to which a run is begun.
 _OVER = 1.05
+# Bytes per pixel of every frame and of every object that other methods take at their peak, as measured on a
+# field of 512 x 512 (benchmarks/memory.py): the frames of mfbd are held as they are, as its network wants
+# them and mirrored, beside its channels; pca has the spectra in double precision; Richardson-Lucy has
+# transforms of the field with its margins.
+_OTHERS = {"mfbd": (17.0, 250.0), "pca": (40.0, 0.0), "richardson-lucy": (0.0, 120.0)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ def memory_estimate(
     *,
     optics: int | None = None,
 ) -> int:
-    """Bytes that a run needs at its peak beyond the program; 0 for methods that work on small pieces."""
+    """Bytes that a run needs at its peak beyond the idle program; 0 where that is not known."""
     need = memory_need(burst_shape, settings, device, optics=optics)
     return 0 if need is None else round(need.peak_bytes)
 
@@ -48,7 +53,7 @@ def memory_need(
     *,
     optics: int | None = None,
 ) -> MemoryNeed | None:
-    """The memory for a run on frames (object, frame, y, x); None for methods that work on small pieces.
+    """The memory for a run on frames (object, frame, y, x); None for methods of which it is not known.
 
     `optics` is the number of different instruments among the objects; without it all are assumed to differ.
     """
@@ -59,6 +64,11 @@ def memory_need(
     if isinstance(settings, SvMomfbdSettings):
         plan = plan_field(burst_shape, settings, place)
         return MemoryNeed(plan.peak_bytes(kinds), plan.shares.held > 0, plan.layout(kinds).tiles)
+    if settings.method in _OTHERS:
+        of_frame, of_object = _OTHERS[settings.method]
+        zoom = getattr(settings, "upsampling", 1)
+        objects, frames, rows, columns = burst_shape
+        return MemoryNeed((of_frame * frames + of_object * zoom**2) * objects * rows * columns, True, (1, 1))
     return None
 
 

@@ -20,7 +20,7 @@ _LIGHT = 1.15  # of a PSF, in image and pupil, in pixels of the PSF
 _SHEETS = 3  # images of a part, each a step larger on every side, that are alive at once
 # images of the size of the objects that penalties, conjugate gradients and the standard error make, with what
 # the allocator holds between them
-_SOLVER = 19
+_SOLVER = 24
 _SPECTRA = 6  # of the patches of a batch of nodes, per object, that are alive at once
 
 
