@@ -46,7 +46,7 @@ _IN_SPACE = frozenset(
 ) | {"sunrise", "imax", "tumag", "susi"}
 PSF_FORMS = ("airy", "wachter", "wachter-short", "wachter-2012", "yeo-2014")
 _SAME_LINE_NM = 2  # a filter this near to a known one is named after it
-_LEAST, _MOST = 1e-9, 1e9  # m, arcsec or nm: whatever the telescope, the square of no number is lost
+LEAST, MOST = 1e-9, 1e9  # m, arcsec or nm: whatever the telescope, the square of no number is lost
 _USUAL_BINNING = 3  # factor by which a pixel may differ from the camera's own without a warning
 
 
@@ -68,9 +68,9 @@ class Instrument:
     def __post_init__(self) -> None:
         for field in ("diameter_m", "pixel_arcsec", "wavelength_nm"):
             value = getattr(self, field)
-            if value is not None and not _LEAST < value < _MOST:
+            if value is not None and not LEAST < value < MOST:
                 raise SettingsError(
-                    f"The instrument's {field} is {value}; it must be between {_LEAST:g} and {_MOST:g}."
+                    f"The instrument's {field} is {value}; it must be between {LEAST:g} and {MOST:g}."
                 )
         if not 0 <= self.obscuration_m < (self.diameter_m or math.inf):
             raise SettingsError(

@@ -200,11 +200,11 @@ def test_a_run_whose_device_is_full_goes_on_there_in_smaller_tiles(
         pytest.skip("only the pretended device has a memory of this size")
     from pretend_device import rules
 
-    # a hundredth of what the setting says, for an image as small as this
-    monkeypatch.setattr(field_plan, "budget_bytes", lambda gigabytes, _: 1e7 * gigabytes)
+    # a tenth of what the setting says, for an image as small as this
+    monkeypatch.setattr(field_plan, "budget_bytes", lambda gigabytes, _: 1e8 * gigabytes)
     burst = Burst.from_array(frames, find("crisp-6302"))
     settings = SvMomfbdSettings().replace(**FEW["sv-momfbd"] | {"iterations": 1}, memory_gb=0.8)
-    with rules(double=False, bytes=3.9e6):
+    with rules(double=False, bytes=3.4e6):
         there = restore(burst, settings, device=device)
     assert there.run is not None
     assert there.run.device == device

@@ -26,7 +26,7 @@ from heliorestore.fits.tables import (
     tabulated_times,
 )
 from heliorestore.fits.wcs import planar, pointed, untabulated
-from heliorestore.instrument import Instrument
+from heliorestore.instrument import LEAST, MOST, Instrument
 from heliorestore.preparation import Preparation
 from heliorestore.settings import to_rows
 from heliorestore.snapshot import Snapshot
@@ -320,7 +320,7 @@ def _header(piece: Piece, opened: Opened) -> Header:
 def _instrument(header: Header, wave_nm: float | None, path: Path) -> Instrument:
     """The instrument of an object's images; a wavelength from an axis takes precedence over the header's."""
     cards: dict[str, Any] = {key: header[key] for key in header if key not in ("COMMENT", "HISTORY", "")}
-    if wave_nm is not None:
+    if wave_nm is not None and LEAST < wave_nm < MOST:  # a damaged table may say anything
         cards |= {"WAVELNTH": wave_nm, "WAVEUNIT": -9}
     try:
         return Instrument.from_header(cards)

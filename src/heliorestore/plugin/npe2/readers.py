@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES, are_frames, read
-from heliorestore.plugin.runs.failure import explain
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.layers import LayerData, burst_layers, snapshot_layers, stem_of
 from heliorestore.snapshot import Snapshot
 

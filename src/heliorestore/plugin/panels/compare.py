@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.movies import save_blink
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.viewer.comparison import How, comparison_of
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.widgets.closing import when_closed
 from heliorestore.plugin.widgets.layer_box import LayerBox

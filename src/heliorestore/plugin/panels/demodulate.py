@@ -25,9 +25,9 @@ from qtpy.QtWidgets import (
 
 from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError, SettingsError
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.viewer.cube_looks import show_parameter
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.insertion import insert_quietly
 from heliorestore.plugin.viewer.layers import TAG, Placement, burst_layers
 from heliorestore.plugin.viewer.meeting import meet

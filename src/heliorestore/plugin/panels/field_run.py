@@ -11,11 +11,11 @@ from heliorestore.errors import BurstError, HeliorestoreError
 from heliorestore.plugin.panels.parts import LivePanel
 from heliorestore.plugin.panels.unfinished import UnfinishedRuns, fill_in, open_input
 from heliorestore.plugin.runs.autosave import Autosave, begin
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.live import LiveLayers
 from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.task import End, Outcome
 from heliorestore.plugin.runs.worker import Job
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.selection import numbers_text
 from heliorestore.settings import Settings
 

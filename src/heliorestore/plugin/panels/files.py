@@ -13,8 +13,8 @@ from heliorestore.errors import HeliorestoreError
 from heliorestore.fits.reader import SUFFIXES
 from heliorestore.plugin.panels.parts import Panel
 from heliorestore.plugin.runs.as_code import as_command, as_python, not_repeated
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.task import End, Outcome, start_task
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.widgets.sections import Section, button, row
 from heliorestore.snapshot import Snapshot
 

@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QLineEdit
 
 from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.task import End, Latest, Outcome
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.widgets.chart import ChartView
 from heliorestore.plugin.widgets.sections import Section, note, row, say
 from heliorestore.quality.charts import draw_sharpness

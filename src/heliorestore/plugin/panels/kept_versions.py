@@ -6,8 +6,8 @@ from qtpy.QtCore import QObject
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.parts import Panel
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.versions import Version, keep, pair
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.widgets.sections import Section
 from heliorestore.plugin.widgets.version_list import VersionList
 

@@ -12,9 +12,9 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFileDialog
 
 from heliorestore.plugin.panels.parts import Panel
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.film import Film, Picture, picture, smaller
 from heliorestore.plugin.runs.task import Outcome, start_task
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.layers import TAG
 from heliorestore.plugin.viewer.shown_plane import shown_plane
 from heliorestore.plugin.viewer.titles import Titles

@@ -18,9 +18,9 @@ from heliorestore.fits.reader import SUFFIXES
 from heliorestore.methods import METHODS
 from heliorestore.plugin.panels.restore import RestoreWidget
 from heliorestore.plugin.preferences import preferences
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.queue import DEFAULT_NAME, Input, Wanted, begin, count
 from heliorestore.plugin.runs.task import End, Latest, Outcome, start_task
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.layers import TAG, common_burst
 from heliorestore.plugin.widgets.messages import Clipped
 from heliorestore.plugin.widgets.numbers import IntBox

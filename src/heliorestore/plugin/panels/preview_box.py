@@ -9,10 +9,10 @@ from qtpy.QtWidgets import QSizePolicy
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.parts import LivePanel
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.live import BoxLayers
 from heliorestore.plugin.runs.preview import Box, Preview
 from heliorestore.plugin.runs.worker import RestoreWorker
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.words import in_words
 from heliorestore.plugin.widgets.messages import Clipped
 from heliorestore.plugin.widgets.sections import check

@@ -17,8 +17,8 @@ from qtpy.QtWidgets import QSpinBox, QVBoxLayout, QWidget
 
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import HeliorestoreError
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.task import End, Outcome, start_task
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.layers import TAG
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.place_marks import Place, PlaceMarks, corners_in, frame_at, pixels_in

@@ -21,9 +21,9 @@ from qtpy.QtWidgets import (
 from heliorestore.burst import Burst
 from heliorestore.errors import HeliorestoreError, SettingsError
 from heliorestore.plugin.panels.region_figures import RegionFigures
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.redraw_rate import single_shot
 from heliorestore.plugin.runs.task import End, Outcome, start_task
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.layers import TAG, Placement, known
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.partners import comparable, on_one_scale

@@ -16,11 +16,11 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QProgressBar, QVBoxLayout, QW
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.new_night import NewNight, layer_files
 from heliorestore.plugin.preferences import preferences
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.night_seen import BurstRow, NightSeen
 from heliorestore.plugin.runs.queue import Input, NightReader, is_night, original
 from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.viewer.comparison import How, comparison_of
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.layers import LayerData, burst_layers, stem_of
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.widgets.burst_details import KEYS, BurstDetails

@@ -14,8 +14,8 @@ from heliorestore.plugin.panels.kept_versions import KeptVersions
 from heliorestore.plugin.panels.method_form import MethodForm
 from heliorestore.plugin.panels.movies import RunMovie
 from heliorestore.plugin.preferences import preferences
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.worker import Job
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.meeting import meet
 from heliorestore.plugin.viewer.result_layers import ResultLayers, next_name
 from heliorestore.plugin.widgets.closing import ask_before_closing, when_taken_out

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.methods import METHODS
-from heliorestore.plugin.runs.failure import explain
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.settings import Settings
 
 if TYPE_CHECKING:

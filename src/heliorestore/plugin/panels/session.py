@@ -24,11 +24,11 @@ from heliorestore.plugin.npe2.session_file import (
 from heliorestore.plugin.panels.compare import CompareWidget
 from heliorestore.plugin.panels.restore import RestoreWidget
 from heliorestore.plugin.panels.sv_momfbd import SvMomfbdWidget
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.preview import Rectangle
 from heliorestore.plugin.runs.task import Outcome, start_task
 from heliorestore.plugin.runs.versions import versions
 from heliorestore.plugin.viewer.comparison import How, comparison_of
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.layers import TAG
 from heliorestore.plugin.viewer.looks import has_marks, looks_of, made_layer, show_view, view_of
 from heliorestore.plugin.viewer.meeting import meet

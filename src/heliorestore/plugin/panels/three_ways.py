@@ -9,8 +9,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from heliorestore.errors import HeliorestoreError
 from heliorestore.plugin.panels.second_method import start_beside
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.task import End, Outcome
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.titles import Titles
 from heliorestore.settings import Settings
 from heliorestore.snapshot import SERIES, Snapshot

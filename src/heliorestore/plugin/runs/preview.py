@@ -13,11 +13,11 @@ from napari.layers import Shapes
 from qtpy.QtCore import QObject, Signal
 
 from heliorestore.errors import HeliorestoreError
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.live import BoxLayers, within
 from heliorestore.plugin.runs.redraw_rate import Pace, single_shot
 from heliorestore.plugin.runs.task import End, Outcome
 from heliorestore.plugin.runs.worker import Job, RestoreWorker, Stage
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.layers import Placement
 from heliorestore.plugin.viewer.tool_layers import put_away, tool_layer
 from heliorestore.settings import Settings

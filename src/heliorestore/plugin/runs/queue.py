@@ -29,8 +29,8 @@ from heliorestore.batch.plan import wanted as wanted_bursts
 from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, HeliorestoreError, SettingsError
 from heliorestore.fits.redux_cfg import is_config
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.night_seen import BurstRow, NightSeen
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.layers import stem_of
 from heliorestore.preparation import Preparation
 from heliorestore.settings import Settings

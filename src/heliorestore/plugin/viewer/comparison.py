@@ -11,10 +11,10 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import qthrottled
 
 from heliorestore.errors import BurstError
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.viewer.before_after import Split
 from heliorestore.plugin.viewer.contrast import DIVERGING, symmetric_cuts
 from heliorestore.plugin.viewer.cube_looks import limits_when
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.help_layer import HelpLayer
 from heliorestore.plugin.viewer.layers import PARAMETER, Placement
 from heliorestore.plugin.viewer.shown_plane import is_help, is_image, shown_plane

@@ -10,10 +10,10 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QProgressBar, QWidget
 
 from heliorestore.plugin.runs.course import clock, course
-from heliorestore.plugin.runs.failure import explain, notify
 from heliorestore.plugin.runs.redraw_rate import Pace
 from heliorestore.plugin.runs.task import End, Outcome
 from heliorestore.plugin.runs.worker import Job, RestoreWorker, Stage, prepare_restoration
+from heliorestore.plugin.viewer.failure import explain, notify
 from heliorestore.plugin.viewer.result_layers import ResultLayers
 from heliorestore.plugin.viewer.turns import in_a_turn
 from heliorestore.plugin.widgets.loss_curve import LossCurve

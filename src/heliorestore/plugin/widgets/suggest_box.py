@@ -11,9 +11,9 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QProgressBar, QWidget
 
 from heliorestore.errors import HeliorestoreError
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.task import End, Outcome, Task, start_task
 from heliorestore.plugin.runs.worker import Job
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.widgets.chart import ChartView
 from heliorestore.plugin.widgets.sections import button, note, row, say, stack
 from heliorestore.quality.charts import draw_curve, finish

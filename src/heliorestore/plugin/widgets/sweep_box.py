@@ -11,7 +11,6 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QWidget
 
 from heliorestore.errors import HeliorestoreError
-from heliorestore.plugin.runs.failure import explain
 from heliorestore.plugin.runs.sweep import (
     Sweep,
     SweepLayers,
@@ -24,6 +23,7 @@ from heliorestore.plugin.runs.sweep import (
 from heliorestore.plugin.runs.task import End, Outcome, start_task
 from heliorestore.plugin.runs.versions import keep, short_name
 from heliorestore.plugin.runs.worker import Job
+from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.result_layers import next_name
 from heliorestore.plugin.widgets.closing import follow
 from heliorestore.plugin.widgets.numbers import FloatBox, IntBox

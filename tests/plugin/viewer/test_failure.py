@@ -26,7 +26,7 @@ TERMINAL = {
 
 
 def test_an_error_names_settings_and_not_flags():
-    from heliorestore.plugin.runs.failure import explain
+    from heliorestore.plugin.viewer.failure import explain
 
     importlib.import_module("heliorestore.methods.momfbd")  # only a method that is loaded speaks
     error = SettingsError("The state cannot be written; choose --forward filter-flow or another --r0-cm.")
