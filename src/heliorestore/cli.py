@@ -39,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    # only in our own process; on a busy machine, threads that wait by spinning take the cores from each other
+    # only in our own process: on a busy machine, threads that wait by spinning take the cores from each other
     if argv is None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         open_streams()

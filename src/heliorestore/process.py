@@ -57,5 +57,5 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
-    buffer = sys.stderr.buffer if sys.stderr else open(2, "wb", closefd=False)  # noqa: SIM115 # to the end
+    buffer = sys.stderr.buffer if sys.stderr else io.BufferedWriter(io.FileIO(2, "w", closefd=False))
     sys.stderr = _Stderr(buffer, errors="backslashreplace", line_buffering=True)

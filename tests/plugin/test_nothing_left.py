@@ -42,7 +42,7 @@ def test_who_hears_of_the_end_of_a_task_is_not_kept_by_it(viewer, qtbot, listed)
 
     def begin():
         heard = Heard()
-        start_task("work", lambda: 3, lambda outcome: heard.append(outcome), listed=listed)  # noqa: PLW0108
+        start_task("work", lambda: 3, lambda outcome: heard.append(outcome), listed=listed)  # noqa: PLW0108 # it holds the list
         qtbot.waitUntil(lambda: bool(heard), timeout=20_000)
         return weakref.ref(heard)
 
