@@ -135,7 +135,7 @@ def test_modes_are_given_though_they_cannot_be_kept(tmp_path: Path, monkeypatch:
 def test_simulated_bursts_that_cannot_be_kept_are_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bursts, "seen", lambda *_: np.ones(3))
+    monkeypatch.setattr(bursts, "seen", lambda *_, **__: np.ones(3))
     days = bursts.Days(instruments=("crisp-8542",), scenes=1, seed=1)
     fill(monkeypatch)
     with pytest.raises(HeliorestoreError, match=FULL):

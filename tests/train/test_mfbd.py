@@ -65,7 +65,7 @@ def test_the_papers_patches_are_flipped_and_their_frames_as_they_arrive(task: Mf
     known = {
         np.round(flip.std(0)[:5] / flip.std(), 4).tobytes()
         for scene in task.training
-        for target in scene[:, :, -1].reshape(-1, 48, 48)
+        for target in scene[:, :, -1].reshape(-1, 48, 48).numpy()
         for flip in (target, target[:, ::-1])  # the deviations along columns know no others
     }
     for target in targets.numpy()[:, 0]:

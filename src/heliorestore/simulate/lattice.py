@@ -116,7 +116,10 @@ def _spline(x: Array, y: Array, scale: float, seed: int, step: int) -> Array:
 def _weights(t: Array) -> tuple[Array, Array, Array, Array]:
     """The four weights of the uniform cubic B-spline at the fraction t of a cell."""
     s = 1 - t
-    return s**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (4 - 6 * s**2 + 3 * s**3) / 6, t**3 / 6
+    t2, s2 = t * t, s * s
+    # numpy takes a general power for a cube, ten times as long.
+    t3, s3 = t2 * t, s2 * s
+    return s3 / 6, (4 - 6 * t2 + 3 * t3) / 6, (4 - 6 * s2 + 3 * s3) / 6, t3 / 6
 
 
 def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -12,8 +12,13 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +84,37 @@ class Days:
 
 
 def cached(days: Days, folder: Path, say: Callable[[str], None] = lambda _: None) -> list[FloatArray]:
-    """One memory map (day, object, frame + target, y, x) per scene; missing ones are simulated."""
+    """One memory map (day, object, frame + target, y, x) per scene; missing ones are simulated, by a process
+    per core if they are many.
+    """
     place = user_folder("bursts")
     place.mkdir(parents=True, exist_ok=True)
     total = days.scenes + len(days.files)
     paths = [place / f"{days.key(number)}.npy" for number in range(total)]
-    for number, path in enumerate(paths):
-        if not path.exists():
-            # The scenes that exist are kept if this one is interrupted.
-            stack = seen(days, number, folder)
-            with replacing(path) as file:
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    with _pool(len(missing)) as pool:
+        simulate = pool.map if pool else map
+        for number, stack in zip(missing, simulate(partial(seen, days, folder=folder), missing), strict=True):
+            # The scenes that exist are kept if the next one is interrupted.
+            with replacing(paths[number]) as file:
                 np.save(file, stack)
             say(f"scene {number + 1} of {total} simulated")
-    return [np.load(path, mmap_mode="r") for path in paths]
+    # Copied where written to, which nobody does: torch warns of arrays that cannot be written.
+    return [np.load(path, mmap_mode="c") for path in paths]
+
+
+@contextmanager
+def _pool(tasks: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes of one thread each, or None where starting them takes longer than the tasks."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cores, tasks // 4)
+    if workers < 2:
+        yield None
+        return
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        yield pool
 
 
 def seen(days: Days, number: int, folder: Path) -> FloatArray:

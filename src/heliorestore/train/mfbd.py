@@ -108,12 +108,15 @@ class MfbdRecipe(SceneRecipe):
 
 
 class MfbdTask:
-    """Random patches of training bursts, validation bursts whole; the sharpest frame's contrast is 1."""
+    """Random patches of training bursts, cut out where the network is; validation bursts whole. The sharpest
+    frame's contrast is 1.
+    """
 
     def __init__(self, recipe: MfbdRecipe, folder: Path) -> None:
         self.recipe = recipe
-        self.training = cached(recipe.bursts(validation=False), folder)
-        self.contrasts = [np.asarray(scene[:, :, 0].std((-2, -1))) for scene in self.training]
+        scenes = cached(recipe.bursts(validation=False), folder)
+        self.contrasts = [np.asarray(scene[:, :, 0].std((-2, -1))) for scene in scenes]
+        self.training = [torch.from_numpy(scene) for scene in scenes]
         self.validation = [
             burst
             for scene in cached(recipe.bursts(validation=True), folder)
@@ -121,12 +124,20 @@ class MfbdTask:
             for burst in day
         ]
 
+    def to(self, device: torch.device) -> None:
+        """Keep the bursts to train on there."""
+        self.training = [scene.to(device) for scene in self.training]
+
     def batch(self, random: np.random.Generator, size: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames (batch, frame, y, x), the sharpest first, with noise; and (batch, 2, y, x): targets, and the
         weights of their errors.
         """
-        samples = [self._sample(random, patch) for _ in range(size)]
-        frames, targets = (torch.stack(side) for side in zip(*samples, strict=True))
+        cuts, numbers = zip(*(self._sample(random, patch) for _ in range(size)), strict=True)
+        bursts = torch.stack(cuts)
+        noise, factor, level = torch.tensor(numbers, device=bursts.device).T[..., None, None, None]
+        frames, targets = bursts[:, :-1], bursts[:, -1:]
+        frames = (frames + noise * noise_of(frames, random) - 1) * factor + level
+        targets = (targets - 1) * factor + level
         weights = (
             _weights(frames, targets).expand_as(targets)
             if self.recipe.loss == "relative"
@@ -185,8 +196,12 @@ class MfbdTask:
             pairs.append(((frames - 1) * factor, (stack[:, -1:] - 1) * factor))
         return pairs
 
-    def _sample(self, random: np.random.Generator, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames (frame, y, x) and target (1, y, x) of a patch of a random burst, turned and mirrored."""
+    def _sample(
+        self, random: np.random.Generator, patch: int
+    ) -> tuple[torch.Tensor, tuple[float, float, float]]:
+        """Frames and target (frame + target, y, x) of a patch of a random burst, turned and mirrored; its
+        noise, and the factor and level of its contrast.
+        """
         number = int(random.integers(len(self.training)))
         scene = self.training[number]
         day, object_ = int(random.integers(scene.shape[0])), int(random.integers(scene.shape[1]))
@@ -194,19 +209,18 @@ class MfbdTask:
         varied = self.recipe.augment == "all"
         # Half a turn, with or without a mirror, makes all flips.
         turns = int(random.integers(4)) if varied else 2 * int(random.integers(2))
-        cut = np.rot90(scene[day, object_, :, row : row + patch, column : column + patch], turns, (1, 2))
-        cut = np.array(cut[:, ::-1] if random.integers(2) else cut, order="C")  # writable, as torch wants it
+        cut = scene[day, object_, :, row : row + patch, column : column + patch].rot90(turns, (1, 2))
+        cut = cut.flip(1) if random.integers(2) else cut
         count = kept = len(cut) - 1
         if varied and count > 1 and random.random() < _FEWER:
             kept = int(random.integers(1, count))
         order = np.resize(self._order(random, count)[:kept], count)
-        frames, target = torch.from_numpy(cut[order]), torch.from_numpy(cut[-1:])
-        frames = frames + _between(random, self.recipe.noise) * noise_of(frames, random)
+        noise = _between(random, self.recipe.noise)
         stretched = random.uniform(*_CONTRASTS) if varied else 1.0
         factor = float(stretched / self.contrasts[number][day, object_])
         # A patch may be darker or brighter than its field, whose mean the frames are scaled by.
         level = float(random.uniform(-_LEVEL, _LEVEL)) if varied else 0.0
-        return (frames - 1) * factor + level, (target - 1) * factor + level
+        return cut[[*order.tolist(), count]], (noise, factor, level)
 
     @property
     def _arriving(self) -> bool:
@@ -242,8 +256,9 @@ def _weights(frames: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def noise_of(frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
-    """Photon and read noise of unit variance at an intensity of 1."""
-    normal = torch.from_numpy(random.standard_normal(frames.shape, np.float32))
+    """Photon and read noise of unit variance at an intensity of 1; other numbers on another device."""
+    generator = torch.Generator(frames.device).manual_seed(int(random.integers(2**62)))
+    normal = torch.randn(frames.shape, generator=generator, device=frames.device)
     # Photon noise as a Gaussian of the same variance: at a noise of 1 % or less a pixel has 10,000 photons or
     # more.
     return normal * (_PHOTON_SHARE * frames.clamp(min=0) + 1 - _PHOTON_SHARE).sqrt()
