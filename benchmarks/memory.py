@@ -33,7 +33,7 @@ from engine import Case, write_burst
 
 import heliorestore
 from heliorestore.diagnose.memory import memory_need
-from heliorestore.errors import RestorationError
+from heliorestore.errors import RestorationError, SettingsError
 from heliorestore.instrument import find
 from heliorestore.methods.base import load, stream
 from heliorestore.settings import Settings, from_rows
@@ -114,7 +114,7 @@ def measured(
             with sampled() as peaks:
                 for _ in stream(burst, settings, device="cpu"):
                     peaks.append(0)
-        except RestorationError as error:
+        except (RestorationError, SettingsError) as error:
             return Found(refused=str(error), predicted=need.peak_bytes)
     return Found(max(peaks) - idle, need.peak_bytes, tuple(peak - idle for peak in peaks if peak))
 
