@@ -106,7 +106,7 @@ def measured(
         write_burst(path, case_of(method, memory_gb, size, objects, frames))
         burst, settings = opened(path, method), settings_of(method, memory_gb, chosen)
         need = memory_need(burst.shape, settings, optics=1)
-        assert need is not None
+        predicted = need.peak_bytes if need else 0.0
         gc.collect()
         time.sleep(0.1)
         idle = own_bytes()
@@ -115,8 +115,8 @@ def measured(
                 for _ in stream(burst, settings, device="cpu"):
                     peaks.append(0)
         except (RestorationError, SettingsError) as error:
-            return Found(refused=str(error), predicted=need.peak_bytes)
-    return Found(max(peaks) - idle, need.peak_bytes, tuple(peak - idle for peak in peaks if peak))
+            return Found(refused=str(error), predicted=predicted)
+    return Found(max(peaks) - idle, predicted, tuple(peak - idle for peak in peaks if peak))
 
 
 def opened(path: Path, method: str) -> heliorestore.Burst:
@@ -183,7 +183,7 @@ def row(
     taken = f"refused: {found.refused} |" if found.refused else peak
     return (
         f"| {name} | {f'{limit:g} GB' if limit else ''} | {objects}, {frames}, {size}, {size} | {taken} "
-        f"| {found.predicted / 1e9:.2f} GB |"
+        f"| {f'{found.predicted / 1e9:.2f} GB' if found.predicted else ''} |"
     )
 
 
