@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch.utils import backend_registration
-from torch.utils._pytree import tree_map
 
 aten = torch.ops.aten
 _HERE = torch.device("cpu")
@@ -146,7 +145,7 @@ def _tensors(key: Any) -> Any:
 def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """An operation on the inner tensors; mixing the devices is an error."""
     seen: list[torch.Tensor] = []
-    tree_map(lambda x: seen.append(x) if isinstance(x, torch.Tensor) else None, (args, kwargs))
+    _each(seen.append, [*args, *kwargs.values()])
     there = [t for t in seen if isinstance(t, Elsewhere)]
     alike = func.overloadpacket in _ALL_OF_ONE
     here = [t for t in seen if not isinstance(t, Elsewhere) and (t.dim() or alike)]
@@ -160,7 +159,7 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         RULES.late.append(lambda: args[0].copy_(args[1].inner))
         return args[0]
     func = _AT_ONCE.get(func, func)
-    out = func(*tree_map(_inner, args), **tree_map(_inner, kwargs))
+    out = func(*_each(_inner, args), **{name: _each(_inner, value) for name, value in kwargs.items()})
     for each in there:
         if each.size() != each.inner.size():
             raise RuntimeError(f"{func} changes the shape of its output; see _MADE_THERE")
@@ -170,7 +169,7 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return out
     # an operation in place returns the tensor that it was given
     given = {id(t.inner): t for t in there} if func._schema.is_mutable else {}
-    return tree_map(lambda x: given.get(id(x), Elsewhere(x)) if isinstance(x, torch.Tensor) else x, out)
+    return _each(lambda x: given[id(x)] if id(x) in given else Elsewhere(x), out)
 
 
 def _note(func: Any, args: Any, wanted: torch.device | None) -> None:
@@ -188,7 +187,14 @@ def _note(func: Any, args: Any, wanted: torch.device | None) -> None:
             (watched.sent if there else watched.fetched).append(source.nbytes)
 
 
-def _inner(x: Any) -> Any:
+def _each(act: Callable[[torch.Tensor], Any], value: Any) -> Any:
+    """The value with what `act` makes of every tensor in it; torch's `tree_map` took a third of the time."""
+    if isinstance(value, torch.Tensor):
+        return act(value)
+    return type(value)([_each(act, item) for item in value]) if isinstance(value, (list, tuple)) else value
+
+
+def _inner(x: torch.Tensor) -> torch.Tensor:
     return x.inner if isinstance(x, Elsewhere) else x
 
 
