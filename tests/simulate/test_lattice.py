@@ -1,9 +1,15 @@
 """Noise that belongs to places."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
+from heliorestore.simulate import lattice
+from heliorestore.simulate.chromosphere import chromosphere
 from heliorestore.simulate.lattice import bilinear, normal, rise, smooth_noise, uniform
+from heliorestore.simulate.patch import Patch
+from heliorestore.simulate.photosphere import photosphere
 
 
 def grid(count: int, pitch: float) -> tuple[np.ndarray, np.ndarray]:
@@ -62,3 +68,15 @@ def test_bilinear_is_exact_on_a_plane_and_stays_inside() -> None:
 
 def test_rise_goes_from_zero_to_one() -> None:
     np.testing.assert_allclose(rise(np.array([-1.0, 0.0, 0.5, 1.0, 2.0]), 0.0, 1.0), [0, 0, 0.5, 1, 1])
+
+
+@pytest.mark.parametrize("make", [chromosphere, photosphere])
+def test_the_sun_does_not_depend_on_the_parts_that_are_computed_at_once(
+    make: Callable[[Patch], np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch = Patch(shape=(21, 34), pixel_arcsec=0.1, scene="sunspot", seed=2, time_s=50.0)
+    found = []
+    for length in (10**6, 97):  # all, and parts that end within a row
+        monkeypatch.setattr(lattice, "_BLOCK", length)
+        found.append(make(patch))
+    np.testing.assert_array_equal(*found)

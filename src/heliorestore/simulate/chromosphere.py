@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from heliorestore.simulate.granulation import granulation
-from heliorestore.simulate.lattice import Array, bilinear, rise, smooth_noise
+from heliorestore.simulate.lattice import Array, bilinear, blocks, rise, smooth_noise
 from heliorestore.simulate.magnetic import canopy_direction
 from heliorestore.simulate.patch import Patch, network
 from heliorestore.simulate.sunspot import place_in_spot
@@ -67,29 +67,30 @@ def _along(patch: Patch, angle: Array, width_mm: float, length_mm: float, seed: 
     doi:10.1145/166117.166151).
     """
     noise = smooth_noise(patch.x, patch.y, width_mm, seed, octaves=2, persistence=0.4, time=t)
-    cos, sin = np.cos(angle), np.sin(angle)
+    cos, sin = np.cos(angle).ravel(), np.sin(angle).ravel()
+    rows, columns = patch.grid
     step = max(_STEP_MM, 0.3 * width_mm) / patch.pixel_mm
     count = max(1, round(length_mm / 2 / (step * patch.pixel_mm)))
-    rows, columns = (np.arange(n, dtype=np.float64) for n in patch.grid)
-    total = noise.copy()
+    total = noise.ravel().copy()
     weight_sum = 1.0
+    # A window that falls to 0: no streak begins or ends abruptly.
+    weights = [math.cos(0.5 * math.pi * n / (count + 1)) ** 2 for n in range(1, count + 1)]
     for sense in (1.0, -1.0):
-        row = np.broadcast_to(rows[:, None], patch.grid).copy()
-        column = np.broadcast_to(columns[None, :], patch.grid).copy()
-        heading_x, heading_y = sense * cos, sense * sin
-        for n in range(1, count + 1):
-            column += step * heading_x
-            row += step * heading_y
-            i, j = np.rint(row).astype(np.int64), np.rint(column).astype(np.int64)
-            np.clip(i, 0, patch.grid[0] - 1, out=i)
-            np.clip(j, 0, patch.grid[1] - 1, out=j)
-            # a direction has no sign
-            turn = np.where(cos[i, j] * heading_x + sin[i, j] * heading_y < 0, -1.0, 1.0)
-            heading_x, heading_y = turn * cos[i, j], turn * sin[i, j]
-            # A window that falls to 0: no streak begins or ends abruptly.
-            weight = math.cos(0.5 * math.pi * n / (count + 1)) ** 2
-            total += weight * bilinear(noise, row, column)
+        for part in blocks(total.size):
+            row, column = np.divmod(np.arange(total.size, dtype=np.float64)[part], columns)
+            heading_x, heading_y = sense * cos[part], sense * sin[part]
+            for weight in weights:
+                column += step * heading_x
+                row += step * heading_y
+                i, j = np.rint(row).astype(np.int64), np.rint(column).astype(np.int64)
+                nearest = np.clip(i, 0, rows - 1) * columns + np.clip(j, 0, columns - 1)
+                along_x, along_y = cos.take(nearest), sin.take(nearest)
+                # a direction has no sign
+                turn = np.where(along_x * heading_x + along_y * heading_y < 0, -1.0, 1.0)
+                heading_x, heading_y = turn * along_x, turn * along_y
+                total[part] += weight * bilinear(noise, row, column)
+        for weight in weights:  # Python 3.12 has another sum
             weight_sum += weight
-    total = total / weight_sum
+    total = total.reshape(noise.shape) / weight_sum
     spread = float(total.std())
     return (total - float(total.mean())) / spread if spread > 0 else total

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from heliorestore.simulate.lattice import Array, smooth_noise, uniform
+from heliorestore.simulate.lattice import Array, blocks, smooth_noise, uniform
 
 CELL_MM = 0.98  # mean distance of granules' centres, dying and newborn ones included
 LIFETIME_S = 650.0  # of a typical granule
@@ -75,39 +76,52 @@ def _cells(x: Array, y: Array, spacing: float, seed: int, t: float) -> tuple[Arr
     """Distance to the nearest border [Mm]; brightness (-1..1) of the own cell; rim contrast; crowd of
     borders.
     """
-    u, v = x / spacing, y / spacing
-    column, row = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
-    reach = range(-2, 3)
+    u, v = (x / spacing).ravel(), (y / spacing).ravel()
+    (i0, i1), (j0, j1) = ((math.floor(w.min()) - 2, math.floor(w.max()) + 3) for w in (u, v))
+    granules = _granules(np.arange(i0, i1)[None, :], np.arange(j0, j1)[:, None], seed, t)
+    corner = ((np.floor(v) - j0 - 2) * (i1 - i0) + (np.floor(u) - i0 - 2)).astype(np.int64)
+    reach = [b * (i1 - i0) + a for b in range(5) for a in range(5)]
+    found = np.empty((4, u.size))
+    for part in blocks(u.size):
+        found[:, part] = _borders(u[part], v[part], granules, corner[part], reach, spacing)
+    border, light, rim, crowd = found.reshape(4, *x.shape)
+    return border * spacing, 2 * light - 1, rim, crowd
+
+
+def _borders(
+    u: Array, v: Array, granules: tuple[Array, ...], corner: np.ndarray, reach: list[int], spacing: float
+) -> tuple[Array, Array, Array, Array]:
+    """For places (n): distance to the nearest border, brightness of the own cell, rim contrast and crowd.
+
+    `granules` are tables by the lattice's cells; those around a place are `reach` behind its corner.
+    """
     best = np.full(u.shape, np.inf)
-    own = [np.zeros(u.shape) for _ in range(4)]  # centre x, centre y, weight, brightness
+    owner = corner
     seeds = []
-    for b in reach:
-        for a in reach:
-            px, py, weight, light = _granule(column + a, row + b, seed, t)
-            # The squared distance less the weight: the granule with the smallest owns the place.
-            power = (u - px) ** 2 + (v - py) ** 2 - weight
-            seeds.append((px, py, power))
-            nearer = power < best
-            best = np.where(nearer, power, best)
-            own = [np.where(nearer, new, old) for new, old in zip((px, py, weight, light), own, strict=True)]
+    for shift in reach:
+        px, py, weight = (table[shift:].take(corner) for table in granules[:3])
+        # The squared distance less the weight: the granule with the smallest owns the place.
+        power = (u - px) ** 2 + (v - py) ** 2 - weight
+        seeds.append((px, py, power))
+        owner = np.where(power < best, corner + shift, owner)
+        best = np.minimum(power, best)
+    own_x, own_y, _, light = (table.take(owner) for table in granules)
     border = np.full(u.shape, np.inf)
     crowd = np.zeros(u.shape)
     for px, py, power in seeds:
-        apart = np.hypot(px - own[0], py - own[1])
+        apart = np.hypot(px - own_x, py - own_y)
         # Two powers are equal on a straight line across the line of centres: the distance from it.
         distance = np.where(apart > 1e-9, (power - best) / (2 * np.maximum(apart, 1e-9)), np.inf)
         border = np.minimum(border, distance)
         crowd += np.exp(-((distance * spacing / 0.16) ** 2))
-    du, dv = u - own[0], v - own[1]
-    angle = 2 * np.pi * own[3]
+    du, dv = u - own_x, v - own_y
+    angle = 2 * np.pi * light
     rim = (du * np.cos(angle) + dv * np.sin(angle)) / np.maximum(np.hypot(du, dv), 1e-3)
-    return border * spacing, 2 * own[3] - 1, rim, crowd
+    return border, light, rim, crowd
 
 
-def _granule(column: np.ndarray, row: np.ndarray, seed: int, t: float) -> tuple[Array, Array, Array, Array]:
-    """Place, power weight and brightness (0..1) of the granule that lives now in a lattice cell."""
-    i0, j0 = int(column.min()), int(row.min())
-    columns, rows = np.arange(i0, column.max() + 1)[None, :], np.arange(j0, row.max() + 1)[:, None]
+def _granules(columns: np.ndarray, rows: np.ndarray, seed: int, t: float) -> tuple[Array, ...]:
+    """Place, power weight and brightness (0..1) of what lives now in the lattice's cells, flat."""
     life = 0.6 + 0.9 * uniform(seed + 1, rows, columns)
     age = t / life + uniform(seed + 2, rows, columns)
     # When a granule dies another is born in its cell of the lattice, with numbers of its own.
@@ -119,5 +133,4 @@ def _granule(column: np.ndarray, row: np.ndarray, seed: int, t: float) -> tuple[
     # Without weight at birth and death, so that no lane jumps.
     grown = np.sin(np.pi * age) ** 0.7
     weight = 0.75 * grown * (0.25 + draw[2]) - 0.45 * (1 - grown)
-    pick = (row - j0) * columns.size + (column - i0)
-    return tuple(table.ravel()[pick] for table in (px, py, weight, draw[3]))
+    return tuple(table.ravel() for table in (px, py, weight, draw[3]))

@@ -7,12 +7,14 @@ order of calls, the number of threads or the library's random generator.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 _SPLINE_RMS = 151 / 315  # mean of (sum of squared cubic B-spline weights) along one axis
+_BLOCK = 8192
 
 
 def uniform(seed: int, *coordinates: npt.ArrayLike) -> Array:
@@ -85,10 +87,17 @@ def bilinear(image: Array, row: Array, column: Array) -> Array:
     i, j = np.maximum(i, 0), np.maximum(j, 0)
     a, b = row - i, column - j
     i1, j1 = np.minimum(i + 1, rows - 1), np.minimum(j + 1, columns - 1)
-    value: Array = (image[i, j] * (1 - b) + image[i, j1] * b) * (1 - a) + (
-        image[i1, j] * (1 - b) + image[i1, j1] * b
+    flat, i, i1 = image.ravel(), i * columns, i1 * columns
+    value: Array = (flat.take(i + j) * (1 - b) + flat.take(i + j1) * b) * (1 - a) + (
+        flat.take(i1 + j) * (1 - b) + flat.take(i1 + j1) * b
     ) * a
     return value
+
+
+def blocks(size: int) -> Iterator[slice]:
+    """Parts of a flat array, so short that what is computed of one stays in the processor's cache."""
+    for start in range(0, size, _BLOCK):
+        yield slice(start, start + _BLOCK)
 
 
 def _spline(x: Array, y: Array, scale: float, seed: int, step: int) -> Array:
@@ -96,20 +105,18 @@ def _spline(x: Array, y: Array, scale: float, seed: int, step: int) -> Array:
     # Lattices are turned against each other, or the eye finds their rows.
     cos, sin = math.cos(seed % 6007), math.sin(seed % 6007)
     u, v = (x * cos - y * sin) / scale, (x * sin + y * cos) / scale
-    column, row = np.floor(u), np.floor(v)
-    wx, wy = _weights(u - column), _weights(v - row)
-    i, j = column.astype(np.int64), row.astype(np.int64)
-    i0, i1, j0, j1 = (int(edge) for edge in (i.min() - 1, i.max() + 3, j.min() - 1, j.max() + 3))
+    (i0, i1), (j0, j1) = ((math.floor(w.min()) - 1, math.floor(w.max()) + 3) for w in (u, v))
     table = uniform(seed, np.arange(j0, j1)[:, None], np.arange(i0, i1)[None, :], step)
-    table = (table - 0.5) * (math.sqrt(12) / _SPLINE_RMS)
-    flat, width = table.ravel(), i1 - i0
-    corner = (j - j0) * width + (i - i0)
-    total = np.zeros(corner.shape)
-    for b in range(4):
-        along = np.zeros(corner.shape)
-        for a in range(4):
-            along += wx[a] * flat[corner + ((b - 1) * width + a - 1)]
-        total += wy[b] * along
+    flat, width = ((table - 0.5) * (math.sqrt(12) / _SPLINE_RMS)).ravel(), i1 - i0
+    total = np.zeros(u.shape)
+    for part in blocks(u.size):
+        here_u, here_v = u.ravel()[part], v.ravel()[part]
+        column, row = np.floor(here_u), np.floor(here_v)
+        wx, wy = _weights(here_u - column), _weights(here_v - row)
+        corner = ((row - j0 - 1) * width + (column - i0 - 1)).astype(np.int64)
+        for b in range(4):
+            along = sum(wx[a] * flat[b * width + a :].take(corner) for a in range(4))
+            total.ravel()[part] += wy[b] * along
     return total
 
 
