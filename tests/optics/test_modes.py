@@ -77,7 +77,7 @@ def test_low_zernikes_have_their_closed_forms() -> None:
 
 
 def test_zernikes_are_orthonormal_to_high_orders() -> None:
-    y, x, weight = polar_points(CIRCLE)
+    y, x, weight = polar_points(CIRCLE, angles=80)  # of products whose order is 60 at most
     values = zernikes(495, y, x)[[0, 1, 2, 9, 54, 208, 209, 494]]
     np.testing.assert_allclose((values * weight) @ values.T, np.eye(8), atol=5e-3)
 

@@ -261,8 +261,8 @@ def _radial(m: int, orders: list[int], radius: FloatArray) -> FloatArray:
         following = ((m + 2) * t - m) / 2 if k == 1 else (b * current - c * previous) / a
         previous, current = current, following
         polynomials.append(current)
-    norm = math.sqrt(1 if m == 0 else 2)
-    return np.stack([norm * math.sqrt(n + 1) * radius**m * polynomials[(n - m) // 2] for n in orders])
+    norm, power = math.sqrt(1 if m == 0 else 2), radius**m
+    return np.stack([norm * math.sqrt(n + 1) * power * polynomials[(n - m) // 2] for n in orders])
 
 
 def _block_covariance(m: int, orders: list[int]) -> FloatArray:
