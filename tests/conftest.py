@@ -55,6 +55,10 @@ SLOW = (
     "tests/diagnose/",
     "tests/simulate/",
     "tests/train/",
+    "tests/test_pretended_device.py",
+    "tests/batch/",
+    "tests/test_cli.py",
+    "tests/test_gpu_benchmark.py",
 )
 ALONE = ("tests/test_docs.py",)  # whose tests share nothing: each may run in another process
 
