@@ -250,3 +250,21 @@ def test_frames_of_a_burst_are_averaged_and_places_need_not_be_even(sun: np.ndar
     assert np.allclose(burst.image(9, 0), sun[3], atol=1e-5)
     with pytest.raises(SettingsError, match="12 images besides the wide band, and the matrix is for 5"):
         gather_states([path], 5)
+
+
+def test_dead_frames_are_named_and_values_beyond_single_precision_refused(
+    sun: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = np.einsum("ns,syx->nyx", TETRAHEDRON, sun).astype(np.float32)
+    frames = np.stack([states, states, states], axis=1)
+    frames[2, 1] = 0.0  # a camera that failed
+    matrix, out = tmp_path / "m.fits", tmp_path / "s.fits"
+    fits.PrimaryHDU(np.linalg.pinv(TETRAHEDRON)).writeto(matrix)
+    line = ["-o", str(out), "--matrix", str(matrix), "--no-register"]
+    path = write_burst(Burst.from_array(frames, KNOWN["crisp-6302-paper"]), tmp_path / "b.fits")
+    assert main(["demodulate", str(path), *line]) == 0
+    assert "b.fits: object 2: frame 1 left out of the mean" in capsys.readouterr().err
+    assert "left out of the mean" in str(fits.getheader(out).get("PRLOG1", ""))
+    path = write_burst(Burst.from_array(1e35 * frames, KNOWN["crisp-6302-paper"]), tmp_path / "huge.fits")
+    assert main(["demodulate", str(path), *line, "--overwrite"]) == 2
+    assert "give them in another unit" in capsys.readouterr().err

@@ -116,6 +116,27 @@ object{{
 OTHER = "channel{\nFILENAME_TEMPLATE=camXXX_%07d.fits\nALIGN_MAP=1,0,3,0,1,4,0,0,1\n}"
 
 
+def test_the_command_names_dead_frames_and_refuses_odd_values(tmp_path, capsys) -> None:
+    rng = np.random.default_rng(0)
+    good = granules(pixels((96, 110))) + rng.normal(0, 5, (96, 110))
+    alone = np.full_like(good, np.nan)
+    alone[50, 50] = 1.0
+    images = {"good": good, "dead": np.stack([good, 0 * good, good]), "huge": 1e34 * good, "alone": alone}
+    for name, image in images.items():
+        fits.PrimaryHDU(image.astype("f4")).writeto(tmp_path / f"{name}.fits")
+    good_, dead, huge, alone_ = (str(tmp_path / f"{name}.fits") for name in images)
+    out = ["-o", str(tmp_path / "map.toml"), "--overwrite"]
+    assert main(["register", good_, dead, *out]) == 0
+    said = capsys.readouterr().err
+    assert f"heliorestore: {dead}: " in said
+    assert "frame 1 left out of the mean" in said
+    for line in ([huge, huge], [good_, huge]):
+        assert main(["register", *line, *out]) == 2
+        assert f"{huge}: The values" in capsys.readouterr().err
+    assert main(["register", good_, alone_, *out]) == 2
+    assert "shows nothing" in capsys.readouterr().err
+
+
 def test_maps_of_redux_and_nine_numbers_are_read(tmp_path, capsys) -> None:
     path, several, text = (tmp_path / name for name in ("one.cfg", "two.cfg", "nine.txt"))
     path.write_text(CFG.format(""))

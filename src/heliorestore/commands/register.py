@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heliorestore.errors import HeliorestoreError, RestorationError
+from heliorestore.errors import BurstError, HeliorestoreError, RestorationError
 from heliorestore.storage import check_output
 
 if TYPE_CHECKING:
@@ -74,12 +75,22 @@ def _found(parsed: argparse.Namespace) -> CameraMap:
     from heliorestore.prepare.register import find_map
 
     bursts = [read_burst(path).select(objects=slice(0, 1)) for path in (parsed.wide, Path(parsed.narrow))]
-    images = [average_frames(burst).images[0] for burst in bursts]
+    for path, burst in zip((parsed.wide, parsed.narrow), bursts, strict=True):
+        try:
+            burst.check_values()
+        except BurstError as error:
+            raise BurstError(f"{path}: {error}") from error
+    averages = [average_frames(burst) for burst in bursts]
+    for path, average in zip((parsed.wide, parsed.narrow), averages, strict=True):
+        for message in average.messages:
+            print(f"heliorestore: {path}: {message}", file=sys.stderr)
     pixels = [burst.instruments[0].pixel_arcsec for burst in bursts]
     scale = pixels[0] / pixels[1] if pixels[0] and pixels[1] else None
     near = read_map(parsed.near) if parsed.near else None
     try:
-        found = find_map(images[0], images[1], kind=parsed.kind, near=near, scale=scale)
+        found = find_map(
+            *(average.images[0] for average in averages), kind=parsed.kind, near=near, scale=scale
+        )
     except HeliorestoreError as error:
         raise type(error)(f"{parsed.wide} and {parsed.narrow}: {error}") from error
     sources = [burst.sources[0] for burst in bursts]

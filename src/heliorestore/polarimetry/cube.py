@@ -46,6 +46,7 @@ def make_stokes(
     """
     unregistered = (states.images, ("The states were not registered.",))
     images, messages = _registered(states) if register else unregistered
+    messages = states.messages + messages
     stokes, sigmas = demodulation.apply(images), demodulation.propagated(states.sigmas)
     places = range(stokes.shape[1])
     found = [[fit_crosstalk(stokes[k, place], stokes[0, place]) for place in places] for k in (1, 2, 3)]

@@ -33,7 +33,8 @@ class States:
     x).
 
     `anchors` of the same shape show the wide band as each state's frames gave it, `sigmas` the noise of the
-    states. `places` are the coordinates of the places in the line, if the files give them.
+    states. `places` are the coordinates of the places in the line, if the files give them, and `messages`
+    say what was left out of the images.
     """
 
     images: FloatArray
@@ -45,6 +46,7 @@ class States:
     wide: FloatArray | None = None
     anchors: FloatArray | None = None
     places: tuple[Coordinates, ...] = ()
+    messages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,7 @@ class _File:
     header: Header
     instrument: Instrument
     unit: str
+    messages: tuple[str, ...] = ()
 
     def wide(self, wanted: int | None) -> int | None:
         """The number of the wide band: as wanted, or as the file says."""
@@ -118,6 +121,7 @@ def gather_states(
         wide=seen[0] if seen else None,
         anchors=None if len(every) < len(files) else placed(np.concatenate(every)),
         places=tuple(replace(coordinates[n], state=None) for n in order[::states]) if known else (),
+        messages=tuple(message for file in files for message in file.messages),
     )
 
 
@@ -141,11 +145,22 @@ def _read(given: Path | Burst | Snapshot) -> _File:
 
     found = read(given) if isinstance(given, Path) else given
     if isinstance(found, Burst):
+        found.check_values()
         mean = average_frames(found)
         images = mean.images
         header = found.headers[0].copy() if found.headers else Header()
         sigma_images = np.broadcast_to(mean.sigmas[:, None, None], images.shape)
-        return _File(images, sigma_images, None, found.coordinates, header, found.instruments[0], found.unit)
+        named = f"{given.name}: " if isinstance(given, Path) else ""
+        return _File(
+            images=images,
+            sigmas=sigma_images,
+            anchors=None,
+            coordinates=found.coordinates,
+            header=header,
+            instrument=found.instruments[0],
+            unit=found.unit,
+            messages=tuple(named + message for message in mean.messages),
+        )
     return _restored(found, str(given) if isinstance(given, Path) else "The result")
 
 

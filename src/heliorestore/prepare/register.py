@@ -177,7 +177,7 @@ def _binned(image: Image, many: int) -> torch.Tensor:
     rows, columns = (n // many * many for n in image.shape)
     values = torch.tensor(np.asarray(image[:rows, :columns], np.float32))
     known = values[torch.isfinite(values)]
-    if not len(known) or not float(known.std()) > 0:
+    if not len(known) or not float(known.std(correction=0)) > 0:
         raise BurstError("One of the images shows nothing: all its valid pixels have the same value.")
     values = (values - known.mean()) / known.std()
     return values.reshape(rows // many, many, columns // many, many).mean((1, 3))
