@@ -12,6 +12,7 @@ from heliorestore.burst import Burst
 from heliorestore.errors import SettingsError, WeightsError
 from heliorestore.methods.base import restore, stream
 from heliorestore.methods.denoising.pairs import Aim, Pairs
+from heliorestore.methods.denoising.polarisation import light_of
 from heliorestore.methods.denoising.series import wide_part
 from heliorestore.methods.noise2noise import DenoiseSettings
 from heliorestore.nets import weights
@@ -258,8 +259,39 @@ def test_images_too_small_and_without_noise_are_refused(fitted: str) -> None:
             DenoiseSettings(weights="none", fit=1),
             device="cpu",
         )
-    with pytest.raises(SettingsError, match="shows no noise"):
+    with pytest.raises(SettingsError, match="one all over: leave it out"):
         restore(Burst.from_array(np.ones((2, 30, 30))), DenoiseSettings(weights=fitted), device="cpu")
+    with pytest.raises(SettingsError, match="shows no noise, because neighbouring frames"):
+        restore(
+            Burst.from_array(np.tile(rng.standard_normal((30, 30)), (2, 1, 1))),
+            DenoiseSettings(weights=fitted),
+            device="cpu",
+        )
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.7])
+@pytest.mark.parametrize("frame", [0, 1, 2])
+def test_a_frame_that_shows_nothing_leaves_the_noise_as_it_is(value: float, frame: int) -> None:
+    burst, _ = series(3)
+    sound = light_of(burst, 0)
+    frames = np.array(burst.frames)
+    frames[:, frame] = value
+    dead = Burst.from_array(frames, labels=burst.labels)
+    assert light_of(dead, 0).noise == pytest.approx(sound.noise, rel=0.03)
+    last = restore(dead, DenoiseSettings(), device="cpu")
+    assert np.isfinite(last.array("series")[:, [f for f in range(3) if f != frame]]).all()
+
+
+def test_a_value_that_is_no_light_stays_where_it_is() -> None:
+    burst, _ = series(2)
+    frames = np.array(burst.frames)
+    frames[0, 0, 20, 30] = 1e30
+    spoilt = restore(Burst.from_array(frames, labels=burst.labels), DenoiseSettings(), device="cpu")
+    sound = restore(burst, DenoiseSettings(), device="cpu")
+    bad = ~np.isfinite(spoilt.images[0])
+    assert np.argwhere(bad).tolist() == [[20, 30]]
+    assert np.abs(spoilt.images[0] - sound.images[0])[~bad].max() < SIGMA
+    assert any("taken as bad pixels: 1 values" in message for message in spoilt.messages)
 
 
 def test_pairs_are_the_same_place_at_neighbouring_times() -> None:

@@ -408,10 +408,7 @@ def _apply(job: Job, settings: DenoiseSettings, seed: int, done: int, stop: Stop
             maps = job.residual()
             for array in (job.images, job.coverage):
                 array.flags.writeable = False  # so that the snapshots need not copy them
-    if job.widths:
-        least, most = (f"{each(job.widths.values()):g}" for each in (min, max))
-        listed = least if least == most else f"{least} to {most}"
-        job.messages += (f"What is wider than {listed} px was not removed (keep wide).",)
+    job.messages += tuple(job.said())
     yield job.snapshot(total, total, maps | whole.maps(shown), job.fitted | _judged(job), stop=stop)
 
 
@@ -420,4 +417,5 @@ def _judged(job: Job) -> dict[str, float]:
     facts = [
         statistics(job.observed[k] - job.images[k], job.light[k].noise) for group in job.groups for k in group
     ]
-    return {name: float(np.mean([each[name] for each in facts])) for name in facts[0]}
+    names = dict.fromkeys(name for each in facts for name in each)
+    return {name: float(np.mean([each[name] for each in facts if name in each])) for name in names}

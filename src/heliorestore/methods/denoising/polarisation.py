@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -13,18 +15,24 @@ from heliorestore.optics.noise import GAUSSIAN_MAD
 
 _STOKES = ("I", "Q", "U", "V")
 _PAIRS = 3  # of neighbouring frames from which the noise is measured
+# Of the spread of an image: single precision resolves no noise beside a value that is farther from the
+# others, and a network or a Gaussian would carry it over the image.
+_REACH = 1e6
 _BOX = 9  # pixels: slower variations are no noise
 _BRIGHT = 2.0  # an image whose median exceeds this many standard deviations is an intensity
 
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """One object: its Stokes parameter if labelled, its `noise` (sigma), median, and signal over noise."""
+    """One object: its Stokes parameter if labelled, its `noise` (sigma), median, and signal over noise; and
+    what no value can be away from the median by.
+    """
 
     stokes: str
     noise: float
     level: float
     strength: float
+    reach: float = np.inf
 
     @property
     def is_intensity(self) -> bool:
@@ -73,16 +81,18 @@ def _wave(burst: Burst, number: int) -> float | None:
 
 def light_of(burst: Burst, number: int) -> Light:
     """Measure an object; its noise is the difference of neighbouring frames or, in one frame, pixels."""
-    first = burst.image(number, 0).astype(np.float64)
-    good = first[np.isfinite(first)]
-    if not good.size:
-        raise SettingsError(f"{burst.labels[number]} has no pixel with a value in its first frame.")
     count = burst.shape[1]
+    first = next(showing(burst, number), None)
+    if first is None:
+        raise SettingsError(
+            f"{burst.labels[number]} shows nothing, because its frames have no value, or one all over: leave "
+            "it out (--objects)."
+        )
     found = []
-    for frame in sorted({0, (count - 1) // 2, count - 2})[:_PAIRS] if count > 1 else ():
-        change = burst.image(number, frame + 1).astype(np.float64) - burst.image(number, frame)
-        # A difference has the noise of two frames.
-        found.append(_deviation(change) / np.sqrt(2))
+    for begin in sorted({0, (count - 1) // 2, max(count - 2, 0)})[:_PAIRS]:
+        pair = list(islice(showing(burst, number, begin), 2))
+        if len(pair) == 2:  # A difference has the noise of two frames.
+            found.append(_deviation(pair[1] - pair[0]) / np.sqrt(2))
     # The median of several pairs: one with a jump in seeing or pointing does not count.
     noise = float(np.median(found)) if found else _deviation(_detail(first))
     if not noise > 0:
@@ -90,12 +100,24 @@ def light_of(burst: Burst, number: int) -> Light:
             f"{burst.labels[number]} shows no noise, because neighbouring frames, or pixels, are equal: "
             "leave it out (--objects)."
         )
+    good = first[np.isfinite(first)]
     level = float(np.median(good))
+    reach = _REACH * max(_deviation(good), noise)
     # The noise is part of the spread: subtracted below.
-    spread = float(np.sqrt(np.mean((good - level) ** 2)))
-    return Light(
-        stokes_of(burst.labels[number]), noise, level, float(np.sqrt(max((spread / noise) ** 2 - 1, 0)))
-    )
+    spread = float(np.sqrt(np.mean((good[np.abs(good - level) < reach] - level) ** 2)))
+    strength = float(np.sqrt(max((spread / noise) ** 2 - 1, 0)))
+    return Light(stokes_of(burst.labels[number]), noise, level, strength, reach)
+
+
+def showing(burst: Burst, number: int, begin: int = 0) -> Iterator[npt.NDArray[np.float64]]:
+    """The images of an object from a frame on, without those that have no value, or one all over, as a camera
+    that failed writes them.
+    """
+    for frame in range(begin, burst.shape[1]):
+        image = burst.image(number, frame).astype(np.float64)
+        good = image[np.isfinite(image)]
+        if good.size and good.min() < good.max():
+            yield image
 
 
 def block_means(residual: npt.NDArray[np.floating], side: int = 16) -> npt.NDArray[np.float64]:
@@ -116,7 +138,8 @@ def statistics(residual: FloatArray, noise: float, side: int = 16) -> dict[str, 
     # Noise averages out over a block, structure that was removed with it does not.
     means = block_means(residual, side)
     means = means[np.isfinite(means)]
-    facts = {"residual_sigma": float(np.nanstd(residual)) / noise}
+    values = residual[np.isfinite(residual)]
+    facts = {"residual_sigma": float(values.std()) / noise} if values.size else {}
     return facts | (
         {"residual_local_mean": float(np.sqrt(np.mean(means**2))) * side / noise} if means.size else {}
     )

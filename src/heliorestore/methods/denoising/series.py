@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,15 +44,27 @@ class Job:
     observed: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     frame: int = -1
     fitted: dict[str, float] = dataclasses.field(default_factory=dict)  # the last losses of the training
+    beyond: dict[tuple[int, int], int] = dataclasses.field(default_factory=dict)  # values by object, frame
     widths: dict[Group, float] = dataclasses.field(default_factory=dict)  # px, that the groups have chosen
 
     def read(self, group: Group, frame: int) -> FloatArray:
         """Normalised image (channel, y, x) of a group, NaN where a pixel is bad."""
-        planes = [
-            (self.burst.image(k, frame) - np.float32(self.levels[k])) / np.float32(self.units[k])
-            for k in group
-        ]
+        planes = []
+        for k in group:
+            plane = self.burst.image(k, frame) - np.float32(self.levels[k])
+            beyond = np.abs(plane) > self.light[k].reach
+            self.beyond[k, frame] = int(np.count_nonzero(beyond))
+            planes.append(np.where(beyond, np.float32(np.nan), plane / np.float32(self.units[k])))
         return np.stack(planes)
+
+    def said(self) -> Iterator[str]:
+        """What the denoised images have shown."""
+        if self.widths:
+            least, most = (f"{each(self.widths.values()):g}" for each in (min, max))
+            listed = least if least == most else f"{least} to {most}"
+            yield f"What is wider than {listed} px was not removed (keep wide)."
+        if count := sum(self.beyond.values()):
+            yield f"Too far from all others to be light, and taken as bad pixels: {count} values."
 
     def show(self, frame: int) -> None:
         """Show the images of this frame as observed."""
@@ -93,11 +105,12 @@ class Job:
                 frame = (self.burst.shape[1] - 1) // 2
                 noisy, following = (self.read(group, number) for number in (frame, frame + 1))
                 found = self._restored(noisy)
-                squares = [
-                    float(np.nanmean(np.square(found + wide_part(noisy - found, width) - following)))
-                    for width in _WIDTHS
-                ]
-                self.widths[group] = _WIDTHS[int(np.argmin(squares))]
+                if np.isfinite(noisy + following).any():
+                    squares = [
+                        float(np.nanmean(np.square(found + wide_part(noisy - found, width) - following)))
+                        for width in _WIDTHS
+                    ]
+                    self.widths[group] = _WIDTHS[int(np.argmin(squares))]
         return self.widths[group]
 
     def _restored(self, noisy: FloatArray, passes: int = 0) -> FloatArray:
