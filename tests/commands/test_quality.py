@@ -175,3 +175,14 @@ def test_values_beyond_single_precision_and_negative_ones(tmp_path, capsys) -> N
     (found,) = json.loads(capsys.readouterr().out.splitlines()[-1])["objects"]
     assert found["contrast"] == pytest.approx(0.03, rel=0.1)
     assert found["noise_of_mean"] > 0
+
+
+@pytest.mark.parametrize("shape", [(1, 200), (200, 1), (2, 2)])
+def test_images_too_small_for_a_noise_say_so(shape, tmp_path, capsys) -> None:
+    path = tmp_path / "small.fits"
+    fits.PrimaryHDU(np.random.default_rng(0).normal(1000, 30, shape).astype("f4")).writeto(path)
+    assert main(["quality", str(path), "--json"]) == 0
+    said = capsys.readouterr().out
+    assert "noise      cannot be measured: that needs 3 x 3 valid pixels" in said
+    found = json.loads(said.splitlines()[-1])["objects"][0]
+    assert found["noise"] is found["noise_of_mean"] is None

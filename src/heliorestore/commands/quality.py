@@ -25,7 +25,7 @@ from heliorestore.quality.charts import (
     draw_sharpness,
     save,
 )
-from heliorestore.quality.report import FILTERED, compare, intensities, measure
+from heliorestore.quality.report import FILTERED, UNMEASURED, compare, intensities, measure
 from heliorestore.storage import check_output
 
 _WORDS = {
@@ -199,10 +199,14 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
     for found in facts["objects"]:
         if found["signed"]:
             yield f"{found['name']}: mean {found['mean']:.3g}, rms {found['rms']:.4g}, around zero"
+        else:
+            yield f"{found['name']}: mean {found['mean']:.5g}, contrast {found['contrast']:.2%}"
+        if found["noise"] is None:
+            yield f"  noise      {UNMEASURED}"
+        elif found["signed"]:
             share = found["noise"] / found["rms"] if found["rms"] else math.nan
             yield f"  noise      {found['noise']:.3g} per pixel, {share:.2g} of the rms"
         else:
-            yield f"{found['name']}: mean {found['mean']:.5g}, contrast {found['contrast']:.2%}"
             yield f"  noise      {found['noise']:.3g} per pixel, {found['noise_of_mean']:.2g} of the mean"
         if found["filtered"]:
             yield f"             {FILTERED}"

@@ -23,14 +23,19 @@ def estimate_sigma(image: npt.NDArray[np.floating]) -> float:
     From the median modulus of the second difference along both axes, which planes and gentle curves do not
     affect (Immerkaer 1996, doi:10.1006/cviu.1996.0060, made robust by the median).
     """
-    if min(image.shape) < 3:
-        return 0.0
-    values = np.asarray(image, dtype=np.float64)
-    rows = values[:-2] - 2 * values[1:-1] + values[2:]  # second difference along y
-    rough = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]  # and along x
-    rough = np.abs(rough[np.isfinite(rough)])
+    rough = np.abs(second_differences(image))
     # The kernel (1, -2, 1) x (1, -2, 1) amplifies white noise by the root of its sum of squares, 6.
     return float(np.median(rough) / (6 * GAUSSIAN_MAD)) if rough.size else 0.0
+
+
+def second_differences(image: npt.NDArray[np.floating]) -> FloatArray:
+    """Along both axes, wherever 3 x 3 valid pixels of an image (y, x) are side by side: one row of values."""
+    if min(image.shape) < 3:
+        return np.zeros(0)
+    values = np.asarray(image, dtype=np.float64)
+    rows = values[:-2] - 2 * values[1:-1] + values[2:]
+    rough = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
+    return np.asarray(rough[np.isfinite(rough)])
 
 
 @dataclass(frozen=True)

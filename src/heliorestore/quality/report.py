@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from heliorestore.errors import BurstError
 from heliorestore.instrument import Instrument
-from heliorestore.optics.noise import estimate_noise, is_filtered
+from heliorestore.optics.noise import estimate_noise, is_filtered, second_differences
 from heliorestore.quality.metrics import (
     Array,
     Spectrum,
@@ -29,13 +29,14 @@ FILTERED = (
     "It was filtered: this is only what the filter left beyond the diffraction limit, a lower limit of the "
     "noise."
 )
+UNMEASURED = "cannot be measured: that needs 3 x 3 valid pixels side by side"
 _MOST_DOTS = 8000  # of a scatter plot: more would only hide each other
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
     """Figures of one image; `noise` is a pixel's standard deviation in units of the image, `spectrum` is None
-    where the image is too small.
+    where the image is too small, and the noise NaN where it is smaller still.
 
     An image around zero is `signed`: its `contrast` is NaN, and its `rms` counts. Of a `filtered` image
     nothing is left beyond the diffraction limit, where noise is measured: what the filter left below the
@@ -60,8 +61,8 @@ class Measured:
             "contrast": None if self.signed else self.contrast,
             "rms": self.rms,
             "signed": self.signed,
-            "noise": self.noise,
-            "noise_of_mean": None if self.signed else self.noise / abs(self.mean),
+            "noise": None if math.isnan(self.noise) else self.noise,
+            "noise_of_mean": None if self.signed or math.isnan(self.noise) else self.noise / abs(self.mean),
             "filtered": self.filtered,
         }
         return facts | {
@@ -94,7 +95,7 @@ def measure(
         name,
         float(np.nanmean(image)),
         math.nan if signed else contrast(image),
-        noise.sigma,
+        noise.sigma if noise.sigma or second_differences(image).size else math.nan,
         instrument,
         spectrum,
         signed,

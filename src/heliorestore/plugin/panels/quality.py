@@ -251,7 +251,7 @@ class QualityWidget(QWidget):
                 found.name,
                 f"{found.mean:.5g}",
                 f"rms {found.rms:.3g}" if found.signed else f"{found.contrast:.2%}",
-                f"> {found.noise:.3g}" if found.filtered else f"{found.noise:.3g}",
+                "?" if np.isnan(found.noise) else f"{'> ' * found.filtered}{found.noise:.3g}",
                 f"{resolution:.3g}" if resolution else "?",
             )  # fmt: skip
             for column, text in enumerate(texts):
