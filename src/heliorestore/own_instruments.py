@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heliorestore.errors import SettingsError
-from heliorestore.storage import atomic_write, user_folder
+from heliorestore.storage import atomic_write, toml_text, user_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")
 
@@ -40,7 +39,7 @@ def save(name: str, fields: Mapping[str, Any]) -> Path:
     """Write an instrument's fields; it replaces an older one of that name."""
     path = path_of(name)
     lines = [
-        f"{key} = {json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(float(value))}\n"
+        f"{key} = {toml_text(value) if isinstance(value, str) else repr(float(value))}\n"
         for key, value in fields.items()
     ]
     try:

@@ -5,7 +5,6 @@ Some are bundled; a user's own are in the configuration folder and hide bundled 
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Any
 
 from heliorestore.errors import SettingsError, guess
 from heliorestore.settings import Option, Settings, options, to_text
-from heliorestore.storage import atomic_write, user_folder
+from heliorestore.storage import atomic_write, toml_text, user_folder
 
 # settings that belong to a run or a machine, not to a kind of data
 _OF_ONE_RUN = ("checkpoint", "memory_gb", "residual_frame")
@@ -167,5 +166,4 @@ def _toml(value: Any) -> str:
     """A value as TOML; None, which TOML lacks, as the text that `Option.parse` reads."""
     if isinstance(value, (bool, int, float)):
         return to_text(value)
-    # JSON's strings are valid TOML, except for surrogate pairs and DEL.
-    return json.dumps(to_text(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    return toml_text(to_text(value))

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import gzip
 import hashlib
+import json
 import os
 import platform
 import re
@@ -21,7 +22,7 @@ from typing import IO, Literal
 
 import platformdirs
 
-from heliorestore.errors import RestorationError
+from heliorestore.errors import RestorationError, SettingsError
 
 try:
     import fcntl
@@ -176,6 +177,20 @@ def create(path: Path, text: str) -> bool:
 def appending(path: Path) -> IO[bytes]:
     """A file, created if it is not there, at whose end every `write` stands whole."""
     return path.open("ab", buffering=0)
+
+
+def toml_text(text: str) -> str:
+    """A text as TOML has it; one that is no Unicode, as of a file name of another encoding, is a
+    SettingsError.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise SettingsError(
+            f"{text!r} is no text that a TOML file can hold: choose other letters."
+        ) from error
+    # JSON's strings are valid TOML, except for surrogate pairs and DEL.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def sweep(folder: Path) -> None:

@@ -110,6 +110,16 @@ def test_a_pattern_that_names_no_file_leaves_no_night(
     assert not (tmp_path / "night").exists()
 
 
+def test_a_night_that_could_not_be_read_again_is_not_begun(tmp_path: Path) -> None:
+    night = replace(NIGHT, name="\U0001f600\x7f{stem}.fits", instrument="\U0001f52d")
+    night.begin(tmp_path / "night")
+    assert Night.read(tmp_path / "night") == night
+    for wrong in ({"name": 5}, {"name": ["a.fits"]}, {"seed": True}, {"name": "\udcff{stem}.fits"}):
+        with pytest.raises(SettingsError, match=r"must be text|no text that a TOML file can hold"):
+            replace(night, **wrong).begin(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_name_that_is_no_text_is_restored(tmp_path: Path) -> None:
     (burst,) = write_bursts(tmp_path / "in", 1)
     odd = burst.rename(burst.with_name(os.fsdecode(b"\xff.fits")))

@@ -20,7 +20,7 @@ from heliorestore.errors import BurstError, HeliorestoreError, SettingsError
 from heliorestore.fits.reader import SUFFIXES
 from heliorestore.preparation import Preparation
 from heliorestore.settings import Settings, to_rows
-from heliorestore.storage import atomic_write, check_folder
+from heliorestore.storage import atomic_write, check_folder, toml_text
 
 if TYPE_CHECKING:
     from heliorestore.snapshot import Snapshot
@@ -89,13 +89,16 @@ class Night:
 
     def begin(self, folder: Path) -> None:
         """Write the night into its folder; another one that stands there already is a SettingsError."""
+        if wrong := self._wrong():
+            raise SettingsError(f"A night cannot have this: {', '.join(wrong)} must be text (seed a number).")
+        text = self._toml()
         check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / _FILE
         if not path.exists():
             part = path.with_name(f".{_FILE}-{os.getpid()}")
             with atomic_write(part) as file:
-                file.write(self._toml().encode())
+                file.write(text.encode())
             try:
                 os.link(part, path)  # fails if another process was faster: then its night stands there
             except FileExistsError:
@@ -159,10 +162,14 @@ class Night:
     def _toml(self) -> str:
         values = dataclasses.asdict(self)
         tables = {name: value for name, value in values.items() if isinstance(value, dict)}
-        lines = [f"{name} = {json.dumps(value)}" for name, value in values.items() if name not in tables]
+        lines = [f"{name} = {_toml(value)}" for name, value in values.items() if name not in tables]
         for name, table in tables.items():
-            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
         return "\n".join(lines) + "\n"
+
+
+def _toml(value: str | int) -> str:
+    return toml_text(value) if isinstance(value, str) else str(value)
 
 
 def _signed(folder: Path, line: str) -> str:

@@ -6,7 +6,6 @@ convention of ALIGN_MAP in redux, whose nine numbers are read too.
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from heliorestore.burst import Source
 from heliorestore.errors import SettingsError
-from heliorestore.storage import atomic_write
+from heliorestore.storage import atomic_write, toml_text
 
 Floats = npt.NDArray[np.float64]
 
@@ -127,16 +126,17 @@ def write_map(found: CameraMap, path: Path) -> None:
         lines.append(f"residual_px = {found.residual_px:.4g}  # rms of places that were not used for the fit")
         lines.append(f"points = {found.points}")
     lines.append(f'method = "{found.method}"')
-    lines.append(
-        f"applies_to = {json.dumps(found.applies_to)}  # labels or cameras; empty: all but the first"
-    )
+    labels = ", ".join(map(toml_text, found.applies_to))
+    lines.append(f"applies_to = [{labels}]  # labels or cameras; empty: all but the first")
     shapes = (found.wide_shape, found.narrow_shape)
     for number, (name, shape) in enumerate(zip(("wide", "narrow"), shapes, strict=True)):
         if shape is not None:
             lines += ["", f"[{name}]", f"shape = [{shape[0]}, {shape[1]}]  # y, x"]
             if number < len(found.files):
                 source = found.files[number]
-                lines += [f"file = {json.dumps(str(source.path))}", f'sha256 = "{source.sha256}"']
+                # a name of another encoding is escaped: it is a record, by which nothing is opened
+                written = str(source.path).encode(errors="backslashreplace").decode()
+                lines += [f"file = {toml_text(written)}", f'sha256 = "{source.sha256}"']
     try:
         with atomic_write(path) as file:
             file.write(("\n".join(lines) + "\n").encode())
