@@ -257,6 +257,20 @@ def test_an_error_ends_with_the_page_that_helps(
     assert ". (" not in said
 
 
+def test_files_may_come_after_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = np.random.default_rng(0).uniform(1, 2, (2, 32, 32)).astype("f4")
+    for name in ("a", "b"):
+        fits.PrimaryHDU(frames).writeto(tmp_path / f"{name}.fits")
+    one, two, night = tmp_path / "a.fits", tmp_path / "b.fits", tmp_path / "night"
+    optics = "pixel_arcsec=0.05,diameter_m=1,wavelength_nm=630"
+    line = ["--dry-run", "--instrument", optics, "--workers", "1"]
+    assert run("batch", "richardson-lucy", "-o", night, one, *line, two) == 0
+    assert "2 bursts, 0 of them done" in capsys.readouterr().out
+    assert run("info", "--json", one) == 0
+    assert run("richardson-lucy", "-o", tmp_path / "out.fits", one, "--no-such", "1") == 2
+    assert "unrecognized arguments: --no-such" in capsys.readouterr().err
+
+
 def test_an_output_is_not_overwritten_by_accident(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.fits"
     out.write_text("precious")

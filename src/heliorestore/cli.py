@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from heliorestore import __version__
 from heliorestore.commands import COMMANDS
@@ -33,6 +33,18 @@ _FIRST_STEPS = f"""heliorestore {__version__} restores images of the Sun.
 
 
 class _Parser(argparse.ArgumentParser):
+    """Takes the files of a command after its flags too, and says in one line what is wrong."""
+
+    _begun = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._subparsers is not None or self._begun:
+            return super().parse_known_args(args, namespace)
+        self._begun = True  # the intermixed parsing comes back here
+        if self.usage is None and sys.version_info < (3, 13):  # which took the % of a value for a format
+            self.usage = self.format_usage().removeprefix("usage: ").replace("%", "%%")
+        return self.parse_known_intermixed_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
