@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -11,13 +12,29 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import platformdirs
 import pytest
 
 from heliorestore import storage
-from heliorestore.errors import RestorationError
-from heliorestore.storage import atomic_write, check_folder, check_output, locked, replacing, user_folder
+from heliorestore.errors import HeliorestoreError, RestorationError
+from heliorestore.fits.reader import read
+from heliorestore.fits.writer import write as write_result
+from heliorestore.nets.weights import load
+from heliorestore.prepare.camera_map import read_map
+from heliorestore.prepare.opening import reopen
+from heliorestore.snapshot import Snapshot
+from heliorestore.storage import (
+    at_home,
+    atomic_write,
+    check_folder,
+    check_output,
+    locked,
+    replacing,
+    user_folder,
+)
 
 
 def test_a_name_that_no_file_has_is_one_sentence() -> None:
@@ -422,3 +439,58 @@ def test_where_nothing_can_be_locked_the_work_goes_on(tmp_path: Path) -> None:
     with locked(tmp_path / "nothing" / "lock"):
         pass
     assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 5000, "/".join(["b" * 200] * 40), "a\0b"], ids=["long", "deep", "NUL"]
+)
+def test_a_name_that_no_file_can_have_is_a_sentence(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    shown = Snapshot(step=1, total=1, images=np.ones((1, 4, 4), np.float32))
+    uses = (
+        read,
+        lambda given: read([given, given]),
+        reopen,
+        read_map,
+        lambda given: load(f"{given}.safetensors"),
+        lambda given: write_result(shown, f"{given}.fits"),
+    )
+    for use in uses:
+        with pytest.raises(HeliorestoreError, match=r"^[^\n]*$"):
+            use(path)
+    assert check_output(tmp_path / "new.fits", inputs=[path]) == tmp_path / "new.fits"
+
+
+def test_the_home_of_nobody_is_no_fault_of_ours(tmp_path: Path) -> None:
+    assert at_home("~/x") == Path.home() / "x"
+    assert at_home("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
+
+
+def test_what_does_not_fit_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    with pytest.raises(RestorationError, match=r"needs at least .* MB, and .* has .* MB left: free some"):
+        check_output(tmp_path / "a.fits", size=10 * free)
+    assert check_output(tmp_path / "a.fits.gz", size=10 * free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(total=0, free=0))
+    assert check_output(tmp_path / "a.fits", size=10 * free)  # of a file system that does not say it
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits")
+def test_a_limit_of_the_size_of_files_is_said_before_the_work(tmp_path: Path) -> None:
+    code = """
+import sys, resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+from heliorestore.storage import check_folder, check_output
+check_output(sys.argv[2] + "/a.fits", size=9_000)
+check_folder(sys.argv[2])
+"""
+
+    def said(limit: int) -> str:
+        command = [sys.executable, "-c", code, str(limit), str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    assert not said(10_000)
+    assert "needs at least 0.009 MB, and files of more than 0.008 MB are not allowed: raise" in said(8_000)
+    assert "cannot be written (File too large)" in said(100)

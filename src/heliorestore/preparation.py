@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from heliorestore.settings import Settings, file_option, option, options
+from heliorestore.storage import at_home
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,4 +31,4 @@ class Preparation(Settings):
     def files(self) -> dict[str, Path]:
         """The files by what they are."""
         named = [o.name for o in options(type(self)) if o.file]
-        return {name: Path(text).expanduser() for name in named if (text := getattr(self, name))}
+        return {name: at_home(text) for name in named if (text := getattr(self, name))}

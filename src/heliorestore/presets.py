@@ -15,7 +15,7 @@ from typing import Any
 
 from heliorestore.errors import SettingsError, guess
 from heliorestore.settings import Option, Settings, options, to_text
-from heliorestore.storage import atomic_write, toml_text, user_folder
+from heliorestore.storage import at_home, atomic_write, toml_text, user_folder
 
 # settings that belong to a run or a machine, not to a kind of data
 _OF_ONE_RUN = ("checkpoint", "memory_gb", "residual_frame")
@@ -72,7 +72,7 @@ def presets(method: str) -> dict[str, Preset]:
 def find_preset(source: str, method: str) -> Preset:
     """The preset in a TOML file, or the one of that name."""
     if source.endswith(".toml"):
-        return _read(Path(source).expanduser())
+        return _read(at_home(source))
     for folder in (own_folder(), _shipped_folder()):
         # Listed, not only existing: a name with slashes must not lead out of the folder.
         if (path := folder / f"{source}.toml") in _files(folder):

@@ -5,6 +5,7 @@ Also the user's folders.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import gzip
 import hashlib
@@ -13,6 +14,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -26,8 +28,10 @@ from heliorestore.errors import RestorationError, SettingsError
 
 try:
     import fcntl
+    import resource
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment] # a module or nothing
+    resource = None  # type: ignore[assignment]
     import msvcrt
 
 _KINDS = (
@@ -36,6 +40,7 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_LITTLE = bytes(4096)  # a block of most file systems
 _APP = "heliorestore"
 _MARK = f".{_APP}-"  # in the name of every part, before the host, the process and a random number
 _PART = re.compile(rf"{re.escape(_MARK)}(?P<host>[0-9a-f]{{8}})-(?P<pid>\d+)-[0-9a-f]{{8}}\.part$")
@@ -43,9 +48,11 @@ _ABANDONED_S = 86400.0  # since the last write, by any process
 _CLOSED_S = 60.0  # far longer than from closing a part to renaming it
 
 
-def check_output(path: str | PathLike[str], *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> Path:
-    """Return the absolute path if a file can be written there; only a regular file is replaced, and none of
-    the `inputs`.
+def check_output(
+    path: str | PathLike[str], *, overwrite: bool = False, inputs: Iterable[Path] = (), size: int = 0
+) -> Path:
+    """Return the absolute path if a file of at least `size` bytes can be written there; only a regular file
+    is replaced, and none of the `inputs`.
 
     A link stays a link: its target is replaced, or created if it does not exist.
     """
@@ -55,18 +62,34 @@ def check_output(path: str | PathLike[str], *, overwrite: bool = False, inputs: 
         _check_parent(real.parent)
         with contextlib.suppress(FileNotFoundError):
             _check_kind(target, real.stat().st_mode)
-            if any(each.exists() and real.samefile(each) for each in inputs):
+            if any(_is_same(real, each) for each in inputs):
                 raise RestorationError(f"{target} is an input and is not overwritten: choose another name.")
             if not overwrite:
                 raise RestorationError(f"{target} exists: choose another name or allow --overwrite.")
-        with tempfile.TemporaryFile(dir=real.parent):  # permission bits are not enough: only trying shows it
-            pass
+        _try(real.parent)
+        if target.suffix.lower() != ".gz":  # which may be much smaller
+            _check_room(target, real.parent, size)
     except (OSError, ValueError) as error:  # the latter of characters that no name has
         raise RestorationError(
             f"{target} cannot be written ({getattr(error, 'strerror', None) or error}): choose another name "
             "or folder."
         ) from error
     return target
+
+
+def at_home(path: str | PathLike[str]) -> Path:
+    """The path with a leading `~` or `~user` filled in; of a user who does not exist it stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):  # one of them is not there, or cannot be
+        return False
 
 
 def check_apart(paths: Iterable[Path], what: str) -> None:
@@ -84,13 +107,37 @@ def check_folder(path: str | PathLike[str]) -> Path:
             folder.stat()  # a name that is too long
         there = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
         _check_parent(there)
-        with tempfile.TemporaryFile(dir=there):
-            pass
+        _try(there)
     except OSError as error:
         raise RestorationError(
             f"Nothing can be written into {folder} ({error.strerror or error}): choose another folder."
         ) from error
     return folder
+
+
+def _try(folder: Path) -> None:
+    """Write a little into a folder: neither permission bits nor free inodes are enough, a quota is not known
+    otherwise, and a folder may be full.
+    """
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        if file.write(_LITTLE) < len(_LITTLE):
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+def _check_room(target: Path, folder: Path, size: int) -> None:
+    """Refuse a file that is larger than what is free in its folder, or than a process may write."""
+    usage = shutil.disk_usage(folder)
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[0] if resource is not None else -1
+    if usage.total and size > usage.free:  # some file systems do not say it
+        reason, remedy = f"{folder} has {usage.free / 1e6:,.3g} MB left", "free some space"
+    elif 0 <= most < size:
+        reason, remedy = f"files of more than {most / 1e6:,.3g} MB are not allowed", "raise ulimit -f"
+    else:
+        return
+    raise RestorationError(
+        f"{target} needs at least {size / 1e6:,.3g} MB, and {reason}: {remedy}, or choose another folder or "
+        "a part of the field."
+    )
 
 
 def _check_parent(folder: Path) -> None:

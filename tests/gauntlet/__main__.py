@@ -48,7 +48,7 @@ ROWS = {
     "commands": Row("command lines", "command_lines:attack", 5_000, 60),
     "weights": Row("hostile weights are loaded or imported", "hostile_weights:attack", 300, 40),
     "kills": Row("kills while a file is written or a run goes on", "kills:attack", 200, 16),
-    "places": Row("full disk, file-size limit, read-only folder", "places:attack", 42, 42),
+    "places": Row("full disk, file-size limit, read-only folder", "places:attack", 56, 56),
     "invariances": Row("results of changed bursts", "invariances:attack", 96, 14),
     "snapshots": Row("snapshots of one run, with flat memory", "long_runs:snapshots", 1_000, 200),
     "repeated": Row("runs in one process, with flat memory", "long_runs:repeated", 24, 0),

@@ -23,6 +23,7 @@ from heliorestore.methods.base import load
 from heliorestore.snapshot import Snapshot
 
 LIMIT = 1_000  # bytes of a file
+PAGE = 4096  # bytes
 SNAPSHOT: list[Snapshot] = []  # what is written
 
 
@@ -37,7 +38,7 @@ def attack(folder: Path, cases: range) -> Iterator[tuple[int, str]]:
     os.umask(0o022)
     SNAPSHOT.append(small_snapshot(folder))
     burst, reason = burst_file(folder), no_full_disk(folder)
-    places = PLACES[1:] if reason else PLACES
+    places = PLACES[2:] if reason else PLACES
     ways = [*WRITERS, *COMMANDS]
     for case in cases:
         at, place = case % len(ways), places[case // len(ways) % len(places)]
@@ -165,7 +166,16 @@ def contents(where: Path) -> dict[Path, bytes]:
 
 
 def full_disk(where: Path, way: Way, burst: Path) -> str:
-    """A file system of its own, with the files of a first time, then filled to the last byte."""
+    return filled_disk(where, way, burst, left=0)
+
+
+def nearly_full_disk(where: Path, way: Way, burst: Path) -> str:
+    """There is room for a file, and none for the result of a run, which says so before it begins."""
+    return filled_disk(where, way, burst, left=PAGE)
+
+
+def filled_disk(where: Path, way: Way, burst: Path, *, left: int) -> str:
+    """A file system of its own, with the files of a first time, then filled but for some bytes."""
     assert mounted(where).returncode == 0
     try:
         first = forked(lambda: tried(way, where, burst, again=False), where.parent)
@@ -175,10 +185,15 @@ def full_disk(where: Path, way: Way, burst: Path) -> str:
         filler = (where / "filler").open("wb", buffering=0)
         try:
             while True:
-                filler.write(b"\0" * 4096)
+                filler.write(bytes(PAGE))
         except OSError:
+            filler.truncate((filler.tell() - left) // PAGE * PAGE)
             filler.close()
-        return judged(forked(lambda: tried(way, where, burst, again=True), where.parent), before, where)
+        ended = forked(lambda: tried(way, where, burst, again=True), where.parent)
+        early = "needs at least" if left else "cannot be written"
+        if way in (a_run, a_run_with_a_checkpoint) and early not in ended.err:
+            return f"it was not refused before the work: {ended.err[-500:]}"
+        return judged(ended, before, where)
     finally:
         unmount(where)
 
@@ -218,4 +233,4 @@ def read_only(where: Path, way: Way, burst: Path) -> str:
     return wrong
 
 
-PLACES = (full_disk, limited_size, read_only)
+PLACES = (full_disk, nearly_full_disk, limited_size, read_only)

@@ -20,7 +20,7 @@ from heliorestore.errors import BurstError, HeliorestoreError, SettingsError
 from heliorestore.fits.reader import SUFFIXES
 from heliorestore.preparation import Preparation
 from heliorestore.settings import Settings, to_rows
-from heliorestore.storage import atomic_write, check_folder, toml_text
+from heliorestore.storage import at_home, atomic_write, check_folder, toml_text
 
 if TYPE_CHECKING:
     from heliorestore.snapshot import Snapshot
@@ -228,7 +228,7 @@ def bursts_in(inputs: Iterable[Path]) -> Iterator[tuple[Path, ...]]:
     A file is a burst. Of a folder, every file is one, and every folder in it: there the files are its frames.
     """
     for given in inputs:
-        path = given.expanduser().absolute()
+        path = at_home(given).absolute()
         if path.is_dir():
             yield from ((file,) for file in sorted(path.iterdir()) if _is_image(file))
             for folder in sorted(each for each in path.iterdir() if each.is_dir()):

@@ -12,6 +12,7 @@ from typing import Any
 from heliorestore.batch.night import OWN, Night, Wanted, bursts_in, checked_name, images_in, matching
 from heliorestore.errors import HeliorestoreError, SettingsError, guess
 from heliorestore.settings import Option, Settings, from_rows, options, to_text
+from heliorestore.storage import at_home
 
 _SUFFIXES = (".toml", ".csv")
 _OF_THE_MACHINE = ("memory_gb", "checkpoint")
@@ -26,8 +27,8 @@ def is_plan(path: Path) -> bool:
 def wanted(inputs: Iterable[Path], night: Night) -> Iterator[Wanted]:
     """The bursts of files, folders, patterns and plans, with what they have otherwise than the night."""
     for given in inputs:
-        if is_plan(given.expanduser()):
-            yield from read_plan(given.expanduser().absolute(), night)
+        if is_plan(at_home(given)):
+            yield from read_plan(at_home(given).absolute(), night)
         else:
             yield from (Wanted(paths, _of_config(paths, night)) for paths in bursts_in([given]))
 
@@ -97,7 +98,7 @@ def _burst(row: Mapping[str, Any], night: Night, folder: Path, where: str) -> Wa
     patterns = given if isinstance(given, list) else [given]
     if not patterns or not all(isinstance(each, str) and each for each in patterns):
         raise SettingsError("files must name the files of a burst, a pattern or their folder.")
-    paths = tuple(file for each in patterns for file in _files(folder / Path(each).expanduser()))
+    paths = tuple(file for each in patterns for file in _files(folder / at_home(each)))
     own = {name: _text(name, value) for name, value in row.items() if name not in ("files", "name")}
     name = checked_name(str(row["name"])) if "name" in row else ""
     return Wanted(paths, _of_config(paths, night) | _checked(own, night, folder), name, where)
@@ -156,7 +157,7 @@ def _setting(option: Option, text: str, folder: Path) -> str:
     value = to_text(option.parse(text))
     if not value or not option.file:
         return value
-    file = folder / Path(value).expanduser()
+    file = folder / at_home(value)
     if not file.is_file():
         raise SettingsError(f"{option.name} {file} does not exist.")
     return str(file)

@@ -23,7 +23,7 @@ from heliorestore.errors import BurstError, CheckpointError, HeliorestoreError, 
 from heliorestore.process import heard
 from heliorestore.settings import Settings
 from heliorestore.snapshot import Snapshot
-from heliorestore.storage import appending, atomic_write
+from heliorestore.storage import appending, atomic_write, check_output
 
 IDLE_S = 0.3
 PROGRESS_S = 3.0  # between two lines of the ledger about a burst in work
@@ -148,9 +148,10 @@ class Worker:
 
     def _run(self, entry: Entry, burst: Burst, settings: Settings, state: Path | None) -> Snapshot | None:
         """The result, which is now in its file; None if the run was interrupted."""
-        from heliorestore.methods.base import stream
+        from heliorestore.methods.base import least_bytes, stream
 
         out = self.folder / entry.name
+        check_output(out, overwrite=True, size=least_bytes(burst, settings))
         notes = unused(Path(entry.paths[0]), self.night)
         snapshots = stream(
             burst,

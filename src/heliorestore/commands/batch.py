@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from heliorestore import __version__
 from heliorestore.errors import SettingsError
 from heliorestore.process import heard
+from heliorestore.storage import at_home
 
 if TYPE_CHECKING:
     from heliorestore.batch.engine import Workers
@@ -142,7 +143,7 @@ def _line(parsed: argparse.Namespace) -> str:
         "name",
         *(o.name for o in options(Preparation)),
     ]
-    file = Path(parsed.what).expanduser()
+    file = at_home(parsed.what)
     stat = file.stat() if file.is_file() else None
     known = [] if stat is None else [stat.st_size, stat.st_mtime_ns]
     return json.dumps([str(Path.cwd()), parsed.what, known, parsed.set, [getattr(parsed, n) for n in names]])

@@ -20,15 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
-    from heliorestore.methods.base import pick_device, replay, settings_of
+    from heliorestore.methods.base import least_bytes, pick_device, replay, settings_of
     from heliorestore.prepare.opening import reopen
 
     burst, snapshot = reopen(parsed.restored)
     run = snapshot.run
     assert run is not None  # `reopen` has checked it
-    check_output(parsed.output, overwrite=parsed.overwrite, inputs=[*run.inputs(), parsed.restored])
+    settings, inputs = settings_of(run), [*run.inputs(), parsed.restored]
+    size = least_bytes(burst, settings)
+    check_output(parsed.output, overwrite=parsed.overwrite, inputs=inputs, size=size)
     # A run that fell back to the CPU has recorded both devices.
-    settings, device = settings_of(run), parsed.device or run.device.partition(",")[0]
+    device = parsed.device or run.device.partition(",")[0]
     pick_device(device)
     return drain(
         parsed, burst, settings, replay(burst, settings, snapshot.history, device=device, seed=run.seed)

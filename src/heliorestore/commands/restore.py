@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from heliorestore.commands.output import add_output_arguments, drain, whole_number
-from heliorestore.storage import check_apart, check_output
+from heliorestore.storage import at_home, check_apart, check_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     from heliorestore.fits.redux_cfg import is_config, read_config
-    from heliorestore.methods.base import load, pick_device, stream
+    from heliorestore.methods.base import least_bytes, load, pick_device, stream
     from heliorestore.preparation import Preparation
     from heliorestore.prepare.opening import open_burst
     from heliorestore.prepare.sharpness import how_many, select_best
@@ -81,8 +81,9 @@ def run(parsed: argparse.Namespace) -> int:
     named = (*settings.files().values(), *preparation.files().values())
     inputs = [*(source.path for source in burst.sources), *named, *([preset.path] if preset else [])]
     if state := getattr(settings, "checkpoint", ""):
-        check_apart([parsed.output, Path(state).expanduser()], "The result and the checkpoint")
-    check_output(parsed.output, overwrite=parsed.overwrite, inputs=inputs)
+        check_apart([parsed.output, at_home(state)], "The result and the checkpoint")
+    size = least_bytes(burst if best is None else burst.select(frames=slice(1)), settings)
+    check_output(parsed.output, overwrite=parsed.overwrite, inputs=inputs, size=size)
     if best is not None and not chooses:
         burst = select_best(burst, best)
     elif best is not None and parsed.best is None:

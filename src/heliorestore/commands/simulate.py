@@ -122,8 +122,11 @@ def _scene(name: str) -> tuple[FloatArray | None, float | None]:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
+    settings = from_arguments(SimulationSettings, parsed)
     for output in outputs(parsed):
-        check_output(output, overwrite=parsed.overwrite, inputs=[Path(parsed.scene or "")])
+        # of one object: how many a scene has is in its file
+        size = 4 * settings.frames * settings.size**2 if output == parsed.output else 0
+        check_output(output, overwrite=parsed.overwrite, inputs=[Path(parsed.scene or "")], size=size)
     with closing(Progress(None if parsed.quiet else sys.stderr, "simulate")) as bar:
         facts = simulate(parsed, bar.show)
     if not parsed.quiet:

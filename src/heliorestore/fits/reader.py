@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -168,7 +170,10 @@ def _files(path: Paths) -> list[Path]:
     """The files of a path, with the images of a folder listed."""
     if isinstance(path, (str, PathLike)):
         folder = Path(path)
-        if not folder.is_dir():
+        is_folder = False
+        with suppress(OSError):  # whose reason is said below
+            is_folder = folder.is_dir()
+        if not is_folder:
             return [_absolute(folder)]
         try:
             found = sorted(
@@ -197,11 +202,15 @@ def _files(path: Paths) -> list[Path]:
 
 
 def _absolute(path: Path) -> Path:
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise BurstError(f"{path} does not exist.") from error
+    except (OSError, ValueError) as error:  # the latter of characters that no name has
+        raise BurstError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}.") from error
+    if stat.S_ISDIR(mode):
         raise BurstError(f"{path} is a folder: give one folder alone, or files.")
-    if not path.exists():
-        raise BurstError(f"{path} does not exist.")
-    if not path.is_file():
+    if not stat.S_ISREG(mode):
         raise BurstError(f"{path} is not a regular file: copy its data to disk first.")
     return path.absolute()
 

@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Integral
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -26,7 +25,7 @@ from heliorestore.methods.watch import News
 from heliorestore.optics.precision import single
 from heliorestore.settings import Settings, from_rows, options
 from heliorestore.snapshot import Run, Snapshot
-from heliorestore.storage import check_output
+from heliorestore.storage import at_home, check_output
 
 _HALVINGS = 2  # of the memory, before the CPU takes over from a GPU, or the run fails
 
@@ -63,6 +62,13 @@ def devices() -> tuple[str, ...]:
     if torch.cuda.is_available():
         return ("cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count())), "cpu")
     return ("mps", "cpu") if torch.backends.mps.is_available() else ("cpu",)
+
+
+def least_bytes(burst: Burst, settings: Settings) -> int:
+    """How large the file of a result is at least: its images, and every frame where a method keeps them."""
+    objects, frames, rows, columns = burst.shape
+    of_series = getattr(settings, "frame", None) is not None and getattr(settings, "series", True)
+    return 4 * objects * rows * columns * (1 + frames if of_series and frames > 1 else 1)
 
 
 def pick_device(name: str) -> torch.device:
@@ -193,7 +199,7 @@ def _check(burst: Burst, settings: Settings, state: str, place: torch.device, se
         raise SettingsError(f"The seed is {seed}; it must be a whole number from 0.")
     if state := state or getattr(settings, "checkpoint", ""):
         inputs = Run.of(burst, settings, str(place), seed).inputs()
-        check_output(Path(state).expanduser(), overwrite=True, inputs=inputs)
+        check_output(at_home(state), overwrite=True, inputs=inputs)
     if check := METHODS[settings.method].check:
         _attribute(check)(burst, settings, place)
 

@@ -8,7 +8,6 @@ import math
 import time
 import warnings
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -19,7 +18,7 @@ from heliorestore.methods.history import OF_THE_MACHINE, Columns, History
 from heliorestore.nets.weights import on_cpu
 from heliorestore.settings import Settings, options
 from heliorestore.snapshot import Snapshot
-from heliorestore.storage import atomic_write
+from heliorestore.storage import at_home, atomic_write
 
 State = TypeVar("State")
 
@@ -32,7 +31,7 @@ class Saver:
     """
 
     def __init__(self, path: str, burst: Burst, settings: Settings, start: Snapshot | None = None) -> None:
-        self.path = Path(path).expanduser() if path else None
+        self.path = at_home(path) if path else None
         self.key = _fingerprint(burst, settings) if path else ""
         self.history = History(burst, settings, start)
         self._saved = -math.inf  # a run that is lost in its first minute is lost too

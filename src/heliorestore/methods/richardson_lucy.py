@@ -25,6 +25,7 @@ from heliorestore.prepare.average import average_frames
 from heliorestore.prepare.psf_file import read_psf
 from heliorestore.settings import Settings, file_option, option
 from heliorestore.snapshot import DATA_UNIT, Map, Snapshot, StopReason
+from heliorestore.storage import at_home
 
 _DAMPING_POWER = 10  # White's N: the steepness of the damping at its threshold
 
@@ -53,7 +54,7 @@ class RichardsonLucySettings(Settings):
 
     def files(self) -> dict[str, Path]:
         """The file of the PSF, if one is named."""
-        return {"psf_file": Path(self.psf_file).expanduser()} if self.psf_file else {}
+        return {"psf_file": at_home(self.psf_file)} if self.psf_file else {}
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,9 @@ def find(name: str) -> Path:
         [Path(name)] if name.endswith(_SUFFIX) else [folder / f"{name}{_SUFFIX}" for folder in folders()]
     )
     for path in candidates:
-        if path.is_file():
-            return path
+        with suppress(OSError):  # a name that is too long
+            if path.is_file():
+                return path
     known = names()
     raise WeightsError(
         f"There are no weights {name!r}; available: {', '.join(known) or 'none'}{guess(name, known)}"

@@ -151,12 +151,14 @@ def read_map(path: Path, camera: str = "") -> CameraMap:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"The map {path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise SettingsError(
             f"{path} is no map: give a file of `heliorestore register`, a configuration of redux, or a text "
             "with nine numbers."
+        ) from error
+    except (OSError, ValueError) as error:  # the latter of characters that no name has
+        raise SettingsError(
+            f"The map {path} cannot be read: {getattr(error, 'strerror', None) or error}."
         ) from error
     if path.suffix.lower() == ".toml":
         return _from_toml(text, path)

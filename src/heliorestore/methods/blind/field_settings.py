@@ -14,6 +14,7 @@ from heliorestore.methods.blind.object_solver import Knobs
 from heliorestore.methods.blind.settings import BlindSettings
 from heliorestore.optics.penalties import Kind
 from heliorestore.settings import option, other_default, weights_option
+from heliorestore.storage import at_home
 
 _RATES = (10**-1.7, 10**-0.5)  # of objects and modes in the paper's recipe
 _WORDS = ("average", "patches")  # that `start` may be besides a file
@@ -91,7 +92,7 @@ class SvMomfbdSettings(BlindSettings):
 
     def files(self) -> dict[str, Path]:
         """The earlier result that `start` names, if it names one."""
-        return {} if self.start in _WORDS else {"start": Path(self.start).expanduser()}
+        return {} if self.start in _WORDS else {"start": at_home(self.start)}
 
     def knobs(self, weights: torch.Tensor) -> Knobs:
         """The part of the settings that the object solver takes."""

@@ -37,6 +37,7 @@ from heliorestore.plugin.widgets.file_box import FileBox, output_file
 from heliorestore.plugin.widgets.layer_box import LayerBox
 from heliorestore.plugin.widgets.sections import Section, button, note, row, say, scroll
 from heliorestore.snapshot import Snapshot
+from heliorestore.storage import at_home
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -161,11 +162,11 @@ class DemodulateWidget(QWidget):
                 "No matrix is given: choose the FITS or TOML file with the demodulation (4 x n) or the "
                 "modulation (n x 4) of the instrument."
             )
-        given = tuple(Path(name).expanduser() for name in names) or (layer.metadata[TAG],)
+        given = tuple(at_home(name) for name in names) or (layer.metadata[TAG],)
         wide = self.wide_band.value()
         return _Wanted(
             given,
-            Path(self.matrix.path()).expanduser(),
+            at_home(self.matrix.path()),
             wide if wide >= 0 else None,
             self.register.isChecked(),
             self.remove.isChecked(),

@@ -29,6 +29,7 @@ from heliorestore.preparation import Preparation
 from heliorestore.presets import presets
 from heliorestore.selection import numbers_text
 from heliorestore.snapshot import Snapshot
+from heliorestore.storage import at_home
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -120,7 +121,7 @@ class NewNight(Section):
             self._say(explain(error))
             return
         self._say("")
-        night, inputs = Path(folder).expanduser().absolute(), list(self.inputs)
+        night, inputs = at_home(folder).absolute(), list(self.inputs)
         name, workers = self.name.text(), self.workers.value()
         self.start_button.setEnabled(False)
         self.said.setText("Beginning the night…")

@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QWidget
 
 from heliorestore.plugin.widgets.sections import button
-from heliorestore.storage import check_output
+from heliorestore.storage import at_home, check_output
 
 
 class FileBox(QWidget):
@@ -43,7 +43,7 @@ class FileBox(QWidget):
 
     def browse(self) -> None:
         """Ask for a file where the last one was opened."""
-        here = Path(self.path()).expanduser()
+        here = at_home(self.path())
         start = str(here) if self.path() and here.exists() else get_open_history()[0]
         name, _ = QFileDialog.getOpenFileName(self, self._what.capitalize(), start)
         if name:
