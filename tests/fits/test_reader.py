@@ -463,7 +463,7 @@ def test_a_folder_of_different_shapes_names_two_files(tmp_path):
     refused(tmp_path, r"a.fits has \(5, 6\) and .*b.fits \(5, 7\)")
 
 
-@pytest.mark.parametrize("kind", ["gone", "shorter", "longer"])
+@pytest.mark.parametrize("kind", ["gone", "shorter", "longer", "replaced"])
 @pytest.mark.parametrize("tiled", [False, True])
 def test_a_file_that_changes_later_is_one_error(tmp_path, kind, tiled):
     path = tmp_path / "a.fits"
@@ -472,8 +472,10 @@ def test_a_file_that_changes_later_is_one_error(tmp_path, kind, tiled):
     if kind == "gone":
         path.unlink()
     else:
-        path.write_bytes(path.read_bytes()[:5000] if kind == "shorter" else path.read_bytes() + bytes(2880))
-    with pytest.raises(BurstError, match=r"a\.fits (cannot be opened|has another size)"):
+        before = path.read_bytes()
+        path.unlink()
+        path.write_bytes({"shorter": before[:5000], "longer": before + bytes(2880)}.get(kind, before))
+    with pytest.raises(BurstError, match=r"a\.fits (cannot be opened|has changed since it was opened)"):
         burst.image(0, 1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -37,7 +36,7 @@ class FileFrames:
     def __init__(self, plan: Plan, sources: Sequence[Source], gunzip: Gunzip) -> None:
         self.plan = plan
         self.shape = plan.shape
-        self._sizes = {source.path: source.size for source in sources}
+        self._sources = {source.path: (source.size, source.mtime_ns) for source in sources}
         self._gunzip = gunzip
         self._lock = threading.Lock()
         self._ana: tuple[Path, npt.NDArray[Any]] | None = None
@@ -77,8 +76,18 @@ class FileFrames:
             values = values.T
         return to_float32(values, image.cards, image.bitpix)
 
+    def _check_unchanged(self, path: Path) -> None:
+        """Refuse a file that was replaced or written to since it was opened: frames of two would be mixed."""
+        try:
+            now = path.stat()
+        except OSError as error:
+            raise BurstError(f"{path} cannot be opened: {error.strerror or error}.") from error
+        if (now.st_size, now.st_mtime_ns) != self._sources.get(path, (now.st_size, now.st_mtime_ns)):
+            raise BurstError(f"{path} has changed since it was opened: open it again.")
+
     def _read(self, image: Image, key: tuple[int | slice, ...]) -> npt.NDArray[Any]:
         """The stored numbers of a part of an image, in the file's own type and order of axes."""
+        self._check_unchanged(image.path)
         if image.code == "ana" and not image.data_size:
             with self._lock:
                 # anaio decompresses whole files: the last array is kept for the next frame.
@@ -88,11 +97,6 @@ class FileFrames:
                 return self._ana[1][key]
         with self._gunzip.open(image.path) as file:
             end = length_of(file)
-            if not isinstance(file, io.BytesIO) and end != self._sizes.get(image.path, end):
-                raise BurstError(
-                    f"{image.path} has another size than when it was opened: it was modified meanwhile; "
-                    "open it again."
-                )
             if not image.plain:
                 return read_tiles(file, image, key)
             if image.data_at + math.prod(image.shape) * abs(image.bitpix) // 8 > end:
