@@ -1,4 +1,6 @@
-"""What a process has from whoever began it: the signals that ask it to end, and its three streams."""
+"""What a process has from whoever began it: the signals that ask it to end, and its three streams. Also
+whether a process still runs.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,23 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_SAME_S = 0.05  # between two readings of the time at which one process began
+
+
+def began(number: int) -> float:
+    """When a process began, in seconds that no change of the clock moves: with its number, which is used
+    again, it tells it from all others. A psutil.Error if there is none.
+    """
+    import psutil  # not for a command that only prints its help
+
+    # on Linux psutil adds the time of the last boot, which moves with the clock
+    boot = psutil.boot_time() if psutil.LINUX else 0.0
+    return float(psutil.Process(number).create_time() - boot)
+
+
+def runs(number: int, since: float) -> bool:
+    """Whether the process of that number is the one that began then. A psutil.Error if there is none."""
+    return abs(began(number) - since) < _SAME_S
 
 
 @contextmanager

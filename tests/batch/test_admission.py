@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
 from heliorestore.batch import admission
 from heliorestore.batch.admission import Gpu, admitted, room_bytes
 from heliorestore.errors import BurstError
+from heliorestore.process import began
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(admission, "_LOOK_S", 0.0)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         file = admission._folder() / f"{process.pid}.need"
-        file.write_text(json.dumps([5e9, psutil.Process(process.pid).create_time()]))
+        file.write_text(json.dumps([5e9, began(process.pid)]))
         yield file
         process.kill()
 

@@ -21,6 +21,7 @@ import psutil
 
 from heliorestore.budget import free_bytes
 from heliorestore.errors import BurstError
+from heliorestore.process import began, runs
 from heliorestore.storage import locked, replacing
 
 USED = 0.8  # of the free memory; the rest is for the programs themselves
@@ -96,7 +97,7 @@ def _reserve(own: Path, need: float, gpu: Gpu | None) -> bool:
         if sum(promised for promised, _, where in _others() if where == place) + need > room:
             return False
         with suppress(OSError), replacing(own) as file:  # with no place to keep needs in, nobody waits
-            file.write(json.dumps([need, psutil.Process().create_time(), place]).encode())
+            file.write(json.dumps([need, began(os.getpid()), place]).encode())
         return True
 
 
@@ -109,11 +110,9 @@ def _others() -> list[tuple[float, float, str]]:
         if path.stem == str(os.getpid()):
             continue
         with suppress(OSError, ValueError, psutil.Error):
-            need, began, *where = json.loads(path.read_text())
-            process = psutil.Process(int(path.stem))
-            # A new process may have the old number: the start time tells them apart.
-            if abs(process.create_time() - began) < 1.0:
-                held = min(need, float(process.memory_info().rss))
+            need, since, *where = json.loads(path.read_text())
+            if runs(int(path.stem), since):
+                held = min(need, float(psutil.Process(int(path.stem)).memory_info().rss))
                 found.append((need, held, where[0] if where else ""))
                 continue
         path.unlink(missing_ok=True)

@@ -27,6 +27,7 @@ from typing import Any
 
 import psutil
 
+from heliorestore.process import began, runs
 from heliorestore.storage import appending, create, here
 
 DEAD_S = 90.0  # without a sign of life from another host
@@ -107,8 +108,8 @@ class Ledger:
     def attempt(self, entry: Entry) -> int | None:
         """Begin the next attempt at a burst and return its number; None if another process has."""
         number = entry.last + 1
-        process = json.dumps([here(), os.getpid(), psutil.Process().create_time()])
-        if not create(self._attempt_path(entry.id, number), process):
+        text = json.dumps([here(), os.getpid(), began(os.getpid())])
+        if not create(self._attempt_path(entry.id, number), text):
             return None
         entry.last = number
         return number
@@ -213,10 +214,9 @@ class Ledger:
         """Whether the process of the last attempt still works on it."""
         path = self._attempt_path(entry.id, entry.last)
         try:
-            host, process, began = json.loads(path.read_text())
+            host, number, since = json.loads(path.read_text())
             if host == here():
-                # A new process may have the old number: the start time tells them apart.
-                return bool(abs(psutil.Process(process).create_time() - began) < 1.0)
+                return runs(number, since)
         except psutil.NoSuchProcess:
             return False
         except (OSError, ValueError, psutil.Error):  # just created, and still empty

@@ -8,6 +8,7 @@ the current settings. Both are written atomically.
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from heliorestore import process
 from heliorestore.burst import Burst, Source
 from heliorestore.errors import BurstError
 from heliorestore.settings import Settings, to_rows
@@ -56,10 +58,8 @@ class Restart:
     @property
     def runs(self) -> bool:
         """Whether the process that computes it still exists."""
-        number, began = self.process
         try:
-            # A new process may have the old number: the start time tells them apart.
-            return abs(psutil.Process(number).create_time() - began) < 1.0
+            return process.runs(*self.process)
         except (psutil.Error, ValueError, OverflowError):
             return False
 
@@ -246,5 +246,4 @@ def _as_text(settings: Settings) -> tuple[tuple[str, str], ...]:
 
 
 def _this_process() -> tuple[int, float]:
-    process = psutil.Process()
-    return process.pid, process.create_time()
+    return os.getpid(), process.began(os.getpid())

@@ -33,6 +33,7 @@ from heliorestore.plugin.runs.night_seen import BurstRow, NightSeen
 from heliorestore.plugin.viewer.failure import explain
 from heliorestore.plugin.viewer.layers import stem_of
 from heliorestore.preparation import Preparation
+from heliorestore.process import began, runs
 from heliorestore.settings import Settings
 from heliorestore.storage import appending, atomic_write, here
 
@@ -143,18 +144,15 @@ def launch(folder: Path, workers: int, device: str) -> None:
         raise BurstError(f"The process that restores {folder} could not be started: {error}.") from error
     threading.Thread(target=process.wait, daemon=True).start()  # or its end leaves a zombie
     with suppress(psutil.Error), atomic_write(folder / _MARK) as file:
-        file.write(json.dumps([here(), process.pid, psutil.Process(process.pid).create_time()]).encode())
+        file.write(json.dumps([here(), process.pid, began(process.pid)]).encode())
 
 
 def _coordinated(folder: Path) -> bool:
     """Whether the coordinator that was begun last works still, as far as this machine knows."""
     try:
-        host, number, began = json.loads((folder / _MARK).read_text())
-        process = psutil.Process(number)
+        host, number, since = json.loads((folder / _MARK).read_text())
         return (
-            host == here()
-            and abs(process.create_time() - began) < 1.0
-            and process.status() != psutil.STATUS_ZOMBIE
+            host == here() and runs(number, since) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
         )
     except (OSError, ValueError, psutil.Error):
         return False
