@@ -468,6 +468,30 @@ def test_ctrl_c_keeps_the_state_and_says_how_to_go_on(
     assert not state.exists()
 
 
+def test_a_result_that_cannot_be_written_leaves_its_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, out = tmp_path / "run.state", tmp_path / "out.fits"
+    knobs = ("--modes", 6, "--patch", 32, "--psf", 32, "--iterations", 2, "--patch-iterations", 1)
+    line = ("sv-momfbd", BURST, "--instrument", "crisp-8542", "-o", out, "--quiet", "--objects", 0, *knobs)
+    assert run(*line) == 0
+    whole = heliorestore.read(out)
+
+    def full(*given: object, **named: object) -> None:
+        raise heliorestore.errors.RestorationError("The disk is full.")
+
+    with monkeypatch.context() as now:
+        now.setattr("heliorestore.fits.writer.write", full)
+        assert run(*line, "--overwrite", "--checkpoint", state) == 2
+    assert "keeps the state: the same command continues there" in capsys.readouterr().err
+    assert state.exists()
+    assert run(*line, "--overwrite", "--checkpoint", state) == 0
+    again = heliorestore.read(out)
+    assert again.step in (whole.step, whole.step + 1)  # what is gone on with has one more iteration
+    assert np.std(again.images - whole.images) < 0.05 * np.std(whole.images)
+    assert not state.exists()
+
+
 @pytest.mark.parametrize("chosen", [None, "ACTIVE"])
 def test_threads_wait_passively_in_a_process_of_ours_unless_the_user_chose(chosen: str | None) -> None:
     check = (

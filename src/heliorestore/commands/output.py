@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heliorestore.commands.progress import Progress, interruptible
+from heliorestore.errors import RestorationError
+from heliorestore.storage import at_home
 
 if TYPE_CHECKING:
     from heliorestore.burst import Burst
@@ -46,17 +48,22 @@ def drain(
     began = time.perf_counter()
     progress = Progress(None if parsed.quiet else sys.stderr, settings.method)
     snapshot: Snapshot | None = None
-    with interruptible() as interrupted:
-        with closing(snapshots), closing(progress):
+    with interruptible() as interrupted, closing(snapshots):
+        with closing(progress):
             for snapshot in snapshots:
                 progress.show(snapshot)
-                if interrupted and snapshot.stop is None:
+                if interrupted or snapshot.stop is not None:
                     break
         if snapshot is None:
             # Stopped before the first snapshot: there is nothing to write.
             raise KeyboardInterrupt(*interrupted[:1])
+        if snapshot.stop is None:
+            snapshots.close()  # which writes the state
         # A request to stop does not end the writing: what was computed would be lost.
         snapshot, written = _kept(parsed, settings, snapshot, notes, stopped=bool(interrupted))
+        # Only now: a method that goes on to its end deletes its state, with which a full disk loses nothing.
+        for _ in snapshots:
+            pass
     if not parsed.quiet:
         print(
             f"{written}: {snapshot.step} iterations. {snapshot.stop.value if snapshot.stop else ''}",
@@ -81,19 +88,24 @@ def _kept(
     from heliorestore.fits.writer import write
     from heliorestore.snapshot import StopReason
 
-    kept = ""
+    state, kept = getattr(settings, "checkpoint", ""), ""
     if stopped and snapshot.stop is None:
         snapshot = dataclasses.replace(snapshot, stop=StopReason.USER)
         # Closing the stream has written it.
-        kept = getattr(settings, "checkpoint", "")
+        kept = state
     snapshot = dataclasses.replace(snapshot, messages=snapshot.messages + notes)
     for message in dict.fromkeys(snapshot.messages):
         print("heliorestore:", message, file=sys.stderr)
     if kept:
         keeps = "keeps the state: the same command with --overwrite continues from there"
-        there = Path(kept).expanduser().exists()
+        there = at_home(kept).exists()
         print(f"heliorestore: {kept} {keeps if there else 'could not be written'}", file=sys.stderr)
-    return snapshot, write(snapshot, parsed.output, overwrite=parsed.overwrite)
+    try:
+        return snapshot, write(snapshot, parsed.output, overwrite=parsed.overwrite)
+    except RestorationError:
+        if state and at_home(state).exists():
+            print(f"heliorestore: {state} keeps the state: the same command continues there", file=sys.stderr)
+        raise
 
 
 def _report(burst: Burst, snapshot: Snapshot, written: Path, seconds: float) -> dict[str, Any]:
