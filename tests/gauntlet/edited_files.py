@@ -11,9 +11,11 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import traceback
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +54,7 @@ WORDS = (
     "true",
     "../../../etc/passwd",
     "/dev/zero",
+    "~nobody-of-that-name/x",
     "\u0000",
     "\u2028",
     "caf\u00e9",
@@ -321,17 +324,39 @@ def as_tables(data: bytes, rng: random.Random) -> bytes:
 
 
 def as_session(data: bytes, rng: random.Random) -> bytes:
-    """The text in a session, or the archive around it."""
+    """The text in a session, or the archive around it: names that lead out of it, links, doubled, packed and
+    encrypted parts, images that declare more than there is.
+    """
     if rng.random() < 0.2:
         return as_bytes(data, rng)
     out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+    with (
+        zipfile.ZipFile(io.BytesIO(data)) as old,
+        zipfile.ZipFile(out, "w") as new,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # of doubled names
         for name in old.namelist():
-            content = old.read(name)
-            if name.endswith(".json") or rng.random() < 0.1:
-                content = as_json(content, rng) if name.endswith(".json") else as_bytes(content, rng)
-            new.writestr(name, content)
-    return out.getvalue()
+            content, info, how = old.read(name), zipfile.ZipInfo(name), rng.random()
+            if how < 0.5 and name.endswith(".json"):
+                content = as_json(content, rng)
+            elif how < 0.1:
+                content = as_bytes(content, rng)
+            elif how < 0.15:
+                content = re.sub(rb"(NAXIS[12] += {10,})  (\d+)", rb"\g<1>9\g<2>", content)
+            elif how < 0.2:
+                info.filename = rng.choice(("../", "/", "C:\\", "results/", "")) + name
+            elif how < 0.25:
+                info.external_attr, content = 0o120777 << 16, b"/etc/passwd"
+            elif how < 0.3:
+                info.compress_type, content = zipfile.ZIP_DEFLATED, content + bytes(2**20)
+            elif how < 0.35:
+                new.writestr(name, content)
+            new.writestr(info, content)
+    packed = bytearray(out.getvalue())
+    if rng.random() < 0.05:
+        packed[packed.index(b"PK\x01\x02") + 8] ^= 1 << rng.randrange(8)  # such as: it is encrypted
+    return bytes(packed)
 
 
 Edit = Callable[[bytes, random.Random], bytes]

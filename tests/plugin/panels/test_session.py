@@ -196,3 +196,36 @@ def test_what_is_missing_changed_or_forged_is_a_sentence(viewer, burst, qtbot, t
     sessions.show(viewer, read_session(forged({"panels": [{"title": "Nothing"}], "view": {}})), [""])
     assert "The view of the session is damaged" in said[0]
     assert "The panel Nothing is not as it was" in said[0]
+
+
+def test_what_no_window_can_hold_is_left_out(tmp_path):
+    """A slider counts to 2^31: a layer beyond it would be half added."""
+    path = tmp_path / "day.heliosession"
+    layers = [
+        SavedLayer(name="spectra", data=np.ones((1, 8, 9), "f4"), looks={}),
+        SavedLayer(name="pores", data=np.ones((2, 3)), looks={}, kind="points"),
+        SavedLayer(name="drawn", data=np.ones((8, 9), "f4"), looks={}),
+    ]
+    write_session(Session(layers=tuple(layers)), path)
+    parts = {name: zipfile.ZipFile(path).read(name) for name in zipfile.ZipFile(path).namelist()}
+    text = json.loads(parts["session.json"])
+    text["layers"][0]["shape"][0] = 10**12
+    parts["session.json"] = json.dumps(text).encode()
+    for far in (1e12, float("nan")):
+        parts["drawn/0.json"] = json.dumps({"data": [[far, 1, 1]], "looks": {}}).encode()
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, content)
+        found = read_session(path)
+        assert [layer and layer.name for layer in found.layers] == [None, None, "drawn"]
+        assert "spectra is damaged" in found.problems[0]
+        assert "its marks are beyond any image" in found.problems[1]
+
+
+def test_an_encrypted_session_is_a_sentence(tmp_path):
+    path = write_session(Session(layers=()), tmp_path / "day.heliosession")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # a flag of its only part
+    path.write_bytes(content)
+    with pytest.raises(HeliorestoreError, match=r"is no session of heliorestore, or it is damaged"):
+        read_session(path)

@@ -30,8 +30,11 @@ from heliorestore.storage import atomic_write, check_output, replacing
 SUFFIX = ".heliosession"
 _TEXT, _FORMAT = "session.json", 1
 _LONGEST = 2**24  # bytes of the text
-_DAMAGED = (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError, OverflowError)
-"""What reading a text raises that nobody has written like this."""
+_FARTHEST = 2**30  # pixels or planes: the sliders of a window count no further
+_DAMAGED = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError, OverflowError)
+"""What reading an archive and its text raises that nobody has written like this; RuntimeErrors come from
+encrypted or unknown parts, and from texts that are nested too deep.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +118,7 @@ def read_session(path: Path) -> Session:
             return _Reading(archive, path, Path(folder)).session()
     except OSError as error:
         raise BurstError(f"{path} cannot be read ({error.strerror or error}).") from error
-    except (zipfile.BadZipFile, NotImplementedError, *_DAMAGED) as error:  # a compression zipfile lacks
+    except (zipfile.BadZipFile, *_DAMAGED) as error:
         raise BurstError(
             f"{path} is no session of heliorestore, or it is damaged ({_brief(error)}): save it again, or "
             "open its images alone; it is a zip archive."
@@ -155,7 +158,7 @@ class _Reading:
         try:
             if "drawn" in entry:
                 drawn = json.loads(self._archive.read(f"drawn/{int(entry['drawn'])}.json"))
-                data, metadata = [np.asarray(mark, float) for mark in drawn["data"]], dict[str, Any]()
+                data, metadata = [_marked(mark) for mark in drawn["data"]], dict[str, Any]()
                 looks = dict(drawn["looks"])
             else:
                 data, metadata = self._pixels(entry)
@@ -179,7 +182,7 @@ class _Reading:
         if "image" in entry:
             data, header = self._once("image", int(entry["image"]), self._open_image)
             shape = tuple(int(n) for n in entry["shape"])
-            if shape[-2:] != data.shape[-2:] or len(shape) != data.ndim:
+            if shape[-2:] != data.shape[-2:] or len(shape) != data.ndim or max(shape) > _FARTHEST:
                 raise ValueError("its pixels have another shape")
             return np.broadcast_to(data, shape) if shape != data.shape else data, {"header": dict(header)}
         kind, object_ = entry["key"]
@@ -284,6 +287,14 @@ def _image(layer: SavedLayer, part: Path) -> Path:
     with silent_astropy(), replacing(part) as file:
         hdu.writeto(file, checksum=True, output_verify="silentfix")
     return part
+
+
+def _marked(mark: Any) -> Any:
+    """The coordinates of a point, or of the corners of a shape."""
+    places = np.asarray(mark, float)
+    if not (np.abs(places) <= _FARTHEST).all():  # nor NaN
+        raise ValueError("its marks are beyond any image")
+    return places
 
 
 def _index(number: Any, count: int) -> int:
