@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from heliorestore.burst import Burst
+from heliorestore.errors import SettingsError
 from heliorestore.instrument import Instrument
 from heliorestore.methods.base import restore
 from heliorestore.methods.pca import PcaSettings
@@ -34,3 +35,23 @@ def test_pca_takes_away_the_noise_of_the_components_it_leaves_out() -> None:
     np.testing.assert_array_equal(last.images, last.maps["series"][:, 1])
     everything = restore(burst, PcaSettings(components=8), device="cpu")
     np.testing.assert_allclose(everything.maps["series"], burst.frames, atol=1e-4)
+
+
+def test_a_value_that_is_no_light_changes_no_other_spectrum() -> None:
+    burst, _ = cube(2, 0.3)
+    frames = np.array(burst.frames)
+    frames[3, 0, 20, 30] = 1e30
+    spoilt = Burst(frames=frames, labels=burst.labels, instruments=burst.instruments)
+    sound, last = (restore(each, PcaSettings(), device="cpu") for each in (burst, spoilt))
+    assert np.argwhere(~np.isfinite(last.images)).tolist() == [[k, 20, 30] for k in range(8)]
+    assert np.nanstd(last.images - sound.images) < 0.01 * 0.3
+    assert any("taken as bad pixels: 1 values" in message for message in last.messages)
+
+
+def test_too_few_whole_spectra_are_a_sentence() -> None:
+    burst, _ = cube(2, 0.3)
+    frames = np.array(burst.frames)
+    frames[np.random.default_rng(1).random(frames.shape) < 0.7] = np.nan
+    holes = Burst(frames=frames, labels=burst.labels, instruments=burst.instruments)
+    with pytest.raises(SettingsError, match="pixels have a value at all 8 wavelengths"):
+        restore(holes, PcaSettings(), device="cpu")

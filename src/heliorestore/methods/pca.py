@@ -16,7 +16,7 @@ import torch
 
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import SettingsError
-from heliorestore.methods.denoising.polarisation import light_of, spectra
+from heliorestore.methods.denoising.polarisation import light_of, no_light, spectra
 from heliorestore.settings import Settings, option
 from heliorestore.snapshot import DATA_UNIT, SERIES, SERIES_AXES, Map, Snapshot, StopReason
 
@@ -64,9 +64,12 @@ class Pca:
             )
         series = np.stack([[burst.image(k, frame) for frame in range(frames)] for k in range(objects)])
         observed = series[:, settings.frame].copy()
-        messages: tuple[str, ...] = ()
+        light = [light_of(burst, k) for k in range(objects)]
+        none = np.array([each.is_none(images) for each, images in zip(light, series, strict=True)])
+        series[none] = np.nan
+        messages = no_light(int(np.count_nonzero(none)))
         for step, group in enumerate(groups, 1):
-            noise = np.array([light_of(burst, k).noise for k in group])
+            noise = np.array([light[k].noise for k in group])
             # (wavelength, pixel of any frame)
             spectra_ = series[list(group)].reshape(len(group), -1)
             kept, series[list(group)] = _kept(spectra_, noise, settings.components, (frames, rows, columns))
@@ -97,6 +100,11 @@ def _kept(
     Wavelengths are divided by their noise first, so that the noise has unit variance in every direction.
     """
     good = np.isfinite(cube).all(0)
+    if good.sum() <= len(cube):  # else they have no covariance, or one that they fill by chance
+        raise SettingsError(
+            f"Only {good.sum()} pixels have a value at all {len(cube)} wavelengths, and the components need "
+            "more of them: choose other frames or wavelengths (--frames, --objects)."
+        )
     values = cube[:, good].astype(np.float64) / noise[:, None]
     mean = values.mean(1, keepdims=True)
     variances, basis = np.linalg.eigh(np.cov(values))

@@ -41,6 +41,16 @@ class Light:
             not self.stokes and abs(self.level) > _BRIGHT * max(self.strength, 1.0) * self.noise
         )
 
+    def is_none(self, values: FloatArray) -> npt.NDArray[np.bool_]:
+        """Which values no light can have."""
+        return np.asarray(np.abs(values - np.float32(self.level)) > self.reach)
+
+
+def no_light(count: int) -> tuple[str, ...]:
+    """What is said of so many values that no light can have."""
+    said = f"Too far from all others to be light, and taken as bad pixels: {count} values."
+    return (said,) if count else ()
+
 
 def stokes_of(label: str) -> str:
     """I, Q, U or V if a label ends with it, as those of cubes with a STOKES axis do; else empty."""

@@ -12,7 +12,7 @@ import torch
 
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.methods.denoising.pairs import Group
-from heliorestore.methods.denoising.polarisation import Light
+from heliorestore.methods.denoising.polarisation import Light, no_light
 from heliorestore.nets.denoiser import Denoiser
 from heliorestore.nets.tile_rows import restored_rows
 from heliorestore.nets.uncertainty import uncertain_image
@@ -44,17 +44,18 @@ class Job:
     observed: FloatArray = dataclasses.field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     frame: int = -1
     fitted: dict[str, float] = dataclasses.field(default_factory=dict)  # the last losses of the training
-    beyond: dict[tuple[int, int], int] = dataclasses.field(default_factory=dict)  # values by object, frame
+    no_light: dict[tuple[int, int], int] = dataclasses.field(default_factory=dict)  # values by object, frame
     widths: dict[Group, float] = dataclasses.field(default_factory=dict)  # px, that the groups have chosen
 
     def read(self, group: Group, frame: int) -> FloatArray:
         """Normalised image (channel, y, x) of a group, NaN where a pixel is bad."""
         planes = []
         for k in group:
-            plane = self.burst.image(k, frame) - np.float32(self.levels[k])
-            beyond = np.abs(plane) > self.light[k].reach
-            self.beyond[k, frame] = int(np.count_nonzero(beyond))
-            planes.append(np.where(beyond, np.float32(np.nan), plane / np.float32(self.units[k])))
+            image = self.burst.image(k, frame)
+            none = self.light[k].is_none(image)
+            self.no_light[k, frame] = int(np.count_nonzero(none))
+            plane = (image - np.float32(self.levels[k])) / np.float32(self.units[k])
+            planes.append(np.where(none, np.float32(np.nan), plane))
         return np.stack(planes)
 
     def said(self) -> Iterator[str]:
@@ -63,8 +64,7 @@ class Job:
             least, most = (f"{each(self.widths.values()):g}" for each in (min, max))
             listed = least if least == most else f"{least} to {most}"
             yield f"What is wider than {listed} px was not removed (keep wide)."
-        if count := sum(self.beyond.values()):
-            yield f"Too far from all others to be light, and taken as bad pixels: {count} values."
+        yield from no_light(sum(self.no_light.values()))
 
     def show(self, frame: int) -> None:
         """Show the images of this frame as observed."""
