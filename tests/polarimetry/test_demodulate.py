@@ -13,7 +13,7 @@ import heliorestore
 from heliorestore.burst import Burst
 from heliorestore.cli import main
 from heliorestore.coordinates import WIDE_BAND, Coordinates
-from heliorestore.errors import SettingsError
+from heliorestore.errors import RestorationError, SettingsError
 from heliorestore.fits.burst_writer import write_burst
 from heliorestore.fits.writer import write
 from heliorestore.instrument import KNOWN
@@ -268,3 +268,11 @@ def test_dead_frames_are_named_and_values_beyond_single_precision_refused(
     path = write_burst(Burst.from_array(1e35 * frames, KNOWN["crisp-6302-paper"]), tmp_path / "huge.fits")
     assert main(["demodulate", str(path), *line, "--overwrite"]) == 2
     assert "give them in another unit" in capsys.readouterr().err
+
+
+def test_states_without_a_pixel_in_common_are_a_sentence(sun: np.ndarray) -> None:
+    states = np.einsum("ns,syx->nyx", TETRAHEDRON, sun).astype(np.float32)
+    states[0, :, ::2] = states[1, :, 1::2] = np.nan
+    found = gather_states([Burst.from_array(states[:, None], KNOWN["crisp-6302-paper"])], 4)
+    with pytest.raises(RestorationError, match="No pixel has a value in all states"):
+        make_stokes(found, Demodulation.of_modulation(TETRAHEDRON), register=False)

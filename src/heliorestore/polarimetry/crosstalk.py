@@ -43,6 +43,8 @@ def fit_crosstalk(image: Floats, intensity: Floats, weak: npt.NDArray[np.bool_] 
     """Fit image = <I> (a + b i + c di/dx + d di/dy) with i = I / <I> - 1, in the pixels that no signal of
     their own sets apart, or in those that are `weak`.
     """
+    if not np.isfinite(intensity).any():
+        raise RestorationError("No pixel has a value in all states: there is nothing to demodulate.")
     mean = float(np.nanmean(intensity))
     if not mean > 0:
         raise RestorationError(f"The intensity has a mean of {mean:.3g}: cross-talk from it has no meaning.")
