@@ -233,8 +233,16 @@ def keras(folder: Path, rng: random.Random) -> Path:
         shape = rng.choice(((10**5, 10**5, 10, 10), (10**9,), (3, 3, 1, 32), (), (0,)))
         dtype: Any = rng.choice(("f4", "f8", "S10", "i8", h5py.ref_dtype, np.dtype([("a", "f4")])))
         chunks = tuple(min(n, 10) for n in shape) if shape and min(shape) else None
+        outside = rng.random() < 0.1
         for name in ("kernel:0", "bias:0"):
-            made = group.create_dataset(name, shape, dtype, chunks=chunks if np.prod(shape) > 1e6 else None)
+            if outside:
+                made = group.create_dataset(
+                    name, (3,), "u1", external=[(rng.choice(("/dev/zero", "/etc/passwd")), 0, 3)]
+                )
+            else:
+                made = group.create_dataset(
+                    name, shape, dtype, chunks=chunks if np.prod(shape) > 1e6 else None
+                )
             group.attrs[name] = made.ref
         group["loop"] = h5py.SoftLink(rng.choice(("/conv2d_1/loop", "/conv2d_1", "/nothing")))
         group["conv2d_1"] = rng.choice(

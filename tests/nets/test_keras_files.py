@@ -178,13 +178,36 @@ def loop(group: h5py.Group) -> None:
     group["kernel:0"] = h5py.SoftLink("/layer/kernel:0")
 
 
+def outside(group: h5py.Group) -> None:
+    """Raw numbers of any file: of a pipe the reading would never end."""
+    group.create_dataset("kernel:0", (4,), "u1", external=[(__file__, 0, 4)])
+
+
+def linked(group: h5py.Group) -> None:
+    other = f"{group.file.filename}.other"
+    with h5py.File(other, "w") as file:
+        file["kernel"] = np.ones(3)
+    group["kernel:0"] = h5py.ExternalLink(other, "/kernel")
+
+
+def virtual(group: h5py.Group) -> None:
+    group.create_virtual_dataset("kernel:0", h5py.VirtualLayout((4,), "f4"))
+
+
 def number(group: h5py.Group) -> None:
     group.attrs["weight_names"] = 5
 
 
 @pytest.mark.parametrize(
     ("damage", "says"),
-    [(huge, "holds 100,000,000,000 numbers"), (loop, "cannot be read"), (number, "cannot be read")],
+    [
+        (huge, "holds 100,000,000,000 numbers"),
+        (loop, "cannot be read"),
+        (number, "cannot be read"),
+        (outside, "the numbers of layer are in other files"),
+        (linked, "the numbers of layer are in other files"),
+        (virtual, "the numbers of layer are in other files"),
+    ],
 )
 def test_shapes_links_and_attributes_that_lie_are_refused(
     damage: Callable[[h5py.Group], None], says: str, tmp_path: Path

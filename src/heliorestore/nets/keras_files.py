@@ -53,7 +53,7 @@ def read_layers(path: Path) -> list[KerasLayer]:
                 )
             layers, room = [], _MOST
             for name in _texts(model.attrs["layer_names"]):
-                layers.append(_layer(model[name], name, room))
+                layers.append(_layer(model[name], name, file.filename, room))
                 room -= sum(array.size for array in layers[-1].weights.values())
     except WeightsError:
         raise
@@ -64,17 +64,23 @@ def read_layers(path: Path) -> list[KerasLayer]:
     return [layer for layer in layers if layer.weights]
 
 
-def _layer(group: Any, name: str, room: int) -> KerasLayer:
-    """A layer's arrays, of `room` numbers at most; Keras names them `layer/kernel:0` and may nest them
-    deeper.
+def _layer(group: Any, name: str, whole: str, room: int) -> KerasLayer:
+    """A layer's arrays in the file `whole`, of `room` numbers at most; Keras names them `layer/kernel:0` and
+    may nest them deeper.
     """
     names = _texts(group.attrs.get("weight_names", ()))
-    wanted = sum(math.prod(group[text].shape) for text in names)
+    found = [group[text] for text in names]
+    if any(each.external or each.is_virtual or each.file.filename != whole for each in found):
+        raise ValueError(f"the numbers of {name} are in other files")
+    wanted = sum(math.prod(each.shape) for each in found)
     if wanted > room:
         raise ValueError(f"{name} holds {wanted:,} numbers, more than any network")
     return KerasLayer(
         name,
-        {text.rpartition("/")[2].partition(":")[0]: np.asarray(group[text], np.float32) for text in names},
+        {
+            text.rpartition("/")[2].partition(":")[0]: np.asarray(each, np.float32)
+            for text, each in zip(names, found, strict=True)
+        },
     )
 
 
