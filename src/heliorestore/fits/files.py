@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import stat
 import threading
 import warnings
 import zlib
@@ -94,6 +95,21 @@ class Opened:
 
     def __exit__(self, *error: Any) -> None:
         self._close()
+
+
+def regular(path: Path) -> Path:
+    """The absolute path of a regular file that is there; a BurstError for anything else."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise BurstError(f"{path} does not exist.") from error
+    except (OSError, ValueError) as error:  # the latter of characters that no name has
+        raise BurstError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}.") from error
+    if stat.S_ISDIR(mode):
+        raise BurstError(f"{path} is a folder: give one folder alone, or files.")
+    if not stat.S_ISREG(mode):
+        raise BurstError(f"{path} is not a regular file: copy its data to disk first.")
+    return path.absolute()
 
 
 def _gunzip(path: Path, file: io.FileIO) -> bytes:

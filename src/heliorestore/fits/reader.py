@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import stat
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from os import PathLike
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from heliorestore.burst import Burst, Source
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.fits import ana, lapalma
-from heliorestore.fits.files import Gunzip, Opened, read_exactly, silent_astropy
+from heliorestore.fits.files import Gunzip, Opened, read_exactly, regular, silent_astropy
 from heliorestore.fits.frames import FileFrames
 from heliorestore.fits.hdus import FOREIGN, Hdu, header_of, images_of, scan
 from heliorestore.fits.layouts import Piece, Plan, frame_times, labels_of, natural, plan_file, plan_files
@@ -174,7 +173,7 @@ def _files(path: Paths) -> list[Path]:
         with suppress(OSError):  # whose reason is said below
             is_folder = folder.is_dir()
         if not is_folder:
-            return [_absolute(folder)]
+            return [regular(folder)]
         try:
             found = sorted(
                 (
@@ -198,21 +197,7 @@ def _files(path: Paths) -> list[Path]:
         raise BurstError("No file is given: name a FITS or ANA file, several of them, or a folder.")
     if len(given) == 1:
         return _files(given[0])
-    return [_absolute(p) for p in given]
-
-
-def _absolute(path: Path) -> Path:
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError as error:
-        raise BurstError(f"{path} does not exist.") from error
-    except (OSError, ValueError) as error:  # the latter of characters that no name has
-        raise BurstError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}.") from error
-    if stat.S_ISDIR(mode):
-        raise BurstError(f"{path} is a folder: give one folder alone, or files.")
-    if not stat.S_ISREG(mode):
-        raise BurstError(f"{path} is not a regular file: copy its data to disk first.")
-    return path.absolute()
+    return [regular(p) for p in given]
 
 
 def _plan_of(file: BinaryIO, path: Path, axes: str) -> tuple[Plan, list[Hdu]]:
