@@ -127,7 +127,11 @@ def test_other_methods() -> None:
     assert memory_estimate((1, 9, 64, 64), mean) == memory_estimate((1, 1, 64, 64), mean)
     assert memory_estimate((1, 1, 64, 64), mean.replace(upsampling=2)) > memory_estimate((1, 1, 64, 64), mean)
     assert memory_estimate((1, 9, 64, 64), MfbdSettings()) > memory_estimate((1, 2, 64, 64), MfbdSettings())
-    assert memory_estimate((1, 1, 4096, 4096), EnhanceSettings()) == 0
+    # beyond a tile the network takes no more, and the frames do
+    whole, parts = MfbdSettings(tile=4096), MfbdSettings(tile=512)
+    assert memory_estimate((1, 7, 512, 512), whole) == memory_estimate((1, 7, 512, 512), parts)
+    assert memory_estimate((1, 7, 4096, 4096), whole) > 3 * memory_estimate((1, 7, 4096, 4096), parts)
+    assert 1e9 < memory_estimate((1, 1, 4096, 4096), EnhanceSettings()) < 3e9
     assert 0.8e9 < memory_estimate((1, 12, 4096, 4096), MomfbdSettings(memory_gb=8.0)) < 8e9
 
 

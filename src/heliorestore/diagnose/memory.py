@@ -18,11 +18,29 @@ from heliorestore.settings import Settings
 
 # The estimate over the limit up to which a run is begun.
 _OVER = 1.05
-# Bytes per pixel of every frame and of every object that other methods take at their peak, as measured on a
-# field of 512 x 512 (benchmarks/memory.py): the frames of mfbd are held as they are, as its network wants
-# them and mirrored, beside its channels; pca has the spectra in double precision; Richardson-Lucy has
-# transforms of the field with its margins.
-_OTHERS = {"mfbd": (17.0, 250.0), "pca": (40.0, 0.0), "richardson-lucy": (0.0, 120.0)}
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """Bytes that a method without a limit takes at its peak, as measured on fields of 512 to 2048 pixels
+    (benchmarks/memory.py): once, per pixel of the field, or of the tile that its network sees, of every frame
+    and of every object.
+    """
+
+    once: float = 0.0
+    of_field: float = 0.0
+    of_frame: float = 0.0
+    of_object: float = 0.0
+
+
+_OTHERS = {
+    # frames as they are, as the network wants them, and mirrored; beside them its channels
+    "mfbd": _Taken(of_field=550.0, of_frame=17.0),
+    "pca": _Taken(of_frame=40.0),  # spectra in double precision
+    "richardson-lucy": _Taken(of_object=120.0),  # transforms of the field with its margins
+    "enhance": _Taken(once=0.28e9, of_field=90.0, of_frame=5.0),  # channels of a tile
+    "denoise": _Taken(once=0.12e9, of_field=75.0, of_frame=5.0),
+}
 
 
 @dataclass(frozen=True)
@@ -65,10 +83,12 @@ def memory_need(
         plan = plan_field(burst_shape, settings, place)
         return MemoryNeed(plan.peak_bytes(kinds), plan.shares.held > 0, plan.layout(kinds).tiles)
     if settings.method in _OTHERS:
-        of_frame, of_object = _OTHERS[settings.method]
-        zoom = getattr(settings, "upsampling", 1)
+        taken, zoom = _OTHERS[settings.method], getattr(settings, "upsampling", 1)
         objects, frames, rows, columns = burst_shape
-        return MemoryNeed((of_frame * frames + of_object * zoom**2) * objects * rows * columns, True, (1, 1))
+        side = getattr(settings, "tile", math.inf)
+        need = taken.once + taken.of_field * min(rows, side) * min(columns, side)
+        need += (taken.of_frame * frames + taken.of_object * zoom**2) * objects * rows * columns
+        return MemoryNeed(need, True, (1, 1))
     return None
 
 
