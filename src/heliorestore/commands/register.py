@@ -80,7 +80,7 @@ def _found(parsed: argparse.Namespace) -> CameraMap:
             burst.check_values()
         except BurstError as error:
             raise BurstError(f"{path}: {error}") from error
-    averages = [average_frames(burst) for burst in bursts]
+    averages = [average_frames(burst, points=True) for burst in bursts]  # perhaps of pinholes
     for path, average in zip((parsed.wide, parsed.narrow), averages, strict=True):
         for message in average.messages:
             print(f"heliorestore: {path}: {message}", file=sys.stderr)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from heliorestore.burst import Burst, FloatArray
 from heliorestore.errors import BurstError
 from heliorestore.optics.noise import estimate_sigma
+from heliorestore.prepare.spikes import in_words, without_spikes
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,41 +25,45 @@ class Average:
     messages: tuple[str, ...] = ()
 
 
-def average_frames(burst: Burst) -> Average:
+def average_frames(burst: Burst, *, points: bool = False) -> Average:
     """The mean of the frames; those of one value all over, as a camera that failed writes them, are left out
-    where others show something.
+    where others show something, and values that stand alone, unless the image is one of `points`.
     """
-    means, messages = [], []
+    means, messages, spikes = [], [], 0
     for object_ in range(burst.shape[0]):
-        total, count, blank = _sum(burst, object_, range(burst.shape[1]), all_alike=False)
+        total, count, blank, alone = _sum(burst, object_, range(burst.shape[1]), points=points)
+        spikes += alone
         if blank and count.any():
             messages.append(
                 f"{burst.labels[object_]}: {'frames' if len(blank) > 1 else 'frame'} "
                 f"{', '.join(map(str, blank))} left out of the mean, because all pixels have one value."
             )
         elif blank:
-            total, count, _ = _sum(burst, object_, blank, all_alike=True)
+            total, count, *_ = _sum(burst, object_, blank, points=points, all_alike=True)
         if not count.any():
             raise BurstError(f"{burst.labels[object_]} has no valid pixel: every value is NaN.")
         means.append(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0))
     return Average(
         np.array(means, np.float32),
         np.array([estimate_sigma(mean) for mean in means], np.float32),
-        tuple(messages),
+        (*messages, *in_words(spikes)),
     )
 
 
 def _sum(
-    burst: Burst, object_: int, frames: Iterable[int], *, all_alike: bool
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32], list[int]]:
-    """Sum and number of good values of some frames, and those of one value all over, which are in the sum
-    only if `all_alike`.
+    burst: Burst, object_: int, frames: Iterable[int], *, points: bool, all_alike: bool = False
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32], list[int], int]:
+    """Sum and number of good values of some frames, those of one value all over, which are in the sum only if
+    `all_alike`, and how many values stood alone.
     """
     # Frame by frame in double precision: the burst need not fit into memory.
     total, count = np.zeros(burst.shape[2:], np.float64), np.zeros(burst.shape[2:], np.int32)
-    blank = []
+    blank, spikes = [], 0
     for frame in frames:
-        image = burst.image(object_, frame)
+        image, alone = burst.image(object_, frame), 0
+        if not points:
+            image, alone = without_spikes(image)
+        spikes += alone
         good = np.isfinite(image)
         values = image[good]
         if values.size > 1 and values.min() == values.max():
@@ -67,4 +72,4 @@ def _sum(
                 continue
         total[good] += values
         count += good
-    return total, count, blank
+    return total, count, blank, spikes

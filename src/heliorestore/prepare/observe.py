@@ -23,6 +23,8 @@ from heliorestore.prepare.destretch import Distortion, measure
 from heliorestore.prepare.intensities import relative_intensities
 from heliorestore.prepare.outliers import Selection, select
 from heliorestore.prepare.sources import Held, Pixels, Source, Stream
+from heliorestore.prepare.spikes import WithoutSpikes
+from heliorestore.prepare.spikes import in_words as spikes_in_words
 from heliorestore.selection import Frames
 
 _ALL = slice(None)
@@ -41,7 +43,7 @@ class Observation:
     none; `counts` of the same shape is their number, None if all are good. `sigmas` (object) is the noise in
     the same units. `shifts` (frame, [y, x]) in whole pixels, and the distortion if there is one, were removed
     from every frame. `present` (object, frame) is False where a frame has no image of an object, None where
-    all have.
+    all have. So many values were `spikes`, and taken as bad.
     """
 
     source: Source
@@ -55,6 +57,7 @@ class Observation:
     burst_frames: int
     distortion: Distortion | None = None
     present: Shown = None
+    spikes: int = 0
 
     @cached_property
     def shown(self) -> torch.Tensor:
@@ -146,8 +149,9 @@ def observe(
         raise BurstError(
             f"The frames have {rows} x {columns} pixels; the method needs {_SMALLEST} x {_SMALLEST} at least."
         )
-    held = _read(burst) if 4.0 * math.prod(burst.shape) <= hold_bytes else None
-    frames: Frames = burst.frames if held is None else held
+    cleaned = WithoutSpikes(burst.frames)
+    held = _read(burst, cleaned) if 4.0 * math.prod(burst.shape) <= hold_bytes else None
+    frames: Frames = cleaned if held is None else held
     selection = _selected(burst, LowFrequencies.of(frames, burst.present))
     present = None if burst.present is None else burst.present[:, list(selection.used)]
     shifts = selection.shifts if align else np.zeros_like(selection.shifts)
@@ -158,16 +162,16 @@ def observe(
     # Twice: the first mean is blurred by the very displacements that it should show.
     for _ in range(2 if destretch and observation.frames > 1 else 0):
         observation = _straightened(burst, observation)
-    return (
-        observation
-        if held is None
-        else replace(observation, source=_settled(observation.source, held, observation.counts is None))
-    )
+    source = observation.source
+    if held is not None:
+        source = _settled(source, held, observation.counts is None)
+    return replace(observation, source=source, spikes=cleaned.count)
 
 
 def in_words(burst: Burst, observation: Observation) -> tuple[str, ...]:
     """What was done to the frames before the restoration, in sentences for the record of the run."""
-    numbers, selection, messages = burst.frame_numbers, observation.selection, []
+    numbers, selection = burst.frame_numbers, observation.selection
+    messages = list(spikes_in_words(observation.spikes))
     if selection.reasons:
         each = "; ".join(f"{numbers[frame]}: {reason}" for frame, reason in selection.reasons.items())
         messages.append(f"{len(selection.reasons)} of {len(numbers)} frames were left out ({each}).")
@@ -198,11 +202,12 @@ def in_words(burst: Burst, observation: Observation) -> tuple[str, ...]:
     return tuple(messages)
 
 
-def _read(burst: Burst) -> npt.NDArray[np.float32]:
+def _read(burst: Burst, cleaned: Frames) -> npt.NDArray[np.float32]:
     """All frames (object, frame, y, x)."""
     frames = np.full(burst.shape, np.nan, np.float32)  # where an image is missing
-    for object_, frame, image in burst.images():
-        frames[object_, frame] = image
+    for object_ in range(burst.shape[0]):
+        for frame in burst.frames_of(object_):
+            frames[object_, frame] = cleaned[object_, frame]
     return frames
 
 

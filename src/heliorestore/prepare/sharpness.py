@@ -20,6 +20,7 @@ from heliorestore.burst import Burst
 from heliorestore.errors import BurstError, SettingsError
 from heliorestore.optics.filters import cosines
 from heliorestore.optics.pupil import cutoff
+from heliorestore.prepare.spikes import without_spikes
 
 Array = npt.NDArray[np.float64]
 
@@ -48,7 +49,8 @@ def sharpness(burst: Burst, object_: int = 0, *, progress: Callable[[int, int], 
     ring, counts, middle = _rings(shape[0], shape[1])
     powers, means = np.full((frames, _RINGS), np.nan), np.full(frames, np.nan)
     for frame in range(frames):
-        means[frame], powers[frame] = _spectrum(torch.from_numpy(part.image(0, frame)), ring, counts)
+        image, _ = without_spikes(part.image(0, frame))
+        means[frame], powers[frame] = _spectrum(torch.from_numpy(image), ring, counts)
         if progress is not None:
             progress(frame + 1, frames)
     lit = means > _DARK * np.nanmedian(means) if np.isfinite(means).any() else np.zeros(frames, bool)
