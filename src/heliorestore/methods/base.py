@@ -300,7 +300,8 @@ def replay(
                     last = source.send(sent)
                 except StopIteration:
                     break
-                yield last
+                # what ended there went on
+                yield last if end == len(rows) else dataclasses.replace(last, stop=None)
                 sent = following
 
 
