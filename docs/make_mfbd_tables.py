@@ -2,7 +2,6 @@
 mfbd.md, draw its pictures.
 
     python docs/make_mfbd_tables.py [FOLDER] [--only methods days real seeing] [--keep FOLDER]
-        [--trained WEIGHTS]
 
 FOLDER holds the reference data, of which one burst of real granulation is restored. All simulated bursts are
 of scenes and air that no training has seen, and their truth is the scene at the diffraction limit as it is,
@@ -259,13 +258,10 @@ def days_table(keeper: Keeper) -> str:
     return table(["burst", "sharpest frame's error", "mean", *OTHER_DAYS], rows)
 
 
-def seeing_table(keeper: Keeper, trained: str) -> str:
-    """The networks of the package and other weights in strong turbulence, with and without AO."""
-    networks = {
-        "MFBD, one pass": METHODS["MFBD, one pass"],
-        "the same, trained further": MfbdSettings(committee=1, weights=trained),
-        "MFBD, recurrent": METHODS["MFBD, recurrent"],
-    }
+def seeing_table(keeper: Keeper) -> str:
+    """All networks of the package on frames as they are, with and without AO."""
+    names = ("crisp-quarter", "sst-quarter", "sst", "recurrent-crisp-quarter", "recurrent-sst-quarter")
+    networks = {f"`mfbd-{name}`": MfbdSettings(committee=1, weights=f"mfbd-{name}") for name in names}
     rows = []
     for title, cases in SEEING.items():
         ratios, bases = [], []
@@ -400,18 +396,16 @@ def main() -> None:
         choices=("methods", "days", "real", "seeing"),
         default=["methods", "days", "real"],
     )
-    parser.add_argument(
-        "--trained", metavar="WEIGHTS", help="weights that were trained further, for the table seeing"
-    )
     parser.add_argument("--keep", metavar="FOLDER", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     keeper = Keeper(asked.keep)
-    made: dict[str, Callable[[], str]] = {"days": lambda: days_table(keeper)}
+    made: dict[str, Callable[[], str]] = {
+        "days": lambda: days_table(keeper),
+        "seeing": lambda: seeing_table(keeper),
+    }
     if asked.folder is not None:
         made["real"] = lambda: real_table(keeper, asked.folder)
-    if asked.trained:
-        made["seeing"] = lambda: seeing_table(keeper, asked.trained)
     if "methods" in asked.only:
         text, drawn = methods_table(keeper)
         draw(drawn)

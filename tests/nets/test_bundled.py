@@ -8,7 +8,7 @@ def test_the_weights_of_the_package_are_whole() -> None:
     assert {
         f"enhance-{kind}{size}" for kind in ("continuum", "magnetogram") for size in ("", "-small")
     } <= set(bundled)
-    assert {"mfbd-crisp-quarter", "mfbd-chromis-quarter"} <= set(bundled)
+    assert {"mfbd-sst-quarter", "mfbd-crisp-quarter", "mfbd-chromis-quarter"} <= set(bundled)
     for name in bundled:
         _, record = weights.load(str(folder / f"{name}.safetensors"))
         assert record.name == name

@@ -10,8 +10,16 @@ from heliorestore.nets.mfbd import EncoderDecoder, Recurrent
 Net = EncoderDecoder | Recurrent
 ARRIVAL = "arrival"
 """The order of frames in a recipe whose network takes them as they arrive, not the sharpest first."""
-# the coarsest pixels on which CHROMIS' network was trained; for larger ones CRISP's restores better
+# the coarsest pixels on which CHROMIS' networks were trained; for larger ones the others restore better
 _FINE_ARCSEC = 0.042
+# The networks by what was measured (docs/mfbd.md): that of all cameras, trained on frames with errors, is
+# better than CRISP's, but its recurrent one not everywhere, and CHROMIS' are better with fine pixels.
+_SUITED = {
+    ("encoder-decoder", True): ("chromis-quarter", "sst-quarter", "crisp-quarter"),
+    ("encoder-decoder", False): ("sst-quarter", "crisp-quarter"),
+    ("recurrent", True): ("chromis-quarter", "crisp-quarter"),
+    ("recurrent", False): ("crisp-quarter",),
+}
 _SAME_APERTURE = 0.01  # a smaller difference is not worth a message
 
 
@@ -21,12 +29,7 @@ def fitting(
     """The weights `wanted`, or those of a `network` for the instrument's pixels, and messages on them."""
     pixel = instrument.pixel_arcsec
     prefix = "mfbd-recurrent-" if network == "recurrent" else "mfbd-"
-    # The first that exists is used: fine pixels fall back on CRISP's network.
-    suited = (
-        ["chromis-quarter", "crisp-quarter"]
-        if pixel is not None and pixel < _FINE_ARCSEC
-        else ["crisp-quarter"]
-    )
+    suited = _SUITED[network, pixel is not None and pixel < _FINE_ARCSEC]
     name = wanted or next((prefix + each for each in suited if prefix + each in weights.names()), "")
     if not name:
         raise WeightsError(
