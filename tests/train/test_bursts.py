@@ -94,6 +94,16 @@ def test_bursts_are_simulated_once_and_others_do_not_change_them(
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_processes_simulate_the_same_bursts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    days = dataclasses.replace(DAYS, scenes=4, days=1, frames=2)
+    made = cached(days, tmp_path)
+    for number in (0, 3):
+        np.testing.assert_allclose(made[number], bursts.seen(days, number, tmp_path), rtol=1e-5)
+    assert not np.allclose(made[0], made[3])
+
+
 def test_the_air_is_drawn_within_the_range_at_the_instruments_wavelength() -> None:
     airs = list(bursts._airs(dataclasses.replace(DAYS, days=200), CRISP, 1))
     carried = (854.2 / 500) ** 1.2

@@ -107,14 +107,17 @@ def cached(days: Days, folder: Path, say: Callable[[str], None] = lambda _: None
 def _pool(tasks: int) -> Iterator[ProcessPoolExecutor | None]:
     """Processes of one thread each, or None where starting them takes longer than the tasks."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(cores, tasks // 4)
+    workers = min(cores, tasks // 2)
     if workers < 2:
         yield None
         return
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    )
+    try:
         yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stops a training does not wait for all scenes
 
 
 def seen(days: Days, number: int, folder: Path) -> FloatArray:
